@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bauxite registers every module of the cache-aware LLM gateway, so
+// that one flag builds all of it:
+//
+//	xcaddy build --with github.com/bauxite/caddy-kvaware
+package bauxite
