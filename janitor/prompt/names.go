@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompt
+
+// name identifies a well-known member name of the APIs. Zero is any other.
+// Well-known names are compared by number, checked for duplicates by a bit,
+// and are not scanned for PII.
+type name uint8
+
+// Names the package acts on. The rest of wellKnown is only recognised.
+const (
+	nameNone name = iota
+	nameArguments
+	nameAudio
+	nameAudioEmbeds
+	nameCacheControl
+	nameCacheSalt
+	nameCallID
+	nameChatTemplate
+	nameChatTemplateKwargs
+	nameContent
+	nameConversation
+	nameData
+	nameData1
+	nameData2
+	nameDetail
+	nameDocuments
+	nameEffort
+	nameEncryptedContent
+	nameFileData
+	nameFileID
+	nameFormat
+	nameFunction
+	nameFunctionCall
+	nameFunctions
+	nameID
+	nameImageEmbeds
+	nameIncludeUsage
+	nameInput
+	nameInputEmbeds
+	nameInputIDs
+	nameInputs
+	nameInstructions
+	nameItems
+	nameMediaType
+	nameMessages
+	nameModel
+	nameName
+	nameObject
+	nameOutput
+	namePreviousResponseID
+	namePrompt
+	namePromptEmbeds
+	namePromptTokenIDs
+	nameQueries
+	nameQuery
+	nameReasoning
+	nameReasoningContent
+	nameReasoningEffort
+	nameRefusal
+	nameRole
+	nameSignature
+	nameSource
+	nameStatus
+	nameStream
+	nameStreamOptions
+	nameSummary
+	nameSystem
+	nameText
+	nameText1
+	nameText2
+	nameTexts
+	nameThinking
+	nameTokenIDs
+	nameTokens
+	nameToolCallID
+	nameToolCalls
+	nameTools
+	nameToolUseID
+	nameType
+	numActed // first number that is only recognised
+)
+
+// acted holds the spelling of the names above, in their order.
+var acted = [numActed]string{
+	nameArguments: "arguments", nameAudio: "audio", nameAudioEmbeds: "audio_embeds",
+	nameCacheControl: "cache_control", nameCacheSalt: "cache_salt", nameCallID: "call_id",
+	nameChatTemplate: "chat_template", nameChatTemplateKwargs: "chat_template_kwargs",
+	nameContent: "content", nameConversation: "conversation", nameData: "data",
+	nameData1: "data_1", nameData2: "data_2", nameDetail: "detail", nameDocuments: "documents",
+	nameEffort: "effort", nameEncryptedContent: "encrypted_content", nameFileData: "file_data",
+	nameFileID: "file_id", nameFormat: "format", nameFunction: "function",
+	nameFunctionCall: "function_call", nameFunctions: "functions", nameID: "id",
+	nameImageEmbeds: "image_embeds", nameIncludeUsage: "include_usage", nameInput: "input",
+	nameInputEmbeds: "input_embeds", nameInputIDs: "input_ids", nameInputs: "inputs",
+	nameInstructions: "instructions", nameItems: "items", nameMediaType: "media_type",
+	nameMessages: "messages", nameModel: "model", nameName: "name", nameObject: "object",
+	nameOutput: "output", namePreviousResponseID: "previous_response_id", namePrompt: "prompt",
+	namePromptEmbeds: "prompt_embeds", namePromptTokenIDs: "prompt_token_ids",
+	nameQueries: "queries", nameQuery: "query", nameReasoning: "reasoning",
+	nameReasoningContent: "reasoning_content", nameReasoningEffort: "reasoning_effort",
+	nameRefusal: "refusal", nameRole: "role", nameSignature: "signature", nameSource: "source",
+	nameStatus: "status", nameStream: "stream", nameStreamOptions: "stream_options",
+	nameSummary: "summary", nameSystem: "system", nameText: "text", nameText1: "text_1",
+	nameText2: "text_2", nameTexts: "texts", nameThinking: "thinking",
+	nameTokenIDs: "token_ids", nameTokens: "tokens", nameToolCallID: "tool_call_id",
+	nameToolCalls: "tool_calls", nameTools: "tools", nameToolUseID: "tool_use_id",
+	nameType: "type",
+}
+
+// recognised holds further member names that are words of the APIs and of
+// JSON Schema: they cannot be somebody's data.
+var recognised = [...]string{
+	"$defs", "$ref", "$schema", "add_generation_prompt", "add_special_tokens",
+	"additionalProperties", "allOf", "annotations", "anyOf", "audio_url", "best_of", "budget_tokens",
+	"citations", "const", "context", "continue_final_message", "default", "delta", "description",
+	"dimensions", "disable_parallel_tool_use", "document", "echo", "encoding_format", "enum",
+	"ephemeral", "examples", "exclusiveMaximum", "exclusiveMinimum", "file", "file_url",
+	"filename", "frequency_penalty", "guided_json", "ignore_eos", "image", "image_url", "include",
+	"include_reasoning", "include_stop_str_in_output", "index", "input_audio", "input_schema",
+	"instruction", "is_error", "json_schema", "length_penalty", "logit_bias", "logprobs",
+	"max_completion_tokens", "max_output_tokens", "max_tokens", "max_tool_calls", "maxItems",
+	"maxLength", "maximum", "metadata", "min_p", "min_tokens", "minItems", "minLength", "minimum",
+	"mm_processor_kwargs", "modalities", "n", "not", "oneOf", "parallel_tool_calls", "parameters",
+	"pattern", "prediction", "presence_penalty", "priority", "properties", "refs",
+	"repetition_penalty", "required", "response_format", "safety_identifier", "schema", "seed",
+	"service_tier", "skip_special_tokens", "spaces_between_special_tokens", "stop",
+	"stop_sequences", "stop_token_ids", "store", "strict", "suffix", "temperature", "title",
+	"token_type", "tool_choice", "top_k", "top_logprobs", "top_n", "top_p", "truncate_prompt_tokens",
+	"truncation", "ttl", "uniqueItems", "url", "use_beam_search", "user", "value", "verbosity",
+	"video_url", "vllm_xargs", "kv_transfer_params", "prompt_cache_key",
+}
+
+const numNames = int(numActed) + len(recognised)
+
+// nameSlots is a power of two, several times numNames so that probes are short.
+const nameSlots = 1024
+
+// nameTable is an open-addressed hash table made once from the lists above.
+var nameTable = func() (t [nameSlots]struct {
+	text string
+	name name
+}) {
+	put := func(s string, n name) {
+		h := nameHash(s)
+		for t[h].name != nameNone {
+			h = (h + 1) % nameSlots
+		}
+		t[h].text, t[h].name = s, n
+	}
+	for n, s := range acted[1:] {
+		put(s, name(n+1))
+	}
+	for n, s := range recognised {
+		put(s, numActed+name(n))
+	}
+	return t
+}()
+
+// nameHash mixes what tells the names apart: length, first, middle and last
+// byte. s must not be empty.
+func nameHash[T string | []byte](s T) uint32 {
+	n := len(s)
+	h := uint32(s[0]) | uint32(s[n/2])<<8 | uint32(s[n-1])<<16 | uint32(n)<<24
+	return h * 0x9E3779B1 >> 22
+}
+
+// longestName bounds what lookup has to look at.
+const longestName = 32
+
+// lookup returns the number of the name spelled key (decoded), or nameNone.
+func lookup(key []byte) name {
+	if len(key) == 0 || len(key) > longestName {
+		return nameNone
+	}
+	for h := nameHash(key); ; h = (h + 1) % nameSlots {
+		s := &nameTable[h]
+		if s.name == nameNone || string(key) == s.text {
+			return s.name
+		}
+	}
+}

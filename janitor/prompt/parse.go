@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompt
+
+import "math"
+
+// Bounds of what is read. Beyond them a body is refused.
+const (
+	// MaxDepth is how deep objects and lists may be nested.
+	MaxDepth = 512
+	// MaxSize is the longest body, in bytes: offsets are kept in 32 bits.
+	MaxSize = math.MaxInt32
+	// MaxValues is how many strings, keys, objects, lists and runs of numbers
+	// one body may have. It bounds the memory a body of many tiny values takes.
+	MaxValues = 1 << 20
+)
+
+type kind uint8
+
+const (
+	kindObject kind = iota + 1
+	kindArray
+	kindString
+	kindKey
+	kindNumber // inside a list: a run of numbers
+	kindTrue
+	kindFalse
+	kindNull
+)
+
+const (
+	flagEscaped uint8 = 1 << iota // a string or key with a backslash
+	flagDone                      // a string that was listed or deliberately left out
+)
+
+// node is one value or key of the body. Nodes stand in body order: a
+// container's content follows it, a member's value follows its key.
+type node struct {
+	// start and end are raw offsets: of strings and keys what is between the
+	// quotes, of others the whole value.
+	start, end uint32
+	// next is the index of the node behind this one and all it contains.
+	next  uint32
+	kind  kind
+	flags uint8
+	name  name // of keys
+}
+
+func (n *node) escaped() bool { return n.flags&flagEscaped != 0 }
+
+// tape is the structure of one JSON text, 16 bytes per value; the text itself
+// is not copied. Its memory is reused from text to text.
+type tape struct {
+	body  []byte
+	nodes []node
+	keys  keySet
+	depth int
+	open  [MaxDepth]uint32 // the containers around the current position
+	// lenient lets pass what Python's json module reads and writes: duplicate
+	// keys, NaN and infinities, lone surrogates.
+	lenient bool
+}
+
+// parse reads body, which must be one JSON value, in a single pass.
+func (t *tape) parse(body []byte) *Error {
+	t.body, t.nodes, t.depth = body, t.nodes[:0], 0
+	if len(body) > MaxSize {
+		return ErrSize
+	}
+	if foreign(body) {
+		return ErrEncoding
+	}
+	i, err := skipSpace(body, 0), (*Error)(nil)
+	for opened := false; ; {
+		if opened, i, err = t.value(i); err != nil {
+			return err
+		}
+		if !opened {
+			if i, err = t.unwind(i); err != nil {
+				return err
+			}
+			if t.depth == 0 {
+				return t.finish(i)
+			}
+		}
+		if t.nodes[t.open[t.depth-1]].kind == kindObject {
+			if i, err = t.key(i); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// foreign recognises byte order marks, and UTF-16 and UTF-32 by a zero byte
+// among the first two, as RFC 4627 section 3 does.
+func foreign(b []byte) bool {
+	switch {
+	case len(b) < 2:
+		return false
+	case b[0] == 0 || b[1] == 0:
+		return true
+	case b[0] == 0xFE && b[1] == 0xFF, b[0] == 0xFF && b[1] == 0xFE:
+		return true
+	}
+	return len(b) > 2 && b[0] == 0xEF && b[1] == 0xBB && b[2] == 0xBF
+}
+
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// value reads the value at i. opened tells that it is a container with
+// something in it, and i then is where its first key or element starts.
+func (t *tape) value(i int) (opened bool, next int, err *Error) {
+	b := t.body
+	if i >= len(b) {
+		return false, i, ErrSyntax
+	}
+	if len(t.nodes) >= MaxValues {
+		return false, i, ErrValues
+	}
+	switch c := b[i]; c {
+	case '"':
+		end, escaped, err := skim(b, i+1, t.lenient)
+		if err != nil {
+			return false, i, err
+		}
+		t.add(kindString, i+1, end, escaped)
+		return false, end + 1, nil
+	case '{':
+		return t.push(kindObject, i, '}')
+	case '[':
+		return t.push(kindArray, i, ']')
+	}
+	return t.scalar(i)
+}
+
+func (t *tape) add(k kind, start, end int, escaped bool) *node {
+	var flags uint8
+	if escaped {
+		flags = flagEscaped
+	}
+	t.nodes = append(t.nodes, node{
+		start: uint32(start), end: uint32(end), next: uint32(len(t.nodes) + 1), kind: k, flags: flags,
+	})
+	return &t.nodes[len(t.nodes)-1]
+}
+
+// push opens the container at i; an empty one is closed at once.
+func (t *tape) push(k kind, i int, closing byte) (opened bool, next int, err *Error) {
+	if t.depth == MaxDepth {
+		return false, i, ErrDepth
+	}
+	at := uint32(len(t.nodes))
+	t.add(k, i, i+1, false)
+	if i = skipSpace(t.body, i+1); i < len(t.body) && t.body[i] == closing {
+		t.nodes[at].end = uint32(i + 1)
+		return false, i + 1, nil
+	}
+	t.open[t.depth] = at
+	t.depth++
+	return true, i, nil
+}
+
+// key reads the key at i and the colon, and returns where the value starts.
+func (t *tape) key(i int) (int, *Error) {
+	b := t.body
+	if i >= len(b) || b[i] != '"' {
+		return i, ErrSyntax
+	}
+	end, escaped, err := skim(b, i+1, t.lenient)
+	if err != nil {
+		return i, err
+	}
+	if len(t.nodes) >= MaxValues {
+		return i, ErrValues
+	}
+	n := t.add(kindKey, i+1, end, escaped)
+	if escaped {
+		n.name = t.keys.lookupEscaped(b[i+1 : end])
+	} else {
+		n.name = lookup(b[i+1 : end])
+	}
+	if i = skipSpace(b, end+1); i >= len(b) || b[i] != ':' {
+		return i, ErrSyntax
+	}
+	return skipSpace(b, i+1), nil
+}
+
+// unwind goes on behind a value: it closes the containers that end here and
+// steps over the comma to the next key or element. The depth is 0 when the
+// outermost value is complete.
+func (t *tape) unwind(i int) (int, *Error) {
+	b := t.body
+	for t.depth > 0 {
+		if i = skipSpace(b, i); i >= len(b) {
+			return i, ErrSyntax
+		}
+		top := t.open[t.depth-1]
+		object := t.nodes[top].kind == kindObject
+		switch c := b[i]; {
+		case c == ',':
+			return skipSpace(b, i+1), nil
+		case c == '}' && object, c == ']' && !object:
+			i++
+			t.nodes[top].end = uint32(i)
+			t.nodes[top].next = uint32(len(t.nodes))
+			if object && !t.lenient && !t.unique(top) {
+				return i, ErrDuplicateKey
+			}
+			t.depth--
+		default:
+			return i, ErrSyntax
+		}
+	}
+	return i, nil
+}
+
+// finish allows nothing but white space behind the outermost value.
+func (t *tape) finish(i int) *Error {
+	if skipSpace(t.body, i) != len(t.body) {
+		return ErrSyntax
+	}
+	return nil
+}
+
+// scalar reads a number or literal. Numbers that follow one another in a list
+// become one node: lists of token ids and vectors cost nothing.
+func (t *tape) scalar(i int) (bool, int, *Error) {
+	b := t.body
+	var k kind
+	end := i
+	switch b[i] {
+	case 't':
+		k, end = kindTrue, literal(b, i, "true")
+	case 'f':
+		k, end = kindFalse, literal(b, i, "false")
+	case 'n':
+		k, end = kindNull, literal(b, i, "null")
+	default:
+		k, end = kindNumber, number(b, i)
+		if end == i && t.lenient {
+			end = nonFinite(b, i)
+		}
+	}
+	if end == i {
+		return false, i, ErrSyntax
+	}
+	if last := len(t.nodes) - 1; k == kindNumber && last > 0 && t.nodes[last].kind == kindNumber &&
+		t.nodes[t.open[t.depth-1]].kind == kindArray && t.inside(last) {
+		t.nodes[last].end = uint32(end)
+		return false, end, nil
+	}
+	t.add(k, i, end, false)
+	return false, end, nil
+}
+
+// inside tells whether node n is a direct element of the innermost open list.
+// The last node is, unless it ended a container that is closed already.
+func (t *tape) inside(n int) bool {
+	// A closed container ends behind the last node that is in it.
+	return t.body[skipSpace(t.body, int(t.nodes[n].end))] == ','
+}
+
+func literal(b []byte, i int, word string) int {
+	if len(b)-i >= len(word) && string(b[i:i+len(word)]) == word {
+		return i + len(word)
+	}
+	return i
+}
+
+// nonFinite reads what Python writes for floats that are no JSON numbers.
+func nonFinite(b []byte, i int) int {
+	for _, w := range [...]string{"NaN", "Infinity", "-Infinity"} {
+		if end := literal(b, i, w); end != i {
+			return end
+		}
+	}
+	return i
+}
+
+// number returns the end of the number at i (RFC 8259 section 6), or i.
+func number(b []byte, i int) int {
+	start := i
+	if i < len(b) && b[i] == '-' {
+		i++
+	}
+	whole := digits(b, i)
+	if whole == i || b[i] == '0' && whole > i+1 {
+		return start
+	}
+	i = whole
+	if i < len(b) && b[i] == '.' {
+		frac := digits(b, i+1)
+		if frac == i+1 {
+			return start
+		}
+		i = frac
+	}
+	if i < len(b) && b[i]|0x20 == 'e' {
+		i++
+		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		exp := digits(b, i)
+		if exp == i {
+			return start
+		}
+		i = exp
+	}
+	return i
+}
+
+func digits(b []byte, i int) int {
+	for i < len(b) && b[i]-'0' <= 9 {
+		i++
+	}
+	return i
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompt
+
+// content lists what a message says: a string, a list of parts, or null. A
+// list of one text part is listed exactly as the string would be, since
+// engines render both the same. of says what kind of texts they are. Any other
+// value is refused with wrong, or taken as it is when wrong is nil.
+func (d *Document) content(n uint32, of Text, kind SegmentKind, wrong *Error) error {
+	nodes := d.tape.nodes
+	switch k := nodes[n].kind; {
+	case k == kindNull:
+		return nil
+	case k == kindString:
+		d.said(n, of, kind)
+		return nil
+	case k != kindArray && wrong != nil:
+		return wrong
+	case k != kindArray:
+		d.rawExcept(n, nameNone)
+		d.sweepNode(n)
+		return nil
+	}
+	for p := n + 1; p < nodes[n].next; p = nodes[p].next {
+		before := len(d.Texts)
+		plain, err := d.part(p, of, kind, wrong)
+		if err != nil {
+			return err
+		}
+		// An empty text part does not come between its neighbours.
+		of.Join = plain && (of.Join || len(d.Texts) > before)
+	}
+	return nil
+}
+
+// said lists one string of text. Empty ones leave no trace: clients write
+// "", null or nothing for the same.
+func (d *Document) said(n uint32, of Text, kind SegmentKind) {
+	if v := &d.tape.nodes[n]; v.start < v.end {
+		d.segment(kind, n)
+		d.emit(n, of)
+	}
+}
+
+// part lists one content part or block, and tells whether it is plain text.
+func (d *Document) part(n uint32, of Text, kind SegmentKind, wrong *Error) (plain bool, err error) {
+	switch k := d.tape.nodes[n].kind; {
+	case k == kindString:
+		d.said(n, of, kind)
+		return true, nil
+	case k != kindObject && wrong != nil:
+		return false, wrong
+	case k != kindObject:
+		d.rawExcept(n, nameNone)
+		d.sweepNode(n)
+		return false, nil
+	}
+	d.partIDs(n)
+	if text := d.partText(n, &kind); text != 0 {
+		d.said(text, of, kind)
+		return true, nil
+	}
+	d.segment(SegmentType, d.constant(d.find(n, nameType)))
+	switch {
+	case d.isToolUse(n):
+		d.named(d.find(n, nameName))
+		if input := d.find(n, nameInput); input != 0 {
+			d.rawExcept(input, nameNone)
+		}
+	case d.isToolResult(n):
+		if c := d.find(n, nameContent); c != 0 {
+			err = d.content(c, Text{Nested: true, Loose: true}, SegmentText, nil)
+		}
+	default:
+		d.media(n)
+		d.rawExcept(n, nameCacheControl)
+	}
+	d.sweepNode(n)
+	return false, err
+}
+
+// partIDs leaves out what no part says anything with.
+func (d *Document) partIDs(n uint32) {
+	nodes := d.tape.nodes
+	for k := n + 1; k < nodes[n].next; k = nodes[k+1].next {
+		switch nodes[k].name {
+		case nameType, nameID, nameToolUseID, nameCallID, nameFileID, nameDetail, nameFormat,
+			nameMediaType, nameStatus, nameCacheControl:
+			d.skipID(k + 1)
+		case nameSignature, nameEncryptedContent:
+			d.skipOpaque(k + 1)
+		}
+	}
+}
+
+// partText returns the string node of a part that is plain text, or 0. For
+// reasoning it sets kind.
+func (d *Document) partText(n uint32, kind *SegmentKind) uint32 {
+	member := nameNone
+	if typ := d.find(n, nameType); typ == 0 {
+		member = nameText
+	} else if d.tape.nodes[typ].kind == kindString {
+		switch string(d.text(typ)) {
+		case "text", "input_text", "output_text", "summary_text", "reasoning_text":
+			member = nameText
+		case "refusal":
+			member = nameRefusal
+		case "thinking":
+			member, *kind = nameThinking, SegmentReasoning
+		}
+	}
+	if member == nameNone {
+		return 0
+	}
+	if text := d.find(n, member); text != 0 && d.tape.nodes[text].kind == kindString {
+		return text
+	}
+	return 0
+}
+
+// constant returns n when it is a string that is not listed as a text, else 0:
+// a type that could be somebody's data is hashed with the rest, scrubbed.
+func (d *Document) constant(n uint32) uint32 {
+	if n != 0 && d.tape.nodes[n].kind == kindString {
+		return n
+	}
+	return 0
+}
+
+func (d *Document) isToolUse(n uint32) bool {
+	typ := d.find(n, nameType)
+	return d.is(typ, "tool_use") || d.is(typ, "server_tool_use") || d.is(typ, "mcp_tool_use")
+}
+
+func (d *Document) isToolResult(n uint32) bool {
+	typ := d.find(n, nameType)
+	return d.is(typ, "tool_result") || d.is(typ, "mcp_tool_result")
+}
+
+// media leaves out what is no text in and below an image, audio or file part:
+// base64 data, with or without `data:` in front, and ids. URLs, file names and
+// plain text stay.
+func (d *Document) media(n uint32) {
+	nodes := d.tape.nodes
+	for k := n + 1; k < nodes[n].next; k++ {
+		if nodes[k].kind != kindKey {
+			continue
+		}
+		switch nodes[k].name {
+		case nameData, nameFileData, nameImageEmbeds, nameAudioEmbeds, namePromptEmbeds,
+			nameEncryptedContent, nameSignature:
+			if nodes[k+1].kind == kindString {
+				d.skipOpaque(k + 1)
+			}
+		case nameType, nameID, nameFileID, nameDetail, nameFormat, nameMediaType, nameStatus,
+			nameCallID:
+			if nodes[k+1].kind == kindString {
+				d.skipID(k + 1)
+			}
+		}
+	}
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompt
+
+// Edit replaces the raw bytes [Start, End) by New.
+type Edit struct {
+	Start, End int
+	New        []byte
+}
+
+// Splice returns body with the edits made, in dst's memory when that is large
+// enough and otherwise in one allocation of the exact size. Without edits it
+// returns body itself. The edits must be in order and must not overlap, else
+// it panics: that is a mistake of the caller, never of the body. dst must not
+// overlap body.
+func Splice(body []byte, edits []Edit, dst []byte) []byte {
+	if len(edits) == 0 {
+		return body
+	}
+	size, last := len(body), 0
+	for _, e := range edits {
+		if e.Start < last || e.End < e.Start || e.End > len(body) {
+			panic("prompt: edits out of order or out of range")
+		}
+		size += len(e.New) - (e.End - e.Start)
+		last = e.End
+	}
+	if cap(dst) < size {
+		dst = make([]byte, 0, size)
+	}
+	dst, last = dst[:0], 0
+	for _, e := range edits {
+		dst = append(append(dst, body[last:e.Start]...), e.New...)
+		last = e.End
+	}
+	return append(dst, body[last:]...)
+}
+
+// Splice makes the edits (raw offsets in Body, in order, not overlapping, each
+// inside one string or at Open) and returns the new body, which becomes Body;
+// dst is as in the function Splice. Segments, Open and the Members move along;
+// Texts are dropped. Without edits nothing changes, the body is the very same
+// slice and nothing is allocated.
+func (d *Document) Splice(edits []Edit, dst []byte) []byte {
+	if len(edits) == 0 {
+		return d.Body
+	}
+	d.Body = Splice(d.Body, edits, dst)
+	d.Texts = d.Texts[:0]
+	d.deltas = d.deltas[:0]
+	delta := 0
+	for _, e := range edits {
+		delta += len(e.New) - (e.End - e.Start)
+		d.deltas = append(d.deltas, delta)
+	}
+	for i := range d.Segments {
+		s := &d.Segments[i]
+		s.Start, s.End = d.shift(edits, s.Start, s.End)
+	}
+	for _, m := range [...]*Member{&d.StreamOptions, &d.IncludeUsage, &d.CacheSalt} {
+		if m.Present() {
+			m.Start, m.End = d.shift(edits, m.Start, m.End)
+		}
+	}
+	if d.Open > 0 && edits[0].Start == d.Open && edits[0].End == d.Open && len(edits[0].New) > 0 {
+		d.Empty = false
+	}
+	return d.Body
+}
+
+// shift returns where the range [start, end) stands after the edits. Edits
+// that end at or before start are in front of it, those that begin before end
+// are in front of or inside it.
+func (d *Document) shift(edits []Edit, start, end int) (int, int) {
+	before := search(edits, func(e *Edit) bool { return e.End > start })
+	upto := search(edits, func(e *Edit) bool { return e.Start >= end })
+	return start + d.deltaOf(before), end + d.deltaOf(max(before, upto))
+}
+
+// deltaOf returns by how much the first n edits move what is behind them.
+func (d *Document) deltaOf(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return d.deltas[n-1]
+}
+
+// search returns the index of the first edit for which past holds.
+func search(edits []Edit, past func(*Edit) bool) int {
+	lo, hi := 0, len(edits)
+	for lo < hi {
+		if mid := (lo + hi) / 2; past(&edits[mid]) {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	return lo
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompt
+
+import "bytes"
+
+// emit lists the string node n as a text. Empty ones, `data:` URLs and those
+// already listed or left out are not. It reports whether the node is a text of
+// the prompt, listed or empty.
+func (d *Document) emit(n uint32, t Text) {
+	v := &d.tape.nodes[n]
+	if v.flags&flagDone != 0 {
+		return
+	}
+	v.flags |= flagDone
+	if v.start == v.end || isDataURL(d.Body[v.start:v.end]) {
+		return
+	}
+	t.Start, t.End = int(v.start), int(v.end)
+	t.Escaped, t.Item = v.escaped(), d.item
+	d.Texts = append(d.Texts, t)
+}
+
+// sweep lists every string of the nodes [from, to) that was neither listed nor
+// left out before, and every key that is not a word of the APIs. Each member of
+// a request that no rule speaks of ends here: what is unknown is scrubbed.
+func (d *Document) sweep(from, to uint32) {
+	nodes := d.tape.nodes
+	for n := from; n < to; n++ {
+		v := &nodes[n]
+		switch v.kind {
+		case kindString:
+			if v.flags&flagDone != 0 {
+				continue
+			}
+			if nodes[n-min(n, 1)].name == nameType && isWord(d.Body[v.start:v.end]) {
+				v.flags |= flagDone
+				continue
+			}
+			d.emit(n, Text{})
+		case kindKey:
+			if v.name == nameNone && v.flags&flagDone == 0 {
+				d.emit(n, Text{Key: true})
+			}
+		}
+	}
+}
+
+// sweepNode lists what is left in node n and below; 0 is no node.
+func (d *Document) sweepNode(n uint32) {
+	if n != 0 {
+		d.sweep(n, d.tape.nodes[n].next)
+	}
+}
+
+// skipID leaves out the strings in and below node n that look like an
+// identifier or a constant of the API. Others stay and are swept: a member's
+// name alone does not hide text from the scrubber.
+func (d *Document) skipID(n uint32) { d.skip(n, isIdentifier) }
+
+// skipOpaque leaves out strings of base64: media, and reasoning that only its
+// engine can read.
+func (d *Document) skipOpaque(n uint32) { d.skip(n, isBase64) }
+
+func (d *Document) skip(n uint32, harmless func([]byte) bool) {
+	if n == 0 {
+		return
+	}
+	for end := d.tape.nodes[n].next; n < end; n++ {
+		v := &d.tape.nodes[n]
+		if v.kind == kindString && v.flags&flagDone == 0 && harmless(d.Body[v.start:v.end]) {
+			v.flags |= flagDone
+		}
+	}
+}
+
+// Character classes of the raw bytes between the quotes.
+const (
+	classWord       uint8 = 1 << iota // a-z _
+	classIdentifier                   // letters, digits, and what ids are put together with
+	classBase64                       // both alphabets and padding
+	classMIME                         // what stands in a data URL before the comma
+)
+
+var classes = func() (t [256]uint8) {
+	set := func(chars string, class uint8) {
+		for i := range len(chars) {
+			t[chars[i]] |= class
+		}
+	}
+	lower, upper, digit := "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
+	set(lower+"_", classWord)
+	set(lower+upper+digit+"_-.:|/+=", classIdentifier)
+	set(lower+upper+digit+"+/-_=", classBase64)
+	set(lower+upper+digit+"+/-_=.;", classMIME)
+	return t
+}()
+
+// Longest strings taken for a constant and for an identifier.
+const (
+	longestWord       = 32
+	longestIdentifier = 256
+)
+
+// isWord: a constant such as "string" or "input_text".
+func isWord(raw []byte) bool {
+	return len(raw) <= longestWord && all(raw, classWord)
+}
+
+func isIdentifier(raw []byte) bool {
+	return len(raw) <= longestIdentifier && all(raw, classIdentifier)
+}
+
+func all(raw []byte, class uint8) bool {
+	for _, c := range raw {
+		if classes[c]&class == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// isBase64 reports whether raw is nothing but base64 of either alphabet, a
+// slash being escaped or not.
+func isBase64(raw []byte) bool {
+	for i := 0; i < len(raw); i++ {
+		if classes[raw[i]]&classBase64 != 0 {
+			continue
+		}
+		if raw[i] != '\\' || i+1 == len(raw) || raw[i+1] != '/' {
+			return false
+		}
+		i++
+	}
+	return true
+}
+
+// longestMIME bounds what stands before the data in a data URL.
+const longestMIME = 256
+
+// isDataURL reports whether raw is a base64 data URL (RFC 2397) with a media
+// type and nothing else: `data:image/png;base64,iVBOR...`.
+func isDataURL(raw []byte) bool {
+	const scheme, marker = "data:", ";base64,"
+	if len(raw) < len(scheme) || string(raw[:len(scheme)]) != scheme {
+		return false
+	}
+	head := raw[:min(len(raw), longestMIME)]
+	comma := bytes.IndexByte(head, ',')
+	if comma < 0 || !bytes.HasSuffix(head[:comma+1], []byte(marker)) {
+		return false
+	}
+	mime := head[len(scheme) : comma+1-len(marker)]
+	if bytes.IndexByte(mime, '/') < 1 {
+		return false
+	}
+	for i, c := range mime {
+		if classes[c]&classMIME == 0 && (c != '\\' || i+1 == len(mime) || mime[i+1] != '/') {
+			return false
+		}
+	}
+	return isBase64(raw[comma+1:])
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompt
+
+// turn is what one message or item is made of: the value nodes of its known
+// members; 0 is none.
+type turn struct {
+	role, typ, name, content, reasoning, reasoningContent, refusal, summary,
+	toolCalls, functionCall, arguments, input, output uint32
+}
+
+// turn lists one message (Chat, Anthropic) or item (Responses). The order of
+// its segments is fixed, whatever the order of its members: SDKs differ in it.
+func (d *Document) turn(object uint32) error {
+	t := d.turnOf(object)
+	if err := d.opening(&t); err != nil {
+		return err
+	}
+	if t.role == 0 && d.isOpaqueItem(&t) {
+		d.media(object)
+		d.rawExcept(object, nameCacheControl)
+		d.sweepNode(object)
+		return nil
+	}
+	// What a tool returned is often JSON with escapes of its own.
+	returned := Text{Nested: true, Loose: true}
+	of := Text{}
+	if d.is(t.role, "tool") || d.is(t.role, "function") {
+		of = returned
+	}
+	steps := [...]struct {
+		node uint32
+		text Text
+		kind SegmentKind
+		err  *Error
+	}{
+		{t.reasoning, Text{}, SegmentReasoning, nil},
+		{t.reasoningContent, Text{}, SegmentReasoning, nil},
+		{t.summary, Text{}, SegmentReasoning, nil},
+		{t.content, of, SegmentText, errContent},
+		{t.refusal, Text{}, SegmentText, nil},
+		{t.arguments, Text{Nested: true}, SegmentArguments, nil},
+		{t.input, Text{}, SegmentArguments, nil},
+		{t.output, returned, SegmentText, nil},
+	}
+	for i := range steps {
+		if s := &steps[i]; s.node != 0 {
+			if err := d.content(s.node, s.text, s.kind, s.err); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.calls(&t); err != nil {
+		return err
+	}
+	d.sweepNode(object)
+	return nil
+}
+
+// turnOf collects the members and leaves out the identifiers among them.
+func (d *Document) turnOf(object uint32) (t turn) {
+	nodes := d.tape.nodes
+	for k := object + 1; k < nodes[object].next; k = nodes[k+1].next {
+		v := k + 1
+		switch nodes[k].name {
+		case nameRole:
+			t.role = v
+		case nameType:
+			t.typ = v
+		case nameName:
+			t.name = v
+		case nameContent:
+			t.content = v
+		case nameReasoning:
+			t.reasoning = v
+		case nameReasoningContent:
+			t.reasoningContent = v
+		case nameRefusal:
+			t.refusal = v
+		case nameToolCalls:
+			t.toolCalls = v
+		case nameFunctionCall:
+			t.functionCall = v
+		case nameID, nameToolCallID, nameCallID, nameStatus, nameObject, nameCacheControl:
+			d.skipID(v)
+		case nameEncryptedContent, nameSignature:
+			d.skipOpaque(v)
+		}
+	}
+	if d.API == Responses {
+		t.summary, t.arguments = d.find(object, nameSummary), d.find(object, nameArguments)
+		t.input, t.output = d.find(object, nameInput), d.find(object, nameOutput)
+	}
+	return t
+}
+
+// opening lists role (or type) and name.
+func (d *Document) opening(t *turn) error {
+	if t.role != 0 && d.tape.nodes[t.role].kind != kindString {
+		return errRole
+	}
+	d.skipID(t.role)
+	d.skipID(t.typ)
+	first := t.role
+	if first == 0 && t.typ != 0 && d.tape.nodes[t.typ].kind == kindString {
+		first = t.typ
+	}
+	d.segment(SegmentRole, first)
+	if first != 0 {
+		d.emit(first, Text{})
+	}
+	d.named(t.name)
+	return nil
+}
+
+// named lists the name of a participant or function, when it is a string.
+func (d *Document) named(n uint32) {
+	if n != 0 && d.tape.nodes[n].kind == kindString {
+		d.segment(SegmentName, n)
+		d.emit(n, Text{})
+	}
+}
+
+// isOpaqueItem: an item that is neither a message, nor a call, nor what a call
+// returned, nor reasoning: its value as a whole stands for it.
+func (d *Document) isOpaqueItem(t *turn) bool {
+	if t.typ == 0 || d.tape.nodes[t.typ].kind != kindString {
+		return false
+	}
+	switch string(d.text(t.typ)) {
+	case "message", "reasoning", "function_call", "function_call_output",
+		"custom_tool_call", "custom_tool_call_output":
+		return false
+	}
+	return true
+}
+
+// calls lists the tool calls of an assistant's message. Their ids are left
+// out: they are random, and most templates do not render them.
+func (d *Document) calls(t *turn) error {
+	if f := t.functionCall; f != 0 && d.tape.nodes[f].kind == kindObject {
+		d.call(f)
+	}
+	list := t.toolCalls
+	if list == 0 || d.tape.nodes[list].kind == kindNull {
+		return nil
+	}
+	nodes := d.tape.nodes
+	if nodes[list].kind != kindArray {
+		return errToolCalls
+	}
+	for c := list + 1; c < nodes[list].next; c = nodes[c].next {
+		if nodes[c].kind != kindObject {
+			return errToolCalls
+		}
+		d.skipID(d.find(c, nameID))
+		d.skipID(d.find(c, nameType))
+		if f := d.find(c, nameFunction); f != 0 && nodes[f].kind == kindObject {
+			d.call(f)
+		} else {
+			d.segment(SegmentType, 0)
+			d.rawExcept(c, nameID)
+		}
+		d.sweepNode(c)
+	}
+	return nil
+}
+
+// call lists one function call: its name, then its arguments, JSON in a string
+// (or, from some clients, the value itself).
+func (d *Document) call(function uint32) {
+	d.segment(SegmentType, 0)
+	d.named(d.find(function, nameName))
+	switch a := d.find(function, nameArguments); {
+	case a == 0:
+	case d.tape.nodes[a].kind == kindString:
+		d.segment(SegmentArguments, a)
+		d.emit(a, Text{Nested: true})
+	default:
+		d.rawExcept(a, nameNone)
+	}
+	d.sweepNode(function)
+}
