@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fleet is what the gateway knows of its engines, and how it picks the
+// one for a request. It knows no HTTP and no clock: the time is handed in, so
+// the same code routes real traffic and replays traces in virtual time.
+//
+// For each upstream that could take a request it predicts the time to first
+// token:
+//
+//	wait for the prefill already queued there + this request's own prefill
+//
+// both being uncached prompt tokens times the prefill cost. What is cached
+// where comes from a radix tree of prompt-prefix hashes. The unit is time, so
+// there is nothing to weigh: a prefix that many requests share spills to a
+// second upstream exactly when waiting for it costs more than computing it
+// again.
+package fleet
+
+import (
+	"sync"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/radixcache"
+)
+
+const (
+	// idleUpstream is how long an upstream that no request could have picked
+	// is remembered: as long as Caddy keeps the counters of dynamic ones.
+	idleUpstream = time.Hour
+
+	// footprintDecay is the share of an upstream's footprint that a sweep
+	// takes off: at a sweep a minute half of it is gone after eleven minutes,
+	// so that an upstream which was once busy, or is new, is not judged by
+	// that for ever.
+	footprintDecay = 16
+)
+
+// Fleet is what this process knows of all engines: which prefixes each holds
+// and what each is busy with. It is safe for concurrent use, and stays usable
+// for as long as anything refers to it.
+//
+// One lock covers all but the tree. It is held for lookups and updates in
+// memory only, and around a whole decision, so that requests that arrive
+// together see each other's picks.
+type Fleet struct {
+	tree *radixcache.Tree
+	now  func() time.Time
+
+	mu        sync.Mutex
+	epoch     uint64
+	upstreams map[string]*upstream
+	byID      map[radixcache.Upstream]*upstream
+	scratch   scratch
+}
+
+// upstream is one engine, known by its address: Caddy's *Upstream values are
+// made anew by reloads and by dynamic sources.
+type upstream struct {
+	address   string
+	id        radixcache.Upstream
+	load      queue
+	footprint int64      // uncached tokens sent there, decaying
+	pending   []*Request // recorded, but not yet answered
+	matched   int32      // blocks of the prompt being surveyed
+	seen      time.Time  // when a request could last have picked it
+}
+
+// New returns an empty fleet whose tree takes at most limit bytes. The time
+// comes from now.
+func New(limit int64, now func() time.Time) *Fleet {
+	return &Fleet{
+		tree:      radixcache.New(limit),
+		now:       now,
+		upstreams: make(map[string]*upstream),
+		byID:      make(map[radixcache.Upstream]*upstream),
+	}
+}
+
+// SetLimit changes the tree's ceiling, in bytes. What no longer fits goes,
+// oldest first.
+func (f *Fleet) SetLimit(limit int64) {
+	if f.tree.Limit() != limit {
+		f.tree.SetLimit(limit)
+	}
+}
+
+// Stats describes the tree.
+func (f *Fleet) Stats() radixcache.Stats { return f.tree.Stats() }
+
+// upstream returns the state kept for an address, new if need be.
+// The caller holds mu.
+func (f *Fleet) upstream(address string) *upstream {
+	u := f.upstreams[address]
+	if u == nil {
+		// A newcomer starts level with the emptiest one, or it would be sent
+		// every cold prompt until it has caught up with the others' past.
+		u = &upstream{address: address, id: f.tree.Register(address), footprint: f.smallestFootprint()}
+		f.upstreams[address], f.byID[u.id] = u, u
+	}
+	return u
+}
+
+func (f *Fleet) smallestFootprint() int64 {
+	smallest := int64(-1)
+	for _, u := range f.upstreams {
+		if smallest < 0 || u.footprint < smallest {
+			smallest = u.footprint
+		}
+	}
+	return max(smallest, 0)
+}
+
+// Sweep forgets upstreams that have been gone for an hour, lets footprints
+// decay, and returns the addresses it forgot. It is to be called once a minute.
+func (f *Fleet) Sweep() (gone []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	for address, u := range f.upstreams {
+		u.footprint -= u.footprint / footprintDecay
+		if u.load.count() == 0 && now.Sub(u.seen) > idleUpstream {
+			f.tree.Remove(u.id)
+			delete(f.upstreams, address)
+			delete(f.byID, u.id)
+			gone = append(gone, address)
+		}
+	}
+	return gone
+}
+
+// Forget drops everything recorded about what an upstream holds, as after a
+// restart of the engine. It reports whether the upstream is known.
+func (f *Fleet) Forget(address string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := f.upstreams[address]
+	if u == nil {
+		return false
+	}
+	f.empty(u)
+	return true
+}
+
+// Clear drops what is recorded of every upstream and begins a new epoch:
+// requests that were signed in an older one are not recorded any more. It
+// returns the new epoch.
+func (f *Fleet) Clear() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, u := range f.upstreams {
+		f.empty(u)
+	}
+	f.epoch++
+	return f.epoch
+}
+
+func (f *Fleet) empty(u *upstream) {
+	f.tree.Forget(u.id)
+	u.footprint = 0
+}
+
+// Upstream is what is known of one upstream at one moment.
+type Upstream struct {
+	Address   string
+	Requests  int           // in flight
+	Wait      time.Duration // until the prefill queued there is done, as predicted
+	Footprint int64         // uncached tokens sent there lately, see candidate
+	Seen      time.Duration // since a request could last have picked it
+}
+
+// Upstreams returns what is known of all upstreams, in no order.
+func (f *Fleet) Upstreams() []Upstream {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	all := make([]Upstream, 0, len(f.upstreams))
+	for _, u := range f.upstreams {
+		all = append(all, Upstream{
+			Address:   u.address,
+			Requests:  u.load.count(),
+			Wait:      u.load.wait(now),
+			Footprint: u.footprint,
+			Seen:      now.Sub(u.seen),
+		})
+	}
+	return all
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import "github.com/bauxite/caddy-kvaware/radixcache"
+
+// Target is an upstream that could take a request now.
+type Target struct {
+	Address  string
+	Requests int // in flight there by another count, which may know of more
+}
+
+// Reason says why a request went where it went.
+type Reason string
+
+const (
+	Hit      Reason = "hit"      // nobody holds more of the prompt
+	Load     Reason = "load"     // another holds more, but would answer later
+	Cold     Reason = "cold"     // nobody holds any of it
+	Fallback Reason = "fallback" // another policy decided
+)
+
+// Decision is where a request goes, and why.
+type Decision struct {
+	Target int // index into the targets, -1: none
+	Cached int // prompt tokens predicted to be cached there
+	Reason Reason
+}
+
+// scratch holds what one decision needs, so that deciding does not allocate.
+type scratch struct {
+	matches    []radixcache.Match
+	candidates []candidate
+	upstreams  []*upstream
+}
+
+// Route picks the target that is predicted to give the first token soonest,
+// reserves its place there and records that the upstream will hold the prompt.
+// With leaveCold a prompt of which nobody holds anything is not routed but
+// left to another policy, see Assign: the decision has no target then.
+func (r *Request) Route(targets []Target, leaveCold bool) Decision {
+	f := r.fleet
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	longest := r.survey(targets)
+	if len(targets) == 0 || longest == 0 && leaveCold {
+		return Decision{Target: -1, Reason: Fallback}
+	}
+	s := &f.scratch
+	pick := choose(s.candidates)
+	d := Decision{Target: pick, Cached: r.prompt - s.candidates[pick].Uncached, Reason: Hit}
+	switch {
+	case longest == 0:
+		d.Reason = Cold
+	case d.Cached < longest:
+		d.Reason = Load
+	}
+	r.depart(s.upstreams[pick], d.Cached)
+	return d
+}
+
+// Assign reserves and records a pick that another policy made.
+func (r *Request) Assign(t Target) Decision {
+	f := r.fleet
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.survey([]Target{t})
+	d := Decision{Cached: r.prompt - f.scratch.candidates[0].Uncached, Reason: Fallback}
+	r.depart(f.scratch.upstreams[0], d.Cached)
+	return d
+}
+
+// survey fills the scratch with one candidate a target and returns the most
+// prompt tokens that any of them holds. The caller holds mu.
+func (r *Request) survey(targets []Target) (longest int) {
+	f := r.fleet
+	s := &f.scratch
+	now := f.now()
+	s.candidates, s.upstreams, s.matches = s.candidates[:0], s.upstreams[:0], s.matches[:0]
+	if r.current() {
+		s.matches = f.tree.Lookup(r.chain, s.matches)
+	}
+	for _, m := range s.matches {
+		if u := f.byID[m.Upstream]; u != nil {
+			u.matched = m.Blocks
+		}
+	}
+	for _, t := range targets {
+		u := f.upstream(t.Address)
+		u.seen = now
+		cached := r.tokens(u.matched)
+		longest = max(longest, cached)
+		s.upstreams = append(s.upstreams, u)
+		s.candidates = append(s.candidates, candidate{
+			Wait:      u.load.wait(now),
+			Uncached:  r.prompt - cached,
+			InFlight:  max(u.load.count(), t.Requests),
+			Footprint: u.footprint,
+		})
+	}
+	for _, m := range s.matches {
+		if u := f.byID[m.Upstream]; u != nil {
+			u.matched = 0
+		}
+	}
+	return longest
+}
+
+// tokens converts matched blocks to prompt tokens. The last token of a prompt
+// is always computed: its output is the first token of the answer.
+func (r *Request) tokens(blocks int32) int {
+	return min(int(blocks)*r.perBlock, r.prompt-1)
+}
