@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginesim
+
+import (
+	"errors"
+	"time"
+)
+
+// Config describes one simulated node. The zero value of every field means its
+// default.
+type Config struct {
+	// Models are the names the node serves: the base model first, adapters
+	// (LoRA) after it. Requests for another model get 404. Default: none, which
+	// serves any name and lists "simulated" in /v1/models.
+	Models []string
+
+	// BlockTokens is the size of a KV block in tokens. Default: 16.
+	BlockTokens int
+	// CacheBlocks is the KV memory of the node in blocks. Default: 10000.
+	CacheBlocks int
+	// MaxModelLen bounds prompt and output of one request, in tokens. Default:
+	// what fits the cache, at most 131072.
+	MaxModelLen int
+
+	// PrefillRate is how many prompt tokens a second the node computes.
+	// Default: 8000.
+	PrefillRate float64
+	// ChunkTokens is how many prompt tokens one step computes at most.
+	// Default: 512.
+	ChunkTokens int
+	// MaxBatch is how many requests run at a time; more wait. Default: 256.
+	MaxBatch int
+	// DecodeRate is how many tokens a second a request generates when it is
+	// alone. Default: 50.
+	DecodeRate float64
+	// DecodeSlowdown is by which share each further request in the batch makes
+	// a decode step longer. Default: 0.01. Negative: not at all.
+	DecodeSlowdown float64
+
+	// Speed divides all simulated time: at 10, a simulated second takes 100 ms.
+	// Default: 1.
+	Speed float64
+
+	// HidePromptDetails leaves cached tokens out of the answers, as vLLM does
+	// without --enable-prompt-tokens-details.
+	HidePromptDetails bool
+	// OutputTokens is how long default answers are, the end of sequence
+	// included. max_tokens cuts them. Default: 32.
+	OutputTokens int
+	// Responder makes the answers. Default: Words(OutputTokens).
+	Responder Responder
+
+	// ChunkSizes cuts the text of streams into pieces of these many bytes, one
+	// size after the other and round again, at character boundaries (a piece
+	// holds at least one character). Default: none, one piece per token.
+	ChunkSizes []int
+	// StreamInterval sends a piece only every so many tokens (the first token
+	// always at once), like vLLM's --stream-interval. Without ChunkSizes only.
+	// Default: 1.
+	StreamInterval int
+	// FinishWithContent puts finish_reason on the last piece of text instead of
+	// an empty piece of its own. Engines do either.
+	FinishWithContent bool
+
+	// MaxBody bounds a request's body in bytes; 413 above. Default: 64 MiB.
+	MaxBody int64
+	// Record is how many requests to keep with their headers and bodies, the
+	// latest ones, 64 MiB at most together. Default: none.
+	Record int
+}
+
+// Bounds of what a Config may ask for: what keeps a typo from taking the
+// machine's memory.
+const (
+	maxBlocks      = 1 << 24
+	maxModelLen    = 131072
+	maxOutput      = 1 << 20
+	recordBytes    = 64 << 20
+	historyEntries = 1 << 14
+)
+
+var errConfig = errors.New("enginesim: a size or rate in the config is negative or out of range")
+
+// withDefaults returns c with every default filled in.
+func (c Config) withDefaults() (Config, error) {
+	setDefault(&c.BlockTokens, 16)
+	setDefault(&c.CacheBlocks, 10000)
+	setDefault(&c.PrefillRate, 8000)
+	setDefault(&c.ChunkTokens, 512)
+	setDefault(&c.MaxBatch, 256)
+	setDefault(&c.DecodeRate, 50)
+	setDefault(&c.DecodeSlowdown, 0.01)
+	setDefault(&c.Speed, 1)
+	setDefault(&c.OutputTokens, 32)
+	setDefault(&c.StreamInterval, 1)
+	setDefault(&c.MaxBody, 64<<20)
+	setDefault(&c.MaxModelLen, min(c.CacheBlocks*c.BlockTokens, maxModelLen))
+	if c.Responder == nil {
+		c.Responder = Words(c.OutputTokens)
+	}
+	for _, n := range []int{c.BlockTokens, c.CacheBlocks, c.ChunkTokens, c.MaxBatch, c.OutputTokens, c.StreamInterval, c.MaxModelLen} {
+		if n < 1 || n > maxBlocks {
+			return c, errConfig
+		}
+	}
+	for _, f := range []float64{c.PrefillRate, c.DecodeRate, c.Speed} {
+		if !(f > 0 && f <= float64(time.Second)) { // also refuses NaN
+			return c, errConfig
+		}
+	}
+	for _, n := range c.ChunkSizes {
+		if n < 1 {
+			return c, errConfig
+		}
+	}
+	if c.MaxBody < 1 || c.Record < 0 || c.OutputTokens > maxOutput || c.MaxModelLen > c.CacheBlocks*c.BlockTokens {
+		return c, errConfig
+	}
+	return c, nil
+}
+
+func setDefault[T int | int64 | float64](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// models returns what /v1/models lists.
+func (c *Config) models() []string {
+	if len(c.Models) == 0 {
+		return []string{"simulated"}
+	}
+	return c.Models
+}

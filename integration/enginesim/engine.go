@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginesim
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Engine is one simulated node. It is an http.Handler; Start also gives it a
+// listener of its own. All methods are safe for concurrent use.
+type Engine struct {
+	cfg     Config
+	clock   clock
+	created int64 // Unix seconds
+
+	mu     sync.Mutex // guards sched and, with it, the progress of all jobs
+	sched  *Scheduler
+	kick   chan struct{} // the driver's next event has moved
+	stop   chan struct{}
+	closed sync.Once
+	wg     sync.WaitGroup
+
+	requests atomic.Int64 // received so far: numbers them
+	active   atomic.Int64 // generating requests under way: /load
+	faults   faultList
+	log      history
+	listener listener
+}
+
+// New returns a running node without a listener, to be served as an
+// http.Handler. It must be closed.
+func New(cfg Config) (*Engine, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	sched, err := NewScheduler(cfg)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg:     cfg,
+		clock:   newClock(cfg.Speed),
+		created: time.Now().Unix(),
+		sched:   sched,
+		kick:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+	}
+	e.faults.changed = make(chan struct{})
+	e.log.keep = cfg.Record
+	e.wg.Add(1)
+	go e.drive()
+	return e, nil
+}
+
+// Start returns a node that listens on a free port of 127.0.0.1.
+func Start(cfg Config) (*Engine, error) { return StartAt(cfg, "127.0.0.1:0") }
+
+// StartAt returns a node that listens on a TCP address.
+func StartAt(cfg Config, address string) (*Engine, error) {
+	e, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.listener.open(address, e); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// Addr returns the node's host:port, "" without a listener. It stays the same
+// while the node refuses connections.
+func (e *Engine) Addr() string { return e.listener.address() }
+
+// URL returns the node's base URL, without a trailing slash.
+func (e *Engine) URL() string { return "http://" + e.Addr() }
+
+// Close ends all connections, lets every request fail and stops the scheduler.
+func (e *Engine) Close() {
+	e.closed.Do(func() { close(e.stop) })
+	e.listener.close()
+	e.wg.Wait()
+}
+
+// drive lets simulated time pass: it sleeps until the scheduler's next event.
+// Being late is harmless, because an event happens at its own time and not at
+// the time the driver woke up.
+func (e *Engine) drive() {
+	defer e.wg.Done()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		e.mu.Lock()
+		e.sched.Advance(e.clock.now())
+		next, busy := e.sched.Next()
+		e.mu.Unlock()
+
+		var expired <-chan time.Time // nil while idle: never
+		if busy {
+			timer.Reset(e.clock.until(next))
+			expired = timer.C
+		}
+		select {
+		case <-expired:
+		case <-e.kick:
+		case <-e.stop:
+			return
+		}
+	}
+}
+
+// run is a job with what its handler waits on.
+type run struct {
+	Job
+	engine *Engine
+	notify chan struct{}
+}
+
+// submit queues a request.
+func (e *Engine) submit(prompt int, chain []uint64, outputTokens int) *run {
+	r := &run{engine: e, notify: make(chan struct{}, 1)}
+	r.PromptTokens, r.Chain, r.OutputTokens = prompt, chain, outputTokens
+	r.OnProgress = func(*Job) {
+		select {
+		case r.notify <- struct{}{}:
+		default: // the handler has not seen the last one yet
+		}
+	}
+	e.mu.Lock()
+	now := e.clock.now()
+	// What is over by now happened before this request came.
+	e.sched.Advance(now)
+	_, busy := e.sched.Next()
+	e.sched.Submit(&r.Job, now)
+	e.mu.Unlock()
+	if !busy {
+		select {
+		case e.kick <- struct{}{}:
+		default:
+		}
+	}
+	return r
+}
+
+var errStopped = errors.New("enginesim: the engine was closed")
+
+// wait returns as soon as more than produced tokens are there, or all. It
+// fails when the client or the engine has gone.
+func (r *run) wait(ctx context.Context, produced int) (now int, done bool, err error) {
+	for {
+		r.engine.mu.Lock()
+		now, done = r.Produced, r.Done
+		r.engine.mu.Unlock()
+		if done || now > produced {
+			return now, done, nil
+		}
+		select {
+		case <-r.notify:
+		case <-ctx.Done():
+			return now, false, ctx.Err()
+		case <-r.engine.stop:
+			return now, false, errStopped
+		}
+	}
+}
+
+// waitAll waits until everything is generated.
+func (r *run) waitAll(ctx context.Context) error {
+	produced, done, err := 0, false, error(nil)
+	for !done && err == nil {
+		produced, done, err = r.wait(ctx, produced)
+	}
+	return err
+}
+
+// end cancels what is not done and returns the job as it ended.
+func (r *run) end() Job {
+	r.engine.mu.Lock()
+	defer r.engine.mu.Unlock()
+	r.engine.sched.Cancel(&r.Job, r.engine.clock.now())
+	return r.Job
+}
+
+// Reset empties the prefix cache and forgets counters and recordings, like a
+// restart that takes no time. Requests under way go on.
+func (e *Engine) Reset() {
+	e.mu.Lock()
+	e.sched.ClearCache()
+	e.sched.queries, e.sched.hits, e.sched.cache.evictions = 0, 0, 0
+	e.mu.Unlock()
+	e.log.reset()
+}
+
+var _ http.Handler = (*Engine)(nil)

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginesim
+
+import (
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// silent is the error log of servers whose clients are made to fail.
+var silent = log.New(io.Discard, "", 0)
+
+// FaultKind is a way in which a node fails.
+type FaultKind int
+
+const (
+	// Refuse closes the listener and the idle connections, until Heal.
+	// Requests under way go on.
+	Refuse FaultKind = iota + 1
+	// Crash ends every connection and request, empties the cache and refuses
+	// connections, until Heal.
+	Crash
+	// Hang reads the request and never answers, until the client gives up or
+	// Heal.
+	Hang
+	// Delay waits for Fault.Delay of real time before working on the request.
+	Delay
+	// Status answers Fault.Status (default 500) with an error body.
+	Status
+	// Reset reads the whole request, then resets the connection.
+	Reset
+	// Cut ends the connection after Fault.Chunks records of a stream, or in the
+	// middle of another answer.
+	Cut
+	// Stall stops after Fault.Chunks records of a stream and says nothing more,
+	// until the client gives up or Heal.
+	Stall
+	// Gzip compresses the answer, asked or not.
+	Gzip
+)
+
+// Fault makes requests fail. Faults add up; a request is subject to each one
+// that matches it.
+type Fault struct {
+	Kind FaultKind
+	// Path says which requests: those whose path ends in it. Default: every
+	// POST, so that probes and scrapes go on.
+	Path string
+	// Skip lets so many matching requests pass first.
+	Skip int
+	// Count is how many requests it hits after those. Default: all until Heal.
+	Count int
+	// Status is the answer's status for Status.
+	Status int
+	// Delay is how long Delay takes.
+	Delay time.Duration
+	// Chunks is how many records of a stream get out with Cut and Stall.
+	Chunks int
+}
+
+// faultList is the faults in force.
+type faultList struct {
+	mu      sync.Mutex
+	list    []*Fault
+	changed chan struct{} // closed by heal: wakes who hangs
+}
+
+// Fault puts faults into force, in addition to those that are. Refuse and
+// Crash act at once; without a listener they are errors.
+func (e *Engine) Fault(faults ...Fault) error {
+	for _, f := range faults {
+		switch f.Kind {
+		case Refuse, Crash:
+			if e.Addr() == "" {
+				return errors.New("enginesim: refusing connections needs a listener")
+			}
+			e.listener.refuse(f.Kind == Crash)
+			if f.Kind == Crash {
+				e.Reset()
+			}
+		case Hang, Delay, Status, Reset, Cut, Stall, Gzip:
+			e.faults.add(f)
+		default:
+			return errors.New("enginesim: unknown kind of fault")
+		}
+	}
+	return nil
+}
+
+// Heal ends all faults; hanging requests go on as if nothing had been. It
+// fails when the node's port has been taken while it refused connections.
+func (e *Engine) Heal() error {
+	e.faults.heal()
+	return e.listener.reopen()
+}
+
+func (l *faultList) add(f Fault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, &f)
+}
+
+func (l *faultList) heal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = nil
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// hits is the faults that apply to one request.
+type hits struct {
+	hang, reset, gzip bool
+	status            int
+	delay             time.Duration
+	cut, stall        int // records that get out; -1: not
+	healed            <-chan struct{}
+}
+
+// match counts a request against all faults and returns what hits it.
+func (l *faultList) match(r *http.Request) hits {
+	h := hits{cut: -1, stall: -1}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h.healed = l.changed
+	kept := l.list[:0]
+	for _, f := range l.list {
+		if !f.matches(r) {
+			kept = append(kept, f)
+			continue
+		}
+		if f.Skip > 0 {
+			f.Skip--
+			kept = append(kept, f)
+			continue
+		}
+		h.add(f)
+		if f.Count != 1 { // the last one removes it; 0 never becomes 1
+			if f.Count > 0 {
+				f.Count--
+			}
+			kept = append(kept, f)
+		}
+	}
+	clear(l.list[len(kept):])
+	l.list = kept
+	return h
+}
+
+func (f *Fault) matches(r *http.Request) bool {
+	if f.Path == "" {
+		return r.Method == http.MethodPost
+	}
+	return strings.HasSuffix(r.URL.Path, f.Path)
+}
+
+func (h *hits) add(f *Fault) {
+	switch f.Kind {
+	case Hang:
+		h.hang = true
+	case Delay:
+		h.delay += f.Delay
+	case Status:
+		h.status = f.Status
+		if h.status == 0 {
+			h.status = http.StatusInternalServerError
+		}
+	case Reset:
+		h.reset = true
+	case Cut:
+		h.cut = f.Chunks
+	case Stall:
+		h.stall = f.Chunks
+	case Gzip:
+		h.gzip = true
+	}
+}
+
+// before applies what happens ahead of an answer; it reports whether the
+// request goes on.
+func (h *hits) before(c *call) bool {
+	if h.delay > 0 {
+		c.pause(time.After(h.delay), nil)
+	}
+	if h.hang {
+		c.pause(nil, h.healed)
+	}
+	if h.reset {
+		resetConnection(c.w)
+		return false
+	}
+	if h.status != 0 {
+		c.fail(&apiError{h.status, "InternalServerError", "the simulated engine was told to fail"})
+		return false
+	}
+	return true
+}
+
+// resetConnection makes the client see a connection reset by peer.
+func resetConnection(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil { // HTTP/2 or a recorder: end it the way there is
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}

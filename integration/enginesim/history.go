@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginesim
+
+import (
+	"net/http"
+	"sort"
+	"sync"
+	"time"
+)
+
+// Served is what the node knows of one prompt it has worked on. Times are
+// simulated.
+type Served struct {
+	Request      int64 // number of the request, from 1 in the order they came
+	API          API
+	Model        string
+	PromptTokens int
+	CachedTokens int
+	OutputTokens int
+	QueueTime    time.Duration // from arrival until prefill began
+	TTFT         time.Duration // from arrival to the first token; 0 when there was none
+	Total        time.Duration // from arrival to the end
+	Cancelled    bool          // the client went away, or a fault cut the answer
+}
+
+// Received is one request as it reached the node.
+type Received struct {
+	Request int64
+	Method  string
+	Path    string
+	Header  http.Header
+	Body    []byte // at most Config.MaxBody
+}
+
+// Stats are counters since the start or the last Reset, and the present load.
+type Stats struct {
+	Requests     int64 // all that reached the node, faults and errors included
+	Served       int64 // prompts worked on to the end
+	Cancelled    int64 // prompts given up in the middle
+	PromptTokens int64 // of prompts whose prefill has begun
+	CachedTokens int64 // of those, found in the prefix cache
+	OutputTokens int64 // generated for prompts that have ended
+	Evictions    int64 // cached blocks given up for room
+	Running      int
+	Waiting      int
+	KVUsage      float64 // share of blocks that running requests hold, 0 to 1
+}
+
+// HitRate returns cached / prompt tokens, 0 without any.
+func (s Stats) HitRate() float64 {
+	if s.PromptTokens == 0 {
+		return 0
+	}
+	return float64(s.CachedTokens) / float64(s.PromptTokens)
+}
+
+// ttftBuckets are vLLM's, in seconds.
+var ttftBuckets = []float64{
+	0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
+	20, 40, 80, 160, 640, 2560,
+}
+
+// history is what the node remembers of its requests, bounded.
+type history struct {
+	mu        sync.Mutex
+	keep      int // requests to keep whole
+	received  []Received
+	bytes     int64 // of their bodies
+	served    []Served
+	requests  int64
+	done      int64
+	cancelled int64
+	output    int64
+	prompt    int64
+	ttft      []int64 // one per bucket and one for the rest
+	ttftSum   time.Duration
+}
+
+func (h *history) receive(r Received) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.requests++
+	if h.keep == 0 {
+		return
+	}
+	h.received = append(h.received, r)
+	h.bytes += int64(len(r.Body))
+	for len(h.received) > h.keep || h.bytes > recordBytes && len(h.received) > 1 {
+		h.bytes -= int64(len(h.received[0].Body))
+		h.received[0] = Received{}
+		h.received = h.received[1:]
+	}
+}
+
+func (h *history) finish(s Served) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.Cancelled {
+		h.cancelled++
+	} else {
+		h.done++
+	}
+	h.output += int64(s.OutputTokens)
+	h.prompt += int64(s.PromptTokens)
+	if s.TTFT > 0 {
+		if h.ttft == nil {
+			h.ttft = make([]int64, len(ttftBuckets)+1)
+		}
+		h.ttft[sort.SearchFloat64s(ttftBuckets, s.TTFT.Seconds())]++
+		h.ttftSum += s.TTFT
+	}
+	h.served = append(h.served, s)
+	if len(h.served) > historyEntries {
+		h.served = h.served[1:]
+	}
+}
+
+func (h *history) reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.received, h.bytes, h.served = nil, 0, nil
+	h.requests, h.done, h.cancelled, h.output, h.prompt = 0, 0, 0, 0, 0
+	h.ttft, h.ttftSum = nil, 0
+}
+
+// Stats returns the node's counters and load.
+func (e *Engine) Stats() Stats {
+	var s Stats
+	e.mu.Lock()
+	s.Running, s.Waiting, s.KVUsage = e.sched.Load()
+	s.PromptTokens, s.CachedTokens, s.Evictions = e.sched.CacheCounts()
+	e.mu.Unlock()
+	e.log.mu.Lock()
+	defer e.log.mu.Unlock()
+	s.Requests, s.Served, s.Cancelled, s.OutputTokens = e.log.requests, e.log.done, e.log.cancelled, e.log.output
+	return s
+}
+
+// Served returns the latest prompts the node has worked on, oldest first,
+// 16384 at most.
+func (e *Engine) Served() []Served {
+	e.log.mu.Lock()
+	defer e.log.mu.Unlock()
+	return append([]Served(nil), e.log.served...)
+}
+
+// Received returns the latest Config.Record requests, oldest first.
+func (e *Engine) Received() []Received {
+	e.log.mu.Lock()
+	defer e.log.mu.Unlock()
+	return append([]Received(nil), e.log.received...)
+}

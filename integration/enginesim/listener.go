@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginesim
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// listener serves a handler on one address, and can close and open it again:
+// while it is closed, connecting fails like to a node that is down.
+type listener struct {
+	mu      sync.Mutex
+	addr    string // set by the first open
+	handler http.Handler
+	server  *http.Server // nil while closed
+	socket  net.Listener
+	serving sync.WaitGroup
+}
+
+func (l *listener) open(address string, handler http.Handler) error {
+	socket, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addr, l.handler = socket.Addr().String(), handler
+	l.serve(socket)
+	return nil
+}
+
+// serve starts a server; caller holds mu.
+func (l *listener) serve(socket net.Listener) {
+	l.socket = socket
+	l.server = &http.Server{
+		Handler:           l.handler,
+		ReadHeaderTimeout: time.Minute,
+		// A client that resets its connection is not worth a line on stderr,
+		// and a panic of a fault is meant.
+		ErrorLog: silent,
+	}
+	server := l.server
+	l.serving.Go(func() { _ = server.Serve(socket) }) // ends with the socket
+}
+
+func (l *listener) address() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.addr
+}
+
+// refuse closes the socket and the idle connections; requests under way go on.
+// hard ends those as well.
+func (l *listener) refuse(hard bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.server == nil {
+		return
+	}
+	if hard {
+		_ = l.server.Close()
+	} else {
+		_ = l.socket.Close()
+		l.server.SetKeepAlivesEnabled(false)
+	}
+	l.server, l.socket = nil, nil
+}
+
+// reopen listens again on the same address. Somebody else may have got the
+// port in the meantime; that is the error.
+func (l *listener) reopen() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.addr == "" || l.server != nil {
+		return nil
+	}
+	socket, err := net.Listen("tcp", l.addr)
+	if err != nil {
+		return err
+	}
+	l.serve(socket)
+	return nil
+}
+
+func (l *listener) close() {
+	l.refuse(true)
+	l.serving.Wait()
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginesim
+
+import "time"
+
+// Job is one request as the scheduler sees it: lengths and block hashes. The
+// caller fills the first group of fields and leaves them alone after Submit;
+// the scheduler fills the rest, which may be read whenever no method of the
+// Scheduler runs.
+type Job struct {
+	PromptTokens int      // at least 1
+	OutputTokens int      // tokens to generate; 0: done with prefill (embeddings)
+	Chain        []uint64 // hashes of the full blocks of prompt and output; nil: cache nothing
+
+	// OnProgress, if set, is called whenever Produced or Done changed. It runs
+	// inside the Scheduler's method and must not call back into it.
+	OnProgress func(*Job)
+
+	Arrival    time.Duration // when it was submitted; all times are simulated
+	Scheduled  time.Duration // when prefill began
+	FirstToken time.Duration // when the first token was there
+	Finished   time.Duration // when the last token was there, or when it was cancelled
+	Cached     int           // prompt tokens found in the prefix cache
+	Produced   int           // tokens generated so far
+	Done       bool          // finished or cancelled
+	Cancelled  bool
+
+	started   bool
+	computed  int // prompt tokens with KV
+	take      int // prompt tokens of the step under way
+	decoding  bool
+	blocks    []int32
+	committed int // of blocks: how many are in the cache
+}
+
+// Scheduler is the engine without HTTP: a discrete-event simulation of a
+// continuous-batching scheduler with chunked prefill and a prefix cache. Time
+// is an argument: a server passes the clock's, a test or a replay whatever it
+// likes. It starts nothing and never sleeps.
+//
+// The engine works in steps, as vLLM does. A step gives every running request
+// past its prefill one token, and spends up to ChunkTokens prompt tokens on
+// those before it, oldest first, new requests last. It takes as long as
+//
+//	prefill tokens / PrefillRate + (1 + DecodeSlowdown*(decodes-1)) / DecodeRate
+//
+// (the second term only when somebody decodes), and its tokens come at its end.
+//
+// A Scheduler is not safe for concurrent use.
+type Scheduler struct {
+	cfg      Config
+	cache    *blockCache
+	waiting  []*Job
+	running  []*Job
+	now      time.Duration // end of the last step
+	stepEnd  time.Duration
+	stepping bool
+
+	queries, hits int64 // tokens looked up in the prefix cache, and found
+}
+
+// NewScheduler returns an idle scheduler at time 0. Only the fields of cfg
+// that size the engine matter: BlockTokens, CacheBlocks, PrefillRate,
+// ChunkTokens, MaxBatch, DecodeRate and DecodeSlowdown, zero values meaning
+// their defaults. It fails on values that make no engine.
+func NewScheduler(cfg Config) (*Scheduler, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Scheduler{cfg: cfg, cache: newBlockCache(cfg.CacheBlocks)}, nil
+}
+
+// Fits reports whether a request of this many tokens could ever run.
+func (s *Scheduler) Fits(tokens int) bool { return s.blocksFor(tokens) <= s.cfg.CacheBlocks }
+
+// Submit queues j, which arrives at time at: not before the last Advance, and
+// not before the job submitted before it. It panics on a job that can never
+// run (see Fits), because that would block the queue for good.
+func (s *Scheduler) Submit(j *Job, at time.Duration) {
+	if j.PromptTokens < 1 || j.OutputTokens < 0 || !s.Fits(j.PromptTokens+j.OutputTokens) {
+		panic("enginesim: a job that can never run")
+	}
+	j.Arrival = at
+	s.waiting = append(s.waiting, j)
+}
+
+// Cancel ends j at time at, wherever it is, as an engine does when its client
+// has gone. What it has computed stays cached. A done job is left alone.
+func (s *Scheduler) Cancel(j *Job, at time.Duration) {
+	if j.Done {
+		return
+	}
+	if j.started {
+		s.running = without(s.running, j)
+		s.cache.release(j.blocks)
+		j.blocks = nil
+	} else {
+		s.waiting = without(s.waiting, j)
+	}
+	j.Cancelled = true
+	s.finish(j, at)
+}
+
+// Advance lets everything happen that happens up to and including time to.
+func (s *Scheduler) Advance(to time.Duration) {
+	for {
+		at, ok := s.Next()
+		if !ok || at > to {
+			return
+		}
+		if s.stepping {
+			s.endStep()
+		} else {
+			s.startStep(at)
+		}
+	}
+}
+
+// Next returns the time of the next event, which may have passed already, or
+// false when the engine is idle.
+func (s *Scheduler) Next() (time.Duration, bool) {
+	switch {
+	case s.stepping:
+		return s.stepEnd, true
+	case len(s.running) > 0:
+		return s.now, true
+	case len(s.waiting) > 0:
+		return max(s.now, s.waiting[0].Arrival), true
+	}
+	return 0, false
+}
+
+// Load returns how many requests run and wait, and the share of blocks that
+// running requests hold (0 to 1).
+func (s *Scheduler) Load() (running, waiting int, usage float64) {
+	used := len(s.cache.blocks) - s.cache.free
+	return len(s.running), len(s.waiting), float64(used) / float64(len(s.cache.blocks))
+}
+
+// CacheCounts returns how many prompt tokens were looked up in the prefix
+// cache, how many of them were found, and how many blocks were evicted.
+func (s *Scheduler) CacheCounts() (queries, hits, evictions int64) {
+	return s.queries, s.hits, s.cache.evictions
+}
+
+// ClearCache forgets all cached prefixes.
+func (s *Scheduler) ClearCache() { s.cache.clear() }
+
+// startStep plans the step that begins at time at.
+func (s *Scheduler) startStep(at time.Duration) {
+	budget, decodes := s.cfg.ChunkTokens, 0
+	for _, j := range s.running {
+		j.decoding = j.computed == j.PromptTokens
+		if j.decoding {
+			decodes++
+			s.commit(j, j.PromptTokens+j.Produced)
+		} else {
+			budget -= s.plan(j, budget)
+		}
+	}
+	for budget > 0 && len(s.running) < s.cfg.MaxBatch && len(s.waiting) > 0 {
+		j := s.waiting[0]
+		if j.Arrival > at || !s.admit(j, at) {
+			break // first come, first served: nobody overtakes who does not fit
+		}
+		s.waiting[0] = nil
+		s.waiting = s.waiting[1:]
+		s.running = append(s.running, j)
+		budget -= s.plan(j, budget)
+	}
+	s.stepping = true
+	s.stepEnd = at + s.stepTime(s.cfg.ChunkTokens-budget, decodes)
+}
+
+// admit gives j its blocks, or reports that there is no room.
+func (s *Scheduler) admit(j *Job, at time.Duration) bool {
+	size := s.cfg.BlockTokens
+	// The last prompt token is always computed: its logits are the first
+	// output token.
+	held, hits, ok := s.cache.acquire(j.Chain, (j.PromptTokens-1)/size, s.blocksFor(j.PromptTokens+j.OutputTokens))
+	if !ok {
+		return false
+	}
+	j.blocks, j.committed = held, hits
+	j.Cached = hits * size
+	j.computed = j.Cached
+	j.Scheduled, j.started = at, true
+	s.queries += int64(j.PromptTokens)
+	s.hits += int64(j.Cached)
+	return true
+}
+
+// plan gives j up to budget tokens of prefill in this step. Blocks enter the
+// cache when they are scheduled, not when they are computed, as in vLLM.
+func (s *Scheduler) plan(j *Job, budget int) int {
+	j.take = min(budget, j.PromptTokens-j.computed)
+	s.commit(j, j.computed+j.take)
+	return j.take
+}
+
+// commit enters the full blocks among j's first tokens into the cache.
+func (s *Scheduler) commit(j *Job, tokens int) {
+	full := min(tokens/s.cfg.BlockTokens, len(j.Chain))
+	for ; j.committed < full; j.committed++ {
+		s.cache.commit(j.blocks[j.committed], j.Chain[j.committed])
+	}
+}
+
+func (s *Scheduler) stepTime(prefill, decodes int) time.Duration {
+	seconds := float64(prefill) / s.cfg.PrefillRate
+	if decodes > 0 {
+		seconds += (1 + max(s.cfg.DecodeSlowdown, 0)*float64(decodes-1)) / s.cfg.DecodeRate
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// endStep hands out the tokens of the step under way.
+func (s *Scheduler) endStep() {
+	s.stepping, s.now = false, s.stepEnd
+	kept := s.running[:0]
+	for _, j := range s.running {
+		if s.endStepOf(j) {
+			s.cache.release(j.blocks)
+			j.blocks = nil
+			s.finish(j, s.now)
+			continue
+		}
+		kept = append(kept, j)
+	}
+	clear(s.running[len(kept):])
+	s.running = kept
+}
+
+// endStepOf counts what the step did for j and reports whether j is complete.
+func (s *Scheduler) endStepOf(j *Job) bool {
+	switch {
+	case j.decoding:
+		j.Produced++
+	case j.take == 0:
+		return false // the step's budget did not reach it
+	default:
+		j.computed += j.take
+		j.take = 0
+		if j.computed < j.PromptTokens {
+			return false
+		}
+		j.FirstToken = s.now
+		j.Produced = min(1, j.OutputTokens)
+	}
+	if j.Produced < j.OutputTokens {
+		j.progress()
+		return false
+	}
+	return true
+}
+
+func (s *Scheduler) finish(j *Job, at time.Duration) {
+	j.Finished, j.Done = at, true
+	j.progress()
+}
+
+func (s *Scheduler) blocksFor(tokens int) int {
+	return (tokens + s.cfg.BlockTokens - 1) / s.cfg.BlockTokens
+}
+
+func (j *Job) progress() {
+	if j.OnProgress != nil {
+		j.OnProgress(j)
+	}
+}
+
+// without returns jobs without j, in the same order.
+func without(jobs []*Job, j *Job) []*Job {
+	kept := jobs[:0]
+	for _, other := range jobs {
+		if other != j {
+			kept = append(kept, other)
+		}
+	}
+	clear(jobs[len(kept):])
+	return kept
+}
