@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// maxCard is the longest card number (ISO/IEC 7812-1).
+const maxCard = 19
+
+// brand is a range of issuer numbers with the lengths its cards have.
+type brand struct {
+	low, high uint16 // first four digits, inclusive
+	min, max  uint8  // length in digits
+}
+
+// brands are the issuer ranges in use, by their first four digits: the public
+// identification number tables of the schemes.
+var brands = []brand{
+	{2200, 2204, 16, 19}, // Mir
+	{2221, 2720, 16, 16}, // Mastercard, 2-series
+	{3000, 3059, 14, 19}, // Diners Club
+	{3095, 3095, 14, 19}, // Diners Club
+	{3400, 3499, 15, 15}, // American Express
+	{3528, 3589, 16, 19}, // JCB
+	{3600, 3699, 14, 19}, // Diners Club
+	{3700, 3799, 15, 15}, // American Express
+	{3800, 3999, 14, 19}, // Diners Club
+	{4000, 4999, 13, 19}, // Visa
+	{5018, 5020, 12, 19}, // Maestro, Dankort
+	{5038, 5038, 12, 19}, // Maestro
+	{5060, 5090, 16, 19}, // Verve, Elo, RuPay
+	{5100, 5599, 16, 16}, // Mastercard
+	{5600, 5899, 12, 19}, // Maestro
+	{6011, 6011, 16, 19}, // Discover
+	{6038, 6099, 16, 19}, // RuPay, Hipercard, Maestro
+	{6200, 6299, 16, 19}, // UnionPay
+	{6304, 6304, 12, 19}, // Maestro
+	{6360, 6399, 16, 19}, // InterPayment, InstaPayment, Elo
+	{6440, 6599, 16, 19}, // Discover, RuPay
+	{6700, 6799, 12, 19}, // Maestro
+	{8100, 8199, 16, 19}, // UnionPay, RuPay
+	{8600, 8600, 16, 16}, // Uzcard
+	{9792, 9792, 16, 16}, // Troy
+	{9860, 9860, 16, 16}, // Humo
+}
+
+// validCard tells whether the digits are a card number of a known brand.
+func validCard(d []byte) bool {
+	if len(d) < 12 || len(d) > maxCard {
+		return false
+	}
+	iin := uint16(d[0]-'0')*1000 + uint16(d[1]-'0')*100 + uint16(d[2]-'0')*10 + uint16(d[3]-'0')
+	for _, b := range brands {
+		if iin < b.low {
+			return false
+		}
+		if iin <= b.high && len(d) >= int(b.min) && len(d) <= int(b.max) {
+			return luhn(d) && !sameDigits(d[4:])
+		}
+	}
+	return false
+}
+
+// card looks for a card number that begins with group i of the chain and
+// returns how many groups it takes.
+func (r *scan) card(c *chain, i int) int {
+	if n := c.g[i].len(); n >= 12 {
+		if !c.ends(i) || !validCard(c.text[c.g[i].start:c.g[i].end]) {
+			return 0
+		}
+		// Of the lengths without a card of today, and those that counters and
+		// identifiers share, a word must say what it is.
+		if n != 15 && n != 16 && !r.cardContext(c, i, i) {
+			return 0
+		}
+		r.add(c.g[i].start, c.g[i].end, EntityCard)
+		return 1
+	}
+	if c.g[i].len() < 2 || i+1 == c.n {
+		return 0
+	}
+	var buf [maxCard]byte
+	for _, k := range [...]int{5, 4, 3} { // groups as printed: 4-4-4-4-3, 4-4-4-4, 4-6-5
+		if i+k > c.n || !c.printed(i, k) || !c.ends(i+k-1) {
+			continue
+		}
+		n := c.digits(i, i+k-1, buf[:])
+		if validCard(buf[:n]) && (c.alone(i, k) || r.cardContext(c, i, i+k-1)) {
+			r.add(c.g[i].start, c.g[i+k-1].end, EntityCard)
+			return k
+		}
+	}
+	return r.looseCard(c, i)
+}
+
+// printed tells whether k groups from i on look as on a card, with one kind of
+// separator.
+func (c *chain) printed(i, k int) bool {
+	first := c.g[i].len()
+	if first != 4 {
+		return false
+	}
+	sep := c.gap(i + 1)
+	if sep != ' ' && sep != '-' && sep != '.' {
+		return false
+	}
+	for j := 2; j < k; j++ {
+		if c.gap(i+j) != sep {
+			return false
+		}
+	}
+	if k == 3 {
+		return c.g[i+1].len() == 6 && (c.g[i+2].len() == 5 || c.g[i+2].len() == 4)
+	}
+	for j := 1; j < 4; j++ {
+		if c.g[i+j].len() != 4 {
+			return false
+		}
+	}
+	return k == 4 || c.g[i+4].len() <= 3
+}
+
+// alone tells whether k groups from i on are not part of a longer row of
+// groups of the same look, such as a table.
+func (c *chain) alone(i, k int) bool {
+	size := c.g[i].len()
+	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
+		return false
+	}
+	if i > 0 && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == 1 || c.gap(i-1) == ' ') {
+		return false
+	}
+	return true
+}
+
+// looseCard takes any grouping, but only beside a word that says card.
+func (r *scan) looseCard(c *chain, i int) int {
+	var buf [maxCard]byte
+	total := 0
+	for j := i; j < c.n && j < i+10; j++ {
+		if j > i && c.gap(j) != ' ' && c.gap(j) != '-' {
+			return 0
+		}
+		total += c.g[j].len()
+		if total > maxCard {
+			return 0
+		}
+		if total < 13 || !c.ends(j) {
+			continue
+		}
+		n := c.digits(i, j, buf[:])
+		if validCard(buf[:n]) && r.before(c.g[i].start)&ctxCard != 0 {
+			r.add(c.g[i].start, c.g[j].end, EntityCard)
+			return j - i + 1
+		}
+	}
+	return 0
+}
+
+func (r *scan) cardContext(c *chain, i, j int) bool {
+	return r.bare() || (r.before(c.g[i].start)|r.after(c.g[j].end))&ctxCard != 0
+}

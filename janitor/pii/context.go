@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// context is a set of topics that words near a candidate speak of.
+type context uint64
+
+const (
+	ctxPhone context = 1 << iota
+	ctxCall          // words that speak of phones among much else
+	ctxCard
+	ctxSSN
+	ctxITIN
+	ctxIP
+	ctxVersion // version, section, chapter: dotted numbers are no addresses
+)
+
+// contextWords are the words that raise confidence, by topic. They are
+// compared in lower case; non-ASCII letters are compared as their bytes.
+var contextWords = func() map[string]context {
+	words := make(map[string]context)
+	for topic, list := range map[context][]string{
+		ctxPhone: {"phone", "phones", "telephone", "tel", "mobile", "cellphone", "fax", "whatsapp", "sms", "landline", "hotline",
+			"voicemail", "pager", "handy", "telefon", "telefonnummer", "mobil", "mobilnummer", "rufnummer", "téléphone", "portable",
+			"teléfono", "telefono", "celular", "móvil", "movil", "cellulare", "telefoon", "telefoonnummer", "komórka", "puhelin",
+			"telefone", "telemóvel", "contacto", "ph", "mob", "msisdn", "phonenumber", "telephonenumber", "mobilenumber", "电话", "手机"},
+		ctxCall: {"call", "calling", "called", "dial", "ring", "text", "answering", "reach", "office", "cell", "cellular"},
+		ctxCard: {"card", "cards", "credit", "debit", "visa", "mastercard", "amex", "maestro", "discover", "diners", "jcb", "cc", "pan",
+			"cardnumber", "creditcard", "kreditkarte", "karte", "carte", "tarjeta", "carta", "cartão", "kaart", "karta"},
+		ctxSSN:  {"ssn", "ssns", "social", "ssid"},
+		ctxITIN: {"itin", "taxpayer", "tax", "tin"},
+		ctxIP: {"ip", "ips", "ipv4", "ipv6", "host", "address", "addr", "server", "client", "remote", "peer", "dns", "resolver",
+			"nameserver", "gateway", "ping", "traceroute", "ssh", "whois", "connect", "connecting", "connected", "from"},
+		ctxVersion: {"version", "versions", "ver", "v", "release", "released", "rev", "revision", "build", "firmware", "driver",
+			"section", "sections", "sec", "chapter", "clause", "appendix", "paragraph", "annex", "oid", "table", "figure", "rfc",
+			"upgrade", "upgraded", "chrome", "firefox", "safari", "edge", "opera"},
+	} {
+		for _, w := range list {
+			words[w] |= topic
+		}
+	}
+	return words
+}()
+
+// Bounds of the look for context words.
+const (
+	contextBefore = 72 // bytes to the left of a candidate
+	contextAfter  = 24 // bytes to the right
+	maxWord       = 24 // longer words are no context words
+)
+
+// before returns the topics of the words in front of text[i]. It stops at a
+// placeholder, so that scrubbing a text never brings words closer to what
+// stands behind them.
+func (r *scan) before(i int) context {
+	if r.ctxAt == i+1 {
+		return r.ctxBits
+	}
+	var topics context
+	low := max(0, i-contextBefore)
+	for end := i; end > low; {
+		c := r.text[end-1]
+		if c == ']' && at(r.text, end-2) != '[' && closesPlaceholder(r.text, end) {
+			break
+		}
+		if !isLetter(c) {
+			end--
+			continue
+		}
+		start := end
+		for start > low && isLetter(r.text[start-1]) {
+			start--
+		}
+		if start > low || start == 0 {
+			topics |= topicsOf(r.text[start:end])
+		}
+		end = start
+	}
+	r.ctxAt, r.ctxBits = i+1, topics
+	return topics
+}
+
+// after returns the topics of the words that follow text[i] on its line.
+func (r *scan) after(i int) context {
+	var topics context
+	high := min(len(r.text), i+contextAfter)
+	for start := i; start < high; {
+		c := r.text[start]
+		if c == '\n' || c == '[' || isDigit(c) {
+			break
+		}
+		if !isLetter(c) {
+			start++
+			continue
+		}
+		end := start
+		for end < len(r.text) && end-start <= maxWord && isLetter(r.text[end]) {
+			end++
+		}
+		topics |= topicsOf(r.text[start:end])
+		start = end
+	}
+	return topics
+}
+
+// isLetter takes bytes of non-ASCII runes as letters.
+func isLetter(c byte) bool { return class[c]&(clsAlpha|clsHigh) != 0 }
+
+// topicsOf looks a word up without regard to ASCII case; words written
+// together in camel case are looked up by their parts as well.
+func topicsOf(word []byte) context {
+	if len(word) > 2*maxWord {
+		return 0
+	}
+	var buf [2 * maxWord]byte
+	low := buf[:len(word)]
+	for i, c := range word {
+		low[i] = lower(c)
+	}
+	topics := contextWords[string(low)]
+	if topics != 0 {
+		return topics
+	}
+	from := 0
+	for i := 1; i <= len(word); i++ {
+		if i == len(word) || isUpper(word[i]) && isLower(word[i-1]) {
+			if from > 0 || i < len(word) {
+				topics |= contextWords[string(low[from:i])]
+			}
+			from = i
+		}
+	}
+	return topics
+}
+
+// closesPlaceholder tells whether a placeholder ends at text[:end].
+func closesPlaceholder(text []byte, end int) bool {
+	for i := end - 2; i >= 0 && end-i <= maxPlaceholder; i-- {
+		if text[i] == '[' {
+			return placeholder(text[i:]) == end-i
+		}
+		if !isWord(text[i]) {
+			return false
+		}
+	}
+	return false
+}
+
+// bare tells whether the text is nothing but numbers and punctuation, and
+// short: an answer to "what is your ...?" or a form field. What is ambiguous
+// in running text is then taken for what it looks like.
+func (r *scan) bare() bool {
+	if len(r.text) > 64 {
+		return false
+	}
+	for _, c := range r.text {
+		if isLetter(c) || c == '\n' || c == '[' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits of RFC 5321, 4.5.3.1.
+const (
+	maxLocalPart = 64
+	maxDomain    = 255
+	maxLabel     = 63
+)
+
+// mail looks at an "@" (or "%40") at text[i:after] and records the address
+// around it, or the password of a URL's user information.
+func (r *scan) mail(i, after int) {
+	if r.userinfo(i, after) {
+		return
+	}
+	if !r.on[recEmail] {
+		return
+	}
+	end := domainEnd(r.text, after)
+	if end == 0 {
+		return
+	}
+	start := localStart(r.text, i)
+	if start == i || scpLike(r.text, start, i, end) {
+		return
+	}
+	r.add(start, end, EntityEmail)
+}
+
+// localStart returns where the local part before text[i] begins, i when there
+// is none. Characters that RFC 5322 allows but that in running text are mostly
+// punctuation ("=", "/", quotes) end it; others count only between letters.
+func localStart(text []byte, i int) int {
+	if at(text, i-1) == '"' {
+		return quotedLocal(text, i)
+	}
+	start := i
+	for start > 0 && i-start <= maxLocalPart {
+		c := text[start-1]
+		switch {
+		case isAlnum(c), c == '_', c == '-', c == '+':
+		case c == '.':
+			if start == i || text[start] == '.' {
+				return trimLocal(text, start, i)
+			}
+		case c >= 0x80:
+			n := letterBefore(text, start)
+			if n == 0 {
+				return trimLocal(text, start, i)
+			}
+			start -= n - 1
+		case innerAtext(c):
+			if start == i || !isAlnum(text[start]) || start < 2 || !isAlnum(text[start-2]) || percentEscape(text, start-1) {
+				return trimLocal(text, start, i)
+			}
+		default:
+			return trimLocal(text, start, i)
+		}
+		start--
+	}
+	if i-start > maxLocalPart {
+		return i
+	}
+	return trimLocal(text, start, i)
+}
+
+// innerAtext are the characters taken as part of a local part only between
+// letters or digits, as in O'Brien or a|b.
+func innerAtext(c byte) bool {
+	switch c {
+	case '!', '#', '$', '%', '&', '\'', '*', '^', '|', '~':
+		return true
+	}
+	return false
+}
+
+// percentEscape tells whether text[i] begins "%20" or the like.
+func percentEscape(text []byte, i int) bool {
+	return text[i] == '%' && isHex(at(text, i+1)) && isHex(at(text, i+2))
+}
+
+// trimLocal drops punctuation a local part does not begin with; a part that
+// ends in a dot is none.
+func trimLocal(text []byte, start, i int) int {
+	if i > 0 && i > start && text[i-1] == '.' {
+		return i
+	}
+	for start < i && (text[start] == '.' || text[start] == '-') {
+		start++
+	}
+	return start
+}
+
+// quotedLocal finds the opening quote of a quoted local part that ends at
+// text[i-1], i when there is none.
+func quotedLocal(text []byte, i int) int {
+	for j := i - 2; j >= 0 && i-j <= maxLocalPart; j-- {
+		switch c := text[j]; {
+		case c == '"' && at(text, j-1) != '\\':
+			if j == i-2 || isAlnum(at(text, j-1)) {
+				return i
+			}
+			return j
+		case c < ' ', c == ' ':
+			return i
+		}
+	}
+	return i
+}
+
+// letterBefore returns the size of the letter, mark or digit rune that ends
+// at text[end], 0 when the rune there is something else.
+func letterBefore(text []byte, end int) int {
+	c, n := utf8.DecodeLastRune(text[:end])
+	if c == utf8.RuneError || !unicode.In(c, unicode.L, unicode.M, unicode.Nd) {
+		return 0
+	}
+	return n
+}
+
+// domainEnd returns the end of the domain name that begins at text[start],
+// zero when there is none: labels of letters, digits and hyphens, the last a
+// known top-level domain. Of "example.com.Nice" the part that is a domain is
+// taken.
+func domainEnd(text []byte, start int) int {
+	end, label, labels := 0, start, 0
+	i := start
+	for i < len(text) && i-start <= maxDomain {
+		c := text[i]
+		if c == '-' || isAlnum(c) {
+			i++
+			continue
+		}
+		if c >= 0x80 {
+			if n := letterAt(text, i); n > 0 {
+				i += n
+				continue
+			}
+		}
+		if !validLabel(text[label:i]) {
+			break
+		}
+		labels++
+		if labels > 1 && knownTLD(text[label:i]) {
+			end = i
+		}
+		if c != '.' {
+			return end
+		}
+		i++
+		label = i
+	}
+	if i == len(text) && validLabel(text[label:]) && labels > 0 && knownTLD(text[label:]) {
+		end = i
+	}
+	return end
+}
+
+func validLabel(label []byte) bool {
+	n := len(label)
+	return n > 0 && n <= maxLabel && label[0] != '-' && label[n-1] != '-'
+}
+
+// letterAt returns the size of the letter, mark or digit rune at text[i], or 0.
+func letterAt(text []byte, i int) int {
+	c, n := utf8.DecodeRune(text[i:])
+	if c == utf8.RuneError || !unicode.In(c, unicode.L, unicode.M, unicode.Nd) {
+		return 0
+	}
+	return n
+}
+
+// scpLike tells git@host:path, which names a place and nobody: the user is one
+// of a version control service, or a path follows the colon.
+func scpLike(text []byte, start, i, end int) bool {
+	if at(text, end) != ':' {
+		return false
+	}
+	next := at(text, end+1)
+	if next == '/' || next == '~' {
+		return true
+	}
+	if !isAlnum(next) && next != '.' {
+		return false
+	}
+	switch string(text[start:i]) {
+	case "git", "hg", "svn", "gitolite", "gitea", "gogs", "aur", "org":
+		return true
+	}
+	return false
+}

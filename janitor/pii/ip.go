@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import "net/netip"
+
+// special are the blocks that are not public unicast addresses: the IANA IPv4
+// and IPv6 special-purpose address registries (RFC 6890) and multicast.
+var special = func() []netip.Prefix {
+	list := []string{
+		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+		"192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
+		"198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+		"::/128", "::1/128", "64:ff9b:1::/48", "100::/64", "2001:2::/48", "2001:db8::/32", "3fff::/20",
+		"fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+	}
+	prefixes := make([]netip.Prefix, len(list))
+	for i, p := range list {
+		prefixes[i] = netip.MustParsePrefix(p)
+	}
+	return prefixes
+}()
+
+// public tells whether the address is public unicast. An IPv4 address inside
+// an IPv6 one (mapped, compatible, NAT64) is judged by itself.
+func public(a netip.Addr) bool {
+	if a.Is4In6() {
+		a = a.Unmap()
+	} else if a.Is6() {
+		b := a.As16()
+		if [12]byte(b[:12]) == ([12]byte{}) || [12]byte(b[:12]) == ([12]byte{0, 0x64, 0xff, 0x9b}) {
+			a = netip.AddrFrom4([4]byte(b[12:]))
+			if b[12] == 0 {
+				return false
+			}
+		}
+	}
+	for _, p := range special {
+		if p.Contains(a) {
+			return false
+		}
+	}
+	return true
+}
+
+// addAddress records the address if addresses of its kind are asked for.
+func (r *scan) addAddress(start, end int, a netip.Addr) {
+	id := recIPPrivate
+	if public(a) {
+		id = recIP
+	}
+	if r.on[id] {
+		r.add(start, end, EntityIP)
+	}
+}
+
+// ipv4 looks for a dotted quad that begins with group i.
+func (r *scan) ipv4(c *chain, i int) int {
+	if i+4 > c.n || c.gap(i+1) != '.' || c.gap(i+2) != '.' || c.gap(i+3) != '.' {
+		return 0
+	}
+	var quad [4]byte
+	small := true // all of them single digits, as in section numbers
+	for k := range 4 {
+		g := c.g[i+k]
+		if g.len() > 3 || g.len() > 1 && c.text[g.start] == '0' {
+			return 0
+		}
+		n := 0
+		for _, d := range c.text[g.start:g.end] {
+			n = n*10 + int(d-'0')
+		}
+		if n > 255 {
+			return 0
+		}
+		quad[k] = byte(n)
+		small = small && n < 10
+	}
+	start, end := c.g[i].start, c.g[i+3].end
+	if !c.ends(i+3) && c.gap(i+4) != '/' && c.gap(i+4) != '-' {
+		return 0
+	}
+	if next := at(c.text, end); next == '.' && isAlnum(at(c.text, end+1)) || next == '-' && isAlpha(at(c.text, end+1)) || next == '+' {
+		return 0
+	}
+	if r.versionBefore(start) {
+		return 0
+	}
+	if small && !resolver(quad) && !r.bare() && r.before(start)&ctxIP == 0 && at(c.text, end) != ':' && at(c.text, end) != '/' {
+		return 0
+	}
+	r.addAddress(start, end, netip.AddrFrom4(quad))
+	return 4
+}
+
+// resolver tells the public name servers with one digit a byte, which stand in
+// many texts without a word that says address; other such quads are mostly
+// section numbers and versions.
+func resolver(q [4]byte) bool {
+	switch q {
+	case [4]byte{1, 1, 1, 1}, [4]byte{1, 0, 0, 1}, [4]byte{8, 8, 8, 8}, [4]byte{8, 8, 4, 4}, [4]byte{9, 9, 9, 9}, [4]byte{4, 2, 2, 2}, [4]byte{4, 2, 2, 1}:
+		return true
+	}
+	return false
+}
+
+// versionBefore tells whether what stands in front of text[start] makes a
+// dotted number a version or a section: "==1.2.3.4", "Chrome/1.2.3.4",
+// "version 1.2.3.4", "§ 1.2.3.4".
+func (r *scan) versionBefore(start int) bool {
+	text := r.text
+	switch at(text, start-1) {
+	case '=':
+		switch at(text, start-2) {
+		case '=', '<', '>', '~', '!', '^':
+			return true
+		}
+	case '/', '~', '^', '<', '>', '#', '@':
+		prev := at(text, start-2)
+		c := text[start-1]
+		return c == '/' && isAlnum(prev) || c != '/' && (c == '#' || c == '~' || c == '^' || (c == '<' || c == '>') && prev == ' ')
+	}
+	// The word directly in front, with at most a space and punctuation between.
+	i := start
+	for i > 0 && start-i < 3 && (text[i-1] == ' ' || text[i-1] == ':' || text[i-1] == '"' || text[i-1] == '=' || text[i-1] == '.') {
+		i--
+	}
+	if i >= 2 && text[i-1] == 0xa7 && text[i-2] == 0xc2 { // §
+		return true
+	}
+	j := i
+	for j > 0 && i-j <= maxWord && isLetter(text[j-1]) {
+		j--
+	}
+	return j < i && topicsOf(text[j:i])&ctxVersion != 0
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import (
+	"bytes"
+	"encoding/base64"
+)
+
+// maxJWTHeader bounds the header part that is decoded.
+const maxJWTHeader = 1024
+
+// jwt returns the end of a JSON Web Token (RFC 7519) that begins at text[p],
+// or p. The header must decode to a JSON object that names its algorithm; the
+// payload must begin like an object, or be opaque in an encrypted token of
+// five parts (RFC 7516).
+func (r *scan) jwt(p int) int {
+	text := r.text
+	head := r.runEnd(abURL, p)
+	if head-p < 16 || head-p > maxJWTHeader || at(text, head) != '.' {
+		return p
+	}
+	var buf [maxJWTHeader]byte
+	n, _ := base64.RawURLEncoding.Decode(buf[:], text[p:head])
+	if !bytes.Contains(buf[:n], []byte(`"alg"`)) && !bytes.Contains(buf[:n], []byte(`"typ"`)) {
+		return p
+	}
+	payload := r.runEnd(abURL, head+1)
+	if payload-head < 4 {
+		return p
+	}
+	end := payload
+	for parts := 2; parts < 5 && at(text, end) == '.'; parts++ {
+		next := r.runEnd(abURL, end+1)
+		if next == end+1 {
+			break
+		}
+		end = next
+	}
+	if end == payload {
+		return p
+	}
+	return end
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// maxPhone is the most digits of an international number with a "00" or
+// "011" in front (ITU-T E.164: 15).
+const maxPhone = 18
+
+// phone looks for a phone number that begins with group i and returns how
+// many groups it takes. The forms, from the surest to those that need a word:
+// "+" and a country code, "00" and a country code in groups, the North
+// American 3-3-4, a national number with a leading 0 in groups, anything
+// beside a word such as "phone".
+func (r *scan) phone(c *chain, i int) int {
+	start := c.g[i].start
+	switch prev := at(c.text, start-1); prev {
+	case '+':
+		return r.international(c, i)
+	case '$', '#', '=', '*', '<', '>', '%', ',':
+		if prev != ',' && prev != '=' && prev != '>' {
+			return 0
+		}
+	case '(':
+		if at(c.text, start-2) == '+' {
+			return r.international(c, i)
+		}
+	}
+	k := r.nanp(c, i)
+	if k == 0 {
+		k = r.prefixed(c, i)
+	}
+	if k == 0 {
+		k = r.national(c, i)
+	}
+	if k == 0 {
+		k = r.spoken(c, i)
+	}
+	if k > 0 {
+		r.addPhone(c, i, k)
+	}
+	return k
+}
+
+// addPhone records groups i to i+k-1, with an opening parenthesis in front and
+// an extension behind.
+func (r *scan) addPhone(c *chain, i, k int) {
+	start, end := c.g[i].start, c.g[i+k-1].end
+	if at(c.text, start-1) == '(' && parenCloses(c.text, start) {
+		start--
+	}
+	if at(c.text, start-1) == '+' {
+		start--
+		if at(c.text, start-1) == '(' && parenCloses(c.text, start) {
+			start--
+		}
+	}
+	r.add(start, extension(c.text, end), EntityPhone)
+}
+
+// parenCloses tells whether a parenthesis closes within the next few bytes,
+// as around an area code.
+func parenCloses(text []byte, i int) bool {
+	for j := i; j < len(text) && j < i+7; j++ {
+		if text[j] == ')' {
+			return true
+		}
+	}
+	return false
+}
+
+// international takes "+", a country code and a national number of a length
+// the country has.
+func (r *scan) international(c *chain, i int) int {
+	plus := c.g[i].start - 1
+	if c.text[plus] == '(' {
+		plus--
+	}
+	if before := at(c.text, plus-1); isWord(before) || before == '+' || before == ')' || before == ']' || before == '.' {
+		return 0
+	}
+	k := c.withCode(i, 0)
+	if k > 0 {
+		r.addPhone(c, i, k)
+	}
+	return k
+}
+
+// withCode returns how many groups from i on make a number with a country
+// code that begins after skip digits. The longest one that fits is taken.
+func (c *chain) withCode(i, skip int) int {
+	var buf [maxPhone]byte
+	best := 0
+	for k := 1; i+k <= c.n && k <= 8; k++ {
+		n := c.digits(i, i+k-1, buf[:])
+		if n == 0 {
+			break
+		}
+		if n < skip+7 {
+			continue
+		}
+		d := buf[skip:n]
+		code, l := splitCode(d)
+		if code == 0 {
+			return 0
+		}
+		national := d[code:]
+		if national[0] == '0' && len(national) > int(l.min) && (d[0] != '1' || code > 1) {
+			national = national[1:] // the trunk prefix, as in +44 (0)20
+		}
+		if len(national) > int(l.max) {
+			break
+		}
+		if len(national) >= int(l.min) && c.ends(i+k-1) {
+			best = k
+		}
+	}
+	return best
+}
+
+// prefixed takes "00", "001" or "011" and a country code, in groups.
+func (r *scan) prefixed(c *chain, i int) int {
+	g := c.g[i]
+	first := c.text[g.start:g.end]
+	if len(first) < 2 || first[0] != '0' {
+		return 0
+	}
+	skip := 0
+	switch {
+	case first[1] == '0':
+		skip = 2
+	case len(first) >= 3 && first[1] == '1' && first[2] == '1':
+		skip = 3
+	default:
+		return 0
+	}
+	k := c.withCode(i, skip)
+	if k == 0 {
+		return 0
+	}
+	if k >= 3 && c.gap(i+1) != ' ' || r.phoneContext(c, i, k)&ctxPhone != 0 || r.bare() {
+		return k
+	}
+	return 0
+}
+
+// nanp takes the North American 3-3-4, with or without a 1 in front.
+func (r *scan) nanp(c *chain, i int) int {
+	k := 0
+	if g := c.g[i]; g.len() == 1 && c.text[g.start] == '1' && i+3 < c.n {
+		k = 1
+	}
+	if i+k+3 > c.n || c.g[i+k].len() != 3 || c.g[i+k+1].len() != 3 || c.g[i+k+2].len() != 4 || !c.ends(i+k+2) {
+		return 0
+	}
+	one := c.gap(i + k + 2)
+	if one != '-' && one != '.' && one != ' ' {
+		return 0
+	}
+	paren := c.text[c.g[i+k].end] == ')'
+	switch {
+	case paren && at(c.text, c.g[i+k].start-1) == '(':
+		return k + 3
+	case c.gap(i+k+1) == one && one != ' ':
+		return k + 3
+	case k == 1 && c.gap(i+1) == one && one == '-':
+		return k + 3
+	case (c.gap(i+k+1) == '/' || c.gap(i+k+1) == ' ') && one == '-' && validArea(c.text[c.g[i+k].start:]):
+		return k + 3
+	case r.phoneContext(c, i, k+3) != 0 || r.bare():
+		return k + 3
+	}
+	return 0
+}
+
+// validArea tells whether three digits can be a North American area code:
+// 2-9, and no second digit of 9 (reserved for expansion), no N11.
+func validArea(d []byte) bool {
+	return d[0] >= '2' && d[1] != '9' && !(d[1] == '1' && d[2] == '1')
+}
+
+// national takes a number with a leading 0 in groups joined by hyphens or a
+// slash; with spaces only beside a word.
+func (r *scan) national(c *chain, i int) int {
+	g := c.g[i]
+	if g.len() < 2 || g.len() > 6 || c.text[g.start] != '0' || c.text[g.start+1] == '0' {
+		return 0
+	}
+	total, best, hyphen := g.len(), 0, false
+	for k := 1; i+k < c.n && k < 6; k++ {
+		next := c.g[i+k]
+		gap := c.gap(i + k)
+		if gap == 0 || gap == '.' || next.len() < 2 && gap != ' ' {
+			break
+		}
+		hyphen = hyphen || gap == '-' || gap == '/'
+		total += next.len()
+		if total > 12 {
+			break
+		}
+		if total >= 9 && c.ends(i+k) {
+			best = k + 1
+		}
+	}
+	if best == 0 || c.date(i, best) {
+		return 0
+	}
+	if hyphen && best <= 3 && c.g[i+best-1].len() >= 4 || r.phoneContext(c, i, best) != 0 || r.bare() {
+		return best
+	}
+	return 0
+}
+
+// spoken takes other forms, beside a word that speaks of phones.
+func (r *scan) spoken(c *chain, i int) int {
+	total, best := 0, 0
+	for k := 0; i+k < c.n && k < 7; k++ {
+		if k > 0 && c.text[c.g[i+k].end-c.g[i+k].len()-1] != '(' && c.g[i+k].start-c.g[i+k-1].end > 2 {
+			break
+		}
+		total += c.g[i+k].len()
+		if total > 13 {
+			break
+		}
+		if total >= 7 && c.ends(i+k) {
+			best = k + 1
+		}
+	}
+	if best == 0 || c.date(i, best) {
+		return 0
+	}
+	topics := r.phoneContext(c, i, best)
+	if topics == 0 && !r.bare() {
+		return 0
+	}
+	if best > 1 || topics&ctxPhone != 0 && !timestamp(c.text[c.g[i].start:c.g[i].end]) {
+		if topics != 0 || plausibleBare(c, i, best) {
+			return best
+		}
+	}
+	if d := c.text[c.g[i].start:c.g[i].end]; best == 1 && plausibleBare(c, i, best) && !timestamp(d) {
+		return best
+	}
+	return 0
+}
+
+// plausibleBare judges a number that makes up a whole text.
+func plausibleBare(c *chain, i, k int) bool {
+	var buf [maxPhone]byte
+	d := buf[:c.digits(i, i+k-1, buf[:])]
+	switch {
+	case len(d) < 9:
+		return k > 1 && len(d) >= 7
+	case d[0] == '0':
+		return len(d) <= 13
+	case len(d) == 10:
+		return validArea(d)
+	case len(d) >= 11 && len(d) <= 13:
+		code, l := splitCode(d)
+		return code > 0 && len(d)-code >= int(l.min) && len(d)-code <= int(l.max)
+	}
+	return false
+}
+
+// phoneContext returns what the words around k groups from i on say of phones.
+func (r *scan) phoneContext(c *chain, i, k int) context {
+	return (r.before(c.g[i].start) | r.after(c.g[i+k-1].end)) & (ctxPhone | ctxCall)
+}
+
+// date tells whether the groups are a date or two years rather than a number.
+func (c *chain) date(i, k int) bool {
+	if _, ok := c.lens(i, 4, 2, 2); ok && k >= 3 {
+		return true
+	}
+	if _, ok := c.lens(i, 2, 2, 4); ok && k >= 3 {
+		return true
+	}
+	if _, ok := c.lens(i, 4, 4); ok && k == 2 {
+		return year(c.text[c.g[i].start:]) && year(c.text[c.g[i+1].start:])
+	}
+	if k == 1 && c.g[i].len() == 8 {
+		d := c.text[c.g[i].start:c.g[i].end]
+		return year(d) && d[4] <= '1' && d[6] <= '3'
+	}
+	return false
+}
+
+func year(d []byte) bool { return d[0] == '1' && d[1] == '9' || d[0] == '2' && d[1] == '0' }
+
+// timestamp tells seconds and milliseconds since 1970 of this and the next
+// decade from numbers people dial.
+func timestamp(d []byte) bool {
+	return (len(d) == 10 || len(d) == 13) && d[0] == '1' && d[1] >= '5'
+}
+
+// extension returns the end of an extension such as "x818" or ", ext. 42" that
+// follows text[:end], or end.
+func extension(text []byte, end int) int {
+	i := end
+	for i < len(text) && i-end < 3 && (text[i] == ' ' || text[i] == ',') {
+		i++
+	}
+	word := i
+	for i < len(text) && i-word <= 9 && isAlpha(text[i]) {
+		i++
+	}
+	switch {
+	case equalFold(text[word:i], "x"), equalFold(text[word:i], "ext"), equalFold(text[word:i], "extension"), equalFold(text[word:i], "int"):
+	default:
+		return end
+	}
+	for k := 0; k < 2 && (at(text, i) == '.' || at(text, i) == ' ' || at(text, i) == ':'); k++ {
+		i++
+	}
+	digits := i
+	for i < len(text) && i-digits < 7 && isDigit(text[i]) {
+		i++
+	}
+	if i == digits || isWord(at(text, i)) {
+		return end
+	}
+	return i
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import "bytes"
+
+var (
+	pemBegin = []byte("-----BEGIN ")
+	pemEnd   = []byte("-----END ")
+	pemKey   = []byte("PRIVATE KEY")
+)
+
+// Bounds of a PEM block: its label, and the whole of it. An RSA key of 16,384
+// bits has 12.5 kB.
+const (
+	maxPEMLabel = 64
+	maxPEM      = 32 << 10
+)
+
+// privateKeys records PEM blocks (RFC 7468) of private keys, from BEGIN to
+// END; one that is cut off, to the end of what still looks like base64.
+func (r *scan) privateKeys() {
+	if !r.on[recPrivateKey] {
+		return
+	}
+	for from := 0; from < len(r.text); {
+		i := bytes.Index(r.text[from:], pemBegin)
+		if i < 0 {
+			return
+		}
+		start := from + i
+		from = start + len(pemBegin)
+		label := r.text[from:min(len(r.text), from+maxPEMLabel)]
+		dashes := bytes.Index(label, []byte("-----"))
+		if dashes < 0 || !bytes.Contains(label[:dashes], pemKey) {
+			continue
+		}
+		body := from + dashes + 5
+		end := r.pemEnd(body)
+		if end-body < 24 {
+			continue
+		}
+		r.add(start, end, EntityPrivateKey)
+		from = end
+	}
+}
+
+// pemEnd returns where the block whose body begins at text[body] ends.
+func (r *scan) pemEnd(body int) int {
+	text := r.text
+	i := body
+	for limit := min(len(text), body+maxPEM); i < limit; i++ {
+		switch c := text[i]; {
+		case class[c]&clsStd64 != 0, c == '=', c == '\n', c == '\r', c == ' ', c == '\t':
+		case c == '\\', c == '"', c == '\'', c == ',', c == '+', c == ':', c == '.': // in program text, with headers
+		case c == '-':
+			if bytes.HasPrefix(text[i:], pemEnd) {
+				line := text[i+len(pemEnd) : min(len(text), i+len(pemEnd)+maxPEMLabel)]
+				if n := bytes.Index(line, []byte("-----")); n >= 0 {
+					return i + len(pemEnd) + n + 5
+				}
+				return i
+			}
+			if i+1 < limit && text[i+1] == '-' {
+				return i
+			}
+		default:
+			return i
+		}
+	}
+	return i
+}

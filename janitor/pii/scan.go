@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
+
+// scan is one pass over one text. It lives on the stack.
+type scan struct {
+	*Scanner
+	text []byte
+	out  []Span
+
+	runs     runs // stretches of secret alphabets, see secrets.go
+	numDone  int  // digits before this offset are settled
+	mailDone int  // the left-hand side of an address cannot begin before this
+	hexDone  int  // colon-separated groups before this offset are settled
+
+	ctxAt   int // context memo: offset + 1, see context.go
+	ctxBits context
+}
+
+const (
+	blockSize = 64
+	ones      = 0x0101010101010101
+	highs     = 0x8080808080808080
+	lows      = 0x7f7f7f7f7f7f7f7f
+	// gather moves the high bits of eight bytes, shifted down to bit 0 of
+	// each, into the top byte.
+	gather = 0x0102040810204080
+
+	// minToken is the length of the shortest token worth a look in the table
+	// of secrets. Being above 15 it needs only one mask.
+	minToken = 16
+)
+
+// run finds the positions where something could begin and hands each to its
+// verifier.
+//
+// Per block of 64 bytes three masks are made: digits; bytes of tokens; and
+// the range ':' to '='. The byte classes are found by adding to the low seven
+// bits of each byte so that bit 7 answers "at least this much"; what carries
+// out of a byte never reaches the next one.
+func (r *scan) run() {
+	text := r.text
+	var (
+		tokenStart = 0
+		digitCarry = uint64(0)
+		high       = uint64(0)
+		tail       [blockSize]byte
+	)
+	for base := 0; base < len(text); base += blockSize {
+		block := text[base:]
+		if len(block) < blockSize {
+			n := copy(tail[:], block)
+			for i := n; i < blockSize; i++ {
+				tail[i] = ' '
+			}
+			block = tail[:]
+		}
+		block = block[:blockSize:blockSize]
+		var digits, tokens, colons uint64
+		for i := 0; i < 8; i++ {
+			x := binary.LittleEndian.Uint64(block[i*8:])
+			high |= x
+			y := x & lows
+			from3a := y + ones*(0x80-0x3a)
+			digit := (y + ones*(0x80-0x30)) &^ from3a &^ x & highs
+			colon := from3a &^ (y + ones*(0x80-0x3e)) &^ x & highs
+			token := ((y+ones*(0x80-0x2d))&^from3a | (y | ones*0x20) + ones*(0x80-0x61)) &^ x & highs
+			shift := uint(i * 8)
+			digits |= (digit >> 7 * gather >> 56) << shift
+			tokens |= (token >> 7 * gather >> 56) << shift
+			colons |= (colon >> 7 * gather >> 56) << shift
+		}
+		if digits != 0 {
+			starts := digits &^ (digits<<1 | digitCarry)
+			for ; starts != 0; starts &= starts - 1 {
+				r.number(base + bits.TrailingZeros64(starts))
+			}
+		}
+		digitCarry = digits >> 63
+		for ; colons != 0; colons &= colons - 1 {
+			r.colon(base + bits.TrailingZeros64(colons))
+		}
+		if tokens == ^uint64(0) {
+			continue
+		}
+		// The token that reached into this block ends at the first gap.
+		gaps := ^tokens
+		first := bits.TrailingZeros64(gaps)
+		if end := base + first; end-tokenStart >= minToken {
+			r.token(tokenStart, end)
+		}
+		inner := tokens &^ (1<<uint(first) - 1)
+		long := inner & (inner >> 1)
+		long &= long >> 2
+		long &= long >> 4
+		long &= long >> 8
+		for long != 0 {
+			i := bits.TrailingZeros64(long)
+			n := bits.TrailingZeros64(^(tokens >> uint(i)))
+			if i+n >= blockSize {
+				break // goes on in the next block
+			}
+			r.token(base+i, base+i+n)
+			long &^= (1<<uint(n) - 1) << uint(i)
+		}
+		tokenStart = base + blockSize - bits.LeadingZeros64(gaps)
+	}
+	if len(text)%blockSize == 0 && len(text)-tokenStart >= minToken {
+		r.token(tokenStart, len(text))
+	}
+	r.mails()
+	r.privateKeys()
+	if high&highs != 0 {
+		r.fold()
+	}
+}
+
+// mails hands every "@" and "%40" to the verifier of addresses.
+func (r *scan) mails() {
+	if !r.on[recEmail] && !r.on[recURLCredentials] {
+		return
+	}
+	for from := 0; from < len(r.text); {
+		i := bytes.IndexByte(r.text[from:], '@')
+		if i < 0 {
+			break
+		}
+		from += i + 1
+		r.mail(from-1, from)
+	}
+	for from := 0; from < len(r.text); {
+		i := bytes.Index(r.text[from:], []byte("%40"))
+		if i < 0 {
+			break
+		}
+		from += i + 3
+		r.mail(from-3, from)
+	}
+}

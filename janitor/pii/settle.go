@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"unicode/utf8"
+)
+
+// add records a finding. Order and overlaps are settled at the end.
+func (r *scan) add(start, end int, e Entity) {
+	r.out = append(r.out, Span{start, end, e})
+}
+
+// settle turns the raw findings spans[from:] into the result: allowed values
+// and placeholders dropped, sorted, widened to rune boundaries, overlaps
+// joined.
+//
+// Findings that overlap become one span that covers both, so that no byte of
+// either is left behind; the label is that of the longer one, and of equally
+// long ones that of the more specific entity. The rule does not depend on the
+// order in which recognisers ran.
+func (s *Scanner) settle(text []byte, spans []Span, from int) []Span {
+	raw := spans[from:]
+	slices.SortFunc(raw, func(a, b Span) int {
+		return cmp.Or(
+			cmp.Compare(a.Start, b.Start),
+			cmp.Compare(b.End, a.End),
+			cmp.Compare(rank(a.Entity), rank(b.Entity)),
+			cmp.Compare(a.Entity, b.Entity),
+		)
+	})
+	out := spans[:from]
+	longest := 0 // length of the finding that gave the last span its label
+	for _, sp := range raw {
+		sp = widen(text, sp)
+		if s.allowed(text, sp) || insidePlaceholder(text, sp) {
+			continue
+		}
+		last := len(out) - 1
+		if last < from || sp.Start >= out[last].End {
+			out = append(out, sp)
+			longest = sp.End - sp.Start
+			continue
+		}
+		n := sp.End - sp.Start
+		if n > longest || n == longest && rank(sp.Entity) < rank(out[last].Entity) {
+			out[last].Entity = sp.Entity
+			longest = n
+		}
+		out[last].End = max(out[last].End, sp.End)
+	}
+	return out
+}
+
+// widen moves the ends of a span that would split a rune outwards.
+func widen(text []byte, sp Span) Span {
+	for i := 0; i < utf8.UTFMax && sp.Start > 0 && splitsRune(text, sp.Start); i++ {
+		sp.Start--
+	}
+	for i := 0; i < utf8.UTFMax && sp.End < len(text) && splitsRune(text, sp.End); i++ {
+		sp.End++
+	}
+	return sp
+}
+
+// splitsRune tells whether offset i lies inside a valid multi-byte rune.
+func splitsRune(text []byte, i int) bool {
+	if utf8.RuneStart(text[i]) {
+		return false
+	}
+	for back := 1; back < utf8.UTFMax && i-back >= 0; back++ {
+		if utf8.RuneStart(text[i-back]) {
+			_, size := utf8.DecodeRune(text[i-back:])
+			return size > back
+		}
+	}
+	return false
+}
+
+// allowed tells whether the user listed this very value.
+func (s *Scanner) allowed(text []byte, sp Span) bool {
+	if s.allow == nil {
+		return false
+	}
+	value := text[sp.Start:sp.End]
+	if _, ok := s.allow[string(value)]; ok {
+		return true
+	}
+	if sp.Entity != EntityEmail {
+		return false
+	}
+	_, ok := s.allowLow[string(bytes.ToLower(value))]
+	return ok
+}
+
+// insidePlaceholder tells whether a finding lies within "[EMAIL_1]",
+// "[EMAIL_7f3a9c]" or "[REDACTED]", brackets included.
+func insidePlaceholder(text []byte, sp Span) bool {
+	for i := sp.Start; i >= 0 && i > sp.Start-maxPlaceholder; i-- {
+		if text[i] == '[' {
+			n := placeholder(text[i:])
+			return n > 0 && i+n >= sp.End
+		}
+		if i < sp.Start && !isWord(text[i]) {
+			return false
+		}
+	}
+	return false
+}
+
+// maxPlaceholder bounds the length of a placeholder: a label of at most 40
+// bytes, a number or tag of at most 20, brackets and an underscore.
+const maxPlaceholder = 64
+
+// placeholder returns the length of the placeholder that text begins with, or
+// zero: "[" label "]", the label upper case, with at most a number or
+// lower-case hexadecimal tag after its last underscore.
+func placeholder(text []byte) int {
+	if len(text) < 3 || text[0] != '[' || !isUpper(text[1]) {
+		return 0
+	}
+	i, under := 1, 0
+	for ; i < len(text) && i < maxPlaceholder; i++ {
+		c := text[i]
+		if c == ']' {
+			return i + 1
+		}
+		switch {
+		case c == '_':
+			under = i
+		case isUpper(c), isDigit(c):
+		case under > 0 && isHex(c):
+		default:
+			return 0
+		}
+	}
+	return 0
+}

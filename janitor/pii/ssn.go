@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// validSSN applies the rules of the Social Security Administration since
+// randomisation (2011): no area 000, 666 or 9xx, no group 00, no serial 0000;
+// and the numbers that were printed in advertisements.
+func validSSN(d []byte) bool {
+	switch string(d) {
+	case "078051120", "219099999", "123456789", "987654321":
+		return false
+	}
+	area := string(d[:3])
+	return area != "000" && area != "666" && d[0] != '9' &&
+		string(d[3:5]) != "00" && string(d[5:]) != "0000" && !sameDigits(d)
+}
+
+// validITIN applies the group ranges of the Internal Revenue Service:
+// 50-65, 70-88, 90-92, 94-99 (Internal Revenue Manual 3.21.263).
+func validITIN(d []byte) bool {
+	group := int(d[3]-'0')*10 + int(d[4]-'0')
+	return d[0] == '9' && (group >= 50 && group <= 65 || group >= 70 && group <= 88 ||
+		group >= 90 && group <= 92 || group >= 94) && string(d[5:]) != "0000"
+}
+
+// ssn looks for a US social security or individual taxpayer number that
+// begins with group i. In 3-2-4 groups it needs no context; otherwise a word,
+// or a text that is nothing but numbers, must speak for it.
+func (r *scan) ssn(c *chain, i int) int {
+	k, sure := 0, false
+	if sep, ok := c.lens(i, 3, 2, 4); ok && (sep == '-' || sep == ' ' || sep == '.') {
+		k, sure = 3, sep == '-' || c.rowOf(i, 3)
+	} else if _, ok := c.lens(i, 9); ok {
+		k = 1
+	} else if sep, ok := c.lens(i, 3, 6); ok && sep == '-' {
+		k = 2
+	} else if sep, ok := c.lens(i, 5, 4); ok && sep == '-' {
+		k = 2
+	}
+	if k == 0 || !c.ends(i+k-1) {
+		return 0
+	}
+	var buf [9]byte
+	d := buf[:c.digits(i, i+k-1, buf[:])]
+	start, end := c.g[i].start, c.g[i+k-1].end
+	switch {
+	case r.on[recSSN] && validSSN(d):
+		if sure || r.bare() || r.before(start)&ctxSSN != 0 {
+			r.add(start, end, EntitySSN)
+			return k
+		}
+	case r.on[recITIN] && validITIN(d):
+		if sure || r.bare() || r.before(start)&ctxITIN != 0 {
+			r.add(start, end, EntityITIN)
+			return k
+		}
+	}
+	return 0
+}
+
+// rowOf tells whether the k groups from i on stand by themselves, with no
+// further number one space away.
+func (c *chain) rowOf(i, k int) bool {
+	return (i == 0 || c.gap(i) != ' ') && (i+k == c.n || c.gap(i+k) != ' ')
+}
