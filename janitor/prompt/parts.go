@@ -17,7 +17,7 @@ func (d *Document) content(n uint32, of Text, kind SegmentKind, wrong *Error) er
 	case k != kindArray && wrong != nil:
 		return wrong
 	case k != kindArray:
-		d.rawExcept(n, nameNone)
+		d.rawSegment(d.tape.raw(n))
 		d.sweepNode(n)
 		return nil
 	}
@@ -51,7 +51,7 @@ func (d *Document) part(n uint32, of Text, kind SegmentKind, wrong *Error) (plai
 	case k != kindObject && wrong != nil:
 		return false, wrong
 	case k != kindObject:
-		d.rawExcept(n, nameNone)
+		d.rawSegment(d.tape.raw(n))
 		d.sweepNode(n)
 		return false, nil
 	}
@@ -65,7 +65,7 @@ func (d *Document) part(n uint32, of Text, kind SegmentKind, wrong *Error) (plai
 	case d.isToolUse(n):
 		d.named(d.find(n, nameName))
 		if input := d.find(n, nameInput); input != 0 {
-			d.rawExcept(input, nameNone)
+			d.rawSegment(d.tape.raw(input))
 		}
 	case d.isToolResult(n):
 		if c := d.find(n, nameContent); c != 0 {

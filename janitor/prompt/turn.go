@@ -177,7 +177,7 @@ func (d *Document) call(function uint32) {
 		d.segment(SegmentArguments, a)
 		d.emit(a, Text{Nested: true})
 	default:
-		d.rawExcept(a, nameNone)
+		d.rawSegment(d.tape.raw(a))
 	}
 	d.sweepNode(function)
 }
