@@ -156,6 +156,18 @@ func (l *lease) shrink(n int64) {
 	b.dispatch()
 }
 
+// keep gives back all but n bytes.
+func (l *lease) keep(n int64) {
+	b := l.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l.closed || l.held <= n {
+		return
+	}
+	b.give(l, l.held-n)
+	b.dispatch()
+}
+
 // arrived says that the body is whole: the lease leaves its client's share of
 // uploads and can no longer be given up for others. It reports false if that
 // has happened already.

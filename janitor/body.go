@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// A body's buffer begins with firstBuffer bytes and doubles up to
+// doubleBuffer, then grows by a half. The announced length only ever makes it
+// smaller: who announces much and sends little gets little.
+const (
+	firstBuffer  = 8 << 10
+	doubleBuffer = 1 << 20
+	// probe is the room that is left for finding out that nothing follows.
+	probe = 512
+)
+
+// expired is a deadline that has passed.
+var expired = time.Unix(1, 0)
+
+var (
+	errTooLarge = errors.New("body larger than allowed")
+	errLate     = errors.New("body not complete in time")
+)
+
+// arrival reads the bytes of a body as they come in from the client.
+type arrival struct {
+	body  io.Reader
+	lease *lease
+	left  int64 // how many more bytes may come
+	until time.Time
+}
+
+// Read implements io.Reader.
+func (a *arrival) Read(p []byte) (int, error) {
+	n, err := a.body.Read(p)
+	if n > 0 {
+		a.lease.progress()
+	}
+	if a.left -= int64(n); a.left < 0 {
+		return 0, errTooLarge
+	}
+	switch {
+	case err == io.EOF || err == nil && time.Now().Before(a.until):
+		return n, err
+	case a.lease.wasEvicted():
+		return n, errEvicted
+	case err == nil:
+		return n, errLate // the server has no deadlines: see at least between reads
+	}
+	return n, err
+}
+
+// readBody reads a whole body into memory that is counted as it grows. It
+// returns what the client sent with its content coding opened.
+func (h *Handler) readBody(control *http.ResponseController, r *http.Request, l *lease) (body []byte, err error) {
+	defer func() {
+		if err != nil {
+			// The server wants to read what is left of the body before it answers;
+			// from a client that stalls it would wait for ever.
+			_ = control.SetReadDeadline(expired)
+		}
+	}()
+	if r.ContentLength > h.MaxSize {
+		return nil, errTooLarge
+	}
+	c, err := codingOf(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	until := time.Now().Add(time.Duration(h.ReadTimeout))
+	// Where deadlines are not supported arrival still looks at the clock.
+	_ = control.SetReadDeadline(until)
+	a := &arrival{body: r.Body, lease: l, left: h.MaxSize, until: until}
+	if body, err = h.gather(r.Context(), a, c, r.ContentLength, l); err != nil {
+		return nil, err
+	}
+	if !l.arrived() {
+		return nil, errEvicted
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// gather reads the body through its content coding.
+func (h *Handler) gather(ctx context.Context, a *arrival, c coding, announced int64, l *lease) ([]byte, error) {
+	if c.open == nil {
+		return h.fill(ctx, a, announced, l)
+	}
+	if err := l.grow(ctx, c.memory); err != nil {
+		return nil, err
+	}
+	defer l.shrink(c.memory)
+	d := newDecoder(c, a)
+	defer d.Close()
+	return h.fill(ctx, d, -1, l)
+}
+
+// fill reads to the end, at most MaxSize bytes. announced is -1 when unknown.
+func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *lease) ([]byte, error) {
+	var b []byte
+	for {
+		if cap(b)-len(b) == 0 {
+			grown, err := growBody(ctx, b, announced, l)
+			if err != nil {
+				return nil, err
+			}
+			b = grown
+		}
+		n, err := src.Read(b[len(b):cap(b)])
+		if b = b[:len(b)+n]; int64(len(b)) > h.MaxSize {
+			return nil, errTooLarge
+		}
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// growBody moves a full buffer to a larger one. Both are counted while both
+// are there.
+func growBody(ctx context.Context, b []byte, announced int64, l *lease) ([]byte, error) {
+	old := int64(cap(b))
+	size := max(firstBuffer, 2*old)
+	if old >= doubleBuffer {
+		size = old + old/2
+	}
+	if exact := announced + probe; announced >= 0 && exact > old {
+		size = min(size, exact)
+	}
+	if err := l.grow(ctx, size); err != nil {
+		return nil, err
+	}
+	grown := make([]byte, len(b), size)
+	copy(grown, b)
+	l.shrink(old)
+	return grown, nil
+}
+
+// hasBody tells whether a request may have a body.
+func hasBody(r *http.Request) bool {
+	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
+}
+
+// dropH2C takes away the offer to go on in HTTP/2 over clear text, which some
+// clients send with every request. It may be ignored (RFC 9110 section 7.8),
+// and an engine that took it up would make a tunnel of the connection.
+func dropH2C(r *http.Request) {
+	if u := r.Header["Upgrade"]; len(u) == 1 && strings.EqualFold(strings.TrimSpace(u[0]), "h2c") {
+		r.Header.Del("Upgrade")
+		r.Header.Del("Http2-Settings")
+		r.Header.Del("Connection")
+	}
+}
+
+// isUpgrade tells whether a request asks for a connection that is no HTTP
+// exchange: an upgrade (RFC 9110 section 7.8) or a CONNECT, extended ones too.
+func isUpgrade(r *http.Request) bool {
+	return r.Method == http.MethodConnect || len(r.Header["Upgrade"]) > 0
+}
+
+// looksLikeJSON tells from the first byte whether a body is meant as a JSON
+// object, list or string. Numbers and words that stand alone hold no text.
+func looksLikeJSON(body []byte) bool {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	return len(body) > 0 && (body[0] == '{' || body[0] == '[' || body[0] == '"')
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"io"
+
+	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+)
+
+// bodyReader reads a body with edits made to it, without copying it.
+//
+// Neither the body nor the reader is ever reused: the transport may go on
+// reading after the round trip has returned, and a buffer that has become
+// another client's prompt by then must not be what it reads.
+type bodyReader struct {
+	body  []byte
+	edits []prompt.Edit // in order, not overlapping
+	at    int           // in body
+	inNew int           // in the first edit's new bytes
+}
+
+func newBodyReader(body []byte, edits []prompt.Edit) *bodyReader {
+	return &bodyReader{body: body, edits: edits}
+}
+
+// size is how many bytes are left.
+func (b *bodyReader) size() int64 {
+	n := len(b.body) - b.at - b.inNew
+	for _, e := range b.edits {
+		n += len(e.New) - (e.End - e.Start)
+	}
+	return int64(n)
+}
+
+// next is the piece that comes next, nil at the end.
+func (b *bodyReader) next() []byte {
+	for len(b.edits) > 0 {
+		e := &b.edits[0]
+		if b.at < e.Start {
+			return b.body[b.at:e.Start]
+		}
+		if b.inNew < len(e.New) {
+			return e.New[b.inNew:]
+		}
+		b.at, b.inNew = e.End, 0
+		b.edits = b.edits[1:]
+	}
+	return b.body[b.at:]
+}
+
+func (b *bodyReader) skip(n int) {
+	if len(b.edits) > 0 && b.at >= b.edits[0].Start {
+		b.inNew += n
+		return
+	}
+	b.at += n
+}
+
+// Read implements io.Reader.
+func (b *bodyReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	total := 0
+	for total < len(p) {
+		piece := b.next()
+		if len(piece) == 0 {
+			break
+		}
+		n := copy(p[total:], piece)
+		b.skip(n)
+		total += n
+	}
+	if total == 0 {
+		return 0, io.EOF
+	}
+	return total, nil
+}
+
+// WriteTo implements io.WriterTo: the transport then needs no buffer between.
+func (b *bodyReader) WriteTo(w io.Writer) (total int64, err error) {
+	for {
+		piece := b.next()
+		if len(piece) == 0 {
+			return total, nil
+		}
+		n, err := w.Write(piece)
+		b.skip(n)
+		total += int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// Close implements io.Closer.
+func (b *bodyReader) Close() error { return nil }
+
+// Interface guards
+var (
+	_ io.ReadCloser = (*bodyReader)(nil)
+	_ io.WriterTo   = (*bodyReader)(nil)
+)

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+)
+
+// refusal is why a request is not forwarded. All of it is fixed text: nothing
+// of the request can get into it.
+type refusal struct {
+	status  int
+	reason  string // the metric label and the error's code
+	param   string // the member at fault, if one is
+	message string
+	// early says that the body may not have been read to its end: the
+	// connection cannot be used for another request.
+	early bool
+}
+
+// retryAfter is what a client that found no room is told to wait, in seconds.
+// Room comes back as soon as any answer begins.
+const retryAfter = 1
+
+var (
+	refuseTooLarge = &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large", early: true,
+		message: "the request body is larger than this gateway accepts"}
+	refuseNoRoom = &refusal{status: http.StatusInsufficientStorage, reason: "no_room", early: true,
+		message: "the gateway has no memory left for this request; try again later"}
+	refuseTimeout = &refusal{status: http.StatusRequestTimeout, reason: "timeout", early: true,
+		message: "the request body did not arrive in time"}
+	refuseIncomplete = &refusal{status: http.StatusBadRequest, reason: "incomplete", early: true,
+		message: "the request body ended early"}
+	refuseCoding = &refusal{status: http.StatusUnsupportedMediaType, reason: "unsupported_encoding", early: true,
+		message: "the Content-Encoding is not supported; send the body plain or as gzip, deflate, br or zstd"}
+	refuseBroken = &refusal{status: http.StatusBadRequest, reason: "broken_encoding", early: true,
+		message: "the request body does not match its Content-Encoding"}
+	refuseUnknown = &refusal{status: http.StatusUnsupportedMediaType, reason: "unknown_body", early: true,
+		message: "this gateway forwards JSON bodies only, because it cannot look for personal data in others"}
+	refuseUpgrade = &refusal{status: http.StatusUnsupportedMediaType, reason: "upgrade", early: true,
+		message: "this gateway does not forward upgraded connections, because it cannot look for personal data in them"}
+	refuseTokens = &refusal{status: http.StatusBadRequest, reason: "token_ids", param: "prompt",
+		message: "prompts must be text: this gateway cannot look for personal data in token ids or embeddings"}
+	refuseBlocked = &refusal{status: http.StatusUnprocessableEntity, reason: "blocked",
+		message: "the request contains personal data or secrets that this gateway does not let through"}
+	refuseKey = &refusal{status: http.StatusBadRequest, reason: "pii_in_key",
+		message: "the request has personal data or secrets in the key of a JSON object, where they cannot be replaced"}
+	refuseFindings = &refusal{status: http.StatusInsufficientStorage, reason: "too_many_findings",
+		message: "the request contains more personal data or secrets than this gateway handles in one request"}
+)
+
+// refusalOf turns an error of reading or understanding a body into what the
+// client is told. Errors of others are never passed on: they may quote the
+// body.
+func refusalOf(err error) *refusal {
+	var understood *prompt.Error
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &understood):
+		return &refusal{status: understood.Status, reason: understood.Code, param: understood.Param, message: understood.Error()}
+	case errors.Is(err, errTooLarge), errors.Is(err, errRatio), errors.As(err, &tooLarge):
+		return refuseTooLarge
+	case errors.Is(err, errNoRoom), errors.Is(err, errEvicted):
+		return refuseNoRoom
+	case errors.Is(err, errCoding):
+		return refuseCoding
+	case errors.Is(err, errBroken):
+		return refuseBroken
+	case errors.Is(err, errLate), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return refuseTimeout
+	}
+	return refuseIncomplete
+}
+
+// openAIError is the error object of OpenAI's API, which every engine speaks.
+type openAIError struct {
+	Error struct {
+		Message string  `json:"message"`
+		Type    string  `json:"type"`
+		Param   *string `json:"param"`
+		Code    string  `json:"code"`
+	} `json:"error"`
+}
+
+// anthropicError is the error object of Anthropic's API.
+type anthropicError struct {
+	Type  string `json:"type"`
+	Error struct {
+		Type    string `json:"type"`
+		Message string `json:"message"`
+	} `json:"error"`
+}
+
+// body is the refusal in the shape of the API that the path belongs to.
+func (f *refusal) body(path string) []byte {
+	var v any
+	if anthropicPath(path) {
+		e := anthropicError{Type: "error"}
+		e.Error.Type, e.Error.Message = f.anthropicType(), f.message
+		v = e
+	} else {
+		e := openAIError{}
+		e.Error.Message, e.Error.Type, e.Error.Code = f.message, f.openAIType(), f.reason
+		if f.param != "" {
+			e.Error.Param = &f.param
+		}
+		v = e
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings only: cannot be
+	}
+	return append(b, '\n')
+}
+
+func (f *refusal) openAIType() string {
+	if f.status >= 500 {
+		return "server_error"
+	}
+	return "invalid_request_error"
+}
+
+func (f *refusal) anthropicType() string {
+	switch {
+	case f.status == http.StatusRequestEntityTooLarge:
+		return "request_too_large"
+	case f.status >= 500:
+		return "overloaded_error"
+	}
+	return "invalid_request_error"
+}
+
+// anthropicPath tells Anthropic's API from OpenAI's: .../messages and what is
+// below it (count_tokens, batches).
+func anthropicPath(path string) bool {
+	return prompt.ByPath(path) == prompt.Messages || strings.Contains(path, "/messages/")
+}
+
+// write sends the refusal. Nothing may have been written before.
+func (f *refusal) write(w http.ResponseWriter, r *http.Request) {
+	b := f.body(r.URL.Path)
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if f.status == http.StatusInsufficientStorage && f.reason == refuseNoRoom.reason {
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	if f.early && r.ProtoMajor == 1 {
+		h.Set("Connection", "close")
+	}
+	w.WriteHeader(f.status)
+	_, _ = w.Write(b) // the client may be gone; there is nobody else to tell
+}

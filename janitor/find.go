@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/bauxite/caddy-kvaware/janitor/pii"
+	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+)
+
+// maxFindings is how many findings one request may have. Nobody writes more
+// by hand; who sends them wants to see memory grow.
+const maxFindings = 10_000
+
+// joinWindow is how many bytes on either side of the seam between two parts of
+// a message are looked at together. No value is longer, but for keys and
+// tokens that nobody splits.
+const joinWindow = 256
+
+// finding is one span that was found, or the part of it that lies in one text.
+type finding struct {
+	start, end int // raw range in the body
+	text       int32
+	piece      int32 // which of the text's own texts, when it is nested
+	at, atEnd  int   // decoded range in the piece
+	value      span  // in finder.values
+	entity     pii.Entity
+	more       bool // goes on the finding before it, in the next part
+}
+
+type span struct{ start, end int }
+
+// finder goes through the texts of a document and remembers what it finds, in
+// the document's order. It is pooled; Wipe zeroes what was found.
+type finder struct {
+	cursor prompt.Cursor
+	part   prompt.Decoded
+	spans  []pii.Span
+	found  []finding
+	values []byte
+	joined []byte
+	seams  []int // where each part begins in joined
+}
+
+var finders = sync.Pool{New: func() any { return new(finder) }}
+
+// maxPooled is the memory above which scratch is left to the collector.
+const maxPooled = 1 << 20
+
+func (f *finder) release() {
+	keep := f.cursor.Footprint()+f.part.Footprint()+cap(f.values)+cap(f.joined) < maxPooled
+	f.wipe()
+	if keep {
+		finders.Put(f)
+	}
+}
+
+// wipe zeroes everything that came from a body.
+func (f *finder) wipe() {
+	f.cursor.Wipe()
+	f.part.Wipe()
+	clear(f.values[:cap(f.values)])
+	clear(f.joined[:cap(f.joined)])
+	f.values, f.joined = f.values[:0], f.joined[:0]
+	f.spans, f.found, f.seams = f.spans[:0], f.found[:0], f.seams[:0]
+}
+
+// run finds what there is in the texts of d. It reports false when there is
+// more than one request may have.
+func (f *finder) run(s *pii.Scanner, d *prompt.Document) bool {
+	for i := 0; i < len(d.Texts); {
+		last := i + 1
+		for last < len(d.Texts) && d.Texts[last].Join && !d.Texts[last].Nested && !d.Texts[last-1].Nested {
+			last++
+		}
+		ok := true
+		if last == i+1 {
+			ok = f.scanText(s, d, i)
+		} else {
+			ok = f.scanParts(s, d, i, last)
+		}
+		if !ok {
+			return false
+		}
+		i = last
+	}
+	return true
+}
+
+// scanText scans one text, and the texts in it when it is nested.
+func (f *finder) scanText(s *pii.Scanner, d *prompt.Document, i int) bool {
+	piece := int32(0)
+	for t := f.cursor.Open(d.Body, d.Texts[i]); t != nil; t = f.cursor.Next() {
+		f.spans = s.Scan(t.Bytes, f.spans[:0])
+		for _, sp := range f.spans {
+			if len(f.found) == maxFindings {
+				return false
+			}
+			f.add(t, sp, int32(i), piece)
+		}
+		piece++
+	}
+	return true
+}
+
+func (f *finder) add(t *prompt.Decoded, sp pii.Span, text, piece int32) {
+	start, end := t.Span(sp.Start, sp.End)
+	f.found = append(f.found, finding{
+		start: start, end: end, text: text, piece: piece, at: sp.Start, atEnd: sp.End,
+		value: f.keep(t.Bytes[sp.Start:sp.End]), entity: sp.Entity,
+	})
+}
+
+// keep copies a value. It grows by hand, as append would leave the old copy
+// behind unwiped.
+func (f *finder) keep(value []byte) span {
+	f.values = appendWiping(f.values, value)
+	return span{len(f.values) - len(value), len(f.values)}
+}
+
+// appendWiping is append, but zeroes the memory it moves away from.
+func appendWiping(dst, b []byte) []byte {
+	if need := len(dst) + len(b); need > cap(dst) {
+		grown := make([]byte, len(dst), max(need, 2*cap(dst), 256))
+		copy(grown, dst)
+		clear(dst[:cap(dst)])
+		dst = grown
+	}
+	return append(dst, b...)
+}
+
+// scanParts scans the parts of one message, each by itself and then across
+// the seams, since engines put the parts together. What was found within one
+// part stands: a seam is as often a border as it is none, and an address at
+// the end of a part must not be lost to the word after it.
+func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) bool {
+	from := len(f.found)
+	f.joined, f.seams = f.joined[:0], f.seams[:0]
+	for i := first; i < last; i++ {
+		if !f.scanText(s, d, i) {
+			return false
+		}
+		d.Texts[i].Decode(d.Body, &f.part)
+		f.seams = append(f.seams, len(f.joined))
+		f.joined = appendWiping(f.joined, f.part.Bytes)
+	}
+	alone := len(f.found)
+	for i := 1; i < len(f.seams); i++ {
+		if !f.scanSeam(s, d, first, from, f.seams[i]) {
+			return false
+		}
+	}
+	if len(f.found) > alone {
+		slices.SortStableFunc(f.found[from:], func(a, b finding) int {
+			return cmp.Or(cmp.Compare(a.text, b.text), cmp.Compare(a.piece, b.piece), cmp.Compare(a.at, b.at))
+		})
+	}
+	return true
+}
+
+// scanSeam adds what lies across one seam of f.joined.
+func (f *finder) scanSeam(s *pii.Scanner, d *prompt.Document, first, from, seam int) bool {
+	lo, hi := max(0, seam-joinWindow), min(len(f.joined), seam+joinWindow)
+	for lo < seam && !utf8.RuneStart(f.joined[lo]) {
+		lo++
+	}
+	f.spans = s.Scan(f.joined[lo:hi], f.spans[:0])
+	for _, sp := range f.spans {
+		start, end := sp.Start+lo, sp.End+lo
+		cut := sp.Start == 0 && lo > 0 || end == hi && hi < len(f.joined)
+		if start >= seam || end <= seam || cut || f.overlaps(first, from, start, end) {
+			continue
+		}
+		if len(f.found) == maxFindings {
+			return false
+		}
+		f.addAcross(d, first, start, end, sp.Entity)
+	}
+	return true
+}
+
+// overlaps reports whether a range of f.joined meets anything found in the
+// parts so far.
+func (f *finder) overlaps(first, from, start, end int) bool {
+	for i := range f.found[from:] {
+		o := &f.found[from+i]
+		seam := f.seams[int(o.text)-first]
+		if seam+o.at < end && start < seam+o.atEnd {
+			return true
+		}
+	}
+	return false
+}
+
+// addAcross adds a range of f.joined as a finding in each part it lies in: the
+// first is replaced, the others are taken out.
+func (f *finder) addAcross(d *prompt.Document, first, start, end int, e pii.Entity) {
+	value := f.keep(f.joined[start:end])
+	more := false
+	for i, seam := range f.seams {
+		next := len(f.joined)
+		if i+1 < len(f.seams) {
+			next = f.seams[i+1]
+		}
+		lo, hi := max(start, seam)-seam, min(end, next)-seam
+		if lo >= hi {
+			continue
+		}
+		d.Texts[first+i].Decode(d.Body, &f.part)
+		rawStart, rawEnd := f.part.Span(lo, hi)
+		f.found = append(f.found, finding{
+			start: rawStart, end: rawEnd, text: int32(first + i), at: lo, atEnd: hi,
+			value: value, entity: e, more: more,
+		})
+		more = true
+	}
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The collectors are made once for the process: each configuration has a
+// registry of its own, and counters must not restart at a reload. Labels are
+// entities and reasons, both from fixed or configured sets.
+var (
+	findingsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "pii_janitor",
+		Name:      "findings_total",
+		Help:      "Personal data and secrets found in requests, by entity.",
+	}, []string{"entity"})
+
+	refusedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "pii_janitor",
+		Name:      "refused_total",
+		Help:      "Requests that were not forwarded, by reason.",
+	}, []string{"reason"})
+
+	passedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "pii_janitor",
+		Name:      "passed_unread_total",
+		Help:      "Requests with a body of unknown kind that were forwarded unread because of unknown pass, by reason.",
+	}, []string{"reason"})
+
+	inFlightBytes = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "caddy",
+		Subsystem: "pii_janitor",
+		Name:      "in_flight_bytes",
+		Help:      "Bytes of bodies, scrubbed copies, vaults and buffered answers held now.",
+	}, func() float64 { return float64(processBudget.used.Load()) })
+)
+
+// registerMetrics makes the collectors show in a configuration's registry.
+// Several handlers of one configuration share them.
+func registerMetrics(r *prometheus.Registry) error {
+	for _, c := range []prometheus.Collector{findingsTotal, refusedTotal, passedTotal, inFlightBytes} {
+		if err := r.Register(c); err != nil {
+			var already prometheus.AlreadyRegisteredError
+			if !errors.As(err, &already) {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/bauxite/caddy-kvaware/janitor/pii"
+	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+)
+
+// redacted stands for values that are not to be told apart.
+var redacted = []byte("[REDACTED]")
+
+// footprintFloor is the memory of a document that goes uncounted: what the
+// usual request needs is pooled anyway.
+const footprintFloor = 64 << 10
+
+var documents = sync.Pool{New: func() any { return new(prompt.Document) }}
+
+func releaseDocument(d *prompt.Document) {
+	small := d.Footprint() < maxPooled
+	d.Reset()
+	if small {
+		documents.Put(d)
+	}
+}
+
+// parse reads the body as what the request's API takes and notes in x what it
+// says.
+func (x *Exchange) parse(ctx context.Context, body []byte) error {
+	x.doc = documents.Get().(*prompt.Document)
+	if err := x.doc.Parse(x.api, body); err != nil {
+		return err
+	}
+	x.model, x.stream = x.doc.Model, x.doc.Stream
+	if n := x.doc.Footprint(); n > footprintFloor {
+		return x.lease.grow(ctx, int64(n))
+	}
+	return nil
+}
+
+// scrub replaces what must not reach the engine. After it x holds the body to
+// forward and the rendition to sign. A clean body is forwarded as it is: the
+// same slice, nothing allocated.
+func (h *Handler) scrub(ctx context.Context, x *Exchange) *refusal {
+	f := finders.Get().(*finder)
+	defer f.release()
+	whole := f.run(h.scanner, x.doc)
+	x.findings = len(f.found)
+	h.count(f)
+	if !whole {
+		return refuseFindings
+	}
+	if len(f.found) == 0 {
+		x.body, x.places = x.doc.Body, membersOf(x.doc)
+		return nil
+	}
+	signable, refused := h.judge(f, x.doc)
+	if refused != nil {
+		return refused
+	}
+	forward, hidden := h.edits(x, f)
+	if err := x.splice(ctx, forward, hidden); err != nil {
+		return refusalOf(err)
+	}
+	if !signable {
+		x.doc.Segments = x.doc.Segments[:0]
+	}
+	return nil
+}
+
+// count adds up the findings by entity.
+func (h *Handler) count(f *finder) {
+	for i := range f.found {
+		if c := &f.found[i]; !c.more {
+			h.counters[c.entity].Inc()
+		}
+	}
+}
+
+// judge refuses what the modes refuse. Keys of objects cannot be replaced; in
+// detect mode the request passes all the same but must not be signed, as its
+// rendition would have the value in it.
+func (h *Handler) judge(f *finder, d *prompt.Document) (signable bool, refused *refusal) {
+	signable = true
+	for i := range f.found {
+		c := &f.found[i]
+		switch m := h.modeOf(c.entity); {
+		case m == modeBlock:
+			return false, refuseBlocked
+		case !d.Texts[c.text].Key:
+		case m == modeDetect:
+			signable = false
+		default:
+			refused = refuseKey
+		}
+	}
+	return signable, refused
+}
+
+// edits makes the changes to the body: forward for the engine too, hidden for
+// the rendition only. Both are in body order.
+func (h *Handler) edits(x *Exchange, f *finder) (forward, hidden []prompt.Edit) {
+	m := minter{h: h, x: x, f: f}
+	m.run()
+	for _, edits := range [][]prompt.Edit{m.forward, m.hidden} {
+		slices.SortFunc(edits, func(a, b prompt.Edit) int { return cmp.Compare(a.Start, b.Start) })
+	}
+	return m.forward, m.hidden
+}
+
+// minter goes through the findings in render order and asks the vault for
+// placeholders, showing it the text in between on the way.
+type minter struct {
+	h               *Handler
+	x               *Exchange
+	f               *finder
+	forward, hidden []prompt.Edit
+	done            int // findings
+}
+
+func (m *minter) run() {
+	placed := false
+	for i := range m.f.found {
+		if e := m.f.found[i].entity; m.h.modeOf(e) == modePlaceholder {
+			if !placed {
+				m.x.vault = newVault(m.h.placeholderKey())
+				placed = true
+			}
+			m.x.vault.expect(e)
+		}
+	}
+	if !placed {
+		for range m.f.found {
+			m.replace()
+		}
+		return
+	}
+	for i := int32(0); m.done < len(m.f.found); i++ {
+		m.text(i)
+	}
+}
+
+// text handles the findings of text i and shows the vault the rest of it.
+func (m *minter) text(i int32) {
+	d := m.x.doc
+	m.x.vault.restart(d.Texts[i].Item)
+	piece := int32(0)
+	for t := m.f.cursor.Open(d.Body, d.Texts[i]); t != nil; t = m.f.cursor.Next() {
+		at := 0
+		for m.done < len(m.f.found) {
+			c := &m.f.found[m.done]
+			if c.text != i || c.piece != piece {
+				break
+			}
+			m.x.vault.see(t.Bytes[at:c.at])
+			at = c.atEnd
+			m.replace()
+		}
+		m.x.vault.see(t.Bytes[at:])
+		piece++
+	}
+}
+
+// replace makes the edit for the next finding.
+func (m *minter) replace() {
+	c := &m.f.found[m.done]
+	m.done++
+	e := prompt.Edit{Start: c.start, End: c.end}
+	switch m.h.modeOf(c.entity) {
+	case modeDetect:
+		if m.x.doc.Texts[c.text].Key {
+			return // not signed, so there is no rendition to keep it out of
+		}
+		if !c.more {
+			e.New = redacted
+		}
+		m.hidden = append(m.hidden, e)
+		return
+	case modeRedact:
+		e.New = redacted
+	default:
+		e.New = m.x.vault.placeholder(c.entity, m.f.values[c.value.start:c.value.end])
+	}
+	if c.more {
+		e.New = nil
+	}
+	m.forward = append(m.forward, e)
+}
+
+// splice makes the body to forward and, where the rendition differs from it,
+// the rendition.
+func (x *Exchange) splice(ctx context.Context, forward, hidden []prompt.Edit) error {
+	original := x.doc.Body
+	if x.vault != nil {
+		x.vault.seal(x.restorable)
+		if err := x.lease.grow(ctx, x.vault.size()); err != nil {
+			return err
+		}
+	}
+	if err := x.lease.grow(ctx, grownSize(original, forward)); err != nil {
+		return err
+	}
+	x.body = x.doc.Splice(forward, nil)
+	x.places = membersOf(x.doc)
+	if len(forward) > 0 {
+		// Nobody needs the original any more: it goes, values and all.
+		clear(original)
+		x.lease.shrink(int64(cap(original)))
+	}
+	shift(hidden, forward)
+	if err := x.lease.grow(ctx, grownSize(x.body, hidden)); err != nil {
+		return err
+	}
+	x.doc.Splice(hidden, nil)
+	return nil
+}
+
+// grownSize is the size of the copy that splicing makes.
+func grownSize(body []byte, edits []prompt.Edit) int64 {
+	if len(edits) == 0 {
+		return 0
+	}
+	size := len(body)
+	for _, e := range edits {
+		size += len(e.New) - (e.End - e.Start)
+	}
+	return int64(size)
+}
+
+// shift moves edits to where they belong after others were made.
+func shift(edits, made []prompt.Edit) {
+	delta := 0
+	for i := range edits {
+		for len(made) > 0 && made[0].Start < edits[i].Start {
+			delta += len(made[0].New) - (made[0].End - made[0].Start)
+			made = made[1:]
+		}
+		edits[i].Start += delta
+		edits[i].End += delta
+	}
+}
+
+// mode is what happens to a finding.
+type mode uint8
+
+const (
+	modePlaceholder mode = iota
+	modeRedact
+	modeBlock
+	modeDetect
+)
+
+var modeNames = [...]string{"placeholder", "redact", "block", "detect"}
+
+func parseMode(name string) (mode, bool) {
+	i := slices.Index(modeNames[:], name)
+	return mode(max(i, 0)), i >= 0
+}
+
+// modeOf is the mode for an entity.
+func (h *Handler) modeOf(e pii.Entity) mode {
+	if m, ok := h.entityModes[e]; ok {
+		return m
+	}
+	return h.mode
+}

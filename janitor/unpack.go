@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"errors"
+	"io"
+	"iter"
+)
+
+// errStopped ends a decoder whose answer was cut off.
+var errStopped = errors.New("answer cut off")
+
+// unpacker opens a compressed answer as it is written. Decoders want to read,
+// answers are written: the decoder runs as a coroutine that hands over what it
+// has decoded and comes back for input, so everything happens on the writing
+// goroutine, and what has arrived goes on before more does.
+type unpacker struct {
+	out   io.Writer
+	next  func() ([]byte, bool)
+	stop  func()
+	input []byte
+	ended bool // no more input will come
+	done  bool // the decoder has returned
+	err   error
+}
+
+func newUnpacker(c coding, out io.Writer) *unpacker {
+	u := &unpacker{out: out}
+	u.next, u.stop = iter.Pull(func(yield func([]byte) bool) { u.err = u.decode(c, yield) })
+	return u
+}
+
+// decode is the coroutine. It yields decoded bytes, or nil when it needs input.
+func (u *unpacker) decode(c coding, yield func([]byte) bool) error {
+	d := newDecoder(c, readerFunc(func(p []byte) (int, error) {
+		for len(u.input) == 0 {
+			if u.ended {
+				return 0, io.EOF
+			}
+			if !yield(nil) {
+				return 0, errStopped
+			}
+		}
+		n := copy(p, u.input)
+		u.input = u.input[n:]
+		return n, nil
+	}))
+	defer d.Close()
+	buf := make([]byte, 16<<10)
+	defer clear(buf)
+	for {
+		n, err := d.Read(buf)
+		if n > 0 && !yield(buf[:n]) {
+			return errStopped
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Write implements io.Writer.
+func (u *unpacker) Write(p []byte) (int, error) {
+	u.input = p
+	if err := u.pump(); err != nil {
+		return 0, err
+	}
+	if u.done && len(u.input) > 0 {
+		return 0, errBroken
+	}
+	u.input = nil // the caller's
+	return len(p), nil
+}
+
+// pump runs the decoder until it needs input or has ended.
+func (u *unpacker) pump() error {
+	for !u.done {
+		b, ok := u.next()
+		if !ok {
+			u.done = true
+			break
+		}
+		if b == nil {
+			return nil
+		}
+		if _, err := u.out.Write(b); err != nil {
+			return err
+		}
+	}
+	return u.err
+}
+
+// finish decodes the rest. It returns an error when the answer is not whole.
+func (u *unpacker) finish() error {
+	u.ended = true
+	return u.pump()
+}
+
+// readerFunc is a Read method.
+type readerFunc func(p []byte) (int, error)
+
+// Read implements io.Reader.
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

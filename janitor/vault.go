@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+	"hash/maphash"
+	"slices"
+	"strconv"
+
+	"github.com/bauxite/caddy-kvaware/janitor/pii"
+)
+
+// keyedDigits is how many hex digits of the HMAC a keyed placeholder has; more
+// only where two values of one request would share them.
+const keyedDigits = 6
+
+// maxLiteral is the largest number of a placeholder in the client's own text
+// that is looked out for. A vault mints at most maxFindings placeholders, so
+// larger ones cannot be met except by who writes that many of them.
+const maxLiteral = 1<<16 - 1
+
+// vaultSeed makes the vaults' hashes unpredictable, so that nobody can send
+// values that all fall into one slot.
+var vaultSeed = maphash.MakeSeed()
+
+// vault is a request's own map from placeholders to the values they stand
+// for. Values are copied into one arena of bytes and never become strings, so
+// that wipe can zero all there is. It is used by the request's goroutine only.
+//
+// Placeholders are numbered per entity in the order they are asked for. The
+// number of a placeholder that the prompt's own text has shown before is
+// passed over: it may stand for something else. What comes later in the
+// prompt has no say, or an added turn would renumber the turns before it.
+type vault struct {
+	mac    hash.Hash // nil: numbered
+	arena  []byte    // values
+	names  []byte    // placeholders; not secret, so append may leave copies
+	marks  []mark
+	index  map[uint64]int32    // hash of entity and value: the newest mark with it
+	taken  map[uint64]struct{} // hashes of the keyed placeholders there are
+	labels []label
+	item   int32
+	mixed  bool    // numbering was restarted: a placeholder may mean two values
+	order  []int32 // restorable marks sorted by placeholder, by seal
+}
+
+// mark is one placeholder and its value.
+type mark struct {
+	entity               pii.Entity
+	value, valueEnd      uint32 // in arena
+	name, nameEnd, older int32  // in names; the next older mark of the same hash, or -1
+}
+
+// label is the numbering of one entity.
+type label struct {
+	entity pii.Entity
+	next   int
+	seen   []uint64 // bit n: the text showed the placeholder with number n
+}
+
+// newVault makes a vault that numbers its placeholders or, with a key, derives
+// them from the values by HMAC-SHA256 (RFC 2104).
+func newVault(key []byte) *vault {
+	v := &vault{index: make(map[uint64]int32)}
+	if len(key) > 0 {
+		v.mac = hmac.New(sha256.New, key)
+		v.taken = make(map[uint64]struct{})
+	}
+	return v
+}
+
+// expect announces an entity that placeholders will be asked for.
+func (v *vault) expect(e pii.Entity) {
+	if v.label([]byte(e)) == nil {
+		v.labels = append(v.labels, label{entity: e, next: 1})
+	}
+}
+
+func (v *vault) label(entity []byte) *label {
+	for i := range v.labels {
+		if string(v.labels[i].entity) == string(entity) {
+			return &v.labels[i]
+		}
+	}
+	return nil
+}
+
+// restart begins the numbering anew for an independent text.
+func (v *vault) restart(item int32) {
+	if item == v.item {
+		return
+	}
+	v.item = item
+	v.mixed = v.mixed || len(v.marks) > 0
+	clear(v.index)
+	clear(v.taken)
+	for i := range v.labels {
+		v.labels[i].next = 1
+		clear(v.labels[i].seen)
+	}
+}
+
+// see takes note of placeholders that stand in the prompt's own text.
+func (v *vault) see(text []byte) {
+	if v.mac != nil || len(v.labels) == 0 {
+		return // a keyed placeholder in the text can only stand for the same value
+	}
+	for {
+		i := bytes.IndexByte(text, '[')
+		if i < 0 {
+			return
+		}
+		text = text[i+1:]
+		n := 0
+		for n < len(text) && n <= maxPlaceholder && isPlaceholderByte(text[n]) {
+			n++
+		}
+		if n < len(text) && text[n] == ']' {
+			v.note(text[:n])
+		}
+		text = text[n:]
+	}
+}
+
+// maxPlaceholder is the length of the longest placeholder without brackets:
+// an entity of 40 bytes, an underscore and 64 hex digits.
+const maxPlaceholder = 40 + 1 + 64
+
+func isPlaceholderByte(c byte) bool {
+	return c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
+}
+
+// note marks the number of a literal such as EMAIL_3 as seen.
+func (v *vault) note(literal []byte) {
+	i := bytes.LastIndexByte(literal, '_')
+	if i < 0 {
+		return
+	}
+	l := v.label(literal[:i])
+	n, ok := canonicalNumber(literal[i+1:])
+	if l == nil || !ok {
+		return
+	}
+	for len(l.seen) <= n/64 {
+		l.seen = append(l.seen, 0)
+	}
+	l.seen[n/64] |= 1 << (n % 64)
+}
+
+// canonicalNumber reads a number as placeholders write it: no leading zero.
+func canonicalNumber(digits []byte) (n int, ok bool) {
+	if len(digits) == 0 || len(digits) > 5 || digits[0] == '0' {
+		return 0, false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n, n <= maxLiteral
+}
+
+// placeholder returns what stands for the value: the same for the same value
+// and entity. The result stays valid and must not be changed.
+func (v *vault) placeholder(e pii.Entity, value []byte) []byte {
+	h := v.hash(e, value)
+	if m := v.find(h, e, value); m >= 0 {
+		return v.name(m)
+	}
+	m := mark{entity: e, older: -1, value: uint32(len(v.arena)), name: int32(len(v.names))}
+	v.arena = appendWiping(v.arena, value)
+	m.valueEnd = uint32(len(v.arena))
+	if v.mac != nil {
+		v.mintKeyed(e, value)
+	} else {
+		v.mintNumber(e)
+	}
+	m.nameEnd = int32(len(v.names))
+	if older, ok := v.index[h]; ok {
+		m.older = older
+	}
+	v.index[h] = int32(len(v.marks))
+	v.marks = append(v.marks, m)
+	return v.name(int32(len(v.marks) - 1))
+}
+
+func (v *vault) hash(e pii.Entity, value []byte) uint64 {
+	return maphash.Bytes(vaultSeed, value) ^ maphash.String(vaultSeed, string(e))
+}
+
+func (v *vault) find(h uint64, e pii.Entity, value []byte) int32 {
+	i, ok := v.index[h]
+	if !ok {
+		return -1
+	}
+	for ; i >= 0; i = v.marks[i].older {
+		m := &v.marks[i]
+		if m.entity == e && bytes.Equal(v.arena[m.value:m.valueEnd], value) {
+			return i
+		}
+	}
+	return -1
+}
+
+// mintNumber writes [ENTITY_n] with the next free number.
+func (v *vault) mintNumber(e pii.Entity) {
+	v.expect(e)
+	l := v.label([]byte(e))
+	for l.next/64 < len(l.seen) && l.seen[l.next/64]>>(l.next%64)&1 != 0 {
+		l.next++
+	}
+	v.open(e)
+	v.names = strconv.AppendInt(v.names, int64(l.next), 10)
+	v.names = append(v.names, ']')
+	l.next++
+}
+
+// mintKeyed writes [ENTITY_hex] with as many digits as tell the value apart
+// from those before it.
+func (v *vault) mintKeyed(e pii.Entity, value []byte) {
+	v.mac.Reset()
+	_, _ = v.mac.Write([]byte(e))
+	_, _ = v.mac.Write([]byte{0})
+	_, _ = v.mac.Write(value)
+	var sum [sha256.Size]byte
+	var digits [2 * sha256.Size]byte
+	hex.Encode(digits[:], v.mac.Sum(sum[:0]))
+	start := len(v.names)
+	for n := keyedDigits; ; n += 2 {
+		v.names = v.names[:start]
+		v.open(e)
+		v.names = append(v.names, digits[:n]...)
+		v.names = append(v.names, ']')
+		taken := maphash.Bytes(vaultSeed, v.names[start:])
+		if _, ok := v.taken[taken]; !ok || n == len(digits) {
+			v.taken[taken] = struct{}{}
+			return
+		}
+	}
+}
+
+func (v *vault) open(e pii.Entity) {
+	v.names = append(v.names, '[')
+	v.names = append(v.names, e...)
+	v.names = append(v.names, '_')
+}
+
+func (v *vault) name(m int32) []byte {
+	start, end := v.marks[m].name, v.marks[m].nameEnd
+	return v.names[start:end:end]
+}
+
+// size is what the vault holds, in bytes.
+func (v *vault) size() int64 {
+	const markSize, indexSize = 40, 24
+	return int64(cap(v.arena) + cap(v.names) + markSize*cap(v.marks) + indexSize*len(v.marks))
+}
+
+// seal makes the placeholders of the entities that may be restored ready to be
+// looked up. When numbering was restarted none are: one placeholder may then
+// mean several values.
+func (v *vault) seal(restorable func(pii.Entity) bool) {
+	if v.mixed {
+		return
+	}
+	for i := range v.marks {
+		if restorable(v.marks[i].entity) {
+			v.order = append(v.order, int32(i))
+		}
+	}
+	slices.SortFunc(v.order, func(a, b int32) int { return bytes.Compare(v.name(a), v.name(b)) })
+}
+
+// search returns the position in order of the first placeholder not below p.
+func (v *vault) search(p []byte) int {
+	i, _ := slices.BinarySearchFunc(v.order, p, func(m int32, p []byte) int { return bytes.Compare(v.name(m), p) })
+	return i
+}
+
+// Len returns how many placeholders can be restored.
+func (v *vault) Len() int { return len(v.order) }
+
+// Value returns what the placeholder stands for. The value is valid until the
+// vault is wiped and must not be changed.
+func (v *vault) Value(placeholder []byte) (value []byte, ok bool) {
+	i := v.search(placeholder)
+	if i == len(v.order) || !bytes.Equal(v.name(v.order[i]), placeholder) {
+		return nil, false
+	}
+	m := &v.marks[v.order[i]]
+	return v.arena[m.value:m.valueEnd:m.valueEnd], true
+}
+
+// HasPrefix reports whether a placeholder that can be restored begins with
+// tail.
+func (v *vault) HasPrefix(tail []byte) bool {
+	i := v.search(tail)
+	return i < len(v.order) && bytes.HasPrefix(v.name(v.order[i]), tail)
+}
+
+// wipe zeroes the values and forgets everything.
+func (v *vault) wipe() {
+	clear(v.arena[:cap(v.arena)])
+	*v = vault{}
+}
