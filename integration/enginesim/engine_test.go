@@ -55,6 +55,21 @@ func ask(t *testing.T, e *Engine, path, body string, v any) {
 	}
 }
 
+// do sends a request that must succeed and returns the body.
+func do(t *testing.T, r *http.Request) string {
+	t.Helper()
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	all, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s %v: %s", res.Status, err, all)
+	}
+	return string(all)
+}
+
 func get(t *testing.T, e *Engine, path string) (int, string) {
 	t.Helper()
 	res, err := http.Get(e.URL() + path)
@@ -123,16 +138,16 @@ func TestRealTimeFollowsSimulatedTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	header := time.Since(begin)
+	if n := len(e.Served()); n != 0 {
+		t.Error("the header waited for the answer")
+	}
 	if _, err := bufio.NewReader(res.Body).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	first := time.Since(begin)
-	want := 150 * ms
-	if header > want/2 {
-		t.Errorf("the header came after %v: it must not wait for the first token", header)
-	}
-	if first < want || first > want+100*ms { // generous: the machine may be busy
+	first, want := time.Since(begin), 150*ms
+	// Never early; how late depends on who else uses the machine, and the
+	// benchmark measures it.
+	if first < want || first > want+3*time.Second {
 		t.Errorf("first record after %v, want %v", first, want)
 	}
 }
