@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package answer
+
+// anthropic reads an event of Anthropic's messages API, and any other event
+// that has a type.
+func (e *event) anthropic(kind []byte) {
+	index := e.integerMember("index")
+	switch string(kind) {
+	case "message_start":
+		e.observeMessage()
+	case "content_block_start":
+		e.observeBlock()
+		e.ends = append(e.ends, ending{events: true, index: index})
+	case "content_block_stop":
+		e.ends = append(e.ends, ending{events: true, index: index})
+	case "message_delta":
+		e.observeStop()
+		e.ends = append(e.ends, ending{all: true})
+	case "message_stop":
+		e.tally.report()
+		e.ends = append(e.ends, ending{all: true})
+	}
+	for _, m := range e.members {
+		if e.observed(m) {
+			continue
+		}
+		name := e.bytes(m.name)
+		if string(kind) == "content_block_delta" && string(name) == "delta" {
+			e.blockDelta(index)
+		} else {
+			e.whole(roleOf(name), false)
+		}
+	}
+}
+
+// blockDelta reads the delta of a content block: text, thinking or the
+// partial_json of a tool's input.
+func (e *event) blockDelta(index int32) {
+	if e.peek() != '{' {
+		e.whole(roleText, false)
+		return
+	}
+	for ok := e.open('{', '}'); ok; ok = e.more('}') {
+		name := e.bytes(e.key())
+		if yes, nested := roleOf(name).restores(false); yes {
+			e.lane(part{key: laneKey{form: formEvent, index: index, name: hash(name)}, nested: nested}, true)
+		} else {
+			e.skip()
+		}
+	}
+}
+
+// observeMessage reads the usage of a message_start.
+func (e *event) observeMessage() {
+	v, ok := e.find("message")
+	if !ok || e.b[v.start] != '{' {
+		return
+	}
+	e.i = v.start
+	for ok := e.open('{', '}'); ok; ok = e.more('}') {
+		if roleOf(e.bytes(e.key())) == roleUsage {
+			e.tally.counts.readUsage(&e.cursor)
+		} else {
+			e.skip()
+		}
+	}
+}
+
+// observeBlock counts the beginning of a tool call, and text that comes with
+// the beginning of its block, as a token.
+func (e *event) observeBlock() {
+	v, ok := e.find("content_block")
+	if !ok || e.b[v.start] != '{' {
+		return
+	}
+	e.i = v.start
+	for ok := e.open('{', '}'); ok; ok = e.more('}') {
+		name := e.bytes(e.key())
+		if e.peek() != '"' {
+			e.skip()
+			continue
+		}
+		text := e.text()
+		switch string(name) {
+		case "type":
+			if string(e.bytes(text)) == "tool_use" {
+				e.tally.firstToken()
+			}
+		case "text", "thinking":
+			if !text.empty() {
+				e.tally.firstToken()
+			}
+		}
+	}
+}
+
+// observeStop reads the stop_reason of a message_delta.
+func (e *event) observeStop() {
+	v, ok := e.find("delta")
+	if !ok || e.b[v.start] != '{' {
+		return
+	}
+	e.i = v.start
+	for ok := e.open('{', '}'); ok; ok = e.more('}') {
+		if roleOf(e.bytes(e.key())) == roleStopReason && e.peek() == '"' {
+			if reason := e.text(); !reason.empty() {
+				e.tally.finish(e.bytes(reason))
+			}
+		} else {
+			e.skip()
+		}
+	}
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package answer
+
+import "bytes"
+
+const (
+	// maxMembers bounds an event's members, maxParts the strings in it that
+	// may have placeholders. An event with more passes through unread.
+	maxMembers = 256
+	maxParts   = 4096
+)
+
+// event is one event of a stream, taken apart as far as needed: which strings
+// to restore, which lanes end. What is observed goes to the tally at once.
+//
+// Members are found by name in any order, because servers that sort them put
+// an index or a type behind the text it is about.
+type event struct {
+	cursor
+	tally     *tally
+	restoring bool // gather parts and ends too
+
+	members   []member
+	parts     []part // in the order of their bytes
+	ends      []ending
+	usageOnly bool // no choices but usage: the chunk that include_usage asks for
+}
+
+// member is a member of the event's object.
+type member struct{ name, value span }
+
+// part is a string to restore.
+type part struct {
+	text   span
+	nested bool // JSON in a string
+	lane   bool // goes on in other events, in the lane of that key
+	key    laneKey
+	name   span // formDelta: the member's name
+}
+
+// laneForm tells where in an event a lane's text stands.
+type laneForm uint8
+
+const (
+	formEvent        laneForm = iota // one text an event: Responses, Anthropic, llama.cpp
+	formText                         // choices[].text
+	formDelta                        // choices[].delta.NAME
+	formArguments                    // choices[].delta.tool_calls[].function.arguments
+	formCustomInput                  // choices[].delta.tool_calls[].custom.input
+	formFunctionCall                 // choices[].delta.function_call.arguments
+)
+
+// laneKey identifies the lane of an answer that a piece of text belongs to.
+type laneKey struct {
+	form  laneForm
+	index int32  // choice, output item or content block
+	item  int32  // tool call, content or summary part
+	name  uint64 // hash of the text's name
+}
+
+// ending says which lanes get no more text.
+type ending struct {
+	all    bool
+	events bool // lanes of formEvent, otherwise of a choice
+	index  int32
+	exact  bool // only those with this item and name
+	item   int32
+	name   uint64
+}
+
+func (e ending) covers(k laneKey) bool {
+	if e.all {
+		return true
+	}
+	return e.events == (k.form == formEvent) && e.index == k.index &&
+		(!e.exact || e.item == k.item && e.name == k.name)
+}
+
+// read takes apart the event whose data stands at the span of doc. It returns
+// false, and has nothing to restore, when the data is not one JSON object.
+func (e *event) read(doc []byte, at span) bool {
+	e.reset()
+	if string(bytes.TrimSpace(doc[at.start:at.end])) == "[DONE]" {
+		e.ends = append(e.ends, ending{all: true})
+		e.tally.report()
+		return true
+	}
+	e.cursor = cursor{b: doc[:at.end], i: at.start}
+	if e.list(); e.bad {
+		return false
+	}
+	e.interpret()
+	if e.bad {
+		e.reset()
+		return false
+	}
+	return true
+}
+
+func (e *event) reset() {
+	e.members, e.parts, e.ends, e.usageOnly = e.members[:0], e.parts[:0], e.ends[:0], false
+}
+
+// list reads the whole event and notes its members.
+func (e *event) list() {
+	for ok := e.open('{', '}'); ok; ok = e.more('}') {
+		m := member{name: e.key(), value: e.value()}
+		if len(e.members) == maxMembers {
+			e.fail()
+		}
+		e.members = append(e.members, m)
+	}
+	if e.peek(); e.i < len(e.b) {
+		e.fail()
+	}
+}
+
+// interpret tells whose event this is by its shape.
+func (e *event) interpret() {
+	if _, ok := e.find("choices"); ok {
+		e.openAI()
+		return
+	}
+	kind := e.stringMember("type")
+	switch {
+	case bytes.HasPrefix(kind, []byte("response.")):
+		e.response(kind)
+	case len(kind) > 0:
+		e.anthropic(kind)
+	default:
+		e.native()
+	}
+}
+
+// find looks up a member of the event. One that is there twice means two things
+// to two readers, so such an event is not touched.
+func (e *event) find(name string) (span, bool) {
+	var value span
+	n := 0
+	for _, m := range e.members {
+		if string(e.bytes(m.name)) == name {
+			value = m.value
+			n++
+		}
+	}
+	if n > 1 {
+		e.fail()
+	}
+	return value, n == 1
+}
+
+// stringMember returns the inside of a string member as it is spelled.
+func (e *event) stringMember(name string) []byte {
+	v, ok := e.find(name)
+	if !ok || e.b[v.start] != '"' {
+		return nil
+	}
+	return e.b[v.start+1 : v.end-1]
+}
+
+// integerMember returns the first of the named members that is there, 0 when
+// none is.
+func (e *event) integerMember(names ...string) int32 {
+	for _, name := range names {
+		if v, ok := e.find(name); ok {
+			e.i = v.start
+			return e.integer()
+		}
+	}
+	return 0
+}
+
+// observed reads the event's members that every kind of event may have and
+// tells whether m is one of them.
+func (e *event) observed(m member) bool {
+	e.i = m.value.start
+	switch roleOf(e.bytes(m.name)) {
+	case roleUsage:
+		e.tally.counts.readUsage(&e.cursor)
+	case roleTimings:
+		e.tally.counts.readTimings(&e.cursor)
+	default:
+		return false
+	}
+	return true
+}
+
+// native reads an event of llama.cpp's own completions, and any event that is
+// of no known kind.
+func (e *event) native() {
+	_, streaming := e.find("stop")
+	key := laneKey{form: formEvent, index: e.integerMember("index"), name: hash([]byte("content"))}
+	for _, m := range e.members {
+		if e.observed(m) {
+			continue
+		}
+		name := e.bytes(m.name)
+		switch {
+		case streaming && string(name) == "content":
+			e.lane(part{key: key}, true)
+		case string(name) == "stop" && string(e.bytes(m.value)) == "true":
+			e.tally.finish(nil)
+			e.ends = append(e.ends, ending{all: true})
+		default:
+			e.whole(roleOf(name), false)
+		}
+	}
+}
+
+// lane reads the next piece of a lane's text; anything but a string is a value
+// of its own. token says that text here is a token of the answer.
+func (e *event) lane(p part, token bool) {
+	if e.peek() != '"' {
+		e.whole(roleText, false)
+		return
+	}
+	p.lane, p.text = true, e.text()
+	if token && !p.text.empty() {
+		e.tally.firstToken()
+	}
+	e.add(p)
+}
+
+// whole reads a value whose strings are texts of their own.
+func (e *event) whole(r role, free bool) {
+	if !e.restoring {
+		e.skip()
+		return
+	}
+	switch e.peek() {
+	case '"':
+		yes, nested := r.restores(free)
+		if text := e.text(); yes && mayRestore(e.bytes(text)) {
+			e.add(part{text: text, nested: nested})
+		}
+	case '{':
+		free = free || r.frees()
+		for ok := e.open('{', '}'); ok; ok = e.more('}') {
+			name := e.key()
+			e.whole(roleOf(e.bytes(name)), free)
+		}
+	case '[':
+		free = free || r.frees()
+		for ok := e.open('[', ']'); ok; ok = e.more(']') {
+			e.whole(r.element(), free)
+		}
+	default:
+		e.skip()
+	}
+}
+
+func (e *event) add(p part) {
+	if !e.restoring || e.bad {
+		return
+	}
+	if len(e.parts) == maxParts {
+		e.fail()
+		return
+	}
+	e.parts = append(e.parts, p)
+}
+
+// ended tells whether the event ends a lane.
+func (e *event) ended(k laneKey) bool {
+	for _, end := range e.ends {
+		if end.covers(k) {
+			return true
+		}
+	}
+	return false
+}
+
+// has tells whether the event has text of a lane.
+func (e *event) has(k laneKey) bool {
+	for i := range e.parts {
+		if e.parts[i].lane && e.parts[i].key == k {
+			return true
+		}
+	}
+	return false
+}
+
+// hash is FNV-1a: names of lanes are few, short and only compared.
+func hash(name []byte) uint64 {
+	h := uint64(14695981039346656037)
+	for _, ch := range name {
+		h = (h ^ uint64(ch)) * 1099511628211
+	}
+	return h
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package answer
+
+import "bytes"
+
+// response reads an event of OpenAI's Responses API. Each kind of text has its
+// own events, KIND.delta and then KIND.done with the full text; the events
+// about parts, items and the response repeat full texts too.
+func (e *event) response(kind []byte) {
+	base, isDelta := bytes.CutSuffix(kind, []byte(".delta"))
+	if !isDelta {
+		base, _ = bytes.CutSuffix(kind, []byte(".done"))
+	}
+	key := laneKey{
+		form:  formEvent,
+		index: e.integerMember("output_index"),
+		item:  e.integerMember("content_index", "summary_index"),
+		name:  hash(base),
+	}
+	e.responseEnds(kind, key)
+	for _, m := range e.members {
+		e.i = m.value.start
+		switch name := e.bytes(m.name); {
+		case isDelta && string(name) == "delta":
+			e.lane(part{key: key, nested: bytes.Contains(base, []byte("arguments"))}, true)
+		default:
+			e.whole(roleOf(name), false)
+		}
+	}
+}
+
+// responseEnds notes what ends with an event: a text, an item or the answer.
+func (e *event) responseEnds(kind []byte, key laneKey) {
+	switch string(kind) {
+	case "response.completed", "response.incomplete":
+		e.tally.finish(nil)
+		e.observeResponse()
+		e.tally.report()
+		e.ends = append(e.ends, ending{all: true})
+	case "response.failed":
+		e.observeResponse()
+		e.ends = append(e.ends, ending{all: true})
+	case "response.output_item.added":
+		e.observeItem()
+	case "response.output_item.done":
+		e.observeItem()
+		fallthrough
+	case "response.content_part.done", "response.reasoning_part.done", "response.reasoning_summary_part.done":
+		e.ends = append(e.ends, ending{events: true, index: key.index})
+	default:
+		if bytes.HasSuffix(kind, []byte(".done")) {
+			e.ends = append(e.ends, ending{events: true, index: key.index, exact: true, item: key.item, name: key.name})
+		}
+	}
+}
+
+// observeItem notes calls that the client has to answer. They count as a token:
+// their name is the model's.
+func (e *event) observeItem() {
+	v, ok := e.find("item")
+	if !ok || e.b[v.start] != '{' {
+		return
+	}
+	e.i = v.start
+	if e.isClientCall() {
+		e.tally.toolCalls = true
+		e.tally.firstToken()
+	}
+}
+
+// observeResponse reads the usage and the output items of the whole response.
+func (e *event) observeResponse() {
+	v, ok := e.find("response")
+	if !ok || e.b[v.start] != '{' {
+		return
+	}
+	e.i = v.start
+	for ok := e.open('{', '}'); ok; ok = e.more('}') {
+		switch roleOf(e.bytes(e.key())) {
+		case roleUsage:
+			e.tally.counts.readUsage(&e.cursor)
+		case roleOutput:
+			e.observeOutput()
+		default:
+			e.skip()
+		}
+	}
+}
+
+func (e *event) observeOutput() {
+	if e.peek() != '[' {
+		e.skip()
+		return
+	}
+	for ok := e.open('[', ']'); ok; ok = e.more(']') {
+		if e.peek() != '{' {
+			e.skip()
+		} else if e.isClientCall() {
+			e.tally.toolCalls = true
+		}
+	}
+}
+
+// isClientCall reads an output item.
+func (e *event) isClientCall() bool {
+	yes := false
+	for ok := e.open('{', '}'); ok; ok = e.more('}') {
+		if roleOf(e.bytes(e.key())) == roleType && e.peek() == '"' {
+			yes = clientCall(e.bytes(e.text()))
+		} else {
+			e.skip()
+		}
+	}
+	return yes
+}
+
+// clientCall tells whether an output item of a type asks the client to run a
+// tool; searches and the like run on the server.
+func clientCall(kind []byte) bool {
+	switch string(kind) {
+	case "function_call", "custom_tool_call", "computer_call", "local_shell_call", "shell_call", "apply_patch_call":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package answer
+
+// MaxPlaceholder is the length in bytes of the longest placeholder that is
+// recognised, brackets included. Longer ones stay as they are.
+const MaxPlaceholder = 128
+
+// Placeholders is the part of a request's vault that may go back into its
+// answer. A placeholder is '[', then letters, digits, '_' or '-', then ']',
+// and at most [MaxPlaceholder] bytes long.
+type Placeholders interface {
+	// Value returns what stands behind a placeholder, decoded, when this very
+	// request minted it and it may be restored. The argument is valid during
+	// the call only. The result is read before the next call and never kept.
+	Value(placeholder []byte) (value []byte, ok bool)
+
+	// HasPrefix tells whether a restorable placeholder begins with tail.
+	HasPrefix(tail []byte) bool
+
+	// Len returns how many placeholders may be restored. It is asked once.
+	Len() int
+}
+
+// tail is what is held back of a text: the beginning of a placeholder as it
+// was spelled, escapes included.
+type tail struct {
+	raw [6 * MaxPlaceholder]byte
+	n   int
+}
+
+func (t *tail) bytes() []byte { return t.raw[:t.n] }
+
+func (t *tail) hold(text []byte) { t.n += copy(t.raw[t.n:], text) }
+
+// restorer replaces placeholders in the insides of JSON strings.
+type restorer struct {
+	p    Placeholders
+	name [MaxPlaceholder]byte // the candidate, decoded
+}
+
+// feed writes the next piece of a text to out with its placeholders restored,
+// holding back an end that may be the beginning of one, unless final. The piece
+// is the inside of a JSON string and has no half escape at either end.
+//
+// As '[' stands at the beginning of a placeholder only and ']' at its end only,
+// candidates never overlap and none is the beginning of another: the longest
+// match needs no search, and [EMAIL_1] cannot be taken for [EMAIL_10].
+func (r *restorer) feed(out *sink, t *tail, text []byte, final, nested bool) {
+	i := 0
+	if t.n > 0 {
+		i = r.resume(out, t, text, nested)
+	}
+	for i < len(text) {
+		open := nextBracket(text, i)
+		out.append(text[i:open])
+		if open == len(text) {
+			break
+		}
+		end, n, state := r.candidate(text, open, 0)
+		switch {
+		case state == candidateWhole && r.emit(out, n, nested):
+		case state == candidateOpen && r.p.HasPrefix(r.name[:n]):
+			t.hold(text[open:])
+		default:
+			out.append(text[open:end])
+		}
+		i = end
+	}
+	if final {
+		out.append(t.bytes())
+		t.n = 0
+	}
+}
+
+// resume goes on with the candidate that was held back and returns where in
+// text it ended.
+func (r *restorer) resume(out *sink, t *tail, text []byte, nested bool) int {
+	_, n, _ := r.candidate(t.bytes(), 0, 0)
+	end, n, state := r.candidate(text, 0, n)
+	switch {
+	case state == candidateWhole && r.emit(out, n, nested):
+	case state == candidateOpen && r.p.HasPrefix(r.name[:n]):
+		t.hold(text)
+		return end
+	default:
+		out.append(t.bytes())
+		out.append(text[:end])
+	}
+	t.n = 0
+	return end
+}
+
+func (r *restorer) emit(out *sink, n int, nested bool) bool {
+	value, ok := r.p.Value(r.name[:n])
+	if ok {
+		appendEscaped(out, value, nested)
+	}
+	return ok
+}
+
+type candidateState uint8
+
+const (
+	candidateDead  candidateState = iota // what stands at end cannot be part of a placeholder
+	candidateOpen                        // the text ended before the candidate did
+	candidateWhole                       // closed by ']'
+)
+
+// candidate decodes text from i into r.name behind its first n bytes, as long
+// as it looks like a placeholder.
+func (r *restorer) candidate(text []byte, i, n int) (end, length int, state candidateState) {
+	for i < len(text) {
+		ch, size := unit(text, i)
+		if !nameByte(ch) && (ch != '[' || n > 0) && ch != ']' || n == len(r.name) {
+			return i, n, candidateDead
+		}
+		r.name[n] = ch
+		n++
+		i += size
+		if ch == ']' {
+			return i, n, candidateWhole
+		}
+	}
+	return i, n, candidateOpen
+}
+
+func nameByte(ch byte) bool {
+	return ch >= 'A' && ch <= 'Z' || ch >= 'a' && ch <= 'z' || ch >= '0' && ch <= '9' || ch == '_' || ch == '-'
+}
+
+// unit decodes the character at i of the inside of a JSON string and returns
+// how many bytes spell it. Everything that cannot be part of a placeholder is
+// 0xFF or a byte of its UTF-8.
+func unit(text []byte, i int) (ch byte, size int) {
+	if text[i] != '\\' {
+		return text[i], 1
+	}
+	switch n := escapeLen(text[i:]); n {
+	case 6:
+		if h := hexValue(text[i+4]); text[i+2] == '0' && text[i+3] == '0' && h < 8 {
+			return h<<4 | hexValue(text[i+5]), n
+		}
+		return 0xFF, n
+	case 2:
+		return 0xFF, n
+	}
+	return 0xFF, 1
+}
+
+// nextBracket returns where the next '[' at or behind i is spelled, however it
+// is spelled, len(text) when there is none.
+func nextBracket(text []byte, i int) int {
+	for {
+		i = either(text, i, '[', '\\')
+		if i == len(text) || text[i] == '[' {
+			return i
+		}
+		ch, size := unit(text, i)
+		if ch == '[' {
+			return i
+		}
+		i += size
+	}
+}
+
+// mayRestore is a quick look: without a '[' there is nothing to do.
+func mayRestore(text []byte) bool { return nextBracket(text, 0) < len(text) }
