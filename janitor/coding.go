@@ -3,7 +3,6 @@
 package janitor
 
 import (
-	"bufio"
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
@@ -43,7 +42,7 @@ type coding struct {
 	// counts against the in-flight limit like the body itself.
 	memory int64
 
-	open func(io.Reader) (io.ReadCloser, error)
+	open func(*countingReader) (io.ReadCloser, error)
 }
 
 var (
@@ -137,10 +136,9 @@ func (d *decoder) cause() error {
 	return errBroken
 }
 
-// exhausted reports whether nothing follows the compressed data. What a
-// library has read ahead and ignored does not show here: zlib and flate get a
-// reader they cannot read ahead of (see openDeflate), gzip and zstd treat what
-// follows as another member, brotli reports it.
+// exhausted reports whether nothing follows the compressed data: gzip and zstd
+// take what follows for another member, brotli reports it, flate and zlib read
+// no byte ahead of a source that is an io.ByteReader, so it is still there.
 func (d *decoder) exhausted() bool {
 	var probe [1]byte
 	n, err := io.ReadFull(&d.in, probe[:])
@@ -158,19 +156,17 @@ func (d *decoder) Close() error {
 // countingReader counts and remembers the error of what it reads. It is an
 // io.ByteReader, so that flate does not read ahead through a buffer of its own.
 type countingReader struct {
-	r   io.Reader
-	n   int64
-	err error
-	buf [4096]byte
-	lo  int
-	hi  int
+	r      io.Reader
+	n      int64
+	err    error
+	buf    [4096]byte
+	lo, hi int // what has been read and not been taken
 }
 
+// Read implements io.Reader.
 func (c *countingReader) Read(p []byte) (int, error) {
-	if c.lo == c.hi {
-		if !c.fill() {
-			return 0, c.err
-		}
+	if !c.have(1) {
+		return 0, c.err
 	}
 	n := copy(p, c.buf[c.lo:c.hi])
 	c.lo += n
@@ -179,66 +175,50 @@ func (c *countingReader) Read(p []byte) (int, error) {
 
 // ReadByte implements io.ByteReader.
 func (c *countingReader) ReadByte() (byte, error) {
-	if c.lo == c.hi {
-		if !c.fill() {
-			return 0, c.err
-		}
+	if !c.have(1) {
+		return 0, c.err
 	}
 	b := c.buf[c.lo]
 	c.lo++
 	return b, nil
 }
 
-func (c *countingReader) fill() bool {
-	for empty := 0; c.err == nil; empty++ {
-		n, err := c.r.Read(c.buf[:])
-		c.n += int64(n)
-		c.err = err
-		if c.lo, c.hi = 0, n; n > 0 {
-			return true
-		}
-		if empty == 100 {
+// have reads until n bytes are there to take, if there are that many.
+func (c *countingReader) have(n int) bool {
+	if c.hi-c.lo >= n {
+		return true
+	}
+	c.hi = copy(c.buf[:], c.buf[c.lo:c.hi])
+	c.lo = 0
+	for empty := 0; c.hi < n && c.err == nil; empty++ {
+		got, err := c.r.Read(c.buf[c.hi:])
+		c.hi += got
+		c.n += int64(got)
+		if c.err = err; got == 0 && empty == 100 && err == nil {
 			c.err = io.ErrNoProgress
 		}
 	}
-	return false
+	return c.hi >= n
 }
 
-func openGzip(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
+func openGzip(c *countingReader) (io.ReadCloser, error) { return gzip.NewReader(c) }
 
 // openDeflate opens zlib data (what RFC 9110 means by deflate) and bare
 // deflate data (what many send).
-func openDeflate(r io.Reader) (io.ReadCloser, error) {
-	br := bufio.NewReaderSize(r, 16)
-	head, _ := br.Peek(2)
-	if len(head) == 2 && head[0]&0x0f == 8 && (uint(head[0])<<8|uint(head[1]))%31 == 0 {
-		zr, err := zlib.NewReader(br)
-		return &tailChecked{ReadCloser: zr, tail: br}, err
+func openDeflate(c *countingReader) (io.ReadCloser, error) {
+	if c.have(2) && c.buf[c.lo]&0x0f == 8 && (uint(c.buf[c.lo])<<8|uint(c.buf[c.lo+1]))%31 == 0 {
+		return zlib.NewReader(c)
 	}
-	return &tailChecked{ReadCloser: flate.NewReader(br), tail: br}, nil
+	return flate.NewReader(c), nil
 }
 
-// tailChecked refuses data behind the end that was read ahead.
-type tailChecked struct {
-	io.ReadCloser
-	tail *bufio.Reader
+func openBrotli(c *countingReader) (io.ReadCloser, error) {
+	return io.NopCloser(brotli.NewReader(c)), nil
 }
 
-func (t *tailChecked) Read(p []byte) (int, error) {
-	n, err := t.ReadCloser.Read(p)
-	if err == io.EOF && t.tail.Buffered() > 0 {
-		return 0, errBroken
-	}
-	return n, err
-}
-
-func openBrotli(r io.Reader) (io.ReadCloser, error) {
-	return io.NopCloser(brotli.NewReader(r)), nil
-}
-
-func openZstd(r io.Reader) (io.ReadCloser, error) {
-	zr, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(1<<62))
+func openZstd(c *countingReader) (io.ReadCloser, error) {
+	zr, err := zstd.NewReader(c, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, err
 	}

@@ -131,22 +131,40 @@ func (h *Handler) useEntities(known []pii.Entity) error {
 			return unknownEntity("mode", e, known)
 		}
 	}
-	named := make(map[pii.Entity]bool, len(h.RestoreEntities))
-	for _, e := range h.RestoreEntities {
-		if !slices.Contains(known, pii.Entity(e)) {
-			return unknownEntity("restore", pii.Entity(e), known)
-		}
-		named[pii.Entity(e)] = true
-	}
-	h.restorable = func(e pii.Entity) bool { return !e.Secret() }
-	if h.Restore != nil && !*h.Restore {
-		h.restorable = func(pii.Entity) bool { return false }
-	} else if len(named) > 0 {
-		h.restorable = func(e pii.Entity) bool { return named[e] }
+	if err := h.useRestore(known); err != nil {
+		return err
 	}
 	h.counters = make(map[pii.Entity]prometheus.Counter, len(known))
 	for _, e := range known {
 		h.counters[e] = findingsTotal.WithLabelValues(string(e))
+	}
+	return nil
+}
+
+// useRestore decides what is restored: what is named, else all but secrets;
+// never what is named with a '-'.
+func (h *Handler) useRestore(known []pii.Entity) error {
+	named, except := make(map[pii.Entity]bool), make(map[pii.Entity]bool)
+	for _, name := range h.RestoreEntities {
+		bare, not := strings.CutPrefix(name, "-")
+		if !slices.Contains(known, pii.Entity(bare)) {
+			return unknownEntity("restore", pii.Entity(bare), known)
+		}
+		if not {
+			except[pii.Entity(bare)] = true
+		} else {
+			named[pii.Entity(bare)] = true
+		}
+	}
+	on := h.Restore == nil || *h.Restore
+	h.restorable = func(e pii.Entity) bool {
+		switch {
+		case !on || except[e]:
+			return false
+		case len(named) > 0:
+			return named[e]
+		}
+		return !e.Secret()
 	}
 	return nil
 }

@@ -71,7 +71,8 @@ type Handler struct {
 	// `restore_entities`. Default: true.
 	Restore *bool `json:"restore,omitempty"`
 
-	// The entities to restore. Default: all but secrets.
+	// The entities to restore, or with a `-` in front, not to. Default: all but
+	// secrets.
 	RestoreEntities []string `json:"restore_entities,omitempty"`
 
 	// Which recognizers look: plain names replace the default set, `+name` adds
@@ -115,9 +116,9 @@ type Handler struct {
 	mode        mode
 	entityModes map[pii.Entity]mode
 	restorable  func(pii.Entity) bool
-	counters    map[pii.Entity]prometheus.Counter
-	keys        hashKeyer // nil: numbered
-	pass        bool      // unknown bodies
+	counters    map[pii.Entity]prometheus.Counter // findings
+	keys        hashKeyer                         // nil: numbered
+	pass        bool                              // unknown bodies
 	budget      *budget
 	logger      *zap.Logger
 }

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"math"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("pii_janitor", parseCaddyfile)
+	// Behind encode, which must not have compressed the answer yet, and ahead of
+	// handle and route: a site-level janitor that ran after them would never see
+	// what they proxy, and raw prompts would leave.
+	httpcaddyfile.RegisterDirectiveOrder("pii_janitor", httpcaddyfile.Before, "invoke")
+}
+
+func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h := new(Handler)
+	err := h.UnmarshalCaddyfile(helper.Dispenser)
+	return h, err
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	pii_janitor [<matcher>] {
+//	    mode            placeholder|redact|block|detect [<entity...>]
+//	    placeholder     numbered|keyed
+//	    restore         on|off [<entity...>]
+//	    recognizers     [+|-]<name> ...
+//	    pattern         <name> <regex>
+//	    allow           <value...>
+//	    unknown         refuse|pass
+//	    max_size        <size>
+//	    in_flight_limit <size>
+//	    admit_wait      <duration>
+//	    read_timeout    <duration>
+//	}
+//
+// All options may be left out; mode (with entities), pattern and allow may be
+// repeated. "restore on" with entities restores these only, secrets included;
+// "restore off" with entities restores all that it would otherwise but these.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(map[string]bool)
+	for d.NextBlock(0) {
+		option := d.Val()
+		parse, ok := options[option]
+		if !ok {
+			return d.Errf("unrecognized option '%s'", option)
+		}
+		if seen[option] && !slices.Contains(repeatable, option) {
+			return d.Errf("%s is specified already", option)
+		}
+		seen[option] = true
+		if err := parse(h, d); err != nil {
+			return err
+		}
+		if d.NextArg() {
+			return d.Errf("%s: unexpected argument '%s'; it takes %s", option, d.Val(), takes[option])
+		}
+		for nesting := d.Nesting(); d.NextBlock(nesting); {
+			return d.Errf("%s: takes no block; it takes %s", option, takes[option])
+		}
+	}
+	return nil
+}
+
+// takes says what each option takes, for its errors.
+var takes = map[string]string{
+	"mode":            "placeholder, redact, block or detect, and entities it is for",
+	"placeholder":     "numbered or keyed",
+	"restore":         "on or off, and entities it is for",
+	"recognizers":     "names, +names and -names",
+	"pattern":         "a name and a regular expression",
+	"allow":           "values",
+	"unknown":         "refuse or pass",
+	"max_size":        "a size above 0 such as 32MB",
+	"in_flight_limit": "a size above 0 such as 512MB",
+	"admit_wait":      "a duration above 0 such as 1s",
+	"read_timeout":    "a duration above 0 such as 30s",
+}
+
+var repeatable = []string{"mode", "pattern", "allow"}
+
+var options map[string]func(*Handler, *caddyfile.Dispenser) error
+
+func init() {
+	options = map[string]func(*Handler, *caddyfile.Dispenser) error{
+		"mode":        (*Handler).parseMode,
+		"restore":     (*Handler).parseRestore,
+		"recognizers": (*Handler).parseRecognizers,
+		"pattern":     (*Handler).parsePattern,
+		"allow":       (*Handler).parseAllow,
+		"placeholder": func(h *Handler, d *caddyfile.Dispenser) error {
+			return parseChoice(d, &h.Placeholder, placeholderNumbered, placeholderKeyed)
+		},
+		"unknown": func(h *Handler, d *caddyfile.Dispenser) error {
+			return parseChoice(d, &h.Unknown, unknownRefuse, unknownPass)
+		},
+		"max_size":        func(h *Handler, d *caddyfile.Dispenser) error { return parseSize(d, &h.MaxSize) },
+		"in_flight_limit": func(h *Handler, d *caddyfile.Dispenser) error { return parseSize(d, &h.InFlightLimit) },
+		"admit_wait":      func(h *Handler, d *caddyfile.Dispenser) error { return parseDuration(d, &h.AdmitWait) },
+		"read_timeout":    func(h *Handler, d *caddyfile.Dispenser) error { return parseDuration(d, &h.ReadTimeout) },
+	}
+}
+
+// value returns the next argument of the option.
+func value(d *caddyfile.Dispenser) (option, arg string, err error) {
+	option = d.Val()
+	if !d.NextArg() {
+		return option, "", d.Errf("%s: argument missing; it takes %s", option, takes[option])
+	}
+	return option, d.Val(), nil
+}
+
+// badValue is the error for an argument that the option does not take.
+func badValue(d *caddyfile.Dispenser, option, arg string) error {
+	return d.Errf("%s: '%s' is not valid; it takes %s", option, arg, takes[option])
+}
+
+func parseChoice(d *caddyfile.Dispenser, dst *string, choices ...string) error {
+	option, arg, err := value(d)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(choices, arg) {
+		return badValue(d, option, arg)
+	}
+	*dst = arg
+	return nil
+}
+
+func parseSize(d *caddyfile.Dispenser, dst *int64) error {
+	option, arg, err := value(d)
+	if err != nil {
+		return err
+	}
+	size, err := humanize.ParseBytes(arg)
+	if err != nil || size == 0 || size > math.MaxInt64 {
+		return badValue(d, option, arg)
+	}
+	*dst = int64(size)
+	return nil
+}
+
+func parseDuration(d *caddyfile.Dispenser, dst *caddy.Duration) error {
+	option, arg, err := value(d)
+	if err != nil {
+		return err
+	}
+	v, err := caddy.ParseDuration(arg)
+	if err != nil || v <= 0 {
+		return badValue(d, option, arg)
+	}
+	*dst = caddy.Duration(v)
+	return nil
+}
+
+func (h *Handler) parseMode(d *caddyfile.Dispenser) error {
+	option, name, err := value(d)
+	if err != nil {
+		return err
+	}
+	if _, ok := parseMode(name); !ok {
+		return badValue(d, option, name)
+	}
+	entities := d.RemainingArgs()
+	if len(entities) == 0 {
+		if h.Mode != "" {
+			return d.Errf("%s is specified already", option)
+		}
+		h.Mode = name
+		return nil
+	}
+	for _, e := range entities {
+		if _, ok := h.EntityModes[e]; ok {
+			return d.Errf("%s is specified already for %s", option, e)
+		}
+		if h.EntityModes == nil {
+			h.EntityModes = make(map[string]string)
+		}
+		h.EntityModes[e] = name
+	}
+	return nil
+}
+
+func (h *Handler) parseRestore(d *caddyfile.Dispenser) error {
+	option, arg, err := value(d)
+	if err != nil {
+		return err
+	}
+	entities := d.RemainingArgs()
+	on := arg == "on" || arg == "off" && len(entities) > 0
+	if arg != "on" && arg != "off" {
+		return badValue(d, option, arg)
+	}
+	for i := range entities {
+		if arg == "off" {
+			entities[i] = "-" + entities[i]
+		}
+	}
+	h.Restore = &on
+	h.RestoreEntities = entities
+	return nil
+}
+
+func (h *Handler) parseRecognizers(d *caddyfile.Dispenser) error {
+	option, name, err := value(d)
+	if err != nil {
+		return err
+	}
+	h.Recognizers = append([]string{name}, d.RemainingArgs()...)
+	for _, name := range h.Recognizers {
+		if name == "" || name == "+" || name == "-" {
+			return badValue(d, option, name)
+		}
+	}
+	return nil
+}
+
+func (h *Handler) parsePattern(d *caddyfile.Dispenser) error {
+	option, name, err := value(d)
+	if err != nil {
+		return err
+	}
+	if !d.NextArg() {
+		return d.Errf("%s %s: regular expression missing; it takes %s", option, name, takes[option])
+	}
+	if _, ok := h.Patterns[name]; ok {
+		return d.Errf("%s %s is specified already", option, name)
+	}
+	if h.Patterns == nil {
+		h.Patterns = make(map[string]string)
+	}
+	h.Patterns[name] = d.Val()
+	return nil
+}
+
+func (h *Handler) parseAllow(d *caddyfile.Dispenser) error {
+	_, first, err := value(d)
+	if err != nil {
+		return err
+	}
+	h.Allow = append(append(h.Allow, first), d.RemainingArgs()...)
+	if slices.Contains(h.Allow, "") {
+		return d.Err("allow: empty value")
+	}
+	return nil
+}
+
+// Interface guard
+var _ caddyfile.Unmarshaler = (*Handler)(nil)
