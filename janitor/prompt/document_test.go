@@ -94,7 +94,7 @@ func TestRenderOrder(t *testing.T) {
 		{
 			"two leading system prompts", Chat,
 			`{"messages":[{"role":"system","content":"S"},{"content":"D","role":"d\u0065veloper"},{"role":"user","content":"U"}]}`,
-			`S | developer | D | U`, "0 <role>system <text>S <role>developer <text>D\n1 <role>user <text>U",
+			`S | D | U`, "0 <role>system <text>S <role>developer <text>D\n1 <role>user <text>U",
 		},
 		{
 			"empty tools are none", Chat,

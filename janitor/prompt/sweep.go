@@ -96,10 +96,10 @@ var classes = func() (t [256]uint8) {
 	return t
 }()
 
-// Longest strings taken for a constant and for an identifier.
+// Longest strings taken for a constant and for an identifier, in raw bytes.
 const (
-	longestWord       = 32
-	longestIdentifier = 256
+	longestWord       = 192
+	longestIdentifier = 1024
 )
 
 // isWord: a constant such as "string" or "input_text".
@@ -111,26 +111,24 @@ func isIdentifier(raw []byte) bool {
 	return len(raw) <= longestIdentifier && all(raw, classIdentifier)
 }
 
-func all(raw []byte, class uint8) bool {
-	for _, c := range raw {
-		if classes[c]&class == 0 {
-			return false
-		}
-	}
-	return true
-}
+// isBase64 reports whether raw is nothing but base64 of either alphabet.
+func isBase64(raw []byte) bool { return all(raw, classBase64) }
 
-// isBase64 reports whether raw is nothing but base64 of either alphabet, a
-// slash being escaped or not.
-func isBase64(raw []byte) bool {
+// all reports whether every character of the raw string, escaped or not, is of
+// the class.
+func all(raw []byte, class uint8) bool {
 	for i := 0; i < len(raw); i++ {
-		if classes[raw[i]]&classBase64 != 0 {
+		if classes[raw[i]]&class != 0 {
 			continue
 		}
-		if raw[i] != '\\' || i+1 == len(raw) || raw[i+1] != '/' {
+		if raw[i] != '\\' {
 			return false
 		}
-		i++
+		r, n := escape(raw[i:])
+		if r >= 0x80 || classes[r]&class == 0 {
+			return false
+		}
+		i += n - 1
 	}
 	return true
 }
@@ -141,23 +139,34 @@ const longestMIME = 256
 // isDataURL reports whether raw is a base64 data URL (RFC 2397) with a media
 // type and nothing else: `data:image/png;base64,iVBOR...`.
 func isDataURL(raw []byte) bool {
-	const scheme, marker = "data:", ";base64,"
-	if len(raw) < len(scheme) || string(raw[:len(scheme)]) != scheme {
+	if len(raw) == 0 || raw[0] != 'd' && raw[0] != '\\' {
 		return false
 	}
-	head := raw[:min(len(raw), longestMIME)]
-	comma := bytes.IndexByte(head, ',')
-	if comma < 0 || !bytes.HasSuffix(head[:comma+1], []byte(marker)) {
-		return false
-	}
-	mime := head[len(scheme) : comma+1-len(marker)]
-	if bytes.IndexByte(mime, '/') < 1 {
-		return false
-	}
-	for i, c := range mime {
-		if classes[c]&classMIME == 0 && (c != '\\' || i+1 == len(mime) || mime[i+1] != '/') {
+	var buf [longestMIME]byte
+	head, i := buf[:0], 0
+	for ; len(head) < longestMIME && i < len(raw) && raw[i] != ','; i++ {
+		c := rune(raw[i])
+		if c == '\\' {
+			var n int
+			c, n = escape(raw[i:])
+			i += n - 1
+		}
+		if c == ',' {
+			break
+		}
+		if c >= 0x80 {
+			return false
+		}
+		if head = append(head, byte(c)); len(head) <= len(scheme) && head[len(head)-1] != scheme[len(head)-1] {
 			return false
 		}
 	}
-	return isBase64(raw[comma+1:])
+	if i >= len(raw) || len(head) == longestMIME || !bytes.HasSuffix(head, []byte(marker)) {
+		return false
+	}
+	mime := head[len(scheme):max(len(scheme), len(head)-len(marker))]
+	return bytes.IndexByte(mime, '/') > 0 && all(mime, classMIME) && isBase64(raw[i+1:])
 }
+
+// How a data URL begins, and what stands before the comma in front of the data.
+const scheme, marker = "data:", ";base64"
