@@ -5,3 +5,8 @@
 //
 //	xcaddy build --with github.com/bauxite/caddy-kvaware
 package bauxite
+
+import (
+	_ "github.com/bauxite/caddy-kvaware/janitor"
+	_ "github.com/bauxite/caddy-kvaware/kvaware"
+)

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+)
+
+func init() {
+	caddy.RegisterModule(Admin{})
+}
+
+// Admin is the part of the admin API that shows what the gateway knows. It
+// shows figures and upstream addresses only: no prompt, no hash, no key.
+//
+// Request | Answer
+// --------|-------
+// `GET /kv_aware/tree` | The prefix tree: bytes, limit, blocks, upstreams, evictions
+// `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, blocks held
+// `GET /kv_aware/upstreams/ADDR` | One upstream
+// `DELETE /kv_aware/upstreams/ADDR` | Forgets what the upstream holds, as after a restart of the engine
+// `DELETE /kv_aware/upstreams` | Forgets what all upstreams hold
+type Admin struct{}
+
+// CaddyModule returns the Caddy module information.
+func (Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.kv_aware",
+		New: func() caddy.Module { return new(Admin) },
+	}
+}
+
+const (
+	treePath      = "/kv_aware/tree"
+	upstreamsPath = "/kv_aware/upstreams"
+)
+
+// Routes returns the admin routes.
+func (Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: treePath, Handler: whileRunning(serveTree)},
+		{Pattern: upstreamsPath, Handler: whileRunning(serveUpstreams)},
+		{Pattern: upstreamsPath + "/", Handler: whileRunning(serveUpstream)},
+	}
+}
+
+// whileRunning serves h with the process's fleet, while a config uses it.
+func whileRunning(h func(*shared, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
+	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		s := running()
+		if s == nil {
+			return apiError(http.StatusNotFound, "no running config uses kv_aware")
+		}
+		return h(s, w, r)
+	})
+}
+
+// treeReport is the answer of GET /kv_aware/tree.
+type treeReport struct {
+	Bytes         int64   `json:"bytes"`
+	Limit         int64   `json:"memory_limit"`
+	Blocks        int64   `json:"blocks"`
+	Runs          int64   `json:"runs"`
+	Upstreams     int     `json:"upstreams"`
+	Evictions     uint64  `json:"evictions"`
+	OldestSeconds float64 `json:"oldest_seconds"`
+}
+
+func serveTree(s *shared, w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return apiError(http.StatusMethodNotAllowed, "this path takes GET")
+	}
+	t := s.fleet.Stats()
+	return writeJSON(w, treeReport{
+		Bytes:         int64(t.Bytes),
+		Limit:         int64(t.Limit),
+		Blocks:        int64(t.Blocks),
+		Runs:          int64(t.Runs),
+		Upstreams:     int(t.Upstreams),
+		Evictions:     uint64(t.Evictions),
+		OldestSeconds: t.Oldest.Seconds(),
+	})
+}
+
+// upstreamReport is what is known of one upstream.
+type upstreamReport struct {
+	Address   string  `json:"address"`
+	Requests  int     `json:"requests"`  // signed ones in flight
+	WaitMS    float64 `json:"wait_ms"`   // until the prefill queued there is done, as predicted
+	Footprint int64   `json:"footprint"` // uncached tokens sent there lately
+	SeenAgo   float64 `json:"seen_seconds_ago"`
+}
+
+// report describes the upstreams, all or the one at address, by address.
+func report(f *fleet.Fleet, address string) []upstreamReport {
+	reports := []upstreamReport{}
+	for _, u := range f.Upstreams() {
+		if address != "" && u.Address != address {
+			continue
+		}
+		reports = append(reports, upstreamReport{
+			Address:   u.Address,
+			Requests:  u.Requests,
+			WaitMS:    u.Wait.Seconds() * 1000,
+			Footprint: u.Footprint,
+			SeenAgo:   u.Seen.Seconds(),
+		})
+	}
+	slices.SortFunc(reports, func(a, b upstreamReport) int { return strings.Compare(a.Address, b.Address) })
+	return reports
+}
+
+func serveUpstreams(s *shared, w http.ResponseWriter, r *http.Request) error {
+	switch r.Method {
+	case http.MethodGet:
+		return writeJSON(w, report(s.fleet, ""))
+	case http.MethodDelete:
+		s.forgetAll()
+		return nil
+	}
+	return apiError(http.StatusMethodNotAllowed, "this path takes GET and DELETE")
+}
+
+func serveUpstream(s *shared, w http.ResponseWriter, r *http.Request) error {
+	address := strings.TrimPrefix(r.URL.Path, upstreamsPath+"/")
+	unknown := apiError(http.StatusNotFound, "no such upstream")
+	switch {
+	case address == "":
+		return unknown
+	case r.Method == http.MethodGet:
+		reports := report(s.fleet, address)
+		if len(reports) == 0 {
+			return unknown
+		}
+		return writeJSON(w, reports[0])
+	case r.Method == http.MethodDelete:
+		if !s.fleet.Forget(address) {
+			return unknown
+		}
+		return nil
+	}
+	return apiError(http.StatusMethodNotAllowed, "this path takes GET and DELETE")
+}
+
+func apiError(status int, text string) error {
+	return caddy.APIError{HTTPStatus: status, Err: errors.New(text)}
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(v)
+}
+
+// Interface guards
+var _ caddy.AdminRouter = (*Admin)(nil)

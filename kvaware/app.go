@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+const (
+	// DefaultMemoryLimit is the ceiling of the prefix tree when none is
+	// configured: 20 MB, in bytes.
+	DefaultMemoryLimit = 20_000_000
+
+	// MinMemoryLimit is the smallest ceiling that can be configured: 1 MB, in
+	// bytes. Below it the tree would hold next to nothing.
+	MinMemoryLimit = 1_000_000
+
+	// MinHashKey is the least length of a configured hash key, in bytes.
+	MinHashKey = 16
+
+	// sweepInterval is how often upstreams that have gone are looked for.
+	sweepInterval = time.Minute
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+// App holds what all `kv_aware` policies of the process share: a radix tree of
+// prompt-prefix hashes that knows which upstream holds which prefix in its KV
+// cache. The tree lives in memory only, under a fixed ceiling, and survives
+// config reloads.
+//
+// It need not be configured: a `kv_aware` policy brings it with its defaults.
+type App struct {
+	// The ceiling of the whole tree, in bytes, process-wide. At the ceiling
+	// the oldest hashes are evicted. It can be changed by a reload; the tree
+	// stays. The least is 1 MB. Default: 20000000 (20 MB).
+	MemoryLimit int64 `json:"memory_limit,omitempty"`
+
+	// The key of the prefix hashes, at least 16 bytes. Gateways of one fleet
+	// that are to agree on hashes and on keyed placeholders need the same.
+	// Placeholders such as `{env.KV_HASH_KEY}` are replaced. Changing it by a
+	// reload empties the tree. Default: random for each process.
+	Key *string `json:"hash_key,omitempty"`
+
+	// Whether the whole process is locked out of the disk at run time. The
+	// product's own code cannot write in any case. Only `off` can be
+	// configured so far. Default: off.
+	VolatileOnly string `json:"volatile_only,omitempty"`
+
+	shared   *shared // nil until joined
+	settings *settings
+	stop     context.CancelFunc
+	logger   *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "kv_aware",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision checks the options and joins the process's shared tree.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	s, err := a.check()
+	if err != nil {
+		return err
+	}
+	a.settings = s
+	if a.shared, err = join(s.memoryLimit); err != nil {
+		return err
+	}
+	return a.shared.metrics.register(ctx.GetMetricsRegistry())
+}
+
+// check turns the options into settings.
+func (a *App) check() (*settings, error) {
+	s := &settings{memoryLimit: a.MemoryLimit}
+	switch {
+	case s.memoryLimit == 0:
+		s.memoryLimit = DefaultMemoryLimit
+	case s.memoryLimit < MinMemoryLimit:
+		return nil, fmt.Errorf("memory_limit takes a size of at least %d bytes (1MB)", MinMemoryLimit)
+	}
+	if a.Key != nil {
+		key := caddy.NewReplacer().ReplaceAll(*a.Key, "")
+		switch {
+		case key == "":
+			return nil, errors.New("hash_key is set but empty: give at least 16 bytes, or leave it out for a random one")
+		case len(key) < MinHashKey:
+			return nil, fmt.Errorf("hash_key takes at least %d bytes", MinHashKey)
+		}
+		s.key = []byte(key)
+	}
+	switch a.VolatileOnly {
+	case "", "off":
+	default:
+		return nil, errVolatileOnly
+	}
+	return s, nil
+}
+
+var errVolatileOnly = errors.New("volatile_only takes off; locking the process is not part of this version")
+
+// Start puts the options in force.
+func (a *App) Start() error {
+	if a.shared.apply(a.settings) {
+		a.logger.Info("hash_key has changed: the prefix tree starts empty")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.stop = cancel
+	go a.sweepUntil(ctx)
+	return nil
+}
+
+// sweepUntil forgets upstreams that have gone, now and then.
+func (a *App) sweepUntil(ctx context.Context) {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			a.shared.sweep()
+		}
+	}
+}
+
+// Stop takes the options back.
+func (a *App) Stop() error {
+	if a.stop != nil {
+		a.stop()
+	}
+	a.shared.withdraw(a.settings)
+	return nil
+}
+
+// Cleanup leaves the shared tree; with the last config that uses it, it goes.
+func (a *App) Cleanup() error {
+	if a.shared == nil {
+		return nil // Caddy cleans up after a failed Provision too
+	}
+	return leave()
+}
+
+// HashKey returns the key of this config, at least 16 bytes: the configured
+// one, or the process's random one.
+func (a *App) HashKey() []byte {
+	if a.settings.key != nil {
+		return a.settings.key
+	}
+	return a.shared.random
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

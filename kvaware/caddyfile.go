@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/dustin/go-humanize"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("kv_aware", parseApp)
+}
+
+// parseApp sets up the app from the global option. Syntax:
+//
+//	kv_aware {
+//	    memory_limit <size>
+//	    hash_key     <key>
+//	    volatile_only off
+//	}
+func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("kv_aware is configured twice")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "kv_aware", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile sets up the app from Caddyfile tokens. Syntax:
+//
+//	kv_aware {
+//	    memory_limit <size>
+//	    hash_key     <key>
+//	    volatile_only off
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the option's name
+	if d.NextArg() {
+		return d.Err("kv_aware takes a block of options, no arguments")
+	}
+	options := newOptions("kv_aware", "memory_limit", "hash_key", "volatile_only")
+	for d.NextBlock(0) {
+		option := d.Val()
+		value, err := options.argument(d)
+		if err != nil {
+			return err
+		}
+		switch option {
+		case "memory_limit":
+			if a.MemoryLimit, err = parseSize(d, option, value); err == nil && a.MemoryLimit < MinMemoryLimit {
+				err = d.Errf("memory_limit takes a size of at least %d bytes (1MB)", MinMemoryLimit)
+			}
+		case "hash_key":
+			a.Key = &value
+		case "volatile_only":
+			if a.VolatileOnly = value; value != "off" {
+				err = d.WrapErr(errVolatileOnly)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	lb_policy kv_aware {
+//	    radix_depth <blocks>
+//	    block_size  <size>
+//	    fallback    <policy>
+//	    unscrubbed  refuse|fallback
+//	    usage       observe|inject
+//	    tenant      <placeholder>
+//	    cache_salt  on|off
+//	}
+func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the policy's name
+	if d.NextArg() {
+		return d.Err("lb_policy kv_aware takes a block of options, no arguments")
+	}
+	options := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt")
+	for d.NextBlock(0) {
+		option := d.Val()
+		if option == "fallback" {
+			if err := p.parseFallback(d, options); err != nil {
+				return err
+			}
+			continue
+		}
+		value, err := options.argument(d)
+		if err != nil {
+			return err
+		}
+		switch option {
+		case "radix_depth":
+			if p.RadixDepth, err = strconv.Atoi(value); err != nil || p.RadixDepth < 0 {
+				err = d.Err("radix_depth takes a number of blocks, 0 or more")
+			}
+		case "block_size":
+			var size int64
+			if size, err = parseSize(d, option, value); err == nil && (size < MinBlockSize || size > MaxBlockSize) {
+				err = d.Errf("block_size takes a size from %d to %d bytes", MinBlockSize, MaxBlockSize)
+			}
+			p.BlockSize = int(size)
+		case "unscrubbed":
+			if p.Unscrubbed = value; value != "refuse" && value != "fallback" {
+				err = d.Err("unscrubbed takes refuse or fallback")
+			}
+		case "usage":
+			if p.Usage = value; value != "observe" && value != "inject" {
+				err = d.Err("usage takes observe or inject")
+			}
+		case "tenant":
+			if p.Tenant = value; value == "" {
+				err = d.Err("tenant takes a placeholder such as {http.auth.user.id}")
+			}
+		case "cache_salt":
+			if p.CacheSalt = value == "on"; value != "on" && value != "off" {
+				err = d.Err("cache_salt takes on or off")
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseFallback reads `fallback <policy> [<args>...] [{ ... }]`.
+func (p *Policy) parseFallback(d *caddyfile.Dispenser, o options) error {
+	if err := o.note(d); err != nil {
+		return err
+	}
+	if !d.NextArg() {
+		return d.Err("fallback takes the name of a load balancing policy")
+	}
+	segment := d.NextSegment()
+	renameLeastBusy(segment)
+	name := segment[0].Text
+	sub := caddyfile.NewDispenser(segment)
+	sub.Next()
+	module, err := caddyfile.UnmarshalModule(sub, "http.reverse_proxy.selection_policies."+name)
+	if err != nil {
+		return d.Errf("fallback: '%s' is not a load balancing policy, or its arguments are wrong: %v", name, err)
+	}
+	selector, ok := module.(reverseproxy.Selector)
+	if !ok {
+		return d.Errf("fallback: '%s' is not a load balancing policy", name)
+	}
+	if name == "kv_aware" {
+		return d.Err("fallback: kv_aware cannot be its own fallback")
+	}
+	p.FallbackRaw = caddyconfig.JSONModuleObject(selector, "policy", name, nil)
+	return nil
+}
+
+// options are the ones that a block takes, and which of them were given.
+type options struct {
+	block string
+	given map[string]bool // by name; false until given
+}
+
+func newOptions(block string, names ...string) options {
+	o := options{block: block, given: make(map[string]bool, len(names))}
+	for _, name := range names {
+		o.given[name] = false
+	}
+	return o
+}
+
+// note refuses the option at the cursor when the block does not take it, or
+// when it was given before.
+func (o options) note(d *caddyfile.Dispenser) error {
+	given, known := o.given[d.Val()]
+	switch {
+	case !known:
+		names := slices.Sorted(maps.Keys(o.given))
+		return d.Errf("unrecognized option '%s': %s takes %s", d.Val(), o.block, strings.Join(names, ", "))
+	case given:
+		return d.Errf("%s is given twice", d.Val())
+	}
+	o.given[d.Val()] = true
+	return nil
+}
+
+// argument returns the one argument of the option at the cursor.
+func (o options) argument(d *caddyfile.Dispenser) (string, error) {
+	if err := o.note(d); err != nil {
+		return "", err
+	}
+	option := d.Val()
+	if !d.NextArg() {
+		return "", d.Errf("%s takes one argument", option)
+	}
+	value := d.Val()
+	if d.NextArg() {
+		return "", d.Errf("%s takes one argument", option)
+	}
+	return value, nil
+}
+
+// parseSize reads a size such as 20MB or 16KiB.
+func parseSize(d *caddyfile.Dispenser, option, value string) (int64, error) {
+	size, err := humanize.ParseBytes(value)
+	if err != nil || size > 1<<62 {
+		return 0, d.Errf("%s takes a size such as 20MB", option)
+	}
+	return int64(size), nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*App)(nil)
+	_ caddyfile.Unmarshaler = (*Policy)(nil)
+)

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+// sameJSON compares two pieces of JSON by value.
+func sameJSON(t *testing.T, got, want string) {
+	t.Helper()
+	var a, b any
+	if err := json.Unmarshal([]byte(got), &a); err != nil {
+		t.Fatalf("not JSON: %s", got)
+	}
+	if err := json.Unmarshal([]byte(want), &b); err != nil {
+		t.Fatalf("not JSON: %s", want)
+	}
+	x, _ := json.Marshal(a)
+	y, _ := json.Marshal(b)
+	if string(x) != string(y) {
+		t.Fatalf("got  %s\nwant %s", x, y)
+	}
+}
+
+func TestPolicyCaddyfile(t *testing.T) {
+	for _, c := range []struct{ name, in, want, err string }{
+		{name: "bare", in: `kv_aware`, want: `{}`},
+		{name: "empty block", in: "kv_aware {\n}", want: `{}`},
+		{name: "all", in: `kv_aware {
+			radix_depth 3
+			block_size 1KiB
+			fallback least_busy
+			unscrubbed fallback
+			usage inject
+			tenant {http.auth.user.id}
+			cache_salt on
+		}`, want: `{"radix_depth":3,"block_size":1024,"fallback":{"policy":"least_conn"},"unscrubbed":"fallback",
+			"usage":"inject","tenant":"{http.auth.user.id}","cache_salt":true}`},
+		{name: "fallback with an argument", in: "kv_aware {\n fallback header X-Session-Id\n}", want: `{"fallback":{"policy":"header","field":"X-Session-Id"}}`},
+		{name: "least_busy nested", in: "kv_aware {\n fallback header X-Session-Id {\n fallback least_busy\n }\n}",
+			want: `{"fallback":{"policy":"header","field":"X-Session-Id","fallback":{"policy":"least_conn"}}}`},
+		{name: "an option behind a nested block", in: "kv_aware {\n fallback header X {\n fallback first\n }\n radix_depth 1\n}",
+			want: `{"radix_depth":1,"fallback":{"policy":"header","field":"X","fallback":{"policy":"first"}}}`},
+
+		{name: "argument", in: `kv_aware 3`, err: "takes a block of options, no arguments"},
+		{name: "unknown option", in: "kv_aware {\n depth 3\n}", err: "unrecognized option 'depth': lb_policy kv_aware takes block_size, cache_salt, fallback, radix_depth, tenant, unscrubbed, usage"},
+		{name: "twice", in: "kv_aware {\n radix_depth 3\n radix_depth 3\n}", err: "radix_depth is given twice"},
+		{name: "no value", in: "kv_aware {\n radix_depth\n}", err: "radix_depth takes one argument"},
+		{name: "two values", in: "kv_aware {\n radix_depth 1 2\n}", err: "radix_depth takes one argument"},
+		{name: "negative depth", in: "kv_aware {\n radix_depth -1\n}", err: "radix_depth takes a number of blocks, 0 or more"},
+		{name: "depth of words", in: "kv_aware {\n radix_depth all\n}", err: "radix_depth takes a number of blocks, 0 or more"},
+		{name: "negative size", in: "kv_aware {\n block_size -1\n}", err: "block_size takes a size such as 20MB"},
+		{name: "small block", in: "kv_aware {\n block_size 63\n}", err: "block_size takes a size from 64 to 65536 bytes"},
+		{name: "large block", in: "kv_aware {\n block_size 1MB\n}", err: "block_size takes a size from 64 to 65536 bytes"},
+		{name: "unscrubbed", in: "kv_aware {\n unscrubbed pass\n}", err: "unscrubbed takes refuse or fallback"},
+		{name: "usage", in: "kv_aware {\n usage on\n}", err: "usage takes observe or inject"},
+		{name: "cache_salt", in: "kv_aware {\n cache_salt yes\n}", err: "cache_salt takes on or off"},
+		{name: "no fallback", in: "kv_aware {\n fallback\n}", err: "fallback takes the name of a load balancing policy"},
+		{name: "unknown fallback", in: "kv_aware {\n fallback fastest\n}", err: "fallback: 'fastest' is not a load balancing policy"},
+		{name: "itself", in: "kv_aware {\n fallback kv_aware\n}", err: "kv_aware cannot be its own fallback"},
+		{name: "fallback twice", in: "kv_aware {\n fallback first\n fallback first\n}", err: "fallback is given twice"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var p Policy
+			err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser(c.in))
+			checkParse(t, &p, err, c.want, c.err)
+		})
+	}
+}
+
+func TestAppCaddyfile(t *testing.T) {
+	for _, c := range []struct{ name, in, want, err string }{
+		{name: "bare", in: `kv_aware`, want: `{}`},
+		{name: "all", in: "kv_aware {\n memory_limit 20MB\n hash_key {env.KV_HASH_KEY}\n volatile_only off\n}",
+			want: `{"memory_limit":20000000,"hash_key":"{env.KV_HASH_KEY}","volatile_only":"off"}`},
+		{name: "binary size", in: "kv_aware {\n memory_limit 20MiB\n}", want: `{"memory_limit":20971520}`},
+		{name: "argument", in: `kv_aware on`, err: "takes a block of options, no arguments"},
+		{name: "unknown option", in: "kv_aware {\n memory 20MB\n}", err: "unrecognized option 'memory': kv_aware takes hash_key, memory_limit, volatile_only"},
+		{name: "negative size", in: "kv_aware {\n memory_limit -20MB\n}", err: "memory_limit takes a size such as 20MB"},
+		{name: "small size", in: "kv_aware {\n memory_limit 1KB\n}", err: "memory_limit takes a size of at least 1000000 bytes (1MB)"},
+		{name: "size of words", in: "kv_aware {\n memory_limit much\n}", err: "memory_limit takes a size such as 20MB"},
+		{name: "twice", in: "kv_aware {\n memory_limit 20MB\n memory_limit 20MB\n}", err: "memory_limit is given twice"},
+		{name: "volatile_only", in: "kv_aware {\n volatile_only maybe\n}", err: "volatile_only takes off"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var a App
+			err := a.UnmarshalCaddyfile(caddyfile.NewTestDispenser(c.in))
+			checkParse(t, &a, err, c.want, c.err)
+		})
+	}
+}
+
+func checkParse(t *testing.T, v any, err error, want, wantErr string) {
+	t.Helper()
+	switch {
+	case wantErr == "" && err != nil:
+		t.Fatalf("unexpected error: %v", err)
+	case wantErr != "" && (err == nil || !strings.Contains(err.Error(), wantErr)):
+		t.Fatalf("error %v, want one that says %q", err, wantErr)
+	case wantErr == "":
+		got, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameJSON(t, string(got), want)
+	}
+}
+
+func TestGlobalOptionTwice(t *testing.T) {
+	_, _, err := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}.Adapt(
+		[]byte("{\n kv_aware {\n memory_limit 1MB\n }\n kv_aware {\n memory_limit 2MB\n }\n}\n"), nil)
+	if err == nil || !strings.Contains(err.Error(), "kv_aware is configured twice") {
+		t.Fatalf("error %v", err)
+	}
+}
+
+// What is refused in the Caddyfile is refused in JSON as well.
+func TestProvisionErrors(t *testing.T) {
+	for _, c := range []struct{ name, app, policy, err string }{
+		{name: "defaults"},
+		{name: "negative limit", app: `{"memory_limit":-1}`, err: "memory_limit takes a size of at least 1000000 bytes"},
+		{name: "empty key", app: `{"hash_key":""}`, err: "hash_key is set but empty"},
+		{name: "unset variable", app: `{"hash_key":"{env.KV_AWARE_TEST_UNSET}"}`, err: "hash_key is set but empty"},
+		{name: "short key", app: `{"hash_key":"0123456789"}`, err: "hash_key takes at least 16 bytes"},
+		{name: "volatile_only", app: `{"volatile_only":"require"}`, err: "volatile_only takes off"},
+		{name: "unknown field", app: `{"memory":1}`, err: `unknown field "memory"`},
+		{name: "negative depth", policy: `{"radix_depth":-1}`, err: "radix_depth takes a number of blocks, 0 or more"},
+		{name: "negative block", policy: `{"block_size":-1}`, err: "block_size takes a size from 64 to 65536 bytes"},
+		{name: "unscrubbed", policy: `{"unscrubbed":"yes"}`, err: "unscrubbed takes refuse or fallback"},
+		{name: "usage", policy: `{"usage":"yes"}`, err: "usage takes observe or inject"},
+		{name: "salt without tenant", policy: `{"cache_salt":true}`, err: "cache_salt needs tenant"},
+		{name: "unknown fallback", policy: `{"fallback":{"policy":"fastest"}}`, err: "loading the fallback policy"},
+		{name: "itself", policy: `{"fallback":{"policy":"kv_aware"}}`, err: "kv_aware cannot be its own fallback"},
+		{name: "least_busy", policy: `{"fallback":{"policy":"least_busy"}}`},
+		{name: "least_busy nested", policy: `{"fallback":{"policy":"header","field":"X","fallback":{"policy":"least_busy"}}}`},
+		{name: "unknown field in the policy", policy: `{"depth":1}`, err: `unknown field "depth"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := caddy.Validate(configOf(t, c.app, c.policy))
+			switch {
+			case c.err == "" && err != nil:
+				t.Fatal(err)
+			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+				t.Fatalf("error %v, want one that says %q", err, c.err)
+			}
+			if s := running(); s != nil {
+				t.Fatal("a config that was only validated has left its state behind")
+			}
+		})
+	}
+}
+
+// configOf returns a whole config with an app and a policy.
+func configOf(t *testing.T, app, policy string) *caddy.Config {
+	t.Helper()
+	if app == "" {
+		app = "{}"
+	}
+	if policy == "" {
+		policy = "{}"
+	}
+	policy = `{"policy":"kv_aware"` + strings.TrimSuffix(","+policy[1:], ",}")
+	if !strings.HasSuffix(policy, "}") {
+		policy += "}"
+	}
+	var c caddy.Config
+	if err := json.Unmarshal([]byte(`{
+		"admin": {"disabled": true, "config": {"persist": false}},
+		"apps": {
+			"kv_aware": `+app+`,
+			"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "automatic_https": {"disable": true}, "routes": [{"handle": [
+				{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:1"}], "load_balancing": {"selection_policy": `+policy+`}}
+			]}]}}}
+		}
+	}`), &c); err != nil {
+		t.Fatal(err)
+	}
+	return &c
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bauxite/caddy-kvaware/janitor/answer"
+	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+)
+
+const (
+	metricsNamespace = "caddy"
+	metricsSubsystem = "kv_aware"
+)
+
+// metrics are the fleet's figures. They live as long as the fleet and are
+// registered anew with every config, because each config has its own registry.
+// Labels are upstream addresses and fixed words, never anything of a request.
+type metrics struct {
+	requests     *prometheus.CounterVec
+	predicted    *prometheus.CounterVec
+	reportedVec  *prometheus.CounterVec
+	errorRatio   prometheus.Histogram
+	ttft         *prometheus.HistogramVec
+	usageMissing *prometheus.CounterVec
+	treeBytes    prometheus.GaugeFunc
+	treeBlocks   prometheus.GaugeFunc
+	evictions    prometheus.CounterFunc
+}
+
+func newMetrics(f *fleet.Fleet) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,
+		}, labels)
+	}
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help}
+	}
+	return &metrics{
+		requests: counter("requests_total",
+			"Requests sent to an upstream, by why it was picked.", "upstream", "reason"),
+		predicted: counter("predicted_cached_tokens_total",
+			"Prompt tokens that were predicted to be in the upstream's KV cache, of requests whose answer told the truth.", "upstream"),
+		reportedVec: counter("reported_cached_tokens_total",
+			"Prompt tokens that the upstream reported as cached.", "upstream"),
+		errorRatio: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "prediction_error_ratio",
+			Help:    "|predicted - reported cached tokens| / prompt tokens.",
+			Buckets: []float64{0, .005, .01, .02, .05, .1, .2, .5, 1},
+		}),
+		ttft: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "ttft_seconds",
+			Help:    "Time from picking the upstream to the first token of a streamed answer.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"upstream"}),
+		usageMissing: counter("usage_missing_total",
+			"Answers that did not tell how many prompt tokens were cached.", "upstream"),
+		treeBytes: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_bytes",
+			"Memory of the prefix tree.")), func() float64 { return float64(f.Stats().Bytes) }),
+		treeBlocks: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_blocks",
+			"Distinct prompt blocks in the prefix tree.")), func() float64 { return float64(f.Stats().Blocks) }),
+		evictions: prometheus.NewCounterFunc(prometheus.CounterOpts(opts("evictions_total",
+			"Blocks dropped from the prefix tree to stay under its memory limit.")), func() float64 { return float64(f.Stats().Evictions) }),
+	}
+}
+
+// register enters the metrics into a config's registry.
+func (m *metrics) register(r prometheus.Registerer) error {
+	for _, c := range []prometheus.Collector{
+		m.requests, m.predicted, m.reportedVec, m.errorRatio, m.ttft, m.usageMissing,
+		m.treeBytes, m.treeBlocks, m.evictions,
+	} {
+		if err := r.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+			return err
+		}
+	}
+	return nil
+}
+
+// picked counts a decision.
+func (m *metrics) picked(address string, why fleet.Reason) {
+	m.requests.WithLabelValues(address, string(why)).Inc()
+}
+
+// compare counts a prediction against what the engine reported.
+func (m *metrics) compare(address string, predicted int, u answer.Usage) {
+	m.predicted.WithLabelValues(address).Add(float64(predicted))
+	m.reportedVec.WithLabelValues(address).Add(float64(u.CachedTokens))
+	if u.PromptTokens > 0 {
+		m.errorRatio.Observe(abs(float64(predicted-u.CachedTokens)) / float64(u.PromptTokens))
+	}
+}
+
+// forget drops the series of an upstream that has gone.
+func (m *metrics) forget(address string) {
+	labels := prometheus.Labels{"upstream": address}
+	m.requests.DeletePartialMatch(labels)
+	m.predicted.DeletePartialMatch(labels)
+	m.reportedVec.DeletePartialMatch(labels)
+	m.ttft.DeletePartialMatch(labels)
+	m.usageMissing.DeletePartialMatch(labels)
+}
+
+func abs(x float64) float64 {
+	if x < 0 {
+		return -x
+	}
+	return x
+}

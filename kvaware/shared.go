@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"bytes"
+	"crypto/rand"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+)
+
+// shared is what all configs of the process have in common: the fleet with its
+// tree, and the key of its hashes. It survives reloads, and it stays usable
+// after the last config is gone, because answers may outlive it.
+type shared struct {
+	fleet   *fleet.Fleet
+	metrics *metrics
+	random  []byte // the hash key of configs that name none
+	signing atomic.Pointer[signingKey]
+
+	mu       sync.Mutex
+	settings []*settings // of the running configs, the newest last
+
+	warnedMu sync.Mutex
+	warned   map[string]bool // upstreams that do not report cached tokens
+}
+
+// signingKey keys the prefix hashes. What was signed in another epoch of the
+// fleet means nothing any more.
+type signingKey struct {
+	key   []byte
+	epoch uint64
+}
+
+// settings are the options of one config that act on the whole process.
+type settings struct {
+	memoryLimit int64
+	key         []byte // nil: the process's random one
+}
+
+// pool holds the process's one shared state while any config uses it.
+var pool = caddy.NewUsagePool()
+
+const poolKey = "kv_aware"
+
+// join returns the process's shared state; each call needs one leave.
+func join(memoryLimit int64) (*shared, error) {
+	value, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) {
+		return newShared(memoryLimit, time.Now), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*shared), nil
+}
+
+func leave() error {
+	_, err := pool.Delete(poolKey)
+	return err
+}
+
+// running returns the process's shared state, or nil when no config uses it.
+func running() (s *shared) {
+	pool.Range(func(_, value any) bool {
+		s, _ = value.(*shared)
+		return false
+	})
+	return s
+}
+
+func newShared(memoryLimit int64, now func() time.Time) *shared {
+	s := &shared{
+		fleet:  fleet.New(memoryLimit, now),
+		random: make([]byte, 32),
+		warned: make(map[string]bool),
+	}
+	rand.Read(s.random) // never fails: crypto/rand ends the process instead
+	s.signing.Store(&signingKey{key: s.random})
+	s.metrics = newMetrics(s.fleet)
+	return s
+}
+
+// Destruct is called when the last config is gone. Memory is all there is to
+// give back, and requests still in flight may still report.
+func (s *shared) Destruct() error { return nil }
+
+// apply puts a config's settings in force. It is called when the config
+// starts, not when it is provisioned: that may be a dry run, or be rolled
+// back. It reports whether the tree was emptied because the key changed.
+func (s *shared) apply(c *settings) (emptied bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings = append(s.settings, c)
+	return s.enforce()
+}
+
+// withdraw takes settings back when their config stops. On a reload the new
+// config has started by then and stays in force; when a new config fails to
+// start, the one that goes on running is in force again.
+func (s *shared) withdraw(c *settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.settings, c); i >= 0 {
+		s.settings = slices.Delete(s.settings, i, i+1)
+		s.enforce()
+	}
+}
+
+// enforce makes the newest settings true. The caller holds mu.
+func (s *shared) enforce() (emptied bool) {
+	if len(s.settings) == 0 {
+		return false // what is left of the last config may still finish
+	}
+	c := s.settings[len(s.settings)-1]
+	s.fleet.SetLimit(c.memoryLimit)
+	key := c.key
+	if key == nil {
+		key = s.random
+	}
+	if bytes.Equal(s.signing.Load().key, key) {
+		return false
+	}
+	s.signing.Store(&signingKey{key: key, epoch: s.fleet.Clear()})
+	return true
+}
+
+// forgetAll drops what is recorded of every upstream.
+func (s *shared) forgetAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signing.Store(&signingKey{key: s.signing.Load().key, epoch: s.fleet.Clear()})
+}
+
+// sweep forgets what upstreams that have gone have left behind.
+func (s *shared) sweep() {
+	for _, address := range s.fleet.Sweep() {
+		s.metrics.forget(address)
+		s.warnedMu.Lock()
+		delete(s.warned, address)
+		s.warnedMu.Unlock()
+	}
+}
+
+// firstWarning reports whether an upstream is to be warned about: once.
+func (s *shared) firstWarning(address string) bool {
+	s.warnedMu.Lock()
+	defer s.warnedMu.Unlock()
+	if s.warned[address] {
+		return false
+	}
+	s.warned[address] = true
+	return true
+}
+
+// Interface guards
+var _ caddy.Destructor = (*shared)(nil)

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+)
+
+// unscrubbed is the reason of requests that no janitor has seen.
+const unscrubbed fleet.Reason = "unscrubbed"
+
+// unscrubbedText says what is missing and where it goes.
+const unscrubbedText = "kv_aware refused this request: no pii_janitor has seen its body. " +
+	"Put pii_janitor into the site, ahead of reverse_proxy and outside of its handle and route blocks " +
+	"(in JSON: as a handler before reverse_proxy), or set 'unscrubbed fallback' on the policy."
+
+// unscrubbedBody is the error in the shape that OpenAI and Anthropic clients
+// both find their message in.
+const unscrubbedBody = `{"type":"error","error":{"type":"api_error","code":"unscrubbed","message":"` + unscrubbedText + `"}}` + "\n"
+
+// selectUnscrubbed handles a request that no janitor has seen. One without a
+// body has no prompt to protect: the fallback takes it.
+func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	why := fleet.Fallback
+	if p.Unscrubbed == "refuse" {
+		if hasBody(r) {
+			p.refuse(r, w)
+			return nil
+		}
+	} else if r.ContentLength != 0 {
+		why = unscrubbed
+	}
+	note(r, fleet.Decision{Reason: why}, 0)
+	u := p.fallback.Select(pool, r, w)
+	if u != nil && why == unscrubbed {
+		p.shared.metrics.picked(address(u, r), why)
+	}
+	return u
+}
+
+// refuse answers the request. Returning no upstream alone would end in an
+// empty 503 that tells nobody what to do; Caddy's own 503 that follows finds
+// the answer written already.
+func (p *Policy) refuse(r *http.Request, w http.ResponseWriter) {
+	note(r, fleet.Decision{Reason: unscrubbed}, 0)
+	if caddyhttp.GetVar(r.Context(), refusedVar) != nil {
+		return // Caddy retries when no upstream was picked
+	}
+	caddyhttp.SetVar(r.Context(), refusedVar, true)
+	if c := p.logger.Check(zap.ErrorLevel, "request refused"); c != nil {
+		c.Write(zap.Error(errUnscrubbed))
+	}
+	p.shared.metrics.picked("", unscrubbed)
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(unscrubbedBody)))
+	w.WriteHeader(http.StatusServiceUnavailable)
+	io.WriteString(w, unscrubbedBody) // the client may be gone: nothing to do about it
+}
+
+const refusedVar = "kv_aware.refused"
+
+var errUnscrubbed = errors.New(unscrubbedText)
+
+// hasBody reports whether the request carries a body. Where its length is not
+// announced only reading tells; a body that is there will be refused, so the
+// byte is not missed.
+func hasBody(r *http.Request) bool {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return false
+	}
+	if r.ContentLength > 0 {
+		return true
+	}
+	var one [1]byte
+	n, err := io.ReadFull(r.Body, one[:])
+	if n == 0 && errors.Is(err, io.EOF) {
+		r.Body = http.NoBody
+		r.ContentLength = 0
+		return false
+	}
+	return true
+}
