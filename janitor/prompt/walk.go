@@ -2,6 +2,8 @@
 
 package prompt
 
+import "bytes"
+
 // ValueKind is the type of a JSON value.
 type ValueKind uint8
 
@@ -71,12 +73,12 @@ func (w *Walker) Walk(body []byte, visit func(p Path, v Value) bool) error {
 			w.steps[w.depth-1].key = n
 			continue
 		case kindString:
-			w.element()
+			w.element(n)
 			if !visit(Path{w}, w.tape.describe(n)) {
 				return nil
 			}
 		default:
-			w.element()
+			w.element(n)
 			if k <= kindArray && nodes[n].next > n+1 {
 				w.steps[w.depth] = step{node: n, index: -1}
 				w.depth++
@@ -86,14 +88,22 @@ func (w *Walker) Walk(body []byte, visit func(p Path, v Value) bool) error {
 	return nil
 }
 
-// element counts on when the innermost container is a list.
-func (w *Walker) element() {
-	if w.depth > 0 {
-		if s := &w.steps[w.depth-1]; w.tape.nodes[s.node].kind == kindArray {
-			s.index++
-		}
+// element counts node n on when the innermost container is a list.
+func (w *Walker) element(n uint32) {
+	if w.depth == 0 {
+		return
+	}
+	s, v := &w.steps[w.depth-1], &w.tape.nodes[n]
+	if w.tape.nodes[s.node].kind != kindArray {
+		return
+	}
+	s.index++
+	if v.kind == kindNumber { // a run of them
+		s.index += int32(bytes.Count(w.tape.body[v.start:v.end], comma))
 	}
 }
+
+var comma = []byte{','}
 
 // describe describes node n for the outside.
 func (t *tape) describe(n uint32) Value {
