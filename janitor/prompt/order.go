@@ -189,13 +189,15 @@ func (d *Document) blocks(list uint32, wrong *Error) error {
 			if err := d.turn(n); err != nil {
 				return err
 			}
+			of.Join = false
 			continue
 		}
+		before := len(d.Texts)
 		plain, err := d.part(n, of, SegmentText, wrong)
 		if err != nil {
 			return err
 		}
-		of.Join = plain
+		of.Join = plain && (of.Join || len(d.Texts) > before)
 	}
 	d.sweepNode(list)
 	return nil
