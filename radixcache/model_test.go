@@ -82,6 +82,9 @@ func chainOf(path string) []uint64 {
 
 // randomPath draws from few letters so that prefixes collide all the time.
 func randomPath(r *rand.Rand, longest int) string {
+	if r.IntN(4) == 0 {
+		longest *= 8 // over several runs
+	}
 	b := make([]byte, 1+r.IntN(longest))
 	for i := range b {
 		b[i] = "aaab"[r.IntN(4)]
@@ -136,6 +139,9 @@ func TestAgainstModel(t *testing.T) {
 			if got, want := sorted(tree.Lookup(chainOf(q), nil)), m.lookup(q); !slices.Equal(got, want) {
 				t.Fatalf("seed %d step %d: lookup %s: %v, want %v", seed, step, q, got, want)
 			}
+			if err := tree.validate(); err != nil {
+				t.Fatalf("seed %d step %d: %v", seed, step, err)
+			}
 			if got, want := tree.Stats().Blocks, m.blocks(); got != want {
 				t.Fatalf("seed %d step %d: %d blocks, want %d", seed, step, got, want)
 			}
@@ -144,7 +150,7 @@ func TestAgainstModel(t *testing.T) {
 }
 
 func TestLimitEvictsOldestFirst(t *testing.T) {
-	tree := New(64 << 10)
+	tree := New(256 << 10)
 	up := tree.Register("a:1")
 	r := rand.New(rand.NewPCG(7, 7))
 	var last []uint64
@@ -194,7 +200,7 @@ func TestUnknownUpstreamsDoNothing(t *testing.T) {
 }
 
 func TestConcurrentUse(t *testing.T) {
-	tree := New(256 << 10)
+	tree := New(512 << 10)
 	done := make(chan struct{})
 	for g := range 4 {
 		go func() {
@@ -209,7 +215,7 @@ func TestConcurrentUse(t *testing.T) {
 				case 1:
 					tree.Cut(up, chain, r.IntN(len(chain)))
 				case 2:
-					tree.SetLimit(int64(r.IntN(512 << 10)))
+					tree.SetLimit(int64(r.IntN(1 << 20)))
 				case 3:
 					tree.Trim(up, 100)
 				default:

@@ -1,22 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package radixcache remembers which upstream holds which prompt prefix in
-// its KV cache. It is a path-compressed radix tree over chains of block
-// hashes, under a ceiling in bytes; at the ceiling the oldest claims go first.
-//
-// A chain element commits to everything before it (a chained hash), so two
-// chains that are equal at position i are equal up to i.
 package radixcache
 
 import (
-	"container/list"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
-// Upstream is the id of a registered upstream. It is valid from Register to
-// Remove; 0 is never valid. Calls with an invalid id do nothing.
-type Upstream uint32
+// Tree is safe for concurrent use by any number of goroutines. The zero value is
+// not usable, see New.
+//
+// Lock contract: mu is held by everything that changes the tree, one at a time
+// and for a bounded number of steps; long operations let others in between.
+// Lookups take no lock. They read under version numbers (see lookup.go) and try
+// again when what they read has changed meanwhile.
+type Tree struct {
+	arena
+	index
+
+	versions    [stripes]atomic.Uint32
+	ids         [MaxUpstreams]atomic.Uint32 // Upstream by slot, 0 while there is none
+	mu          sync.Mutex
+	limitMu     sync.Mutex // one SetLimit at a time, taken before mu
+	ups         []*upstream
+	generations []uint32
+	names       map[string]*upstream
+	heap        []uint16 // slots of upstreams with claims, see evict.go
+	where       [MaxUpstreams]uint16
+	clock       func() time.Duration // since New
+	stamp       uint64               // of the operation under way: nanoseconds since New, and unique
+	latest      uint64               // stamp given out
+	limit       int64
+	charged     int64 // bytes outside of the segments and the directory
+	runs        int
+	blocks      int
+	claims      int
+	evictions   uint64
+}
+
+// stepClaims is how many claims a long operation drops before it lets others in.
+const stepClaims = 128
+
+// MaxLimit is the highest ceiling; higher ones are taken for it.
+const MaxLimit = 64 << 30
 
 // Match says how many blocks of a chain, counted from its start, an upstream
 // holds without a hole.
@@ -27,395 +56,163 @@ type Match struct {
 
 // Stats describes a tree at one moment.
 type Stats struct {
-	// Bytes is what the tree allocated, Limit its ceiling.
+	// Bytes is what the tree has allocated, Limit its ceiling.
 	Bytes, Limit int64
-	// Blocks counts distinct blocks, Runs the compressed pieces they live in.
+	// Blocks counts distinct blocks, Runs the pieces without a branch they lie in.
 	Blocks, Runs int
+	// Claims counts pairs of a run and an upstream, Pairs pairs of a block and one.
+	Claims, Pairs int
 	// Upstreams counts the registered ones.
 	Upstreams int
-	// Evictions counts claims (one run of one upstream) dropped at the ceiling.
+	// Evictions counts claims dropped at the ceiling.
 	Evictions uint64
 	// Oldest is how long ago the oldest claim was made or confirmed.
 	Oldest time.Duration
 }
 
-// Estimated sizes in bytes of what Go allocates for each part.
-const (
-	nodeBytes  = 224
-	claimBytes = 176
-	blockBytes = 8
-	nameBytes  = 128
-)
-
-// Tree is safe for concurrent use by any number of goroutines.
-type Tree struct {
-	mu        sync.RWMutex
-	now       func() time.Time
-	limit     int64
-	bytes     int64
-	root      *node
-	blocks    int
-	runs      int
-	evictions uint64
-	ages      *list.List // of *claim, oldest in front
-	ids       map[string]Upstream
-	ups       map[Upstream]*upstream
-	next      Upstream
-}
-
-type upstream struct {
-	name   string
-	tokens int64
-	ages   *list.List // of *claim, oldest in front
-}
-
-type node struct {
-	parent   *node
-	hashes   []uint64
-	children map[uint64]*node
-	claims   map[Upstream]*claim
-}
-
-// claim says that an upstream holds the first n blocks of a node.
-type claim struct {
-	node    *node
-	up      Upstream
-	n       int
-	weight  uint32
-	at      time.Time
-	all, by *list.Element
-}
-
-// New returns an empty tree that will not allocate more than limit bytes.
+// New returns an empty tree that never allocates more than limit bytes (a
+// little over 64 KiB more are needed to hold anything: see Stats.Bytes).
 func New(limit int64) *Tree {
-	return &Tree{
-		now:   time.Now,
-		limit: limit,
-		root:  &node{children: map[uint64]*node{}},
-		ages:  list.New(),
-		ids:   map[string]Upstream{},
-		ups:   map[Upstream]*upstream{},
+	start := time.Now()
+	t := &Tree{
+		names: make(map[string]*upstream),
+		clock: func() time.Duration { return time.Since(start) },
 	}
-}
-
-// SetLimit changes the ceiling; what no longer fits is evicted at once.
-func (t *Tree) SetLimit(limit int64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.limit = limit
-	t.evict()
+	t.charged = int64(unsafe.Sizeof(*t)) + 64
+	t.dir.Store(newDirectory(nil, 16, 16))
+	t.setLimit(limit)
+	return t
 }
 
 // Limit returns the ceiling in bytes.
 func (t *Tree) Limit() int64 {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	return t.limit
 }
 
-// Register returns the id of an upstream, a new one when the name is unknown.
-func (t *Tree) Register(name string) Upstream {
+// SetLimit changes the ceiling. When it is lower, the oldest claims go until the
+// rest fits, the rest is moved together, and the memory is given back to Go
+// before SetLimit returns. Other calls get in between its steps.
+func (t *Tree) SetLimit(limit int64) {
+	t.limitMu.Lock()
+	defer t.limitMu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if id, ok := t.ids[name]; ok {
-		return id
-	}
-	t.next++
-	t.ids[name] = t.next
-	t.ups[t.next] = &upstream{name: name, ages: list.New()}
-	t.bytes += nameBytes + int64(len(name))
-	t.evict()
-	return t.next
-}
-
-// Forget drops everything an upstream was known to hold; its id stays.
-func (t *Tree) Forget(up Upstream) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if u := t.ups[up]; u != nil {
-		t.forget(u)
-	}
-}
-
-func (t *Tree) forget(u *upstream) {
-	for e := u.ages.Front(); e != nil; e = u.ages.Front() {
-		t.drop(e.Value.(*claim))
-	}
-}
-
-// Remove drops everything an upstream was known to hold, and its id.
-func (t *Tree) Remove(up Upstream) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	u := t.ups[up]
-	if u == nil {
-		return
-	}
-	t.forget(u)
-	delete(t.ups, up)
-	delete(t.ids, u.name)
-	t.bytes -= nameBytes + int64(len(u.name))
-}
-
-// Insert records that up holds the whole chain, from the root; weight is the
-// number of tokens in a block. It returns how many blocks of it up was already
-// known to hold.
-func (t *Tree) Insert(up Upstream, chain []uint64, weight uint32) (held int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	u := t.ups[up]
-	if u == nil || len(chain) == 0 {
-		return 0
-	}
-	for pos, n := 0, t.root; pos < len(chain); {
-		n = t.descend(n, chain[pos:])
-		k := common(n.hashes, chain[pos:])
-		held += t.hold(u, up, n, k, weight)
-		pos += k
-	}
-	t.confirm(u, up, chain)
-	t.evict()
-	return held
-}
-
-// descend returns the child of n that starts like chain, splitting or adding
-// one so that the child is a prefix of chain or chain ends in it.
-func (t *Tree) descend(n *node, chain []uint64) *node {
-	c := n.children[chain[0]]
-	if c == nil {
-		c = &node{parent: n, hashes: append([]uint64(nil), chain...), children: map[uint64]*node{}, claims: map[Upstream]*claim{}}
-		n.children[chain[0]] = c
-		t.count(1, len(chain))
-		return c
-	}
-	k := common(c.hashes, chain)
-	if k == len(chain) || k == len(c.hashes) && (len(c.children) > 0 || len(c.claims) == 0) {
-		return c
-	}
-	if k == len(c.hashes) { // a leaf: it just grows
-		t.blocks += len(chain) - k
-		t.bytes += int64(len(chain)-k) * blockBytes
-		c.hashes = append(c.hashes, chain[k:]...)
-		return c
-	}
-	return t.split(c, k)
-}
-
-// split cuts c after k blocks and returns the new upper part.
-func (t *Tree) split(c *node, k int) *node {
-	p := &node{parent: c.parent, hashes: append([]uint64(nil), c.hashes[:k]...), children: map[uint64]*node{c.hashes[k]: c}, claims: map[Upstream]*claim{}}
-	c.parent.children[c.hashes[0]] = p
-	c.hashes = append([]uint64(nil), c.hashes[k:]...)
-	c.parent = p
-	t.count(1, 0)
-	for up, cl := range c.claims {
-		u := t.ups[up]
-		if cl.n <= k { // all of it lies in the upper part
-			delete(c.claims, up)
-			cl.node = p
-			p.claims[up] = cl
-			continue
-		}
-		pc := &claim{node: p, up: up, n: k, weight: cl.weight, at: cl.at}
-		pc.all = t.ages.InsertAfter(pc, cl.all)
-		pc.by = u.ages.InsertAfter(pc, cl.by)
-		p.claims[up] = pc
-		t.bytes += claimBytes
-		cl.n -= k
-	}
-	return p
-}
-
-// hold makes sure that up claims k blocks of n and returns how many it did.
-func (t *Tree) hold(u *upstream, up Upstream, n *node, k int, weight uint32) int {
-	c := n.claims[up]
-	if c == nil {
-		c = &claim{node: n, up: up}
-		c.all, c.by = t.ages.PushBack(c), u.ages.PushBack(c)
-		n.claims[up] = c
-		t.bytes += claimBytes
-	}
-	was := c.n
-	u.tokens -= int64(c.n) * int64(c.weight)
-	c.n, c.weight, c.at = max(c.n, k), weight, t.now()
-	u.tokens += int64(c.n) * int64(c.weight)
-	return min(was, k)
-}
-
-// confirm makes up's claims on the chain the youngest, parents youngest of all.
-func (t *Tree) confirm(u *upstream, up Upstream, chain []uint64) {
-	n := t.root
-	for pos := 0; pos < len(chain); pos += len(n.hashes) {
-		n = n.children[chain[pos]]
-	}
-	for ; n != t.root; n = n.parent {
-		c := n.claims[up]
-		t.ages.MoveToBack(c.all)
-		u.ages.MoveToBack(c.by)
-	}
-}
-
-// Cut records that up no longer holds chain[keep:] nor anything behind it.
-func (t *Tree) Cut(up Upstream, chain []uint64, keep int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	keep = max(keep, 0)
-	if t.ups[up] == nil || keep >= len(chain) {
-		return
-	}
-	n := t.root
-	for pos := 0; pos <= keep; pos += len(n.hashes) {
-		if n = n.children[chain[pos]]; n == nil {
-			return
-		}
-		k := common(n.hashes, chain[pos:])
-		if pos+k > keep {
-			t.cut(n, up, keep-pos)
-			return
-		}
-		if k < len(n.hashes) {
-			return
-		}
-	}
-}
-
-func (t *Tree) cut(n *node, up Upstream, keep int) {
-	c := n.claims[up]
-	if c == nil {
-		return
-	}
-	for _, child := range n.children {
-		t.cut(child, up, 0)
-	}
-	if keep == 0 {
-		t.drop(c)
-	} else if c.n > keep {
-		t.ups[up].tokens -= int64(c.n-keep) * int64(c.weight)
-		c.n = keep
-		t.shrink(n)
-	}
-}
-
-// Lookup appends to dst one match for each upstream that holds at least one
-// block of the chain from its start, in no particular order.
-func (t *Tree) Lookup(chain []uint64, dst []Match) []Match {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	n, last := t.root, t.root
-	pos, k := 0, 0
-	for pos < len(chain) {
-		if n = n.children[chain[pos]]; n == nil {
+	t.setLimit(limit)
+	for t.segments > t.maxSegs {
+		t.tick()
+		if !t.fitStep(stepClaims) {
 			break
 		}
-		last = n
-		k = common(n.hashes, chain[pos:])
-		pos += k
-		if k < len(n.hashes) {
-			break
-		}
+		t.yield()
 	}
-	for n := last; n != t.root; n = n.parent {
-		pos -= k
-		for up, c := range n.claims {
-			if !claimedBelow(n, last, up) {
-				dst = append(dst, Match{up, int32(pos + min(c.n, k))})
-			}
-		}
-		if n.parent != t.root {
-			k = len(n.parent.hashes)
-		}
-	}
-	return dst
+	t.shrinkDirectory()
 }
 
-func claimedBelow(n, last *node, up Upstream) bool {
-	for ; last != n; last = last.parent {
-		if last.claims[up] != nil {
-			return true
-		}
-	}
-	return false
+func (t *Tree) setLimit(limit int64) {
+	t.limit = min(max(limit, 0), MaxLimit)
+	t.setRoom()
 }
 
-// Trim forgets the oldest claims of an upstream until what is left weighs at
-// most the given number of tokens.
-func (t *Tree) Trim(up Upstream, tokens int64) {
+// setRoom works out how many segments fit beside everything else.
+func (t *Tree) setRoom() {
+	t.maxSegs = max(0, int((t.limit-t.fixedBytes())/segmentBytes))
+}
+
+// fixedBytes is what the tree has allocated beside its segments.
+func (t *Tree) fixedBytes() int64 { return t.charged + t.dir.Load().bytes() }
+
+// charge accounts for n more bytes beside the segments, or returns false when
+// the limit has no room for them.
+func (t *Tree) charge(n int64) bool {
+	if n > 0 && t.fixedBytes()+n > t.limit {
+		return false
+	}
+	t.charged += n
+	t.setRoom()
+	t.tick()
+	t.fit()
+	return true
+}
+
+// growDirectory doubles the directory. It is small: at most 1/8000 of the limit
+// for the segments, 4 bytes for some 150 runs.
+func (t *Tree) growDirectory() bool {
+	d := t.dir.Load()
+	segs, chunks := len(d.segs), len(d.chunks)
+	if t.segments*4 >= segs*3 {
+		segs *= 2
+	}
+	if d.chunks[chunks*3/4].Load() != 0 {
+		chunks *= 2
+	}
+	bigger := int64(segs-len(d.segs))*8 + int64(chunks-len(d.chunks))*4
+	if t.fixedBytes()+bigger+int64(t.segments)*segmentBytes > t.limit {
+		return false
+	}
+	t.dir.Store(newDirectory(d, segs, chunks))
+	t.setRoom()
+	return true
+}
+
+// shrinkDirectory halves the directory while three quarters of it are unused.
+func (t *Tree) shrinkDirectory() {
+	d := t.dir.Load()
+	segs, chunks := len(d.segs), len(d.chunks)
+	for segs > 16 && lastUsed(segs, func(i int) bool { return d.segs[i].Load() != nil }) < segs/4 {
+		segs /= 2
+	}
+	for chunks > 16 && lastUsed(chunks, func(i int) bool { return d.chunks[i].Load() != 0 }) < chunks/4 {
+		chunks /= 2
+	}
+	if segs < len(d.segs) || chunks < len(d.chunks) {
+		t.dir.Store(newDirectory(d, segs, chunks))
+		t.setRoom()
+	}
+}
+
+func lastUsed(n int, used func(int) bool) int {
+	for n--; n >= 0 && !used(n); n-- {
+	}
+	return n
+}
+
+// tick starts an operation: its stamp is the time, and later than all others'.
+func (t *Tree) tick() uint64 {
+	t.latest = max(t.latest+1, uint64(t.clock()))
+	t.stamp = t.latest
+	return t.stamp
+}
+
+// yield lets others have the lock for a moment. What the caller knows of the
+// tree may be wrong afterwards.
+func (t *Tree) yield() {
+	t.mu.Unlock()
+	runtime.Gosched()
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	u := t.ups[up]
-	for u != nil && u.tokens > max(tokens, 0) {
-		t.drop(u.ages.Front().Value.(*claim))
-	}
 }
 
 // Stats returns the tree's figures of this moment.
 func (t *Tree) Stats() Stats {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	s := Stats{Bytes: t.bytes, Limit: t.limit, Blocks: t.blocks, Runs: t.runs, Upstreams: len(t.ups), Evictions: t.evictions}
-	if e := t.ages.Front(); e != nil {
-		s.Oldest = t.now().Sub(e.Value.(*claim).at)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := Stats{
+		Bytes:     t.fixedBytes() + int64(t.segments)*segmentBytes,
+		Limit:     t.limit,
+		Blocks:    t.blocks,
+		Runs:      t.runs,
+		Claims:    t.claims,
+		Upstreams: len(t.names),
+		Evictions: t.evictions,
+	}
+	for _, u := range t.ups {
+		if u != nil {
+			s.Pairs += u.blocks
+		}
+	}
+	if u := t.oldest(); u != nil {
+		s.Oldest = max(0, t.clock()-time.Duration(u.key))
 	}
 	return s
-}
-
-// evict drops the oldest claims until the tree is under its limit.
-func (t *Tree) evict() {
-	for t.bytes > t.limit {
-		e := t.ages.Front()
-		if e == nil {
-			return
-		}
-		t.drop(e.Value.(*claim))
-		t.evictions++
-	}
-}
-
-// drop removes a claim that has no claim of its upstream behind it.
-func (t *Tree) drop(c *claim) {
-	u := t.ups[c.up]
-	u.tokens -= int64(c.n) * int64(c.weight)
-	t.ages.Remove(c.all)
-	u.ages.Remove(c.by)
-	delete(c.node.claims, c.up)
-	t.bytes -= claimBytes
-	t.shrink(c.node)
-}
-
-// shrink gives back the blocks of n that nobody claims any more.
-func (t *Tree) shrink(n *node) {
-	if len(n.children) > 0 {
-		return
-	}
-	most := 0
-	for _, c := range n.claims {
-		most = max(most, c.n)
-	}
-	t.blocks -= len(n.hashes) - most
-	t.bytes -= int64(len(n.hashes)-most) * blockBytes
-	if most > 0 {
-		n.hashes = n.hashes[:most:most]
-		return
-	}
-	delete(n.parent.children, n.hashes[0])
-	t.count(-1, 0)
-	if p := n.parent; p != t.root {
-		t.shrink(p)
-	}
-}
-
-func (t *Tree) count(runs, blocks int) {
-	t.runs += runs
-	t.blocks += blocks
-	t.bytes += int64(runs)*nodeBytes + int64(blocks)*blockBytes
-}
-
-func common(a, b []uint64) int {
-	n := min(len(a), len(b))
-	for i := range n {
-		if a[i] != b[i] {
-			return i
-		}
-	}
-	return n
 }

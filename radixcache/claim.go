@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radixcache
+
+import (
+	"math/bits"
+	"sync/atomic"
+)
+
+// claim says what one upstream holds of one run: one line of the arena, read
+// and written under Tree.mu only.
+//
+// The claims of an upstream form a tree of their own (child, next, prev): a
+// claim on a run implies one on the run's parent, if need be an empty one. And
+// they form a list by age in which a claim is always older than the one it
+// hangs on, so that the oldest claim is a leaf.
+type claim struct {
+	stamp   atomic.Uint64 // when it was made or confirmed, see Tree.stamp
+	have    atomic.Uint64 // presence: a bit for each block of the run
+	run     atomic.Uint32
+	slot    atomic.Uint32 // of the upstream
+	weight  atomic.Uint32 // tokens a block
+	older   atomic.Uint32
+	younger atomic.Uint32
+	child   atomic.Uint32 // first claim on a child of the run
+	next    atomic.Uint32 // sibling
+	prev    atomic.Uint32 // sibling, 0 for the first
+	_       [2]atomic.Uint32
+}
+
+func (c *claim) size() int { return bits.OnesCount64(c.have.Load()) }
+
+// whole is how many blocks at its start a set of blocks has without a hole.
+func whole(have uint64) int { return bits.TrailingZeros64(^have) }
+
+// newClaim makes an empty claim of u on a run, under the claim parent (0: on a
+// root), with its entry in the run. There is room for both (see reserve).
+func (t *Tree) newClaim(u *upstream, run, parent, weight uint32) uint32 {
+	ref := t.alloc(kindClaim)
+	c := t.claim(ref)
+	c.stamp.Store(t.stamp)
+	c.have.Store(0)
+	c.run.Store(run)
+	c.slot.Store(uint32(u.slot))
+	c.weight.Store(weight)
+	c.child.Store(0)
+	t.pushSibling(u, ref, parent)
+	r := t.run(run)
+	t.open(r.head.Load())
+	t.addHolder(r, holder(ref, u.slot, 0, 0))
+	t.shut(r.head.Load())
+	t.claims++
+	return ref
+}
+
+func (t *Tree) pushSibling(u *upstream, ref, parent uint32) {
+	c := t.claim(ref)
+	first := u.roots
+	if parent != 0 {
+		first = t.claim(parent).child.Load()
+		t.claim(parent).child.Store(ref)
+	} else {
+		u.roots = ref
+	}
+	c.prev.Store(0)
+	c.next.Store(first)
+	if first != 0 {
+		t.claim(first).prev.Store(ref)
+	}
+}
+
+// replaceSibling puts the claim by in the place of ref; by 0 just takes ref out.
+// parent is the claim ref hangs on, 0 on a root.
+func (t *Tree) replaceSibling(u *upstream, ref, by, parent uint32) {
+	c := t.claim(ref)
+	prev, next := c.prev.Load(), c.next.Load()
+	first, last := next, prev
+	if by != 0 {
+		b := t.claim(by)
+		b.prev.Store(prev)
+		b.next.Store(next)
+		first, last = by, by
+	}
+	switch {
+	case prev != 0:
+		t.claim(prev).next.Store(first)
+	case parent != 0:
+		t.claim(parent).child.Store(first)
+	default:
+		u.roots = first
+	}
+	if next != 0 {
+		t.claim(next).prev.Store(last)
+	}
+}
+
+// parentClaim is the claim that the claim c hangs on, 0 on a root.
+func (t *Tree) parentClaim(c *claim) uint32 {
+	p := t.run(c.run.Load()).parent()
+	if p == 0 {
+		return 0
+	}
+	_, e := t.holderOf(t.run(p), int(c.slot.Load()))
+	return holderClaim(e)
+}
+
+// setHave changes which blocks of its run a claim has, and what follows from
+// that: tokens, the holder's entry, and the effective depth of all behind.
+func (t *Tree) setHave(ref uint32, have uint64) {
+	c := t.claim(ref)
+	u := t.ups[c.slot.Load()]
+	n := bits.OnesCount64(have) - c.size()
+	u.blocks += n
+	u.tokens += int64(n) * int64(c.weight.Load())
+	c.have.Store(have)
+	t.refresh(ref)
+}
+
+// setWeight changes how many tokens the blocks of a claim stand for.
+func (t *Tree) setWeight(c *claim, weight uint32) {
+	if was := c.weight.Load(); was != weight {
+		t.ups[c.slot.Load()].tokens += (int64(weight) - int64(was)) * int64(c.size())
+		c.weight.Store(weight)
+	}
+}
+
+// refresh brings the holder's entry of a claim, and of the claims behind it
+// that this concerns, in line with what is present. Depths grow from the root
+// and shrink from the leaves: a lookup never sees a prefix with a hole.
+func (t *Tree) refresh(ref uint32) {
+	c := t.claim(ref)
+	r := t.run(c.run.Load())
+	n := 0
+	if p := r.parent(); p == 0 {
+		n = whole(c.have.Load())
+	} else if _, e := t.holderOf(t.run(p), int(c.slot.Load())); holderWhole(e) == t.run(p).len() {
+		n = whole(c.have.Load())
+	}
+	t.setWhole(ref, c, r, n)
+}
+
+// setWhole sets how many effective blocks a claim has.
+func (t *Tree) setWhole(ref uint32, c *claim, r *run, n int) {
+	i, was := t.holderOf(r, int(c.slot.Load()))
+	e := holder(ref, holderSlot(was), n, bits.Len64(c.have.Load()))
+	if e == was {
+		return
+	}
+	before, after := holderWhole(was) == r.len(), n == r.len()
+	if before && !after {
+		t.setBehind(c, false)
+	}
+	t.open(r.head.Load())
+	t.setHolder(r, i, e)
+	t.shut(r.head.Load())
+	if after && !before {
+		t.setBehind(c, true)
+	}
+}
+
+// setBehind tells the claims that hang on c whether c is whole.
+func (t *Tree) setBehind(c *claim, is bool) {
+	for ref := c.child.Load(); ref != 0; ref = t.claim(ref).next.Load() {
+		d, n := t.claim(ref), 0
+		if is {
+			n = whole(d.have.Load())
+		}
+		t.setWhole(ref, d, t.run(d.run.Load()), n)
+	}
+}
+
+// splitClaim cuts a claim after k blocks of its run. The lower part stays, with
+// what hangs on it; the upper part, a claim on the run up, is returned.
+func (t *Tree) splitClaim(ref, up uint32, k int) uint32 {
+	c := t.claim(ref)
+	u := t.ups[c.slot.Load()]
+	part := t.alloc(kindClaim)
+	p := t.claim(part)
+	have := c.have.Load()
+	p.stamp.Store(c.stamp.Load())
+	p.have.Store(have & (1<<k - 1))
+	p.run.Store(up)
+	p.slot.Store(c.slot.Load())
+	p.weight.Store(c.weight.Load())
+	p.child.Store(ref)
+	var parent uint32
+	if c.prev.Load() == 0 {
+		if r := t.run(up).parent(); r != 0 {
+			_, e := t.holderOf(t.run(r), u.slot)
+			parent = holderClaim(e)
+		}
+	}
+	t.replaceSibling(u, ref, part, parent)
+	c.prev.Store(0)
+	c.next.Store(0)
+	c.have.Store(have >> k)
+	t.linkYounger(u, part, ref)
+	t.claims++
+	return part
+}
+
+// mergeClaim adds the claim low, k blocks further down, to the claim it hangs on.
+func (t *Tree) mergeClaim(ref, low uint32, k int) {
+	c, d := t.claim(ref), t.claim(low)
+	u := t.ups[c.slot.Load()]
+	t.setWeight(d, c.weight.Load())
+	c.have.Store(c.have.Load() | d.have.Load()<<k)
+	c.child.Store(d.child.Load())
+	t.unlink(u, d)
+	t.free(kindClaim, low)
+	t.claims--
+}
+
+// dropClaim drops a claim that nothing hangs on, and what nobody needs any
+// more: claims that were only there to hang it on, blocks, runs.
+func (t *Tree) dropClaim(ref uint32) {
+	for ref != 0 {
+		c := t.claim(ref)
+		u := t.ups[c.slot.Load()]
+		run, parent := c.run.Load(), t.parentClaim(c)
+		n := c.size()
+		u.blocks -= n
+		u.tokens -= int64(n) * int64(c.weight.Load())
+		t.unlink(u, c)
+		t.replaceSibling(u, ref, 0, parent)
+		r := t.run(run)
+		i, _ := t.holderOf(r, u.slot)
+		t.open(r.head.Load())
+		t.cutHolder(r, i)
+		t.shut(r.head.Load())
+		t.free(kindClaim, ref)
+		t.claims--
+		t.tidy(run)
+		if ref = parent; ref != 0 && (t.claim(ref).have.Load() != 0 || t.claim(ref).child.Load() != 0) {
+			return
+		}
+	}
+}
+
+// unlink takes a claim out of the list by age.
+func (t *Tree) unlink(u *upstream, c *claim) {
+	older, younger := c.older.Load(), c.younger.Load()
+	if older != 0 {
+		t.claim(older).younger.Store(younger)
+	} else {
+		u.oldest = younger
+	}
+	if younger != 0 {
+		t.claim(younger).older.Store(older)
+	} else {
+		u.youngest = older
+	}
+}
+
+// linkYounger puts a claim into the list by age, next to ref on its younger side.
+func (t *Tree) linkYounger(u *upstream, add, ref uint32) {
+	younger := t.claim(ref).younger.Load()
+	t.linkOlder(u, add, younger)
+}
+
+// linkOlder puts a claim into the list by age, next to ref on its older side;
+// ref 0 makes it the youngest.
+func (t *Tree) linkOlder(u *upstream, add, ref uint32) {
+	a := t.claim(add)
+	older := u.youngest
+	if ref != 0 {
+		older = t.claim(ref).older.Load()
+		t.claim(ref).older.Store(add)
+	} else {
+		u.youngest = add
+	}
+	a.older.Store(older)
+	a.younger.Store(ref)
+	if older != 0 {
+		t.claim(older).younger.Store(add)
+	} else {
+		u.oldest = add
+	}
+}
+
+// touch makes a claim as young as this operation, and next to ref on its older
+// side: ref is the claim it hangs on, just touched itself, or 0 for the first.
+func (t *Tree) touch(u *upstream, add, ref uint32) {
+	c := t.claim(add)
+	c.stamp.Store(t.stamp)
+	if c.younger.Load() == ref {
+		return // also true of the youngest with ref 0
+	}
+	t.unlink(u, c)
+	t.linkOlder(u, add, ref)
+}

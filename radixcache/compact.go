@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radixcache
+
+import "math/bits"
+
+// Clearing pages: every object can be moved to another line, so no mixture of
+// sizes can keep a page, or a segment, half empty for long. After clearing, no
+// kind has more than a page of free objects that another kind is waiting for.
+
+// clearSparse empties one page of a kind that has more than a page free beyond
+// what is needed of it.
+func (t *Tree) clearSparse(need *[kinds]int) bool {
+	for k := kindRun; k < kinds; k++ {
+		if t.vacant[k]-need[k] < perWhole[k] {
+			continue
+		}
+		for f := range fullness {
+			if pg := t.lists[k][f]; pg != 0 {
+				t.close(pg - 1)
+				t.clearPage(pg-1, 0)
+				t.reopen(pg - 1)
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// clearPage moves the objects of a closed page, at most limit of them (0: all),
+// and returns how many are left. Without room for them it evicts.
+func (t *Tree) clearPage(pg uint32, limit int) int {
+	k := t.page(pg).kind()
+	for n := 0; t.page(pg).live() > 0 && (limit == 0 || n < limit); n++ {
+		ref := pg*pageLines + uint32(bits.TrailingZeros64(t.inUse(pg)))
+		if t.vacant[k] == 0 && t.pagesLeft() == 0 && !t.pageByClearing(k) {
+			if !t.evict() {
+				t.dropIndex()
+				return t.page(pg).live()
+			}
+			continue // it may have freed the very object
+		}
+		t.move(k, ref)
+	}
+	return t.page(pg).live()
+}
+
+// pageByClearing makes room for one object of kind k out of other kinds' room.
+func (t *Tree) pageByClearing(k kind) bool {
+	var need [kinds]int
+	need[k] = 1
+	for j := kindRun; j < kinds; j++ {
+		if j != k && t.vacant[j] >= perWhole[j] {
+			return t.clearSparse(&need)
+		}
+	}
+	return false
+}
+
+// move puts an object elsewhere. There is a free one of its kind, or a free page.
+func (t *Tree) move(k kind, ref uint32) {
+	to := t.alloc(k)
+	from, dest := t.words(ref, lines[k]*lineWords), t.words(to, lines[k]*lineWords)
+	for i := range from {
+		dest[i].Store(from[i].Load())
+	}
+	switch {
+	case k == kindRun:
+		t.movedRun(ref, to)
+	case k == kindClaim:
+		t.movedClaim(ref, to)
+	case k == kindBucket:
+		t.movedBucket(ref, to)
+	case k == kindChunk:
+		t.movedChunk(ref, to)
+	case k == kindTable:
+		t.movedTable(ref, to)
+	case k < kindBody:
+		t.movedHold(ref, to)
+	default:
+		t.movedBody(ref, to)
+	}
+	t.free(k, ref)
+}
+
+func (t *Tree) movedRun(ref, to uint32) {
+	r := t.run(to)
+	h := r.head.Load()
+	t.open(h)
+	t.point(h, ref, to)
+	t.shut(h)
+	if p := r.parent(); p != 0 {
+		t.run(p).disown(ref)
+		t.run(p).adopt(to)
+	}
+	for i := range r.holders() {
+		c := t.claim(holderClaim(t.holderAt(r, i).Load()))
+		c.run.Store(to)
+		// Every child of the run has a claim that hangs on one of the run's.
+		for d := c.child.Load(); d != 0; d = t.claim(d).next.Load() {
+			t.run(t.claim(d).run.Load()).setParent(to)
+		}
+	}
+}
+
+func (t *Tree) movedClaim(ref, to uint32) {
+	c := t.claim(to)
+	u := t.ups[c.slot.Load()]
+	r := t.run(c.run.Load())
+	i, e := t.holderOf(r, u.slot)
+	t.holderAt(r, i).Store(holder(to, u.slot, holderWhole(e), holderCover(e)))
+	if o := c.older.Load(); o != 0 {
+		t.claim(o).younger.Store(to)
+	} else {
+		u.oldest = to
+	}
+	if y := c.younger.Load(); y != 0 {
+		t.claim(y).older.Store(to)
+	} else {
+		u.youngest = to
+	}
+	parent := uint32(0)
+	if c.prev.Load() == 0 {
+		parent = t.parentClaim(c)
+	}
+	t.replaceSibling(u, ref, to, parent)
+}
+
+func (t *Tree) movedBucket(ref, to uint32) {
+	h := uint64(0)
+	for i := range bucketSlots {
+		if s := t.line(to)[i].Load(); s != 0 {
+			h = t.run(uint32(s)).head.Load()
+			break
+		}
+	}
+	b := t.bucket(bucketOf(h, t.buckets()))
+	for uint32(b[bucketSlots].Load()) != ref {
+		b = t.line(uint32(b[bucketSlots].Load()))
+	}
+	t.moving(t.buckets(), func(uint32) { b[bucketSlots].Store(uint64(to)) })
+}
+
+func (t *Tree) movedChunk(ref, to uint32) {
+	d := t.dir.Load()
+	for i := range d.chunks {
+		if d.chunks[i].Load() == ref {
+			t.moving(t.buckets(), func(uint32) { d.chunks[i].Store(to) })
+			return
+		}
+	}
+}
+
+// ownerOf returns the run whose holder list starts with the entry e.
+func (t *Tree) ownerOf(e uint64) *run {
+	return t.run(t.claim(holderClaim(e)).run.Load())
+}
+
+func (t *Tree) movedHold(ref, to uint32) {
+	r := t.ownerOf(t.line(to)[0].Load())
+	t.open(r.head.Load())
+	defer t.shut(r.head.Load())
+	if r.class() != inTable {
+		r.setHold(to)
+		return
+	}
+	for i := range t.words(r.hold(), listOf) {
+		if w := &t.words(r.hold(), listOf)[i]; uint32(w.Load()) == ref {
+			w.Store(uint64(to))
+			return
+		}
+	}
+}
+
+func (t *Tree) movedTable(_, to uint32) {
+	r := t.ownerOf(t.line(uint32(t.line(to)[0].Load()))[0].Load())
+	t.open(r.head.Load())
+	r.setHold(to)
+	t.shut(r.head.Load())
+}
+
+func (t *Tree) movedBody(ref, to uint32) {
+	r := t.bodyOwner(t.line(to)[0].Load(), ref)
+	t.open(r.head.Load())
+	r.setPlace(r.depth(), to)
+	t.shut(r.head.Load())
+}
+
+// bodyOwner returns the run that starts with h and has its hashes at body.
+func (t *Tree) bodyOwner(h uint64, body uint32) *run {
+	for b := t.bucket(bucketOf(h, t.buckets())); ; b = t.line(uint32(b[bucketSlots].Load())) {
+		for i := range bucketSlots {
+			if s := b[i].Load(); s != 0 && (s^h)>>32 == 0 {
+				if r := t.run(uint32(s)); r.head.Load() == h && r.body() == body {
+					return r
+				}
+			}
+		}
+	}
+}
+
+// fit gives segments back until the tree has no more than it may.
+func (t *Tree) fit() {
+	for t.segments > t.maxSegs {
+		if !t.fitStep(0) {
+			return
+		}
+	}
+}
+
+// fitStep does a part of fit: n evictions or moves, or one segment if n is 0.
+// It returns false when there is nothing left to give back.
+func (t *Tree) fitStep(n int) bool {
+	if t.claims == 0 {
+		t.dropIndex()
+	}
+	room := t.maxSegs*segLines - int(kinds)*pageLines
+	for i := 0; t.usedLines() > room && (n == 0 || i < n); i++ {
+		if !t.evict() {
+			break
+		}
+		if i == n-1 {
+			return true
+		}
+	}
+	d := t.dir.Load()
+	for i := len(d.segs) - 1; i >= 0; i-- {
+		if d.segs[i].Load() != nil {
+			return t.vacate(uint32(i), n)
+		}
+	}
+	return false
+}
+
+// usedLines is how many lines the objects in use take.
+func (t *Tree) usedLines() (n int) {
+	for k := kindRun; k < kinds; k++ {
+		n += t.used[k] * lines[k]
+	}
+	return n
+}
+
+// vacate moves everything out of a segment, or a part of it, and gives the
+// segment back when nothing is left in it.
+func (t *Tree) vacate(seg uint32, limit int) bool {
+	first := seg * segPages
+	for pg := first; pg < first+segPages; pg++ {
+		if !t.page(pg).closed() {
+			t.close(pg)
+		}
+	}
+	for pg := first; pg < first+segPages; pg++ {
+		if t.clearPage(pg, limit) > 0 {
+			return limit > 0
+		}
+	}
+	t.drop(seg)
+	return true
+}
+
+// dropIndex gives the empty index of an empty tree back.
+func (t *Tree) dropIndex() {
+	if t.entries > 0 || t.buckets() == 0 {
+		return
+	}
+	t.moving(0, func(uint32) {
+		d := t.dir.Load()
+		for i := range d.chunks {
+			if c := d.chunks[i].Load(); c != 0 {
+				for b := range uint32(bucketsPerChunk) {
+					t.freeChain(t.line(c + b))
+				}
+				t.free(kindChunk, c)
+				d.chunks[i].Store(0)
+			}
+		}
+	})
+}

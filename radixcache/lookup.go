@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radixcache
+
+import (
+	"sync/atomic"
+)
+
+// lookupTries is how often a lookup starts again before it takes the lock.
+const lookupTries = 32
+
+// fan is how many places of a chain are looked up side by side: their cache
+// misses overlap, which makes them some eight times cheaper than one by one.
+const fan = 8
+
+// Lookup appends to dst one Match for each upstream that holds at least one
+// block of the chain from its start, in no particular order. It allocates
+// nothing beyond dst, takes no lock, and changes nothing.
+//
+// Each match was true at a moment during the call. Matches of different
+// upstreams may be of different moments when the tree is being changed.
+func (t *Tree) Lookup(chain []uint64, dst []Match) []Match {
+	if len(chain) == 0 {
+		return dst
+	}
+	l := lookup{t: t, chain: chain, dst: dst}
+	for range lookupTries {
+		l.dir = t.dir.Load()
+		if l.all() {
+			return l.dst
+		}
+		l.dst, l.count = l.dst[:len(dst)], 0
+		clear(l.seen[:])
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l.dir = t.dir.Load()
+	l.all()
+	return l.dst
+}
+
+// lookup is one Lookup under way. Its methods return false when what they read
+// has changed meanwhile.
+//
+// The claims on a run are a part of those on the run before it. So the answer is
+// collected from the deepest run upwards, each upstream where it is met first,
+// and a run that has no more effective holders than were met is passed over.
+type lookup struct {
+	t     *Tree
+	dir   *directory
+	chain []uint64
+	dst   []Match
+	count int // upstreams met
+	seen  [MaxUpstreams / 64]uint64
+}
+
+// all does the whole lookup.
+func (l *lookup) all() bool {
+	deepest, ok := l.deepest()
+	if !ok || deepest < 0 {
+		return ok
+	}
+	if !l.visit(deepest*MaxRun, len(l.chain), false) {
+		return false
+	}
+	top, ok := l.holders(0)
+	if !ok {
+		return false
+	}
+	for c := deepest - 1; c >= 0 && l.count < top; c-- {
+		if c, ok = l.next(c); !ok {
+			return false
+		}
+		if !l.visit(c*MaxRun, (c+1)*MaxRun, true) {
+			return false
+		}
+	}
+	return true
+}
+
+// next returns the deepest place, c or before, whose run has more holders than
+// were met. The first place has.
+func (l *lookup) next(c int) (int, bool) {
+	lo, hi := 0, c+1 // lo has more, hi has not
+	for m := c; hi-lo > 1; m = (lo + hi) / 2 {
+		n, ok := l.holders(m * MaxRun)
+		if !ok {
+			return 0, false
+		}
+		if n > l.count {
+			lo = m
+		} else {
+			hi = m
+		}
+	}
+	return lo, true
+}
+
+// holders returns how many effective holders the run that starts at pos has.
+func (l *lookup) holders(pos int) (n int, ok bool) {
+	h := l.chain[pos]
+	s := l.t.stripe(h)
+	v := s.Load()
+	ref, ok := l.find(h, pos)
+	if !ok || v&1 != 0 {
+		return 0, false
+	}
+	if ref != 0 {
+		seg, i := l.dir.seg(ref)
+		if seg == nil {
+			return 0, false
+		}
+		n = int(uint16(seg[i+3].Load() >> shapeWhole))
+	}
+	return n, s.Load() == v
+}
+
+// deepest returns the last of the places where a run must start, multiples of
+// MaxRun, at which the tree has the chain's; -1 when it has nothing of it.
+func (l *lookup) deepest() (int, bool) {
+	lo, hi := -1, (len(l.chain)+MaxRun-1)/MaxRun
+	for hi-lo > 1 {
+		step := max(1, (hi-lo-1+fan-1)/fan)
+		n, ok := l.probe(lo+step, step, hi)
+		if !ok {
+			return 0, false
+		}
+		hi = min(hi, lo+(n+1)*step)
+		lo += n * step
+	}
+	return lo, true
+}
+
+// probe looks for the chain at the places from, from+step, ... before end, at
+// most fan of them, and returns how many in a row are there.
+func (l *lookup) probe(from, step, end int) (n int, ok bool) {
+	shape := l.t.shape.Load()
+	if uint32(shape) == 0 {
+		return 0, true
+	}
+	var bucket [fan]*[lineWords]atomic.Uint64
+	many := 0
+	for c := from; c < end && many < fan; c += step {
+		b := bucketOf(l.chain[c*MaxRun], uint32(shape))
+		if int(b/bucketsPerChunk) >= len(l.dir.chunks) {
+			return 0, false
+		}
+		p := l.line(l.dir.chunks[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+		if p == nil {
+			return 0, false
+		}
+		bucket[many] = p
+		many++
+	}
+	var warm uint64
+	for i := range many { // all misses at once
+		warm += bucket[i][0].Load()
+	}
+	_ = warm
+	for ; n < many; n++ {
+		pos := (from + n*step) * MaxRun
+		ref, ok := l.search(bucket[n], l.chain[pos], pos)
+		if !ok {
+			return 0, false
+		}
+		if ref == 0 {
+			break
+		}
+	}
+	return n, l.t.shape.Load() == shape && shape>>32&1 == 0
+}
+
+// visit collects the holders of the run at pos, which is at the start of the
+// chain, after those of the runs behind it that end before end. whole says that
+// the chain is known to go on to end.
+func (l *lookup) visit(pos, end int, whole bool) bool {
+	h := l.chain[pos]
+	s := l.t.stripe(h)
+	v := s.Load()
+	ref, ok := l.find(h, pos)
+	if !ok || v&1 != 0 {
+		return false
+	}
+	if ref == 0 {
+		return s.Load() == v
+	}
+	seg, i := l.dir.seg(ref)
+	if seg == nil {
+		return false
+	}
+	w := (*[lineWords]atomic.Uint64)(seg[i : i+lineWords])
+	shape := w[3].Load()
+	n := int(uint8(shape))
+	m := n
+	if !whole {
+		if m, ok = l.matched(w, n, pos); !ok {
+			return false
+		}
+	}
+	if at := pos + n; m == n && at < end && at%MaxRun != 0 && uint32(w[5].Load()) > 0 {
+		if !l.visit(at, end, whole) {
+			return false
+		}
+	}
+	if int(uint16(shape>>shapeWhole)) <= l.count {
+		return s.Load() == v
+	}
+	mark, count := len(l.dst), l.count
+	if l.collect(w, shape, pos, m) && s.Load() == v {
+		return true
+	}
+	l.dst, l.count = l.dst[:mark], count
+	return false
+}
+
+// matched is how many blocks of the run w are in the chain at pos.
+func (l *lookup) matched(w *[lineWords]atomic.Uint64, n, pos int) (int, bool) {
+	rest := l.chain[pos:]
+	if n <= len(rest) && w[1].Load() == rest[n-1] {
+		return n, true
+	}
+	lo, hi := 1, min(n-1, len(rest))
+	if hi <= lo {
+		return lo, true
+	}
+	body := uint32(w[2].Load())
+	seg, at := l.dir.seg(body)
+	if seg == nil || int(at)+hi > segWords {
+		return 0, false
+	}
+	b := seg[at : int(at)+hi]
+	// One block of each line first, all misses at once; then inside one line.
+	for i := lineWords - 1; i < hi; i += lineWords {
+		if b[i].Load() == rest[i] {
+			lo = i + 1
+		}
+	}
+	for hi = min(hi, lo+lineWords); lo < hi && b[lo].Load() == rest[lo]; lo++ {
+	}
+	return lo, true
+}
+
+// collect adds the holders of a run of whose blocks m are in the chain.
+func (l *lookup) collect(w *[lineWords]atomic.Uint64, shape uint64, pos, m int) bool {
+	n, class := int(uint16(shape>>shapeHolds)), int(uint8(shape>>shapeClass))
+	if class == inRun {
+		if n > inlineHolders {
+			return false
+		}
+		l.add(w[lineWords-inlineHolders:][:n], pos, m)
+		return true
+	}
+	ref := uint32(w[4].Load() >> 32)
+	if class != inTable {
+		return l.addList(ref, n, pos, m)
+	}
+	seg, at := l.dir.seg(ref)
+	if seg == nil || int(at)+listOf > segWords || n > maxHolder {
+		return false
+	}
+	for i := 0; i < n; i += listOf {
+		if !l.addList(uint32(seg[int(at)+i/listOf].Load()), min(listOf, n-i), pos, m) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *lookup) addList(ref uint32, n, pos, m int) bool {
+	seg, at := l.dir.seg(ref)
+	if seg == nil || int(at)+n > segWords {
+		return false
+	}
+	l.add(seg[at:int(at)+n], pos, m)
+	return true
+}
+
+// add adds the holders that were not met before.
+func (l *lookup) add(list []atomic.Uint64, pos, m int) {
+	for i := range list {
+		e := list[i].Load()
+		n := holderWhole(e)
+		if n == 0 {
+			continue
+		}
+		slot := uint(holderSlot(e)) % MaxUpstreams
+		if bit := uint64(1) << (slot % 64); l.seen[slot/64]&bit == 0 {
+			l.seen[slot/64] |= bit
+			l.count++
+			if id := l.t.ids[slot].Load(); id != 0 {
+				l.dst = append(l.dst, Match{Upstream(id), int32(pos + min(n, m))})
+			}
+		}
+	}
+}
+
+// line returns a line, or nil when its number means nothing.
+func (l *lookup) line(ref uint32) *[lineWords]atomic.Uint64 {
+	seg, i := l.dir.seg(ref)
+	if seg == nil {
+		return nil
+	}
+	return (*[lineWords]atomic.Uint64)(seg[i : i+lineWords])
+}
+
+// find is Tree.find without the lock.
+func (l *lookup) find(h uint64, pos int) (uint32, bool) {
+	shape := l.t.shape.Load()
+	if uint32(shape) == 0 {
+		return 0, true
+	}
+	b := bucketOf(h, uint32(shape))
+	if int(b/bucketsPerChunk) >= len(l.dir.chunks) {
+		return 0, false
+	}
+	p := l.line(l.dir.chunks[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+	if p == nil {
+		return 0, false
+	}
+	ref, ok := l.search(p, h, pos)
+	return ref, ok && l.t.shape.Load() == shape && shape>>32&1 == 0
+}
+
+// search looks for a run through a bucket and those behind it.
+func (l *lookup) search(b *[lineWords]atomic.Uint64, h uint64, pos int) (uint32, bool) {
+	for range 1 << 10 { // a chain that never ends is one that changes
+		for i := range bucketSlots {
+			if s := b[i].Load(); (s^h)>>32 == 0 && s != 0 {
+				w := l.line(uint32(s))
+				if w == nil {
+					return 0, false
+				}
+				if w[0].Load() == h && int(w[2].Load()>>32) == pos {
+					return uint32(s), true
+				}
+			}
+		}
+		next := uint32(b[bucketSlots].Load())
+		if next == 0 {
+			return 0, true
+		}
+		if b = l.line(next); b == nil {
+			return 0, false
+		}
+	}
+	return 0, false
+}

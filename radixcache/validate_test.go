@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radixcache
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// validate recounts everything a tree claims about itself and returns what is
+// not so. Nothing else may be using the tree.
+func (t *Tree) validate() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := validator{t: t, seen: map[uint32]kind{}}
+	v.pages()
+	v.indexed()
+	v.upstreams()
+	if v.err == nil && (v.runs != t.runs || v.blocks != t.blocks || v.claims != t.claims) {
+		v.fail("counted %d runs %d blocks %d claims, noted %d %d %d", v.runs, v.blocks, v.claims, t.runs, t.blocks, t.claims)
+	}
+	for k := kindRun; k < kinds && v.err == nil; k++ {
+		if v.used[k] != t.used[k] {
+			v.fail("kind %d: %d reachable, %d in use", k, v.used[k], t.used[k])
+		}
+	}
+	return v.err
+}
+
+type validator struct {
+	t                    *Tree
+	err                  error
+	seen                 map[uint32]kind
+	used                 [kinds]int
+	runs, blocks, claims int
+	effective            map[uint32]int
+}
+
+func (v *validator) fail(format string, args ...any) {
+	if v.err == nil {
+		v.err = fmt.Errorf(format, args...)
+	}
+}
+
+// object notes that an object is reachable, once, and lies on a page of its kind.
+func (v *validator) object(ref uint32, k kind) {
+	if was, ok := v.seen[ref]; ok {
+		v.fail("line %d used twice, as %d and %d", ref, was, k)
+	}
+	v.seen[ref] = k
+	v.used[k]++
+	if got := v.t.page(ref / pageLines).kind(); got != k {
+		v.fail("line %d: page of kind %d, want %d", ref, got, k)
+	} else if v.t.inUse(ref/pageLines)>>(ref%pageLines)&1 == 0 {
+		v.fail("line %d of kind %d is free", ref, k)
+	}
+}
+
+// pages recounts the arena: free pages, free objects, segments, the limit.
+func (v *validator) pages() {
+	t := v.t
+	d := t.dir.Load()
+	var segs, spares int
+	var vacant, used [kinds]int
+	for s := range d.segs {
+		if d.segs[s].Load() == nil {
+			continue
+		}
+		segs++
+		for pg := uint32(s * segPages); pg < uint32(s*segPages+segPages); pg++ {
+			p := t.page(pg)
+			if p.closed() {
+				v.fail("page %d is closed", pg)
+			}
+			if p.kind() == kindFree {
+				spares++
+				continue
+			}
+			n := bits.OnesCount64(t.inUse(pg))
+			if n != p.live() || n == 0 {
+				v.fail("page %d: %d live, noted %d", pg, n, p.live())
+			}
+			used[p.kind()] += n
+			vacant[p.kind()] += objects(pg, p.kind()) - n
+		}
+	}
+	if segs != t.segments || spares != t.spares || vacant != t.vacant || used != t.used {
+		v.fail("arena: %d segments %d spare pages, noted %d %d; vacant %v noted %v; used %v noted %v",
+			segs, spares, t.segments, t.spares, vacant, t.vacant, used, t.used)
+	}
+	if t.segments > 0 && t.fixedBytes()+int64(t.segments)*segmentBytes > t.limit {
+		v.fail("%d bytes over the limit of %d", t.fixedBytes()+int64(t.segments)*segmentBytes, t.limit)
+	}
+}
+
+// indexed walks the index and checks every run it finds.
+func (v *validator) indexed() {
+	t := v.t
+	children := map[uint32]int{}
+	xor := map[uint32]uint32{}
+	var runs []uint32
+	n := t.buckets()
+	for c := uint32(0); c*bucketsPerChunk < n; c++ {
+		v.object(t.dir.Load().chunks[c].Load(), kindChunk)
+	}
+	if d := t.dir.Load(); n%bucketsPerChunk == 0 && int(n/bucketsPerChunk) < len(d.chunks) {
+		if c := d.chunks[n/bucketsPerChunk].Load(); c != 0 {
+			v.object(c, kindChunk) // allocated ahead
+		}
+	}
+	for b := range n {
+		for l := t.bucket(b); ; {
+			for i := range bucketSlots {
+				s := l[i].Load()
+				if s == 0 {
+					continue
+				}
+				ref := uint32(s)
+				h := t.run(ref).head.Load()
+				if bucketOf(h, n) != b || h>>32 != s>>32 {
+					v.fail("run %d in the wrong bucket", ref)
+				}
+				v.object(ref, kindRun)
+				runs = append(runs, ref)
+				if p := t.run(ref).parent(); p != 0 {
+					children[p]++
+					xor[p] ^= ref
+				}
+			}
+			next := uint32(l[bucketSlots].Load())
+			if next == 0 {
+				break
+			}
+			v.object(next, kindBucket)
+			l = t.line(next)
+		}
+	}
+	if len(runs) != t.entries {
+		v.fail("%d runs in the index, noted %d", len(runs), t.entries)
+	}
+	for _, ref := range runs {
+		if v.err == nil {
+			v.run(ref, children[ref], xor[ref])
+		}
+	}
+}
+
+func (v *validator) run(ref uint32, children int, xor uint32) {
+	t := v.t
+	r := t.run(ref)
+	n := r.len()
+	v.runs++
+	v.blocks += n
+	if n == 0 || n > roomIn(r.depth()) {
+		v.fail("run %d at depth %d has %d blocks", ref, r.depth(), n)
+	}
+	if r.children() != children || children > 0 && r.onlyChild() != xor {
+		v.fail("run %d: %d children, noted %d", ref, children, r.children())
+	}
+	if n == 1 && r.head.Load() != r.last.Load() {
+		v.fail("run %d of one block: head is not last", ref)
+	}
+	if r.lines() > 0 {
+		v.object(r.body(), kindBody+kind(r.lines()-1))
+		w := t.words(r.body(), n)
+		if n > r.lines()*lineWords || w[0].Load() != r.head.Load() || w[n-1].Load() != r.last.Load() {
+			v.fail("run %d: body does not fit", ref)
+		}
+	} else if n >= noBodyUnder {
+		v.fail("run %d of %d blocks has no body", ref, n)
+	}
+	if p := r.parent(); p == 0 && r.depth() != 0 || p != 0 && t.run(p).end() != r.depth() {
+		v.fail("run %d at depth %d does not follow its parent %d", ref, r.depth(), p)
+	}
+	v.holders(ref, r)
+	if r.holders() == 0 {
+		v.fail("run %d has no holder", ref)
+	}
+	if children == 0 && t.covered(r) != n {
+		v.fail("leaf %d of %d blocks is held to %d", ref, n, t.covered(r))
+	}
+}
+
+func (v *validator) holders(ref uint32, r *run) {
+	t := v.t
+	switch c := r.class(); {
+	case c == inTable:
+		v.object(r.hold(), kindTable)
+		for i := 0; i < r.holders(); i += listOf {
+			v.object(uint32(t.words(r.hold(), listOf)[i/listOf].Load()), kindHold+3)
+		}
+	case c != inRun:
+		v.object(r.hold(), kindHold+kind(c-1))
+	}
+	effective := 0
+	slots := map[int]bool{}
+	for i := range r.holders() {
+		e := t.holderAt(r, i).Load()
+		c := t.claim(holderClaim(e))
+		if c.run.Load() != ref || int(c.slot.Load()) != holderSlot(e) || slots[holderSlot(e)] {
+			v.fail("run %d: holder %d names another claim", ref, i)
+			return
+		}
+		slots[holderSlot(e)] = true
+		have := c.have.Load()
+		if bits.Len64(have) != holderCover(e) || holderCover(e) > r.len() {
+			v.fail("run %d of %d: holder %d covers %d, noted %d", ref, r.len(), i, bits.Len64(have), holderCover(e))
+		}
+		want := whole(have)
+		if p := r.parent(); p != 0 {
+			j, pe := t.holderOf(t.run(p), holderSlot(e))
+			if j < 0 {
+				v.fail("run %d: upstream %d has no claim on the parent", ref, holderSlot(e))
+				return
+			}
+			if holderWhole(pe) != t.run(p).len() {
+				want = 0
+			}
+		}
+		if want != holderWhole(e) {
+			v.fail("run %d: upstream %d effective %d, noted %d", ref, holderSlot(e), want, holderWhole(e))
+		}
+		if want > 0 {
+			effective++
+		}
+	}
+	if effective != r.effective() {
+		v.fail("run %d: %d effective holders, noted %d", ref, effective, r.effective())
+	}
+}
+
+// upstreams checks the lists by age, the trees of claims, and the sums.
+func (v *validator) upstreams() {
+	t := v.t
+	queued := map[int]bool{}
+	for _, s := range t.heap {
+		queued[int(s)] = true
+	}
+	for slot, u := range t.ups {
+		if u == nil || v.err != nil {
+			continue
+		}
+		place := map[uint32]int{}
+		blocks, tokens := 0, int64(0)
+		older, stamp := uint32(0), uint64(0)
+		for ref := u.oldest; ref != 0 && v.err == nil; ref = t.claim(ref).younger.Load() {
+			c := t.claim(ref)
+			v.object(ref, kindClaim)
+			v.claims++
+			place[ref] = len(place)
+			blocks += c.size()
+			tokens += int64(c.size()) * int64(c.weight.Load())
+			if c.older.Load() != older || c.stamp.Load() < stamp || int(c.slot.Load()) != slot {
+				v.fail("upstream %d: list by age broken at claim %d", slot, ref)
+			}
+			if c.have.Load() == 0 && c.child.Load() == 0 {
+				v.fail("upstream %d: claim %d is empty", slot, ref)
+			}
+			older, stamp = ref, c.stamp.Load()
+		}
+		if u.youngest != older || blocks != u.blocks || tokens != u.tokens {
+			v.fail("upstream %d: %d blocks %d tokens, noted %d %d", slot, blocks, tokens, u.blocks, u.tokens)
+		}
+		if u.oldest != 0 && (!queued[slot] || !u.queued || u.key > t.claim(u.oldest).stamp.Load()) {
+			v.fail("upstream %d is not in the heap as it should", slot)
+		}
+		hung := v.hang(u, u.roots, 0, place)
+		if v.err == nil && hung != len(place) {
+			v.fail("upstream %d: %d claims in the tree, %d in the list", slot, hung, len(place))
+		}
+	}
+}
+
+// hang counts the claims that hang below a claim, and checks that each is older
+// than what it hangs on and on a child of its run.
+func (v *validator) hang(u *upstream, first, parent uint32, place map[uint32]int) (n int) {
+	t := v.t
+	prev := uint32(0)
+	for ref := first; ref != 0 && v.err == nil; ref = t.claim(ref).next.Load() {
+		c := t.claim(ref)
+		n += 1 + v.hang(u, c.child.Load(), ref, place)
+		if c.prev.Load() != prev || t.parentClaim(c) != parent {
+			v.fail("claim %d hangs on %d, listed below %d", ref, t.parentClaim(c), parent)
+		}
+		if parent != 0 && place[ref] >= place[parent] {
+			v.fail("claim %d is younger than %d, on which it hangs", ref, parent)
+		}
+		prev = ref
+	}
+	return n
+}
