@@ -68,7 +68,7 @@ func (r *scan) card(c *chain, i int) int {
 		}
 		// Of the lengths without a card of today, and those that counters and
 		// identifiers share, a word must say what it is.
-		if n != 15 && n != 16 && !r.cardContext(c, i, i) {
+		if n != 16 && !(n == 15 && c.text[c.g[i].start] == '3') && !r.cardContext(c, i, i) {
 			return 0
 		}
 		r.add(c.g[i].start, c.g[i].end, EntityCard)
@@ -124,6 +124,9 @@ func (c *chain) alone(i, k int) bool {
 	size := c.g[i].len()
 	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
 		return false
+	}
+	if start := c.g[i].start; i == 0 && at(c.text, start-1) == ' ' && isDigit(at(c.text, start-2)) && isDigit(at(c.text, start-3)) && isAlpha(at(c.text, start-4)) {
+		return false // behind "RS35 ": the rest of an account number
 	}
 	if i > 0 && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == 1 || c.gap(i-1) == ' ') {
 		return false

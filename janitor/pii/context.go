@@ -12,6 +12,43 @@ const (
 	ctxSSN
 	ctxITIN
 	ctxIP
+	ctxPassport
+	ctxIBAN
+	ctxDriver
+	ctxLicense
+	ctxLicenseOnly
+	ctxBirth
+	ctxMAC
+	ctxCrypto
+	ctxABA
+	ctxNPI
+	ctxMBI
+	ctxDEA
+	ctxCASIN
+	ctxAUTFN
+	ctxAUABN
+	ctxMedicare
+	ctxNHS
+	ctxNINO
+	ctxBSN
+	ctxPESEL
+	ctxTRID
+	ctxDETax
+	ctxKVNR
+	ctxCPF
+	ctxCNPJ
+	ctxSEPNR
+	ctxAadhaar
+	ctxPAN
+	ctxKRRRN
+	ctxZAID
+	ctxFRNIR
+	ctxNIF
+	ctxFiscal
+	ctxFIN
+	ctxHETU
+	ctxCNID
+	ctxCURP
 	ctxVersion // version, section, chapter: dotted numbers are no addresses
 )
 
@@ -31,6 +68,43 @@ var contextWords = func() map[string]context {
 		ctxITIN: {"itin", "taxpayer", "tax", "tin"},
 		ctxIP: {"ip", "ips", "ipv4", "ipv6", "host", "address", "addr", "server", "client", "remote", "peer", "dns", "resolver",
 			"nameserver", "gateway", "ping", "traceroute", "ssh", "whois", "connect", "connecting", "connected", "from"},
+		ctxIBAN:        {"iban", "account", "bank", "konto", "compte", "cuenta", "conto", "rekening"},
+		ctxPassport:    {"passport", "passports", "reisepass", "passeport", "pasaporte", "passaporto", "passaporte", "paspoort", "paszport", "pass"},
+		ctxDriver:      {"driver", "drivers", "driving"},
+		ctxLicense:     {"license", "licence", "licenses", "licences", "dl", "dln", "führerschein", "fuehrerschein", "führerscheinnummer", "rijbewijs", "patente"},
+		ctxLicenseOnly: {"dln", "führerschein", "fuehrerschein", "führerscheinnummer", "rijbewijs"},
+		ctxBirth:       {"born", "birth", "birthday", "birthdate", "dob", "geboren", "geburtsdatum", "geb", "naissance", "né", "née", "nacimiento", "nacido", "nascita", "nato", "nata", "nascimento", "geboortedatum", "urodzenia", "dateofbirth"},
+		ctxMAC:         {"mac", "macs", "hardware", "ethernet", "wifi", "bluetooth", "bssid"},
+		ctxCrypto:      {"eth", "ether", "ethereum", "wallet", "wallets", "crypto", "btc", "bitcoin", "erc", "usdt", "usdc", "metamask", "polygon", "contract"},
+		ctxABA:         {"aba", "routing", "rtn", "bank"},
+		ctxNPI:         {"npi", "provider", "prescriber"},
+		ctxMBI:         {"mbi", "medicare", "beneficiary", "hicn"},
+		ctxDEA:         {"dea", "prescriber"},
+		ctxCASIN:       {"sin", "nas", "social"},
+		ctxAUTFN:       {"tfn"},
+		ctxAUABN:       {"abn"},
+		ctxMedicare:    {"medicare"},
+		ctxNHS:         {"nhs", "patient", "health"},
+		ctxNINO:        {"nino", "ni", "insurance"},
+		ctxBSN:         {"bsn", "burgerservicenummer", "sofi", "sofinummer"},
+		ctxPESEL:       {"pesel"},
+		ctxTRID:        {"kimlik", "tckn", "tc", "turkish", "turkey", "türk", "vatandaşlık", "kişi", "kimliği"},
+		ctxDETax:       {"steuer", "steuerid", "idnr", "identifikationsnummer", "steueridentifikationsnummer", "steuernummer", "tin"},
+		ctxKVNR:        {"krankenversicherung", "krankenversichertennummer", "versichertennummer", "versicherung", "krankenkasse", "kvnr", "egk", "gkv"},
+		ctxCPF:         {"cpf", "contribuinte"},
+		ctxCNPJ:        {"cnpj"},
+		ctxSEPNR:       {"personnummer", "pnr", "personnr", "samordningsnummer", "swedish", "svenskt"},
+		ctxAadhaar:     {"aadhaar", "aadhar", "uidai", "uid", "आधार"},
+		ctxPAN:         {"pan", "permanent", "income"},
+		ctxKRRRN:       {"rrn", "korean", "resident", "주민등록번호", "주민번호"},
+		ctxZAID:        {"identity", "rsa", "sa", "african"},
+		ctxFRNIR:       {"nir", "sécurité", "securite", "sociale", "sécu", "secu"},
+		ctxNIF:         {"nif", "dni", "nie", "documento", "identidad"},
+		ctxFiscal:      {"fiscale", "codice", "cf"},
+		ctxFIN:         {"nric", "fin", "singapore"},
+		ctxHETU:        {"hetu", "henkilötunnus", "henkilotunnus"},
+		ctxCNID:        {"身份证", "identity"},
+		ctxCURP:        {"curp"},
 		ctxVersion: {"version", "versions", "ver", "v", "release", "released", "rev", "revision", "build", "firmware", "driver",
 			"section", "sections", "sec", "chapter", "clause", "appendix", "paragraph", "annex", "oid", "table", "figure", "rfc",
 			"upgrade", "upgraded", "chrome", "firefox", "safari", "edge", "opera"},
@@ -58,8 +132,12 @@ func (r *scan) before(i int) context {
 	}
 	var topics context
 	low := max(0, i-contextBefore)
+	weak := context(0) // what does not count once a line has ended
 	for end := i; end > low; {
 		c := r.text[end-1]
+		if c == '\n' {
+			weak = ctxCall
+		}
 		if c == ']' && at(r.text, end-2) != '[' && closesPlaceholder(r.text, end) {
 			break
 		}
@@ -72,7 +150,7 @@ func (r *scan) before(i int) context {
 			start--
 		}
 		if start > low || start == 0 {
-			topics |= topicsOf(r.text[start:end])
+			topics |= topicsOf(r.text[start:end]) &^ weak
 		}
 		end = start
 	}

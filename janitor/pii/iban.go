@@ -18,6 +18,16 @@ var ibanLength = func() map[[2]byte]int {
 	return lengths
 }()
 
+// numericIBAN are countries whose numbers are digits but for the country.
+var numericIBAN = func() map[[2]byte]bool {
+	const table = "AE AT BA BE CR CZ DE DK EE ES FI FO GL HR HU IL IS LT ME NO PL PT RS SE SI SK TL TN XK VA MR LY"
+	set := make(map[[2]byte]bool)
+	for i := 0; i+2 <= len(table); i += 3 {
+		set[[2]byte{table[i], table[i+1]}] = true
+	}
+	return set
+}()
+
 // maxIBAN is the longest one in the table.
 const maxIBAN = 33
 
@@ -37,6 +47,8 @@ func (r *scan) iban(start, p int) {
 	var buf [maxIBAN]byte
 	buf[0], buf[1] = country[0], country[1]
 	n, i, gaps := 2, p, 0
+	low, up := isLower(text[start]) || isLower(text[start+1]), isUpper(text[start]) || isUpper(text[start+1])
+	letters := false // beyond the country
 	for i < len(text) && n < length {
 		c := text[i]
 		switch {
@@ -46,6 +58,8 @@ func (r *scan) iban(start, p int) {
 		case isAlpha(c):
 			buf[n] = c &^ 0x20
 			n++
+			letters = true
+			low, up = low || isLower(c), up || isUpper(c)
 		case (c == ' ' || c == '-') && n >= 4 && isAlnum(at(text, i+1)) && gaps < 12:
 			gaps++
 		default:
@@ -54,6 +68,11 @@ func (r *scan) iban(start, p int) {
 		i++
 	}
 	if n < length || isAlnum(at(text, i)) || joinedAfter(text, i) || mod97(buf[:n]) != 1 {
+		return
+	}
+	// Hexadecimal identifiers are long, many and in lower case; the numbers of
+	// most countries whose letters are hexadecimal have no letters at all.
+	if low && (up || gaps == 0 && r.before(start)&ctxIBAN == 0 && !r.alone(start, i)) || letters && numericIBAN[country] {
 		return
 	}
 	r.add(start, i, EntityIBAN)

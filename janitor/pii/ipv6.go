@@ -38,6 +38,9 @@ func (r *scan) ipv6(i int) {
 	}
 whole:
 	r.hexDone = end
+	if r.on[recMAC] && !isWord(at(text, start-1)) && !isWord(at(text, end)) && r.macPairs(start, end) {
+		return
+	}
 	if colons < 2 || end-start > maxIPv6+2 || digits == 0 {
 		return
 	}

@@ -32,14 +32,24 @@ func (r *scan) number(p int) {
 	if p < r.numDone {
 		return
 	}
-	var c chain
-	c.text = r.text
+	c := &r.chain
+	c.text, c.n = r.text, 0
 	c.parse(p)
 	r.numDone = c.g[c.n-1].end
+	if r.begun(p) {
+		r.document(p)
+		r.dotted(p)
+		if isAlpha(at(r.text, c.g[0].end)) {
+			r.word(p)
+		}
+	}
 	for i := 0; i < c.n; {
-		i += max(1, r.groupsAt(&c, i))
+		i += max(1, r.groupsAt(c, i))
 	}
 }
+
+// begun tells whether a word begins at text[p].
+func (r *scan) begun(p int) bool { return p == 0 || !isWord(r.text[p-1]) }
 
 // parse collects the groups from text[p] on.
 func (c *chain) parse(p int) {
@@ -196,6 +206,12 @@ func (r *scan) groupsAt(c *chain, i int) int {
 	if !c.begins(i) {
 		return 0
 	}
+	if at(c.text, c.g[i].start-1) == '+' {
+		if r.on[recPhone] {
+			return r.phone(c, i)
+		}
+		return 0
+	}
 	if r.on[recCard] {
 		if n := r.card(c, i); n > 0 {
 			return n
@@ -206,8 +222,19 @@ func (r *scan) groupsAt(c *chain, i int) int {
 			return n
 		}
 	}
+	if n := r.national(c, i); n > 0 {
+		return n
+	}
 	if r.on[recSSN] || r.on[recITIN] {
 		if n := r.ssn(c, i); n > 0 {
+			return n
+		}
+	}
+	if n := r.spaced(c, i); n > 0 {
+		return n
+	}
+	if r.on[recBirth] {
+		if n := r.birthday(c, i); n > 0 {
 			return n
 		}
 	}
@@ -223,10 +250,27 @@ func (r *scan) groupsAt(c *chain, i int) int {
 // numbers that begin with letters.
 func (r *scan) lettered(p int) {
 	start := p - 1
-	for start > 0 && p-start <= 2 && isAlpha(r.text[start-1]) {
+	for start > 0 && p-start <= 6 && isAlpha(r.text[start-1]) {
 		start--
 	}
-	if p-start == 2 && r.on[recIBAN] && !isWord(at(r.text, start-1)) {
+	if isWord(at(r.text, start-1)) {
+		return
+	}
+	if p-start == 2 && r.on[recIBAN] {
 		r.iban(start, p)
+	}
+	if p-start <= 3 {
+		r.document(start)
+		if p-start <= 2 || r.on[recMAC] {
+			r.dotted(start)
+		}
+	}
+	r.word(start)
+}
+
+// dotted looks at text[start:] for a hardware address in groups of four.
+func (r *scan) dotted(start int) {
+	if r.on[recMAC] && at(r.text, start+4) == '.' {
+		r.macDotted(start)
 	}
 }

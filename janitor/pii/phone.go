@@ -30,7 +30,7 @@ func (r *scan) phone(c *chain, i int) int {
 		k = r.prefixed(c, i)
 	}
 	if k == 0 {
-		k = r.national(c, i)
+		k = r.trunk(c, i)
 	}
 	if k == 0 {
 		k = r.spoken(c, i)
@@ -110,7 +110,7 @@ func (c *chain) withCode(i, skip int) int {
 		if len(national) > int(l.max) {
 			break
 		}
-		if len(national) >= int(l.min) && c.ends(i+k-1) {
+		if len(national) >= int(l.min) && c.endsPhone(i+k-1) {
 			best = k
 		}
 	}
@@ -137,7 +137,7 @@ func (r *scan) prefixed(c *chain, i int) int {
 	if k == 0 {
 		return 0
 	}
-	if k >= 3 && c.gap(i+1) != ' ' || r.phoneContext(c, i, k)&ctxPhone != 0 || r.bare() {
+	if k >= 3 && c.gap(i+1) != ' ' || r.phoneContext(c, i, k)&ctxPhone != 0 || r.bare() && k == c.n {
 		return k
 	}
 	return 0
@@ -149,7 +149,7 @@ func (r *scan) nanp(c *chain, i int) int {
 	if g := c.g[i]; g.len() == 1 && c.text[g.start] == '1' && i+3 < c.n {
 		k = 1
 	}
-	if i+k+3 > c.n || c.g[i+k].len() != 3 || c.g[i+k+1].len() != 3 || c.g[i+k+2].len() != 4 || !c.ends(i+k+2) {
+	if i+k+3 > c.n || c.g[i+k].len() != 3 || c.g[i+k+1].len() != 3 || c.g[i+k+2].len() != 4 || !c.endsPhone(i+k+2) {
 		return 0
 	}
 	one := c.gap(i + k + 2)
@@ -166,7 +166,7 @@ func (r *scan) nanp(c *chain, i int) int {
 		return k + 3
 	case (c.gap(i+k+1) == '/' || c.gap(i+k+1) == ' ') && one == '-' && validArea(c.text[c.g[i+k].start:]):
 		return k + 3
-	case r.phoneContext(c, i, k+3) != 0 || r.bare():
+	case r.phoneContext(c, i, k+3) != 0 || r.bare() && i == 0 && k+3 == c.n:
 		return k + 3
 	}
 	return 0
@@ -178,9 +178,9 @@ func validArea(d []byte) bool {
 	return d[0] >= '2' && d[1] != '9' && !(d[1] == '1' && d[2] == '1')
 }
 
-// national takes a number with a leading 0 in groups joined by hyphens or a
+// trunk takes a number with a leading 0 in groups joined by hyphens or a
 // slash; with spaces only beside a word.
-func (r *scan) national(c *chain, i int) int {
+func (r *scan) trunk(c *chain, i int) int {
 	g := c.g[i]
 	if g.len() < 2 || g.len() > 6 || c.text[g.start] != '0' || c.text[g.start+1] == '0' {
 		return 0
@@ -197,63 +197,78 @@ func (r *scan) national(c *chain, i int) int {
 		if total > 12 {
 			break
 		}
-		if total >= 9 && c.ends(i+k) {
+		if total >= 9 && c.endsPhone(i+k) {
 			best = k + 1
 		}
 	}
 	if best == 0 || c.date(i, best) {
 		return 0
 	}
-	if hyphen && best <= 3 && c.g[i+best-1].len() >= 4 || r.phoneContext(c, i, best) != 0 || r.bare() {
+	if hyphen && best <= 3 && c.g[i+best-1].len() >= 4 || r.phoneContext(c, i, best) != 0 || r.bare() && i == 0 && best == c.n {
 		return best
 	}
 	return 0
 }
 
-// spoken takes other forms, beside a word that speaks of phones.
+// spoken takes other forms, beside a word that speaks of phones; or as a text
+// of nothing else.
 func (r *scan) spoken(c *chain, i int) int {
+	best := c.dialled(i)
+	if best == 0 || c.date(i, best) {
+		return 0
+	}
+	first := c.text[c.g[i].start:c.g[i].end]
+	switch topics := r.phoneContext(c, i, best); {
+	case best > 1 && topics != 0:
+		return best
+	case best == 1 && topics&ctxPhone != 0 && len(first) >= 7 && !timestamp(first):
+		return best
+	case best == 1 && topics == 0 && !r.bare(), timestamp(first):
+		return 0
+	case (topics != 0 || i == 0 && best == c.n && r.bare()) && plausibleBare(c, i, best):
+		return best
+	}
+	return 0
+}
+
+// dialled returns how many groups from i on could be one number that is
+// spoken of: seven to thirteen digits, or three pairs.
+func (c *chain) dialled(i int) int {
 	total, best := 0, 0
 	for k := 0; i+k < c.n && k < 7; k++ {
-		if k > 0 && c.text[c.g[i+k].end-c.g[i+k].len()-1] != '(' && c.g[i+k].start-c.g[i+k-1].end > 2 {
+		if k > 0 && c.g[i+k].start-c.g[i+k-1].end > 2 {
 			break
 		}
 		total += c.g[i+k].len()
 		if total > 13 {
 			break
 		}
-		if total >= 7 && c.ends(i+k) {
+		if (total >= 7 || total == 6 && k == 2 && c.gap(i+1) == ' ' && c.gap(i+2) == ' ' && c.g[i].len() == 2) && c.endsPhone(i+k) {
 			best = k + 1
 		}
 	}
-	if best == 0 || c.date(i, best) {
-		return 0
-	}
-	topics := r.phoneContext(c, i, best)
-	if topics == 0 && !r.bare() {
-		return 0
-	}
-	if best > 1 || topics&ctxPhone != 0 && !timestamp(c.text[c.g[i].start:c.g[i].end]) {
-		if topics != 0 || plausibleBare(c, i, best) {
-			return best
-		}
-	}
-	if d := c.text[c.g[i].start:c.g[i].end]; best == 1 && plausibleBare(c, i, best) && !timestamp(d) {
-		return best
-	}
-	return 0
+	return best
 }
 
 // plausibleBare judges a number that makes up a whole text.
 func plausibleBare(c *chain, i, k int) bool {
 	var buf [maxPhone]byte
 	d := buf[:c.digits(i, i+k-1, buf[:])]
+	for j := 1; j < k; j++ {
+		if c.gap(i+j) == '.' {
+			return false
+		}
+	}
+	if _, ok := c.lens(i, 3, 2, 4); ok {
+		return false // a social security number that is none
+	}
 	switch {
 	case len(d) < 9:
 		return k > 1 && len(d) >= 7
 	case d[0] == '0':
 		return len(d) <= 13
 	case len(d) == 10:
-		return validArea(d)
+		return validArea(d) && d[3] >= '2'
 	case len(d) >= 11 && len(d) <= 13:
 		code, l := splitCode(d)
 		return code > 0 && len(d)-code >= int(l.min) && len(d)-code <= int(l.max)
@@ -266,13 +281,21 @@ func (r *scan) phoneContext(c *chain, i, k int) context {
 	return (r.before(c.g[i].start) | r.after(c.g[i+k-1].end)) & (ctxPhone | ctxCall)
 }
 
-// date tells whether the groups are a date or two years rather than a number.
+// endsPhone is ends, with an extension allowed behind.
+func (c *chain) endsPhone(i int) bool {
+	return c.ends(i) || i == c.n-1 && extension(c.text, c.g[i].end) > c.g[i].end
+}
+
+// date tells whether the groups are a date, two years or a bit pattern rather than a number.
 func (c *chain) date(i, k int) bool {
-	if _, ok := c.lens(i, 4, 2, 2); ok && k >= 3 {
+	if bits01(c.text[c.g[i].start:c.g[i+k-1].end]) {
 		return true
 	}
-	if _, ok := c.lens(i, 2, 2, 4); ok && k >= 3 {
-		return true
+	if _, ok := c.lens(i, 4, 2, 2); ok && k == 3 {
+		return year(c.text[c.g[i].start:])
+	}
+	if sep, ok := c.lens(i, 2, 2, 4); ok && k == 3 {
+		return sep != ' '
 	}
 	if _, ok := c.lens(i, 4, 4); ok && k == 2 {
 		return year(c.text[c.g[i].start:]) && year(c.text[c.g[i+1].start:])
@@ -282,6 +305,16 @@ func (c *chain) date(i, k int) bool {
 		return year(d) && d[4] <= '1' && d[6] <= '3'
 	}
 	return false
+}
+
+// bits01 tells figures of noughts and ones alone.
+func bits01(text []byte) bool {
+	for _, c := range text {
+		if c >= '2' && c <= '9' {
+			return false
+		}
+	}
+	return true
 }
 
 func year(d []byte) bool { return d[0] == '1' && d[1] == '9' || d[0] == '2' && d[1] == '0' }

@@ -16,6 +16,39 @@ const (
 	EntitySecret     Entity = "SECRET"
 	EntityJWT        Entity = "JWT"
 	EntityPrivateKey Entity = "PRIVATE_KEY"
+	EntityBirth      Entity = "DOB"
+	EntityPassport   Entity = "PASSPORT"
+	EntityLicense    Entity = "DRIVER_LICENSE"
+	EntityCrypto     Entity = "CRYPTO"
+	EntityABA        Entity = "ABA"
+	EntityNHS        Entity = "NHS"
+	EntityNINO       Entity = "NINO"
+	EntityNPI        Entity = "NPI"
+	EntityUSMBI      Entity = "US_MBI"
+	EntityUSDEA      Entity = "US_DEA"
+	EntityCASIN      Entity = "CA_SIN"
+	EntityAUTFN      Entity = "AU_TFN"
+	EntityAUABN      Entity = "AU_ABN"
+	EntityAUMedicare Entity = "AU_MEDICARE"
+	EntityNLBSN      Entity = "NL_BSN"
+	EntityPESEL      Entity = "PESEL"
+	EntityTRID       Entity = "TR_ID"
+	EntityDETaxID    Entity = "DE_TAX_ID"
+	EntityDEKVNR     Entity = "DE_KVNR"
+	EntityBRCPF      Entity = "BR_CPF"
+	EntityBRCNPJ     Entity = "BR_CNPJ"
+	EntitySEPNR      Entity = "SE_PNR"
+	EntityAadhaar    Entity = "AADHAAR"
+	EntityINPAN      Entity = "IN_PAN"
+	EntityKRRRN      Entity = "KR_RRN"
+	EntityZAID       Entity = "ZA_ID"
+	EntityFRNIR      Entity = "FR_NIR"
+	EntityESNIF      Entity = "ES_NIF"
+	EntityITFiscal   Entity = "IT_FISCAL"
+	EntitySGFIN      Entity = "SG_FIN"
+	EntityFIHETU     Entity = "FI_HETU"
+	EntityCNID       Entity = "CN_ID"
+	EntityMXCURP     Entity = "MX_CURP"
 )
 
 // recognizer ids index builtins and recognizerSet.
@@ -32,6 +65,41 @@ const (
 	recJWT
 	recPrivateKey
 	recURLCredentials
+	recAssignment
+	recMAC
+	recBirth
+	recPassport
+	recLicense
+	recCrypto
+	recABA
+	recNHS
+	recNINO
+	recNPI
+	recUSMBI
+	recUSDEA
+	recCASIN
+	recAUTFN
+	recAUABN
+	recAUMedicare
+	recNLBSN
+	recPESEL
+	recTRID
+	recDETaxID
+	recDEKVNR
+	recBRCPF
+	recBRCNPJ
+	recSEPNR
+	recAadhaar
+	recINPAN
+	recKRRRN
+	recZAID
+	recFRNIR
+	recESNIF
+	recITFiscal
+	recSGFIN
+	recFIHETU
+	recCNID
+	recMXCURP
 	recognizerCount
 )
 
@@ -71,6 +139,76 @@ var builtins = [recognizerCount]builtin{
 		"PEM and OpenSSH private keys (RFC 7468), from BEGIN to END."},
 	recURLCredentials: {"url_credentials", EntitySecret, true,
 		"Passwords in URLs of the form scheme://user:password@host (RFC 3986, 3.2.1)."},
+	recAssignment: {"assignment", EntitySecret, true,
+		"Values assigned to names such as password, client_secret or api_key, in program text, configuration, JSON, XML and HTTP headers; name and value are judged, so that prose, variables and placeholders are left."},
+	recMAC: {"mac", EntityMAC, true,
+		"MAC-48 and EUI-64 hardware addresses in pairs or in groups of four (IEEE 802), but for the broadcast and the empty one."},
+	recBirth: {"dob", EntityBirth, true,
+		"Dates of birth: a date behind a word such as born, birthday or DOB."},
+	recPassport: {"passport", EntityPassport, true,
+		"Passport numbers: six to ten letters and digits behind the word passport in one of several languages (ICAO 9303 lengths)."},
+	recLicense: {"driver_license", EntityLicense, true,
+		"Driver's licence numbers: five to twenty letters and digits behind words such as driver's license."},
+	recCrypto: {"crypto", EntityCrypto, true,
+		"Cryptocurrency addresses: Bitcoin and Litecoin with base58check or bech32 checksums (BIP 173, BIP 350), Ethereum with its mixed-case checksum (EIP-55)."},
+	recABA: {"us_aba", EntityABA, true,
+		"US bank routing numbers: Federal Reserve prefixes, weights 3-7-1 mod 10, beside a word such as routing."},
+	recNHS: {"uk_nhs", EntityNHS, true,
+		"UK NHS numbers: mod 11 (NHS Data Dictionary), beside a word such as NHS."},
+	recNINO: {"uk_nino", EntityNINO, true,
+		"UK national insurance numbers: the prefixes and suffixes of HMRC's manual NIM39110."},
+	recNPI: {"us_npi", EntityNPI, true,
+		"US national provider identifiers: Luhn with prefix 80840 (45 CFR 162.406), beside a word such as NPI."},
+	recUSMBI: {"us_mbi", EntityUSMBI, true,
+		"US Medicare beneficiary identifiers: the character rules of CMS, beside a word such as Medicare."},
+	recUSDEA: {"us_dea", EntityUSDEA, true,
+		"US DEA registration numbers of prescribers: check digit, beside the word DEA."},
+	recCASIN: {"ca_sin", EntityCASIN, true,
+		"Canadian social insurance numbers: Luhn, beside a word such as SIN."},
+	recAUTFN: {"au_tfn", EntityAUTFN, true,
+		"Australian tax file numbers: weights mod 11, beside a word such as TFN."},
+	recAUABN: {"au_abn", EntityAUABN, true,
+		"Australian business numbers: weights mod 89, beside a word such as ABN."},
+	recAUMedicare: {"au_medicare", EntityAUMedicare, true,
+		"Australian Medicare numbers: weights mod 10, beside the word Medicare."},
+	recNLBSN: {"nl_bsn", EntityNLBSN, true,
+		"Dutch citizen service numbers: eleven test, beside a word such as BSN."},
+	recPESEL: {"pl_pesel", EntityPESEL, true,
+		"Polish PESEL numbers: weights mod 10, beside the word PESEL."},
+	recTRID: {"tr_id", EntityTRID, true,
+		"Turkish identity numbers: two check digits, beside a word such as kimlik."},
+	recDETaxID: {"de_tax_id", EntityDETaxID, true,
+		"German tax identification numbers: ISO/IEC 7064 MOD 11,10, beside a word such as Steuer-ID."},
+	recDEKVNR: {"de_kvnr", EntityDEKVNR, true,
+		"German health insurance numbers: cross sums mod 10 (GKV-Spitzenverband), beside a word such as Krankenversicherung."},
+	recBRCPF: {"br_cpf", EntityBRCPF, true,
+		"Brazilian CPF numbers: two check digits mod 11; without punctuation beside the word CPF."},
+	recBRCNPJ: {"br_cnpj", EntityBRCNPJ, true,
+		"Brazilian CNPJ numbers: two check digits mod 11; without punctuation beside the word CNPJ."},
+	recSEPNR: {"se_pnr", EntitySEPNR, true,
+		"Swedish personal identity numbers: date and Luhn (Skatteverket), beside a word such as personnummer."},
+	recAadhaar: {"in_aadhaar", EntityAadhaar, true,
+		"Indian Aadhaar numbers: Verhoeff check digit (UIDAI), beside the word Aadhaar."},
+	recINPAN: {"in_pan", EntityINPAN, true,
+		"Indian permanent account numbers: letters of the kind of holder, beside a word such as PAN."},
+	recKRRRN: {"kr_rrn", EntityKRRRN, true,
+		"Korean resident registration numbers: date and sex digit in 6-7 groups; together beside a word such as RRN."},
+	recZAID: {"za_id", EntityZAID, true,
+		"South African identity numbers: date, citizenship and Luhn, beside words such as identity."},
+	recFRNIR: {"fr_nir", EntityFRNIR, true,
+		"French social security numbers (NIR): sex, month, key mod 97 (INSEE)."},
+	recESNIF: {"es_nif", EntityESNIF, true,
+		"Spanish NIF, DNI and NIE numbers: letter mod 23, beside a word such as DNI or with a hyphen."},
+	recITFiscal: {"it_fiscal", EntityITFiscal, true,
+		"Italian codice fiscale: check letter (DM 23 December 1976)."},
+	recSGFIN: {"sg_fin", EntitySGFIN, true,
+		"Singapore NRIC and FIN: check letter by series."},
+	recFIHETU: {"fi_hetu", EntityFIHETU, true,
+		"Finnish personal identity codes: date and check character mod 31 (DVV)."},
+	recCNID: {"cn_id", EntityCNID, true,
+		"Chinese resident identity numbers: date and ISO/IEC 7064 MOD 11-2 (GB 11643)."},
+	recMXCURP: {"mx_curp", EntityMXCURP, true,
+		"Mexican CURP: date, sex and check digit (RENAPO)."},
 }
 
 func builtinByName(name string) int {

@@ -53,7 +53,7 @@ type check uint8
 
 const (
 	random check = iota // letters and digits mixed: at least one of each
-	any                 // nothing more
+	plain               // nothing more
 	dotted              // random, and at least one dot
 	dashed              // random, and at least one hyphen
 )
@@ -112,10 +112,10 @@ func (r *scan) runEnd(a alphabet, i int) int {
 // token looks at a long token text[start:end] for secrets that begin in it: at
 // its start and behind each byte that is no letter or digit.
 func (r *scan) token(start, end int) {
-	if !r.on[recSecret] && !r.on[recJWT] {
+	text := r.text
+	if n := end - start; (n == 17 || n == 23) && r.on[recMAC] && text[start+2] == '-' && r.macPairs(start, end) {
 		return
 	}
-	text := r.text
 	boundary := start == 0 || !isWord(text[start-1])
 	for p := start; p+2 < end; p++ {
 		c := text[p]
@@ -137,6 +137,12 @@ func (r *scan) secretAt(p int) int {
 	if text[p] == 'e' && text[p+1] == 'y' && text[p+2] == 'J' && r.on[recJWT] {
 		if end := r.jwt(p); end > p {
 			r.add(p, end, EntityJWT)
+			return end
+		}
+	}
+	if r.on[recCrypto] {
+		if end := r.cryptoAt(p); end > p {
+			r.add(p, end, EntityCrypto)
 			return end
 		}
 	}
@@ -191,7 +197,7 @@ func (f *format) holds(body []byte) bool {
 		return false
 	}
 	switch f.check {
-	case any:
+	case plain:
 		return true
 	case dotted:
 		return dot && (digit || distinct > 12)

@@ -8,8 +8,8 @@ package pii
 var formats = []format{
 	{"anthropic", "sk-ant-api03-", 80, 120, abURL, random},
 	{"anthropic admin", "sk-ant-admin01-", 80, 120, abURL, random},
-	{"aws access key", "AKIA", 16, 16, abUpper, any},
-	{"aws session", "ASIA", 16, 16, abUpper, any},
+	{"aws access key", "AKIA", 16, 16, abUpper, plain},
+	{"aws session", "ASIA", 16, 16, abUpper, plain},
 	{"github", "ghp_", 36, 36, abAlnum, random},
 	{"github oauth", "gho_", 36, 36, abAlnum, random},
 	{"github user", "ghu_", 36, 36, abAlnum, random},

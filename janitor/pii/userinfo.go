@@ -77,6 +77,9 @@ func template(value []byte) bool {
 	case '$', '<', '{', '[', '%':
 		return true
 	}
+	if len(value) > 4 && equalFold(value[:4], "your") {
+		return true
+	}
 	same := true
 	for k, c := range value {
 		if c != value[0] {

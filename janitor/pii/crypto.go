@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// cryptoAt returns the end of a cryptocurrency address that begins at
+// text[p], or p: Bitcoin and Litecoin with base58 or bech32 checksums,
+// Ethereum with the checksum of its letters' case.
+func (r *scan) cryptoAt(p int) int {
+	text := r.text
+	switch text[p] {
+	case '1', '2', '3', 'm', 'n', 'L', 'M':
+		if end := r.runEnd(abAlnum, p); end-p >= 26 && end-p <= 35 && at(text, end) != '_' && base58Check(text[p:end]) {
+			return end
+		}
+	case 'b', 't', 'l', 'B', 'T':
+		if end := r.runEnd(abAlnum, p); end-p >= 14 && end-p <= 90 && at(text, end) != '_' && bech32(text[p:end]) {
+			return end
+		}
+	case '0':
+		if at(text, p+1) == 'x' || at(text, p+1) == 'X' {
+			if end := r.runEnd(abAlnum, p+2); end-p == 42 && at(text, end) != '_' && r.ethereum(p, end) {
+				return end
+			}
+		}
+	}
+	return p
+}
+
+// base58Value maps a character to its value in Bitcoin's base58 plus one.
+var base58Value = func() (t [256]uint8) {
+	const letters = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+	for i := range len(letters) {
+		t[letters[i]] = uint8(i + 1)
+	}
+	return t
+}()
+
+// base58Check decodes an address of 25 bytes and checks its version and the
+// four bytes of double SHA-256 at its end.
+func base58Check(text []byte) bool {
+	var raw [25]byte
+	for _, c := range text {
+		carry := int(base58Value[c]) - 1
+		if carry < 0 {
+			return false
+		}
+		for i := len(raw) - 1; i >= 0; i-- {
+			carry += int(raw[i]) * 58
+			raw[i] = byte(carry)
+			carry >>= 8
+		}
+		if carry != 0 {
+			return false
+		}
+	}
+	switch raw[0] {
+	case 0x00, 0x05, 0x6f, 0xc4, 0x30, 0x32, 0x3a: // Bitcoin main and test, Litecoin
+	default:
+		return false
+	}
+	first := sha256.Sum256(raw[:21])
+	second := sha256.Sum256(first[:])
+	return bytes.Equal(second[:4], raw[21:])
+}
+
+// bech32 checks a segregated witness address (BIP 173, BIP 350).
+func bech32(text []byte) bool {
+	sep := bytes.LastIndexByte(text, '1')
+	if sep < 2 || sep > 4 || len(text)-sep < 7 {
+		return false
+	}
+	var low, up bool
+	check := uint32(1)
+	step := func(v uint32) {
+		top := check >> 25
+		check = check&0x1ffffff<<5 ^ v
+		for i, g := range [...]uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
+			if top>>i&1 == 1 {
+				check ^= g
+			}
+		}
+	}
+	for _, c := range text {
+		low = low || isLower(c)
+		up = up || isUpper(c)
+	}
+	if low && up {
+		return false
+	}
+	prefix := bytes.ToLower(text[:sep])
+	switch string(prefix) {
+	case "bc", "tb", "bcrt", "ltc", "tltc":
+	default:
+		return false
+	}
+	for _, c := range prefix {
+		step(uint32(c >> 5))
+	}
+	step(0)
+	for _, c := range prefix {
+		step(uint32(c & 31))
+	}
+	for _, c := range text[sep+1:] {
+		v := bytes.IndexByte([]byte("qpzry9x8gf2tvdw0s3jn54khce6mua7l"), lower(c))
+		if v < 0 {
+			return false
+		}
+		step(uint32(v))
+	}
+	return check == 1 || check == 0x2bc830a3
+}
+
+// ethereum checks an address of 40 hexadecimal digits: mixed case must be that
+// of EIP-55; without a checksum, a word must speak for it.
+func (r *scan) ethereum(start, end int) bool {
+	digits := r.text[start+2 : end]
+	var low, up bool
+	for _, c := range digits {
+		if !isHex(c) {
+			return false
+		}
+		low = low || isLower(c)
+		up = up || isUpper(c)
+	}
+	if !low || !up {
+		return r.alone(start, end) || (r.before(start)|r.after(end))&ctxCrypto != 0
+	}
+	var lowered [40]byte
+	copy(lowered[:], bytes.ToLower(digits))
+	sum := keccak256(lowered[:])
+	var want [64]byte
+	hex.Encode(want[:], sum[:])
+	for i, c := range digits {
+		if isAlpha(c) && isUpper(c) != (want[i] >= '8') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// document looks at a word with digits at text[start:] as the number of a
+// passport or a driver's licence. Their formats say next to nothing, so a word
+// in front must: "passport", or "driver" together with "licence".
+func (r *scan) document(start int) {
+	if !r.on[recPassport] && !r.on[recLicense] {
+		return
+	}
+	topics := r.before(start)
+	if topics&(ctxPassport|ctxLicense) == 0 {
+		return
+	}
+	end, digits := start, 0
+	for end < len(r.text) && (isAlnum(r.text[end]) || r.text[end] == '-' && isDigit(at(r.text, end+1))) {
+		if isDigit(r.text[end]) {
+			digits++
+		}
+		end++
+		if end-start > 20 {
+			return
+		}
+	}
+	n := end - start
+	if isWord(at(r.text, end)) || joinedBefore(r.text, start) {
+		return
+	}
+	switch {
+	case topics&ctxPassport != 0 && r.on[recPassport] && n >= 6 && n <= 10 && digits >= 5:
+		r.add(start, end, EntityPassport)
+	case topics&ctxLicense != 0 && (topics&ctxDriver != 0 || topics&ctxLicenseOnly != 0) && r.on[recLicense] && n >= 5 && n <= 20 && digits >= 4:
+		r.add(start, end, EntityLicense)
+	}
+}
+
+// birthday looks at group i as a date of birth: a date in figures, or a day
+// and a year around the name of a month, behind a word such as "born".
+func (r *scan) birthday(c *chain, i int) int {
+	n := c.g[i].len()
+	if n > 4 || n == 3 {
+		return 0
+	}
+	k, end := c.dateFigures(i), 0
+	start := c.g[i].start
+	if k > 0 {
+		end = c.g[i+k-1].end
+	} else if n <= 2 {
+		if start, end = monthDate(c.text, c.g[i]); end == 0 {
+			return 0
+		}
+		k = 1
+	} else {
+		return 0
+	}
+	if r.before(start)&ctxBirth == 0 || isWord(at(c.text, end)) {
+		return 0
+	}
+	r.add(start, end, EntityBirth)
+	return k
+}
+
+// dateFigures tells whether groups from i on are a date in figures, day,
+// month and year in any usual order, and returns how many groups it takes.
+func (c *chain) dateFigures(i int) int {
+	if i+3 > c.n {
+		return 0
+	}
+	gap := c.gap(i + 1)
+	if gap == 0 || gap == '(' || gap == ')' || c.gap(i+2) != gap {
+		return 0
+	}
+	a, b, y := c.g[i], c.g[i+1], c.g[i+2]
+	if a.len() == 4 {
+		a, y = y, a
+	}
+	if a.len() > 2 || b.len() > 2 || y.len() != 4 && y.len() != 2 {
+		return 0
+	}
+	text := c.text
+	day, month := num(text[a.start:a.end]), num(text[b.start:b.end])
+	if !validDate(0, month, day) && !validDate(0, day, month) {
+		return 0
+	}
+	if y.len() == 4 {
+		if year := num(text[y.start:y.end]); year < 1880 || year > 2100 {
+			return 0
+		}
+	}
+	return 3
+}
+
+// monthDate returns the extent of a date with the name of a month around a
+// day of one or two digits: "12 March 1980", "March 12th, 1980".
+func monthDate(text []byte, g group) (start, end int) {
+	i := g.end
+	for i < len(text) && i-g.end < 3 && isAlpha(text[i]) && isLower(text[i]) { // 12th
+		i++
+	}
+	if m := skip(text, i, " .-,of"); m > i && monthAt(text, m) > 0 {
+		m = monthAt(text, m)
+		if y := yearAt(text, skip(text, m, " .,-")); y > 0 {
+			return g.start, y
+		}
+		return 0, 0
+	}
+	// A month in front, the year behind.
+	back := g.start
+	for back > 0 && g.start-back < 2 && (text[back-1] == ' ' || text[back-1] == '.') {
+		back--
+	}
+	word := back
+	for word > 0 && back-word < 10 && isAlpha(text[word-1]) {
+		word--
+	}
+	if back == g.start || word == back || monthAt(text, word) != back {
+		return 0, 0
+	}
+	if y := yearAt(text, skip(text, i, " ,")); y > 0 {
+		return word, y
+	}
+	return 0, 0
+}
+
+// skip passes over at most four bytes of a set.
+func skip(text []byte, i int, set string) int {
+	for n := 0; n < 4 && i < len(text); n++ {
+		in := false
+		for k := range len(set) {
+			in = in || set[k] == text[i]
+		}
+		if !in {
+			break
+		}
+		i++
+	}
+	return i
+}
+
+// monthAt returns the end of the English, German, French or Spanish name of a
+// month, or its first three letters, at text[i], or 0.
+func monthAt(text []byte, i int) int {
+	end := i
+	for end < len(text) && end-i < 12 && isAlpha(text[end]) {
+		end++
+	}
+	if end-i < 3 {
+		return 0
+	}
+	switch string([]byte{lower(text[i]), lower(text[i+1]), lower(text[i+2])}) {
+	case "jan", "feb", "mar", "apr", "may", "mai", "jun", "jul", "aug", "sep", "oct", "okt", "nov", "dec", "dez", "ene", "avr", "abr", "ago", "dic":
+		return end
+	}
+	return 0
+}
+
+// yearAt returns the end of a year of four digits at text[i], or 0.
+func yearAt(text []byte, i int) int {
+	for k := range 4 {
+		if !isDigit(at(text, i+k)) {
+			return 0
+		}
+	}
+	if y := num(text[i : i+4]); y < 1880 || y > 2100 || isWord(at(text, i+4)) {
+		return 0
+	}
+	return i + 4
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// macPairs takes pairs of hexadecimal digits joined by one separator at
+// text[start:end]: six of them (MAC-48) or eight (EUI-64), IEEE 802. The
+// broadcast and the empty address are nobody's.
+func (r *scan) macPairs(start, end int) bool {
+	text := r.text[start:end]
+	if len(text) != 17 && len(text) != 23 {
+		return false
+	}
+	sep := text[2]
+	zero, ones := true, true
+	for i, c := range text {
+		if i%3 == 2 {
+			if c != sep {
+				return false
+			}
+			continue
+		}
+		if !isHex(c) {
+			return false
+		}
+		zero = zero && c == '0'
+		ones = ones && c|0x20 == 'f'
+	}
+	if zero || ones || r.digitsOnly(text) && sep == '-' {
+		return false
+	}
+	r.add(start, end, EntityMAC)
+	return true
+}
+
+// digitsOnly tells six pairs of decimal digits, which joined by hyphens are
+// dates and numbers more often than addresses.
+func (r *scan) digitsOnly(text []byte) bool {
+	for _, c := range text {
+		if isAlpha(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// macDotted takes three groups of four hexadecimal digits joined by dots, as
+// network equipment prints them, at text[start:].
+func (r *scan) macDotted(start int) bool {
+	text := r.text
+	if at(text, start+4) != '.' || at(text, start+9) != '.' || isWord(at(text, start-1)) || at(text, start-1) == '.' ||
+		joinedAfter(text, start+14) || at(text, start+14) == '.' && isHex(at(text, start+15)) {
+		return false
+	}
+	letters := false
+	for i := range 14 {
+		if i == 4 || i == 9 {
+			continue
+		}
+		c := at(text, start+i)
+		if !isHex(c) {
+			return false
+		}
+		letters = letters || isAlpha(c)
+	}
+	if !letters && r.before(start)&ctxMAC == 0 {
+		return false
+	}
+	r.add(start, start+14, EntityMAC)
+	return true
+}
