@@ -134,9 +134,10 @@ func appendWiping(dst, b []byte) []byte {
 }
 
 // scanParts scans the parts of one message, each by itself and then across
-// the seams, since engines put the parts together. What was found within one
-// part stands: a seam is as often a border as it is none, and an address at
-// the end of a part must not be lost to the word after it.
+// the seams, since engines put the parts together. What lies across a seam
+// counts when it takes in whole whatever was found within a part: so a card
+// number is seen as one although a piece of it looks like a telephone number,
+// and an address at the end of a part is not lost to the word after it.
 func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) bool {
 	from := len(f.found)
 	f.joined, f.seams = f.joined[:0], f.seams[:0]
@@ -148,15 +149,15 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 		f.seams = append(f.seams, len(f.joined))
 		f.joined = appendWiping(f.joined, f.part.Bytes)
 	}
-	alone := len(f.found)
+	before := len(f.found)
 	for i := 1; i < len(f.seams); i++ {
 		if !f.scanSeam(s, d, first, from, f.seams[i]) {
 			return false
 		}
 	}
-	if len(f.found) > alone {
+	if len(f.found) > before {
 		slices.SortStableFunc(f.found[from:], func(a, b finding) int {
-			return cmp.Or(cmp.Compare(a.text, b.text), cmp.Compare(a.piece, b.piece), cmp.Compare(a.at, b.at))
+			return cmp.Or(cmp.Compare(a.text, b.text), cmp.Compare(a.at, b.at))
 		})
 	}
 	return true
@@ -172,10 +173,10 @@ func (f *finder) scanSeam(s *pii.Scanner, d *prompt.Document, first, from, seam 
 	for _, sp := range f.spans {
 		start, end := sp.Start+lo, sp.End+lo
 		cut := sp.Start == 0 && lo > 0 || end == hi && hi < len(f.joined)
-		if start >= seam || end <= seam || cut || f.overlaps(first, from, start, end) {
+		if start >= seam || end <= seam || cut || !f.yield(first, from, start, end) {
 			continue
 		}
-		if len(f.found) == maxFindings {
+		if len(f.found) >= maxFindings {
 			return false
 		}
 		f.addAcross(d, first, start, end, sp.Entity)
@@ -183,17 +184,36 @@ func (f *finder) scanSeam(s *pii.Scanner, d *prompt.Document, first, from, seam 
 	return true
 }
 
-// overlaps reports whether a range of f.joined meets anything found in the
-// parts so far.
-func (f *finder) overlaps(first, from, start, end int) bool {
+// yield makes room for a range of f.joined: what it takes in whole goes. It
+// reports false, and nothing goes, when the range cuts into a finding or is
+// found already.
+func (f *finder) yield(first, from, start, end int) bool {
+	meets := false
 	for i := range f.found[from:] {
 		o := &f.found[from+i]
 		seam := f.seams[int(o.text)-first]
-		if seam+o.at < end && start < seam+o.atEnd {
-			return true
+		lo, hi := seam+o.at, seam+o.atEnd
+		if lo >= end || hi <= start {
+			continue
 		}
+		if lo < start || hi > end || f.across(o) {
+			return false
+		}
+		meets = true
 	}
-	return false
+	if meets {
+		kept := slices.DeleteFunc(f.found[from:], func(o finding) bool {
+			seam := f.seams[int(o.text)-first]
+			return seam+o.at < end && seam+o.atEnd > start
+		})
+		f.found = f.found[:from+len(kept)]
+	}
+	return true
+}
+
+// across reports whether a finding lies in several texts.
+func (f *finder) across(o *finding) bool {
+	return o.more || o.value.end-o.value.start != o.atEnd-o.at
 }
 
 // addAcross adds a range of f.joined as a finding in each part it lies in: the

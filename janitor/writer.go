@@ -4,9 +4,7 @@ package janitor
 
 import (
 	"io"
-	"mime"
 	"net/http"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -42,34 +40,26 @@ func (w *responseWriter) WriteHeader(status int) {
 
 // choose decides how the body that follows is passed on.
 func (w *responseWriter) choose(status int) {
-	if !w.wanted() || w.r.Method == http.MethodHead || !hasReadableBody(status) {
-		return
-	}
 	h := w.Header()
-	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil && h.Get("Content-Type") != "" {
-		return
-	}
-	stream := media == "text/event-stream"
-	if !stream && media != "" && !isJSON(media) {
+	if !w.wanted() || w.r.Method == http.MethodHead || !hasReadableBody(status) {
 		return
 	}
 	c, err := codingOf(h)
 	if err != nil {
 		return
 	}
+	reader := w.newAnswer(h.Get("Content-Type"))
+	if reader == nil || c.open != nil && !w.x.reserve(c.memory) {
+		return
+	}
+	w.answer = reader
 	if c.open != nil {
-		if !w.x.reserve(c.memory) {
-			return
-		}
-		w.unpack = newUnpacker(c, writerFunc(func(p []byte) (int, error) { return w.answer.Write(p) }))
+		w.unpack = newUnpacker(c, reader)
 		h.Del("Content-Encoding")
+	}
+	if c.open != nil || w.x.restores() || w.x.dropUsage {
 		dropLengths(h)
 	}
-	if w.x.restores() || w.x.dropUsage {
-		dropLengths(h)
-	}
-	w.answer = w.newAnswer(stream)
 }
 
 // wanted tells whether anybody has an interest in what the answer says.
@@ -77,20 +67,25 @@ func (w *responseWriter) wanted() bool {
 	return w.x.restores() || w.x.dropUsage || w.x.observer != nil
 }
 
-func (w *responseWriter) newAnswer(stream bool) io.WriteCloser {
+// newAnswer returns what reads an answer of the media type, nil when it passes
+// as it is. Where the engine does not say what it sends, it is taken for JSON:
+// what is none passes unchanged all the same.
+func (w *responseWriter) newAnswer(contentType string) io.WriteCloser {
 	var p answer.Placeholders
 	if w.x.restores() {
 		p = w.x.vault
 	}
-	out := w.ResponseWriter
-	if !stream {
-		return answer.NewBody(out, p, watcher{w.x})
+	if contentType == "" {
+		contentType = "application/json"
 	}
-	s := answer.NewStream(out, p, watcher{w.x})
-	if w.x.dropUsage {
+	reader, ok := answer.New(w.ResponseWriter, contentType, p, watcher{w.x})
+	if !ok {
+		return nil
+	}
+	if s, ok := reader.(*answer.Stream); ok && w.x.dropUsage {
 		s.HideUsage()
 	}
-	return s
+	return reader
 }
 
 // hasReadableBody leaves out statuses without a body, and parts of one.
@@ -100,15 +95,6 @@ func hasReadableBody(status int) bool {
 		return false
 	}
 	return true
-}
-
-// isJSON tells media types that hold JSON, also one value after another.
-func isJSON(media string) bool {
-	switch media {
-	case "application/json", "application/x-ndjson", "application/jsonl", "text/json":
-		return true
-	}
-	return strings.HasSuffix(media, "+json")
 }
 
 // dropLengths takes away what is true only of the bytes the engine sent.
