@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// dynamo is NVIDIA Dynamo's default selector, in blocks:
+//
+//	cost = max(0, (prefill tokens active there + prompt)/block - overlap) + decode blocks
+//
+// with the overlap from the engines' KV events, which here are never late, and
+// active prefill counted until the first token. The blocks in use by requests
+// in flight count once, however many share them.
+type dynamo struct {
+	engines     []*engine
+	blockTokens int
+	prefill     []int            // tokens active
+	inUse       []map[uint64]int // block -> requests in flight
+	added       map[*job]int     // prefill tokens counted for it
+	rnd         *rand.Rand
+}
+
+func newDynamo(w *world) policy {
+	p := &dynamo{
+		engines:     w.engines,
+		blockTokens: w.blockTokens,
+		prefill:     make([]int, len(w.engines)),
+		added:       make(map[*job]int),
+		rnd:         w.rnd,
+	}
+	for range w.engines {
+		p.inUse = append(p.inUse, make(map[uint64]int))
+	}
+	return p
+}
+
+func (p *dynamo) pick(j *job, _ time.Duration) int {
+	node := least(len(p.engines), p.rnd, func(i int) float64 {
+		overlap := p.engines[i].cache.match(j.Chain)
+		decode := len(p.inUse[i])
+		for k := len(j.Chain) - 1; k >= 0 && p.inUse[i][j.Chain[k]] == 0; k-- {
+			decode++
+		}
+		return dynamoCost(p.prefill[i]+j.Tokens, p.blockTokens, overlap, decode)
+	})
+	p.added[j] = j.uncached(p.engines[node].cache.match(j.Chain), p.blockTokens)
+	p.prefill[node] += p.added[j]
+	for _, h := range j.Chain {
+		p.inUse[node][h]++
+	}
+	return node
+}
+
+func dynamoCost(prefillTokens, blockTokens, overlapBlocks, decodeBlocks int) float64 {
+	return max(0, float64(prefillTokens)/float64(blockTokens)-float64(overlapBlocks)) + float64(decodeBlocks)
+}
+
+func (p *dynamo) first(j *job, _ time.Duration) {
+	p.prefill[j.node] -= p.added[j]
+	delete(p.added, j)
+}
+
+func (p *dynamo) done(j *job, _ time.Duration) {
+	used := p.inUse[j.node]
+	for _, h := range j.Chain {
+		if used[h]--; used[h] == 0 {
+			delete(used, h)
+		}
+	}
+}

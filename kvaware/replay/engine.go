@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Model describes the simulated engines.
+type Model struct {
+	// PrefillRates is the tokens a second each node computes; node i has the
+	// i-th, counted round.
+	PrefillRates []float64
+	// KVTokens is how many tokens of KV cache a node has.
+	KVTokens int
+	// Chunk is the most prompt tokens in one step; 0: whole prompts.
+	Chunk int
+	// DecodeStep and DecodePerSequence: n running answers gain a token each in
+	// DecodeStep + n*DecodePerSequence.
+	DecodeStep, DecodePerSequence time.Duration
+	// MaxRunning is the most requests an engine works on at a time.
+	MaxRunning int
+	// Noise is the standard deviation of the logarithm of each prompt's true
+	// prefill cost over the rate's.
+	Noise float64
+}
+
+// DefaultModel is a mid-size model on one data-centre GPU a node.
+func DefaultModel() Model {
+	return Model{
+		PrefillRates:      []float64{8000},
+		KVTokens:          3000 * 512,
+		DecodeStep:        12 * time.Millisecond,
+		DecodePerSequence: 250 * time.Microsecond,
+		MaxRunning:        256,
+	}
+}
+
+// job is one request on its way through a simulation.
+type job struct {
+	*Request
+	index   int
+	node    int
+	arrived time.Duration
+	first   time.Duration
+	done    time.Duration
+
+	factor    float64 // true prefill cost over the model's
+	cached    int     // prompt tokens found in the cache
+	remaining int     // prompt tokens still to compute; -1: not begun
+	pinned    int     // blocks of the chain
+	target    float64 // of engine.progress at which the answer is complete
+	expected  int     // uncached tokens as a policy with exact knowledge sees it
+}
+
+// uncached is what a prompt costs when that many of its blocks are there.
+func (r *Request) uncached(blocks, blockTokens int) int {
+	return r.Tokens - min(blocks*blockTokens, r.Tokens-1)
+}
+
+// engine is one simulated node.
+type engine struct {
+	model       *Model
+	blockTokens int
+	rate        float64 // tokens a second
+	cache       *cache
+	onFirst     func(*job)
+	onDone      func(*job)
+
+	now     time.Duration
+	waiting []*job // prefill not complete, first come first
+	begun   int    // of these, how many hold blocks
+
+	step      []part // prefill under way
+	stepEnd   time.Duration
+	stepBegan time.Duration
+
+	running  jobHeap // decoding, by target
+	due      []*job  // scratch
+	progress float64 // tokens that every running answer has gained
+	pace     float64 // of progress, a nanosecond
+
+	computed int64         // prompt tokens
+	busy     time.Duration // prefilling
+}
+
+// part is a prompt's share of a prefill step.
+type part struct {
+	job    *job
+	tokens int
+}
+
+func (e *engine) add(j *job) {
+	j.remaining = -1
+	e.waiting = append(e.waiting, j)
+	e.start()
+}
+
+// next returns when something happens by itself, or false.
+func (e *engine) next() (time.Duration, bool) {
+	at, ok := e.stepEnd, len(e.step) > 0
+	if len(e.running) > 0 && e.pace > 0 {
+		left := max(0, e.running[0].target-e.progress)
+		if t := e.now + time.Duration(math.Ceil(left/e.pace)); !ok || t < at {
+			at, ok = t, true
+		}
+	}
+	return at, ok
+}
+
+// advance moves the clock, not beyond next, and does what happens then.
+func (e *engine) advance(to time.Duration) {
+	e.progress += e.pace * float64(to-e.now)
+	e.now = to
+	const rounding = 1e-6 // tokens
+	e.due = e.due[:0]
+	for len(e.running) > 0 && e.running[0].target <= e.progress+rounding {
+		e.due = append(e.due, e.running.pop())
+	}
+	// Those that end in one step end in the order in which they came, whatever
+	// the rounding of their targets.
+	slices.SortFunc(e.due, func(a, b *job) int { return a.index - b.index })
+	for _, j := range e.due {
+		e.finish(j)
+	}
+	if len(e.step) > 0 && to >= e.stepEnd {
+		e.endStep()
+	}
+	e.start()
+}
+
+func (e *engine) finish(j *job) {
+	j.done = e.now
+	e.cache.release(j.Chain[:j.pinned])
+	e.onDone(j)
+}
+
+func (e *engine) endStep() {
+	for _, p := range e.step {
+		p.job.remaining -= p.tokens
+	}
+	e.busy += e.now - e.stepBegan
+	e.step = e.step[:0]
+	for len(e.waiting) > 0 && e.waiting[0].remaining == 0 {
+		j := e.waiting[0]
+		e.waiting[0] = nil
+		e.waiting = e.waiting[1:]
+		e.begun--
+		j.first = e.now
+		e.onFirst(j)
+		if j.Output <= 1 {
+			e.finish(j)
+			continue
+		}
+		j.target = e.progress + float64(j.Output-1)
+		e.running.push(j)
+	}
+}
+
+// start begins a prefill step if none is under way, and sets the pace of
+// decoding.
+func (e *engine) start() {
+	if len(e.step) == 0 {
+		e.fill()
+	}
+	switch decode := e.decodeStep(); {
+	case len(e.running) == 0:
+		e.pace = 0
+	case len(e.step) == 0:
+		e.pace = 1 / float64(decode)
+	case e.model.Chunk == 0:
+		e.pace = 0
+	default:
+		e.pace = 1 / float64(e.stepEnd-e.stepBegan)
+	}
+}
+
+func (e *engine) decodeStep() time.Duration {
+	return e.model.DecodeStep + time.Duration(len(e.running))*e.model.DecodePerSequence
+}
+
+// fill makes the next prefill step.
+func (e *engine) fill() {
+	room := e.model.Chunk
+	if room == 0 {
+		room = math.MaxInt
+	}
+	var seconds float64
+	for i := 0; i < len(e.waiting) && room > 0; i++ {
+		j := e.waiting[i]
+		if j.remaining < 0 && !e.admit(j) {
+			break
+		}
+		n := min(room, j.remaining)
+		room -= n
+		e.computed += int64(n)
+		e.step = append(e.step, part{j, n})
+		seconds += float64(n) / e.rate * j.factor
+		if e.model.Chunk == 0 {
+			break
+		}
+	}
+	if len(e.step) == 0 {
+		return
+	}
+	d := time.Duration(math.Ceil(seconds * 1e9))
+	if e.model.Chunk > 0 && len(e.running) > 0 {
+		d += e.decodeStep()
+	}
+	e.stepBegan, e.stepEnd = e.now, e.now+d
+}
+
+// admit looks a prompt up and pins its blocks, if there is room for it. A
+// prompt that is larger than the whole cache runs when nothing else does.
+func (e *engine) admit(j *job) bool {
+	active := len(e.running) + e.begun
+	if active > 0 && active >= e.model.MaxRunning {
+		return false
+	}
+	matched, pinned := e.cache.acquire(j.Chain, active == 0)
+	if pinned == 0 && len(j.Chain) > 0 && active > 0 {
+		return false
+	}
+	j.pinned = pinned
+	j.remaining = j.uncached(matched, e.blockTokens)
+	j.cached = j.Tokens - j.remaining
+	e.begun++
+	return true
+}
+
+// backlog is the true time until the prefill that is queued is done. What is
+// not begun yet counts as its policy expects.
+func (e *engine) backlog(now time.Duration) float64 {
+	var seconds float64
+	for _, j := range e.waiting {
+		n := j.remaining
+		if n < 0 {
+			n = j.expected
+		}
+		seconds += float64(n) / e.rate * j.factor
+	}
+	if len(e.step) > 0 && e.stepEnd > e.stepBegan {
+		var step float64
+		for _, p := range e.step {
+			step += float64(p.tokens) / e.rate * p.job.factor
+		}
+		seconds -= step * float64(now-e.stepBegan) / float64(e.stepEnd-e.stepBegan)
+	}
+	if e.model.Chunk > 0 && len(e.running) > 0 {
+		seconds *= 1 + e.decodeStep().Seconds()*e.rate/float64(e.model.Chunk)
+	}
+	return seconds
+}
+
+// inFlight is how many requests the engine has.
+func (e *engine) inFlight() int { return len(e.waiting) + len(e.running) }
+
+// costFactor draws how much a prompt's prefill really costs.
+func (m *Model) costFactor(rnd *rand.Rand) float64 {
+	if m.Noise == 0 {
+		return 1
+	}
+	// The mean is 1.
+	return math.Exp(rnd.NormFloat64()*m.Noise - m.Noise*m.Noise/2)
+}
+
+// jobHeap is a min-heap by target.
+type jobHeap []*job
+
+func (h *jobHeap) push(j *job) {
+	*h = append(*h, j)
+	s := *h
+	for i := len(s) - 1; i > 0; {
+		up := (i - 1) / 2
+		if s[up].target <= s[i].target {
+			return
+		}
+		s[up], s[i] = s[i], s[up]
+		i = up
+	}
+}
+
+func (h *jobHeap) pop() *job {
+	s := *h
+	top, last := s[0], len(s)-1
+	s[0], s[last] = s[last], nil
+	s = s[:last]
+	*h = s
+	for i := 0; ; {
+		least := i
+		for c := 2*i + 1; c <= 2*i+2 && c < len(s); c++ {
+			if s[c].target < s[least].target {
+				least = c
+			}
+		}
+		if least == i {
+			return top
+		}
+		s[least], s[i] = s[i], s[least]
+		i = least
+	}
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+)
+
+// Knowledge is what the gateway is let know of the engines beside what it sees
+// itself: arrivals, first tokens and the ends of answers.
+type Knowledge struct {
+	// Capacity is the KV capacity it takes the engines to have, over the true
+	// one: 1 as engines report it, 0.5 and 2 a bad guess, 0 not known.
+	Capacity float64
+	// Usage: engines report how many prompt tokens were cached.
+	Usage bool
+	// MemoryLimit is the ceiling of its tree in bytes.
+	MemoryLimit int64
+}
+
+// DefaultKnowledge is a gateway with its default settings in front of engines
+// that report capacity and cached tokens.
+func DefaultKnowledge() Knowledge {
+	return Knowledge{Capacity: 1, Usage: true, MemoryLimit: 20_000_000}
+}
+
+// kvAware drives the product's own routing.
+type kvAware struct {
+	fleet       *fleet.Fleet
+	know        Knowledge
+	blockTokens int
+	targets     []fleet.Target
+	inFlight    []int
+	live        map[*job]*fleet.Request
+	now, swept  time.Duration
+}
+
+// epoch is when virtual time begins; any would do.
+var epoch = time.Unix(0, 0)
+
+func newKVAware(w *world) policy {
+	p := &kvAware{
+		know:        w.setup.KVAware,
+		blockTokens: w.blockTokens,
+		inFlight:    w.inFlight,
+		targets:     make([]fleet.Target, len(w.inFlight)),
+		live:        make(map[*job]*fleet.Request),
+	}
+	p.fleet = fleet.New(p.know.MemoryLimit, func() time.Time { return epoch.Add(p.now) })
+	for i := range p.targets {
+		p.targets[i].Address = "node-" + strconv.Itoa(i)
+	}
+	return p
+}
+
+func (p *kvAware) pick(j *job, now time.Duration) int {
+	p.at(now)
+	for i := range p.targets {
+		p.targets[i].Requests = p.inFlight[i]
+	}
+	r := p.fleet.NewRequest(fleet.Prompt{
+		Chain:       j.Chain,
+		Tokens:      j.Tokens,
+		BlockTokens: p.blockTokens,
+		Stream:      true,
+	})
+	p.live[j] = r
+	return r.Route(p.targets, false).Target
+}
+
+// at sets the clock and sweeps once a minute.
+func (p *kvAware) at(now time.Duration) {
+	p.now = now
+	for p.now-p.swept >= time.Minute {
+		p.swept += time.Minute
+		p.fleet.Sweep()
+	}
+}
+
+func (p *kvAware) first(j *job, now time.Duration) {
+	p.at(now)
+	p.live[j].Confirm()
+	p.live[j].FirstToken()
+}
+
+func (p *kvAware) done(j *job, now time.Duration) {
+	p.at(now)
+	p.live[j].End()
+	delete(p.live, j)
+}

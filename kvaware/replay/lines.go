@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"strconv"
+)
+
+const (
+	// maxLine is the longest line of a trace: a request body as large as the
+	// gateway takes by default.
+	maxLine = 32 << 20
+	// maxRequests and maxBlocks bound what a trace takes in memory.
+	maxRequests = 2_000_000
+	maxBlocks   = 64_000_000
+)
+
+var (
+	errLineLong = errors.New("longer than 32 MB")
+	errRead     = errors.New("the trace cannot be read")
+	errGzip     = errors.New("the trace is broken gzip")
+	errRequests = errors.New("more than 2,000,000 requests")
+	errBlocks   = errors.New("more than 64,000,000 prompt blocks: take larger ones, or fewer requests")
+)
+
+// LineError tells which line of a trace is wrong, and nothing of what is in it.
+type LineError struct {
+	Line int
+	Err  error // one of fixed texts
+}
+
+func (e *LineError) Error() string { return "line " + strconv.Itoa(e.Line) + ": " + e.Err.Error() }
+func (e *LineError) Unwrap() error { return e.Err }
+
+// lines reads bounded lines, of gzip too.
+type lines struct {
+	r      *bufio.Reader
+	gz     bool
+	number int
+	buf    []byte
+}
+
+func newLines(r io.Reader) (*lines, error) {
+	b := bufio.NewReaderSize(r, 1<<16)
+	if magic, _ := b.Peek(2); !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		return &lines{r: b}, nil
+	}
+	z, err := gzip.NewReader(b)
+	if err != nil {
+		return nil, errGzip
+	}
+	return &lines{r: bufio.NewReaderSize(z, 1<<16), gz: true}, nil
+}
+
+// next returns the next line that is not blank, valid until the one after, or
+// io.EOF.
+func (l *lines) next() ([]byte, error) {
+	for {
+		line, err := l.raw()
+		if err != nil {
+			return nil, err
+		}
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			return line, nil
+		}
+	}
+}
+
+func (l *lines) raw() ([]byte, error) {
+	l.number++
+	l.buf = l.buf[:0]
+	for {
+		piece, err := l.r.ReadSlice('\n')
+		if len(l.buf)+len(piece) > maxLine {
+			return nil, l.fail(errLineLong)
+		}
+		switch {
+		case err == nil && len(l.buf) == 0:
+			return piece, nil
+		case err == nil || errors.Is(err, bufio.ErrBufferFull):
+			l.buf = append(l.buf, piece...)
+			if err == nil {
+				return l.buf, nil
+			}
+		case errors.Is(err, io.EOF):
+			if l.buf = append(l.buf, piece...); len(l.buf) == 0 {
+				return nil, io.EOF
+			}
+			return l.buf, nil
+		case l.gz:
+			return nil, errGzip
+		default:
+			return nil, errRead
+		}
+	}
+}
+
+func (l *lines) fail(err error) error { return &LineError{Line: l.number, Err: err} }

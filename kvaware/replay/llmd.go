@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// llm-d's approximate prefix index and the weights of its sample for precise
+// prefix caching.
+const (
+	llmdIndexTokens  = 31250 * 64 // blocks a pod, of 64 tokens at least
+	llmdPrefixWeight = 2
+	llmdUsageWeight  = 1
+	llmdQueueWeight  = 1
+)
+
+// llmd is the weighted score of llm-d's router: the share of the prompt that
+// its index knows at a pod, the free share of the pod's KV cache and how short
+// its waiting queue is among all. The metrics are never late here.
+type llmd struct {
+	blind
+	engines []*engine
+	indexes []*index
+	rnd     *rand.Rand
+}
+
+func newLLMD(w *world) policy {
+	return &llmd{
+		engines: w.engines,
+		indexes: newIndexes(len(w.engines), max(1, llmdIndexTokens/w.blockTokens)),
+		rnd:     w.rnd,
+	}
+}
+
+func (p *llmd) pick(j *job, _ time.Duration) int {
+	shortest, longest := p.engines[0].queued(), p.engines[0].queued()
+	for _, e := range p.engines {
+		shortest, longest = min(shortest, e.queued()), max(longest, e.queued())
+	}
+	node := least(len(p.engines), p.rnd, func(i int) float64 {
+		e := p.engines[i]
+		prefix := float64(p.indexes[i].match(j.Chain)) / float64(max(1, len(j.Chain)))
+		usage := float64(e.cache.pinned) / float64(e.cache.capacity)
+		return -llmdScore(prefix, usage, e.queued(), shortest, longest)
+	})
+	p.indexes[node].add(j.Chain)
+	return node
+}
+
+func llmdScore(prefix, usage float64, queued, shortest, longest int) float64 {
+	queue := 1.0
+	if longest > shortest {
+		queue = float64(longest-queued) / float64(longest-shortest)
+	}
+	return llmdPrefixWeight*prefix + llmdUsageWeight*(1-usage) + llmdQueueWeight*queue
+}
+
+// queued is how many requests wait for their prefill to begin.
+func (e *engine) queued() int { return len(e.waiting) - e.begun }

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// prefixAware is vLLM production-stack's prefixaware: any of the engines that
+// were sent the longest prefix of the prompt, without a look at their load.
+// Its trie forgets nothing.
+type prefixAware struct {
+	blind
+	tries []*index
+	rnd   *rand.Rand
+}
+
+func newPrefixAware(w *world) policy {
+	return &prefixAware{tries: newIndexes(len(w.engines), 0), rnd: w.rnd}
+}
+
+func (p *prefixAware) pick(j *job, _ time.Duration) int {
+	node := least(len(p.tries), p.rnd, func(i int) float64 { return -float64(p.tries[i].match(j.Chain)) })
+	p.tries[node].add(j.Chain)
+	return node
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// Format of a trace.
+type Format string
+
+const (
+	// Auto tells the format from the first line.
+	Auto Format = "auto"
+	// Mooncake is JSON lines of {timestamp, input_length, output_length,
+	// hash_ids}: milliseconds, tokens, and an id a prompt block that stands for
+	// all up to its end (FAST'25 artifact).
+	Mooncake Format = "mooncake"
+	// Text is JSON lines of {timestamp, input, output, session_id}.
+	Text Format = "text"
+	// Bodies is JSON lines of OpenAI or Anthropic request bodies, bare or as
+	// {timestamp, path, body, output_tokens}.
+	Bodies Format = "bodies"
+)
+
+// ReadOptions tell how to read a trace. The zero value takes the defaults.
+type ReadOptions struct {
+	Format Format // default Auto
+	// BlockTokens is how many tokens a hash of a Mooncake trace stands for;
+	// default 512.
+	BlockTokens int
+	// BlockBytes is how many bytes of text make a block, of BlockBytes/4 tokens;
+	// default 256, the gateway's own.
+	BlockBytes int
+	// TimeUnit is the unit of timestamps; default: told from their size, and
+	// for small ones milliseconds in Mooncake traces, microseconds in text,
+	// seconds in logs of bodies.
+	TimeUnit time.Duration
+	// Rate is the requests a second where a log tells no times; default 1.
+	Rate float64
+	// Seed of the arrivals then.
+	Seed uint64
+}
+
+const bytesPerToken = 4
+
+// Limits of numbers in traces.
+const (
+	maxTokens    = 10_000_000
+	maxBlockSize = 1 << 20
+	maxSpan      = 10 * 365 * 24 * time.Hour
+)
+
+var (
+	errJSON      = errors.New("not a JSON object with the fields of its format")
+	errFormat    = errors.New("unknown format: want a Mooncake trace, {timestamp, input, output} texts or request bodies")
+	errTime      = errors.New("timestamp: want a number, within ten years of the first")
+	errMixed     = errors.New("a request without a timestamp among others that have one, or the other way round")
+	errTokens    = errors.New("token counts: want an input of 1 to 10,000,000 and an output of 0 to 10,000,000")
+	errHashes    = errors.New("more hash_ids than the prompt has blocks: is it another block size?")
+	errBody      = errors.New("not a request body that an engine would take as one prompt")
+	errBlockSize = errors.New("block size: want 1 to 1048576")
+	errRate      = errors.New("rate: want more than 0, at most 1000000 requests a second")
+	errTimeUnit  = errors.New("time unit: want a positive duration")
+)
+
+func (o *ReadOptions) check() error {
+	if o.Format == "" {
+		o.Format = Auto
+	}
+	if o.BlockTokens == 0 {
+		o.BlockTokens = 512
+	}
+	if o.BlockBytes == 0 {
+		o.BlockBytes = 256
+	}
+	if o.Rate == 0 {
+		o.Rate = 1
+	}
+	switch {
+	case o.BlockTokens < 1 || o.BlockTokens > maxBlockSize || o.BlockBytes < bytesPerToken || o.BlockBytes > maxBlockSize:
+		return errBlockSize
+	case !(o.Rate > 0 && o.Rate <= maxSpeed):
+		return errRate
+	case o.TimeUnit < 0:
+		return errTimeUnit
+	}
+	switch o.Format {
+	case Auto, Mooncake, Text, Bodies:
+		return nil
+	}
+	return errFormat
+}
+
+// reader turns lines into requests.
+type reader struct {
+	options ReadOptions
+	parse   func(line []byte) (Request, *json.Number, error)
+	trace   Trace
+	blocks  int
+	unit    float64 // ns
+	origin  float64
+	timed   bool
+}
+
+// Read reads a trace. Its errors say which line is wrong and never what is in
+// it.
+func Read(r io.Reader, o ReadOptions) (*Trace, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	l, err := newLines(r)
+	if err != nil {
+		return nil, err
+	}
+	rd := &reader{options: o, unit: float64(o.TimeUnit)}
+	for {
+		line, err := l.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := rd.add(line); err != nil {
+			return nil, l.fail(err)
+		}
+	}
+	if len(rd.trace.Requests) == 0 {
+		return nil, errEmpty
+	}
+	if !rd.timed {
+		rd.arrivals()
+	}
+	rd.trace.finish()
+	return &rd.trace, nil
+}
+
+func (rd *reader) add(line []byte) error {
+	if rd.parse == nil {
+		if err := rd.choose(line); err != nil {
+			return err
+		}
+	}
+	req, stamp, err := rd.parse(line)
+	if err != nil {
+		return err
+	}
+	if err := rd.time(&req, stamp); err != nil {
+		return err
+	}
+	rd.blocks += len(req.Chain)
+	if len(rd.trace.Requests) >= maxRequests {
+		return errRequests
+	}
+	if rd.blocks > maxBlocks {
+		return errBlocks
+	}
+	rd.trace.Requests = append(rd.trace.Requests, req)
+	return nil
+}
+
+// choose sets the parser, by the members of the first line if need be.
+func (rd *reader) choose(line []byte) error {
+	format := rd.options.Format
+	if format == Auto {
+		var members map[string]json.RawMessage
+		if json.Unmarshal(line, &members) != nil {
+			return errJSON
+		}
+		has := func(name string) bool { _, ok := members[name]; return ok }
+		switch {
+		case has("hash_ids"):
+			format = Mooncake
+		case has("body") || has("messages") || has("prompt") || has("model"):
+			format = Bodies
+		case has("input"):
+			format = Text
+		default:
+			return errFormat
+		}
+	}
+	switch format {
+	case Mooncake:
+		rd.trace.BlockTokens = rd.options.BlockTokens
+		rd.parse = rd.mooncake
+	case Text:
+		rd.trace.BlockTokens = rd.options.BlockBytes / bytesPerToken
+		rd.parse = rd.text
+	default:
+		rd.trace.BlockTokens = rd.options.BlockBytes / bytesPerToken
+		rd.parse = newBodies(&rd.options).parse
+	}
+	rd.options.Format = format
+	return nil
+}
+
+// time sets when the request comes. The first one's timestamp is the origin.
+func (rd *reader) time(req *Request, stamp *json.Number) error {
+	first := len(rd.trace.Requests) == 0
+	if first {
+		rd.timed = stamp != nil
+	}
+	if rd.timed != (stamp != nil) {
+		return errMixed
+	}
+	if stamp == nil {
+		return nil
+	}
+	v, err := stamp.Float64()
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		return errTime
+	}
+	if first {
+		if rd.origin = v; rd.unit == 0 {
+			rd.unit = float64(unitOf(v, rd.options.Format))
+		}
+	}
+	ns := (v - rd.origin) * rd.unit
+	if math.Abs(ns) > float64(maxSpan) {
+		return errTime
+	}
+	req.At = time.Duration(ns)
+	return nil
+}
+
+// unitOf tells the unit of a timestamp that counts from 1970 by its size.
+func unitOf(v float64, f Format) time.Duration {
+	switch {
+	case v >= 1e17:
+		return time.Nanosecond
+	case v >= 1e14:
+		return time.Microsecond
+	case v >= 1e11:
+		return time.Millisecond
+	case v >= 1e9 || f == Bodies:
+		return time.Second
+	case f == Text:
+		return time.Microsecond
+	}
+	return time.Millisecond
+}
+
+// arrivals makes times up: a Poisson process.
+func (rd *reader) arrivals() {
+	rnd := rand.New(rand.NewPCG(rd.options.Seed, 3))
+	var at float64
+	for i := range rd.trace.Requests {
+		rd.trace.Requests[i].At = time.Duration(min(at*1e9, float64(maxSpan)))
+		at += rnd.ExpFloat64() / rd.options.Rate
+	}
+}

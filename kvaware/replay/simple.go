@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// roundRobin takes one node after the other.
+type roundRobin struct {
+	blind
+	nodes, last int
+}
+
+func newRoundRobin(w *world) policy { return &roundRobin{nodes: len(w.engines), last: -1} }
+
+func (p *roundRobin) pick(*job, time.Duration) int {
+	p.last = (p.last + 1) % p.nodes
+	return p.last
+}
+
+// random takes any.
+type random struct {
+	blind
+	nodes int
+	rnd   *rand.Rand
+}
+
+func newRandom(w *world) policy { return &random{nodes: len(w.engines), rnd: w.rnd} }
+
+func (p *random) pick(*job, time.Duration) int { return p.rnd.IntN(p.nodes) }
+
+// leastConn takes the node with the fewest requests in flight, any of several,
+// as Caddy does.
+type leastConn struct {
+	blind
+	inFlight []int
+	rnd      *rand.Rand
+}
+
+func newLeastConn(w *world) policy { return &leastConn{inFlight: w.inFlight, rnd: w.rnd} }
+
+func (p *leastConn) pick(*job, time.Duration) int {
+	return least(len(p.inFlight), p.rnd, func(i int) float64 { return float64(p.inFlight[i]) })
+}
+
+// least returns the i with the smallest cost, any of several.
+func least(n int, rnd *rand.Rand, cost func(i int) float64) int {
+	best, ties, smallest := -1, 0, 0.0
+	for i := range n {
+		switch c := cost(i); {
+		case best < 0 || c < smallest:
+			best, ties, smallest = i, 1, c
+		case c == smallest:
+			if ties++; rnd.IntN(ties) == 0 {
+				best = i
+			}
+		}
+	}
+	return best
+}
+
+// session sends a conversation always to the same node: the one with the
+// highest hash of session and node.
+type session struct {
+	blind
+	nodes int
+}
+
+func newSession(w *world) policy { return session{nodes: len(w.engines)} }
+
+func (p session) pick(j *job, _ time.Duration) int {
+	best, highest := 0, uint64(0)
+	for i := range p.nodes {
+		if h := hashPair(j.Session, uint64(i)); h >= highest {
+			best, highest = i, h
+		}
+	}
+	return best
+}
+
+func hashPair(a, b uint64) uint64 {
+	var buf [16]byte
+	binary.LittleEndian.PutUint64(buf[:8], a)
+	binary.LittleEndian.PutUint64(buf[8:], b)
+	return xxhash.Sum64(buf[:])
+}

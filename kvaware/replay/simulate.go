@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Setup is what a replay runs against.
+type Setup struct {
+	Nodes int
+	Model Model
+	// Speed divides the trace's times: 2 sends requests twice as fast.
+	Speed float64
+	Seed  uint64
+	// KVAware is what the gateway is let know.
+	KVAware Knowledge
+}
+
+// policy routes requests in one simulation. It is told of first tokens and of
+// the ends of answers, as a gateway sees them.
+type policy interface {
+	pick(j *job, now time.Duration) int
+	first(j *job, now time.Duration)
+	done(j *job, now time.Duration)
+}
+
+// world is what one simulation consists of. A policy that is told of it can
+// know anything; which ones are is up to their constructors.
+type world struct {
+	setup       *Setup
+	blockTokens int
+	engines     []*engine
+	inFlight    []int // requests a node, as a gateway counts them
+	policy      policy
+	rnd         *rand.Rand // the policy's
+	now         time.Duration
+	recorder    recorder
+}
+
+func newWorld(t *Trace, s *Setup, kind *kind) *world {
+	w := &world{
+		setup:       s,
+		blockTokens: t.BlockTokens,
+		inFlight:    make([]int, s.Nodes),
+		rnd:         rand.New(rand.NewPCG(s.Seed, 1)),
+	}
+	capacity := max(1, s.Model.KVTokens/t.BlockTokens)
+	pool := newCache(capacity * s.Nodes)
+	for i := range s.Nodes {
+		e := &engine{
+			model:       &s.Model,
+			blockTokens: t.BlockTokens,
+			rate:        s.Model.PrefillRates[i%len(s.Model.PrefillRates)],
+			cache:       pool,
+			onFirst:     w.first,
+			onDone:      w.done,
+		}
+		if !kind.pooled {
+			e.cache = newCache(capacity)
+		}
+		w.engines = append(w.engines, e)
+	}
+	w.policy = kind.make(w)
+	return w
+}
+
+// run replays the whole trace.
+func (w *world) run(t *Trace) {
+	factors := rand.New(rand.NewPCG(w.setup.Seed, 2)) // the same for all policies
+	w.recorder.begin(w, t)
+	next := make([]time.Duration, len(w.engines))
+	jobs := make([]job, len(t.Requests))
+	for i := range next {
+		next[i] = never
+	}
+	for i := range jobs {
+		j := &jobs[i]
+		*j = job{Request: &t.Requests[i], index: i, factor: w.setup.Model.costFactor(factors)}
+		j.arrived = time.Duration(float64(j.At) / w.setup.Speed)
+		w.drain(next, j.arrived)
+		w.arrive(j, next)
+	}
+	w.drain(next, never-1)
+}
+
+const never = time.Duration(1<<63 - 1)
+
+// drain lets everything happen that happens up to then.
+func (w *world) drain(next []time.Duration, until time.Duration) {
+	for {
+		node, at := -1, until
+		for i, t := range next {
+			if t <= at && (node < 0 || t < at) {
+				node, at = i, t
+			}
+		}
+		if node < 0 {
+			return
+		}
+		w.tick(at)
+		w.engines[node].advance(at)
+		next[node] = w.engines[node].wakeup()
+	}
+}
+
+func (w *world) arrive(j *job, next []time.Duration) {
+	w.tick(j.arrived)
+	j.node = w.policy.pick(j, w.now)
+	w.inFlight[j.node]++
+	e := w.engines[j.node]
+	e.advance(w.now)
+	e.add(j)
+	next[j.node] = e.wakeup()
+}
+
+func (w *world) tick(now time.Duration) {
+	w.recorder.sample(w, now)
+	w.now = now
+}
+
+func (w *world) first(j *job) { w.policy.first(j, w.now) }
+
+func (w *world) done(j *job) {
+	w.inFlight[j.node]--
+	w.policy.done(j, w.now)
+	w.recorder.done(j)
+}
+
+// wakeup is when the engine has something to do; never, when nothing.
+func (e *engine) wakeup() time.Duration {
+	if at, ok := e.next(); ok {
+		return at
+	}
+	return never
+}
