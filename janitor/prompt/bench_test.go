@@ -52,6 +52,18 @@ func wrapped(content string) []byte {
 	return []byte(`{"messages":[{"role":"user","content":"` + content + `"}]}`)
 }
 
+func imageBody(data string) []byte {
+	return []byte(`{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,` + data + `"}}]}]}`)
+}
+
+// nestedResults has tool results inside of tool results, and much in the
+// innermost one.
+func nestedResults(n int) []byte {
+	const deep = 200
+	return []byte(`{"messages":[{"role":"user","content":[` +
+		strings.Repeat(`{"type":"tool_result","content":[`, deep) + strings.Repeat(`"a",`, n/4) + `"a"` + strings.Repeat(`]}`, deep) + `]}]}`)
+}
+
 func deepBody(n int) []byte {
 	one := strings.Repeat("[", 500) + strings.Repeat("]", 500)
 	return []byte(`{"messages":[],"x":[` + strings.TrimSuffix(strings.Repeat(one+",", n/1001+1), ",") + `]}`)
@@ -89,6 +101,9 @@ func BenchmarkParse(b *testing.B) {
 		{"unicode-escapes-1M", wrapped(strings.Repeat(`\u0041`, 170*kb))},
 		{"keys-25k", keysBody(25_000)},
 		{"keys-100k", keysBody(100_000)},
+		{"image-4M", imageBody(strings.Repeat("iVBORw0KGgo/+AAA", 4096*kb/16))},
+		{"tool-results-256K", nestedResults(256 * kb)},
+		{"tool-results-1M", nestedResults(1024 * kb)},
 		{"numbers-1M", []byte(`{"messages":[],"x":[` + strings.Repeat("123,", 256*kb) + `1]}`)},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -2,7 +2,10 @@
 
 package prompt
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Bounds of what is read. Beyond them a body is refused.
 const (
@@ -138,15 +141,21 @@ func (t *tape) value(i int) (opened bool, next int, err *Error) {
 	return t.scalar(i)
 }
 
+// add appends a node. The fields are written where they stay: this is the
+// hottest place of bodies with many small values.
 func (t *tape) add(k kind, start, end int, escaped bool) *node {
-	var flags uint8
-	if escaped {
-		flags = flagEscaped
+	n := len(t.nodes)
+	if n == cap(t.nodes) {
+		t.nodes = slices.Grow(t.nodes, n/2+64)
 	}
-	t.nodes = append(t.nodes, node{
-		start: uint32(start), end: uint32(end), next: uint32(len(t.nodes) + 1), kind: k, flags: flags,
-	})
-	return &t.nodes[len(t.nodes)-1]
+	t.nodes = t.nodes[:n+1]
+	v := &t.nodes[n]
+	v.start, v.end, v.next = uint32(start), uint32(end), uint32(n+1)
+	v.kind, v.flags, v.name = k, 0, nameNone
+	if escaped {
+		v.flags = flagEscaped
+	}
+	return v
 }
 
 // push opens the container at i; an empty one is closed at once.

@@ -60,14 +60,14 @@ func (d *Document) part(n uint32, of Text, kind SegmentKind, wrong *Error) (plai
 		d.said(text, of, kind)
 		return true, nil
 	}
-	d.segment(SegmentType, d.constant(d.find(n, nameType)))
+	d.segment(SegmentType, d.ifString(d.find(n, nameType)))
 	switch {
 	case d.isToolUse(n):
 		d.named(d.find(n, nameName))
 		if input := d.find(n, nameInput); input != 0 {
 			d.rawSegment(d.tape.raw(input))
 		}
-	case d.isToolResult(n):
+	case d.isToolResult(n) && !of.Loose: // not inside another one: that would nest without end
 		if c := d.find(n, nameContent); c != 0 {
 			err = d.content(c, Text{Nested: true, Loose: true}, SegmentText, nil)
 		}
@@ -118,9 +118,8 @@ func (d *Document) partText(n uint32, kind *SegmentKind) uint32 {
 	return 0
 }
 
-// constant returns n when it is a string that is not listed as a text, else 0:
-// a type that could be somebody's data is hashed with the rest, scrubbed.
-func (d *Document) constant(n uint32) uint32 {
+// ifString returns n when it is a string, else 0.
+func (d *Document) ifString(n uint32) uint32 {
 	if n != 0 && d.tape.nodes[n].kind == kindString {
 		return n
 	}

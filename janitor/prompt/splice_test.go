@@ -126,8 +126,12 @@ func placeholders(r *rand.Rand, d *Document) (edits []Edit) {
 		s, e := x.Span(bounds[i], bounds[j])
 		at[s] = Edit{s, e, []byte([...]string{"[EMAIL_1]", "[REDACTED]", "X"}[r.IntN(3)])}
 	}
-	if r.IntN(2) == 0 && d.Open > 0 {
-		at[d.Open] = Edit{d.Open, d.Open, []byte(`"n":1,`)}
+	if r.IntN(2) == 0 && d.Open > 0 && !bytes.Contains(d.Body, []byte("added")) {
+		added := `"added":1`
+		if !d.Empty {
+			added += ","
+		}
+		at[d.Open] = Edit{d.Open, d.Open, []byte(added)}
 	}
 	for i := range d.Body {
 		if e, ok := at[i]; ok {

@@ -4,9 +4,8 @@ package prompt
 
 import "bytes"
 
-// emit lists the string node n as a text. Empty ones, `data:` URLs and those
-// already listed or left out are not. It reports whether the node is a text of
-// the prompt, listed or empty.
+// emit lists the string or key node n as a text of the kind t, unless it is
+// empty, a `data:` URL, or was listed or left out before.
 func (d *Document) emit(n uint32, t Text) {
 	v := &d.tape.nodes[n]
 	if v.flags&flagDone != 0 {
@@ -117,7 +116,15 @@ func isBase64(raw []byte) bool { return all(raw, classBase64) }
 // all reports whether every character of the raw string, escaped or not, is of
 // the class.
 func all(raw []byte, class uint8) bool {
-	for i := 0; i < len(raw); i++ {
+	i := 0
+	for ; i+8 <= len(raw); i += 8 { // images are megabytes of it
+		w := raw[i : i+8 : i+8]
+		if classes[w[0]]&classes[w[1]]&classes[w[2]]&classes[w[3]]&
+			classes[w[4]]&classes[w[5]]&classes[w[6]]&classes[w[7]]&class == 0 {
+			break
+		}
+	}
+	for ; i < len(raw); i++ {
 		if classes[raw[i]]&class != 0 {
 			continue
 		}
