@@ -1,0 +1,43 @@
+# The two commands a newcomer needs are `make demo` and `make test`.
+
+GO          ?= go
+STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PACKAGES     = ./...
+
+.PHONY: demo test build lint unit race bench fuzz prerequisites
+
+# Shows what cache-aware routing gives, on simulated engines, in one process.
+demo:
+	$(GO) run ./cmd/caddy kv-demo
+
+# Everything CI runs. Installs what a fresh Debian machine with Go lacks.
+test: prerequisites lint build unit race
+
+# The gateway as one binary, ./caddy.
+build:
+	$(GO) build -o caddy ./cmd/caddy
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet $(PACKAGES)
+	$(GO) run $(STATICCHECK) $(PACKAGES)
+
+# Without the race detector: allocation counts are only right here.
+unit:
+	$(GO) test -timeout 15m $(PACKAGES)
+
+# The integration tests compare times; they ran above, undisturbed.
+race:
+	GORACE=halt_on_error=1 $(GO) test -race -timeout 20m $(PACKAGES)
+
+# Figures, not verdicts: outside CI, on a quiet machine.
+bench:
+	.ci/bench
+
+# Every fuzz target for a short while.
+fuzz:
+	.ci/fuzz
+
+prerequisites:
+	.ci/prerequisites

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+)
+
+// secretMail is planted in prompts; it must never reach an engine.
+const secretMail = "maria.planted@example-mail.com"
+
+// retryProxy is a site whose policy tries a second upstream. Nothing buffers
+// the request but the janitor.
+const retryProxy = `:8080 {
+	pii_janitor
+	reverse_proxy %s {
+		lb_policy kv_aware
+		lb_retries 2
+		%s
+	}
+}`
+
+// wantWholeAndScrubbed checks what the engine that answered has received:
+// Caddy's own retry sends an empty body unless someone puts it back.
+func wantWholeAndScrubbed(t *testing.T, e *enginesim.Engine, question string) {
+	t.Helper()
+	received := e.Received()
+	if len(received) != 1 {
+		t.Fatalf("the second upstream got %d requests, want 1", len(received))
+	}
+	body := string(received[0].Body)
+	if strings.Contains(body, secretMail) {
+		t.Fatal("the address reached the second upstream unscrubbed")
+	}
+	want := chat(strings.ReplaceAll(question, secretMail, "[EMAIL_1]"), false)
+	if body != want {
+		t.Fatalf("the second upstream got %d bytes, want the %d of the whole scrubbed request", len(body), len(want))
+	}
+}
+
+// testRetry lets the first pick fail in a given way and expects the request to
+// arrive, whole and scrubbed, at the other engine.
+func testRetry(t *testing.T, options string, fail func(e *enginesim.Engine) error) {
+	engines := startEngines(t, 2, enginesim.Config{Record: 8, Speed: 50})
+	g := startGateway(t, "caddyfile", fmt.Sprintf(retryProxy, addresses(engines), options))
+	// All equal, so the first is picked first.
+	if err := fail(engines[0]); err != nil {
+		t.Fatal(err)
+	}
+	question := "Write to " + secretMail + ". " + strings.Repeat("The quick brown fox jumps over the lazy dog. ", 4000)
+	answer := g.post(t, "/v1/chat/completions", chat(question, false))
+	if answer.status != http.StatusOK {
+		t.Fatalf("status %d, body %.200s", answer.status, answer.body)
+	}
+	wantWholeAndScrubbed(t, engines[1], question)
+
+	// What the failed attempt recorded is gone; the second upstream's stays.
+	if err := engines[0].Heal(); err != nil {
+		t.Fatal(err)
+	}
+	before := engines[1].Stats().CachedTokens
+	again := g.post(t, "/v1/chat/completions", chat(question, false))
+	if again.status != http.StatusOK {
+		t.Fatalf("second time: status %d", again.status)
+	}
+	if engines[1].Stats().CachedTokens == before {
+		t.Fatal("the prompt was not routed to the upstream that holds it")
+	}
+}
+
+func TestRetryAfterRefusedConnection(t *testing.T) {
+	testRetry(t, "", func(e *enginesim.Engine) error { return e.Fault(enginesim.Fault{Kind: enginesim.Refuse}) })
+}
+
+func TestRetryAfter503(t *testing.T) {
+	testRetry(t, "lb_retry_match `{rp.status_code} == 503`", func(e *enginesim.Engine) error {
+		return e.Fault(enginesim.Fault{Kind: enginesim.Status, Status: http.StatusServiceUnavailable, Count: 1})
+	})
+}
+
+func TestRetryAfterResetBehindTheBody(t *testing.T) {
+	testRetry(t, "lb_retry_match {\n method POST\n }", func(e *enginesim.Engine) error {
+		return e.Fault(enginesim.Fault{Kind: enginesim.Reset, Count: 1})
+	})
+}
+
+// With every upstream down, Caddy's own answer stands, and nothing is left
+// reserved.
+func TestEveryUpstreamDown(t *testing.T) {
+	engines := startEngines(t, 2, enginesim.Config{Speed: 50})
+	g := startGateway(t, "caddyfile", fmt.Sprintf(retryProxy, addresses(engines), ""))
+	for _, e := range engines {
+		if err := e.Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if answer := g.post(t, "/v1/chat/completions", chat("hello", false)); answer.status != http.StatusBadGateway {
+		t.Fatalf("status %d, want 502", answer.status)
+	}
+	for _, e := range engines {
+		if err := e.Heal(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if answer := g.post(t, "/v1/chat/completions", chat("hello", false)); answer.status != http.StatusOK {
+		t.Fatalf("after they are back: status %d", answer.status)
+	}
+}
+
+// An upstream that Caddy holds for unhealthy or full is not picked, however
+// much of the prompt it holds.
+func TestUnhealthyUpstreamIsNotPicked(t *testing.T) {
+	engines := startEngines(t, 2, enginesim.Config{Speed: 50})
+	g := startGateway(t, "caddyfile", fmt.Sprintf(retryProxy, addresses(engines), "fail_duration 1h"))
+	text := strings.Repeat("A document that only the first engine holds. ", 500)
+	for range 2 {
+		if answer := g.post(t, "/v1/chat/completions", chat(text, false)); answer.status != http.StatusOK {
+			t.Fatalf("status %d", answer.status)
+		}
+	}
+	if n := engines[0].Stats().Requests; n != 2 {
+		t.Fatalf("the first engine got %d of 2 requests", n)
+	}
+	if err := engines[0].Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
+		t.Fatal(err)
+	}
+	g.post(t, "/v1/chat/completions", chat(text, false)) // counts the failure, goes to the other
+	if err := engines[0].Heal(); err != nil {
+		t.Fatal(err)
+	}
+	g.post(t, "/v1/chat/completions", chat(text, false))
+	if n := engines[0].Stats().Requests; n != 2 {
+		t.Fatal("an upstream within its fail_duration was picked for its cache")
+	}
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+)
+
+// Clients that stall in the middle of large uploads lock nobody else out.
+func TestStalledUploadsLockNobodyOut(t *testing.T) {
+	engines := startEngines(t, 1, enginesim.Config{Speed: 50})
+	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", addresses(engines)))
+	const size = 10_000_000
+	half := []byte(`{"model":"sim","messages":[{"role":"user","content":"` + strings.Repeat("x", size/2))
+	for range 50 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", size)
+		if _, err := conn.Write(half); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 20 {
+		if answer := g.post(t, "/v1/chat/completions", chat(fmt.Sprint("hello ", i), false)); answer.status != http.StatusOK {
+			t.Fatalf("request %d beside 50 stalled uploads: status %d, %.200s", i, answer.status, answer.body)
+		}
+	}
+	if held := metric(t, "caddy_pii_janitor_in_flight_bytes"); held < 1 {
+		t.Fatal("the stalled uploads are not counted")
+	}
+}
+
+// Above in_flight_limit a request waits for admit_wait, then gets 507 and a
+// time to come back; nothing is forwarded, and it is well again by itself.
+func TestInFlightLimit(t *testing.T) {
+	engines := startEngines(t, 1, enginesim.Config{CacheBlocks: 1 << 16, MaxModelLen: 1 << 20, PrefillRate: 1e7})
+	g := startGateway(t, "caddyfile", fmt.Sprintf(`:8080 {
+		pii_janitor {
+			max_size 2MB
+			in_flight_limit 8MB
+			admit_wait 50ms
+		}
+		reverse_proxy %s {
+			lb_policy kv_aware
+		}
+	}`, addresses(engines)))
+	// One client may hold its share at the most; several fill the ceiling.
+	big := chat(strings.Repeat("y", 1_900_000), false)
+	var held []*io.PipeWriter
+	answers := make(chan int, 8)
+	for range 8 {
+		r, w := io.Pipe()
+		held = append(held, w)
+		go func() {
+			status := 0
+			if resp, err := g.client.Post(g.url+"/v1/chat/completions", "application/json", r); err == nil {
+				resp.Body.Close()
+				status = resp.StatusCode
+			}
+			answers <- status
+		}()
+		go w.Write([]byte(big[:1_500_000])) // and no more: the upload stalls
+	}
+	// Eight times 1.5 MB do not fit in the half of 8 MB that one client may take: most are refused while they arrive.
+	for range 4 {
+		if status := <-answers; status != http.StatusInsufficientStorage {
+			t.Fatalf("an upload above the ceiling: status %d, want 507", status)
+		}
+	}
+	for _, w := range held {
+		w.CloseWithError(io.ErrUnexpectedEOF)
+	}
+	for range 4 {
+		<-answers
+	}
+	// All are gone: there is room again, as soon as the gateway has noticed.
+	answer := g.post(t, "/v1/chat/completions", big)
+	for tries := 0; answer.status == http.StatusInsufficientStorage && tries < 100; tries++ {
+		if answer.header.Get("Retry-After") == "" || !strings.Contains(answer.body, `"error"`) {
+			t.Fatalf("the refusal lacks Retry-After or the API's error shape: %v %s", answer.header, answer.body)
+		}
+		answer = g.post(t, "/v1/chat/completions", big) // admit_wait makes it wait
+	}
+	if answer.status != http.StatusOK {
+		t.Fatalf("after the uploads are gone: status %d, %.200s", answer.status, answer.body)
+	}
+	if n := engines[0].Stats().Requests; n != 1 {
+		t.Fatalf("%d requests reached the engine, want the last one only", n)
+	}
+}
