@@ -194,20 +194,19 @@ func unquotedEnd(text []byte, start int) int {
 }
 
 // schemeAfter returns where the credential behind an authentication scheme
-// begins, 0 when no known scheme is there (RFC 9110, 11.4).
+// begins, 0 when there is none (RFC 9110, 11.4).
 func schemeAfter(text []byte, start, end int) int {
 	i := start
-	for i < len(text) && i-start < 12 && isAlpha(text[i]) {
+	for i < len(text) && i-start < 16 && (isAlpha(text[i]) || text[i] == '-') {
 		i++
 	}
-	switch word := text[start:i]; {
-	case equalFold(word, "bearer"), equalFold(word, "basic"), equalFold(word, "token"), equalFold(word, "apikey"), equalFold(word, "digest"):
-	case end-start >= 16:
-		return start
-	default:
+	if i-start < 4 || at(text, i) != ' ' {
+		if end-start >= 16 {
+			return start
+		}
 		return 0
 	}
-	for i < len(text) && i-start < 16 && text[i] == ' ' {
+	for n := 0; n < 4 && at(text, i) == ' '; n++ {
 		i++
 	}
 	return i
@@ -220,7 +219,10 @@ func (r *scan) secretValue(kind nameKind, start, end int, quoted, tight bool) bo
 		return false
 	}
 	if kind == nameSecret {
-		return len(value) >= 16 && random62(value)
+		if len(value) < 16 || !random62(value) && !guid(value) {
+			return false
+		}
+		return quoted || at(r.text, end) != '(' && (tight || digitRuns(value) >= 2)
 	}
 	if len(value) < 6 || len(value) > 128 || !chosen(value) {
 		return false
@@ -231,7 +233,7 @@ func (r *scan) secretValue(kind nameKind, start, end int, quoted, tight bool) bo
 	// Without quotes it may be an expression: only what stands as in a
 	// configuration file is taken, and only a word that is no name.
 	next := at(r.text, end)
-	return (tight || next == '\n' || next == '\r' || next == 0) && next != '(' && next != '[' && !identifier(value)
+	return digitRuns(value) > 0 && (tight || next == '\n' || next == '\r' || next == 0) && next != '(' && next != '[' && !identifier(value)
 }
 
 // chosen judges a password of a person: letters with digits or signs; not a
@@ -250,10 +252,34 @@ func chosen(v []byte) bool {
 		case c == '/', c == ':':
 			return false // paths and addresses
 		case c == '$', c == '!', c == '@', c == '#', c == '^', c == '&', c == '*', c == '+', c == '?', c == '~':
-			sign = true
+			sign = sign || i > 0 && i < len(v)-1
 		}
 	}
 	return letter && (digit || sign) || digit && sign
+}
+
+// guid tells 8-4-4-4-12 hexadecimal digits, which are keys of many services.
+func guid(v []byte) bool {
+	if len(v) != 36 {
+		return false
+	}
+	for i, c := range v {
+		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash != (c == '-') || !dash && !isHex(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// digitRuns counts the stretches of digits, of which a name has one at most.
+func digitRuns(v []byte) int {
+	n := 0
+	for i, c := range v {
+		if isDigit(c) && (i == 0 || !isDigit(v[i-1])) {
+			n++
+		}
+	}
+	return n
 }
 
 // identifier tells names of program text: words joined by underscores and

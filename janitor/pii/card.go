@@ -68,7 +68,7 @@ func (r *scan) card(c *chain, i int) int {
 		}
 		// Of the lengths without a card of today, and those that counters and
 		// identifiers share, a word must say what it is.
-		if n != 16 && !(n == 15 && c.text[c.g[i].start] == '3') && !r.cardContext(c, i, i) {
+		if n != 16 && !(n == 15 && amex(c.text[c.g[i].start:])) && !r.cardContext(c, i, i) {
 			return 0
 		}
 		r.add(c.g[i].start, c.g[i].end, EntityCard)
@@ -90,6 +90,9 @@ func (r *scan) card(c *chain, i int) int {
 	}
 	return r.looseCard(c, i)
 }
+
+// amex tells the ranges of American Express, the one brand of 15 digits.
+func amex(d []byte) bool { return d[0] == '3' && (d[1] == '4' || d[1] == '7') }
 
 // printed tells whether k groups from i on look as on a card, with one kind of
 // separator.

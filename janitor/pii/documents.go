@@ -28,11 +28,25 @@ func (r *scan) document(start int) {
 		return
 	}
 	switch {
-	case topics&ctxPassport != 0 && r.on[recPassport] && n >= 6 && n <= 10 && digits >= 5:
+	case topics&ctxPassport != 0 && r.on[recPassport] && passportShape(r.text[start:end]):
 		r.add(start, end, EntityPassport)
 	case topics&ctxLicense != 0 && (topics&ctxDriver != 0 || topics&ctxLicenseOnly != 0) && r.on[recLicense] && n >= 5 && n <= 20 && digits >= 4:
 		r.add(start, end, EntityLicense)
 	}
+}
+
+// passportShape takes six to ten characters: at most three letters in front and
+// one behind, the rest digits.
+func passportShape(w []byte) bool {
+	if len(w) < 6 || len(w) > 10 {
+		return false
+	}
+	for i, c := range w {
+		if !isDigit(c) && (!isAlpha(c) || i > 2 && i < len(w)-1) {
+			return false
+		}
+	}
+	return isDigit(w[3])
 }
 
 // birthday looks at group i as a date of birth: a date in figures, or a day

@@ -60,7 +60,7 @@ func (r *scan) ipv4(c *chain, i int) int {
 		return 0
 	}
 	var quad [4]byte
-	small := true // all of them single digits, as in section numbers
+	singles := 0 // bytes of one digit, as in section numbers
 	for k := range 4 {
 		g := c.g[i+k]
 		if g.len() > 3 || g.len() > 1 && c.text[g.start] == '0' {
@@ -74,7 +74,9 @@ func (r *scan) ipv4(c *chain, i int) int {
 			return 0
 		}
 		quad[k] = byte(n)
-		small = small && n < 10
+		if n < 10 {
+			singles++
+		}
 	}
 	start, end := c.g[i].start, c.g[i+3].end
 	if !c.ends(i+3) && c.gap(i+4) != '/' && c.gap(i+4) != '-' {
@@ -86,11 +88,22 @@ func (r *scan) ipv4(c *chain, i int) int {
 	if r.versionBefore(start) {
 		return 0
 	}
-	if small && !resolver(quad) && !r.bare() && r.before(start)&ctxIP == 0 && at(c.text, end) != ':' && at(c.text, end) != '/' {
+	if singles >= 3 && !resolver(quad) && !r.bare() && !r.placed(start, end) {
 		return 0
 	}
 	r.addAddress(start, end, netip.AddrFrom4(quad))
 	return 4
+}
+
+// placed tells whether something around text[start:end] says address: a word,
+// a port or a prefix length behind, and none that says section.
+func (r *scan) placed(start, end int) bool {
+	topics := r.before(start)
+	if topics&ctxVersion != 0 {
+		return false
+	}
+	next := at(r.text, end)
+	return topics&ctxIP != 0 || (next == ':' || next == '/') && isDigit(at(r.text, end+1))
 }
 
 // resolver tells the public name servers with one digit a byte, which stand in
@@ -98,7 +111,7 @@ func (r *scan) ipv4(c *chain, i int) int {
 // section numbers and versions.
 func resolver(q [4]byte) bool {
 	switch q {
-	case [4]byte{1, 1, 1, 1}, [4]byte{1, 0, 0, 1}, [4]byte{8, 8, 8, 8}, [4]byte{8, 8, 4, 4}, [4]byte{9, 9, 9, 9}, [4]byte{4, 2, 2, 2}, [4]byte{4, 2, 2, 1}:
+	case [4]byte{1, 1, 1, 1}, [4]byte{1, 0, 0, 1}, [4]byte{8, 8, 8, 8}, [4]byte{8, 8, 4, 4}, [4]byte{9, 9, 9, 9}:
 		return true
 	}
 	return false

@@ -60,7 +60,7 @@ whole:
 	if err != nil || !addr.Is6() {
 		return
 	}
-	if double && !r.likelyIPv6(addr, colons) {
+	if double && !r.likelyIPv6(addr, colons) || colons <= 3 && text[end-1] == ':' && at(text, end) == '/' {
 		return
 	}
 	r.addAddress(start, end, addr)

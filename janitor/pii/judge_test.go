@@ -56,11 +56,11 @@ func corpus(t *testing.T, name string, visit func(path string, text []byte)) (si
 			each(name, []byte(turn.Output))
 		}
 	case "go":
-		tree(filepath.Join(runtime.GOROOT(), "src"), 16<<20, ".go")
+		tree(filepath.Join(runtime.GOROOT(), "src"), 400<<20, ".go")
 	case "caddy":
 		dirs, _ := filepath.Glob(filepath.Join(os.Getenv("HOME"), "go/pkg/mod/github.com/caddyserver/caddy/*"))
 		for _, dir := range dirs {
-			tree(dir, 8<<20, ".go", ".caddyfiletest", ".md")
+			tree(dir, 400<<20, ".go", ".caddyfiletest", ".md")
 		}
 	case "logs":
 		each(name, logs(4<<20))

@@ -7,8 +7,8 @@ package pii
 var nationals = []national{
 	{recABA, "9 4-4-1", ctxABA, validABA},
 	{recNPI, "10 4-3-3", ctxNPI, validNPI},
-	{recCASIN, "3 3_3_3 9", ctxCASIN, validSIN},
-	{recAUTFN, "9 3 3_3_3 8", ctxAUTFN, validTFN},
+	{recCASIN, "3_3_3 9", ctxCASIN, validSIN},
+	{recAUTFN, "9 3_3_3 8", ctxAUTFN, validTFN},
 	{recAUABN, "11 2_3_3_3", ctxAUABN, validABN},
 	{recAUMedicare, "10 4_5_1", ctxMedicare, validMedicare},
 	{recNHS, "10 3_3_4", ctxNHS, validNHS},

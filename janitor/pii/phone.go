@@ -214,7 +214,7 @@ func (r *scan) trunk(c *chain, i int) int {
 // of nothing else.
 func (r *scan) spoken(c *chain, i int) int {
 	best := c.dialled(i)
-	if best == 0 || c.date(i, best) {
+	if best == 0 || c.date(i, best) || c.text[c.g[i].start] == '0' && c.g[i].len() > 2 && c.text[c.g[i].start+1] == '0' || c.gap(i+1) == '.' && c.gap(i+2) == '.' && c.gap(i+3) == '.' {
 		return 0
 	}
 	first := c.text[c.g[i].start:c.g[i].end]

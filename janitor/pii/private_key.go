@@ -37,12 +37,26 @@ func (r *scan) privateKeys() {
 		}
 		body := from + dashes + 5
 		end := r.pemEnd(body)
-		if end-body < 24 {
+		if !longBase64(r.text[body:end]) {
 			continue
 		}
 		r.add(start, end, EntityPrivateKey)
 		from = end
 	}
+}
+
+// longBase64 tells whether a body holds at least one stretch of 24 characters
+// of base64, as every key does and its description does not.
+func longBase64(body []byte) bool {
+	n := 0
+	for _, c := range body {
+		if class[c]&clsStd64 == 0 {
+			n = 0
+		} else if n++; n == 24 {
+			return true
+		}
+	}
+	return false
 }
 
 // pemEnd returns where the block whose body begins at text[body] ends.

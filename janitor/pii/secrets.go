@@ -2,7 +2,10 @@
 
 package pii
 
-import "math/bits"
+import (
+	"bytes"
+	"math/bits"
+)
 
 // alphabet is a set of bytes the variable part of a secret is made of.
 type alphabet uint8
@@ -55,6 +58,7 @@ const (
 	random check = iota // letters and digits mixed: at least one of each
 	plain               // nothing more
 	dotted              // random, and at least one dot
+	mixed               // letters and digits change throughout; for short prefixes
 	dashed              // random, and at least one hyphen
 )
 
@@ -127,6 +131,9 @@ func (r *scan) token(start, end int) {
 			}
 		}
 		boundary = !isAlnum(c)
+		if c == '~' && p > 0 && text[p-1] == 'Q' && r.on[recSecret] {
+			r.azureSecret(p - 1)
+		}
 	}
 }
 
@@ -143,6 +150,12 @@ func (r *scan) secretAt(p int) int {
 	if r.on[recCrypto] {
 		if end := r.cryptoAt(p); end > p {
 			r.add(p, end, EntityCrypto)
+			return end
+		}
+	}
+	if r.on[recSecret] {
+		if end := r.shapeAt(p); end > p {
+			r.add(r.telegramNumber(p), end, EntitySecret)
 			return end
 		}
 	}
@@ -166,7 +179,14 @@ func (r *scan) secretAt(p int) int {
 		best = max(best, end)
 	}
 	if best > p {
-		r.add(p, best, EntitySecret)
+		start := p
+		for _, scheme := range [...]string{"https://", "http://"} { // of the URL of a webhook
+			if n := len(scheme); p >= n && string(text[p-n:p]) == scheme {
+				start = p - n
+				break
+			}
+		}
+		r.add(start, best, EntitySecret)
 	}
 	return best
 }
@@ -198,7 +218,9 @@ func (f *format) holds(body []byte) bool {
 	}
 	switch f.check {
 	case plain:
-		return true
+		return !bytes.Contains(body, []byte("EXAMPLE"))
+	case mixed:
+		return random62(body) && digitRuns(body) >= 2
 	case dotted:
 		return dot && (digit || distinct > 12)
 	case dashed:

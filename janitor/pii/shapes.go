@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import "bytes"
+
+// shapeAt returns the end of a secret at text[p] that has no prefix but a
+// shape of its own, or p. A word boundary is in front of text[p].
+func (r *scan) shapeAt(p int) int {
+	text := r.text
+	switch c := text[p]; {
+	case c == 'M' || c == 'N' || c == 'O':
+		if end := r.discordBot(p); end > p {
+			return end
+		}
+	case c == 'A':
+		if end := r.telegramBot(p); end > p {
+			return end
+		}
+	}
+	word := r.runEnd(abAlnum, p)
+	switch n := word - p; {
+	case n == 84 && string(text[p+52:p+58]) == "JQQJ99": // Azure, with the signature of the platform
+		return word
+	case n == 14 && bytes.HasPrefix(text[word:], []byte(".atlasv1.")): // Terraform and Vagrant cloud
+		if end := r.runEnd(abURLDot, p); end-word >= 60 && end-word <= 90 {
+			return end
+		}
+	case n == 32 && at(text, word) == '-' && at(text, word+1) == 'u' && at(text, word+2) == 's' && isDigit(at(text, word+3)): // Mailchimp
+		if end := r.runEnd(abAlnum, word+1); end-word <= 5 && r.runEnd(abHex, p) >= word {
+			return end
+		}
+	case n >= 13 && n <= 16 && at(text, word) == '|' && r.runEnd(abDigit, p) == word: // Facebook application
+		if end := r.runEnd(abURL, word+1); end-word == 28 {
+			return end
+		}
+	case n == 6 && at(text, word) == '_' && r.runEnd(abURL, p)-p == 40 && string(text[p+36:p+40]) == "_mmk": // MaxMind
+		return p + 40
+	}
+	return p
+}
+
+// discordBot takes a bot token: a user id in base64, a time and a signature,
+// joined by dots.
+func (r *scan) discordBot(p int) int {
+	id := r.runEnd(abURL, p)
+	if id-p < 23 || id-p > 28 || at(r.text, id) != '.' {
+		return p
+	}
+	stamp := r.runEnd(abURL, id+1)
+	if stamp-id != 7 || at(r.text, stamp) != '.' {
+		return p
+	}
+	end := r.runEnd(abURL, stamp+1)
+	if n := end - stamp - 1; n < 27 || n > 38 {
+		return p
+	}
+	return end
+}
+
+// telegramBot takes the part behind the colon of a bot token, "AA" and more,
+// when the bot's number is in front; the whole token is recorded by the caller
+// from what telegramNumber returns.
+func (r *scan) telegramBot(p int) int {
+	if r.telegramNumber(p) == p {
+		return p
+	}
+	end := r.runEnd(abURL, p)
+	if n := end - p; n < 34 || n > 36 {
+		return p
+	}
+	return end
+}
+
+// telegramNumber returns where the number in front of ":" before text[p]
+// begins, p when there is none of five to sixteen digits.
+func (r *scan) telegramNumber(p int) int {
+	if at(r.text, p-1) != ':' {
+		return p
+	}
+	i := p - 1
+	for i > 0 && p-i <= 17 && isDigit(r.text[i-1]) {
+		i--
+	}
+	if n := p - 1 - i; n < 5 || n > 16 || isAlpha(at(r.text, i-1)) && at(r.text, i-1)|0x20 != 't' {
+		return p
+	}
+	return i
+}
+
+// azureSecret takes an Entra ID client secret around "Q~" at text[q:]: three
+// characters and a digit in front, 31 to 34 behind.
+func (r *scan) azureSecret(q int) {
+	start := q - 4
+	if start < 0 || !isDigit(r.text[q-1]) {
+		return
+	}
+	end := q + 2
+	for end < len(r.text) && end-q <= 40 && (alphabetBits[r.text[end]]&(1<<abURLDot) != 0 || r.text[end] == '~') {
+		end++
+	}
+	if n := end - q - 2; n < 31 || n > 34 {
+		return
+	}
+	r.add(start, end, EntitySecret)
+}
