@@ -26,7 +26,7 @@ func fullPath(p Path) string {
 func TestWalkAgainstGolden(t *testing.T) {
 	r := rand.New(rand.NewPCG(17, 18))
 	var w Walker
-	for range 10_000 {
+	for range 5000 {
 		var b strings.Builder
 		randomJSON(r, &b, 6)
 		body := []byte(b.String())
