@@ -74,17 +74,28 @@ func skimPlain(b []byte, i int) int {
 }
 
 // skimUTF8 returns the index behind the run of multi-byte runes at i, or -1
-// when the run is not UTF-8 (RFC 3629: no overlong forms, no surrogates,
-// nothing above U+10FFFF).
+// when it is not UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing
+// above U+10FFFF). Single spaces between words do not end the run.
 func skimUTF8(b []byte, i int) int {
+	for i+4 <= len(b) {
+		x := binary.LittleEndian.Uint32(b[i:])
+		switch n := runeLen(x); {
+		case n == 2 && x&0xC0E00000 == 0x80C00000 && x&0x1E0000 != 0:
+			i += 4 // two runes of two bytes, as in Cyrillic, Greek and Arabic
+		case n != 0:
+			i += n
+		case x&0x80 != 0:
+			return -1
+		case x&0x80FF != 0x8000|' ':
+			return i
+		default:
+			i++
+		}
+	}
 	for i < len(b) && b[i] >= 0x80 {
-		var x uint32
-		if i+4 <= len(b) {
-			x = binary.LittleEndian.Uint32(b[i:])
-		} else {
-			for k, c := range b[i:] {
-				x |= uint32(c) << (8 * k)
-			}
+		x := uint32(0)
+		for k, c := range b[i:] {
+			x |= uint32(c) << (8 * k)
 		}
 		n := runeLen(x)
 		if n == 0 {
