@@ -195,6 +195,7 @@ func (d *Document) root() error {
 	}
 	d.StreamOptions = d.member(d.top[nameStreamOptions])
 	d.CacheSalt = d.member(d.top[nameCacheSalt])
+	d.skipID(d.top[nameCacheSalt]) // random by design: it would look like a secret
 	if o := d.top[nameStreamOptions]; o != 0 && nodes[o].kind == kindObject {
 		d.IncludeUsage = d.member(d.find(o, nameIncludeUsage))
 	}

@@ -84,11 +84,17 @@ func spoken(r *rand.Rand, typ, s string) any {
 	if r.IntN(2) == 0 {
 		return s
 	}
-	part := free{{"type", typ}, {"text", s}}
-	if r.IntN(3) == 0 {
-		part = append(part, member{"cache_control", free{{"type", "ephemeral"}}})
+	return list{marked(r, free{{"type", typ}, {"text", s}})}
+}
+
+// marked sets the mark that clients move to the last block of each request.
+func marked[T free | kept](r *rand.Rand, block T) T {
+	if r.IntN(3) != 0 {
+		return block
 	}
-	return list{part}
+	at := r.IntN(len(block) + 1)
+	mark := member{"cache_control", free{{"type", "ephemeral"}}}
+	return append(append(block[:at:at], mark), block[at:]...)
 }
 
 // message is one turn: called anew for each request, it says the same in
@@ -137,14 +143,15 @@ func anthropicMessage(r *rand.Rand) message {
 		return func(r *rand.Rand) any {
 			return free{{"role", "assistant"}, {"content", list{
 				free{{"type", "thinking"}, {"thinking", text}, {"signature", "c2ln"}},
-				free{{"type", "tool_use"}, {"id", "toolu_1"}, {"name", "look_up"}, {"input", kept{{"q", more}}}},
+				marked(r, free{{"type", "tool_use"}, {"id", "toolu_1"}, {"name", "look_up"}, {"input", kept{{"q", more}}}}),
 			}}}
 		}
 	}
 	if r.IntN(3) == 0 {
 		return func(r *rand.Rand) any {
 			return free{{"role", "user"}, {"content", list{
-				free{{"type", "tool_result"}, {"tool_use_id", "toolu_1"}, {"content", spoken(r, "text", text)}},
+				marked(r, free{{"type", "tool_result"}, {"tool_use_id", "toolu_1"}, {"content", spoken(r, "text", text)}}),
+				marked(r, kept{{"type", "image"}, {"source", kept{{"type", "base64"}, {"data", "iVBOR/AA"}}}}),
 			}}}
 		}
 	}
