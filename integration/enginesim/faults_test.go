@@ -68,7 +68,11 @@ func TestRefuseAndHeal(t *testing.T) {
 
 func TestRefuseLetsRequestsUnderWayFinish(t *testing.T) {
 	for kind, want := range map[FaultKind]bool{Refuse: true, Crash: false} {
-		e := start(t, Config{Responder: Echo, PrefillRate: 100, Speed: 10})
+		cfg := Config{Responder: Echo, PrefillRate: 100, Speed: 10}
+		if kind == Crash {
+			cfg.PrefillRate, cfg.Speed = 1, 1 // it must not be faster than the crash
+		}
+		e := start(t, cfg)
 		res, err := client(t).Post(e.URL()+"/v1/chat/completions", "", strings.NewReader(chatBody("still here", `,"stream":true`)))
 		if err != nil {
 			t.Fatal(err)

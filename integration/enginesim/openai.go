@@ -123,7 +123,7 @@ func (f *chatFormat) whole() any {
 	}
 	for i, call := range t.out.toolCalls() {
 		m.ToolCalls = append(m.ToolCalls, openAIToolCall{
-			ID: f.callID(i), Type: "function", Function: openAIFunction{call.Name, call.Arguments},
+			ID: f.callID(i), Type: "function", Function: openAIFunction(call),
 		})
 	}
 	reason := t.finishReason()
