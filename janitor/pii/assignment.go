@@ -31,8 +31,8 @@ func (r *scan) assignment(i int) {
 		r.userOption(i)
 		return
 	}
-	start, end, quoted := valueAfter(text, i)
-	if end-start < 4 {
+	start, end, quoted := r.valueAfter(i)
+	if end-start < 4 || end-start > maxValue && kind != nameHeader {
 		return
 	}
 	if kind == nameHeader {
@@ -40,7 +40,7 @@ func (r *scan) assignment(i int) {
 			return
 		}
 		if !quoted {
-			end = unquotedEnd(text, start)
+			end = r.unquotedEnd(start)
 		}
 		kind = nameSecret
 		if end-start >= 12 && !template(text[start:end]) && credential(text[start:end]) {
@@ -107,7 +107,7 @@ func (r *scan) userOption(i int) {
 	if !short && !(n >= 6 && string(flag[n-6:]) == "--user") {
 		return
 	}
-	end := unquotedEnd(text, i+1)
+	end := r.unquotedEnd(i + 1)
 	if value := text[i+1 : end]; len(value) >= 6 && !template(value) && credential(value) {
 		r.add(i+1, end, EntitySecret)
 	}
@@ -145,7 +145,8 @@ func nameBefore(text []byte, i int) nameKind {
 
 // valueAfter returns the value behind the operator at text[i] and whether it
 // stands in quotes.
-func valueAfter(text []byte, i int) (start, end int, quoted bool) {
+func (r *scan) valueAfter(i int) (start, end int, quoted bool) {
+	text := r.text
 	start = i
 	for start < len(text) && start-i < 4 && (text[start] == ':' || text[start] == '=' || text[start] == '>') {
 		start++
@@ -172,25 +173,31 @@ func valueAfter(text []byte, i int) (start, end int, quoted bool) {
 		}
 		return start, end, true
 	}
-	return start, unquotedEnd(text, start), false
+	return start, r.unquotedEnd(start), false
 }
 
 // unquotedEnd returns where a value without quotes that begins at text[start]
-// ends.
-func unquotedEnd(text []byte, start int) int {
+// ends. The last stretch is remembered: a row of assignments without a break
+// is walked once.
+func (r *scan) unquotedEnd(start int) int {
+	if start >= r.plainFrom && start < r.plainTo {
+		return r.plainTo
+	}
 	end := start
-	for end < len(text) && end-start <= maxValue {
-		switch c := text[end]; c {
-		case ',', ';', '"', '\'', '`', '<', '>', ')', '(', ']', '[', '}', '{', '&', '\\', '|':
-			return end
-		default:
-			if c <= ' ' {
-				return end
-			}
-		}
+	for end < len(r.text) && !endsValue(r.text[end]) {
 		end++
 	}
+	r.plainFrom, r.plainTo = start, end
 	return end
+}
+
+// endsValue are the bytes that end a value without quotes.
+func endsValue(c byte) bool {
+	switch c {
+	case ',', ';', '"', '\'', '`', '<', '>', ')', '(', ']', '[', '}', '{', '&', '\\', '|':
+		return true
+	}
+	return c <= ' '
 }
 
 // schemeAfter returns where the credential behind an authentication scheme
@@ -219,7 +226,7 @@ func (r *scan) secretValue(kind nameKind, start, end int, quoted, tight bool) bo
 		return false
 	}
 	if kind == nameSecret {
-		if len(value) < 16 || !random62(value) && !guid(value) {
+		if len(value) < 16 || !random62(value) && !guid(value) && !(quoted && figures(value)) {
 			return false
 		}
 		return quoted || at(r.text, end) != '(' && (tight || digitRuns(value) >= 2)
@@ -256,6 +263,16 @@ func chosen(v []byte) bool {
 		}
 	}
 	return letter && (digit || sign) || digit && sign
+}
+
+// figures tells values of digits alone, which some services give out.
+func figures(v []byte) bool {
+	for _, c := range v {
+		if !isDigit(c) {
+			return false
+		}
+	}
+	return !sameDigits(v)
 }
 
 // guid tells 8-4-4-4-12 hexadecimal digits, which are keys of many services.

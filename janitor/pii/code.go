@@ -8,7 +8,6 @@ type code struct {
 	pattern string // A letter, 9 digit, X either; one per character
 	topics  context
 	sure    bool // needs no word when written in upper case
-	valid   func(w []byte) bool
 }
 
 // Bounds of the words looked at.
@@ -53,7 +52,7 @@ func (r *scan) word(start int) {
 	}
 	w := buf[:n]
 	for _, c := range codesByLength[n] {
-		if !r.on[c.rec] || !matchesPattern(w, c.pattern) || !c.valid(w) {
+		if !r.on[c.rec] || !matchesPattern(w, c.pattern) || !validCode(c.rec, w) {
 			continue
 		}
 		if c.sure && upper || r.alone(start, end) || (r.before(start)|r.after(end))&c.topics != 0 {
@@ -95,18 +94,47 @@ func matchesPattern(w []byte, pattern string) bool {
 
 // codes are the numbers with letters, with the published algorithm of each.
 var codes = []code{
-	{recESNIF, "99999999A", ctxNIF, false, validNIF},
-	{recESNIF, "A9999999A", ctxNIF, false, validNIE},
-	{recITFiscal, "AAAAAAXXAXXAXXXA", ctxFiscal, true, validFiscal},
-	{recSGFIN, "A9999999A", ctxFIN, true, validFIN},
-	{recFIHETU, "999999A999X", ctxHETU, true, validHETUWord},
-	{recINPAN, "AAAAA9999A", ctxPAN, false, validPAN},
-	{recCNID, "99999999999999999X", ctxCNID, true, validCNID},
-	{recMXCURP, "AAAA999999AAAAAAX9", ctxCURP, true, validCURP},
-	{recUSMBI, "9AX9AX9AA99", ctxMBI, false, validMBI},
-	{recUSDEA, "AX9999999", ctxDEA, false, validDEA},
-	{recDEKVNR, "A999999999", ctxKVNR, false, validKVNR},
-	{recNINO, "AA999999A", ctxNINO, true, validNINO},
+	{recESNIF, "99999999A", ctxNIF, false},
+	{recESNIF, "A9999999A", ctxNIF, false},
+	{recITFiscal, "AAAAAAXXAXXAXXXA", ctxFiscal, true},
+	{recSGFIN, "A9999999A", ctxFIN, true},
+	{recFIHETU, "999999A999X", ctxHETU, true},
+	{recINPAN, "AAAAA9999A", ctxPAN, false},
+	{recCNID, "99999999999999999X", ctxCNID, true},
+	{recMXCURP, "AAAA999999AAAAAAX9", ctxCURP, true},
+	{recUSMBI, "9AX9AX9AA99", ctxMBI, false},
+	{recUSDEA, "AX9999999", ctxDEA, false},
+	{recDEKVNR, "A999999999", ctxKVNR, false},
+	{recNINO, "AA999999A", ctxNINO, true},
+}
+
+// validCode applies the algorithm of a number, as (*national).valid does.
+func validCode(rec int, w []byte) bool {
+	switch rec {
+	case recESNIF:
+		return isDigit(w[0]) && validNIF(w) || !isDigit(w[0]) && validNIE(w)
+	case recITFiscal:
+		return validFiscal(w)
+	case recSGFIN:
+		return validFIN(w)
+	case recFIHETU:
+		return validHETUWord(w)
+	case recINPAN:
+		return validPAN(w)
+	case recCNID:
+		return validCNID(w)
+	case recMXCURP:
+		return validCURP(w)
+	case recUSMBI:
+		return validMBI(w)
+	case recUSDEA:
+		return validDEA(w)
+	case recDEKVNR:
+		return validKVNR(w)
+	case recNINO:
+		return validNINO(w)
+	}
+	return false
 }
 
 const nifLetters = "TRWAGMYFPDXBNJZSQVHLCKE"

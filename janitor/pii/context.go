@@ -116,6 +116,15 @@ var contextWords = func() map[string]context {
 	return words
 }()
 
+// contextLengths holds, by first byte, the lengths of the words there are: most
+// words of a text need no look-up.
+var contextLengths = func() (t [256]uint64) {
+	for w := range contextWords {
+		t[w[0]] |= 1 << uint(len(w))
+	}
+	return t
+}()
+
 // Bounds of the look for context words.
 const (
 	contextBefore = 72 // bytes to the left of a candidate
@@ -123,38 +132,66 @@ const (
 	maxWord       = 24 // longer words are no context words
 )
 
-// before returns the topics of the words in front of text[i]. It stops at a
-// placeholder, so that scrubbing a text never brings words closer to what
-// stands behind them.
+// mention is a word that speaks of something, and where it ends.
+type mention struct {
+	end    int
+	topics context
+}
+
+// vicinity is the memory of the words in front of a candidate. Candidates come
+// in order, so each byte is read once however many candidates there are.
+type vicinity struct {
+	to      int // the text before this offset has been read
+	line    int // the last line end read
+	recent  [16]mention
+	written int // mentions written, modulo the size where the next one goes
+}
+
+// before returns the topics of the words in the 72 bytes in front of text[i].
+// Words in front of a placeholder do not count, so that scrubbing a text never
+// brings a word closer to what stands behind it; nor do vague ones of an
+// earlier line.
 func (r *scan) before(i int) context {
-	if r.ctxAt == i+1 {
-		return r.ctxBits
-	}
-	var topics context
+	w := &r.words
 	low := max(0, i-contextBefore)
-	weak := context(0) // what does not count once a line has ended
-	for end := i; end > low; {
-		c := r.text[end-1]
-		if c == '\n' {
-			weak = ctxCall
+	if w.to < low {
+		w.to = low
+		for w.to < i && w.to > 0 && isLetter(r.text[w.to-1]) && isLetter(r.text[w.to]) {
+			w.to++ // the rest of a word that began earlier
 		}
-		if c == ']' && at(r.text, end-2) != '[' && closesPlaceholder(r.text, end) {
-			break
-		}
+	}
+	for w.to < i {
+		c := r.text[w.to]
 		if !isLetter(c) {
-			end--
+			w.to++
+			switch c {
+			case '\n':
+				w.line = w.to
+			case ']':
+				if closesPlaceholder(r.text, w.to) {
+					w.recent = [16]mention{}
+				}
+			}
 			continue
 		}
-		start := end
-		for start > low && isLetter(r.text[start-1]) {
-			start--
+		start := w.to
+		for w.to < i && isLetter(r.text[w.to]) {
+			w.to++
 		}
-		if start > low || start == 0 {
-			topics |= topicsOf(r.text[start:end]) &^ weak
+		if topics := topicsOf(r.text[start:w.to]); topics != 0 {
+			w.recent[w.written%len(w.recent)] = mention{w.to, topics}
+			w.written++
 		}
-		end = start
 	}
-	r.ctxAt, r.ctxBits = i+1, topics
+	var topics context
+	for _, m := range &w.recent {
+		if m.end > low && m.end <= i {
+			if m.end <= w.line {
+				m.topics &^= ctxCall
+			}
+			topics |= m.topics
+		}
+	}
 	return topics
 }
 
@@ -187,7 +224,7 @@ func isLetter(c byte) bool { return class[c]&(clsAlpha|clsHigh) != 0 }
 // topicsOf looks a word up without regard to ASCII case; words written
 // together in camel case are looked up by their parts as well.
 func topicsOf(word []byte) context {
-	if len(word) > 2*maxWord {
+	if len(word) < 2 || len(word) > 2*maxWord {
 		return 0
 	}
 	var buf [2 * maxWord]byte
@@ -195,15 +232,19 @@ func topicsOf(word []byte) context {
 	for i, c := range word {
 		low[i] = lower(c)
 	}
-	topics := contextWords[string(low)]
-	if topics != 0 {
-		return topics
+	if contextLengths[low[0]]>>uint(len(word))&1 != 0 {
+		if topics := contextWords[string(low)]; topics != 0 {
+			return topics
+		}
 	}
+	var topics context
 	from := 0
 	for i := 1; i <= len(word); i++ {
 		if i == len(word) || isUpper(word[i]) && isLower(word[i-1]) {
 			if from > 0 || i < len(word) {
-				topics |= contextWords[string(low[from:i])]
+				if part := low[from:i]; contextLengths[part[0]]>>uint(len(part))&1 != 0 {
+					topics |= contextWords[string(part)]
+				}
 			}
 			from = i
 		}

@@ -9,10 +9,6 @@ func (r *scan) document(start int) {
 	if !r.on[recPassport] && !r.on[recLicense] {
 		return
 	}
-	topics := r.before(start)
-	if topics&(ctxPassport|ctxLicense) == 0 {
-		return
-	}
 	end, digits := start, 0
 	for end < len(r.text) && (isAlnum(r.text[end]) || r.text[end] == '-' && isDigit(at(r.text, end+1))) {
 		if isDigit(r.text[end]) {
@@ -27,10 +23,14 @@ func (r *scan) document(start int) {
 	if isWord(at(r.text, end)) || joinedBefore(r.text, start) {
 		return
 	}
+	if n < 5 || digits < 4 {
+		return
+	}
+	topics := r.before(start)
 	switch {
 	case topics&ctxPassport != 0 && r.on[recPassport] && passportShape(r.text[start:end]):
 		r.add(start, end, EntityPassport)
-	case topics&ctxLicense != 0 && (topics&ctxDriver != 0 || topics&ctxLicenseOnly != 0) && r.on[recLicense] && n >= 5 && n <= 20 && digits >= 4:
+	case topics&ctxLicense != 0 && (topics&ctxDriver != 0 || topics&ctxLicenseOnly != 0) && r.on[recLicense]:
 		r.add(start, end, EntityLicense)
 	}
 }

@@ -17,7 +17,7 @@ const (
 // mail looks at an "@" (or "%40") at text[i:after] and records the address
 // around it, or the password of a URL's user information.
 func (r *scan) mail(i, after int) {
-	if r.userinfo(i, after) {
+	if after == i+1 && r.userinfo(i, after) {
 		return
 	}
 	if !r.on[recEmail] {

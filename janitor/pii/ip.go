@@ -88,7 +88,7 @@ func (r *scan) ipv4(c *chain, i int) int {
 	if r.versionBefore(start) {
 		return 0
 	}
-	if singles >= 3 && !resolver(quad) && !r.bare() && !r.placed(start, end) {
+	if singles >= 3 && public(netip.AddrFrom4(quad)) && !resolver(quad) && !r.bare() && !r.placed(start, end) {
 		return 0
 	}
 	r.addAddress(start, end, netip.AddrFrom4(quad))

@@ -56,8 +56,8 @@ whole:
 	if colons < 7 && !double {
 		return
 	}
-	addr, err := netip.ParseAddr(string(text[start:end]))
-	if err != nil || !addr.Is6() {
+	addr, ok := parseIPv6(text[start:end])
+	if !ok {
 		return
 	}
 	if double && !r.likelyIPv6(addr, colons) || colons <= 3 && text[end-1] == ':' && at(text, end) == '/' {

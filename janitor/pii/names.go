@@ -4,66 +4,138 @@ package pii
 
 import "strings"
 
-// Endings of names, separators left out and in lower case. The longest parts
-// come first only for reading; any that fits counts.
+// Parts that names are made of, in lower case.
 var (
-	passwordEndings = []string{"password", "passwd", "passphrase", "passwort", "contraseña", "motdepasse", "pwd"}
-	secretEndings   = []string{"secret", "token", "apikey", "accesskey", "secretkey", "privatekey", "authkey", "appkey", "clientkey",
-		"encryptionkey", "signingkey", "masterkey", "accountkey", "storagekey", "sharedkey", "servicekey", "licensekey", "sessionkey",
-		"consumerkey", "serverkey", "sdkkey", "deploykey", "integrationkey", "adminkey", "merchantkey", "webhookkey", "personalkey",
-		"sharedaccesskey", "presharedkey", "writekey", "apisecret", "credential", "credentials", "secretaccess", "apiauth",
-		"secretkeybase", "subscriptionkey"}
-	// Names that end like one of a secret and hold something else.
-	otherParts = []string{"public", "pagetoken", "nexttoken", "continuationtoken", "padtoken", "eostoken", "bostoken", "unktoken",
-		"septoken", "clstoken", "masktoken", "stoptoken", "numtoken", "maxtoken", "inputtoken", "outputtoken", "prompttoken",
-		"synctoken", "cancellationtoken", "tokenizer", "publishable", "ispassword", "showpassword", "fieldpassword"}
+	// keyKinds make a name that ends in "key" that of a secret.
+	keyKinds = set("api access secret private auth app client encryption signing master account storage shared service license " +
+		"session consumer server sdk deploy integration admin merchant webhook personal write subscription preshared " +
+		"sharedaccess secretaccess apisecret")
+	// vendors do so as well: their plain "key" is a secret.
+	vendors = set("anthropic openai huggingface hf azure google gcp gemini aws github gitlab slack stripe twilio sendgrid telegram " +
+		"discord shopify digitalocean databricks vault heroku hubspot cloudflare datadog mailgun mailchimp npm pypi mapbox algolia " +
+		"sentry grafana newrelic cohere mistral groq together perplexity deepgram assemblyai elevenlabs pinecone okta auth0 " +
+		"linkedin twitter facebook dropbox square paypal plaid zendesk intercom segment snyk netlify vercel supabase airtable " +
+		"asana notion linear figma postman fastly linode vultr scaleway jira atlassian bitbucket circleci travis codecov " +
+		"coinbase kraken binance ibm softlayer openweather")
+	// others make a name one of something else, whatever its end.
+	others = set("public pub publishable page next continuation pad eos bos unk sep cls mask stop num max min input output " +
+		"sync cancellation is show hide field label confirm has forgot reset change count")
 )
 
-// kindOf judges a name by its end.
+func set(list string) map[string]bool {
+	m := make(map[string]bool)
+	for _, w := range strings.Fields(list) {
+		m[w] = true
+	}
+	return m
+}
+
+// kindOf judges a name by its last part, and by what the parts in front of it
+// say of it. Parts are divided by anything but letters and digits and by the
+// humps of camel case.
 func kindOf(name []byte) nameKind {
+	if len(name) < 2 || len(name) > maxName {
+		return nameOther
+	}
 	var buf [maxName]byte
-	low := buf[:0]
-	bound := false // a separator or capital stands where the last word begins
+	low := buf[:len(name)]
 	for i, c := range name {
-		if isAlnum(c) || c >= 0x80 {
-			if len(low) == maxName {
-				return nameOther
-			}
-			low = append(low, lower(c))
-		}
-		if i > 0 && len(name)-i <= 4 && len(name)-i >= 2 && (!isAlnum(name[i-1]) || isUpper(c) && isLower(name[i-1])) {
-			bound = true
-		}
+		low[i] = lower(c)
 	}
-	if len(low) < 2 {
+	last := lastPart(name)
+	kind, key := ending(low[last:])
+	if kind == nameOther && !key {
 		return nameOther
 	}
-	kind := nameOther
-	switch {
-	case endsIn(low, passwordEndings), hasEnd(low, "pass") && (bound || len(low) == 4), hasEnd(low, "pw") && (bound || len(low) == 2):
-		kind = namePassword
-	case endsIn(low, secretEndings):
-		kind = nameSecret
-	case hasEnd(low, "authorization"), hasEnd(low, "bearer") && len(low) == 6:
-		kind = nameHeader
-	default:
-		return nameOther
-	}
-	for _, part := range otherParts {
-		if strings.Contains(string(low), part) {
+	for from := 0; from < last; {
+		end := partEnd(name, from)
+		part := low[from:end]
+		switch {
+		case others[string(part)]:
 			return nameOther
+		case key && (vendors[string(part)] || keyKinds[string(part)]):
+			kind = nameSecret
+		}
+		from = end
+		for from < last && !isAlnum(name[from]) && name[from] < 0x80 {
+			from++
 		}
 	}
 	return kind
 }
 
-func endsIn(name []byte, endings []string) bool {
-	for _, e := range endings {
-		if hasEnd(name, e) {
-			return true
+// ending judges the last part of a name; key tells that it is "key" and the
+// parts in front decide.
+func ending(part []byte) (kind nameKind, key bool) {
+	n := len(part)
+	if n < 2 {
+		return nameOther, false
+	}
+	switch string(part[n-2:]) {
+	case "rd", "wd", "se", "rt", "ss", "pw":
+		switch {
+		case hasEnd(part, "password"), hasEnd(part, "passwd"), hasEnd(part, "passphrase"), hasEnd(part, "passwort"), hasEnd(part, "pwd"),
+			n == 4 && hasEnd(part, "pass"), n == 2 && hasEnd(part, "pw"):
+			return namePassword, false
+		case hasEnd(part, "secretaccess"):
+			return nameSecret, false
+		}
+	case "et", "en", "al", "ls":
+		if hasEnd(part, "secret") || hasEnd(part, "token") || hasEnd(part, "credential") || hasEnd(part, "credentials") {
+			return nameSecret, false
+		}
+	case "ey":
+		if !hasEnd(part, "key") {
+			break
+		}
+		stem := part[:n-3]
+		if len(stem) == 0 {
+			return nameOther, true
+		}
+		for from := 0; from < len(stem)-1 && from < 16; from++ { // openaiapikey
+			if keyKinds[string(stem[from:])] {
+				return nameSecret, false
+			}
+		}
+		if vendors[string(stem)] {
+			return nameSecret, false
+		}
+	case "on", "er":
+		if hasEnd(part, "authorization") || n == 6 && hasEnd(part, "bearer") {
+			return nameHeader, false
 		}
 	}
-	return false
+	return nameOther, false
+}
+
+// lastPart returns where the last part of a name begins.
+func lastPart(name []byte) int {
+	i := len(name) - 1
+	for i > 0 && !boundaryAt(name, i) {
+		i--
+	}
+	if !isAlnum(name[i]) {
+		return i + 1
+	}
+	return i
+}
+
+// partEnd returns where the part that begins at name[i] ends.
+func partEnd(name []byte, i int) int {
+	for i++; i < len(name) && !boundaryAt(name, i); i++ {
+	}
+	return i
+}
+
+// boundaryAt tells whether a part begins at name[i], or a separator stands
+// there.
+func boundaryAt(name []byte, i int) bool {
+	c := name[i]
+	if !isAlnum(c) && c < 0x80 {
+		return true
+	}
+	prev := name[i-1]
+	return !isAlnum(prev) && prev < 0x80 || isUpper(c) && isLower(prev)
 }
 
 func hasEnd(name []byte, end string) bool {

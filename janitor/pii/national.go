@@ -3,12 +3,11 @@
 package pii
 
 // national is a number of digits only that a country gives its people: how
-// its groups are written, what validates it, and which words speak of it.
+// its groups are written and which words speak of it.
 type national struct {
 	rec    int
 	shapes string // groupings, see parseShape; "!" in front: sure without a word
 	topics context
-	valid  func(d []byte) bool
 }
 
 // shape is one way of writing a number in groups.

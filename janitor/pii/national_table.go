@@ -5,24 +5,68 @@ package pii
 // nationals are the numbers of digits only, with the published algorithm of
 // each. In ambiguous texts the earlier entry wins.
 var nationals = []national{
-	{recABA, "9 4-4-1", ctxABA, validABA},
-	{recNPI, "10 4-3-3", ctxNPI, validNPI},
-	{recCASIN, "3_3_3 9", ctxCASIN, validSIN},
-	{recAUTFN, "9 3_3_3 8", ctxAUTFN, validTFN},
-	{recAUABN, "11 2_3_3_3", ctxAUABN, validABN},
-	{recAUMedicare, "10 4_5_1", ctxMedicare, validMedicare},
-	{recNHS, "10 3_3_4", ctxNHS, validNHS},
-	{recNLBSN, "9 4.2.3", ctxBSN, validBSN},
-	{recPESEL, "11", ctxPESEL, validPESEL},
-	{recTRID, "11", ctxTRID, validTRID},
-	{recDETaxID, "11 2_3_3_3", ctxDETax, validDETaxID},
-	{recBRCPF, "11 !3.3.3-2", ctxCPF, validCPF},
-	{recBRCNPJ, "14 !2.3.3/4-2", ctxCNPJ, validCNPJ},
-	{recSEPNR, "10 12 6-4 8-4", ctxSEPNR, validPersonnummer},
-	{recAadhaar, "12 4_4_4", ctxAadhaar, validAadhaar},
-	{recZAID, "13", ctxZAID, validZAID},
-	{recKRRRN, "13 !6-7", ctxKRRRN, validRRN},
-	{recFRNIR, "!15 !1_2_2_2_3_3_2 !13_2", ctxFRNIR, validNIR},
+	{recABA, "9 4-4-1", ctxABA},
+	{recNPI, "10 4-3-3", ctxNPI},
+	{recCASIN, "3_3_3 9", ctxCASIN},
+	{recAUTFN, "9 3_3_3 8", ctxAUTFN},
+	{recAUABN, "11 2_3_3_3", ctxAUABN},
+	{recAUMedicare, "10 4_5_1", ctxMedicare},
+	{recNHS, "10 3_3_4", ctxNHS},
+	{recNLBSN, "9 4.2.3", ctxBSN},
+	{recPESEL, "11", ctxPESEL},
+	{recTRID, "11", ctxTRID},
+	{recDETaxID, "11 2_3_3_3", ctxDETax},
+	{recBRCPF, "11 !3.3.3-2", ctxCPF},
+	{recBRCNPJ, "14 !2.3.3/4-2", ctxCNPJ},
+	{recSEPNR, "10 12 6-4 8-4", ctxSEPNR},
+	{recAadhaar, "12 4_4_4", ctxAadhaar},
+	{recZAID, "13", ctxZAID},
+	{recKRRRN, "13 !6-7", ctxKRRRN},
+	{recFRNIR, "!15 !1_2_2_2_3_3_2 !13_2", ctxFRNIR},
+}
+
+// valid applies the algorithm of the number. A switch, not a field of the
+// table: calls through a field would move the digits to the heap.
+func (n *national) valid(d []byte) bool {
+	switch n.rec {
+	case recABA:
+		return validABA(d)
+	case recNPI:
+		return validNPI(d)
+	case recCASIN:
+		return validSIN(d)
+	case recAUTFN:
+		return validTFN(d)
+	case recAUABN:
+		return validABN(d)
+	case recAUMedicare:
+		return validMedicare(d)
+	case recNHS:
+		return validNHS(d)
+	case recNLBSN:
+		return validBSN(d)
+	case recPESEL:
+		return validPESEL(d)
+	case recTRID:
+		return validTRID(d)
+	case recDETaxID:
+		return validDETaxID(d)
+	case recBRCPF:
+		return validCPF(d)
+	case recBRCNPJ:
+		return validCNPJ(d)
+	case recSEPNR:
+		return validPersonnummer(d)
+	case recAadhaar:
+		return validAadhaar(d)
+	case recZAID:
+		return validZAID(d)
+	case recKRRRN:
+		return validRRN(d)
+	case recFRNIR:
+		return validNIR(d)
+	}
+	return false
 }
 
 // validABA: American Bankers Association routing number: Federal Reserve

@@ -21,8 +21,8 @@ type scan struct {
 	chain    chain
 	hexDone  int // colon-separated groups before this offset are settled
 
-	ctxAt   int // context memo: offset + 1, see context.go
-	ctxBits context
+	plainFrom, plainTo int      // the last value without quotes, see assignment.go
+	words              vicinity // see context.go
 }
 
 const (

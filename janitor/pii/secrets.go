@@ -4,6 +4,7 @@ package pii
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/bits"
 )
 
@@ -71,14 +72,30 @@ type format struct {
 	check    check
 }
 
+// entry is a format with the first bytes of its prefix as one number, which
+// rules out most of a bucket at once.
+type entry struct {
+	format
+	mask, head uint32
+}
+
+// headOf packs up to four bytes of a prefix and the mask that selects them.
+func headOf(prefix string) (mask, head uint32) {
+	for i := 0; i < 4 && i < len(prefix); i++ {
+		mask |= 0xff << (8 * i)
+		head |= uint32(prefix[i]) << (8 * i)
+	}
+	return mask, head
+}
+
 // The index finds the formats that can begin with two given bytes: a hash of
 // the bytes leads into bucketed, where formats of one hash lie together.
 const indexSize = 1 << 12
 
 func indexHash(a, b byte) int { return (int(a)*67 + int(b)) & (indexSize - 1) }
 
-var formatIndex, bucketed = func() (index [indexSize]uint16, list []format) {
-	list = append(list, format{}) // index 0 means none
+var formatIndex, bucketed = func() (index [indexSize]uint16, list []entry) {
+	list = append(list, entry{}) // index 0 means none
 	buckets := make(map[int][]format)
 	for _, f := range formats {
 		h := indexHash(f.prefix[0], f.prefix[1])
@@ -87,8 +104,11 @@ var formatIndex, bucketed = func() (index [indexSize]uint16, list []format) {
 	for h := range indexSize {
 		if len(buckets[h]) > 0 {
 			index[h] = uint16(len(list))
-			list = append(list, buckets[h]...)
-			list = append(list, format{}) // end of bucket
+			for _, f := range buckets[h] {
+				mask, head := headOf(f.prefix)
+				list = append(list, entry{f, mask, head})
+			}
+			list = append(list, entry{}) // end of bucket
 		}
 	}
 	return index, list
@@ -163,12 +183,16 @@ func (r *scan) secretAt(p int) int {
 	if at == 0 || !r.on[recSecret] {
 		return p
 	}
+	var four [4]byte
+	copy(four[:], text[p:])
+	head := binary.LittleEndian.Uint32(four[:])
 	best := p
-	for _, f := range bucketed[at:] {
-		n := len(f.prefix)
-		if n == 0 {
-			break
+	for k := int(at); bucketed[k].mask != 0; k++ {
+		f := &bucketed[k]
+		if head&f.mask != f.head {
+			continue
 		}
+		n := len(f.prefix)
 		if len(text)-p < n+f.min || string(text[p:p+n]) != f.prefix {
 			continue
 		}
@@ -190,6 +214,9 @@ func (r *scan) secretAt(p int) int {
 	}
 	return best
 }
+
+// isMask tells the characters people blank secrets with.
+func isMask(c byte) bool { return c == 'x' || c == 'X' || c == '0' || c == '*' || c == '.' }
 
 // holds tells whether the variable part passes the format's check and is no
 // mask such as xxxxxxxx.
@@ -213,7 +240,7 @@ func (f *format) holds(body []byte) bool {
 	for _, s := range seen {
 		distinct += bits.OnesCount64(s)
 	}
-	if distinct < 4 {
+	if distinct < 4 && (f.check != plain || isMask(body[0])) {
 		return false
 	}
 	switch f.check {

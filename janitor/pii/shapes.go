@@ -4,6 +4,10 @@ package pii
 
 import "bytes"
 
+// googleClient ends the names of OAuth clients. They are no secrets by
+// themselves, but stand beside one and name the account.
+const googleClient = ".apps.googleusercontent.com"
+
 // shapeAt returns the end of a secret at text[p] that has no prefix but a
 // shape of its own, or p. A word boundary is in front of text[p].
 func (r *scan) shapeAt(p int) int {
@@ -20,7 +24,7 @@ func (r *scan) shapeAt(p int) int {
 	}
 	word := r.runEnd(abAlnum, p)
 	switch n := word - p; {
-	case n == 84 && string(text[p+52:p+58]) == "JQQJ99": // Azure, with the signature of the platform
+	case n == 84 && string(text[p+52:p+56]) == "JQQJ": // Azure, with the signature of the platform
 		return word
 	case n == 14 && bytes.HasPrefix(text[word:], []byte(".atlasv1.")): // Terraform and Vagrant cloud
 		if end := r.runEnd(abURLDot, p); end-word >= 60 && end-word <= 90 {
@@ -33,6 +37,10 @@ func (r *scan) shapeAt(p int) int {
 	case n >= 13 && n <= 16 && at(text, word) == '|' && r.runEnd(abDigit, p) == word: // Facebook application
 		if end := r.runEnd(abURL, word+1); end-word == 28 {
 			return end
+		}
+	case n >= 10 && n <= 14 && at(text, word) == '-' && r.runEnd(abDigit, p) == word: // Google OAuth client
+		if end := r.runEnd(abAlnum, word+1); end-word == 33 && bytes.HasPrefix(text[end:], []byte(googleClient)) {
+			return end + len(googleClient)
 		}
 	case n == 6 && at(text, word) == '_' && r.runEnd(abURL, p)-p == 40 && string(text[p+36:p+40]) == "_mmk": // MaxMind
 		return p + 40

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import "net/netip"
+
+// parseIPv6 parses the textual forms of RFC 4291, 2.2, without a zone. It is
+// netip.ParseAddr for bytes: what only looks like an address must not cost an
+// allocation.
+func parseIPv6(s []byte) (netip.Addr, bool) {
+	var ip [16]byte
+	n, gap := 0, -1 // bytes written; where "::" stands
+	i := 0
+	if len(s) >= 2 && s[0] == ':' && s[1] == ':' {
+		gap, i = 0, 2
+	}
+	for i < len(s) {
+		start, v := i, 0
+		for i < len(s) && i-start < 5 && isHex(s[i]) {
+			v = v<<4 | hexVal(s[i])
+			i++
+		}
+		if i < len(s) && s[i] == '.' {
+			if n > 12 || !parseQuad(s[start:], ip[n:n+4]) {
+				return netip.Addr{}, false
+			}
+			n += 4
+			break
+		}
+		if i == start || i-start > 4 || n == 16 {
+			return netip.Addr{}, false
+		}
+		ip[n], ip[n+1] = byte(v>>8), byte(v)
+		n += 2
+		if i == len(s) {
+			break
+		}
+		if s[i] != ':' {
+			return netip.Addr{}, false
+		}
+		i++
+		if i == len(s) {
+			return netip.Addr{}, false
+		}
+		if s[i] == ':' {
+			if gap >= 0 {
+				return netip.Addr{}, false
+			}
+			gap = n
+			i++
+		}
+	}
+	if gap < 0 && n != 16 || gap >= 0 && n == 16 {
+		return netip.Addr{}, false
+	}
+	if gap >= 0 {
+		tail := n - gap
+		copy(ip[16-tail:], ip[gap:n])
+		clear(ip[gap : 16-tail])
+	}
+	return netip.AddrFrom16(ip), true
+}
+
+// parseQuad parses a dotted quad that is all of s.
+func parseQuad(s, out []byte) bool {
+	i := 0
+	for k := range 4 {
+		start, v := i, 0
+		for i < len(s) && i-start < 4 && isDigit(s[i]) {
+			v = v*10 + int(s[i]-'0')
+			i++
+		}
+		if i == start || v > 255 || i-start > 1 && s[start] == '0' {
+			return false
+		}
+		out[k] = byte(v)
+		if k < 3 {
+			if i == len(s) || s[i] != '.' {
+				return false
+			}
+			i++
+		}
+	}
+	return i == len(s)
+}
