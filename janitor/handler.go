@@ -201,8 +201,12 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 		return nil
 	}
 	control := http.NewResponseController(w)
-	x.lease = h.budget.open(clientAddr(r), h.InFlightLimit, time.Duration(h.AdmitWait), func() {
-		_ = control.SetReadDeadline(expired)
+	x.lease = h.budget.open(terms{
+		client:    clientAddr(r),
+		limit:     h.InFlightLimit,
+		patience:  time.Duration(h.AdmitWait),
+		announced: min(r.ContentLength, h.MaxSize),
+		interrupt: func() { _ = control.SetReadDeadline(expired) },
 	})
 	body, err := h.readBody(control, r, x.lease)
 	if err != nil {

@@ -42,9 +42,9 @@ func newHandler(t testing.TB, configure ...func(*Handler)) *Handler {
 func wantEmpty(t testing.TB, b *budget) {
 	t.Helper()
 	b.validate(t)
-	if used := b.used.Load(); used != 0 || len(b.uploads) != 0 || len(b.waiting) != 0 || len(b.byClient) != 0 {
+	if used := b.used.Load(); used != 0 || len(b.uploads) != 0 || len(b.waiting) != 0 || len(b.clients) != 0 || b.all != (account{}) {
 		t.Errorf("budget not empty: %d bytes, %d uploads, %d waiting, %d clients",
-			used, len(b.uploads), len(b.waiting), len(b.byClient))
+			used, len(b.uploads), len(b.waiting), len(b.clients))
 	}
 }
 

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// How requests share what is not enough for all of them:
+//
+//   - Who finds no room waits, at most admit_wait in all. Requests that have
+//     begun come before those that have not.
+//   - An upload begins when what it announces fits beside what those before it
+//     announced, as long as they keep coming; after half of its wait it begins
+//     with what room there is, since an announcement costs nothing.
+//   - Uploads that have received nothing for half of the wait yield to whoever
+//     waits: those of the same address when it is this address's share that is
+//     full, else of the address that holds most, the largest first. So uploads
+//     that hang hold memory only while nobody else needs it.
+//   - When the first that has begun has waited for half of its wait and none
+//     hangs, the uploads themselves are too many: the later half of those that
+//     wait is given up, so that some get through instead of all of them timing
+//     out together.
+
+// waiter is a request for n more bytes that could not be granted at once.
+type waiter struct {
+	lease *lease
+	n     int64
+	since time.Duration
+	done  chan struct{} // closed once err is final
+	err   error         // under budget.mu until done
+}
+
+func (w *waiter) begun() bool { return w.lease.held > 0 || !w.lease.upload }
+
+// overdue reports whether half of the wait is over.
+func (w *waiter) overdue(now time.Duration) bool { return now-w.since >= w.lease.stall }
+
+// enqueue makes l wait for n bytes, unless they can be had now.
+func (b *budget) enqueue(l *lease, n int64) *waiter {
+	w := &waiter{lease: l, n: n, since: b.now(), done: make(chan struct{})}
+	b.waiting = append(b.waiting, w)
+	l.waiting = true
+	b.dispatch()
+	return w
+}
+
+// wait blocks until the waiter is served, its upload is given up, its
+// patience ends or its client is gone.
+func (w *waiter) wait(ctx context.Context) error {
+	l := w.lease
+	defer func() { l.patience = max(0, l.patience-(l.budget.now()-w.since)) }()
+	tick := time.NewTicker(max(l.stall/8, time.Millisecond))
+	defer tick.Stop()
+	end := time.NewTimer(l.patience)
+	defer end.Stop()
+	for {
+		l.budget.reclaim(w)
+		select {
+		case <-w.done:
+			return w.err
+		case <-tick.C:
+		case <-end.C:
+			return w.leave(errNoRoom)
+		case <-ctx.Done():
+			return w.leave(ctx.Err())
+		}
+	}
+}
+
+// leave takes the waiter out of the queue, unless it was served meanwhile.
+func (w *waiter) leave(err error) error {
+	b := w.lease.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !w.lease.waiting {
+		return w.err
+	}
+	b.waiting = slices.DeleteFunc(b.waiting, func(o *waiter) bool { return o == w })
+	b.finish(w, err)
+	b.dispatch()
+	return err
+}
+
+// finish wakes a waiter that has left the queue.
+func (b *budget) finish(w *waiter, err error) {
+	w.err = err
+	w.lease.waiting = false
+	close(w.done)
+}
+
+// dispatch serves those that wait: first those that have begun, each in order
+// of arrival, passing over those that do not fit yet: their wait is bounded,
+// and room that only a small one can use would otherwise lie idle.
+func (b *budget) dispatch() {
+	if len(b.waiting) == 0 {
+		return
+	}
+	now := b.now()
+	for _, begun := range [...]bool{true, false} {
+		b.waiting = slices.DeleteFunc(b.waiting, func(w *waiter) bool {
+			switch {
+			case w.lease.evicted:
+				b.finish(w, errEvicted)
+			case w.begun() == begun && b.fits(w.lease, w.n, w.overdue(now)):
+				b.take(w.lease, w.n)
+				w.lease.progress() // the silence was ours, not the client's
+				b.finish(w, nil)
+			default:
+				return false
+			}
+			return true
+		})
+	}
+}
+
+// reclaim gives up uploads until w will fit, as far as there are any to give
+// up.
+func (b *budget) reclaim(w *waiter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !w.lease.waiting {
+		return
+	}
+	now := b.now()
+	missing := b.missing(w)
+	if now-b.reclaimed >= w.lease.stall/16 { // many may wait at once: one look every so often is enough
+		b.reclaimed = now
+		b.doubt(w, now)
+		for missing > 0 {
+			victim := b.stalled(w, now)
+			if victim == nil {
+				break
+			}
+			missing -= b.giveUp(victim)
+		}
+	}
+	if missing > 0 && w.overdue(now) && b.first() == w {
+		b.thin(w)
+	}
+	b.dispatch() // wakes those given up while they waited
+}
+
+// doubt expects nothing more of uploads that have been silent for a while:
+// they keep what they hold, but nobody waits for what they announced.
+func (b *budget) doubt(w *waiter, now time.Duration) {
+	for l := range b.uploads {
+		if l.promise > 0 && !l.waiting && now-time.Duration(l.heard.Load()) >= w.lease.stall/4 {
+			b.expect(l, 0)
+		}
+	}
+}
+
+// missing is how many bytes must be given back before w fits, leaving out
+// those that are being given up already.
+func (b *budget) missing(w *waiter) int64 {
+	over := b.used.Load() + w.n - w.lease.limit
+	overShare := int64(0)
+	if w.lease.upload {
+		overShare = b.overShare(w)
+	}
+	for l := range b.uploads {
+		if l.evicted {
+			over -= l.held
+			if l.client == w.lease.client {
+				overShare -= l.held
+			}
+		}
+	}
+	return max(over, overShare)
+}
+
+// overShare is by how much w would pass its client's share of uploads.
+func (b *budget) overShare(w *waiter) int64 {
+	return b.clients[w.lease.client].held + w.n - w.lease.limit/uploadShare
+}
+
+// eligible reports whether l may be given up in favour of w: it holds
+// something, and it is of the same client when it is that client's share that
+// is full.
+func (b *budget) eligible(l *lease, w *waiter) bool {
+	if l == w.lease || !l.upload || l.evicted || l.held == 0 {
+		return false
+	}
+	return !w.lease.upload || b.overShare(w) <= 0 || l.client == w.lease.client
+}
+
+// stalled is the upload to give up next in favour of w, or nil.
+func (b *budget) stalled(w *waiter, now time.Duration) (best *lease) {
+	for l := range b.uploads {
+		silent := now - time.Duration(l.heard.Load())
+		if b.eligible(l, w) && !l.waiting && silent >= w.lease.stall && (best == nil || b.worse(l, best)) {
+			best = l
+		}
+	}
+	return best
+}
+
+// worse orders stalled uploads: the address that holds most, then the larger.
+func (b *budget) worse(l, than *lease) bool {
+	if mine, its := b.clients[l.client].held, b.clients[than.client].held; l.client != than.client && mine != its {
+		return mine > its
+	}
+	return l.held > than.held
+}
+
+// first is the waiter that has begun and has waited longest.
+func (b *budget) first() *waiter {
+	for _, w := range b.waiting {
+		if w.begun() {
+			return w
+		}
+	}
+	return nil
+}
+
+// thin gives up the later half of the uploads that have begun and wait.
+func (b *budget) thin(w *waiter) {
+	var victims []*lease
+	for _, o := range b.waiting {
+		if b.eligible(o.lease, w) {
+			victims = append(victims, o.lease)
+		}
+	}
+	for _, l := range victims[len(victims)/2:] {
+		b.giveUp(l)
+	}
+}
+
+// giveUp ends an upload and returns how many bytes that will give back.
+func (b *budget) giveUp(l *lease) int64 {
+	l.evicted = true
+	if l.interrupt != nil {
+		l.interrupt()
+	}
+	return l.held
+}
