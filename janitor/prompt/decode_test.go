@@ -260,3 +260,43 @@ func TestCursorFootprintAndWipe(t *testing.T) {
 		t.Error("Wipe leaves something")
 	}
 }
+
+// Whatever a string holds, replacing any text found in it leaves the body
+// valid, and the document in the string, when it was one, valid too.
+func FuzzCursor(f *testing.F) {
+	f.Add(`{"to":"a\u0040b.cc","n":[1,"x\ny"],"q\"":NaN}`, false, uint64(1))
+	f.Add(`["l\na@b.cc",4111]`, true, uint64(2))
+	f.Add("plain \\n text", true, uint64(3))
+	f.Fuzz(func(t *testing.T, text string, loose bool, seed uint64) {
+		if !utf8.ValidString(text) {
+			return
+		}
+		r := rand.New(rand.NewPCG(seed, 3))
+		body := []byte(`{"a":` + quoteAtRandom(r, text) + `}`)
+		start, end := len(`{"a":"`), len(body)-2
+		outer := Text{Start: start, End: end, Nested: true, Loose: loose, Escaped: strings.Contains(string(body), `\`)}
+		inner := tape{lenient: true}
+		document := inner.parse([]byte(text)) == nil && strings.IndexAny(strings.TrimLeft(text, " \t\r\n"), `{["`) == 0
+		var c Cursor
+		last := start
+		for d := c.Open(body, outer); d != nil; d = c.Next() {
+			bounds := runeBounds(d.Bytes)
+			i := r.IntN(len(bounds))
+			j := i + r.IntN(len(bounds)-i)
+			s, e := d.Span(bounds[i], bounds[j])
+			if s < last || e > end || s > e {
+				t.Fatalf("%q: %q is at %d..%d, the last one ended at %d", body, d.Bytes, s, e, last)
+			}
+			_, last = d.Span(0, len(d.Bytes))
+			changed := Splice(body, []Edit{{s, e, []byte("[IP_1]")}}, nil)
+			var got struct{ A string }
+			if err := json.Unmarshal(changed, &got); err != nil {
+				t.Fatalf("%q became %q: %v", body, changed, err)
+			}
+			again := tape{lenient: true}
+			if document && !loose && again.parse([]byte(got.A)) != nil {
+				t.Fatalf("%q became %q, whose string is no document any more", body, changed)
+			}
+		}
+	})
+}
