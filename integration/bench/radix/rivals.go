@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package radix compares the radixcache with other ways to answer the same
+// question, on workload W1: for each of 64 upstreams, how many blocks of this
+// chain does it hold? It is a module of its own, because of what it depends on.
+package radix
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
+	"github.com/bauxite/caddy-kvaware/radixcache"
+)
+
+// pods is how many upstreams the rivals can tell apart: a bit in a word each.
+const pods = 64
+
+// answer is how many blocks each upstream holds.
+type answer [pods]int32
+
+// prefixIndex is what is compared. All are safe for concurrent use.
+type prefixIndex interface {
+	insert(pod int, chain []uint64)
+	lookup(chain []uint64, out *answer)
+	remove(pod int)
+}
+
+// tree is ours.
+type tree struct {
+	t   *radixcache.Tree
+	ids [pods]radixcache.Upstream
+	pod map[radixcache.Upstream]int
+	buf sync.Pool
+}
+
+func newTree(limit int64) *tree {
+	x := &tree{t: radixcache.New(limit), pod: map[radixcache.Upstream]int{}}
+	x.buf.New = func() any { return new([]radixcache.Match) }
+	for i := range x.ids {
+		x.ids[i] = x.t.Register(string([]byte{'p', byte('0' + i/10), byte('0' + i%10)}))
+		x.pod[x.ids[i]] = i
+	}
+	return x
+}
+
+func (x *tree) insert(pod int, chain []uint64) { x.t.Insert(x.ids[pod], chain, 16) }
+func (x *tree) remove(pod int)                 { x.t.Forget(x.ids[pod]) }
+
+func (x *tree) lookup(chain []uint64, out *answer) {
+	p := x.buf.Get().(*[]radixcache.Match)
+	*p = x.t.Lookup(chain, (*p)[:0])
+	for _, m := range *p {
+		out[x.pod[m.Upstream]] = m.Blocks
+	}
+	x.buf.Put(p)
+}
+
+// masks is a store from block hash to the set of pods that hold the block.
+type masks interface {
+	get(h uint64) uint64
+	or(h, bit uint64)
+	clear(bit uint64)
+}
+
+// locked is a prefixIndex over masks under one lock.
+type locked struct {
+	mu   sync.RWMutex
+	m    masks
+	jump bool
+}
+
+func (x *locked) insert(pod int, chain []uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, h := range chain {
+		x.m.or(h, 1<<pod)
+	}
+}
+
+func (x *locked) remove(pod int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.m.clear(1 << pod)
+}
+
+func (x *locked) lookup(chain []uint64, out *answer) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	search(x.m.get, chain, out, x.jump)
+}
+
+// search finds how far each pod holds the chain. Jumping looks 32 blocks ahead
+// and goes back by halves only where a pod has got lost.
+func search(get func(uint64) uint64, chain []uint64, out *answer, jump bool) {
+	step := 1
+	if jump {
+		step = 32
+	}
+	alive := ^uint64(0)
+	for at := 0; at < len(chain) && alive != 0; at += step {
+		end := min(at+step, len(chain))
+		now := alive & get(chain[end-1])
+		if now != alive {
+			settle(get, chain, at, end-1, alive, now, out)
+		}
+		alive = now
+	}
+	mark(alive, len(chain), out)
+}
+
+// settle sorts out where between lo and hi, at which now are left of alive, the
+// others got lost.
+func settle(get func(uint64) uint64, chain []uint64, lo, hi int, alive, now uint64, out *answer) {
+	if lo == hi {
+		mark(alive&^now, lo, out)
+		return
+	}
+	mid := (lo + hi) / 2
+	m := alive & get(chain[mid])
+	if m != alive {
+		settle(get, chain, lo, mid, alive, m, out)
+	}
+	if m != now {
+		settle(get, chain, mid+1, hi, m, now, out)
+	}
+}
+
+func mark(set uint64, n int, out *answer) {
+	for ; set != 0; set &= set - 1 {
+		out[bits.TrailingZeros64(set)] = int32(n)
+	}
+}
+
+// gomap is the obvious one.
+type gomap map[uint64]uint64
+
+func (m gomap) get(h uint64) uint64 { return m[h] }
+func (m gomap) or(h, bit uint64)    { m[h] |= bit }
+
+func (m gomap) clear(bit uint64) {
+	for h, v := range m {
+		if v &^= bit; v == 0 {
+			delete(m, h)
+		} else {
+			m[h] = v
+		}
+	}
+}
+
+// flat is a table by open addressing, sized beforehand: as fast as it gets, but
+// without a limit, ages, or a way to grow without a pause.
+type flat struct {
+	keys, vals []uint64
+	mask       uint64
+}
+
+func newFlat(blocks int) *flat {
+	n := 1 << bits.Len(uint(blocks*4/3))
+	return &flat{make([]uint64, n), make([]uint64, n), uint64(n - 1)}
+}
+
+func (f *flat) get(h uint64) uint64 {
+	for i := h & f.mask; f.keys[i] != 0; i = (i + 1) & f.mask {
+		if f.keys[i] == h {
+			return f.vals[i]
+		}
+	}
+	return 0
+}
+
+func (f *flat) or(h, bit uint64) {
+	i := h & f.mask
+	for f.keys[i] != 0 && f.keys[i] != h {
+		i = (i + 1) & f.mask
+	}
+	f.keys[i] = h
+	f.vals[i] |= bit
+}
+
+func (f *flat) clear(bit uint64) {
+	for i := range f.vals {
+		f.vals[i] &^= bit
+	}
+}
+
+// immutable is go-immutable-radix, keyed by block hash: with whole chains as
+// keys, the prefixes of one prompt alone would be quadratic. Readers take a
+// snapshot and no lock.
+type immutable struct {
+	mu   sync.Mutex
+	root atomic.Pointer[iradix.Tree[uint64]]
+}
+
+func newImmutable() *immutable {
+	x := &immutable{}
+	x.root.Store(iradix.New[uint64]())
+	return x
+}
+
+func key(h uint64) []byte { return binary.BigEndian.AppendUint64(nil, h) }
+
+func (x *immutable) insert(pod int, chain []uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	txn := x.root.Load().Txn()
+	for _, h := range chain {
+		k := key(h)
+		if v, _ := txn.Get(k); v>>pod&1 == 0 {
+			txn.Insert(k, v|1<<pod)
+		}
+	}
+	x.root.Store(txn.Commit())
+}
+
+func (x *immutable) lookup(chain []uint64, out *answer) {
+	root := x.root.Load()
+	var buf [8]byte
+	search(func(h uint64) uint64 {
+		binary.BigEndian.PutUint64(buf[:], h)
+		v, _ := root.Get(buf[:])
+		return v
+	}, chain, out, true)
+}
+
+func (x *immutable) remove(pod int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.root.Load()
+	txn := old.Txn()
+	for it := old.Root().Iterator(); ; {
+		k, v, ok := it.Next()
+		if !ok {
+			break
+		}
+		if v>>pod&1 == 0 {
+			continue
+		}
+		if v &^= 1 << pod; v == 0 {
+			txn.Delete(k)
+		} else {
+			txn.Insert(k, v)
+		}
+	}
+	x.root.Store(txn.Commit())
+}
+
+// Interface guards
+var (
+	_ prefixIndex = (*tree)(nil)
+	_ prefixIndex = (*locked)(nil)
+	_ prefixIndex = (*immutable)(nil)
+)

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radix
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/radixcache"
+	"github.com/bauxite/caddy-kvaware/radixcache/w1"
+)
+
+// rounds is how often each timing is taken; the best counts, for on a shared
+// machine the others measure the neighbours.
+const rounds = 5
+
+type rival struct {
+	name string
+	make func(blocks int) prefixIndex
+	lean bool // too slow for all rounds
+}
+
+var rivals = []rival{
+	{"radixcache", func(int) prefixIndex { return newTree(1 << 30) }, false},
+	{"radixcache, 20 MB", func(int) prefixIndex { return newTree(20_000_000) }, false},
+	{"flat table, jump search", func(n int) prefixIndex { return &locked{m: newFlat(n), jump: true} }, false},
+	{"flat table, block by block", func(n int) prefixIndex { return &locked{m: newFlat(n)} }, false},
+	{"Go map, jump search", func(int) prefixIndex { return &locked{m: gomap{}, jump: true} }, false},
+	{"Go map, block by block", func(int) prefixIndex { return &locked{m: gomap{}} }, false},
+	{"go-immutable-radix", func(int) prefixIndex { return newImmutable() }, true},
+}
+
+// figures are one line of the table.
+type figures struct {
+	name         string
+	p50, p99     time.Duration // of one lookup for all upstreams
+	perBlock     float64       // ns for each block of each recorded prompt
+	bytes        float64       // for each distinct block
+	one, two     float64       // lookups a CPU-second beside 10 % writes
+	scale        float64       // lookups a second at two threads by those at one
+	remove       time.Duration // of one upstream
+	right, asked int
+}
+
+// BenchmarkW1 prints the table of the package documentation:
+//
+//	cd integration/bench/radix && go test -run - -bench W1 -benchtime 1x -timeout 30m
+func BenchmarkW1(b *testing.B) {
+	w := w1.New(20000)
+	ref := w.Ref()
+	var table []figures
+	for _, r := range rivals {
+		b.Run(r.name, func(b *testing.B) {
+			var f figures
+			for b.Loop() {
+				f = measure(w, ref, r)
+			}
+			b.ReportMetric(float64(f.p50), "p50-ns")
+			b.ReportMetric(float64(f.p99), "p99-ns")
+			f.name = r.name
+			table = append(table, f)
+		})
+	}
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(out, "\nindex\tp50 / p99 us\tns a block\tbytes a block\tlookups a CPU-second at 1, 2 threads\tat 2 by at 1\tremove one\tright")
+	for _, f := range table {
+		fmt.Fprintf(out, "%s\t%.2f / %.1f\t%.0f\t%.1f\t%.0fk, %.0fk\t%.2f\t%.1f ms\t%d of %d\n", f.name,
+			float64(f.p50)/1e3, float64(f.p99)/1e3, f.perBlock, f.bytes, f.one/1e3, f.two/1e3, f.scale,
+			float64(f.remove)/1e6, f.right, f.asked)
+	}
+	out.Flush()
+}
+
+func measure(w *w1.W, ref *w1.Reference, r rival) (f figures) {
+	before := heap()
+	x := r.make(w.UniqueBlocks)
+	f.perBlock = build(w, x, w.Build)
+	f.bytes = float64(heap()-before) / float64(held(w, x))
+	queries := w.Queries(20000, 1)
+	f.right, f.asked = check(x, ref, queries[:2000])
+	f.p50, f.p99 = latency(x, queries, r.lean)
+	start := time.Now()
+	x.remove(7)
+	f.remove = time.Since(start)
+	n := rounds
+	if r.lean {
+		n = 1
+	}
+	var wall1, wall2 float64
+	for range n {
+		one, wall := mixed(w, r, queries, 1)
+		f.one, wall1 = max(f.one, one), max(wall1, wall)
+		two, wall := mixed(w, r, queries, 2)
+		f.two, wall2 = max(f.two, two), max(wall2, wall)
+	}
+	f.scale = wall2 / wall1
+	return f
+}
+
+// heap is the live heap after a collection.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// held is how many distinct blocks an index has.
+func held(w *w1.W, x prefixIndex) int {
+	if t, ok := x.(*tree); ok {
+		return t.t.Stats().Blocks
+	}
+	return w.UniqueBlocks
+}
+
+func build(w *w1.W, x prefixIndex, turns []w1.Turn) float64 {
+	adds := 0
+	start := cpu()
+	for _, t := range turns {
+		x.insert(int(t.Pod), w.Convs[t.Conv].Hashes[:t.Blocks])
+		adds += int(t.Blocks)
+	}
+	return float64(cpu()-start) / float64(adds)
+}
+
+// check counts the queries whose answer is right for every upstream. Under a
+// ceiling what was evicted is missing: an answer may then be short, never long.
+func check(x prefixIndex, ref *w1.Reference, queries []w1.Query) (right, asked int) {
+	t, ours := x.(*tree)
+	short := ours && t.t.Stats().Evictions > 0
+	for _, q := range queries {
+		var got answer
+		x.lookup(q.Hashes, &got)
+		want, ok := ref.Longest(q.Hashes), true
+		for pod, n := range got {
+			ok = ok && (int(n) == want[pod] || short && int(n) < want[pod])
+		}
+		if ok {
+			right++
+		}
+	}
+	return right, len(queries)
+}
+
+// latency times single lookups. What the clock itself takes is taken off.
+func latency(x prefixIndex, queries []w1.Query, lean bool) (p50, p99 time.Duration) {
+	empty := make([]time.Duration, 10000)
+	for i := range empty {
+		s := time.Now()
+		empty[i] = time.Since(s)
+	}
+	slices.Sort(empty)
+	clock := empty[len(empty)/2]
+	n := rounds
+	if lean {
+		n = 2
+	}
+	p50, p99 = time.Hour, time.Hour
+	times := make([]time.Duration, len(queries))
+	look := looker(x)
+	for range n {
+		for i := range queries {
+			s := time.Now()
+			look(queries[i].Hashes)
+			times[i] = time.Since(s) - clock
+		}
+		slices.Sort(times)
+		p50, p99 = min(p50, times[len(times)/2]), min(p99, times[len(times)*99/100])
+	}
+	return p50, p99
+}
+
+// looker returns a lookup that keeps its buffer, as a caller would.
+func looker(x prefixIndex) func(chain []uint64) {
+	if t, ok := x.(*tree); ok {
+		buf := *t.buf.New().(*[]radixcache.Match)
+		return func(chain []uint64) { buf = t.t.Lookup(chain, buf[:0]) }
+	}
+	out := new(answer)
+	return func(chain []uint64) { *out = answer{}; x.lookup(chain, out) }
+}
+
+// mixed lets threads look up, and record in every tenth operation what the first
+// half of the turns, which are there, has not brought yet.
+func mixed(w *w1.W, r rival, queries []w1.Query, threads int) (perCPU, perSecond float64) {
+	x := r.make(w.UniqueBlocks)
+	half := len(w.Build) / 2
+	build(w, x, w.Build[:half])
+	turns := w.Build[half : half+len(w.Build)/4]
+	runtime.GC()
+	var next atomic.Int64
+	next.Store(-1)
+	var wg sync.WaitGroup
+	var lookups atomic.Int64
+	c, start := cpu(), time.Now()
+	for range threads {
+		wg.Go(func() {
+			look := looker(x)
+			n := int64(0)
+			for i := int(next.Add(1)); i < len(turns); i = int(next.Add(1)) {
+				t := turns[i]
+				x.insert(int(t.Pod), w.Convs[t.Conv].Hashes[:t.Blocks])
+				for j := range 9 {
+					look(queries[(i*9+j)%len(queries)].Hashes)
+					n++
+				}
+			}
+			lookups.Add(n)
+		})
+	}
+	wg.Wait()
+	n := float64(lookups.Load())
+	return n / (cpu() - c).Seconds(), n / time.Since(start).Seconds()
+}
+
+// cpu is the processor time this process has used.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
