@@ -78,15 +78,21 @@ func (r *scan) card(c *chain, i int) int {
 		return 0
 	}
 	var buf [maxCard]byte
+	said := r.before(c.g[i].start)&ctxCard != 0
 	for _, k := range [...]int{5, 4, 3} { // groups as printed: 4-4-4-4-3, 4-4-4-4, 4-6-5
 		if i+k > c.n || !c.printed(i, k) || !c.ends(i+k-1) {
 			continue
 		}
-		n := c.digits(i, i+k-1, buf[:])
-		if validCard(buf[:n]) && (c.alone(i, k) || r.cardContext(c, i, i+k-1)) {
+		if !said && !c.alone(i, k) && !r.cardContext(c, i, i+k-1) {
+			continue
+		}
+		if n := c.digits(i, i+k-1, buf[:]); validCard(buf[:n]) {
 			r.add(c.g[i].start, c.g[i+k-1].end, EntityCard)
 			return k
 		}
+	}
+	if !said {
+		return 0
 	}
 	return r.looseCard(c, i)
 }
@@ -153,7 +159,7 @@ func (r *scan) looseCard(c *chain, i int) int {
 			continue
 		}
 		n := c.digits(i, j, buf[:])
-		if validCard(buf[:n]) && r.before(c.g[i].start)&ctxCard != 0 {
+		if validCard(buf[:n]) {
 			r.add(c.g[i].start, c.g[j].end, EntityCard)
 			return j - i + 1
 		}

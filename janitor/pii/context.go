@@ -144,6 +144,7 @@ type vicinity struct {
 	to      int // the text before this offset has been read
 	line    int // the last line end read
 	recent  [16]mention
+	last    int // where the last mention ends
 	written int // mentions written, modulo the size where the next one goes
 }
 
@@ -181,7 +182,11 @@ func (r *scan) before(i int) context {
 		if topics := topicsOf(r.text[start:w.to]); topics != 0 {
 			w.recent[w.written%len(w.recent)] = mention{w.to, topics}
 			w.written++
+			w.last = w.to
 		}
+	}
+	if w.last <= low {
+		return 0
 	}
 	var topics context
 	for _, m := range &w.recent {

@@ -9,6 +9,11 @@ func (r *scan) document(start int) {
 	if !r.on[recPassport] && !r.on[recLicense] {
 		return
 	}
+	switch at(r.text, start-1) {
+	case ' ', ':', '#', '"', '\'', '>', 0:
+	default:
+		return
+	}
 	end, digits := start, 0
 	for end < len(r.text) && (isAlnum(r.text[end]) || r.text[end] == '-' && isDigit(at(r.text, end+1))) {
 		if isDigit(r.text[end]) {

@@ -18,28 +18,40 @@ const (
 type chain struct {
 	text []byte
 	g    [maxGroups]group
+	rest [maxGroups]int // digits from this group to the end
 	n    int
 }
 
 // number looks at a run of digits that begins at text[p].
 func (r *scan) number(p int) {
-	if p > 0 {
-		if c := r.text[p-1]; isAlpha(c) {
-			r.lettered(p)
-			return
-		}
+	text := r.text
+	if p > 0 && isAlpha(text[p-1]) {
+		r.lettered(p)
+		return
 	}
 	if p < r.numDone {
 		return
 	}
+	end := p + 1
+	for end < len(text) && isDigit(text[end]) {
+		end++
+	}
+	next := at(text, end)
+	if end-p < 6 && !separator(next) && !isAlpha(next) && next != ',' {
+		r.numDone = end
+		if end-p >= 5 && r.begun(p) {
+			r.document(p)
+		}
+		return // too little for anything, and nothing can follow
+	}
 	c := &r.chain
-	c.text, c.n = r.text, 0
-	c.parse(p)
+	c.text, c.n = text, 0
+	c.parse(p, end)
 	r.numDone = c.g[c.n-1].end
 	if r.begun(p) {
 		r.document(p)
 		r.dotted(p)
-		if isAlpha(at(r.text, c.g[0].end)) {
+		if isAlpha(next) {
 			r.word(p)
 		}
 	}
@@ -51,26 +63,31 @@ func (r *scan) number(p int) {
 // begun tells whether a word begins at text[p].
 func (r *scan) begun(p int) bool { return p == 0 || !isWord(r.text[p-1]) }
 
-// parse collects the groups from text[p] on.
-func (c *chain) parse(p int) {
+// parse collects the groups from the run of digits text[p:end] on.
+func (c *chain) parse(p, end int) {
 	text := c.text
 	for {
-		end := p
-		for end < len(text) && isDigit(text[end]) {
-			end++
-		}
 		c.g[c.n] = group{p, end}
 		c.n++
 		if c.n == maxGroups {
-			return
+			break
 		}
 		p = end
 		for p < len(text) && p-end < maxGap && separator(text[p]) {
 			p++
 		}
 		if p == end || p == len(text) || !isDigit(text[p]) {
-			return
+			break
 		}
+		end = p + 1
+		for end < len(text) && isDigit(text[end]) {
+			end++
+		}
+	}
+	total := 0
+	for i := c.n - 1; i >= 0; i-- {
+		total += c.g[i].len()
+		c.rest[i] = total
 	}
 }
 
@@ -201,49 +218,42 @@ func (c *chain) lens(i int, lens ...int) (sep byte, ok bool) {
 }
 
 // groupsAt tries every kind of number at group i and returns how many groups
-// the one found takes, zero when none is found.
+// the one found takes, zero when none is found. The length of the first group
+// and the digits there are rule most kinds out.
 func (r *scan) groupsAt(c *chain, i int) int {
 	if !c.begins(i) {
 		return 0
 	}
+	first, rest := c.g[i].len(), c.rest[i]
 	if at(c.text, c.g[i].start-1) == '+' {
-		if r.on[recPhone] {
+		if r.on[recPhone] && rest >= 7 {
 			return r.phone(c, i)
 		}
 		return 0
 	}
-	if r.on[recCard] {
-		if n := r.card(c, i); n > 0 {
-			return n
-		}
+	found := 0
+	if rest >= 12 && r.on[recCard] {
+		found = r.card(c, i)
 	}
-	if r.on[recIP] || r.on[recIPPrivate] {
-		if n := r.ipv4(c, i); n > 0 {
-			return n
-		}
+	if found == 0 && first <= 3 && c.gap(i+1) == '.' && (r.on[recIP] || r.on[recIPPrivate]) {
+		found = r.ipv4(c, i)
 	}
-	if n := r.national(c, i); n > 0 {
-		return n
+	if found == 0 && rest >= 6 {
+		found = r.spaced(c, i)
 	}
-	if r.on[recSSN] || r.on[recITIN] {
-		if n := r.ssn(c, i); n > 0 {
-			return n
-		}
+	if found == 0 && rest >= 8 {
+		found = r.national(c, i)
 	}
-	if n := r.spaced(c, i); n > 0 {
-		return n
+	if found == 0 && rest >= 9 && (first == 3 || first == 5 || first == 9) {
+		found = r.ssn(c, i)
 	}
-	if r.on[recBirth] {
-		if n := r.birthday(c, i); n > 0 {
-			return n
-		}
+	if found == 0 && r.on[recBirth] && (first <= 2 || first == 4) {
+		found = r.birthday(c, i)
 	}
-	if r.on[recPhone] {
-		if n := r.phone(c, i); n > 0 {
-			return n
-		}
+	if found == 0 && rest >= 6 && r.on[recPhone] {
+		found = r.phone(c, i)
 	}
-	return 0
+	return found
 }
 
 // lettered looks at digits with a letter directly in front, at text[p]: the

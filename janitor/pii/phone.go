@@ -213,6 +213,9 @@ func (r *scan) trunk(c *chain, i int) int {
 // spoken takes other forms, beside a word that speaks of phones; or as a text
 // of nothing else.
 func (r *scan) spoken(c *chain, i int) int {
+	if len(r.text) > 64 && r.before(c.g[i].start)&(ctxPhone|ctxCall) == 0 && !followedByWord(c) {
+		return 0
+	}
 	best := c.dialled(i)
 	if best == 0 || c.date(i, best) || c.text[c.g[i].start] == '0' && c.g[i].len() > 2 && c.text[c.g[i].start+1] == '0' || c.gap(i+1) == '.' && c.gap(i+2) == '.' && c.gap(i+3) == '.' {
 		return 0
@@ -229,6 +232,18 @@ func (r *scan) spoken(c *chain, i int) int {
 		return best
 	}
 	return 0
+}
+
+// followedByWord tells whether letters stand behind the chain, the one place
+// where a word can speak for a number besides the text in front.
+func followedByWord(c *chain) bool {
+	end := c.g[c.n-1].end
+	for k := range 4 {
+		if isLetter(at(c.text, end+k)) {
+			return true
+		}
+	}
+	return false
 }
 
 // dialled returns how many groups from i on could be one number that is

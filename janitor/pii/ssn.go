@@ -27,6 +27,9 @@ func validITIN(d []byte) bool {
 // begins with group i. In 3-2-4 groups it needs no context; otherwise a word,
 // or a text that is nothing but numbers, must speak for it.
 func (r *scan) ssn(c *chain, i int) int {
+	if !r.on[recSSN] && !r.on[recITIN] {
+		return 0
+	}
 	k, sure := 0, false
 	if sep, ok := c.lens(i, 3, 2, 4); ok && (sep == '-' || sep == ' ' || sep == '.') {
 		k, sure = 3, sep == '-' || c.rowOf(i, 3)
