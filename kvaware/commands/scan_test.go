@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package commands
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/janitor/pii"
+)
+
+func runScan(t *testing.T, in io.Reader, asJSON bool) (out, notes string) {
+	t.Helper()
+	var o, n bytes.Buffer
+	s := scan{in: in, out: &o, json: asJSON, notes: &n}
+	if err := s.run(); err != nil {
+		t.Fatal(err)
+	}
+	return o.String(), n.String()
+}
+
+const scanned = "nothing here\nwrite to jane.doe@example.com today\r\n\nséance, then bob@example.com"
+
+func TestScanJSON(t *testing.T) {
+	out, notes := runScan(t, strings.NewReader(scanned), true)
+	want := `{"line":1,"spans":[]}
+{"line":2,"spans":[{"entity":"EMAIL","start":9,"end":29}]}
+{"line":3,"spans":[]}
+{"line":4,"spans":[{"entity":"EMAIL","start":14,"end":29}]}
+`
+	if out != want {
+		t.Fatalf("got\n%swant\n%s", out, want)
+	}
+	if notes != "" {
+		t.Fatalf("beside the JSON: %q", notes)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+		if !json.Valid([]byte(line)) {
+			t.Fatalf("not JSON: %s", line)
+		}
+	}
+}
+
+func TestScanText(t *testing.T) {
+	out, notes := runScan(t, strings.NewReader(scanned), false)
+	if out != "2: EMAIL 9-29\n4: EMAIL 14-29\n" {
+		t.Fatalf("got %q", out)
+	}
+	if notes != "4 lines, 80 B, EMAIL 2\n" {
+		t.Fatalf("summary %q", notes)
+	}
+	if strings.Contains(out+notes, "@") {
+		t.Fatal("a value was printed")
+	}
+}
+
+func TestScanNothing(t *testing.T) {
+	if out, _ := runScan(t, strings.NewReader(""), true); out != "" {
+		t.Fatalf("an empty input gives %q", out)
+	}
+}
+
+func TestScanALineThatIsTooLong(t *testing.T) {
+	s := scan{in: io.MultiReader(strings.NewReader("ok\n"), io.LimitReader(repeat("x"), maxLine+1)), out: io.Discard, notes: io.Discard}
+	if err := s.run(); !errors.Is(err, errLongLine) || !strings.Contains(err.Error(), "line 2") {
+		t.Fatalf("error %v", err)
+	}
+}
+
+// repeat is endless text.
+type repeat string
+
+func (r repeat) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		n += copy(p[n:], r)
+	}
+	return n, nil
+}
+
+// Memory does not grow with the input.
+func TestScanIsConstantInMemory(t *testing.T) {
+	line := strings.Repeat("Some log text with numbers 12345 and a mail x.y@example.com in it. ", 3) + "\n"
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s := scan{in: io.LimitReader(repeat(line), 64<<20), out: io.Discard, json: true, notes: io.Discard}
+	if err := s.run(); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if s.read != 64<<20 || s.found[pii.EntityEmail] == 0 {
+		t.Fatalf("read %d bytes, found %v", s.read, s.found)
+	}
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 16<<20 {
+		t.Fatalf("64 MB of input allocated %d bytes", grown)
+	}
+}
+
+func TestListRecognizers(t *testing.T) {
+	var out bytes.Buffer
+	if err := listRecognizers(&out); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != len(pii.List())+1 {
+		t.Fatalf("%d lines for %d recognisers", len(lines), len(pii.List()))
+	}
+	for _, want := range []string{"EMAIL", "CARD", "SECRET", "DEFAULT"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the list lacks %s", want)
+		}
+	}
+}
