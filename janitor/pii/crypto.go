@@ -69,6 +69,15 @@ func base58Check(text []byte) bool {
 	return bytes.Equal(second[:4], raw[21:])
 }
 
+// bech32Value maps a character to its value in bech32 plus one.
+var bech32Value = func() (t [256]uint8) {
+	const letters = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+	for i := range len(letters) {
+		t[letters[i]] = uint8(i + 1)
+	}
+	return t
+}()
+
 // bech32 checks a segregated witness address (BIP 173, BIP 350).
 func bech32(text []byte) bool {
 	sep := bytes.LastIndexByte(text, '1')
@@ -93,7 +102,11 @@ func bech32(text []byte) bool {
 	if low && up {
 		return false
 	}
-	prefix := bytes.ToLower(text[:sep])
+	var buf [4]byte
+	prefix := buf[:sep]
+	for i, c := range text[:sep] {
+		prefix[i] = lower(c)
+	}
 	switch string(prefix) {
 	case "bc", "tb", "bcrt", "ltc", "tltc":
 	default:
@@ -107,11 +120,11 @@ func bech32(text []byte) bool {
 		step(uint32(c & 31))
 	}
 	for _, c := range text[sep+1:] {
-		v := bytes.IndexByte([]byte("qpzry9x8gf2tvdw0s3jn54khce6mua7l"), lower(c))
-		if v < 0 {
+		v := bech32Value[lower(c)]
+		if v == 0 {
 			return false
 		}
-		step(uint32(v))
+		step(uint32(v - 1))
 	}
 	return check == 1 || check == 0x2bc830a3
 }
@@ -132,7 +145,9 @@ func (r *scan) ethereum(start, end int) bool {
 		return r.alone(start, end) || (r.before(start)|r.after(end))&ctxCrypto != 0
 	}
 	var lowered [40]byte
-	copy(lowered[:], bytes.ToLower(digits))
+	for i, c := range digits {
+		lowered[i] = lower(c)
+	}
 	sum := keccak256(lowered[:])
 	var want [64]byte
 	hex.Encode(want[:], sum[:])

@@ -113,6 +113,9 @@ func (c *chain) dateFigures(i int) int {
 // monthDate returns the extent of a date with the name of a month around a
 // day of one or two digits: "12 March 1980", "March 12th, 1980".
 func monthDate(text []byte, g group) (start, end int) {
+	if !isAlpha(at(text, g.end)) && !isAlpha(at(text, g.end+1)) && !isAlpha(at(text, g.start-2)) && !isAlpha(at(text, g.start-3)) {
+		return 0, 0
+	}
 	i := g.end
 	for i < len(text) && i-g.end < 3 && isAlpha(text[i]) && isLower(text[i]) { // 12th
 		i++

@@ -17,6 +17,9 @@ const (
 // mail looks at an "@" (or "%40") at text[i:after] and records the address
 // around it, or the password of a URL's user information.
 func (r *scan) mail(i, after int) {
+	if c := at(r.text, after); !isAlnum(c) && c < 0x80 && c != '[' {
+		return // no host
+	}
 	if after == i+1 && r.userinfo(i, after) {
 		return
 	}

@@ -269,13 +269,18 @@ func (r *scan) lettered(p int) {
 	if p-start == 2 && r.on[recIBAN] {
 		r.iban(start, p)
 	}
-	if p-start <= 3 {
-		r.document(start)
-		if p-start <= 2 || r.on[recMAC] {
-			r.dotted(start)
-		}
+	letters, digits := p-start, 1
+	for digits < 7 && isDigit(at(r.text, p+digits)) {
+		digits++
 	}
-	r.word(start)
+	if letters <= 3 {
+		r.document(start)
+		r.dotted(start)
+	}
+	// The codes of the table: how many digits follow how many letters.
+	if digits >= 6 && letters != 3 || letters == 5 && digits >= 4 || letters == 6 && digits >= 2 {
+		r.word(start)
+	}
 }
 
 // dotted looks at text[start:] for a hardware address in groups of four.

@@ -140,20 +140,23 @@ func (r *scan) token(start, end int) {
 	if n := end - start; (n == 17 || n == 23) && r.on[recMAC] && text[start+2] == '-' && r.macPairs(start, end) {
 		return
 	}
-	boundary := start == 0 || !isWord(text[start-1])
-	for p := start; p+2 < end; p++ {
-		c := text[p]
-		if boundary {
-			if done := r.secretAt(p); done > p {
-				p = done - 1
-				boundary = false
-				continue
+	p := start
+	if start > 0 && isWord(text[start-1]) {
+		p = r.runEnd(abAlnum, start)
+	}
+	for p+2 < end {
+		if isAlnum(text[p]) {
+			done := r.secretAt(p)
+			if done == p {
+				done = r.runEnd(abAlnum, p)
 			}
+			p = done
+			continue
 		}
-		boundary = !isAlnum(c)
-		if c == '~' && p > 0 && text[p-1] == 'Q' && r.on[recSecret] {
+		if text[p] == '~' && p > 0 && text[p-1] == 'Q' && r.on[recSecret] {
 			r.azureSecret(p - 1)
 		}
+		p++
 	}
 }
 
