@@ -179,31 +179,6 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-func BenchmarkWalk(b *testing.B) {
-	body := []byte(`{"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":` +
-		`{"tool_calls":[{"index":0,"function":{"arguments":"{\"pa"}}]},"logprobs":null,"finish_reason":null}]}`)
-	var w Walker
-	found := 0
-	visit := func(p Path, _ Value) bool {
-		if p.Is("choices", "delta", "tool_calls", "function", "arguments") {
-			if n, ok := p.Int(2, "index"); ok && n == 0 {
-				found++
-			}
-		}
-		return true
-	}
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := w.Walk(body, visit); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if found == 0 {
-		b.Fatal("not found")
-	}
-}
-
 func BenchmarkSplice(b *testing.B) {
 	body := chatBody(128 << 10)
 	var edits []Edit

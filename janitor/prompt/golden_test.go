@@ -17,7 +17,6 @@ import (
 type golden struct {
 	err     *Error         // what is wrong with the body first, nil: nothing
 	strings []goldenString // every key and string value in body order
-	depth   int
 }
 
 type goldenString struct {
