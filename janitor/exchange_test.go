@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/bauxite/caddy-kvaware/janitor/answer"
+	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+)
+
+// recorder writes down what an observer is told.
+type recorder struct {
+	calls  []string
+	status int
+	usage  answer.Usage
+	err    error
+	onEnd  func()
+}
+
+func (o *recorder) Header(status int, _ http.Header) {
+	o.calls = append(o.calls, "header")
+	o.status = status
+}
+func (o *recorder) FirstToken()          { o.calls = append(o.calls, "token") }
+func (o *recorder) Usage(u answer.Usage) { o.calls = append(o.calls, "usage"); o.usage = u }
+func (o *recorder) End(err error) {
+	o.calls = append(o.calls, "end")
+	o.err = err
+	if o.onEnd != nil {
+		o.onEnd()
+	}
+}
+
+func (o *recorder) want(t testing.TB, calls string, err error) {
+	t.Helper()
+	if got := strings.Join(o.calls, " "); got != calls || !errors.Is(o.err, err) || (err == nil) != (o.err == nil) {
+		t.Errorf("observer was told %q and %v, want %q and %v", got, o.err, calls, err)
+	}
+}
+
+func readAttached(t testing.TB, r *http.Request) string {
+	t.Helper()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.ContentLength != int64(len(b)) || r.Header.Get("Content-Length") != strconv.Itoa(len(b)) || r.TransferEncoding != nil {
+		t.Errorf("length %d, header %s, of %d bytes, transfer encoding %v", r.ContentLength, r.Header.Get("Content-Length"), len(b), r.TransferEncoding)
+	}
+	return string(b)
+}
+
+// TestAttach: every attempt gets the whole scrubbed body, however much of it
+// the one before has read.
+func TestAttach(t *testing.T) {
+	h := newHandler(t)
+	want := chat("hi [EMAIL_1]")
+	e := new(engine)
+	e.answer = func(w http.ResponseWriter, r *http.Request) error {
+		x := e.exchange
+		for n := range len(want) {
+			clone := r.Clone(r.Context())
+			clone.TransferEncoding = []string{"chunked"}
+			if !x.Attach(clone) {
+				t.Fatal("nothing to attach")
+			}
+			_, _ = io.CopyN(io.Discard, clone.Body, int64(n))
+			_ = clone.Body.Close()
+		}
+		clone := r.Clone(r.Context())
+		x.Attach(clone)
+		if got := readAttached(t, clone); got != want {
+			t.Errorf("attached %s", got)
+		}
+		again, err := clone.GetBody()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := io.ReadAll(again); string(b) != want {
+			t.Errorf("GetBody gives %s", b)
+		}
+		w.WriteHeader(http.StatusEarlyHints)
+		if !x.Attach(clone) {
+			t.Error("an informational header let the body go")
+		}
+		w.WriteHeader(503)
+		if x.Attach(clone) || x.Body() != nil {
+			t.Error("the body is still there after the header")
+		}
+		return nil
+	}
+	serveTo(t, h, postChat("hi "+mail), e)
+	if e.exchange.Attach(newRequest("POST", "/", nil)) {
+		t.Error("attached after the end")
+	}
+}
+
+// TestAttachWithoutBody leaves a request as it is.
+func TestAttachWithoutBody(t *testing.T) {
+	h := newHandler(t)
+	e := new(engine)
+	e.answer = func(_ http.ResponseWriter, r *http.Request) error {
+		body := r.Body
+		if !e.exchange.Attach(r) || r.Body != body || r.Header.Get("Content-Length") != "" {
+			t.Error("a request without a body was changed")
+		}
+		return nil
+	}
+	serveTo(t, h, newRequest("GET", "/v1/models", nil), e)
+}
+
+func TestObserve(t *testing.T) {
+	h := newHandler(t)
+	first, second := new(recorder), new(recorder)
+	e := new(engine)
+	e.answer = func(w http.ResponseWriter, r *http.Request) error {
+		e.exchange.Observe(first)
+		e.exchange.Observe(second)
+		return answerJSON(`{"choices":[],"usage":{"prompt_tokens":20,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":16}}}`)(w, r)
+	}
+	serveTo(t, h, postChat("hi"), e)
+	first.want(t, "end", ErrSuperseded)
+	second.want(t, "header usage end", nil)
+	if u := second.usage; u.PromptTokens != 20 || u.CachedTokens != 16 || !u.Cached || second.status != 200 {
+		t.Errorf("usage %+v, status %d", u, second.status)
+	}
+	late := new(recorder)
+	e.exchange.Observe(late)
+	late.want(t, "end", ErrOver)
+}
+
+// TestEndings: in every way a request can end, observers are told once, values
+// are wiped and memory is given back.
+func TestEndings(t *testing.T) {
+	failure := errors.New("failure")
+	cases := []struct {
+		name   string
+		answer func(w http.ResponseWriter, r *http.Request) error
+		calls  string
+		err    error
+		panics any
+	}{
+		{"answered", answerJSON(`{}`), "header end", nil, nil},
+		{"nothing written", func(http.ResponseWriter, *http.Request) error { return nil }, "end", nil, nil},
+		{"error", func(http.ResponseWriter, *http.Request) error { return failure }, "end", failure, nil},
+		{"error after the header", func(w http.ResponseWriter, r *http.Request) error {
+			_ = answerJSON(`{"a":"[EMA`)(w, r)
+			return failure
+		}, "header end", failure, nil},
+		{"upstream cut", func(w http.ResponseWriter, r *http.Request) error {
+			_ = answerJSON(`{"a":"[EMA`)(w, r)
+			panic(http.ErrAbortHandler)
+		}, "header end", ErrAborted, http.ErrAbortHandler},
+		{"panic", func(http.ResponseWriter, *http.Request) error { panic("bug") }, "end", ErrAborted, "bug"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHandler(t)
+			o := new(recorder)
+			e := new(engine)
+			var arena []byte
+			e.answer = func(w http.ResponseWriter, r *http.Request) error {
+				e.exchange.Observe(o)
+				arena = e.exchange.vault.arena[:cap(e.exchange.vault.arena)]
+				if !bytes.Contains(arena, []byte(mail)) {
+					t.Error("the vault does not hold the value: the test tests nothing")
+				}
+				return c.answer(w, r)
+			}
+			func() {
+				defer func() {
+					if got := recover(); got != c.panics {
+						t.Errorf("panic %v, want %v", got, c.panics)
+					}
+				}()
+				_ = h.ServeHTTP(httptest.NewRecorder(), postChat("hi "+mail), e)
+			}()
+			o.want(t, c.calls, c.err)
+			if bytes.Count(arena, []byte{0}) != len(arena) {
+				t.Error("values are left in the vault")
+			}
+			if x := e.exchange; x.body != nil || x.doc != nil || x.vault.Len() != 0 {
+				t.Error("the exchange holds on to the request")
+			}
+			wantEmpty(t, h.budget)
+		})
+	}
+}
+
+// TestEndPanics: an observer that panics does not keep the values alive.
+func TestEndPanics(t *testing.T) {
+	h := newHandler(t)
+	o := &recorder{onEnd: func() { panic("bug in the observer") }}
+	e := new(engine)
+	var arena []byte
+	e.answer = func(http.ResponseWriter, *http.Request) error {
+		e.exchange.Observe(o)
+		arena = e.exchange.vault.arena[:cap(e.exchange.vault.arena)]
+		return nil
+	}
+	func() {
+		defer func() { _ = recover() }()
+		_ = h.ServeHTTP(httptest.NewRecorder(), postChat("hi "+mail), e)
+	}()
+	if len(o.calls) != 1 || bytes.Count(arena, []byte{0}) != len(arena) {
+		t.Errorf("told %v; arena %q", o.calls, arena)
+	}
+}
+
+// TestBodyLetGo: from the header on only the vault is counted.
+func TestBodyLetGo(t *testing.T) {
+	h := newHandler(t)
+	e := new(engine)
+	e.answer = func(w http.ResponseWriter, _ *http.Request) error {
+		if used := h.budget.used.Load(); used < 100_000 {
+			t.Errorf("%d bytes counted before the header", used)
+		}
+		w.WriteHeader(200)
+		if used, vault := h.budget.used.Load(), e.exchange.vault.size(); used != vault {
+			t.Errorf("%d bytes counted after the header, the vault has %d", used, vault)
+		}
+		return nil
+	}
+	serveTo(t, h, postChat(mail+strings.Repeat(" and so on", 10_000)), e)
+}
+
+// TestOriginalIsWiped: once there is a scrubbed copy, nothing is left of what
+// the client sent.
+func TestOriginalIsWiped(t *testing.T) {
+	h := newHandler(t)
+	x := &Exchange{api: prompt.Chat, restorable: h.restorable}
+	body := []byte(chat("hi " + mail))
+	x.lease = h.budget.open(terms{limit: mega, announced: -1})
+	if refused := h.understand(newRequest("POST", chatPath, nil), x, body); refused != nil {
+		t.Fatal(refused)
+	}
+	if bytes.Count(body, []byte{0}) != len(body) {
+		t.Errorf("left: %q", body)
+	}
+	x.end(nil)
+}
+
+func TestAskUsage(t *testing.T) {
+	const messages = `"messages":[{"role":"user","content":"` + mail + `"}]`
+	const scrubbed = `"messages":[{"role":"user","content":"[EMAIL_1]"}]`
+	cases := []struct {
+		name, path, body, want string
+		ok                     bool
+	}{
+		{"not streamed", chatPath, `{` + messages + `}`, `{` + scrubbed + `}`, true},
+		{"streamed", chatPath, `{"stream":true,` + messages + `}`, `{"stream_options":{"include_usage":true},"stream":true,` + scrubbed + `}`, true},
+		{"options", chatPath, `{` + messages + `,"stream":true,"stream_options":{"x":1}}`,
+			`{` + scrubbed + `,"stream":true,"stream_options":{"include_usage":true,"x":1}}`, true},
+		{"empty options", chatPath, `{` + messages + `,"stream":true,"stream_options":{}}`,
+			`{` + scrubbed + `,"stream":true,"stream_options":{"include_usage":true}}`, true},
+		{"null options", chatPath, `{` + messages + `,"stream":true,"stream_options":null}`,
+			`{` + scrubbed + `,"stream":true,"stream_options":{"include_usage":true}}`, true},
+		{"odd options", chatPath, `{` + messages + `,"stream":true,"stream_options":1}`, `{` + scrubbed + `,"stream":true,"stream_options":1}`, false},
+		{"asked for", chatPath, `{` + messages + `,"stream":true,"stream_options":{"include_usage":true}}`,
+			`{` + scrubbed + `,"stream":true,"stream_options":{"include_usage":true}}`, true},
+		{"declined", chatPath, `{` + messages + `,"stream":true,"stream_options":{"include_usage":false}}`,
+			`{` + scrubbed + `,"stream":true,"stream_options":{"include_usage":true}}`, true},
+		{"Anthropic", "/v1/messages", `{"stream":true,` + messages + `}`, `{"stream":true,` + scrubbed + `}`, true},
+		{"embeddings", "/v1/embeddings", `{"input":"x"}`, `{"input":"x"}`, false},
+	}
+	for _, c := range cases {
+		for _, mode := range []string{"placeholder", "detect"} {
+			t.Run(c.name+" "+mode, func(t *testing.T) {
+				h := newHandler(t, func(h *Handler) { h.Mode = mode })
+				e := new(engine)
+				e.answer = func(_ http.ResponseWriter, r *http.Request) error {
+					for range 2 { // the second attempt asks again
+						if got := e.exchange.AskUsage(); got != c.ok {
+							t.Errorf("AskUsage: %t", got)
+						}
+						e.exchange.Attach(r)
+					}
+					want := c.want
+					if mode == "detect" {
+						want = strings.Replace(want, "[EMAIL_1]", mail, 1)
+					}
+					if got := readAttached(t, r); got != want {
+						t.Errorf("body %s, want %s", got, want)
+					}
+					return nil
+				}
+				serveTo(t, h, newRequest("POST", c.path, strings.NewReader(c.body)), e)
+			})
+		}
+	}
+}
+
+// TestUsageTakenOut: the chunk the client did not ask for does not reach it.
+func TestUsageTakenOut(t *testing.T) {
+	h := newHandler(t)
+	o := new(recorder)
+	e := new(engine)
+	const token = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n"
+	e.answer = func(w http.ResponseWriter, _ *http.Request) error {
+		e.exchange.AskUsage()
+		e.exchange.Observe(o)
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, err := io.WriteString(w, token+
+			"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1,\"prompt_tokens_details\":{\"cached_tokens\":4}}}\n\n"+
+			"data: [DONE]\n\n")
+		return err
+	}
+	w := serveTo(t, h, newRequest("POST", chatPath, strings.NewReader(`{"stream":true,"messages":[{"role":"user","content":"x"}]}`)), e)
+	if want := token + "data: [DONE]\n\n"; w.Body.String() != want {
+		t.Errorf("answered %q, want %q", w.Body, want)
+	}
+	o.want(t, "header token usage end", nil)
+	if o.usage.CachedTokens != 4 {
+		t.Errorf("usage %+v", o.usage)
+	}
+}
+
+func TestSalt(t *testing.T) {
+	cases := []struct{ body, salt, want string }{
+		{`{"messages":[]}`, "ab_1-Z", `{"cache_salt":"ab_1-Z","messages":[]}`},
+		{`{"messages":[],"cache_salt":"mine"}`, "ab", `{"messages":[],"cache_salt":"ab"}`},
+		{`{"stream":true,"messages":[]}`, "ab", `{"stream_options":{"include_usage":true},"cache_salt":"ab","stream":true,"messages":[]}`},
+		{`{"messages":[]}`, `a"b`, ""},
+		{`{"messages":[]}`, ``, ""},
+	}
+	for _, c := range cases {
+		h := newHandler(t)
+		e := new(engine)
+		e.answer = func(_ http.ResponseWriter, r *http.Request) error {
+			e.exchange.AskUsage()
+			if got := e.exchange.Salt(c.salt); got != (c.want != "") {
+				t.Errorf("%s: Salt(%q) = %t", c.body, c.salt, got)
+			}
+			e.exchange.Attach(r)
+			if got := readAttached(t, r); c.want != "" && got != c.want {
+				t.Errorf("body %s, want %s", got, c.want)
+			}
+			return nil
+		}
+		serveTo(t, h, newRequest("POST", chatPath, strings.NewReader(c.body)), e)
+	}
+}
+
+// TestBodyReader holds the reader against splicing.
+func TestBodyReader(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 8))
+	for range 300 {
+		body := make([]byte, rnd.IntN(200))
+		for i := range body {
+			body[i] = byte('a' + rnd.IntN(26))
+		}
+		var edits []prompt.Edit
+		for at := 0; at < len(body) && rnd.IntN(4) > 0; {
+			start := at + rnd.IntN(len(body)-at)
+			end := start + rnd.IntN(min(9, len(body)-start))
+			edits = append(edits, prompt.Edit{Start: start, End: end, New: []byte(strings.Repeat("X", rnd.IntN(5)))})
+			at = end + 1
+		}
+		want := prompt.Splice(body, edits, nil)
+		if err := iotest.TestReader(newBodyReader(body, edits), want); err != nil {
+			t.Fatalf("%q %v: %v", body, edits, err)
+		}
+		r := newBodyReader(body, edits)
+		if r.size() != int64(len(want)) {
+			t.Fatalf("size %d, want %d", r.size(), len(want))
+		}
+		var out bytes.Buffer
+		_, _ = io.CopyN(&out, r, int64(rnd.IntN(20)))
+		if _, err := r.WriteTo(&out); err != nil || !bytes.Equal(out.Bytes(), want) || r.size() != 0 {
+			t.Fatalf("WriteTo gives %q, want %q; %v", out.Bytes(), want, err)
+		}
+	}
+}
+
+// TestFromWithoutJanitor: no exchange where none was left.
+func TestFromWithoutJanitor(t *testing.T) {
+	if _, ok := From(newRequest("POST", "/", nil)); ok {
+		t.Error("an exchange out of nothing")
+	}
+	if _, ok := From(httptest.NewRequest("POST", "/", nil)); ok {
+		t.Error("an exchange without request variables")
+	}
+}
