@@ -65,7 +65,7 @@ func (r *scan) word(start int) {
 // alone tells whether text[start:end] is all there is but for white space and
 // quotes.
 func (r *scan) alone(start, end int) bool {
-	if len(r.text) > 64 {
+	if len(r.text) > 64 || r.part {
 		return false
 	}
 	for i, c := range r.text {

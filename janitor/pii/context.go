@@ -274,7 +274,7 @@ func closesPlaceholder(text []byte, end int) bool {
 // short: an answer to "what is your ...?" or a form field. What is ambiguous
 // in running text is then taken for what it looks like.
 func (r *scan) bare() bool {
-	if len(r.text) > 64 {
+	if len(r.text) > 64 || r.part {
 		return false
 	}
 	for _, c := range r.text {

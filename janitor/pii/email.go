@@ -55,12 +55,14 @@ func localStart(text []byte, i int) int {
 			}
 		case c >= 0x80:
 			n := letterBefore(text, start)
-			if n == 0 {
+			if n == 0 || start < i && text[start] < 0x80 && spaceless(text[start-n:start]) {
 				return trimLocal(text, start, i)
 			}
 			start -= n - 1
+		case percentEscape(text, start-1):
+			return trimLocal(text, min(start+2, i), i)
 		case innerAtext(c):
-			if start == i || !isAlnum(text[start]) || start < 2 || !isAlnum(text[start-2]) || percentEscape(text, start-1) {
+			if start == i || !isAlnum(text[start]) || start < 2 || !isAlnum(text[start-2]) {
 				return trimLocal(text, start, i)
 			}
 		default:
@@ -128,6 +130,13 @@ func letterBefore(text []byte, end int) int {
 	return n
 }
 
+// spaceless tells whether the rune is of a script that sets words without
+// spaces between, where a change to ASCII letters is the edge of a word.
+func spaceless(b []byte) bool {
+	c, _ := utf8.DecodeRune(b)
+	return unicode.In(c, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
+}
+
 // domainEnd returns the end of the domain name that begins at text[start],
 // zero when there is none: labels of letters, digits and hyphens, the last a
 // known top-level domain. Of "example.com.Nice" the part that is a domain is
@@ -142,7 +151,10 @@ func domainEnd(text []byte, start int) int {
 			continue
 		}
 		if c >= 0x80 {
-			if n := letterAt(text, i); n > 0 {
+			if n := letterAt(text, i); n > 0 && !(end > 0 && i == label) {
+				if i > label && text[i-1] < 0x80 && labels > 0 && spaceless(text[i:]) && knownTLD(text[label:i]) {
+					return i // text that goes on without a space
+				}
 				i += n
 				continue
 			}

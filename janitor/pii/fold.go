@@ -2,4 +2,212 @@
 
 package pii
 
-func (r *scan) fold() {}
+import (
+	"encoding/binary"
+	"math/bits"
+	"sync"
+	"unicode/utf8"
+)
+
+// Digits, letters and punctuation of other blocks read the same to a model
+// and to people, and to the verifiers not at all; characters without width
+// split a number for the verifiers alone. Where such a character stands, the
+// text around it is folded to ASCII and scanned once more. The findings cover
+// the original bytes; the rest of the text is never touched.
+
+// Sizes of a window, in bytes of folded text.
+const (
+	foldWindow = 4096
+	foldMargin = 192 // kept in front of a character, and between windows
+)
+
+// window is folded text with the offset each byte came from.
+type window struct {
+	text [foldWindow]byte
+	from [foldWindow]int
+	out  []Span
+}
+
+// windows are reused; they are wiped before they go back.
+var windows = sync.Pool{New: func() any { return new(window) }}
+
+// fold scans the neighbourhood of every character that folds.
+func (r *scan) fold() {
+	var w *window
+	for i := r.nextFold(0); i >= 0; {
+		if w == nil {
+			w = windows.Get().(*window)
+		}
+		start := max(0, i-foldMargin)
+		for start > 0 && start < i && !utf8.RuneStart(r.text[start]) {
+			start++
+		}
+		end := r.foldWindow(w, start, i)
+		if end == len(r.text) {
+			break
+		}
+		i = r.nextFold(end)
+	}
+	if w != nil {
+		windows.Put(w)
+	}
+}
+
+// foldWindow folds and scans text[start:] up to a margin behind the last
+// character that folds, or until the window is full, and returns where to go
+// on. The character at text[first] is the one the window is for.
+func (r *scan) foldWindow(w *window, start, first int) int {
+	text := r.text
+	n, i, last := 0, start, first
+	for i < len(text) && n < foldWindow && i-last < foldMargin {
+		c := text[i]
+		if c < utf8.RuneSelf {
+			w.text[n], w.from[n] = c, i
+			n++
+			i++
+			continue
+		}
+		to, size := foldRune(text[i:])
+		if to == foldNone {
+			for k := 0; k < size && n < foldWindow; k++ {
+				w.text[n], w.from[n] = text[i+k], i+k
+				n++
+			}
+		} else {
+			last = i
+			if to != foldDrop {
+				w.text[n], w.from[n] = byte(to), i
+				n++
+			}
+		}
+		i += size
+	}
+	inner := scan{Scanner: r.Scanner, text: w.text[:n], out: w.out[:0], part: start > 0 || i < len(text)}
+	inner.runPlain()
+	for _, sp := range inner.out {
+		from := w.from[sp.Start]
+		to := w.from[sp.End-1]
+		_, size := utf8.DecodeRune(text[to:])
+		if w.from[sp.End-1]-from+size == sp.End-sp.Start {
+			continue // nothing folded in it: the first pass has seen it
+		}
+		r.add(from, to+size, sp.Entity)
+	}
+	w.out = inner.out[:0]
+	clear(w.text[:n])
+	if i < len(text) && i-last < foldMargin { // full: go on inside, so that nothing is cut
+		return max(i-foldMargin, start+foldMargin)
+	}
+	return i
+}
+
+// What a rune folds to, besides an ASCII byte.
+const (
+	foldNone = -1 // to nothing: it stays as it is
+	foldDrop = -2 // away: it has no width
+)
+
+// nextFold returns the offset of the next character from text[i] on that folds
+// and could belong to a finding: a digit, a full-width character, or a space,
+// hyphen or character without width beside a letter, digit or "@"; -1 when
+// there is none.
+func (r *scan) nextFold(i int) int {
+	text := r.text
+	for i < len(text) {
+		if text[i] < utf8.RuneSelf {
+			if i+8 <= len(text) {
+				high := binary.LittleEndian.Uint64(text[i:]) & highs
+				if high == 0 {
+					i += 8
+					continue
+				}
+				i += bits.TrailingZeros64(high) / 8
+			} else {
+				i++
+				continue
+			}
+		}
+		if !folds[text[i]] {
+			i += runeSize(text[i:])
+			continue
+		}
+		to, size := foldRune(text[i:])
+		switch {
+		case to == foldNone:
+		case to > ' ' && isAlnum(byte(to)), to == '@', to == '%':
+			return i
+		case i > 0 && joins(text[i-1]), i+size < len(text) && joins(text[i+size]):
+			return i
+		}
+		i += size
+	}
+	return -1
+}
+
+// joins tells the ASCII characters that a finding could go on with.
+func joins(c byte) bool { return isAlnum(c) || c == '@' }
+
+// folds tells the first bytes of runes that may fold.
+var folds = func() (t [256]bool) {
+	for _, c := range []byte{0xc2, 0xd9, 0xdb, 0xe0, 0xe2, 0xe3, 0xef, 0xf0, 0xf3} {
+		t[c] = true
+	}
+	return t
+}()
+
+// runeSize returns the size of the rune at the start of text from its first
+// byte alone, at least one and at most what is there.
+func runeSize(text []byte) int {
+	n := 1
+	switch c := text[0]; {
+	case c >= 0xf0:
+		n = 4
+	case c >= 0xe0:
+		n = 3
+	case c >= 0xc0:
+		n = 2
+	}
+	return min(n, len(text))
+}
+
+// foldRune returns what the rune at the start of text folds to, and its size.
+// The ranges are those of the Unicode compatibility decompositions of ASCII
+// that occur in identifiers, of other decimal digits, of spaces and hyphens,
+// and of the default ignorable code points.
+func foldRune(text []byte) (to, size int) {
+	c, size := utf8.DecodeRune(text)
+	switch {
+	case c == 0xa0, c >= 0x2000 && c <= 0x200a, c == 0x202f, c == 0x205f, c == 0x3000:
+		return ' ', size
+	case c == 0xad, c >= 0x200b && c <= 0x200f, c >= 0x202a && c <= 0x202e, c >= 0x2060 && c <= 0x206f, c == 0xfeff,
+		c >= 0xfe00 && c <= 0xfe0f, c >= 0xe0000 && c <= 0xe01ef:
+		return foldDrop, size
+	case c >= 0x2010 && c <= 0x2015, c == 0x2212, c == 0xfe63:
+		return '-', size
+	case c >= 0xff01 && c <= 0xff5e:
+		return int(c - 0xff01 + '!'), size
+	case c == 0x2024, c == 0x3002, c == 0xff61:
+		return '.', size
+	case c == 0xfe6b:
+		return '@', size
+	case c >= 0x660 && c <= 0x669:
+		return int(c - 0x660 + '0'), size
+	case c >= 0x6f0 && c <= 0x6f9:
+		return int(c - 0x6f0 + '0'), size
+	case c >= 0x966 && c <= 0xd6f: // Devanagari to Malayalam: blocks of 128, digits at 0x66
+		if d := c & 0x7f; d >= 0x66 && d <= 0x6f {
+			return int(d - 0x66 + '0'), size
+		}
+	case c >= 0xe50 && c <= 0xe59: // Thai
+		return int(c - 0xe50 + '0'), size
+	case c >= 0x1d7ce && c <= 0x1d7ff: // mathematical digits, five styles
+		return int((c-0x1d7ce)%10 + '0'), size
+	case c >= 0x1d400 && c <= 0x1d6a3: // mathematical letters, thirteen styles
+		if k := (c - 0x1d400) % 52; k < 26 {
+			return int('A' + k), size
+		} else {
+			return int('a' + k - 26), size
+		}
+	}
+	return foldNone, size
+}

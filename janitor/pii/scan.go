@@ -13,6 +13,7 @@ type scan struct {
 	*Scanner
 	text []byte
 	out  []Span
+	part bool // the text is a window of a longer one
 
 	runs     runs // stretches of secret alphabets, see secrets.go
 	numDone  int  // digits before this offset are settled
@@ -39,14 +40,24 @@ const (
 	minToken = 16
 )
 
-// run finds the positions where something could begin and hands each to its
-// verifier.
+// run scans the text, and once more where characters fold to ASCII.
+//
+// The first pass finds the positions where something could begin and hands
+// each to its verifier.
 //
 // Per block of 64 bytes three masks are made: digits; bytes of tokens; and
 // the range ':' to '='. The byte classes are found by adding to the low seven
 // bits of each byte so that bit 7 answers "at least this much"; what carries
 // out of a byte never reaches the next one.
 func (r *scan) run() {
+	if r.runPlain() {
+		r.fold()
+	}
+}
+
+// runPlain scans the text as it stands and tells whether there are bytes
+// beyond ASCII in it.
+func (r *scan) runPlain() bool {
 	text := r.text
 	var (
 		tokenStart = 0
@@ -118,9 +129,7 @@ func (r *scan) run() {
 	}
 	r.mails()
 	r.privateKeys()
-	if high&highs != 0 {
-		r.fold()
-	}
+	return high&highs != 0
 }
 
 // mails hands every "@" and "%40" to the verifier of addresses.
