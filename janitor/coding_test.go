@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"bytes"
+	"cmp"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+)
+
+// compress packs text the way a client does.
+func compress(t testing.TB, name, text string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	var w io.WriteCloser
+	var err error
+	switch name {
+	case "gzip", "x-gzip":
+		w = gzip.NewWriter(&b)
+	case "deflate":
+		w = zlib.NewWriter(&b)
+	case "bare deflate":
+		w, err = flate.NewWriter(&b, 6)
+	case "br":
+		w = brotli.NewWriter(&b)
+	case "zstd":
+		w, err = zstd.NewWriter(&b)
+	default:
+		t.Fatalf("unknown coding %s", name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+var codingNames = []string{"gzip", "x-gzip", "deflate", "bare deflate", "br", "zstd"}
+
+// header is the name as in Content-Encoding.
+func codingHeader(name string) string { return strings.TrimPrefix(name, "bare ") }
+
+func TestCodingOf(t *testing.T) {
+	for header, want := range map[string]string{
+		"": "identity", "identity": "identity", "GZip": "gzip", " br ": "br", "identity, zstd": "zstd", "gzip,": "gzip",
+		"gzip, br": "", "gzip;q=1": "", "compress": "", "aes128gcm": "",
+	} {
+		c, err := codingOf(http.Header{"Content-Encoding": {header}})
+		if want == "" && err != errCoding || want != "" && (err != nil || c.name != want) {
+			t.Errorf("%q: %s, %v, want %q", header, c.name, err, want)
+		}
+	}
+	if _, err := codingOf(http.Header{"Content-Encoding": {"gzip", "gzip"}}); err != errCoding {
+		t.Errorf("two lines: %v", err)
+	}
+}
+
+// TestDecoder: each coding is opened, in whatever pieces it comes; and what is
+// cut off, damaged or goes on behind its end is an error.
+func TestDecoder(t *testing.T) {
+	text := strings.Repeat(chat("write to "+mail), 300)
+	for _, name := range codingNames {
+		packed := compress(t, name, text)
+		c, _ := codingByName(codingHeader(name))
+		sources := map[string]io.Reader{
+			"whole": bytes.NewReader(packed), "bytes": iotest.OneByteReader(bytes.NewReader(packed)),
+			"halves": iotest.HalfReader(bytes.NewReader(packed)), "EOF with data": iotest.DataErrReader(bytes.NewReader(packed)),
+		}
+		for how, src := range sources {
+			if got, err := io.ReadAll(newDecoder(c, src)); err != nil || string(got) != text {
+				t.Errorf("%s, %s: %d bytes of %d, %v", name, how, len(got), len(text), err)
+			}
+		}
+		for _, n := range []int{1, 2, len(packed) / 2, len(packed) - 1} {
+			if _, err := io.ReadAll(newDecoder(c, bytes.NewReader(packed[:n]))); err != errBroken {
+				t.Errorf("%s cut off at %d of %d: %v", name, n, len(packed), err)
+			}
+		}
+		if _, err := io.ReadAll(newDecoder(c, strings.NewReader(string(packed)+"{}"))); err != errBroken {
+			t.Errorf("%s with more behind it: %v", name, err)
+		}
+		if _, err := io.ReadAll(newDecoder(c, io.MultiReader(bytes.NewReader(packed[:9]), errReader{errLate}))); err != errLate {
+			t.Errorf("%s from a source that fails: %v", name, err)
+		}
+		if got, err := io.ReadAll(newDecoder(c, strings.NewReader(text))); err == nil {
+			t.Errorf("%s opens what is none: %d bytes", name, len(got))
+		}
+	}
+}
+
+func TestBombs(t *testing.T) {
+	for _, name := range codingNames {
+		packed := compress(t, name, strings.Repeat(" ", 30<<20))
+		c, _ := codingByName(codingHeader(name))
+		n, err := io.Copy(io.Discard, newDecoder(c, bytes.NewReader(packed)))
+		if err != errRatio || n > 2*maxRatioFloor+maxRatio*4096 {
+			t.Errorf("%s: %d bytes from %d, %v", name, n, len(packed), err)
+		}
+	}
+}
+
+// TestCompressedRequests go on plain and scrubbed.
+func TestCompressedRequests(t *testing.T) {
+	for _, name := range codingNames {
+		h := newHandler(t, func(h *Handler) { h.MaxSize = 20_000 })
+		r := newRequest("POST", chatPath, bytes.NewReader(compress(t, name, chat("to "+mail))))
+		r.Header.Set("Content-Encoding", codingHeader(name))
+		w, e := serve(t, h, r)
+		if w.Code != 200 || string(e.body) != chat("to [EMAIL_1]") || e.header.Get("Content-Encoding") != "" {
+			t.Errorf("%s: status %d, forwarded %s, headers %v", name, w.Code, e.body, e.header)
+		}
+		r = newRequest("POST", chatPath, bytes.NewReader(compress(t, name, chat(strings.Repeat("x", 20_000)))))
+		r.Header.Set("Content-Encoding", codingHeader(name))
+		if w, e := serve(t, h, r); w.Code != 413 || e.called {
+			t.Errorf("%s too large: status %d", name, w.Code)
+		}
+		r = newRequest("POST", chatPath, strings.NewReader(chat("to "+mail)))
+		r.Header.Set("Content-Encoding", codingHeader(name))
+		if w, e := serve(t, h, r); w.Code != 400 || e.called {
+			t.Errorf("%s that is none: status %d %s", name, w.Code, w.Body)
+		}
+	}
+	for _, pass := range []string{"refuse", "pass"} {
+		h := newHandler(t, func(h *Handler) { h.Unknown = pass })
+		r := newRequest("POST", chatPath, strings.NewReader(chat("to "+mail)))
+		r.Header.Set("Content-Encoding", "compress")
+		if w, e := serve(t, h, r); w.Code != 415 || e.called {
+			t.Errorf("unknown coding, unknown %s: status %d", pass, w.Code)
+		}
+	}
+}
+
+// TestUnpacker: an answer is opened as it is written, in whatever pieces, and
+// all that can be decoded goes on at once.
+func TestUnpacker(t *testing.T) {
+	text := strings.Repeat("data: {\"a\":\"b\"}\n\n", 500)
+	for _, name := range codingNames {
+		packed := compress(t, name, text)
+		c, _ := codingByName(codingHeader(name))
+		for _, step := range []int{1, 7, 100, len(packed)} {
+			var out bytes.Buffer
+			u := newUnpacker(c, &out)
+			for at := 0; at < len(packed); at += step {
+				if _, err := u.Write(packed[at:min(at+step, len(packed))]); err != nil {
+					t.Fatalf("%s by %d: %v", name, step, err)
+				}
+			}
+			if err := u.finish(); err != nil || out.String() != text {
+				t.Errorf("%s by %d: %d bytes, %v", name, step, out.Len(), err)
+			}
+			u.stop()
+		}
+		u := newUnpacker(c, io.Discard)
+		if _, err := u.Write(packed[:len(packed)/2]); err != nil {
+			t.Errorf("%s: half of it: %v", name, err)
+		}
+		if err := u.finish(); err != errBroken {
+			t.Errorf("%s cut off: %v", name, err)
+		}
+		u.stop()
+		u = newUnpacker(c, io.Discard)
+		_, _ = u.Write(packed[:len(packed)/2])
+		u.stop() // the client has gone: the decoder must end
+		failing := errors.New("client gone")
+		u = newUnpacker(c, writerFunc(func([]byte) (int, error) { return 0, failing }))
+		_, err := u.Write(packed)
+		if err = cmp.Or(err, u.finish()); err != failing {
+			t.Errorf("%s: %v, want the writer's error", name, err)
+		}
+		u.stop()
+	}
+}
+
+// TestUnpackerPassesOnFlushes: what the engine flushed reaches the client
+// before the engine writes more.
+func TestUnpackerPassesOnFlushes(t *testing.T) {
+	const event = "data: {\"a\":1}\n\n"
+	writers := map[string]func(io.Writer) interface {
+		io.WriteCloser
+		Flush() error
+	}{
+		"gzip": func(w io.Writer) interface {
+			io.WriteCloser
+			Flush() error
+		} {
+			return gzip.NewWriter(w)
+		},
+		"br": func(w io.Writer) interface {
+			io.WriteCloser
+			Flush() error
+		} {
+			return brotli.NewWriter(w)
+		},
+	}
+	for name, open := range writers {
+		c, _ := codingByName(name)
+		var out bytes.Buffer
+		u := newUnpacker(c, &out)
+		w := open(u)
+		for i := range 20 {
+			_, _ = io.WriteString(w, event)
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			if out.String() != strings.Repeat(event, i+1) {
+				t.Fatalf("%s: after %d events: %q", name, i+1, out.String())
+			}
+		}
+		if err := errors.Join(w.Close(), u.finish()); err != nil {
+			t.Error(err)
+		}
+		u.stop()
+	}
+}
+
+func FuzzDecoder(f *testing.F) {
+	for i, name := range codingNames {
+		f.Add(byte(i), compress(f, name, chat("hi")))
+	}
+	f.Fuzz(func(t *testing.T, which byte, data []byte) {
+		c := codings[int(which)%len(codings)]
+		n, err := io.Copy(io.Discard, newDecoder(c, bytes.NewReader(data)))
+		if err != nil && err != errBroken && err != errRatio {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if n > maxRatioFloor+64<<10 && n > (maxRatio+1)*int64(len(data)+4096) {
+			t.Fatalf("%s: %d bytes from %d", c.name, n, len(data))
+		}
+	})
+}

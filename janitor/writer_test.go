@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+const restored = `{"choices":[{"message":{"content":"write to ` + mail + `!"}}]}`
+
+var placeheld = strings.Replace(restored, mail, "[EMAIL_1]", 1)
+
+// TestRestoring: the client's own values come back, in each kind of answer.
+func TestRestoring(t *testing.T) {
+	event := "data: " + placeheld + "\n\n"
+	cases := []struct {
+		name      string
+		configure func(*Handler)
+		media     string
+		answer    string
+		want      string
+	}{
+		{"JSON", nil, "application/json", placeheld, restored},
+		{"JSON with a charset", nil, "application/json; charset=utf-8", placeheld, restored},
+		{"no type", nil, "", placeheld, restored},
+		{"stream", nil, "text/event-stream", event, strings.Replace(event, "[EMAIL_1]", mail, 1)},
+		{"something else", nil, "text/plain", placeheld, placeheld},
+		{"off", func(h *Handler) { h.Restore = new(bool) }, "application/json", placeheld, placeheld},
+		{"only others", func(h *Handler) { h.RestoreEntities = []string{"SSN"} }, "application/json", placeheld, placeheld},
+		{"all but this", func(h *Handler) { h.RestoreEntities = []string{"-EMAIL"} }, "application/json", placeheld, placeheld},
+		{"named", func(h *Handler) { h.RestoreEntities = []string{"EMAIL"} }, "application/json", placeheld, restored},
+		{"redacted", func(h *Handler) { h.Mode = "redact" }, "application/json", placeheld, placeheld},
+	}
+	for _, c := range cases {
+		for step := range 3 {
+			t.Run(c.name, func(t *testing.T) {
+				h := newHandler(t)
+				if c.configure != nil {
+					h = newHandler(t, c.configure)
+				}
+				e := &engine{answer: func(w http.ResponseWriter, _ *http.Request) error {
+					w.Header().Set("Content-Type", c.media)
+					size := []int{1, 10, len(c.answer)}[step]
+					for at := 0; at < len(c.answer); at += size {
+						if _, err := io.WriteString(w, c.answer[at:min(at+size, len(c.answer))]); err != nil {
+							return err
+						}
+					}
+					return nil
+				}}
+				if w := serveTo(t, h, postChat("to "+mail), e); w.Body.String() != c.want {
+					t.Errorf("by %d: answered %s, want %s", step, w.Body, c.want)
+				}
+			})
+		}
+	}
+}
+
+// TestSecretsAreNotRestored unless their entity is named.
+func TestSecretsAreNotRestored(t *testing.T) {
+	token := "gh" + "p_" + "16C7e42F292c6912E7710c838347Ae178B4a"
+	answer := answerJSON(`{"choices":[{"message":{"content":"[SECRET_1] [EMAIL_1]"}}]}`)
+	for named, want := range map[string]string{"": "[SECRET_1] " + mail, "SECRET": token + " [EMAIL_1]"} {
+		h := newHandler(t, func(h *Handler) {
+			if named != "" {
+				h.RestoreEntities = []string{named}
+			}
+		})
+		e := &engine{answer: answer}
+		w := serveTo(t, h, postChat("token "+token+" of "+mail), e)
+		if strings.Contains(string(e.body), token) {
+			t.Fatalf("the token went on: %s", e.body)
+		}
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("named %q: answered %s, want %s", named, w.Body, want)
+		}
+	}
+}
+
+// TestHeadersOfAnswers: lengths and tags that are true of the engine's bytes
+// only are dropped exactly when the bytes may change.
+func TestHeadersOfAnswers(t *testing.T) {
+	names := []string{"Content-Length", "Etag", "Digest", "Content-Digest", "Accept-Ranges"}
+	cases := []struct {
+		name, text, method string
+		status             int
+		dropped            bool
+	}{
+		{"restored", mail, "POST", 200, true},
+		{"nothing to restore", "hi", "POST", 200, false},
+		{"an error", mail, "POST", 500, true},
+		{"no content", mail, "POST", 204, false},
+		{"not modified", mail, "POST", 304, false},
+		{"part of it", mail, "POST", 206, false},
+		{"HEAD", mail, "HEAD", 200, false},
+	}
+	for _, c := range cases {
+		h := newHandler(t)
+		e := &engine{answer: func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Type", "application/json")
+			for _, name := range names {
+				w.Header().Set(name, "1")
+			}
+			w.WriteHeader(c.status)
+			return nil
+		}}
+		w := serveTo(t, h, newRequest(c.method, chatPath, strings.NewReader(chat(c.text))), e)
+		if w.Code != c.status {
+			t.Errorf("%s: status %d", c.name, w.Code)
+		}
+		for _, name := range names {
+			if got := w.Header().Get(name) == ""; got != c.dropped {
+				t.Errorf("%s: %s dropped: %t, want %t", c.name, name, got, c.dropped)
+			}
+		}
+	}
+}
+
+// TestCompressedAnswers: an engine that compresses unasked is restored and
+// observed all the same.
+func TestCompressedAnswers(t *testing.T) {
+	const usage = `,"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":8}}}`
+	plain := strings.TrimSuffix(placeheld, "}") + usage
+	for _, name := range codingNames {
+		packed := compress(t, name, plain)
+		h := newHandler(t)
+		o := new(recorder)
+		e := new(engine)
+		e.answer = func(w http.ResponseWriter, _ *http.Request) error {
+			e.exchange.Observe(o)
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Encoding", codingHeader(name))
+			w.Header().Set("Content-Length", "1")
+			for _, b := range packed {
+				if _, err := w.Write([]byte{b}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		w := serveTo(t, h, postChat("to "+mail), e)
+		if want := strings.Replace(plain, "[EMAIL_1]", mail, 1); w.Body.String() != want || w.Header().Get("Content-Encoding") != "" || w.Header().Get("Content-Length") != "" {
+			t.Errorf("%s: answered %q, headers %v", name, w.Body, w.Header())
+		}
+		if o.want(t, "header usage end", nil); o.usage.CachedTokens != 8 {
+			t.Errorf("%s: usage %+v", name, o.usage)
+		}
+	}
+}
+
+// TestCompressedAnswersPass as they are when nobody has an interest in them,
+// or they cannot be opened.
+func TestCompressedAnswersPass(t *testing.T) {
+	for coding, text := range map[string]string{"gzip": "hi", "exotic": mail} {
+		h := newHandler(t)
+		packed := compress(t, "gzip", placeheld)
+		e := &engine{answer: func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Encoding", coding)
+			_, err := w.Write(packed)
+			return err
+		}}
+		w := serveTo(t, h, postChat(text), e)
+		if !bytes.Equal(w.Body.Bytes(), packed) || w.Header().Get("Content-Encoding") != coding {
+			t.Errorf("%s: the answer was changed", coding)
+		}
+	}
+}
+
+// TestCompressedAnswerCutOff: the client must be able to tell, although it
+// does not see the compressed data any more.
+func TestCompressedAnswerCutOff(t *testing.T) {
+	h := newHandler(t)
+	packed := compress(t, "gzip", placeheld)
+	o := new(recorder)
+	e := new(engine)
+	e.answer = func(w http.ResponseWriter, _ *http.Request) error {
+		e.exchange.Observe(o)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Encoding", "gzip")
+		_, err := w.Write(packed[:len(packed)/2])
+		return err
+	}
+	defer func() {
+		if got := recover(); got != http.ErrAbortHandler {
+			t.Errorf("panic %v", got)
+		}
+		o.want(t, "header end", ErrAborted)
+	}()
+	_ = h.ServeHTTP(httptest.NewRecorder(), postChat("to "+mail), e)
+}
+
+// TestHeldBackIsFlushed: what might have become a placeholder comes out as it
+// is when the answer ends, also when the upstream broke it off.
+func TestHeldBackIsFlushed(t *testing.T) {
+	for _, aborts := range []bool{false, true} {
+		h := newHandler(t)
+		e := &engine{answer: func(w http.ResponseWriter, r *http.Request) error {
+			_ = answerJSON(`{"choices":[{"message":{"content":"write to [EMAI`)(w, r)
+			if aborts {
+				panic(http.ErrAbortHandler)
+			}
+			return nil
+		}}
+		w := httptest.NewRecorder()
+		func() {
+			defer func() { _ = recover() }()
+			_ = h.ServeHTTP(w, postChat("to "+mail), e)
+		}()
+		if !strings.HasSuffix(w.Body.String(), "write to [EMAI") {
+			t.Errorf("answered %s", w.Body)
+		}
+	}
+}
+
+// TestFlush: flushes go through to the client at once, and commit the header.
+func TestFlush(t *testing.T) {
+	h := newHandler(t)
+	rec := httptest.NewRecorder()
+	e := &engine{answer: func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", "text/event-stream")
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			t.Errorf("flush: %v", err)
+		}
+		if !rec.Flushed || rec.Code != 200 {
+			t.Error("not flushed")
+		}
+		_, _ = io.WriteString(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"[EMAIL_1]\"}}]}\n\n")
+		if !strings.Contains(rec.Body.String(), mail) {
+			t.Errorf("a whole event waits: %q", rec.Body)
+		}
+		return nil
+	}}
+	if err := h.ServeHTTP(rec, postChat(mail), e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// readerFromRecorder notes that it was read from directly.
+type readerFromRecorder struct {
+	*httptest.ResponseRecorder
+	direct bool
+}
+
+func (r *readerFromRecorder) ReadFrom(src io.Reader) (int64, error) {
+	r.direct = true
+	return io.Copy(r.ResponseRecorder, src)
+}
+
+// TestReadFrom: what passes unchanged takes the fast way, what does not is
+// restored.
+func TestReadFrom(t *testing.T) {
+	for text, direct := range map[string]bool{"hi": true, mail: false} {
+		h := newHandler(t)
+		w := &readerFromRecorder{ResponseRecorder: httptest.NewRecorder()}
+		e := &engine{answer: func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Type", "application/json")
+			_, err := w.(io.ReaderFrom).ReadFrom(strings.NewReader(placeheld))
+			return err
+		}}
+		if err := h.ServeHTTP(w, postChat(text), e); err != nil {
+			t.Fatal(err)
+		}
+		want := placeheld
+		if !direct {
+			want = restored
+		}
+		if w.direct != direct || w.Body.String() != want {
+			t.Errorf("%s: direct %t, answered %s", text, w.direct, w.Body)
+		}
+	}
+}
+
+// TestErrorsOfClients: a client that is gone ends the answer.
+func TestErrorsOfClients(t *testing.T) {
+	h := newHandler(t)
+	e := &engine{answer: func(w http.ResponseWriter, r *http.Request) error { return answerJSON(placeheld)(w, r) }}
+	err := h.ServeHTTP(&goneWriter{header: make(http.Header)}, postChat(mail), e)
+	if err != io.ErrClosedPipe {
+		t.Errorf("error %v", err)
+	}
+}
+
+type goneWriter struct{ header http.Header }
+
+func (g *goneWriter) Header() http.Header       { return g.header }
+func (g *goneWriter) WriteHeader(int)           {}
+func (g *goneWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// TestNested: a janitor inside a janitor changes nothing.
+func TestNested(t *testing.T) {
+	outer, inner := newHandler(t), newHandler(t)
+	e := &engine{answer: answerJSON(placeheld)}
+	w := httptest.NewRecorder()
+	err := outer.ServeHTTP(w, postChat("to "+mail), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return inner.ServeHTTP(w, r, e)
+	}))
+	if err != nil || string(e.body) != chat("to [EMAIL_1]") || w.Body.String() != restored {
+		t.Errorf("%v, forwarded %s, answered %s", err, e.body, w.Body)
+	}
+}
