@@ -3,9 +3,13 @@
 package integration
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/bauxite/caddy-kvaware/integration/enginesim"
@@ -136,5 +140,54 @@ func TestUnhealthyUpstreamIsNotPicked(t *testing.T) {
 	g.post(t, "/v1/chat/completions", chat(text, false))
 	if n := engines[0].Stats().Requests; n != 2 {
 		t.Fatal("an upstream within its fail_duration was picked for its cache")
+	}
+}
+
+// llama.cpp closes the connection after a streamed answer although it has
+// announced keep-alive. Go pools it, and a POST is not sent again on its own
+// when the pooled connection is dead: stock Caddy answers 502 then.
+func TestEngineThatClosesKeptConnections(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var served atomic.Int64
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go answerOnce(conn, &served)
+		}
+	}()
+	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", listener.Addr()))
+	for i := range 20 {
+		if answer := g.post(t, "/v1/chat/completions", chat(fmt.Sprint("question ", i), false)); answer.status != http.StatusOK {
+			t.Fatalf("request %d: status %d", i, answer.status)
+		}
+	}
+	if n := served.Load(); n != 20 {
+		t.Fatalf("%d answers for 20 requests", n)
+	}
+}
+
+// answerOnce serves one request of a connection that it calls kept alive, and
+// closes it when a second one has come.
+func answerOnce(conn net.Conn, served *atomic.Int64) {
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	r, err := http.ReadRequest(in)
+	if err != nil {
+		return
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return
+	}
+	served.Add(1)
+	fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}")
+	if r, err = http.ReadRequest(in); err == nil {
+		io.Copy(io.Discard, r.Body)
 	}
 }

@@ -184,6 +184,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	if !x.Attach(r) {
 		return nil // the answer has begun: there is nothing left to send
 	}
+	makeReplayable(r)
 	if fl.Request == nil {
 		note(r, fleet.Decision{Reason: fleet.Fallback}, 0)
 		return p.fallback.Select(pool, r, w)
@@ -211,6 +212,19 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	note(r, d, fl.Tokens())
 	return u
 }
+
+// makeReplayable lets the transport send the request again when a connection
+// that was kept alive turns out to be dead before any byte of an answer: some
+// engines close connections that they have announced as kept alive. A prompt
+// can be sent twice. The entry without a value marks it so for net/http
+// (https://pkg.go.dev/net/http#Transport) and is not sent.
+func makeReplayable(r *http.Request) {
+	if _, set := r.Header[idempotencyKey]; !set && r.GetBody != nil {
+		r.Header[idempotencyKey] = nil
+	}
+}
+
+const idempotencyKey = "Idempotency-Key"
 
 // candidates returns the upstreams that can take the request now: those that
 // Caddy holds for available, and of these the ones that have not failed it.
