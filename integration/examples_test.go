@@ -49,7 +49,8 @@ func adapt(t *testing.T, adapter string, config []byte) []byte {
 	return append(out.Bytes(), '\n')
 }
 
-// Each example adapts without a warning to the JSON that stands beside it.
+// Each example adapts without a warning to the JSON that stands beside it, and
+// is valid as it stands.
 func TestExamplesAdapt(t *testing.T) {
 	for _, name := range exampleFiles(t) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
@@ -74,6 +75,13 @@ func TestExamplesAdapt(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Fatalf("adapts to something else than %s; go test ./integration -run ExamplesAdapt -update writes it anew", sibling)
 			}
+			var c caddy.Config
+			if err := json.Unmarshal(got, &c); err != nil {
+				t.Fatal(err)
+			}
+			if err := caddy.Validate(&c); err != nil {
+				t.Fatalf("caddy validate: %v", err)
+			}
 		})
 	}
 }
@@ -95,7 +103,7 @@ func exampleFiles(t *testing.T) []string {
 }
 
 // Each example, and its JSON, starts and serves a scrubbed request. Only
-// addresses and the paths of certificates are replaced.
+// addresses are replaced, and where the certificate comes from.
 func TestExamplesServe(t *testing.T) {
 	crt, key := certificate(t)
 	for _, name := range exampleFiles(t) {
@@ -119,11 +127,13 @@ func TestExamplesServe(t *testing.T) {
 				config := strings.NewReplacer(
 					"node-a:8000", engines[0].Addr(), "node-b:8000", engines[1].Addr(),
 					"node-c:8000", engines[2].Addr(), "node-d:8000", engines[3].Addr(),
-					"/etc/caddy/llm.crt", crt, "/etc/caddy/llm.key", key,
 					"vllm.internal 8000 {", "localhost "+port(engines[0])+" {\n versions ipv4",
 					`"name": "vllm.internal"`, `"name": "localhost", "versions": {"ipv4": true}`,
 					`"port": "8000"`, `"port": "`+port(engines[0])+`"`,
 				).Replace(string(raw))
+				if filepath.Base(name) == "production.Caddyfile" {
+					adapter, config = "json", withCertificate(t, adapted(t, adapter, config), crt, key)
+				}
 				g := startGateway(t, adapter, config)
 				askExample(t, g, engines, filepath.Base(name))
 			})
@@ -134,6 +144,27 @@ func TestExamplesServe(t *testing.T) {
 func port(e *enginesim.Engine) string {
 	_, port, _ := net.SplitHostPort(e.Addr())
 	return port
+}
+
+// withCertificate gives a config's server a certificate from files, where the
+// example has Caddy get one.
+func withCertificate(t *testing.T, config []byte, crt, key string) string {
+	t.Helper()
+	var c map[string]any
+	if err := json.Unmarshal(config, &c); err != nil {
+		t.Fatal(err)
+	}
+	apps := c["apps"].(map[string]any)
+	apps["tls"].(map[string]any)["certificates"] = map[string]any{"load_files": []any{map[string]string{"certificate": crt, "key": key}}}
+	for _, s := range apps["http"].(map[string]any)["servers"].(map[string]any) {
+		s.(map[string]any)["automatic_https"] = map[string]bool{"disable": true}
+		s.(map[string]any)["tls_connection_policies"] = []any{map[string]any{}}
+	}
+	out, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 // askExample sends a request as a client of that example would.
@@ -167,7 +198,7 @@ func askExample(t *testing.T, g *gateway, engines []*enginesim.Engine, name stri
 		t.Fatal(err)
 	}
 	if name == "production.Caddyfile" {
-		r.Host = "llm.example.com:8443"
+		r.Host = "llm.example.com"
 	}
 	answer := g.do(t, r)
 	if answer.status != http.StatusOK || !strings.Contains(answer.body, secretMail) {
