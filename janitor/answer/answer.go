@@ -10,7 +10,8 @@ import (
 
 // New returns what reads an answer of a media type, or false when it is one
 // that passes as it is: text/event-stream, application/json, any +json, and
-// newline-delimited JSON are read.
+// newline-delimited JSON are read. With something to restore the answer gets
+// another length: the caller takes Content-Length and digests out of its header.
 func New(w io.Writer, contentType string, p Placeholders, o Observer) (io.WriteCloser, bool) {
 	kind, _, err := mime.ParseMediaType(contentType)
 	if err != nil { // broken parameters: the type itself may be fine

@@ -105,7 +105,7 @@ func randomBody(rng *rand.Rand) string {
 func TestBodyGolden(t *testing.T) {
 	t.Parallel()
 	v := awkward()
-	for seed := range uint64(3000) {
+	for seed := range uint64(1000) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		in := []byte(randomBody(rng))
 		var want, got any
@@ -132,7 +132,7 @@ func TestBodyTouchesNothingElse(t *testing.T) {
 	t.Parallel()
 	v := newVault("[EMAIL_1]", "§one§", "[EMAIL_10]", "§ten§", "[NAME_1]", "§name§")
 	back := strings.NewReplacer("§one§", "[EMAIL_1]", "§ten§", "[EMAIL_10]", "§name§", "[NAME_1]")
-	for seed := range uint64(2000) {
+	for seed := range uint64(800) {
 		in := randomBody(rand.New(rand.NewPCG(seed, 2)))
 		if got := back.Replace(string(throughBody(t, v, nil, []byte(in)))); got != in {
 			t.Fatalf("seed %d\n in: %s\nout: %s", seed, in, got)

@@ -28,8 +28,9 @@ func FuzzStream(f *testing.F) {
 	for i, d := range dialects {
 		for n, s := range spellings {
 			rng := rand.New(rand.NewPCG(uint64(i), uint64(n)))
-			lanes := d.lanes(func(nested bool) string { return randomText(rng, nested) })
-			f.Add(transcribe(rng, &d, s, lanes).wire, uint64(n))
+			lanes := d.lanes(func(bool) string { return "a[EMAIL_10][NA" })
+			rng.Shuffle(len(lanes), func(i, j int) { lanes[i], lanes[j] = lanes[j], lanes[i] })
+			f.Add(transcribe(rng, &d, s, lanes[:1]).wire, uint64(n)) // small: the fuzzer does better with it
 		}
 	}
 	f.Fuzz(func(t *testing.T, wire []byte, seed uint64) {

@@ -14,9 +14,12 @@ const (
 	maxTemplate = 32 << 10
 )
 
-// lane is a text of the answer of which something is held back. It keeps the
-// event to say it with, should the text end there: a copy of the last event of
-// the lane that says nothing else.
+// lane is a text of the answer of which something is held back, until its own
+// end: what other lanes of the choice do meanwhile does not matter, or a
+// placeholder that is cut by another lane's event would be lost.
+//
+// It keeps the event to say it with, should the text end there: a copy of the
+// last event of the lane that says nothing else.
 type lane struct {
 	key   laneKey
 	held  tail

@@ -7,7 +7,8 @@ package answer
 // goroutine and must not block. None of them ever sees text.
 type Observer interface {
 	// FirstToken is called once, when a stream brought its first piece of
-	// content, reasoning or a tool call. Role and progress events are none.
+	// content, reasoning or a tool call. Role and progress events are none. An
+	// answer that is not streamed has no such moment.
 	FirstToken()
 
 	// Usage is called at most once, with all that the answer reported, when it

@@ -108,6 +108,26 @@ var streams = []struct {
 		token: 2, usage: &Usage{PromptTokens: 36, CompletionTokens: 87, CachedTokens: 32, Cached: true}, finishes: []bool{true},
 	},
 	{
+		name: "odd shapes are no reason to stop",
+		events: []string{
+			`{"type":"response.output_item.added","item":"x"}`,
+			`{"type":"response.output_item.added","item":{"id":"i","type":7}}`,
+			`{"type":"message_start","message":[]}`,
+			`{"type":"message_start","message":{"id":"m","usage":7}}`,
+			`{"type":"content_block_start","content_block":7}`,
+			`{"type":"content_block_start","content_block":{"type":"text","text":""}}`,
+			`{"type":"message_delta","delta":7}`,
+			`{"type":"message_delta","delta":{"stop_sequence":"x","stop_reason":null}}`,
+			`{"choices":[7,{"delta":7},{"delta":{"tool_calls":7,"function_call":7}},{"delta":{"tool_calls":[7]}}]}`,
+			`{"choices":7,"usage":{"prompt_tokens":5}}`,
+			`{"type":"response.completed","response":7}`,
+			`{"type":"response.completed","response":{"output":7}}`,
+			`{"type":"response.completed","response":{"output":[7,{"type":"message"}]}}`,
+			`{"type":"content_block_start","content_block":{"type":"text","text":"x"}}`,
+		},
+		token: 13, usage: &Usage{PromptTokens: 5}, // and the choice has not ended
+	},
+	{
 		name: "responses that failed",
 		events: []string{
 			`{"type":"response.created","response":{}}`,

@@ -45,7 +45,7 @@ func TestStreamGolden(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", d.name, n), func(t *testing.T) {
 				t.Parallel()
 				v := awkward()
-				for seed := range uint64(60) {
+				for seed := range uint64(25) {
 					rng := rand.New(rand.NewPCG(seed, uint64(n)))
 					lanes := d.lanes(func(nested bool) string { return randomText(rng, nested) })
 					script := transcribe(rng, &d, s, lanes)
@@ -88,11 +88,12 @@ func TestStreamEverySplit(t *testing.T) {
 		for n, s := range spellings {
 			t.Run(fmt.Sprintf("%s/%d", d.name, n), func(t *testing.T) {
 				t.Parallel()
-				v := awkward()
+				v, d := awkward(), d
 				rng := rand.New(rand.NewPCG(99, uint64(n)))
-				lanes := d.lanes(func(bool) string { return "[NAME_1]x[EMAIL_10][SECRET_1][EMA" })
+				d.begin = nil // enough is cut without
+				lanes := d.lanes(func(bool) string { return "[NAME_1][EMAIL_10][EM" })
 				rng.Shuffle(len(lanes), func(i, j int) { lanes[i], lanes[j] = lanes[j], lanes[i] })
-				lanes = lanes[:min(3, len(lanes))]
+				lanes = lanes[:min(2, len(lanes))]
 				wire := transcribe(rng, &d, s, lanes).wire
 				checkLanes(t, &d, v, lanes, through(t, v, nil, wire))
 				want := through(t, v, nil, wire)
@@ -119,13 +120,15 @@ func TestStreamHoldsNothingElse(t *testing.T) {
 				script := transcribe(rng, &d, spellings[0], lanes)
 				var out bytes.Buffer
 				s := NewStream(&out, v, nil)
+				sent, got := map[string]string{}, map[string]string{}
 				from := 0
 				for _, cut := range script.cuts {
 					if _, err := s.Write(script.wire[from:cut]); err != nil {
 						t.Fatal(err)
 					}
+					addLanes(t, &d, script.wire[from:cut], sent)
+					addLanes(t, &d, out.Next(out.Len()), got)
 					from = cut
-					sent, got := readLanes(t, &d, script.wire[:cut]), readLanes(t, &d, out.Bytes())
 					for _, lane := range lanes {
 						least := v.replace(v.settled(sent[lane.id]), lane.nested)
 						most := v.replace(sent[lane.id], lane.nested)
