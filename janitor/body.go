@@ -13,11 +13,13 @@ import (
 )
 
 // A body's buffer begins with firstBuffer bytes and doubles up to
-// doubleBuffer, then grows by a half. The announced length only ever makes it
-// smaller: who announces much and sends little gets little.
+// doubleBuffer, then grows by a half. The announced length is believed once
+// one part in trust of it has come: who announces much and sends little gets
+// little.
 const (
 	firstBuffer  = 8 << 10
 	doubleBuffer = 1 << 20
+	trust        = 4
 	// probe is the room that is left for finding out that nothing follows.
 	probe = 512
 )
@@ -135,8 +137,8 @@ func growBody(ctx context.Context, b []byte, announced int64, l *lease) ([]byte,
 	if old >= doubleBuffer {
 		size = old + old/2
 	}
-	if exact := announced + probe; announced >= 0 && exact > old {
-		size = min(size, exact)
+	if exact := announced + probe; announced >= 0 && exact > old && (exact < size || exact <= trust*old) {
+		size = exact
 	}
 	if err := l.grow(ctx, size); err != nil {
 		return nil, err

@@ -49,7 +49,7 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("unexpected argument '%s': the options of pii_janitor go into a block", d.Val())
 	}
 	seen := make(map[string]bool)
 	for d.NextBlock(0) {

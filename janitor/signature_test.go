@@ -222,3 +222,12 @@ func BenchmarkSign(b *testing.B) {
 		sign(&d, prompt.Chat, []byte("0123456789abcdef"), "m", "", 256, 0)
 	}
 }
+
+// benchEngine signs and answers nothing.
+type benchEngine struct{ signed bool }
+
+func (e *benchEngine) ServeHTTP(_ http.ResponseWriter, r *http.Request) error {
+	x, _ := From(r)
+	_, e.signed = x.Sign([]byte("0123456789abcdef"), "m", "", 256, 0)
+	return nil
+}
