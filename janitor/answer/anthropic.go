@@ -11,15 +11,15 @@ func (e *event) anthropic(kind []byte) {
 		e.observeMessage()
 	case "content_block_start":
 		e.observeBlock()
-		e.ends = append(e.ends, ending{events: true, index: index})
+		e.end(ending{events: true, index: index})
 	case "content_block_stop":
-		e.ends = append(e.ends, ending{events: true, index: index})
+		e.end(ending{events: true, index: index})
 	case "message_delta":
 		e.observeStop()
-		e.ends = append(e.ends, ending{all: true})
+		e.end(ending{all: true})
 	case "message_stop":
 		e.tally.report()
-		e.ends = append(e.ends, ending{all: true})
+		e.end(ending{all: true})
 	}
 	for _, m := range e.members {
 		if e.observed(m) {

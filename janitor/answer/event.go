@@ -6,9 +6,11 @@ import "bytes"
 
 const (
 	// maxMembers bounds an event's members, maxParts the strings in it that
-	// may have placeholders. An event with more passes through unread.
+	// may have placeholders, maxEnds the choices that end in it. An event with
+	// more passes through as it is.
 	maxMembers = 256
 	maxParts   = 4096
+	maxEnds    = 256
 )
 
 // event is one event of a stream, taken apart as far as needed: which strings
@@ -82,7 +84,7 @@ func (e ending) covers(k laneKey) bool {
 func (e *event) read(doc []byte, at span) bool {
 	e.reset()
 	if string(bytes.TrimSpace(doc[at.start:at.end])) == "[DONE]" {
-		e.ends = append(e.ends, ending{all: true})
+		e.end(ending{all: true})
 		e.tally.report()
 		return true
 	}
@@ -201,7 +203,7 @@ func (e *event) native() {
 			e.lane(part{key: key}, true)
 		case string(name) == "stop" && string(e.bytes(m.value)) == "true":
 			e.tally.finish(nil)
-			e.ends = append(e.ends, ending{all: true})
+			e.end(ending{all: true})
 		default:
 			e.whole(roleOf(name), false)
 		}
@@ -259,6 +261,15 @@ func (e *event) add(p part) {
 		return
 	}
 	e.parts = append(e.parts, p)
+}
+
+// end notes an ending.
+func (e *event) end(end ending) {
+	if len(e.ends) == maxEnds {
+		e.fail()
+		return
+	}
+	e.ends = append(e.ends, end)
 }
 
 // ended tells whether the event ends a lane.

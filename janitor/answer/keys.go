@@ -20,9 +20,6 @@ const (
 	roleStatus     // never restored
 )
 
-// longestKey is the length of the longest name roleOf knows.
-const longestKey = len("previous_response_id")
-
 // roleOf looks at a member's name as it is spelled. A name spelled with escapes
 // is an unknown one: no engine writes that.
 func roleOf(key []byte) role {

@@ -60,11 +60,13 @@ func TestStreamMemory(t *testing.T) {
 	write("data: [" + strings.Repeat("\"[\",", 100000) + "0]\n\n")
 	write("data: {\"a\":[" + strings.Repeat("\"[\",", 100000) + "0]}\n\n")
 	write("data: {" + strings.Repeat("\"a\":0,", 100000) + "\"a\":0}\n\n")
+	write("data: {\"choices\":[" + strings.Repeat(`{"finish_reason":"stop"},`, 40000) + "0]}\n\n")
 	write("data: " + strings.Repeat("[", 4<<20))
 	if len(s.lanes.slots) > maxLanes || cap(s.out.b) > sinkSize || cap(s.frames.buf) > 2*MaxEvent ||
-		cap(s.event.parts) > 2*maxParts || cap(s.event.members) > 2*maxMembers {
-		t.Errorf("lanes %d, out %d, event %d, parts %d, members %d", len(s.lanes.slots), cap(s.out.b), cap(s.frames.buf),
-			cap(s.event.parts), cap(s.event.members))
+		cap(s.event.parts) > 2*maxParts || cap(s.event.members) > 2*maxMembers ||
+		cap(s.event.ends) > 2*maxEnds {
+		t.Errorf("lanes %d, out %d, event %d, parts %d, members %d, ends %d", len(s.lanes.slots), cap(s.out.b), cap(s.frames.buf),
+			cap(s.event.parts), cap(s.event.members), cap(s.event.ends))
 	}
 	size := 0
 	for _, l := range s.lanes.slots {

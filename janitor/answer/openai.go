@@ -35,7 +35,7 @@ func (e *event) choice() {
 	index, reason := e.choiceHead()
 	e.tally.choice(index, reason)
 	if len(reason) > 0 {
-		e.ends = append(e.ends, ending{index: index})
+		e.end(ending{index: index})
 	}
 	if !e.restoring && e.tally.token {
 		return

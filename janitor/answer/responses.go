@@ -37,20 +37,20 @@ func (e *event) responseEnds(kind []byte, key laneKey) {
 		e.tally.finish(nil)
 		e.observeResponse()
 		e.tally.report()
-		e.ends = append(e.ends, ending{all: true})
+		e.end(ending{all: true})
 	case "response.failed":
 		e.observeResponse()
-		e.ends = append(e.ends, ending{all: true})
+		e.end(ending{all: true})
 	case "response.output_item.added":
 		e.observeItem()
 	case "response.output_item.done":
 		e.observeItem()
 		fallthrough
 	case "response.content_part.done", "response.reasoning_part.done", "response.reasoning_summary_part.done":
-		e.ends = append(e.ends, ending{events: true, index: key.index})
+		e.end(ending{events: true, index: key.index})
 	default:
 		if bytes.HasSuffix(kind, []byte(".done")) {
-			e.ends = append(e.ends, ending{events: true, index: key.index, exact: true, item: key.item, name: key.name})
+			e.end(ending{events: true, index: key.index, exact: true, item: key.item, name: key.name})
 		}
 	}
 }

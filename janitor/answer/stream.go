@@ -85,8 +85,7 @@ func (s *Stream) piece(piece []byte, kind pieceKind) {
 		s.pass(piece, false)
 	case pieceRaw:
 		// It may continue lanes in ways not seen: what is held goes first.
-		s.event.reset()
-		s.release(ending{all: true})
+		s.releaseAll()
 		s.append(piece)
 	case pieceLF:
 		s.append(piece)
@@ -106,31 +105,28 @@ func (s *Stream) pass(raw []byte, last bool) {
 	doc, at, found := s.frames.data(raw)
 	read := found && s.event.read(doc, at)
 	if last {
-		if !read {
-			s.release(ending{all: true})
-		} else {
-			s.event.ends = append(s.event.ends, ending{all: true})
-		}
+		s.event.ends = append(s.event.ends[:0], ending{all: true})
 	}
-	if !read {
+	s.release()
+	switch {
+	case !read:
 		s.append(raw)
-		return
+	case s.hideUsage && s.event.usageOnly:
+	default:
+		s.rewrite(raw, at)
 	}
-	for _, end := range s.event.ends {
-		s.release(end)
-	}
-	if s.hideUsage && s.event.usageOnly {
-		return
-	}
+}
+
+// rewrite writes the event at hand with its parts restored.
+func (s *Stream) rewrite(raw []byte, at span) {
 	from := 0
 	for i := range s.event.parts {
 		p := &s.event.parts[i]
-		text := doc[p.text.start:p.text.end]
 		var held *lane
 		if p.lane {
 			held = s.lanes.find(p.key)
 		}
-		if held == nil && !mayRestore(text) {
+		if held == nil && !mayRestore(s.event.bytes(p.text)) {
 			continue
 		}
 		s.append(raw[from:p.text.start])
@@ -162,14 +158,14 @@ func (s *Stream) part(p *part, held *lane, raw []byte, at span) {
 	held.template(&s.event, raw, at, p)
 }
 
-// release writes what the lanes of an ending hold back, but for those that have
-// text in the event at hand: they end in it.
-func (s *Stream) release(end ending) {
-	if s.lanes.used == 0 {
+// release writes what the lanes that the event at hand ends hold back, but for
+// those that have text in it: they end there.
+func (s *Stream) release() {
+	if s.lanes.used == 0 || len(s.event.ends) == 0 {
 		return
 	}
 	for _, l := range s.lanes.slots {
-		if !l.used || !end.covers(l.key) || s.event.has(l.key) {
+		if !l.used || !s.event.ended(l.key) || s.event.has(l.key) {
 			continue
 		}
 		s.out.append(l.event[:l.at])
@@ -177,6 +173,13 @@ func (s *Stream) release(end ending) {
 		s.out.append(l.event[l.at:])
 		s.lanes.drop(l)
 	}
+}
+
+// releaseAll writes what all lanes hold back, with no event at hand.
+func (s *Stream) releaseAll() {
+	s.event.reset()
+	s.event.end(ending{all: true})
+	s.release()
 }
 
 // Close ends the answer: it writes what is held back, reports to the observer
@@ -192,8 +195,7 @@ func (s *Stream) Close() error {
 	if rest := s.frames.rest(); len(rest) > 0 {
 		s.pass(rest, true)
 	} else {
-		s.event.reset()
-		s.release(ending{all: true})
+		s.releaseAll()
 	}
 	s.out.flush()
 	s.tally.report()
