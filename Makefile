@@ -27,7 +27,7 @@ lint:
 unit:
 	$(GO) test -timeout 15m $(PACKAGES)
 
-# The integration tests compare times; they ran above, undisturbed.
+# Times are compared in the run above only: the detector changes them.
 race:
 	GORACE=halt_on_error=1 $(GO) test -race -timeout 20m $(PACKAGES)
 

@@ -203,6 +203,9 @@ func logTable(t *testing.T, title string, outcomes []outcome) {
 // best case for it: every prompt belongs to one session.
 func TestReplayOfAgentSessions(t *testing.T) {
 	sessions, real := agentSessions(t)
+	if underRace {
+		sessions = sessions[:6] // for races a few are as good; times are compared without the detector
+	}
 	var outcomes []outcome
 	byPolicy := map[string]outcome{}
 	for _, policy := range []string{"kv_aware", "least_conn", "round_robin", "header X-Session-Id", "client_ip_hash"} {
@@ -218,7 +221,7 @@ func TestReplayOfAgentSessions(t *testing.T) {
 	}
 	logTable(t, title+", 4 simulated engines with room for 150,000 tokens each; TTFT in simulated time", outcomes)
 	ours, sticky := byPolicy["kv_aware"], byPolicy["header X-Session-Id"]
-	if ours.hitRate < 0.90 {
+	if ours.hitRate < 0.90 && !underRace {
 		t.Errorf("kv_aware: hit rate %.1f %%, want at least 90 %%", 100*ours.hitRate)
 	}
 	if ours.hitRate <= byPolicy["round_robin"].hitRate {
@@ -226,7 +229,7 @@ func TestReplayOfAgentSessions(t *testing.T) {
 	}
 	// The engines run in scaled real time on a machine with other work to do:
 	// a tenth is left for that.
-	if ours.p95 > sticky.p95+sticky.p95/10 {
+	if !underRace && ours.p95 > sticky.p95+sticky.p95/10 {
 		t.Errorf("kv_aware: TTFT p95 %v, sticky sessions %v", ours.p95, sticky.p95)
 	}
 }

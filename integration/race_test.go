@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build race
+
+package integration
+
+// underRace says that the race detector slows everything down, so that times
+// mean nothing.
+const underRace = true
