@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// newServer serves the handler over real connections, with an engine behind it
+// that answers ok. peak is the most that was counted at once.
+func newServer(t *testing.T, configure func(*Handler)) (h *Handler, addr string, peak *atomic.Int64) {
+	t.Helper()
+	h = newHandler(t, configure)
+	peak = new(atomic.Int64)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any))
+		ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
+		err := h.ServeHTTP(w, r.WithContext(ctx), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			for used := h.budget.used.Load(); used > peak.Load(); {
+				peak.Store(used)
+			}
+			n, err := io.Copy(io.Discard, r.Body)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(w, "%d", n)
+			return err
+		}))
+		if err != nil {
+			t.Errorf("ServeHTTP: %v", err)
+		}
+	}))
+	t.Cleanup(func() {
+		server.Close()
+		wantEmpty(t, h.budget)
+	})
+	return h, server.Listener.Addr().String(), peak
+}
+
+// stallUpload announces a body of size bytes and sends only some of it.
+func stallUpload(t *testing.T, addr string, size, sent int) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	body := chat(strings.Repeat("x", size))
+	_, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(body), body[:sent])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// waitFor waits until the condition holds.
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// TestStalledUploadsLockNobodyOut: fifty clients that stall in the middle of
+// large uploads, more than the limit all together, and of the same address as
+// everybody else, hold up nobody.
+func TestStalledUploadsLockNobodyOut(t *testing.T) {
+	h, addr, peak := newServer(t, func(h *Handler) {
+		h.InFlightLimit = 4_000_000
+		h.AdmitWait = caddy.Duration(500 * time.Millisecond)
+	})
+	for range 50 {
+		stallUpload(t, addr, 1_000_000, 100_000)
+	}
+	waitFor(t, "the stalled uploads fill the share", func() bool { return h.budget.used.Load() > 1_500_000 })
+	waitFor(t, "those that found no room have been told", func() bool {
+		h.budget.mu.Lock()
+		defer h.budget.mu.Unlock()
+		return len(h.budget.waiting) == 0
+	})
+	for i := range 20 {
+		begin := time.Now()
+		resp, err := http.Post("http://"+addr+chatPath, "application/json", strings.NewReader(chat(strings.Repeat("y", 300_000))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if took := time.Since(begin); resp.StatusCode != 200 || took > 5*time.Second {
+			t.Errorf("request %d: status %d after %v", i, resp.StatusCode, took)
+		}
+	}
+	if peak.Load() > h.InFlightLimit {
+		t.Errorf("%d bytes held, above the limit", peak.Load())
+	}
+}
+
+// TestManyLargeRequests: two hundred at once that are five times the limit go
+// through, and the limit is never passed.
+func TestManyLargeRequests(t *testing.T) {
+	h, addr, peak := newServer(t, func(h *Handler) {
+		h.InFlightLimit = 16_000_000
+		h.AdmitWait = caddy.Duration(10 * time.Second)
+	})
+	body := chat(mail + strings.Repeat(" abc", 100_000))
+	var wg sync.WaitGroup
+	var served atomic.Int32
+	for range 200 {
+		wg.Go(func() {
+			resp, err := http.Post("http://"+addr+chatPath, "application/json", strings.NewReader(body))
+			if err != nil {
+				return
+			}
+			defer resp.Body.Close()
+			got, _ := io.ReadAll(resp.Body)
+			if want := fmt.Sprint(len(body) - len(mail) + len("[EMAIL_1]")); resp.StatusCode == 200 && string(got) == want {
+				served.Add(1)
+			} else if resp.StatusCode != 507 || resp.Header.Get("Retry-After") == "" {
+				t.Errorf("status %d: %s", resp.StatusCode, got)
+			}
+		})
+	}
+	wg.Wait()
+	if served.Load() < 100 {
+		t.Errorf("only %d of 200 served", served.Load())
+	}
+	if peak.Load() > h.InFlightLimit {
+		t.Errorf("%d bytes held, above the limit", peak.Load())
+	}
+	waitFor(t, "the memory comes back", func() bool { return h.budget.used.Load() == 0 })
+}
+
+// TestReadTimeout: a body that does not arrive in time is refused, at once and
+// with a fixed text, though the server would like to read the rest first.
+func TestReadTimeout(t *testing.T) {
+	_, addr, _ := newServer(t, func(h *Handler) { h.ReadTimeout = caddy.Duration(50 * time.Millisecond) })
+	for _, sent := range []int{0, 10, 5000} {
+		c := stallUpload(t, addr, 10_000, sent)
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatalf("%d bytes sent: %v", sent, err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		if resp.StatusCode != 408 || !bytes.Contains(b, []byte(`"timeout"`)) || !resp.Close {
+			t.Errorf("%d bytes sent: status %d, close %t: %s", sent, resp.StatusCode, resp.Close, b)
+		}
+	}
+}
+
+// TestReadTimeoutWithoutDeadlines: where the server has none, the time is at
+// least looked at between reads.
+func TestReadTimeoutWithoutDeadlines(t *testing.T) {
+	h := newHandler(t, func(h *Handler) { h.ReadTimeout = caddy.Duration(20 * time.Millisecond) })
+	r := newRequest("POST", chatPath, io.MultiReader(strings.NewReader(`{"messages":[`), slowReader{}, strings.NewReader(`]}`)))
+	r.ContentLength = -1
+	if w, e := serve(t, h, r); w.Code != 408 || e.called {
+		t.Errorf("status %d: %s", w.Code, w.Body)
+	}
+}
+
+type slowReader struct{}
+
+func (slowReader) Read(p []byte) (int, error) {
+	time.Sleep(5 * time.Millisecond)
+	p[0] = ' '
+	return 1, nil
+}
+
+// TestClientGone: a client that leaves in the middle of its upload leaves
+// nothing behind.
+func TestClientGone(t *testing.T) {
+	h, addr, _ := newServer(t, func(*Handler) {})
+	c := stallUpload(t, addr, 1_000_000, 100_000)
+	waitFor(t, "the upload is there", func() bool { return h.budget.used.Load() > 100_000 })
+	_ = c.Close()
+	waitFor(t, "the memory comes back", func() bool { return h.budget.used.Load() == 0 })
+}
+
+// TestKeepAlive: after a request the connection serves another one, also when
+// the deadline of the first body has passed by then.
+func TestKeepAlive(t *testing.T) {
+	_, addr, _ := newServer(t, func(h *Handler) { h.ReadTimeout = caddy.Duration(200 * time.Millisecond) })
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	br := bufio.NewReader(c)
+	for i := range 3 {
+		body := chat("hi " + mail)
+		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(body), body)
+		resp, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+		if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 || resp.Close {
+			t.Errorf("request %d: status %d, close %t: %s", i, resp.StatusCode, resp.Close, b)
+		}
+		time.Sleep(250 * time.Millisecond)
+	}
+}
+
+// TestLiarAboutLength: memory follows what arrives, not what is announced.
+func TestLiarAboutLength(t *testing.T) {
+	h, addr, _ := newServer(t, func(*Handler) {})
+	stallUpload(t, addr, 30_000_000, 1000)
+	waitFor(t, "the upload is there", func() bool { return h.budget.used.Load() > 0 })
+	if used := h.budget.used.Load(); used > 3*firstBuffer {
+		t.Errorf("%d bytes held for 1000 that came", used)
+	}
+}
