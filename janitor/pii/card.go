@@ -130,6 +130,9 @@ func (c *chain) printed(i, k int) bool {
 // alone tells whether k groups from i on are not part of a longer row of
 // groups of the same look, such as a table.
 func (c *chain) alone(i, k int) bool {
+	if c.gap(i+1) != ' ' {
+		return true
+	}
 	size := c.g[i].len()
 	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
 		return false
@@ -137,7 +140,7 @@ func (c *chain) alone(i, k int) bool {
 	if start := c.g[i].start; i == 0 && at(c.text, start-1) == ' ' && isDigit(at(c.text, start-2)) && isDigit(at(c.text, start-3)) && isAlpha(at(c.text, start-4)) {
 		return false // behind "RS35 ": the rest of an account number
 	}
-	if i > 0 && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == 1 || c.gap(i-1) == ' ') {
+	if i > c.done && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == c.done+1 || c.gap(i-1) == ' ') {
 		return false
 	}
 	return true

@@ -82,7 +82,7 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 		}
 		i += size
 	}
-	inner := scan{Scanner: r.Scanner, text: w.text[:n], out: w.out[:0], part: start > 0 || i < len(text)}
+	inner := scan{Scanner: r.Scanner, text: w.text[:n], out: w.out[:0], part: r.part || start > 0 || i < len(text)}
 	inner.runPlain()
 	for _, sp := range inner.out {
 		from := w.from[sp.Start]

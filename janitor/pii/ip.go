@@ -96,14 +96,10 @@ func (r *scan) ipv4(c *chain, i int) int {
 }
 
 // placed tells whether something around text[start:end] says address: a word,
-// a port or a prefix length behind, and none that says section.
+// a port or a prefix length behind.
 func (r *scan) placed(start, end int) bool {
-	topics := r.before(start)
-	if topics&ctxVersion != 0 {
-		return false
-	}
 	next := at(r.text, end)
-	return topics&ctxIP != 0 || (next == ':' || next == '/') && isDigit(at(r.text, end+1))
+	return r.before(start)&ctxIP != 0 || (next == ':' || next == '/') && isDigit(at(r.text, end+1))
 }
 
 // resolver tells the public name servers with one digit a byte, which stand in

@@ -20,6 +20,7 @@ type chain struct {
 	g    [maxGroups]group
 	rest [maxGroups]int // digits from this group to the end
 	n    int
+	done int // groups before this one belong to a finding
 }
 
 // number looks at a run of digits that begins at text[p].
@@ -45,18 +46,33 @@ func (r *scan) number(p int) {
 		return // too little for anything, and nothing can follow
 	}
 	c := &r.chain
-	c.text, c.n = text, 0
+	c.text, c.n, c.done = text, 0, 0
 	c.parse(p, end)
 	r.numDone = c.g[c.n-1].end
-	if r.begun(p) {
-		r.document(p)
-		r.dotted(p)
-		if isAlpha(next) {
-			r.word(p)
-		}
+	for i := 0; i < c.n; i++ {
+		r.figureWord(c.g[i])
 	}
 	for i := 0; i < c.n; {
-		i += max(1, r.groupsAt(c, i))
+		n := r.groupsAt(c, i)
+		i += max(1, n)
+		if n > 0 {
+			c.done = i
+		}
+	}
+}
+
+// figureWord looks at a group as the beginning of a word: the number of a
+// document, a hardware address, a code.
+func (r *scan) figureWord(g group) {
+	if !r.begun(g.start) {
+		return
+	}
+	if g.len() >= 4 {
+		r.document(g.start)
+	}
+	r.dotted(g.start)
+	if isAlpha(at(r.text, g.end)) {
+		r.word(g.start)
 	}
 }
 
@@ -114,8 +130,12 @@ func (c *chain) begins(i int) bool {
 	start := c.g[i].start
 	if i > 0 {
 		gap := c.text[c.g[i-1].end:start]
-		last := gap[len(gap)-1]
-		return last == ' ' || last == '(' || last == '/'
+		for _, sep := range gap {
+			if sep == ' ' || sep == '(' || sep == '/' {
+				return true
+			}
+		}
+		return i == c.done && gap[len(gap)-1] != '.'
 	}
 	return !joinedBefore(c.text, start)
 }
@@ -135,24 +155,23 @@ func joinedBefore(text []byte, i int) bool {
 			}
 		}
 		return c == '.'
-	case ']':
-		return closesPlaceholder(text, i)
 	default:
-		return isWord(c) || c >= 0x80 && letterBefore(text, i) > 0 && false
+		return isWord(c)
 	}
 }
 
 // ends tells whether a number can end with group i.
 func (c *chain) ends(i int) bool {
-	if i+1 < c.n {
-		gap := c.text[c.g[i].end:c.g[i+1].start]
-		switch gap[0] {
-		case '-', '.', '/':
-			return len(gap) > 1 && gap[1] == ' '
-		}
-		return true
+	if i+1 == c.n {
+		return !joinedAfter(c.text, c.g[i].end)
 	}
-	return !joinedAfter(c.text, c.g[i].end)
+	gap := c.text[c.g[i].end:c.g[i+1].start]
+	for _, sep := range gap {
+		if sep == ' ' {
+			return true
+		}
+	}
+	return gap[0] == '(' || gap[0] == ')'
 }
 
 // joinedAfter tells whether what stands behind text[:i] makes it the beginning
@@ -162,8 +181,6 @@ func joinedAfter(text []byte, i int) bool {
 	case '-', '.':
 		next := at(text, i+1)
 		return isDigit(next) || isAlpha(next) && hexWordAt(text, i+1)
-	case '[':
-		return placeholder(text[i:]) > 0
 	default:
 		return isWord(c)
 	}

@@ -213,7 +213,7 @@ func (r *scan) trunk(c *chain, i int) int {
 // spoken takes other forms, beside a word that speaks of phones; or as a text
 // of nothing else.
 func (r *scan) spoken(c *chain, i int) int {
-	if len(r.text) > 64 && r.before(c.g[i].start)&(ctxPhone|ctxCall) == 0 && !followedByWord(c) {
+	if r.before(c.g[i].start)&(ctxPhone|ctxCall) == 0 && !followedByWord(c) && !r.bare() {
 		return 0
 	}
 	best := c.dialled(i)
@@ -238,9 +238,12 @@ func (r *scan) spoken(c *chain, i int) int {
 // where a word can speak for a number besides the text in front.
 func followedByWord(c *chain) bool {
 	end := c.g[c.n-1].end
-	for k := range 4 {
-		if isLetter(at(c.text, end+k)) {
+	for k := range contextAfter {
+		switch b := at(c.text, end+k); {
+		case isLetter(b):
 			return true
+		case b == '\n', b == '[', b == 0, isDigit(b):
+			return false
 		}
 	}
 	return false

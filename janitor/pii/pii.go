@@ -194,5 +194,5 @@ func (s *Scanner) Scan(text []byte, dst []Span) []Span {
 	if len(r.out) == from {
 		return r.out
 	}
-	return s.settle(text, r.out, from)
+	return s.edges(text, s.settle(text, r.out, from), from)
 }

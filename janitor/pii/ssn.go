@@ -64,5 +64,5 @@ func (r *scan) ssn(c *chain, i int) int {
 // rowOf tells whether the k groups from i on stand by themselves, with no
 // further number one space away.
 func (c *chain) rowOf(i, k int) bool {
-	return (i == 0 || c.gap(i) != ' ') && (i+k == c.n || c.gap(i+k) != ' ')
+	return (i <= c.done || c.gap(i) != ' ') && (i+k == c.n || c.gap(i+k) != ' ')
 }

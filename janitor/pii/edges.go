@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// What stands directly beside a finding has the finding for a neighbour, and
+// numbers with a letter or a digit beside them are not taken. Once a
+// placeholder stands there, they would be: "x@y.org4012888888881881" is an
+// address and the rest of it, "[EMAIL_1]4012888888881881" holds a card. So
+// the text beside such findings is looked at again as it will be.
+
+// edgeMargin is how much text around a finding is looked at again: the longest
+// value of an assignment and its name.
+const edgeMargin = maxValue + 128
+
+// maxRounds bounds how often that is done over again for what it brings up.
+const maxRounds = 8
+
+// edges looks again at the text beside the settled findings spans[from:] and
+// returns them with what that brings up.
+func (s *Scanner) edges(text []byte, spans []Span, from int) []Span {
+	for range maxRounds {
+		n := len(spans)
+		spans = s.edgeRound(text, spans, from)
+		if len(spans) == n {
+			break
+		}
+		spans = s.settle(text, spans, from)
+	}
+	return spans
+}
+
+// edgeRound appends, unsettled, what is found beside findings that touch
+// other text.
+func (s *Scanner) edgeRound(text []byte, spans []Span, from int) []Span {
+	var w *window
+	n := len(spans)
+	for k := from; k < n; k++ {
+		if !tight(text, spans[k]) {
+			continue
+		}
+		if w == nil {
+			w = windows.Get().(*window)
+		}
+		// One window takes all the findings that are close to each other.
+		start := max(0, spans[k].Start-edgeMargin)
+		size := copy(w.text[:], text[start:])
+		last := k
+		for j := k; j < n && spans[j].Start-start < size-edgeMargin; j++ {
+			if j > k && spans[j].Start-spans[j-1].End > 2*edgeMargin {
+				break
+			}
+			last = j
+		}
+		size = min(size, max(spans[last].End-start+edgeMargin, edgeMargin))
+		first := k
+		for first > from && spans[first-1].End > start {
+			first--
+		}
+		for j := first; j < n && spans[j].Start < start+size; j++ {
+			mask(w.text[:size], spans[j].Start-start, spans[j].End-start)
+		}
+		inner := scan{Scanner: s, text: w.text[:size], out: w.out[:0], part: true}
+		inner.run()
+		for _, sp := range inner.out {
+			if !insidePlaceholder(inner.text, sp) {
+				spans = append(spans, Span{sp.Start + start, sp.End + start, sp.Entity})
+			}
+		}
+		w.out = inner.out[:0]
+		clear(w.text[:size])
+		k = last
+	}
+	if w != nil {
+		windows.Put(w)
+	}
+	return spans
+}
+
+// tight tells whether a finding has something beside it that it could have
+// kept from being found: anything but white space, or a number a space away.
+func tight(text []byte, sp Span) bool {
+	before, after := at(text, sp.Start-1), at(text, sp.End)
+	return before > ' ' || after > ' ' || before == ' ' && isDigit(at(text, sp.Start-2)) || after == ' ' && isDigit(at(text, sp.End+1))
+}
+
+// mask puts placeholders over the ends of text[start:end], cut to the text, and
+// blanks what is between.
+func mask(text []byte, start, end int) {
+	size := end - start
+	for i := max(start, 0); i < end && i < len(text); i++ {
+		c := byte(' ')
+		switch k := i - start; {
+		case k == 0, size >= 6 && i == end-3:
+			c = '['
+		case k == 1, size >= 6 && i == end-2:
+			c = 'A'
+		case size < 6 && i < end-1:
+			c = '_'
+		case k == 2, i == end-1:
+			c = ']'
+		}
+		text[i] = c
+	}
+}
