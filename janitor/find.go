@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 	"github.com/bauxite/caddy-kvaware/janitor/prompt"
@@ -35,7 +36,7 @@ type finding struct {
 type span struct{ start, end int }
 
 // finder goes through the texts of a document and remembers what it finds, in
-// the document's order. It is pooled; Wipe zeroes what was found.
+// the document's order. It is pooled; wipe zeroes what was found.
 type finder struct {
 	cursor prompt.Cursor
 	part   prompt.Decoded
@@ -52,11 +53,18 @@ var finders = sync.Pool{New: func() any { return new(finder) }}
 const maxPooled = 1 << 20
 
 func (f *finder) release() {
-	keep := f.cursor.Footprint()+f.part.Footprint()+cap(f.values)+cap(f.joined) < maxPooled
+	small := f.footprint() < maxPooled
 	f.wipe()
-	if keep {
+	if small {
 		finders.Put(f)
 	}
+}
+
+// footprint is how many bytes of memory the finder holds.
+func (f *finder) footprint() int64 {
+	const found, spans = int(unsafe.Sizeof(finding{})), int(unsafe.Sizeof(pii.Span{}))
+	return int64(f.cursor.Footprint() + f.part.Footprint() + cap(f.values) + cap(f.joined) +
+		found*cap(f.found) + spans*cap(f.spans) + 8*cap(f.seams))
 }
 
 // wipe zeroes everything that came from a body.

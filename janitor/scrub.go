@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 	"github.com/bauxite/caddy-kvaware/janitor/prompt"
 )
@@ -15,8 +17,8 @@ import (
 // redacted stands for values that are not to be told apart.
 var redacted = []byte("[REDACTED]")
 
-// footprintFloor is the memory of a document that goes uncounted: what the
-// usual request needs is pooled anyway.
+// footprintFloor is the memory of a document, and of a finder, that goes
+// uncounted: what the usual request needs is pooled anyway.
 const footprintFloor = 64 << 10
 
 var documents = sync.Pool{New: func() any { return new(prompt.Document) }}
@@ -50,10 +52,15 @@ func (h *Handler) scrub(ctx context.Context, x *Exchange) *refusal {
 	f := finders.Get().(*finder)
 	defer f.release()
 	whole := f.run(h.scanner, x.doc)
-	x.findings = len(f.found)
-	h.count(f)
+	x.findings = h.count(f)
 	if !whole {
 		return refuseFindings
+	}
+	if n := f.footprint(); n > footprintFloor {
+		if err := x.lease.grow(ctx, n); err != nil {
+			return refusalOf(err)
+		}
+		defer x.lease.shrink(n)
 	}
 	if len(f.found) == 0 {
 		x.body, x.places = x.doc.Body, membersOf(x.doc)
@@ -73,13 +80,23 @@ func (h *Handler) scrub(ctx context.Context, x *Exchange) *refusal {
 	return nil
 }
 
-// count adds up the findings by entity.
-func (h *Handler) count(f *finder) {
+// count adds up the findings by entity and returns how many there are.
+func (h *Handler) count(f *finder) (n int) {
 	for i := range f.found {
 		if c := &f.found[i]; !c.more {
-			h.counters[c.entity].Inc()
+			h.counter(c.entity).Inc()
+			n++
 		}
 	}
+	return n
+}
+
+// counter is the counter of an entity.
+func (h *Handler) counter(e pii.Entity) prometheus.Counter {
+	if c, ok := h.counters[e]; ok {
+		return c
+	}
+	return findingsTotal.WithLabelValues(string(e))
 }
 
 // judge refuses what the modes refuse. Keys of objects cannot be replaced; in

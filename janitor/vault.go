@@ -11,6 +11,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"strconv"
+	"unsafe"
 
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
@@ -258,7 +259,7 @@ func (v *vault) name(m int32) []byte {
 
 // size is what the vault holds, in bytes.
 func (v *vault) size() int64 {
-	const markSize, indexSize = 40, 24
+	const markSize, indexSize = int(unsafe.Sizeof(mark{})), 24 // a map entry takes about that
 	return int64(cap(v.arena) + cap(v.names) + markSize*cap(v.marks) + indexSize*len(v.marks))
 }
 
