@@ -41,7 +41,8 @@ const (
 	kindTable       // directory of the holder lists of a run with more than 64 holders
 	kindHold        // holder lists of 8, 16, 32 and 64 entries
 	kindBody   = kindHold + 4
-	kinds      = kindBody + 8
+	kindTold   = kindBody + 8 // what events said about the blocks of a claim
+	kinds      = kindTold + 13
 )
 
 // lines is the size of an object of each kind.
@@ -52,6 +53,9 @@ var lines = func() (n [kinds]int) {
 	}
 	for i := range 8 {
 		n[kindBody+kind(i)] = i + 1
+	}
+	for k := kindTold; k < kinds; k++ {
+		n[k] = int(k-kindTold) + 1
 	}
 	return n
 }()
@@ -116,28 +120,24 @@ type arena struct {
 	nextProbe int
 }
 
-// directory finds the segments, and the chunks of the index. It is replaced,
-// not changed, when it has to grow: 8 bytes for 64 KiB and 4 for a chunk.
+// directory finds the segments. It is replaced, not changed, when it has to
+// grow: 8 bytes for 64 KiB.
 type directory struct {
-	segs   []atomic.Pointer[segment]
-	chunks []atomic.Uint32
+	segs []atomic.Pointer[segment]
 }
 
-func newDirectory(old *directory, segs, chunks int) *directory {
-	d := &directory{make([]atomic.Pointer[segment], segs), make([]atomic.Uint32, chunks)}
+func newDirectory(old *directory, segs int) *directory {
+	d := &directory{make([]atomic.Pointer[segment], segs)}
 	if old != nil {
 		for i := range min(segs, len(old.segs)) {
 			d.segs[i].Store(old.segs[i].Load())
-		}
-		for i := range min(chunks, len(old.chunks)) {
-			d.chunks[i].Store(old.chunks[i].Load())
 		}
 	}
 	return d
 }
 
 func (d *directory) bytes() int64 {
-	return int64(unsafe.Sizeof(*d)) + int64(len(d.segs))*8 + int64(len(d.chunks))*4
+	return int64(unsafe.Sizeof(*d)) + int64(len(d.segs))*8
 }
 
 // seg returns the segment of a line and the index of the line's first word, or
@@ -203,6 +203,16 @@ func (a *arena) alloc(k kind) uint32 {
 	a.settle(pg, p, p.live()+1, int(a.line(ref)[0].Load()))
 	a.vacant[k]--
 	a.used[k]++
+	return ref
+}
+
+// take is alloc where there is room, because it was reserved. To find none then
+// is a fault of this package, and to go on would be to write over something else.
+func (a *arena) take(k kind) uint32 {
+	ref := a.alloc(k)
+	if ref == 0 {
+		panic("radixcache: memory was not reserved")
+	}
 	return ref
 }
 

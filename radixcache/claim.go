@@ -15,17 +15,18 @@ import (
 // they form a list by age in which a claim is always older than the one it
 // hangs on, so that the oldest claim is a leaf.
 type claim struct {
-	stamp   atomic.Uint64 // when it was made or confirmed, see Tree.stamp
-	have    atomic.Uint64 // presence: a bit for each block of the run
-	run     atomic.Uint32
-	slot    atomic.Uint32 // of the upstream
-	weight  atomic.Uint32 // tokens a block
-	older   atomic.Uint32
-	younger atomic.Uint32
-	child   atomic.Uint32 // first claim on a child of the run
-	next    atomic.Uint32 // sibling
-	prev    atomic.Uint32 // sibling, 0 for the first
-	_       [2]atomic.Uint32
+	stamp     atomic.Uint64 // when it was made or confirmed, see Tree.stamp
+	have      atomic.Uint64 // presence: a bit for each block of the run
+	run       atomic.Uint32
+	slot      atomic.Uint32 // of the upstream
+	weight    atomic.Uint32 // tokens a block
+	older     atomic.Uint32
+	younger   atomic.Uint32
+	child     atomic.Uint32 // first claim on a child of the run
+	next      atomic.Uint32 // sibling
+	prev      atomic.Uint32 // sibling, 0 for the first
+	told      atomic.Uint32 // what events said about its blocks, see events.go
+	toldLines atomic.Uint32
 }
 
 func (c *claim) size() int { return bits.OnesCount64(c.have.Load()) }
@@ -36,7 +37,7 @@ func whole(have uint64) int { return bits.TrailingZeros64(^have) }
 // newClaim makes an empty claim of u on a run, under the claim parent (0: on a
 // root), with its entry in the run. There is room for both (see reserve).
 func (t *Tree) newClaim(u *upstream, run, parent, weight uint32) uint32 {
-	ref := t.alloc(kindClaim)
+	ref := t.take(kindClaim)
 	c := t.claim(ref)
 	c.stamp.Store(t.stamp)
 	c.have.Store(0)
@@ -44,6 +45,8 @@ func (t *Tree) newClaim(u *upstream, run, parent, weight uint32) uint32 {
 	c.slot.Store(uint32(u.slot))
 	c.weight.Store(weight)
 	c.child.Store(0)
+	c.told.Store(0)
+	c.toldLines.Store(0)
 	t.pushSibling(u, ref, parent)
 	r := t.run(run)
 	t.open(r.head.Load())
@@ -174,7 +177,7 @@ func (t *Tree) setBehind(c *claim, is bool) {
 func (t *Tree) splitClaim(ref, up uint32, k int) uint32 {
 	c := t.claim(ref)
 	u := t.ups[c.slot.Load()]
-	part := t.alloc(kindClaim)
+	part := t.take(kindClaim)
 	p := t.claim(part)
 	have := c.have.Load()
 	p.stamp.Store(c.stamp.Load())
@@ -183,6 +186,8 @@ func (t *Tree) splitClaim(ref, up uint32, k int) uint32 {
 	p.slot.Store(c.slot.Load())
 	p.weight.Store(c.weight.Load())
 	p.child.Store(ref)
+	p.told.Store(0)
+	p.toldLines.Store(0)
 	var parent uint32
 	if c.prev.Load() == 0 {
 		if r := t.run(up).parent(); r != 0 {
@@ -194,9 +199,20 @@ func (t *Tree) splitClaim(ref, up uint32, k int) uint32 {
 	c.prev.Store(0)
 	c.next.Store(0)
 	c.have.Store(have >> k)
+	if c.toldLines.Load() != 0 {
+		t.passTold(ref, part, 0, k, 0)
+		t.shiftTold(ref, c, k)
+	}
 	t.linkYounger(u, part, ref)
 	t.claims++
 	return part
+}
+
+// touchUp makes a claim and those it hangs on as young as this operation.
+func (t *Tree) touchUp(u *upstream, ref uint32) {
+	for ; ref != 0; ref = t.parentClaim(t.claim(ref)) {
+		t.touch(u, ref, 0)
+	}
 }
 
 // mergeClaim adds the claim low, k blocks further down, to the claim it hangs on.
@@ -205,6 +221,10 @@ func (t *Tree) mergeClaim(ref, low uint32, k int) {
 	u := t.ups[c.slot.Load()]
 	t.setWeight(d, c.weight.Load())
 	c.have.Store(c.have.Load() | d.have.Load()<<k)
+	if d.toldLines.Load() != 0 {
+		t.passTold(low, ref, 0, toldRoom(int(d.toldLines.Load())), -k)
+		t.free(kindTold+kind(d.toldLines.Load()-1), d.told.Load())
+	}
 	c.child.Store(d.child.Load())
 	t.unlink(u, d)
 	t.free(kindClaim, low)
@@ -221,6 +241,7 @@ func (t *Tree) dropClaim(ref uint32) {
 		n := c.size()
 		u.blocks -= n
 		u.tokens -= int64(n) * int64(c.weight.Load())
+		t.untellAll(ref, ^uint64(0))
 		t.unlink(u, c)
 		t.replaceSibling(u, ref, 0, parent)
 		r := t.run(run)

@@ -35,7 +35,7 @@ func (t *Tree) clearPage(pg uint32, limit int) int {
 		ref := pg*pageLines + uint32(bits.TrailingZeros64(t.inUse(pg)))
 		if t.vacant[k] == 0 && t.pagesLeft() == 0 && !t.pageByClearing(k) {
 			if !t.evict() {
-				t.dropIndex()
+				t.dropTables()
 				return t.page(pg).live()
 			}
 			continue // it may have freed the very object
@@ -59,7 +59,7 @@ func (t *Tree) pageByClearing(k kind) bool {
 
 // move puts an object elsewhere. There is a free one of its kind, or a free page.
 func (t *Tree) move(k kind, ref uint32) {
-	to := t.alloc(k)
+	to := t.take(k)
 	from, dest := t.words(ref, lines[k]*lineWords), t.words(to, lines[k]*lineWords)
 	for i := range from {
 		dest[i].Store(from[i].Load())
@@ -77,8 +77,10 @@ func (t *Tree) move(k kind, ref uint32) {
 		t.movedTable(ref, to)
 	case k < kindBody:
 		t.movedHold(ref, to)
-	default:
+	case k < kindTold:
 		t.movedBody(ref, to)
+	default:
+		t.claim(uint32(t.line(to)[0].Load())).told.Store(to)
 	}
 	t.free(k, ref)
 }
@@ -87,7 +89,7 @@ func (t *Tree) movedRun(ref, to uint32) {
 	r := t.run(to)
 	h := r.head.Load()
 	t.open(h)
-	t.point(h, ref, to)
+	t.index.replace(h, runSlot(h, ref), runSlot(h, to))
 	t.shut(h)
 	if p := r.parent(); p != 0 {
 		t.run(p).disown(ref)
@@ -124,30 +126,28 @@ func (t *Tree) movedClaim(ref, to uint32) {
 		parent = t.parentClaim(c)
 	}
 	t.replaceSibling(u, ref, to, parent)
+	t.ownTold(ref, to)
 }
 
+// movedBucket repairs the table that an overflow bucket, which is never empty,
+// belongs to.
 func (t *Tree) movedBucket(ref, to uint32) {
-	h := uint64(0)
+	b := t.line(to)
 	for i := range bucketSlots {
-		if s := t.line(to)[i].Load(); s != 0 {
-			h = t.run(uint32(s)).head.Load()
-			break
+		s := b[i].Load()
+		if s == 0 {
+			continue
 		}
+		if !t.index.movedBucket(t.index.hashOf(s), ref, to) {
+			t.told.movedBucket(t.told.hashOf(s), ref, to)
+		}
+		return
 	}
-	b := t.bucket(bucketOf(h, t.buckets()))
-	for uint32(b[bucketSlots].Load()) != ref {
-		b = t.line(uint32(b[bucketSlots].Load()))
-	}
-	t.moving(t.buckets(), func(uint32) { b[bucketSlots].Store(uint64(to)) })
 }
 
 func (t *Tree) movedChunk(ref, to uint32) {
-	d := t.dir.Load()
-	for i := range d.chunks {
-		if d.chunks[i].Load() == ref {
-			t.moving(t.buckets(), func(uint32) { d.chunks[i].Store(to) })
-			return
-		}
+	if !t.index.movedChunk(ref, to) {
+		t.told.movedChunk(ref, to)
 	}
 }
 
@@ -188,7 +188,7 @@ func (t *Tree) movedBody(ref, to uint32) {
 
 // bodyOwner returns the run that starts with h and has its hashes at body.
 func (t *Tree) bodyOwner(h uint64, body uint32) *run {
-	for b := t.bucket(bucketOf(h, t.buckets())); ; b = t.line(uint32(b[bucketSlots].Load())) {
+	for b := t.index.first(h); b != nil; b = t.index.next(b) {
 		for i := range bucketSlots {
 			if s := b[i].Load(); s != 0 && (s^h)>>32 == 0 {
 				if r := t.run(uint32(s)); r.head.Load() == h && r.body() == body {
@@ -197,6 +197,7 @@ func (t *Tree) bodyOwner(h uint64, body uint32) *run {
 			}
 		}
 	}
+	return nil
 }
 
 // fit gives segments back until the tree has no more than it may.
@@ -212,7 +213,7 @@ func (t *Tree) fit() {
 // It returns false when there is nothing left to give back.
 func (t *Tree) fitStep(n int) bool {
 	if t.claims == 0 {
-		t.dropIndex()
+		t.dropTables()
 	}
 	room := t.maxSegs*segLines - int(kinds)*pageLines
 	for i := 0; t.usedLines() > room && (n == 0 || i < n); i++ {
@@ -258,21 +259,8 @@ func (t *Tree) vacate(seg uint32, limit int) bool {
 	return true
 }
 
-// dropIndex gives the empty index of an empty tree back.
-func (t *Tree) dropIndex() {
-	if t.entries > 0 || t.buckets() == 0 {
-		return
-	}
-	t.moving(0, func(uint32) {
-		d := t.dir.Load()
-		for i := range d.chunks {
-			if c := d.chunks[i].Load(); c != 0 {
-				for b := range uint32(bucketsPerChunk) {
-					t.freeChain(t.line(c + b))
-				}
-				t.free(kindChunk, c)
-				d.chunks[i].Store(0)
-			}
-		}
-	})
+// dropTables gives the empty tables of an empty tree back.
+func (t *Tree) dropTables() {
+	t.index.drop()
+	t.told.drop()
 }

@@ -83,15 +83,5 @@ func (t *Tree) lonely(ref uint32) bool {
 
 // cutClaim takes the blocks from k on off a claim that nothing hangs on.
 func (t *Tree) cutClaim(ref uint32, k int) {
-	c := t.claim(ref)
-	have := c.have.Load() & (1<<k - 1)
-	if have == 0 {
-		t.dropClaim(ref)
-		return
-	}
-	if have != c.have.Load() {
-		run := c.run.Load()
-		t.setHave(ref, have)
-		t.tidy(run)
-	}
+	t.lose(ref, ^uint64(0)<<k)
 }

@@ -100,10 +100,7 @@ func (t *Tree) evict() bool {
 // reserve makes room for need objects by evicting and by clearing pages. done
 // says that there is room; still that nothing in the tree has moved for it.
 func (t *Tree) reserve(need *[kinds]int) (done, still bool) {
-	d := t.dir.Load()
-	if t.segments*4 >= len(d.segs)*3 || d.chunks[len(d.chunks)*3/4].Load() != 0 {
-		t.growDirectory()
-	}
+	t.growLists()
 	if t.pagesLeft() >= t.pagesFor(need) {
 		return true, true
 	}
@@ -113,4 +110,12 @@ func (t *Tree) reserve(need *[kinds]int) (done, still bool) {
 		}
 	}
 	return true, false
+}
+
+// start makes the first buckets of a table.
+func (t *Tree) start(x *table) bool {
+	var need [kinds]int
+	need[kindChunk] = 1
+	done, _ := t.reserve(&need)
+	return done && x.start()
 }

@@ -89,7 +89,7 @@ func (t *Tree) addHolder(r *run, e uint64) {
 	if c := r.class(); n == classRoom[c] {
 		t.growHolders(r, c+1)
 	} else if c == inTable && n%listOf == 0 {
-		t.words(r.hold(), listOf)[n/listOf].Store(uint64(t.alloc(kindHold + 3)))
+		t.words(r.hold(), listOf)[n/listOf].Store(uint64(t.take(kindHold + 3)))
 	}
 	r.setHolders(n + 1)
 	t.holderAt(r, n).Store(e)
@@ -101,22 +101,24 @@ func (t *Tree) addHolder(r *run, e uint64) {
 // growHolders moves the entries into the next class.
 func (t *Tree) growHolders(r *run, class int) {
 	if class == inTable {
-		table := t.alloc(kindTable)
+		table := t.take(kindTable)
 		t.words(table, listOf)[0].Store(uint64(r.hold()))
-		t.words(table, listOf)[1].Store(uint64(t.alloc(kindHold + 3)))
+		t.words(table, listOf)[1].Store(uint64(t.take(kindHold + 3)))
 		r.setHold(table)
 		r.setClass(class)
 		return
 	}
-	t.moveHolders(r, class)
+	if !t.moveHolders(r, class) {
+		panic("radixcache: memory was not reserved")
+	}
 }
 
 // moveHolders moves the entries into a list of another class, if there is memory.
-func (t *Tree) moveHolders(r *run, class int) {
+func (t *Tree) moveHolders(r *run, class int) bool {
 	var ref uint32
 	if class != inRun {
 		if ref = t.alloc(kindHold + kind(class-1)); ref == 0 {
-			return
+			return false
 		}
 	}
 	var tmp [listOf]uint64
@@ -132,6 +134,7 @@ func (t *Tree) moveHolders(r *run, class int) {
 	for i := range n {
 		t.holderAt(r, i).Store(tmp[i])
 	}
+	return true
 }
 
 // setHolder replaces entry i of an open run.
@@ -194,11 +197,11 @@ func (t *Tree) clearHolders(r *run, n int) {
 	r.setClass(inRun)
 	switch {
 	case n > listOf:
-		r.setHold(t.alloc(kindTable)) // its lists come with the entries
+		r.setHold(t.take(kindTable)) // its lists come with the entries
 		r.setClass(inTable)
 	case n > inlineHolders:
 		k := holdKind(n)
-		r.setHold(t.alloc(k))
+		r.setHold(t.take(k))
 		r.setClass(int(k-kindHold) + 1)
 	}
 }

@@ -7,27 +7,51 @@ import (
 	"sync/atomic"
 )
 
-// The index finds a run by the hash of its first block. It is a table by
-// linear hashing (Litwin, VLDB 1980): it grows and shrinks by one bucket at a
-// time, so there is never a pause for a whole table. A bucket is one line of
-// seven slots and the line number of an overflow bucket. A slot has the upper
-// half of the hash above the line number of the run.
+// table finds things by hash: runs by the hash of their first block, and blocks
+// by what engines call them. It hashes linearly (Litwin, VLDB 1980): it grows
+// and shrinks by one bucket at a time, so there is never a pause for a whole
+// table. A bucket is one line of seven slots and the line number of an overflow
+// bucket. A slot is a word that is not 0; its upper bits are those of its hash.
 //
 // Slots are set and cleared in place, one atomic word each. What moves slots
 // (split and merge of buckets, overflow buckets given back) happens between two
 // changes of shape, whose upper half a reader compares before and after.
+type table struct {
+	arena   *arena
+	hashOf  func(slot uint64) uint64
+	shape   atomic.Uint64 // version<<32 | buckets; the version is odd while slots move
+	chunks  atomic.Pointer[[]atomic.Uint32]
+	entries int
+}
+
 const (
 	bucketsPerChunk = 32
 	bucketSlots     = lineWords - 1
 	minBuckets      = bucketsPerChunk
-	growAt          = 5 // runs a bucket
+	growAt          = 5 // entries a bucket
 	shrinkAt        = 3
+	minChunks       = 16
 )
 
-type index struct {
-	shape   atomic.Uint64 // version<<32 | buckets; the version is odd while slots move
-	entries int
+type bucket = [lineWords]atomic.Uint64
+
+func (x *table) init(a *arena, hashOf func(slot uint64) uint64) {
+	x.arena, x.hashOf = a, hashOf
+	x.sizeChunks(minChunks)
 }
+
+// sizeChunks gives the list of chunks another size.
+func (x *table) sizeChunks(n int) {
+	c := make([]atomic.Uint32, n)
+	if old := x.chunks.Load(); old != nil {
+		for i := range min(n, len(*old)) {
+			c[i].Store((*old)[i].Load())
+		}
+	}
+	x.chunks.Store(&c)
+}
+
+func (x *table) chunkBytes() int64 { return int64(len(*x.chunks.Load())) * 4 }
 
 // bucketOf is the bucket of h when there are n.
 func bucketOf(h uint64, n uint32) uint32 {
@@ -38,59 +62,51 @@ func bucketOf(h uint64, n uint32) uint32 {
 	return uint32(h) & (m >> 1)
 }
 
-func slotFor(h uint64, ref uint32) uint64 { return h&^0xffffffff | uint64(ref) }
+func (x *table) buckets() uint32 { return uint32(x.shape.Load()) }
 
-func (t *Tree) bucket(b uint32) *[lineWords]atomic.Uint64 {
-	d := t.dir.Load()
-	return t.line(d.chunks[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+func (x *table) bucket(b uint32) *bucket {
+	return x.arena.line((*x.chunks.Load())[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
 }
 
-func (t *Tree) buckets() uint32 { return uint32(t.shape.Load()) }
-
-// find returns the run that starts with h at depth, or 0. The caller holds mu.
-func (t *Tree) find(h uint64, depth int) uint32 {
-	n := t.buckets()
-	if n == 0 {
-		return 0
+// first returns the bucket of h, nil when there is none.
+func (x *table) first(h uint64) *bucket {
+	if n := x.buckets(); n > 0 {
+		return x.bucket(bucketOf(h, n))
 	}
-	for b := t.bucket(bucketOf(h, n)); ; b = t.line(uint32(b[bucketSlots].Load())) {
-		for i := range bucketSlots {
-			if s := b[i].Load(); s != 0 && (s^h)>>32 == 0 {
-				if r := t.run(uint32(s)); r.head.Load() == h && r.depth() == depth {
-					return uint32(s)
-				}
-			}
-		}
-		if b[bucketSlots].Load() == 0 {
-			return 0
-		}
-	}
+	return nil
 }
 
-// point makes the slot of h that names the run old name the run ref.
-func (t *Tree) point(h uint64, old, ref uint32) {
-	want := slotFor(h, old)
-	for b := t.bucket(bucketOf(h, t.buckets())); ; b = t.line(uint32(b[bucketSlots].Load())) {
+// next returns the overflow bucket of b, nil when there is none.
+func (x *table) next(b *bucket) *bucket {
+	if ref := uint32(b[bucketSlots].Load()); ref != 0 {
+		return x.arena.line(ref)
+	}
+	return nil
+}
+
+// replace puts a slot in the place of another of the same hash.
+func (x *table) replace(h, old, slot uint64) {
+	for b := x.first(h); b != nil; b = x.next(b) {
 		for i := range bucketSlots {
-			if b[i].Load() == want {
-				b[i].Store(slotFor(h, ref))
+			if b[i].Load() == old {
+				b[i].Store(slot)
 				return
 			}
 		}
 	}
 }
 
-// enter adds a run. There is room for an overflow bucket (see reserve).
-func (t *Tree) enter(h uint64, ref uint32) {
-	if t.entries >= growAt*int(t.buckets()) {
-		t.addBucket()
+// enter adds a slot. There is room for an overflow bucket (see reserve).
+func (x *table) enter(h, slot uint64) {
+	if x.entries >= growAt*int(x.buckets()) {
+		x.addBucket()
 	}
-	t.put(bucketOf(h, t.buckets()), slotFor(h, ref))
-	t.entries++
+	x.put(bucketOf(h, x.buckets()), slot)
+	x.entries++
 }
 
-func (t *Tree) put(bucket uint32, slot uint64) {
-	b := t.bucket(bucket)
+func (x *table) put(to uint32, slot uint64) {
+	b := x.bucket(to)
 	for {
 		for i := range bucketSlots {
 			if b[i].Load() == 0 {
@@ -100,189 +116,239 @@ func (t *Tree) put(bucket uint32, slot uint64) {
 		}
 		next := uint32(b[bucketSlots].Load())
 		if next == 0 {
-			next = t.alloc(kindBucket)
-			clear64(t.line(next)[:])
+			next = x.arena.take(kindBucket)
+			clearBucket(x.arena.line(next))
 			b[bucketSlots].Store(uint64(next))
 		}
-		b = t.line(next)
+		b = x.arena.line(next)
 	}
 }
 
-// leave takes a run out.
-func (t *Tree) leave(h uint64, ref uint32) {
-	want := slotFor(h, ref)
-	var prev *[lineWords]atomic.Uint64
-	at := uint32(0)
-	for b := t.bucket(bucketOf(h, t.buckets())); ; b = t.line(at) {
+// leave takes a slot out.
+func (x *table) leave(h, slot uint64) {
+	var prev *bucket
+	for b := x.first(h); b != nil; prev, b = b, x.next(b) {
 		for i := range bucketSlots {
-			if b[i].Load() == want {
-				b[i].Store(0)
-				t.entries--
-				t.dropEmpty(prev, b, at)
-				if t.entries < shrinkAt*int(t.buckets()) {
-					t.removeBucket()
-				}
-				return
+			if b[i].Load() != slot {
+				continue
 			}
-		}
-		prev, at = b, uint32(b[bucketSlots].Load())
-	}
-}
-
-// dropEmpty gives the overflow bucket b at line at back when it has no slots.
-func (t *Tree) dropEmpty(prev, b *[lineWords]atomic.Uint64, at uint32) {
-	if prev == nil {
-		return
-	}
-	for i := range bucketSlots {
-		if b[i].Load() != 0 {
+			b[i].Store(0)
+			x.entries--
+			if prev != nil && emptyBucket(b) {
+				x.moving(x.buckets(), func() { x.unchain(prev, b) })
+			}
+			if x.entries < shrinkAt*int(x.buckets()) {
+				x.removeBucket()
+			}
 			return
 		}
 	}
-	t.moving(t.buckets(), func(uint32) {
-		prev[bucketSlots].Store(b[bucketSlots].Load())
-		t.free(kindBucket, at)
-	})
+}
+
+// unchain gives the overflow bucket b, which follows prev, back.
+func (x *table) unchain(prev, b *bucket) {
+	ref := uint32(prev[bucketSlots].Load())
+	prev[bucketSlots].Store(b[bucketSlots].Load())
+	x.arena.free(kindBucket, ref)
 }
 
 // moving runs f, which moves slots, and leaves n buckets.
-func (t *Tree) moving(n uint32, f func(n uint32)) {
-	v := t.shape.Load() >> 32
-	t.shape.Store((v+1)<<32 | uint64(t.buckets()))
-	f(n)
-	t.shape.Store((v+2)<<32 | uint64(n))
+func (x *table) moving(n uint32, f func()) {
+	s := x.shape.Load()
+	v := s >> 32
+	x.shape.Store((v+1)<<32 | s&0xffffffff)
+	f()
+	x.shape.Store((v+2)<<32 | uint64(n))
+}
+
+// start makes the first buckets. There is room for a chunk (see reserve).
+func (x *table) start() bool {
+	if !x.addChunk(0) {
+		return false
+	}
+	for b := range uint32(minBuckets) {
+		clearBucket(x.bucket(b))
+	}
+	x.moving(minBuckets, func() {})
+	return true
 }
 
 // addBucket splits one bucket in two. Without memory for it nothing happens:
 // the chains grow longer until there is.
-func (t *Tree) addBucket() {
-	n := t.buckets()
-	if n%bucketsPerChunk == 0 && !t.addChunk(n/bucketsPerChunk) {
+func (x *table) addBucket() {
+	n := x.buckets()
+	if n%bucketsPerChunk == 0 && !x.addChunk(int(n/bucketsPerChunk)) {
 		return
 	}
-	clear64(t.bucket(n)[:])
 	from := bucketOf(uint64(n), n)
-	if t.overflows(from) > t.vacant[kindBucket]-2 {
+	overflows := 0
+	for b := x.bucket(from); b != nil; b = x.next(b) {
+		overflows++
+	}
+	if overflows > x.arena.vacant[kindBucket]-2 {
 		return // the new bucket might need as many again
 	}
-	t.moving(n+1, func(n uint32) { t.spread(from, n) })
+	x.moving(n+1, func() {
+		clearBucket(x.bucket(n))
+		x.spread(from, n+1)
+	})
 }
 
-func (t *Tree) addChunk(i uint32) bool {
-	d := t.dir.Load()
-	if int(i) >= len(d.chunks) {
-		return false // reserve makes it larger in time
+func (x *table) addChunk(i int) bool {
+	chunks := *x.chunks.Load()
+	if i >= len(chunks) {
+		return false // reserve makes the list longer in time
 	}
-	if d.chunks[i].Load() != 0 {
-		return true // allocated by an attempt that was given up
+	if chunks[i].Load() == 0 { // else left by an attempt that was given up
+		chunks[i].Store(x.arena.alloc(kindChunk))
 	}
-	ref := t.alloc(kindChunk)
-	d.chunks[i].Store(ref)
-	return ref != 0
-}
-
-func (t *Tree) overflows(bucket uint32) (n int) {
-	for b := t.bucket(bucket); b[bucketSlots].Load() != 0; n++ {
-		b = t.line(uint32(b[bucketSlots].Load()))
-	}
-	return n
+	return chunks[i].Load() != 0
 }
 
 // spread puts every slot of a bucket where it belongs when there are n buckets.
-func (t *Tree) spread(from, n uint32) {
-	b, at := t.bucket(from), uint32(0)
-	for {
-		next := uint32(b[bucketSlots].Load())
+func (x *table) spread(from, n uint32) {
+	for b := x.bucket(from); b != nil; b = x.next(b) {
 		for i := range bucketSlots {
 			s := b[i].Load()
 			if s == 0 {
 				continue
 			}
-			if to := bucketOf(t.run(uint32(s)).head.Load(), n); to != from || at != 0 {
+			if to := bucketOf(x.hashOf(s), n); to != from {
 				b[i].Store(0)
-				t.put(to, s) // never further back than where it was
+				x.put(to, s)
 			}
 		}
-		if at != 0 {
-			t.unchain(from, at)
-		}
-		if next == 0 {
-			return
-		}
-		b, at = t.line(next), next
 	}
+	x.close(from)
 }
 
-// unchain gives the overflow bucket at line at back if it is empty.
-func (t *Tree) unchain(bucket, at uint32) {
-	for i := range bucketSlots {
-		if t.line(at)[i].Load() != 0 {
-			return
+// close moves the slots of a chain forward and gives back what it then can.
+func (x *table) close(chain uint32) {
+	to, at := x.bucket(chain), 0
+	for b := to; b != nil; b = x.next(b) {
+		for i := range bucketSlots {
+			s := b[i].Load()
+			if s == 0 {
+				continue
+			}
+			if at == bucketSlots {
+				to, at = x.next(to), 0
+			}
+			b[i].Store(0)
+			to[at].Store(s)
+			at++
 		}
 	}
-	b := t.bucket(bucket)
-	for uint32(b[bucketSlots].Load()) != at {
-		b = t.line(uint32(b[bucketSlots].Load()))
+	for x.next(to) != nil {
+		x.unchain(to, x.next(to))
 	}
-	b[bucketSlots].Store(t.line(at)[bucketSlots].Load())
-	t.free(kindBucket, at)
 }
 
 // removeBucket joins the last bucket with the one it came from.
-func (t *Tree) removeBucket() {
-	n := t.buckets() - 1
-	if n < minBuckets {
+func (x *table) removeBucket() {
+	n := x.buckets() - 1
+	if n < minBuckets || x.arena.vacant[kindBucket] < 2 && x.arena.pagesLeft() == 0 {
 		return
 	}
 	to := bucketOf(uint64(n), n)
-	if t.vacant[kindBucket] < 2 && t.pagesLeft() == 0 {
-		return
-	}
-	t.moving(n, func(n uint32) {
-		for b := t.bucket(n); ; b = t.line(uint32(b[bucketSlots].Load())) {
+	x.moving(n, func() {
+		for b := x.bucket(n); b != nil; b = x.next(b) {
 			for i := range bucketSlots {
 				if s := b[i].Load(); s != 0 {
-					t.put(to, s)
+					x.put(to, s)
 				}
 			}
-			if b[bucketSlots].Load() == 0 {
-				break
-			}
 		}
-		t.freeChain(t.bucket(n))
+		x.freeChain(x.bucket(n))
 		if n%bucketsPerChunk == 0 {
-			c := &t.dir.Load().chunks[n/bucketsPerChunk]
-			t.free(kindChunk, c.Load())
-			c.Store(0)
+			x.freeChunk(int(n / bucketsPerChunk))
 		}
 	})
 }
 
-// startIndex makes the first buckets.
-func (t *Tree) startIndex() bool {
-	var need [kinds]int
-	need[kindChunk] = 1
-	if done, _ := t.reserve(&need); !done || !t.addChunk(0) {
-		return false
+// freeChain gives the overflow buckets of b back.
+func (x *table) freeChain(b *bucket) {
+	for x.next(b) != nil {
+		x.unchain(b, x.next(b))
 	}
-	for b := range uint32(minBuckets) {
-		clear64(t.bucket(b)[:])
+}
+
+func (x *table) freeChunk(i int) {
+	c := &(*x.chunks.Load())[i]
+	x.arena.free(kindChunk, c.Load())
+	c.Store(0)
+}
+
+// drop gives all buckets of an empty table back.
+func (x *table) drop() {
+	if x.entries > 0 || x.buckets() == 0 {
+		return
 	}
-	t.moving(minBuckets, func(uint32) {})
+	x.moving(0, func() {
+		for b := range x.buckets() {
+			x.freeChain(x.bucket(b))
+		}
+		chunks := *x.chunks.Load()
+		for i := range chunks {
+			if chunks[i].Load() != 0 {
+				x.freeChunk(i)
+			}
+		}
+	})
+}
+
+// movedBucket repairs the chain of h after its overflow bucket ref went to to.
+func (x *table) movedBucket(h uint64, ref, to uint32) bool {
+	for b := x.first(h); b != nil; b = x.next(b) {
+		if uint32(b[bucketSlots].Load()) == ref {
+			x.moving(x.buckets(), func() { b[bucketSlots].Store(uint64(to)) })
+			return true
+		}
+	}
+	return false
+}
+
+// movedChunk repairs the list of chunks.
+func (x *table) movedChunk(ref, to uint32) bool {
+	chunks := *x.chunks.Load()
+	for i := range chunks {
+		if chunks[i].Load() == ref {
+			x.moving(x.buckets(), func() { chunks[i].Store(to) })
+			return true
+		}
+	}
+	return false
+}
+
+func emptyBucket(b *bucket) bool {
+	for i := range bucketSlots {
+		if b[i].Load() != 0 {
+			return false
+		}
+	}
 	return true
 }
 
-// freeChain gives the overflow buckets of b back.
-func (t *Tree) freeChain(b *[lineWords]atomic.Uint64) {
-	for at := uint32(b[bucketSlots].Load()); at != 0; {
-		next := uint32(t.line(at)[bucketSlots].Load())
-		t.free(kindBucket, at)
-		at = next
+func clearBucket(b *bucket) {
+	for i := range b {
+		b[i].Store(0)
 	}
 }
 
-func clear64(w []atomic.Uint64) {
-	for i := range w {
-		w[i].Store(0)
+// A slot of the index of runs has the upper half of the hash of the run's first
+// block above the run's line number.
+func runSlot(h uint64, ref uint32) uint64 { return h&^0xffffffff | uint64(ref) }
+
+// find returns the run that starts with h at depth, or 0. The caller holds mu.
+func (t *Tree) find(h uint64, depth int) uint32 {
+	for b := t.index.first(h); b != nil; b = t.index.next(b) {
+		for i := range bucketSlots {
+			if s := b[i].Load(); s != 0 && (s^h)>>32 == 0 {
+				if r := t.run(uint32(s)); r.head.Load() == h && r.depth() == depth {
+					return uint32(s)
+				}
+			}
+		}
 	}
+	return 0
 }

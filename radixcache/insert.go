@@ -15,9 +15,16 @@ type insertion struct {
 	held   int
 	done   int    // blocks that are in the tree
 	run    uint32 // the one that ends at done, 0 at the root
+	start  int    // where it starts in the chain
 	claim  uint32 // u's on that run
 	made   int    // runs since others were let in
 	tight  bool   // there is no room for more than a run at a time
+
+	// For Stored: the chain starts at depth base, with a run, under run and
+	// claim; its blocks before from are only there to find the way.
+	event      *StoredBlocks
+	base, from int
+	lost       bool // the tree has changed: start again
 }
 
 // Insert records that up holds the whole chain, from the root; weight is the
@@ -61,7 +68,14 @@ func (in *insertion) letIn(up Upstream) bool {
 // again goes back to the root, because the tree has changed under the insertion.
 // What was known of the part that is done stays known.
 func (in *insertion) again() bool {
-	in.run, in.claim = 0, 0
+	if in.event != nil {
+		in.lost = true
+		return false
+	}
+	if in.run != 0 && in.same() {
+		return true
+	}
+	in.run, in.claim, in.start = 0, 0, 0
 	done := in.done
 	for in.done = 0; in.done < done; {
 		ref := in.t.find(in.chain[in.done], in.done)
@@ -74,21 +88,40 @@ func (in *insertion) again() bool {
 		if e == 0 || r.parent() != in.run || holderWhole(e) < min(n, done-in.done) || n < r.len() {
 			return true
 		}
-		in.run, in.claim = ref, holderClaim(e)
+		in.run, in.claim, in.start = ref, holderClaim(e), in.done
 		in.done += n
 	}
+	return true
+}
+
+// same tells whether the run before the place is still there and as it was;
+// then so is all before it. Its number, and the claim's, may be new.
+func (in *insertion) same() bool {
+	ref := in.t.find(in.chain[in.start], in.start)
+	if ref == 0 {
+		return false
+	}
+	r := in.t.run(ref)
+	_, e := in.t.holderOf(r, in.u.slot)
+	if r.end() != in.done || r.last.Load() != in.chain[in.done-1] || holderWhole(e) != r.len() {
+		return false
+	}
+	in.run, in.claim = ref, holderClaim(e)
 	return true
 }
 
 // step records the blocks of one more run.
 func (in *insertion) step() bool {
 	t, rest := in.t, in.chain[in.done:]
-	if t.buckets() == 0 && !t.startIndex() {
+	if t.index.buckets() == 0 && !t.start(&t.index) {
 		return false
 	}
-	ref := t.find(rest[0], in.done)
+	ref := t.find(rest[0], in.at())
 	if ref != 0 {
 		return in.follow(ref, rest)
+	}
+	if in.done < in.from {
+		return false
 	}
 	if in.run != 0 {
 		if r := t.run(in.run); r.children() == 0 && r.end()%MaxRun != 0 {
@@ -96,6 +129,25 @@ func (in *insertion) step() bool {
 		}
 	}
 	return in.branch(rest)
+}
+
+// at is how deep in the tree the insertion is.
+func (in *insertion) at() int { return in.base + in.done }
+
+// add makes u's claim on a run have n more blocks from first on, of which the
+// first is the next of the chain.
+func (in *insertion) add(first, n int) {
+	t := in.t
+	have := t.claim(in.claim).have.Load()
+	if set := (uint64(1)<<n - 1) << first; have|set != have {
+		t.setHave(in.claim, have|set)
+	}
+	if in.event == nil {
+		return
+	}
+	for i := range n {
+		t.tell(in.claim, first+i, first+n, in.event.Keys[in.done+first+i-in.from], in.event.Tier)
+	}
 }
 
 // follow goes along a run that is there, as far as the chain does.
@@ -107,15 +159,20 @@ func (in *insertion) follow(ref uint32, rest []uint64) bool {
 	}
 	n := t.matched(r, rest)
 	i, e := t.holderOf(r, in.u.slot)
-	if divides := n < r.len() && n < len(rest); divides || i < 0 {
+	known := min(n, max(0, in.from-in.done)) // blocks that are not for us to add
+	if i < 0 && known > 0 {
+		return false
+	}
+	divides := n < r.len() && n < len(rest)
+	if divides || i < 0 || in.event != nil {
 		if done, still := in.reserve(r, n, divides); !done || !still {
 			return done && in.again()
 		}
-		if divides {
-			ref = t.split(ref, n)
-			r = t.run(ref)
-			i, e = t.holderOf(r, in.u.slot)
-		}
+	}
+	if divides {
+		ref = t.split(ref, n)
+		r = t.run(ref)
+		i, e = t.holderOf(r, in.u.slot)
 	}
 	had := holderWhole(e)
 	if i < 0 {
@@ -127,9 +184,11 @@ func (in *insertion) follow(ref uint32, rest []uint64) bool {
 	}
 	if had < n {
 		in.know(in.done + had)
-		t.setHave(in.claim, t.claim(in.claim).have.Load()|(1<<n-1))
 	}
-	in.run, in.done = ref, in.done+n
+	if had < n || in.event != nil {
+		in.add(known, n-known)
+	}
+	in.run, in.start, in.done = ref, in.done, in.done+n
 	return true
 }
 
@@ -151,10 +210,13 @@ func (in *insertion) newClaim(run uint32) uint32 {
 // extend makes the leaf r longer.
 func (in *insertion) extend(r *run, rest []uint64) bool {
 	t := in.t
-	n := min(len(rest), roomIn(in.done))
+	n := min(len(rest), roomIn(in.at()))
 	var need [kinds]int
 	if k := r.len() + n; k >= noBodyUnder && k > r.lines()*lineWords {
 		need[bodyKind(k)]++
+	}
+	if in.event != nil {
+		t.needTold(&need, n, r.len()+n)
 	}
 	if done, still := t.reserve(&need); !done || !still {
 		return done && in.again()
@@ -162,18 +224,19 @@ func (in *insertion) extend(r *run, rest []uint64) bool {
 	in.know(in.done)
 	was, h := r.len(), r.head.Load()
 	t.open(h)
-	t.fill(r, in.chain[in.done-was:in.done+n])
+	t.fill(r, was, rest[:n])
 	t.shut(h)
 	t.blocks += n
-	t.setHave(in.claim, t.claim(in.claim).have.Load()|(1<<n-1)<<was)
-	in.done += n
+	in.done -= was // add counts from the start of the run
+	in.add(was, n)
+	in.done += was + n
 	return true
 }
 
 // branch makes a new run.
 func (in *insertion) branch(rest []uint64) bool {
 	t := in.t
-	n := min(len(rest), roomIn(in.done))
+	n := min(len(rest), roomIn(in.at()))
 	// Ask for what the rest of the chain takes, so that a full tree is made to
 	// give once and not for each run.
 	var need [kinds]int
@@ -188,6 +251,9 @@ func (in *insertion) branch(rest []uint64) bool {
 	if n >= noBodyUnder {
 		need[bodyKind(n)]++
 	}
+	if in.event != nil {
+		t.needTold(&need, runs*MaxRun, n)
+	}
 	if done, still := t.reserve(&need); !done && runs > 1 {
 		in.tight = true
 		return in.again()
@@ -195,9 +261,9 @@ func (in *insertion) branch(rest []uint64) bool {
 		return done && in.again()
 	}
 	in.know(in.done)
-	in.run = t.newRun(in.run, in.done, rest[:n])
+	in.run, in.start = t.newRun(in.run, in.at(), rest[:n]), in.done
 	in.claim = in.newClaim(in.run)
-	t.setHave(in.claim, 1<<n-1)
+	in.add(0, n)
 	in.done += n
 	in.made++
 	return true
@@ -218,6 +284,13 @@ func (in *insertion) reserve(r *run, n int, divides bool) (done, still bool) {
 			}
 		}
 		needHolders(&need, h)
+		if in.t.told.entries > 0 {
+			in.t.needTold(&need, 0, n)
+			need[toldKind(n)] += h
+		}
+	}
+	if in.event != nil {
+		in.t.needTold(&need, n, n)
 	}
 	if c := r.class(); c == inTable {
 		need[kindHold+3]++

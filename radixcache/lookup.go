@@ -25,7 +25,7 @@ func (t *Tree) Lookup(chain []uint64, dst []Match) []Match {
 	}
 	l := lookup{t: t, chain: chain, dst: dst}
 	for range lookupTries {
-		l.dir = t.dir.Load()
+		l.dir, l.index = t.dir.Load(), *t.index.chunks.Load()
 		if l.all() {
 			return l.dst
 		}
@@ -34,7 +34,7 @@ func (t *Tree) Lookup(chain []uint64, dst []Match) []Match {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l.dir = t.dir.Load()
+	l.dir, l.index = t.dir.Load(), *t.index.chunks.Load()
 	l.all()
 	return l.dst
 }
@@ -48,6 +48,7 @@ func (t *Tree) Lookup(chain []uint64, dst []Match) []Match {
 type lookup struct {
 	t     *Tree
 	dir   *directory
+	index []atomic.Uint32 // chunks of the index
 	chain []uint64
 	dst   []Match
 	count int // upstreams met
@@ -134,7 +135,7 @@ func (l *lookup) deepest() (int, bool) {
 // probe looks for the chain at the places from, from+step, ... before end, at
 // most fan of them, and returns how many in a row are there.
 func (l *lookup) probe(from, step, end int) (n int, ok bool) {
-	shape := l.t.shape.Load()
+	shape := l.t.index.shape.Load()
 	if uint32(shape) == 0 {
 		return 0, true
 	}
@@ -142,10 +143,10 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 	many := 0
 	for c := from; c < end && many < fan; c += step {
 		b := bucketOf(l.chain[c*MaxRun], uint32(shape))
-		if int(b/bucketsPerChunk) >= len(l.dir.chunks) {
+		if int(b/bucketsPerChunk) >= len(l.index) {
 			return 0, false
 		}
-		p := l.line(l.dir.chunks[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+		p := l.line(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
 		if p == nil {
 			return 0, false
 		}
@@ -167,7 +168,7 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 			break
 		}
 	}
-	return n, l.t.shape.Load() == shape && shape>>32&1 == 0
+	return n, l.t.index.shape.Load() == shape && shape>>32&1 == 0
 }
 
 // visit collects the holders of the run at pos, which is at the start of the
@@ -191,6 +192,9 @@ func (l *lookup) visit(pos, end int, whole bool) bool {
 	w := (*[lineWords]atomic.Uint64)(seg[i : i+lineWords])
 	shape := w[3].Load()
 	n := int(uint8(shape))
+	if n < 1 || n > MaxRun {
+		return false // not a run any more
+	}
 	m := n
 	if !whole {
 		if m, ok = l.matched(w, n, pos); !ok {
@@ -205,12 +209,7 @@ func (l *lookup) visit(pos, end int, whole bool) bool {
 	if int(uint16(shape>>shapeWhole)) <= l.count {
 		return s.Load() == v
 	}
-	mark, count := len(l.dst), l.count
-	if l.collect(w, shape, pos, m) && s.Load() == v {
-		return true
-	}
-	l.dst, l.count = l.dst[:mark], count
-	return false
+	return l.collect(w, shape, pos, m) && s.Load() == v
 }
 
 // matched is how many blocks of the run w are in the chain at pos.
@@ -305,20 +304,20 @@ func (l *lookup) line(ref uint32) *[lineWords]atomic.Uint64 {
 
 // find is Tree.find without the lock.
 func (l *lookup) find(h uint64, pos int) (uint32, bool) {
-	shape := l.t.shape.Load()
+	shape := l.t.index.shape.Load()
 	if uint32(shape) == 0 {
 		return 0, true
 	}
 	b := bucketOf(h, uint32(shape))
-	if int(b/bucketsPerChunk) >= len(l.dir.chunks) {
+	if int(b/bucketsPerChunk) >= len(l.index) {
 		return 0, false
 	}
-	p := l.line(l.dir.chunks[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+	p := l.line(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
 	if p == nil {
 		return 0, false
 	}
 	ref, ok := l.search(p, h, pos)
-	return ref, ok && l.t.shape.Load() == shape && shape>>32&1 == 0
+	return ref, ok && l.t.index.shape.Load() == shape && shape>>32&1 == 0
 }
 
 // search looks for a run through a bucket and those behind it.

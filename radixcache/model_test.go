@@ -3,64 +3,112 @@
 package radixcache
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
 
 // model is the slow and obvious reference: for each upstream the set of paths
-// it holds, a path being written out as the string of its block letters.
+// it holds, a path being written out as the string of its block letters, with
+// the copies its engine told of, by tier.
 type model struct {
-	ups map[Upstream]map[string]bool
+	ups map[Upstream]map[string]*[tiers]int
+}
+
+func newModel() *model { return &model{ups: map[Upstream]map[string]*[tiers]int{}} }
+
+// whole is how many blocks of the path up holds without a hole.
+func (m *model) whole(up Upstream, path string) (n int) {
+	for n < len(path) && m.ups[up][path[:n+1]] != nil {
+		n++
+	}
+	return n
 }
 
 func (m *model) insert(up Upstream, path string) (held int) {
-	set := m.ups[up]
+	held = m.whole(up, path)
 	for i := 1; i <= len(path); i++ {
-		if set[path[:i]] && held == i-1 {
-			held = i
+		if m.ups[up][path[:i]] == nil {
+			m.ups[up][path[:i]] = new([tiers]int)
 		}
-	}
-	for i := 1; i <= len(path); i++ {
-		set[path[:i]] = true
 	}
 	return held
 }
 
+// told tells whether up's engine told of the last block of the path.
+func (m *model) told(up Upstream, path string) bool {
+	c := m.ups[up][path]
+	return c != nil && *c != [tiers]int{}
+}
+
+func (m *model) stored(up Upstream, path string, from int, tier Tier) bool {
+	if from > 0 && !m.told(up, path[:from]) {
+		return false
+	}
+	for i := from + 1; i <= len(path); i++ {
+		if m.ups[up][path[:i]] == nil {
+			m.ups[up][path[:i]] = new([tiers]int)
+		}
+		m.ups[up][path[:i]][tier]++
+	}
+	return true
+}
+
+func (m *model) removed(up Upstream, path string, tier Tier) {
+	if c := m.ups[up][path]; c != nil && c[tier] > 0 {
+		if c[tier]--; *c == [tiers]int{} {
+			delete(m.ups[up], path)
+		}
+	}
+}
+
 func (m *model) cut(up Upstream, path string, keep int) {
-	keep = max(keep, 0)
 	if keep >= len(path) {
 		return
 	}
-	gone := path[:keep+1]
 	for p := range m.ups[up] {
-		if len(p) >= len(gone) && p[:len(gone)] == gone {
+		if strings.HasPrefix(p, path[:keep+1]) {
 			delete(m.ups[up], p)
 		}
 	}
 }
 
-func (m *model) lookup(path string) []Match {
-	var out []Match
-	for up, set := range m.ups {
-		n := 0
-		for n < len(path) && set[path[:n+1]] {
-			n++
-		}
-		if n > 0 {
+func (m *model) lookup(path string) (out []Match) {
+	for up := range m.ups {
+		if n := m.whole(up, path); n > 0 {
 			out = append(out, Match{up, int32(n)})
 		}
 	}
 	return sorted(out)
 }
 
+func (m *model) tiers(up Upstream, path string) (n [tiers]int32) {
+	for i := range m.whole(up, path) {
+		switch c := m.ups[up][path[:i+1]]; {
+		case *c == [tiers]int{} || c[GPU] > 0:
+			n[GPU]++
+		case c[CPU] > 0:
+			n[CPU]++
+		default:
+			n[Disk]++
+		}
+	}
+	return n
+}
+
+// blocks counts the paths somebody holds, and those on the way to one.
 func (m *model) blocks() int {
 	all := map[string]bool{}
 	for _, set := range m.ups {
 		for p := range set {
-			all[p] = true
+			for i := len(p); i > 0 && !all[p[:i]]; i-- {
+				all[p[:i]] = true
+			}
 		}
 	}
 	return len(all)
@@ -80,6 +128,16 @@ func chainOf(path string) []uint64 {
 	return out
 }
 
+// keysOf is what an engine calls the blocks of a path: small numbers, other
+// ones for each upstream, the same for a second copy.
+func keysOf(up Upstream, path string, from int) []uint64 {
+	var out []uint64
+	for i := from; i < len(path); i++ {
+		out = append(out, xxhash.Sum64String(fmt.Sprint(up, path[:i+1]))>>20)
+	}
+	return out
+}
+
 // randomPath draws from few letters so that prefixes collide all the time.
 func randomPath(r *rand.Rand, longest int) string {
 	if r.IntN(4) == 0 {
@@ -87,149 +145,148 @@ func randomPath(r *rand.Rand, longest int) string {
 	}
 	b := make([]byte, 1+r.IntN(longest))
 	for i := range b {
-		b[i] = "aaab"[r.IntN(4)]
+		b[i] = "aaaaab"[r.IntN(6)]
 	}
 	return string(b)
 }
 
+// present tells what the tree itself says about a block, holes or not.
+func (t *Tree) present(up Upstream, chain []uint64, i int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ref, pos := t.claimAt(t.upstreamOf(up), chain, i)
+	return ref != 0 && t.claim(ref).have.Load()>>pos&1 == 1
+}
+
+// player drives a tree and its model with the same operations.
+type player struct {
+	tree *Tree
+	m    *model
+	ids  []Upstream
+	now  time.Duration
+}
+
+func newPlayer(limit int64, upstreams int) *player {
+	p := &player{tree: New(limit), m: newModel()}
+	p.tree.clock = func() time.Duration { return p.now }
+	for i := range upstreams {
+		p.register(fmt.Sprint("node-", i))
+	}
+	return p
+}
+
+func (p *player) register(name string) {
+	id := p.tree.Register(name)
+	p.ids = append(p.ids, id)
+	p.m.ups[id] = map[string]*[tiers]int{}
+}
+
+// step does operation op on both and compares what they return.
+func (p *player) step(op, arg byte, up Upstream, path string) error {
+	chain := chainOf(path)
+	p.now += time.Duration(arg)
+	switch op % 16 {
+	default:
+		if got, want := p.tree.Insert(up, chain, 16), p.m.insert(up, path); got != want {
+			return fmt.Errorf("insert %d %s: held %d, want %d", up, path, got, want)
+		}
+	case 5, 6, 7:
+		from := 0
+		for i := 1; i < len(path); i++ {
+			if p.m.told(up, path[:i]) && int(arg)%3 > 0 {
+				from = i
+			}
+		}
+		if arg == 255 {
+			from = len(path) / 2 // most likely not known
+		}
+		e := StoredBlocks{Root: from == 0, Keys: keysOf(up, path, from), Blocks: chain[from:], Weight: 16, Tier: Tier(arg % 3)}
+		if from > 0 {
+			e.Parent = keysOf(up, path[:from], from-1)[0]
+		}
+		if got, want := p.tree.Stored(up, e), p.m.stored(up, path, from, e.Tier); got != want {
+			return fmt.Errorf("stored %d %s from %d: %v, want %v", up, path, from, got, want)
+		}
+	case 8, 9:
+		var keys []uint64
+		for i := range path {
+			if (i+int(arg))%4 == 0 {
+				keys = append(keys, keysOf(up, path[:i+1], i)[0])
+				p.m.removed(up, path[:i+1], Tier(arg%3))
+			}
+		}
+		p.tree.Removed(up, keys, Tier(arg%3))
+	case 10, 11:
+		keep := int(arg) % (len(path) + 1)
+		p.m.cut(up, path, keep)
+		p.tree.Cut(up, chain, keep)
+	case 12, 13:
+		i := int(arg) % len(path)
+		delete(p.m.ups[up], path[:i+1])
+		p.tree.Lose(up, chain, i)
+	case 14:
+		if arg < 16 {
+			p.m.ups[up] = map[string]*[tiers]int{}
+			p.tree.Forget(up)
+		}
+	case 15:
+		return p.trim(up, int64(arg)*16)
+	}
+	return nil
+}
+
+// trim follows the tree: which claims went is its choice, the model checks that
+// the rest was there before and is no more than asked for.
+func (p *player) trim(up Upstream, tokens int64) error {
+	p.tree.Trim(up, tokens)
+	p.follow(up)
+	if n := len(p.m.ups[up]); int64(n)*16 > tokens {
+		return fmt.Errorf("trim of %d to %d tokens left %d blocks", up, tokens, n)
+	}
+	return nil
+}
+
+// follow takes out of the model what the tree has let go.
+func (p *player) follow(up Upstream) {
+	for path := range p.m.ups[up] {
+		if !p.tree.present(up, chainOf(path), len(path)-1) {
+			delete(p.m.ups[up], path)
+		}
+	}
+}
+
+// check compares the tree with the model and with itself.
+func (p *player) check(path string) error {
+	if err := p.tree.validate(); err != nil {
+		return err
+	}
+	if got, want := sorted(p.tree.Lookup(chainOf(path), nil)), p.m.lookup(path); !slices.Equal(got, want) {
+		return fmt.Errorf("lookup %s: %v, want %v", path, got, want)
+	}
+	for _, up := range p.ids {
+		if got, want := p.tree.Tiers(up, chainOf(path)), p.m.tiers(up, path); got != want {
+			return fmt.Errorf("tiers of %d for %s: %v, want %v", up, path, got, want)
+		}
+	}
+	if got, want := p.tree.Stats().Blocks, p.m.blocks(); got != want {
+		return fmt.Errorf("%d blocks, want %d", got, want)
+	}
+	return nil
+}
+
 func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(220) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		tree := New(1 << 30)
-		m := &model{ups: map[Upstream]map[string]bool{}}
-		var ids []Upstream
-		for _, name := range []string{"a:1", "b:1", "c:1", "d:1"} {
-			id := tree.Register(name)
-			ids = append(ids, id)
-			m.ups[id] = map[string]bool{}
-		}
-		for step := range 300 {
-			up, path := ids[r.IntN(len(ids))], randomPath(r, 24)
-			switch x := r.IntN(20); {
-			case x < 10:
-				want := m.insert(up, path)
-				if got := tree.Insert(up, chainOf(path), 16); got != want {
-					t.Fatalf("seed %d step %d: insert %d %s held %d, want %d", seed, step, up, path, got, want)
-				}
-			case x < 14:
-				keep := r.IntN(len(path) + 1)
-				m.cut(up, path, keep)
-				tree.Cut(up, chainOf(path), keep)
-			case x == 14 && r.IntN(10) == 0:
-				m.ups[up] = map[string]bool{}
-				tree.Forget(up)
-			case x == 15:
-				tokens := int64(r.IntN(40)) * 16
-				tree.Trim(up, tokens)
-				// Which claims went is the tree's choice; what is left must be a prefix-closed part.
-				kept := map[string]bool{}
-				for p := range m.ups[up] {
-					for _, mt := range tree.Lookup(chainOf(p), nil) {
-						if mt.Upstream == up && int(mt.Blocks) == len(p) {
-							kept[p] = true
-						}
-					}
-				}
-				if int64(len(kept))*16 > tokens {
-					t.Fatalf("seed %d step %d: trim to %d left %d blocks", seed, step, tokens, len(kept))
-				}
-				m.ups[up] = kept
+		p := newPlayer(1<<30, 1+int(seed%5))
+		for step := range 200 {
+			up, path := p.ids[r.IntN(len(p.ids))], randomPath(r, 24)
+			op, arg := byte(r.IntN(16)), byte(r.IntN(256))
+			if err := p.step(op, arg, up, path); err != nil {
+				t.Fatalf("seed %d step %d op %d: %v", seed, step, op, err)
 			}
-			q := randomPath(r, 30)
-			if got, want := sorted(tree.Lookup(chainOf(q), nil)), m.lookup(q); !slices.Equal(got, want) {
-				t.Fatalf("seed %d step %d: lookup %s: %v, want %v", seed, step, q, got, want)
-			}
-			if err := tree.validate(); err != nil {
-				t.Fatalf("seed %d step %d: %v", seed, step, err)
-			}
-			if got, want := tree.Stats().Blocks, m.blocks(); got != want {
-				t.Fatalf("seed %d step %d: %d blocks, want %d", seed, step, got, want)
+			if err := p.check(randomPath(r, 30)); err != nil {
+				t.Fatalf("seed %d step %d op %d arg %d %s: %v", seed, step, op, arg, path, err)
 			}
 		}
-	}
-}
-
-func TestLimitEvictsOldestFirst(t *testing.T) {
-	tree := New(256 << 10)
-	up := tree.Register("a:1")
-	r := rand.New(rand.NewPCG(7, 7))
-	var last []uint64
-	for range 5000 {
-		last = make([]uint64, 40)
-		for i := range last {
-			last[i] = r.Uint64()
-		}
-		tree.Insert(up, last, 16)
-		if s := tree.Stats(); s.Bytes > s.Limit {
-			t.Fatalf("%d bytes over the limit of %d", s.Bytes, s.Limit)
-		}
-	}
-	if got := tree.Lookup(last, nil); len(got) != 1 || got[0].Blocks != 40 {
-		t.Fatalf("the youngest chain is gone: %v", got)
-	}
-	if tree.Stats().Evictions == 0 {
-		t.Fatal("nothing was evicted")
-	}
-	tree.SetLimit(0)
-	if s := tree.Stats(); s.Blocks != 0 {
-		t.Fatalf("%d blocks left under a limit of 0", s.Blocks)
-	}
-}
-
-func TestUnknownUpstreamsDoNothing(t *testing.T) {
-	tree := New(1 << 20)
-	up := tree.Register("a:1")
-	if tree.Register("a:1") != up {
-		t.Fatal("the same name got another id")
-	}
-	tree.Insert(up, chainOf("abc"), 1)
-	tree.Remove(up)
-	for _, id := range []Upstream{0, up, 99} {
-		tree.Insert(id, chainOf("abc"), 1)
-		tree.Cut(id, chainOf("abc"), 0)
-		tree.Trim(id, 0)
-		tree.Forget(id)
-		tree.Remove(id)
-	}
-	if got := tree.Lookup(chainOf("abc"), nil); len(got) != 0 {
-		t.Fatalf("removed upstream still matches: %v", got)
-	}
-	if s := tree.Stats(); s.Blocks != 0 || s.Upstreams != 0 {
-		t.Fatalf("left behind: %+v", s)
-	}
-}
-
-func TestConcurrentUse(t *testing.T) {
-	tree := New(512 << 10)
-	done := make(chan struct{})
-	for g := range 4 {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			r := rand.New(rand.NewPCG(uint64(g), 3))
-			for range 2000 {
-				up := tree.Register(string(rune('a' + r.IntN(6))))
-				chain := chainOf(randomPath(r, 30))
-				switch r.IntN(8) {
-				case 0:
-					tree.Remove(up)
-				case 1:
-					tree.Cut(up, chain, r.IntN(len(chain)))
-				case 2:
-					tree.SetLimit(int64(r.IntN(1 << 20)))
-				case 3:
-					tree.Trim(up, 100)
-				default:
-					tree.Insert(up, chain, 16)
-				}
-				for _, m := range tree.Lookup(chain, nil) {
-					if m.Blocks < 1 || int(m.Blocks) > len(chain) {
-						t.Errorf("match of %d blocks in a chain of %d", m.Blocks, len(chain))
-					}
-				}
-			}
-		}()
-	}
-	for range 4 {
-		<-done
 	}
 }

@@ -119,7 +119,7 @@ func (t *Tree) matched(r *run, chain []uint64) int {
 
 // newRun makes a run of chain under parent. There is room for it (see reserve).
 func (t *Tree) newRun(parent uint32, depth int, chain []uint64) uint32 {
-	ref := t.alloc(kindRun)
+	ref := t.take(kindRun)
 	r := t.run(ref)
 	t.open(chain[0])
 	r.head.Store(chain[0])
@@ -128,8 +128,8 @@ func (t *Tree) newRun(parent uint32, depth int, chain []uint64) uint32 {
 	r.setPlace(depth, 0)
 	r.links.Store(uint64(parent))
 	r.kids.Store(0)
-	t.fill(r, chain)
-	t.enter(chain[0], ref)
+	t.fill(r, 1, chain[1:])
+	t.index.enter(chain[0], runSlot(chain[0], ref))
 	t.shut(chain[0])
 	if parent != 0 {
 		t.run(parent).adopt(ref)
@@ -139,21 +139,23 @@ func (t *Tree) newRun(parent uint32, depth int, chain []uint64) uint32 {
 	return ref
 }
 
-// fill makes a run, which is open, as long as chain and writes what is new.
-func (t *Tree) fill(r *run, chain []uint64) {
-	n := len(chain)
-	from := r.len()
+// fill appends to an open run of was blocks.
+func (t *Tree) fill(r *run, was int, more []uint64) {
+	n := was + len(more)
 	if n >= noBodyUnder {
 		if n > r.lines()*lineWords {
-			t.rehouse(r, bodyKind(n))
-			from = min(from, n)
+			if !t.rehouse(r, bodyKind(n)) {
+				panic("radixcache: memory was not reserved")
+			}
 		}
 		w := t.words(r.body(), n)
-		for i := from; i < n; i++ {
-			w[i].Store(chain[i])
+		for i, h := range more {
+			w[was+i].Store(h)
 		}
 	}
-	r.last.Store(chain[n-1])
+	if len(more) > 0 {
+		r.last.Store(more[len(more)-1])
+	}
 	r.setLen(n)
 }
 
@@ -197,7 +199,7 @@ func (t *Tree) shorten(r *run, n int) {
 // children know it by that; the new upper part, which is returned, keeps the
 // list of holders, for all of them hold some of it. There is room (see reserve).
 func (t *Tree) split(ref uint32, k int) uint32 {
-	low, upRef := t.run(ref), t.alloc(kindRun)
+	low, upRef := t.run(ref), t.take(kindRun)
 	up := t.run(upRef)
 	head, mid := low.head.Load(), t.hash(low, k)
 	t.openTwo(head, mid)
@@ -212,8 +214,8 @@ func (t *Tree) split(ref uint32, k int) uint32 {
 	}
 	t.splitBody(up, low, k, mid)
 	t.splitHolders(upRef, ref, k)
-	t.point(head, ref, upRef)
-	t.enter(mid, ref)
+	t.index.replace(head, runSlot(head, ref), runSlot(head, upRef))
+	t.index.enter(mid, runSlot(mid, ref))
 	t.shutTwo(head, mid)
 	if p := up.parent(); p != 0 {
 		t.run(p).disown(ref)
@@ -233,7 +235,7 @@ func (t *Tree) splitBody(up, low *run, k int, mid uint64) {
 	low.setLines(0)
 	if n >= noBodyUnder {
 		kd := bodyKind(n)
-		b := t.alloc(kd)
+		b := t.take(kd)
 		from, to := t.words(old, up.lines()*lineWords), t.words(b, n)
 		for i := range n {
 			to[i].Store(from[k+i].Load())
@@ -259,7 +261,7 @@ func (t *Tree) merge(upRef uint32) {
 	}
 	ref := up.onlyChild()
 	low := t.run(ref)
-	if low.depth()%MaxRun == 0 {
+	if low.depth()%MaxRun == 0 || !t.roomToMerge(up.len(), low) {
 		return
 	}
 	head, mid := up.head.Load(), low.head.Load()
@@ -268,7 +270,7 @@ func (t *Tree) merge(upRef uint32) {
 	if !t.mergeBody(up, low) {
 		return
 	}
-	t.leave(mid, ref)
+	t.index.leave(mid, runSlot(mid, ref))
 	t.mergeHolders(up, low, ref)
 	t.freeBody(low)
 	low.head.Store(head)
@@ -279,13 +281,32 @@ func (t *Tree) merge(upRef uint32) {
 	for i := range up.held {
 		low.held[i].Store(up.held[i].Load())
 	}
-	t.point(head, upRef, ref)
+	t.index.replace(head, runSlot(head, upRef), runSlot(head, ref))
 	if p := low.parent(); p != 0 {
 		t.run(p).disown(upRef)
 		t.run(p).adopt(ref)
 	}
 	t.free(kindRun, upRef)
 	t.runs--
+}
+
+// roomToMerge tells whether there is memory for what events said of the holders
+// of a run that is to be joined with its parent of k blocks.
+func (t *Tree) roomToMerge(k int, low *run) bool {
+	if t.told.entries == 0 {
+		return true
+	}
+	var need [kinds]int
+	for i := range low.holders() {
+		if n := t.claim(holderClaim(t.holderAt(low, i).Load())).toldLines.Load(); n != 0 {
+			need[toldKind(min(MaxRun, toldRoom(int(n))+k))]++
+		}
+	}
+	need[bodyKind(MaxRun)]++
+	for k := kindBody; k < bodyKind(MaxRun); k++ {
+		need[k]++
+	}
+	return t.pagesLeft() >= t.pagesFor(&need)
 }
 
 // mergeBody makes up, which is open, as long as both if there is memory for it.
@@ -334,7 +355,7 @@ func (t *Tree) tidy(ref uint32) {
 func (t *Tree) dropRun(ref uint32, r *run) uint32 {
 	h, parent := r.head.Load(), r.parent()
 	t.open(h)
-	t.leave(h, ref)
+	t.index.leave(h, runSlot(h, ref))
 	t.freeHolders(r)
 	t.freeBody(r)
 	t.free(kindRun, ref)

@@ -19,7 +19,8 @@ import (
 // again when what they read has changed meanwhile.
 type Tree struct {
 	arena
-	index
+	index table // of runs
+	told  table // of blocks by what engines call them, see events.go
 
 	versions    [stripes]atomic.Uint32
 	ids         [MaxUpstreams]atomic.Uint32 // Upstream by slot, 0 while there is none
@@ -79,7 +80,9 @@ func New(limit int64) *Tree {
 		clock: func() time.Duration { return time.Since(start) },
 	}
 	t.charged = int64(unsafe.Sizeof(*t)) + 64
-	t.dir.Store(newDirectory(nil, 16, 16))
+	t.dir.Store(newDirectory(nil, minSegs))
+	t.index.init(&t.arena, func(slot uint64) uint64 { return t.run(uint32(slot)).head.Load() })
+	t.told.init(&t.arena, t.toldHash)
 	t.setLimit(limit)
 	return t
 }
@@ -107,7 +110,7 @@ func (t *Tree) SetLimit(limit int64) {
 		}
 		t.yield()
 	}
-	t.shrinkDirectory()
+	t.shrinkLists()
 }
 
 func (t *Tree) setLimit(limit int64) {
@@ -121,7 +124,9 @@ func (t *Tree) setRoom() {
 }
 
 // fixedBytes is what the tree has allocated beside its segments.
-func (t *Tree) fixedBytes() int64 { return t.charged + t.dir.Load().bytes() }
+func (t *Tree) fixedBytes() int64 {
+	return t.charged + t.dir.Load().bytes() + t.index.chunkBytes() + t.told.chunkBytes()
+}
 
 // charge accounts for n more bytes beside the segments, or returns false when
 // the limit has no room for them.
@@ -136,40 +141,49 @@ func (t *Tree) charge(n int64) bool {
 	return true
 }
 
-// growDirectory doubles the directory. It is small: at most 1/8000 of the limit
-// for the segments, 4 bytes for some 150 runs.
-func (t *Tree) growDirectory() bool {
-	d := t.dir.Load()
-	segs, chunks := len(d.segs), len(d.chunks)
-	if t.segments*4 >= segs*3 {
-		segs *= 2
+// minSegs is the smallest directory.
+const minSegs = 16
+
+// growLists doubles the directory and the lists of chunks when they are three
+// quarters full. They are small: 8 bytes for a segment, 4 for some 150 entries.
+func (t *Tree) growLists() {
+	if n := len(t.dir.Load().segs); t.segments*4 >= n*3 && t.roomFor(int64(n)*8) {
+		t.dir.Store(newDirectory(t.dir.Load(), 2*n))
 	}
-	if d.chunks[chunks*3/4].Load() != 0 {
-		chunks *= 2
+	for _, x := range []*table{&t.index, &t.told} {
+		n := len(*x.chunks.Load())
+		if int(x.buckets())*4 >= n*3*bucketsPerChunk && t.roomFor(int64(n)*4) {
+			x.sizeChunks(2 * n)
+		}
 	}
-	bigger := int64(segs-len(d.segs))*8 + int64(chunks-len(d.chunks))*4
-	if t.fixedBytes()+bigger+int64(t.segments)*segmentBytes > t.limit {
-		return false
-	}
-	t.dir.Store(newDirectory(d, segs, chunks))
 	t.setRoom()
-	return true
 }
 
-// shrinkDirectory halves the directory while three quarters of it are unused.
-func (t *Tree) shrinkDirectory() {
+// roomFor tells whether n more bytes beside the segments stay under the limit.
+func (t *Tree) roomFor(n int64) bool {
+	return t.fixedBytes()+n+int64(t.segments)*segmentBytes <= t.limit
+}
+
+// shrinkLists halves the lists while three quarters of them are unused.
+func (t *Tree) shrinkLists() {
 	d := t.dir.Load()
-	segs, chunks := len(d.segs), len(d.chunks)
-	for segs > 16 && lastUsed(segs, func(i int) bool { return d.segs[i].Load() != nil }) < segs/4 {
-		segs /= 2
+	n := len(d.segs)
+	for n > minSegs && lastUsed(n, func(i int) bool { return d.segs[i].Load() != nil }) < n/4 {
+		n /= 2
 	}
-	for chunks > 16 && lastUsed(chunks, func(i int) bool { return d.chunks[i].Load() != 0 }) < chunks/4 {
-		chunks /= 2
+	if n < len(d.segs) {
+		t.dir.Store(newDirectory(d, n))
 	}
-	if segs < len(d.segs) || chunks < len(d.chunks) {
-		t.dir.Store(newDirectory(d, segs, chunks))
-		t.setRoom()
+	for _, x := range []*table{&t.index, &t.told} {
+		n := len(*x.chunks.Load())
+		for n > minChunks && int(x.buckets())/bucketsPerChunk+1 < n/4 {
+			n /= 2
+		}
+		if n < len(*x.chunks.Load()) {
+			x.sizeChunks(n)
+		}
 	}
+	t.setRoom()
 }
 
 func lastUsed(n int, used func(int) bool) int {

@@ -15,9 +15,17 @@ func (t *Tree) validate() error {
 	v := validator{t: t, seen: map[uint32]kind{}}
 	v.pages()
 	v.indexed()
+	v.table(&t.told, func(s uint64) {
+		if c := t.claim(uint32(s)); t.copies(c, toldPos(s)) == 0 || t.toldHash(s)>>toldTagShift != s>>toldTagShift {
+			v.fail("told slot %x names nothing", s)
+		}
+	})
 	v.upstreams()
 	if v.err == nil && (v.runs != t.runs || v.blocks != t.blocks || v.claims != t.claims) {
 		v.fail("counted %d runs %d blocks %d claims, noted %d %d %d", v.runs, v.blocks, v.claims, t.runs, t.blocks, t.claims)
+	}
+	if v.tellings != t.told.entries {
+		v.fail("%d blocks told of, noted %d", v.tellings, t.told.entries)
 	}
 	for k := kindRun; k < kinds && v.err == nil; k++ {
 		if v.used[k] != t.used[k] {
@@ -33,6 +41,7 @@ type validator struct {
 	seen                 map[uint32]kind
 	used                 [kinds]int
 	runs, blocks, claims int
+	tellings             int
 	effective            map[uint32]int
 }
 
@@ -99,49 +108,58 @@ func (v *validator) indexed() {
 	children := map[uint32]int{}
 	xor := map[uint32]uint32{}
 	var runs []uint32
-	n := t.buckets()
-	for c := uint32(0); c*bucketsPerChunk < n; c++ {
-		v.object(t.dir.Load().chunks[c].Load(), kindChunk)
-	}
-	if d := t.dir.Load(); n%bucketsPerChunk == 0 && int(n/bucketsPerChunk) < len(d.chunks) {
-		if c := d.chunks[n/bucketsPerChunk].Load(); c != 0 {
-			v.object(c, kindChunk) // allocated ahead
+	v.table(&t.index, func(s uint64) {
+		ref := uint32(s)
+		if h := t.run(ref).head.Load(); h>>32 != s>>32 {
+			v.fail("slot of run %d has other bits than its hash", ref)
 		}
-	}
-	for b := range n {
-		for l := t.bucket(b); ; {
-			for i := range bucketSlots {
-				s := l[i].Load()
-				if s == 0 {
-					continue
-				}
-				ref := uint32(s)
-				h := t.run(ref).head.Load()
-				if bucketOf(h, n) != b || h>>32 != s>>32 {
-					v.fail("run %d in the wrong bucket", ref)
-				}
-				v.object(ref, kindRun)
-				runs = append(runs, ref)
-				if p := t.run(ref).parent(); p != 0 {
-					children[p]++
-					xor[p] ^= ref
-				}
-			}
-			next := uint32(l[bucketSlots].Load())
-			if next == 0 {
-				break
-			}
-			v.object(next, kindBucket)
-			l = t.line(next)
+		v.object(ref, kindRun)
+		runs = append(runs, ref)
+		if p := t.run(ref).parent(); p != 0 {
+			children[p]++
+			xor[p] ^= ref
 		}
-	}
-	if len(runs) != t.entries {
-		v.fail("%d runs in the index, noted %d", len(runs), t.entries)
-	}
+	})
 	for _, ref := range runs {
 		if v.err == nil {
 			v.run(ref, children[ref], xor[ref])
 		}
+	}
+}
+
+// table walks the buckets of a table.
+func (v *validator) table(x *table, each func(slot uint64)) {
+	n := x.buckets()
+	for i := range *x.chunks.Load() {
+		if c := (*x.chunks.Load())[i].Load(); c != 0 { // one may be allocated ahead
+			v.object(c, kindChunk)
+		} else if uint32(i*bucketsPerChunk) < n {
+			v.fail("chunk %d is missing", i)
+			return
+		}
+	}
+	entries := 0
+	for b := range n {
+		for l := x.bucket(b); l != nil; l = x.next(l) {
+			for i := range bucketSlots {
+				if s := l[i].Load(); s != 0 {
+					entries++
+					if bucketOf(x.hashOf(s), n) != b {
+						v.fail("slot %x in the wrong bucket", s)
+					}
+					each(s)
+				}
+			}
+			if x.next(l) != nil {
+				v.object(uint32(l[bucketSlots].Load()), kindBucket)
+				if emptyBucket(x.next(l)) {
+					v.fail("empty overflow bucket")
+				}
+			}
+		}
+	}
+	if entries != x.entries {
+		v.fail("%d entries in a table, noted %d", entries, x.entries)
 	}
 }
 
@@ -253,6 +271,7 @@ func (v *validator) upstreams() {
 			if c.older.Load() != older || c.stamp.Load() < stamp || int(c.slot.Load()) != slot {
 				v.fail("upstream %d: list by age broken at claim %d", slot, ref)
 			}
+			v.told(ref, c)
 			if c.have.Load() == 0 && c.child.Load() == 0 {
 				v.fail("upstream %d: claim %d is empty", slot, ref)
 			}
@@ -268,6 +287,34 @@ func (v *validator) upstreams() {
 		if v.err == nil && hung != len(place) {
 			v.fail("upstream %d: %d claims in the tree, %d in the list", slot, hung, len(place))
 		}
+	}
+}
+
+// told checks the record of what events said of a claim.
+func (v *validator) told(ref uint32, c *claim) {
+	t := v.t
+	n := int(c.toldLines.Load())
+	if n == 0 {
+		return
+	}
+	v.object(c.told.Load(), kindTold+kind(n-1))
+	if got := t.line(c.told.Load())[0].Load(); got != uint64(ref) {
+		v.fail("record of claim %d names %d", ref, got)
+	}
+	some := false
+	for pos := range toldRoom(n) {
+		if t.copies(c, pos) == 0 {
+			continue
+		}
+		some = true
+		v.tellings++
+		key, _ := t.record(c, pos)
+		if r, p := t.toldOf(t.ups[c.slot.Load()], key.Load()); r != ref || p != pos || c.have.Load()>>pos&1 == 0 {
+			v.fail("block %d of claim %d is not found by its key", pos, ref)
+		}
+	}
+	if !some {
+		v.fail("claim %d has an empty record", ref)
 	}
 }
 

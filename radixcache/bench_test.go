@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radixcache
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/radixcache/w1"
+)
+
+// w1Load is W1 once for all benchmarks.
+var w1Load = sync.OnceValue(func() *w1.W { return w1.New(20000) })
+
+// w1Tree is a tree that has recorded all of W1.
+func w1Tree(limit int64) (*Tree, []Upstream) {
+	t := New(limit)
+	ids := make([]Upstream, w1.Pods)
+	for i := range ids {
+		ids[i] = t.Register(fmt.Sprint("pod-", i))
+	}
+	w := w1Load()
+	for _, b := range w.Build {
+		t.Insert(ids[b.Pod], w.Convs[b.Conv].Hashes[:b.Blocks], w1.BlockToks)
+	}
+	return t, ids
+}
+
+func BenchmarkLookup(b *testing.B) {
+	for _, limit := range []int64{1 << 30, 20_000_000} {
+		t, _ := w1Tree(limit)
+		for kind, name := range []string{w1.Cont: "continued", w1.NewSys: "new on a known system prompt", w1.Cold: "unknown"} {
+			var queries []w1.Query
+			for _, q := range w1Load().Queries(50000, 1) {
+				if q.Kind == kind {
+					queries = append(queries, q)
+				}
+			}
+			b.Run(fmt.Sprintf("%d MB/%s", limit/1e6, name), func(b *testing.B) {
+				b.ReportAllocs()
+				var dst []Match
+				i := 0
+				for b.Loop() {
+					dst = t.Lookup(queries[i%len(queries)].Hashes, dst[:0])
+					i++
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkInsert(b *testing.B) {
+	w := w1Load()
+	for b.Loop() {
+		w1Tree(1 << 30)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(w.BuildAdds), "ns/block")
+}
+
+func BenchmarkRemove(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		t, ids := w1Tree(1 << 30)
+		b.StartTimer()
+		t.Remove(ids[7])
+	}
+}

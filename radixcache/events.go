@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radixcache
+
+import "sync/atomic"
+
+// Tier is where an engine keeps a block.
+type Tier uint8
+
+// The tiers, fastest first.
+const (
+	GPU Tier = iota
+	CPU
+	Disk
+	tiers
+)
+
+// StoredBlocks says that an engine stored blocks, one behind the other. Keys are
+// the engine's own names for them, opaque here; Blocks the chain elements.
+type StoredBlocks struct {
+	Root   bool     // the first block is the first of a prompt
+	Parent uint64   // else: the engine's key of the block before the first
+	Keys   []uint64 // as many as Blocks
+	Blocks []uint64
+	Weight uint32 // tokens a block
+	Tier   Tier
+}
+
+// What events said about the blocks of a claim lies in a record of its own: the
+// claim, then a key for each block, then for each block how many copies of it
+// there are in each tier, a byte each. Engines do store a block twice, and then
+// remove it twice. A slot of the table told is
+//
+//	26 bits of the hash<<38 | block of the run<<32 | claim
+const (
+	toldPosShift = 32
+	toldTagShift = 38
+	maxCopies    = 255
+)
+
+// toldRoom is how many blocks a record of n lines is good for.
+func toldRoom(n int) int { return min(MaxRun, (n*lineWords-1)*2/3) }
+
+// toldKind is the smallest kind of record for n blocks.
+func toldKind(n int) kind {
+	k := kindTold
+	for toldRoom(lines[k]) < n {
+		k++
+	}
+	return k
+}
+
+// toldKey mixes an engine's key, which may be a small number, with the slot of
+// the upstream it belongs to (finalizer of SplitMix64).
+func toldKey(slot uint32, key uint64) uint64 {
+	h := key + uint64(slot+1)*0x9E3779B97F4A7C15
+	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
+	h = (h ^ h>>27) * 0x94D049BB133111EB
+	return h ^ h>>31
+}
+
+func toldSlot(h uint64, claim uint32, pos int) uint64 {
+	return h>>toldTagShift<<toldTagShift | uint64(pos)<<toldPosShift | uint64(claim)
+}
+
+func toldPos(slot uint64) int { return int(slot >> toldPosShift & (MaxRun - 1)) }
+
+// toldHash is the hash of a slot of the table told.
+func (t *Tree) toldHash(slot uint64) uint64 {
+	c := t.claim(uint32(slot))
+	key, _ := t.record(c, toldPos(slot))
+	return toldKey(c.slot.Load(), key.Load())
+}
+
+// record returns where the key of a block of a claim is, and the word that has
+// its copies in its upper or lower half.
+func (t *Tree) record(c *claim, pos int) (key, copies *atomic.Uint64) {
+	n := int(c.toldLines.Load())
+	w := t.words(c.told.Load(), n*lineWords)
+	return &w[1+pos], &w[1+toldRoom(n)+pos/2]
+}
+
+// copies returns the copies of a block: a byte for each tier.
+func (t *Tree) copies(c *claim, pos int) uint32 {
+	if n := int(c.toldLines.Load()); n == 0 || pos >= toldRoom(n) {
+		return 0
+	}
+	_, w := t.record(c, pos)
+	return uint32(w.Load() >> (pos % 2 * 32))
+}
+
+func (t *Tree) setCopies(c *claim, pos int, n uint32) {
+	_, w := t.record(c, pos)
+	shift := pos % 2 * 32
+	w.Store(w.Load()&^(0xffffffff<<shift) | uint64(n)<<shift)
+}
+
+// toldOf finds the block that an upstream's engine calls key.
+func (t *Tree) toldOf(u *upstream, key uint64) (ref uint32, pos int) {
+	h := toldKey(uint32(u.slot), key)
+	for b := t.told.first(h); b != nil; b = t.told.next(b) {
+		for i := range bucketSlots {
+			s := b[i].Load()
+			if s == 0 || (s^h)>>toldTagShift != 0 {
+				continue
+			}
+			c := t.claim(uint32(s))
+			if k, _ := t.record(c, toldPos(s)); k.Load() == key && int(c.slot.Load()) == u.slot {
+				return uint32(s), toldPos(s)
+			}
+		}
+	}
+	return 0, 0
+}
+
+// tell notes another copy of a block of a claim, of which blocks up to end are
+// told. There is room (see needTold).
+func (t *Tree) tell(ref uint32, pos, end int, key uint64, tier Tier) {
+	c := t.claim(ref)
+	if n := int(c.toldLines.Load()); n == 0 || end > toldRoom(n) {
+		t.resizeTold(ref, c, toldKind(end))
+	}
+	n := t.copies(c, pos)
+	k, _ := t.record(c, pos)
+	if n != 0 && k.Load() != key {
+		t.untell(ref, pos) // it has another name now
+		n = 0
+	}
+	if n == 0 {
+		if old, at := t.toldOf(t.ups[c.slot.Load()], key); old != 0 {
+			t.untell(old, at) // the name is another block's now
+		}
+		if c.toldLines.Load() == 0 { // that was the last one in the record
+			t.resizeTold(ref, c, toldKind(end))
+		}
+		k, _ = t.record(c, pos)
+		k.Store(key)
+		h := toldKey(c.slot.Load(), key)
+		t.told.enter(h, toldSlot(h, ref, pos))
+	}
+	if shift := 8 * uint32(tier); n>>shift&0xff < maxCopies {
+		n += 1 << shift
+	}
+	t.setCopies(c, pos, n)
+}
+
+// untell forgets what was said about a block, and the record with its last one.
+func (t *Tree) untell(ref uint32, pos int) {
+	c := t.claim(ref)
+	if t.copies(c, pos) == 0 {
+		return
+	}
+	k, _ := t.record(c, pos)
+	h := toldKey(c.slot.Load(), k.Load())
+	t.told.leave(h, toldSlot(h, ref, pos))
+	t.setCopies(c, pos, 0)
+	n := int(c.toldLines.Load())
+	for i := range (toldRoom(n) + 1) / 2 {
+		if _, w := t.record(c, 2*i); w.Load() != 0 {
+			return
+		}
+	}
+	t.free(kindTold+kind(n-1), c.told.Load())
+	c.told.Store(0)
+	c.toldLines.Store(0)
+}
+
+// untellAll forgets what was said about a set of blocks of a claim.
+func (t *Tree) untellAll(ref uint32, set uint64) {
+	c := t.claim(ref)
+	for pos := 0; pos < MaxRun && c.toldLines.Load() != 0; pos++ {
+		if set>>pos&1 != 0 {
+			t.untell(ref, pos)
+		}
+	}
+}
+
+// resizeTold gives a claim a record of kind k with what the old one says.
+func (t *Tree) resizeTold(ref uint32, c *claim, k kind) {
+	to := t.take(k)
+	w := t.words(to, lines[k]*lineWords)
+	w[0].Store(uint64(ref))
+	for i := 1; i < len(w); i++ {
+		w[i].Store(0)
+	}
+	old, was := c.told.Load(), int(c.toldLines.Load())
+	room := toldRoom(lines[k])
+	for pos := range min(toldRoom(was), room) {
+		key, _ := t.record(c, pos)
+		w[1+pos].Store(key.Load())
+		half := &w[1+room+pos/2]
+		half.Store(half.Load() | uint64(t.copies(c, pos))<<(pos%2*32))
+	}
+	c.told.Store(to)
+	c.toldLines.Store(uint32(lines[k]))
+	if was > 0 {
+		t.free(kindTold+kind(was-1), old)
+	}
+}
+
+// passTold hands what was said about the blocks from..end of a claim to another
+// one; block pos of the one is block pos-shift of the other.
+func (t *Tree) passTold(from, to uint32, first, end, shift int) {
+	c, d := t.claim(from), t.claim(to)
+	for pos := first; pos < end; pos++ {
+		n := t.copies(c, pos)
+		if n == 0 {
+			continue
+		}
+		if l := int(d.toldLines.Load()); l == 0 || pos-shift >= toldRoom(l) {
+			t.resizeTold(to, d, toldKind(min(MaxRun, end-shift)))
+		}
+		k, _ := t.record(c, pos)
+		key := k.Load()
+		h := toldKey(c.slot.Load(), key)
+		nk, _ := t.record(d, pos-shift)
+		nk.Store(key)
+		t.told.replace(h, toldSlot(h, from, pos), toldSlot(h, to, pos-shift))
+		t.setCopies(c, pos, 0)
+		t.setCopies(d, pos-shift, n)
+	}
+}
+
+// shiftTold moves what was said about a claim k blocks up, after its first k
+// blocks went to another claim.
+func (t *Tree) shiftTold(ref uint32, c *claim, k int) {
+	left := false
+	for pos := k; pos < toldRoom(int(c.toldLines.Load())); pos++ {
+		n := t.copies(c, pos)
+		if n == 0 {
+			continue
+		}
+		left = true
+		from, _ := t.record(c, pos)
+		to, _ := t.record(c, pos-k)
+		key := from.Load()
+		h := toldKey(c.slot.Load(), key)
+		to.Store(key)
+		t.told.replace(h, toldSlot(h, ref, pos), toldSlot(h, ref, pos-k))
+		t.setCopies(c, pos, 0)
+		t.setCopies(c, pos-k, n)
+	}
+	if !left {
+		t.free(kindTold+kind(c.toldLines.Load()-1), c.told.Load())
+		c.told.Store(0)
+		c.toldLines.Store(0)
+	}
+}
+
+// ownTold makes a record and its slots name the claim that was moved.
+func (t *Tree) ownTold(from, ref uint32) {
+	c := t.claim(ref)
+	n := int(c.toldLines.Load())
+	if n == 0 {
+		return
+	}
+	t.line(c.told.Load())[0].Store(uint64(ref))
+	for pos := range toldRoom(n) {
+		if t.copies(c, pos) != 0 {
+			k, _ := t.record(c, pos)
+			h := toldKey(c.slot.Load(), k.Load())
+			t.told.replace(h, toldSlot(h, from, pos), toldSlot(h, ref, pos))
+		}
+	}
+}
+
+// needTold adds what it takes to tell n blocks of a claim up to block end.
+func (t *Tree) needTold(need *[kinds]int, n, end int) {
+	need[toldKind(end)] += 2
+	need[kindBucket] += n/2 + 4
+	need[kindChunk] += 2
+}
+
+// Stored records what an engine said it stored, and makes up's claims on the way
+// there the youngest. It returns false when the parent is not known, or there is
+// no room: then nothing, or only the first of the blocks, was recorded.
+func (t *Tree) Stored(up Upstream, e StoredBlocks) bool {
+	if len(e.Keys) != len(e.Blocks) || e.Tier >= tiers {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	stamp, tight := t.tick(), false
+	for {
+		u := t.upstreamOf(up)
+		if u == nil || t.told.buckets() == 0 && !t.start(&t.told) {
+			return false
+		}
+		t.stamp = stamp
+		in := insertion{t: t, u: u, chain: e.Blocks, weight: e.Weight, stamp: stamp, event: &e, tight: tight}
+		if !e.Root && !in.behind(e.Parent) {
+			return false
+		}
+		for in.done < len(in.chain) && in.step() && in.made < stepRuns {
+		}
+		if in.done == len(in.chain) {
+			return true
+		}
+		if !in.lost && in.made < stepRuns {
+			return false
+		}
+		tight = in.tight
+		t.yield()
+	}
+}
+
+// behind starts an insertion behind the block that the engine calls key.
+func (in *insertion) behind(key uint64) bool {
+	t := in.t
+	ref, pos := t.toldOf(in.u, key)
+	if ref == 0 {
+		return false
+	}
+	t.touchUp(in.u, ref)
+	c := t.claim(ref)
+	r := t.run(c.run.Load())
+	chain := make([]uint64, 0, pos+1+len(in.chain))
+	for i := range pos + 1 {
+		chain = append(chain, t.hash(r, i))
+	}
+	in.chain = append(chain, in.chain...)
+	in.base, in.from = r.depth(), pos+1
+	in.run, in.claim = r.parent(), t.parentClaim(c)
+	return true
+}
+
+// Removed records that an engine removed a copy of each of these blocks from a
+// tier. A block goes with its last copy; what lies behind it counts no more
+// until it is back. Unknown keys are passed over.
+func (t *Tree) Removed(up Upstream, keys []uint64, tier Tier) {
+	if tier >= tiers {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tick()
+	for i, key := range keys {
+		u := t.upstreamOf(up)
+		if u == nil {
+			return
+		}
+		if ref, pos := t.toldOf(u, key); ref != 0 {
+			t.removeCopy(ref, pos, tier)
+		}
+		if i%stepClaims == stepClaims-1 {
+			t.yield()
+		}
+	}
+}
+
+func (t *Tree) removeCopy(ref uint32, pos int, tier Tier) {
+	c := t.claim(ref)
+	n, one := t.copies(c, pos), uint32(1)<<(8*tier)
+	switch {
+	case n>>(8*tier)&0xff == 0:
+	case n != one:
+		t.setCopies(c, pos, n-one)
+	default:
+		t.lose(ref, 1<<pos)
+	}
+}
+
+// Lose records that up holds one block, chain[i], no more. What up holds behind
+// it counts no more until the block is back by Insert or Stored.
+func (t *Tree) Lose(up Upstream, chain []uint64, i int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tick()
+	if u := t.upstreamOf(up); u != nil && i >= 0 && i < len(chain) {
+		if ref, pos := t.claimAt(u, chain, i); ref != 0 {
+			t.lose(ref, 1<<pos)
+		}
+	}
+}
+
+// lose takes blocks off a claim.
+func (t *Tree) lose(ref uint32, set uint64) {
+	c := t.claim(ref)
+	have := c.have.Load()
+	if have&set == 0 {
+		return
+	}
+	t.untellAll(ref, set)
+	if have &^= set; have == 0 && c.child.Load() == 0 {
+		t.dropClaim(ref)
+		return
+	}
+	run := c.run.Load()
+	t.setHave(ref, have)
+	t.tidy(run)
+}
+
+// Block returns the chain element of the block that up's engine calls key: what
+// the hashes of the blocks behind it build on.
+func (t *Tree) Block(up Upstream, key uint64) (hash uint64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.upstreamOf(up)
+	if u == nil {
+		return 0, false
+	}
+	ref, pos := t.toldOf(u, key)
+	if ref == 0 {
+		return 0, false
+	}
+	return t.hash(t.run(t.claim(ref).run.Load()), pos), true
+}
+
+// Tiers counts the blocks of the chain that up holds without a hole by the
+// fastest tier each is in. Blocks that no event told of count as on the GPU.
+func (t *Tree) Tiers(up Upstream, chain []uint64) (blocks [tiers]int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.upstreamOf(up)
+	for pos := 0; u != nil && pos < len(chain); {
+		ref := t.find(chain[pos], pos)
+		if ref == 0 {
+			return blocks
+		}
+		r := t.run(ref)
+		n := t.matched(r, chain[pos:])
+		_, e := t.holderOf(r, u.slot)
+		for i := range min(n, holderWhole(e)) {
+			blocks[fastest(t.copies(t.claim(holderClaim(e)), i))]++
+		}
+		if holderWhole(e) < r.len() || n < r.len() {
+			return blocks
+		}
+		pos += n
+	}
+	return blocks
+}
+
+func fastest(copies uint32) Tier {
+	switch {
+	case copies == 0 || copies&0xff != 0:
+		return GPU
+	case copies>>8&0xff != 0:
+		return CPU
+	}
+	return Disk
+}

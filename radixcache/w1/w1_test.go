@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package w1
+
+import "testing"
+
+// The figures that are compared were measured on exactly this workload.
+func TestWorkloadIsW1(t *testing.T) {
+	w := New(20000)
+	w.Ref()
+	if w.UniqueBlocks != 2973579 || w.BlockPodPairs != 3949613 || w.BuildAdds == 0 {
+		t.Fatalf("%d distinct blocks, %d pairs: not W1", w.UniqueBlocks, w.BlockPodPairs)
+	}
+}
