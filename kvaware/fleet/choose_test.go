@@ -24,6 +24,9 @@ func TestChoose(t *testing.T) {
 		{"equal in all: the emptier cache", []candidate{{Footprint: 9}, {Footprint: 3}, {Footprint: 5}}, 1},
 		{"all equal: the first", []candidate{{}, {}, {}}, 0},
 	} {
+		for i := range c.in {
+			c.in[i].PerToken, c.in[i].Unsent = startCost, c.in[i].Uncached
+		}
 		if got := choose(c.in); got != c.want {
 			t.Errorf("%s: chose %d, want %d", c.name, got, c.want)
 		}
@@ -37,10 +40,10 @@ func TestABurstSpreads(t *testing.T) {
 	for range 40 {
 		candidates := make([]candidate, len(loads))
 		for i := range loads {
-			candidates[i] = candidate{Wait: loads[i].wait(epoch), Uncached: 4000, InFlight: loads[i].count()}
+			candidates[i] = candidate{Wait: loads[i].wait(epoch), PerToken: startCost, Uncached: 4000, InFlight: loads[i].count()}
 		}
 		pick := choose(candidates)
-		loads[pick].reserve(new(reservation), epoch, prefill(4000), false)
+		loads[pick].reserve(new(reservation), epoch, 4000, prefill(4000, startCost), false)
 		picks[pick]++
 	}
 	for i, n := range picks {
@@ -57,14 +60,14 @@ func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
 	stay := 0
 	for range 30 {
 		c := []candidate{
-			{Wait: holder.wait(epoch), Uncached: 200, InFlight: holder.count()},
-			{Wait: other.wait(epoch), Uncached: 4000, InFlight: other.count()},
+			{Wait: holder.wait(epoch), PerToken: startCost, Uncached: 200, InFlight: holder.count()},
+			{Wait: other.wait(epoch), PerToken: startCost, Uncached: 4000, InFlight: other.count()},
 		}
 		if choose(c) == 0 {
-			holder.reserve(new(reservation), epoch, prefill(200), false)
+			holder.reserve(new(reservation), epoch, 200, prefill(200, startCost), false)
 			stay++
 		} else {
-			other.reserve(new(reservation), epoch, prefill(4000), false)
+			other.reserve(new(reservation), epoch, 4000, prefill(4000, startCost), false)
 		}
 	}
 	// 20 x 200 uncached tokens queue up before computing all 4,000 is as soon.
@@ -73,10 +76,54 @@ func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
 	}
 }
 
+// When all queues are long, what is computed again delays all who come behind.
+func TestOverloadWeighsRecomputing(t *testing.T) {
+	c := []candidate{
+		{Wait: ms(3000), PerToken: startCost, Uncached: 800, Unsent: 800, Queued: 2},
+		{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800, Queued: 2},
+	}
+	if got := choose(c); got != 0 {
+		t.Errorf("two behind at least, each delayed by a second: chose %d", got)
+	}
+	c = append(c, candidate{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800})
+	if got := choose(c); got == 0 {
+		t.Error("an upstream with an empty queue delays nobody, but the longest queue was taken")
+	}
+	for i := range c {
+		c[i].Queued, c[i].Demand = 1, 0.8
+	}
+	if got := behind(c); got < 4.99 || got > 5.01 {
+		t.Errorf("a queue of 1 at a demand of 0.8 makes %v wait, want 1/(1-0.8)", got)
+	}
+	for i := range c {
+		c[i].Queued, c[i].Demand = 1_000_000, 5
+		c[i].Uncached, c[i].Unsent = 10_000_000, 10_000_000
+		if p := c[i].price(behind(c)); p <= 0 {
+			t.Errorf("price %v", p)
+		}
+	}
+}
+
+// What was pushed out of full caches goes back to where it was, when there is
+// a queue everywhere.
+func TestEvictedPromptsGoBackInOverload(t *testing.T) {
+	c := []candidate{
+		{Wait: ms(1000), PerToken: startCost, Uncached: 8000, Unsent: 8000, Queued: 2},
+		{Wait: ms(1200), PerToken: startCost, Uncached: 8000, Unsent: 100, Queued: 2},
+	}
+	if got := choose(c); got != 1 {
+		t.Errorf("chose %d", got)
+	}
+	c[0].Queued = 0
+	if got := choose(c); got != 0 {
+		t.Errorf("with an empty queue: chose %d", got)
+	}
+}
+
 func BenchmarkChoose64(b *testing.B) {
 	candidates := make([]candidate, 64)
 	for i := range candidates {
-		candidates[i] = candidate{Wait: time.Duration(i*7919%64) * time.Millisecond, Uncached: 8000 - i, InFlight: i % 5}
+		candidates[i] = candidate{Wait: time.Duration(i*7919%64) * time.Millisecond, PerToken: startCost, Uncached: 8000 - i, InFlight: i % 5}
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -50,6 +50,8 @@ type Fleet struct {
 	epoch     uint64
 	upstreams map[string]*upstream
 	byID      map[radixcache.Upstream]*upstream
+	typical   cost   // of a token, whatever the upstream
+	surveyed  uint64 // surveys so far
 	scratch   scratch
 }
 
@@ -57,11 +59,19 @@ type Fleet struct {
 // made anew by reloads and by dynamic sources.
 type upstream struct {
 	address   string
-	id        radixcache.Upstream
+	id        radixcache.Upstream // in the tree: what it holds
+	sent      radixcache.Upstream // in the tree: what it was sent, see track
 	load      queue
-	footprint int64      // uncached tokens sent there, decaying
+	cost      cost
+	demand    demand
+	rent      time.Duration // computed there while it had too much, see spread
+	footprint int64         // uncached tokens sent there, decaying
+	capacity  capacity
+	reuse     reuse
 	pending   []*Request // recorded, but not yet answered
-	matched   int32      // blocks of the prompt being surveyed
+	surveyed  uint64     // the survey that these two are of
+	matched   int32      // blocks of the prompt that it holds
+	known     int32      // blocks of the prompt that it was ever sent
 	seen      time.Time  // when a request could last have picked it
 }
 
@@ -94,7 +104,7 @@ func (f *Fleet) upstream(address string) *upstream {
 	if u == nil {
 		// A newcomer starts level with the emptiest one, or it would be sent
 		// every cold prompt until it has caught up with the others' past.
-		u = &upstream{address: address, id: f.tree.Register(address), footprint: f.smallestFootprint()}
+		u = &upstream{address: address, id: f.tree.Register(address), footprint: f.smallestFootprint(), seen: f.now()}
 		f.upstreams[address], f.byID[u.id] = u, u
 	}
 	return u
@@ -119,13 +129,27 @@ func (f *Fleet) Sweep() (gone []string) {
 	for address, u := range f.upstreams {
 		u.footprint -= u.footprint / footprintDecay
 		if u.load.count() == 0 && now.Sub(u.seen) > idleUpstream {
-			f.tree.Remove(u.id)
-			delete(f.upstreams, address)
-			delete(f.byID, u.id)
+			f.remove(u)
 			gone = append(gone, address)
 		}
 	}
 	return gone
+}
+
+// remove forgets an upstream. The caller holds mu.
+func (f *Fleet) remove(u *upstream) {
+	f.tree.Remove(u.id)
+	delete(f.byID, u.id)
+	if u.sent != 0 {
+		f.tree.Remove(u.sent)
+		delete(f.byID, u.sent)
+	}
+	delete(f.upstreams, u.address)
+}
+
+// perToken returns what a prompt token costs on u. The caller holds mu.
+func (f *Fleet) perToken(u *upstream) time.Duration {
+	return u.cost.among(f.typical.perToken(startCost))
 }
 
 // Forget drops everything recorded about what an upstream holds, as after a
@@ -156,7 +180,18 @@ func (f *Fleet) Clear() uint64 {
 
 func (f *Fleet) empty(u *upstream) {
 	f.tree.Forget(u.id)
-	u.footprint = 0
+	if u.sent != 0 {
+		f.tree.Forget(u.sent)
+	}
+	u.footprint, u.reuse, u.capacity.filled = 0, reuse{}, 0
+}
+
+// SetCapacity notes how many tokens of KV cache an upstream has, as configured
+// or as it reports; 0: not known. What answers show corrects it.
+func (f *Fleet) SetCapacity(address string, tokens int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.upstream(address).capacity.give(tokens)
 }
 
 // Upstream is what is known of one upstream at one moment.
@@ -164,7 +199,9 @@ type Upstream struct {
 	Address   string
 	Requests  int           // in flight
 	Wait      time.Duration // until the prefill queued there is done, as predicted
+	PerToken  time.Duration // what an uncached prompt token costs there, as learned
 	Footprint int64         // uncached tokens sent there lately, see candidate
+	Capacity  int64         // of its KV cache in tokens, as estimated; 0: not known
 	Seen      time.Duration // since a request could last have picked it
 }
 
@@ -179,7 +216,9 @@ func (f *Fleet) Upstreams() []Upstream {
 			Address:   u.address,
 			Requests:  u.load.count(),
 			Wait:      u.load.wait(now),
+			PerToken:  f.perToken(u),
 			Footprint: u.footprint,
+			Capacity:  u.capacity.estimate,
 			Seen:      now.Sub(u.seen),
 		})
 	}

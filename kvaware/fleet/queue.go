@@ -9,8 +9,13 @@ import "time"
 // served. The zero value is an idle upstream.
 type queue struct {
 	head, tail *reservation
-	headSince  time.Time // when the head's prefill is taken to have begun
-	requests   int       // reserved and not yet ended
+	headSince  time.Time     // when the head's prefill is taken to have begun
+	total      time.Duration // of the costs of all that are queued
+	queued     int           // prompts whose prefill is not done
+	requests   int           // reserved and not yet ended, those that decode too
+
+	carried int  // tokens of prompts that were done before the head, in its time
+	blurred bool // nobody saw when the head's prefill began
 }
 
 // reservation is one request's place on an upstream. Its zero value is
@@ -19,49 +24,84 @@ type queue struct {
 type reservation struct {
 	queue      *queue
 	prev, next *reservation
+	tokens     int           // to compute
 	cost       time.Duration // predicted prefill
 	timed      bool
 	queued     bool
 }
 
-// reserve enters r with the predicted duration of its prefill. A timed
+// service is what a first token tells of an upstream: that it took that long
+// to compute that many tokens. No tokens: nothing can be told.
+type service struct {
+	tokens int
+	took   time.Duration
+}
+
+// reserve enters r with its tokens and their predicted duration. A timed
 // reservation leaves the queue by itself when that duration is over: the
 // answers of requests that are not streamed do not tell when prefill ended.
 // The others stay until firstToken.
-func (q *queue) reserve(r *reservation, now time.Time, prefill time.Duration, timed bool) {
+func (q *queue) reserve(r *reservation, now time.Time, tokens int, prefill time.Duration, timed bool) {
 	if r.queue != nil {
 		panic("fleet: reservation is in use")
 	}
 	q.advance(now)
-	*r = reservation{queue: q, cost: max(prefill, 0), timed: timed, queued: true, prev: q.tail}
+	*r = reservation{queue: q, tokens: tokens, cost: max(prefill, 0), timed: timed, queued: true, prev: q.tail}
 	if q.tail == nil {
 		q.head, q.headSince = r, now
 	} else {
 		q.tail.next = r
 	}
 	q.tail = r
+	q.total += r.cost
+	q.queued++
 	q.requests++
 }
 
 // firstToken ends the prefill part of r: its tokens no longer make others
 // wait. It may be called more than once, and on an ended reservation.
-func (r *reservation) firstToken(now time.Time) {
+func (r *reservation) firstToken(now time.Time) (s service) {
 	if r.queue == nil {
-		return
+		return s
 	}
 	r.queue.advance(now)
-	if r.queued { // asked after advance, which may have dropped this very one
-		r.queue.unlink(r, now)
+	if !r.queued { // asked after advance, which may have dropped this very one
+		return s
 	}
+	s = r.queue.served(r, now)
+	r.queue.unlink(r, now)
+	return s
+}
+
+// served returns what the first token of r tells. An engine computes one
+// prompt after the other, so the time since the one before r was done is that
+// of r itself, however long r has waited. One that is done before its turn was
+// computed in the head's time, and is counted with it.
+func (q *queue) served(r *reservation, now time.Time) (s service) {
+	if r != q.head {
+		q.carried += r.tokens
+		return s
+	}
+	if !q.blurred {
+		s = service{r.tokens + q.carried, now.Sub(q.headSince)}
+	}
+	q.carried, q.blurred = 0, false
+	return s
 }
 
 // end releases all of r. It may be called more than once.
 func (r *reservation) end(now time.Time) {
-	if r.queue == nil {
+	q := r.queue
+	if q == nil {
 		return
 	}
-	r.firstToken(now)
-	r.queue.requests--
+	q.advance(now)
+	if r.queued {
+		// Given up: how much of it was computed is not known.
+		q.blurred = q.blurred || r == q.head
+		q.unlink(r, now)
+	}
+	q.requests--
 	r.queue = nil
 }
 
@@ -69,17 +109,12 @@ func (r *reservation) end(now time.Time) {
 // that is queued already is done.
 func (q *queue) wait(now time.Time) time.Duration {
 	q.advance(now)
-	var wait time.Duration
-	for r := q.head; r != nil; r = r.next {
-		if r == q.head {
-			// What of it was due already is either done or late; late work
-			// cannot be told from a slow first token, so it counts as nothing.
-			wait += max(0, r.cost-now.Sub(q.headSince))
-			continue
-		}
-		wait += r.cost
+	if q.head == nil {
+		return 0
 	}
-	return wait
+	// What of the head was due already is either done or late; late work
+	// cannot be told from a slow first token, so it counts as nothing.
+	return q.total - min(q.head.cost, now.Sub(q.headSince))
 }
 
 // count returns how many requests are reserved and have not ended.
@@ -88,6 +123,7 @@ func (q *queue) count() int { return q.requests }
 // advance drops timed reservations whose prefill is over.
 func (q *queue) advance(now time.Time) {
 	for q.head != nil && q.head.timed && now.Sub(q.headSince) >= q.head.cost {
+		q.blurred = true
 		q.unlink(q.head, q.headSince.Add(q.head.cost))
 	}
 }
@@ -106,4 +142,8 @@ func (q *queue) unlink(r *reservation, at time.Time) {
 		r.next.prev = r.prev
 	}
 	r.prev, r.next, r.queued = nil, nil, false
+	q.total -= r.cost
+	if q.queued--; q.queued == 0 {
+		q.carried, q.blurred = 0, false
+	}
 }

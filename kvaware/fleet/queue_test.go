@@ -21,8 +21,8 @@ func TestWaitIsTheSumOfWhatIsQueued(t *testing.T) {
 	if got := l.wait(at(0)); got != 0 {
 		t.Fatalf("idle upstream: wait %v, want 0", got)
 	}
-	l.reserve(&a, at(0), ms(100), false)
-	l.reserve(&b, at(10), ms(50), false)
+	l.reserve(&a, at(0), 0, ms(100), false)
+	l.reserve(&b, at(10), 0, ms(50), false)
 	steps := []struct {
 		do   func()
 		now  int
@@ -54,9 +54,9 @@ func TestWaitIsTheSumOfWhatIsQueued(t *testing.T) {
 func TestTimedReservationsLeaveByThemselves(t *testing.T) {
 	var l queue
 	var a, b, c reservation
-	l.reserve(&a, at(0), ms(100), true)
-	l.reserve(&b, at(0), ms(100), true)
-	l.reserve(&c, at(0), ms(100), false)
+	l.reserve(&a, at(0), 0, ms(100), true)
+	l.reserve(&b, at(0), 0, ms(100), true)
+	l.reserve(&c, at(0), 0, ms(100), false)
 	for _, s := range []struct{ now, want int }{{0, 300}, {150, 150}, {200, 100}, {250, 50}, {400, 0}} {
 		if got := l.wait(at(s.now)); got != ms(s.want) {
 			t.Fatalf("at %d ms: wait %v, want %v", s.now, got, ms(s.want))
@@ -70,13 +70,13 @@ func TestTimedReservationsLeaveByThemselves(t *testing.T) {
 func TestReserveTwicePanics(t *testing.T) {
 	var l queue
 	var a reservation
-	l.reserve(&a, at(0), 0, false)
+	l.reserve(&a, at(0), 0, 0, false)
 	defer func() {
 		if recover() == nil {
 			t.Fatal("a reservation in use was entered a second time")
 		}
 	}()
-	l.reserve(&a, at(0), 0, false)
+	l.reserve(&a, at(0), 0, 0, false)
 }
 
 // slowQueue is the golden model: a plain list, recounted each time.
@@ -160,7 +160,7 @@ func TestQueueAgainstGoldenModel(t *testing.T) {
 					slow.since = at(now)
 				}
 				slow.queue = append(slow.queue, slowReservation{r, cost, timed})
-				l.reserve(r, at(now), cost, timed)
+				l.reserve(r, at(now), 0, cost, timed)
 				live = append(live, r)
 			case 2, 3:
 				if len(live) == 0 {

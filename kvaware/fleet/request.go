@@ -45,6 +45,10 @@ type Request struct {
 	sent        time.Time
 	confirmed   bool
 	first       bool
+	reported    bool
+	service     service // to learn from at the end, when what was cached is known
+	depths      []depth // of its blocks there
+	depthsArray [followedPerPrompt]depth
 }
 
 // NewRequest starts following a request. Nothing is recorded yet.
@@ -71,10 +75,18 @@ func (r *Request) current() bool { return r.epoch == r.fleet.epoch }
 func (r *Request) depart(u *upstream, cached int) {
 	r.land() // an attempt still open has failed: there is a new one
 	r.on, r.cached, r.sent = u, cached, r.fleet.now()
-	r.confirmed, r.first = false, false
+	r.confirmed, r.first, r.reported = false, false, false
+	r.service = service{}
 	uncached := r.prompt - cached
+	took := prefill(uncached, r.fleet.perToken(u))
 	u.footprint += int64(uncached)
-	u.load.reserve(&r.reservation, r.sent, prefill(uncached), !r.stream)
+	u.capacity.filled += int64(uncached)
+	u.demand.add(r.sent, took)
+	u.load.reserve(&r.reservation, r.sent, uncached, took, !r.stream)
+	r.depths = r.depthsArray[:0]
+	if r.current() {
+		r.depths = u.reuse.use(r.chain, r.perBlock, u.capacity.estimate, r.depths)
+	}
 	r.held = r.record(u)
 	u.pending = append(u.pending, r)
 }
@@ -85,7 +97,23 @@ func (r *Request) record(u *upstream) (held int) {
 	if !r.current() {
 		return len(r.chain)
 	}
-	return r.fleet.tree.Insert(u.id, r.chain, uint32(r.perBlock))
+	held = r.fleet.tree.Insert(u.id, r.chain, uint32(r.perBlock))
+	if limit := u.capacity.limit(); limit > 0 {
+		r.track(u)
+		r.fleet.tree.Trim(u.id, limit)
+	}
+	return held
+}
+
+// track enters the prompt as one that u was sent, which goes on to be known
+// when what u holds is trimmed to its capacity. The caller holds mu.
+func (r *Request) track(u *upstream) {
+	f := r.fleet
+	if u.sent == 0 {
+		u.sent = f.tree.Register(u.address + " sent")
+		f.byID[u.sent] = u
+	}
+	f.tree.Insert(u.sent, r.chain, uint32(r.perBlock))
 }
 
 // Confirm notes that the engine has accepted the prompt: it will hold it.
@@ -116,8 +144,41 @@ func (r *Request) FirstToken() (ttft time.Duration, ok bool) {
 	}
 	r.first = true
 	now := r.fleet.now()
-	r.reservation.firstToken(now)
+	r.service = r.reservation.firstToken(now)
 	return now.Sub(r.sent), true
+}
+
+// Reported notes what the engine says of the prompt: how many tokens it had,
+// and how many of these were in its cache. An engine that has never reported
+// more than 0 cached is taken for one that does not know.
+func (r *Request) Reported(promptTokens, cachedTokens int) {
+	r.fleet.mu.Lock()
+	defer r.fleet.mu.Unlock()
+	if r.on == nil || r.reported || promptTokens <= 0 || cachedTokens < 0 || cachedTokens > promptTokens {
+		return
+	}
+	r.reported = true
+	c := &r.on.capacity
+	if c.told = c.told || cachedTokens > 0; !c.told || !r.current() {
+		return
+	}
+	// In the tokens the prompt was estimated to have.
+	cached := int(int64(cachedTokens) * int64(r.prompt) / int64(promptTokens))
+	if r.service.tokens > 0 {
+		r.service.tokens = max(1, r.service.tokens+r.cached-cached)
+	}
+	r.shown(cached)
+}
+
+// shown takes in how many tokens of the prompt were in the cache. The caller
+// holds mu.
+func (r *Request) shown(cached int) {
+	c := &r.on.capacity
+	if c.restarted(r.cached, cached) {
+		r.fleet.empty(r.on)
+		return
+	}
+	c.learn(r.depths, (cached+r.perBlock/2)/r.perBlock)
 }
 
 // End releases everything that is reserved. An attempt that was not confirmed
@@ -136,8 +197,31 @@ func (r *Request) land() {
 	if !r.confirmed {
 		r.takeBack()
 	}
+	r.learn()
 	r.reservation.end(r.fleet.now())
 	r.on = nil
+}
+
+// learn takes in what the time of this request's first token tells. The caller
+// holds mu.
+func (r *Request) learn() {
+	s := r.service
+	r.service = service{}
+	if s.tokens <= 0 {
+		return
+	}
+	u, f := r.on, r.fleet
+	if !u.capacity.told && s.tokens == r.prompt-r.cached && r.current() {
+		held, sure := inferHeld(s.took, r.prompt, r.cached, f.perToken(u))
+		if sure {
+			r.shown(held)
+		}
+		if sure && held < r.cached {
+			return // it was the cache, and says nothing of the cost
+		}
+	}
+	u.cost.learn(s, f.typical.perToken(startCost))
+	f.typical.learn(s, startCost)
 }
 
 // takeBack removes what this attempt recorded, but for what another request
@@ -150,6 +234,9 @@ func (r *Request) takeBack() {
 		return
 	}
 	r.fleet.tree.Cut(u.id, r.chain, r.held)
+	if u.sent != 0 {
+		r.fleet.tree.Cut(u.sent, r.chain, r.held)
+	}
 	for _, other := range u.pending {
 		// The claim is the other request's now, to keep or to take back.
 		if commonBlocks(other, r) > r.held {

@@ -48,6 +48,12 @@ func (r *Request) Route(targets []Target, leaveCold bool) Decision {
 	}
 	s := &f.scratch
 	pick := choose(s.candidates)
+	if instead, price := spread(s.candidates, pick); instead != pick {
+		c, u := &s.candidates[pick], s.upstreams[pick]
+		if u.rent += prefill(c.Uncached, c.PerToken); u.rent >= price {
+			pick, u.rent = instead, 0
+		}
+	}
 	d := Decision{Target: pick, Cached: r.prompt - s.candidates[pick].Uncached, Reason: Hit}
 	switch {
 	case longest == 0:
@@ -80,30 +86,52 @@ func (r *Request) survey(targets []Target) (longest int) {
 	if r.current() {
 		s.matches = f.tree.Lookup(r.chain, s.matches)
 	}
-	for _, m := range s.matches {
-		if u := f.byID[m.Upstream]; u != nil {
-			u.matched = m.Blocks
-		}
-	}
+	f.note(s.matches)
+	typical := f.typical.perToken(startCost)
 	for _, t := range targets {
 		u := f.upstream(t.Address)
 		u.seen = now
+		u.survey(f.surveyed)
 		cached := r.tokens(u.matched)
 		longest = max(longest, cached)
 		s.upstreams = append(s.upstreams, u)
 		s.candidates = append(s.candidates, candidate{
 			Wait:      u.load.wait(now),
+			PerToken:  u.cost.among(typical),
 			Uncached:  r.prompt - cached,
+			Unsent:    r.prompt - r.tokens(max(u.matched, u.known)),
+			Queued:    u.load.queued,
+			Demand:    u.demand.share(now),
 			InFlight:  max(u.load.count(), t.Requests),
 			Footprint: u.footprint,
 		})
 	}
-	for _, m := range s.matches {
-		if u := f.byID[m.Upstream]; u != nil {
-			u.matched = 0
+	return longest
+}
+
+// note begins a survey and writes down at each upstream what the tree knows
+// of it.
+func (f *Fleet) note(matches []radixcache.Match) {
+	f.surveyed++
+	for _, m := range matches {
+		u := f.byID[m.Upstream]
+		if u == nil {
+			continue
+		}
+		u.survey(f.surveyed)
+		if m.Upstream == u.id {
+			u.matched = m.Blocks
+		} else {
+			u.known = m.Blocks
 		}
 	}
-	return longest
+}
+
+// survey drops what an earlier survey has written down.
+func (u *upstream) survey(number uint64) {
+	if u.surveyed != number {
+		u.surveyed, u.matched, u.known = number, 0, 0
+	}
 }
 
 // tokens converts matched blocks to prompt tokens. The last token of a prompt

@@ -110,6 +110,174 @@ func TestNewcomersStartLevel(t *testing.T) {
 	}
 }
 
+// sendOneByOne routes prompts that share a system prompt, each when the one
+// before is done, and returns how many tokens each upstream had to compute.
+func sendOneByOne(f *Fleet, c *clock, targets []Target, n int) (computed map[string]int) {
+	rnd := rand.New(rand.NewPCG(1, 4))
+	system := make([]uint64, 64) // 4,096 tokens
+	for i := range system {
+		system[i] = rnd.Uint64()
+	}
+	computed = make(map[string]int)
+	for range n {
+		chain := append(append([]uint64(nil), system...), rnd.Uint64(), rnd.Uint64())
+		r := f.NewRequest(Prompt{Chain: chain, Tokens: len(chain)*64 + 300, BlockTokens: 64, Stream: true})
+		d := r.Route(targets, false)
+		computed[targets[d.Target].Address] += r.Tokens() - d.Cached
+		c.add(time.Duration(r.Tokens()-d.Cached) * startCost)
+		r.Confirm()
+		r.FirstToken()
+		c.add(time.Second)
+		r.End()
+	}
+	return computed
+}
+
+func TestASharedPrefixDoesNotDrawAllToOneUpstream(t *testing.T) {
+	f, c := newTestFleet()
+	var targets []Target
+	for i := range 8 {
+		targets = append(targets, Target{Address: fmt.Sprint("node-", i)})
+	}
+	computed := sendOneByOne(f, c, targets, 3000)
+	sum, most := 0, 0
+	for _, n := range computed {
+		sum, most = sum+n, max(most, n)
+	}
+	if len(computed) < 8 || most*8 > sum*2 {
+		t.Errorf("%d upstreams, the busiest computed %.1f times the mean", len(computed), float64(most*8)/float64(sum))
+	}
+	// 428 tokens a prompt, and a copy of the prefix on each: no more than that.
+	if limit := 3000*428 + 8*(4096+64); sum > limit {
+		t.Errorf("%d tokens computed, more than %d: copies were made again and again", sum, limit)
+	}
+}
+
+func TestALongConversationStays(t *testing.T) {
+	f, c := newTestFleet()
+	targets := []Target{{Address: "one"}, {Address: "two"}}
+	rnd := rand.New(rand.NewPCG(1, 4))
+	chain := make([]uint64, 800) // 51,200 tokens
+	for i := range chain {
+		chain[i] = rnd.Uint64()
+	}
+	moves, last := 0, 0
+	for i := range 200 {
+		chain = append(chain, rnd.Uint64(), rnd.Uint64(), rnd.Uint64())
+		r := f.NewRequest(Prompt{Chain: append([]uint64(nil), chain...), Tokens: len(chain) * 64, BlockTokens: 64, Stream: true})
+		d := r.Route(targets, false)
+		if i > 0 && d.Target != last {
+			moves++
+		}
+		last = d.Target
+		c.add(time.Duration(r.Tokens()-d.Cached) * startCost)
+		r.Confirm()
+		r.FirstToken()
+		r.End()
+		c.add(5 * time.Second)
+	}
+	if moves > 0 {
+		t.Errorf("a conversation of its own moved %d times", moves)
+	}
+}
+
+func TestFasterUpstreamsGetMore(t *testing.T) {
+	f, c := newTestFleet()
+	rnd := rand.New(rand.NewPCG(5, 5))
+	targets := []Target{{Address: "fast"}, {Address: "slow"}}
+	servers := []*server{{perToken: startCost / 2}, {perToken: startCost * 3 / 2}}
+	type answer struct {
+		r  *Request
+		at time.Time
+	}
+	var open []answer
+	counts := [2]int{}
+	for i := range 2000 {
+		c.add(time.Duration(rnd.ExpFloat64() * float64(220*time.Millisecond)))
+		for k := 0; k < len(open); k++ {
+			if !open[k].at.After(c.t) {
+				now := c.t
+				c.t = open[k].at
+				open[k].r.Confirm()
+				open[k].r.FirstToken()
+				open[k].r.End()
+				c.t = now
+				open = append(open[:k], open[k+1:]...)
+				k--
+			}
+		}
+		r := f.NewRequest(Prompt{Chain: []uint64{rnd.Uint64()}, Tokens: 2000, BlockTokens: 64, Stream: true})
+		d := r.Route(targets, false)
+		if i >= 500 {
+			counts[d.Target]++
+		}
+		open = append(open, answer{r, servers[d.Target].finish(c.t, 2000, rnd)})
+	}
+	if counts[0] < 2*counts[1] || counts[1] == 0 {
+		t.Errorf("three times as fast: got %d, the other %d", counts[0], counts[1])
+	}
+}
+
+func TestARestartIsNoticed(t *testing.T) {
+	f, c := newTestFleet()
+	texts := []string{"abcd", "efgh", "ijkl", "mnop", "qrst"}
+	send := func(text string, cached int) {
+		r := f.newTestRequest(text)
+		r.Route(a("n"), false)
+		r.Confirm()
+		r.FirstToken()
+		r.Reported(r.Tokens(), cached)
+		r.End()
+		c.add(time.Second)
+	}
+	for _, text := range texts {
+		send(text, 0)
+	}
+	send("abcd", 256)
+	wantHolds(t, f, "n", "qrst", 4)
+	for _, text := range texts[:lostAfter] {
+		send(text, 0)
+	}
+	wantHolds(t, f, "n", "qrst", 0)
+}
+
+func TestEnginesThatNeverReportTeachNothing(t *testing.T) {
+	f, c := newTestFleet()
+	for range 10 {
+		r := f.newTestRequest("abcd")
+		r.Route(a("n"), false)
+		r.Confirm()
+		r.Reported(r.Tokens(), 0)
+		r.Reported(-1, 5)
+		r.Reported(10, 11)
+		r.End()
+		c.add(time.Second)
+	}
+	wantHolds(t, f, "n", "abcd", 4)
+	if u := f.Upstreams()[0]; u.Capacity != 0 {
+		t.Errorf("capacity %d from nothing", u.Capacity)
+	}
+}
+
+func TestTheTreeForgetsWhatDoesNotFit(t *testing.T) {
+	f, c := newTestFleet()
+	f.SetCapacity("n", 640) // ten blocks
+	for _, text := range []string{"abcd", "efgh", "ijkl", "mnop"} {
+		r := f.newTestRequest(text)
+		r.Route(a("n"), false)
+		r.Confirm()
+		r.End()
+		c.add(time.Second)
+	}
+	wantHolds(t, f, "n", "abcd", 0)
+	wantHolds(t, f, "n", "mnop", 4)
+	r := f.newTestRequest("abcd")
+	r.survey(a("n"))
+	if known := f.scratch.candidates[0].Unsent; known != 1 {
+		t.Errorf("%d tokens held for never sent there", known)
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	f := New(1_000_000, time.Now)
 	targets := []Target{{Address: "one"}, {Address: "two"}, {Address: "three"}}
@@ -139,6 +307,8 @@ func TestConcurrentUse(t *testing.T) {
 				default:
 					r.Confirm()
 					r.FirstToken()
+					r.Reported(r.Tokens(), rnd.IntN(r.Tokens()))
+					f.SetCapacity("one", int64(rnd.IntN(3)*1000))
 				}
 				r.End()
 			}

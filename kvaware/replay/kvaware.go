@@ -52,6 +52,9 @@ func newKVAware(w *world) policy {
 	p.fleet = fleet.New(p.know.MemoryLimit, func() time.Time { return epoch.Add(p.now) })
 	for i := range p.targets {
 		p.targets[i].Address = "node-" + strconv.Itoa(i)
+		if known := p.know.Capacity * float64(w.setup.Model.KVTokens); known > 0 {
+			p.fleet.SetCapacity(p.targets[i].Address, int64(max(1, known)))
+		}
 	}
 	return p
 }
@@ -88,6 +91,9 @@ func (p *kvAware) first(j *job, now time.Duration) {
 
 func (p *kvAware) done(j *job, now time.Duration) {
 	p.at(now)
+	if p.know.Usage {
+		p.live[j].Reported(j.Tokens, j.cached)
+	}
 	p.live[j].End()
 	delete(p.live, j)
 }

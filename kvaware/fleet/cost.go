@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import "time"
+
+const (
+	// startCost is the time one uncached prompt token is taken to cost until
+	// first tokens tell: 8,000 tokens a second, a mid-size model on one
+	// data-centre GPU. What matters for choosing between equal upstreams is only
+	// the ratio of queued to own tokens, which it does not change.
+	startCost = 125 * time.Microsecond
+
+	// The bounds of what can be learned: ten million tokens a second, and a
+	// hundred.
+	lowestCost  = 100 * time.Nanosecond
+	highestCost = 10 * time.Millisecond
+
+	// costMemory is over how many first tokens a cost is averaged.
+	costMemory = 128
+	// startTokens is the weight of the start value, in tokens observed.
+	startTokens = 4096
+	// outlier bounds what one first token can teach: so many times as slow as
+	// expected. Longer is a hang, a lost answer, or a cache that was not there.
+	outlier = 4
+	// certain is how many standard errors an upstream's own cost must be away
+	// from the others' to be believed at all.
+	certain = 2
+)
+
+// cost is what a prompt token takes to compute, learned from first tokens. It
+// is the ratio of sums of time and tokens, so that long prompts, which tell
+// most, count most, and so that errors in when one prompt ends and the next
+// begins cancel out. The zero value has learned nothing.
+type cost struct {
+	took   float64 // ns, fading
+	tokens float64 // fading
+	spread float64 // ns^2: of what was observed around what was expected, fading
+}
+
+// learn takes an observation in. start is the cost before any.
+func (c *cost) learn(s service, start time.Duration) {
+	if s.tokens <= 0 || s.took <= 0 {
+		return
+	}
+	expected := float64(s.tokens) * float64(c.perToken(start))
+	took := min(float64(s.took), outlier*expected)
+	const fade = 1 - 1.0/costMemory
+	c.took = c.took*fade + took
+	c.tokens = c.tokens*fade + float64(s.tokens)
+	c.spread = c.spread*fade*fade + (took-expected)*(took-expected)
+}
+
+// perToken returns the time a token costs; start is what it is held for until
+// there is enough to go by.
+func (c *cost) perToken(start time.Duration) time.Duration {
+	t := (c.took + startTokens*float64(start)) / (c.tokens + startTokens)
+	return min(highestCost, max(lowestCost, time.Duration(t)))
+}
+
+// among returns the time a token costs on one of several upstreams, of which
+// typical is what it costs on all. Equal upstreams must not be told apart by
+// the noise of what was observed there, or they get unequal work for nothing;
+// so the difference counts only as far as it is more than its standard error
+// can explain (shrinkage, after James and Stein).
+func (c *cost) among(typical time.Duration) time.Duration {
+	own := c.perToken(typical)
+	difference := float64(own - typical)
+	weight := c.tokens + startTokens
+	explained := certain * certain * c.spread / (weight * weight)
+	if difference*difference <= explained {
+		return typical
+	}
+	return typical + time.Duration(difference-explained/difference)
+}
+
+// prefill returns how long an engine takes to compute that many tokens.
+func prefill(tokens int, perToken time.Duration) time.Duration {
+	return time.Duration(tokens) * perToken
+}
