@@ -88,6 +88,9 @@ func (r *scan) element(i int) {
 // userOption takes the password of curl's "-u name:password".
 func (r *scan) userOption(i int) {
 	text := r.text
+	if next := at(text, i+1); next <= ' ' || next == '"' || next == '/' || isDigit(next) && isDigit(at(text, i-1)) {
+		return
+	}
 	j := i
 	for j > 0 && i-j < maxName && (isWord(text[j-1]) || text[j-1] == '-' || text[j-1] == '.' || text[j-1] == '@') {
 		j--

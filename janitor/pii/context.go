@@ -2,6 +2,8 @@
 
 package pii
 
+import "encoding/binary"
+
 // context is a set of topics that words near a candidate speak of.
 type context uint64
 
@@ -116,14 +118,19 @@ var contextWords = func() map[string]context {
 	return words
 }()
 
-// contextLengths holds, by first byte, the lengths of the words there are: most
-// words of a text need no look-up.
-var contextLengths = func() (t [256]uint64) {
+// contextFilter holds a bit for every word there is, by its length and its
+// first and last bytes: most words of a text need no look-up.
+var contextFilter = func() (t [1 << 12]bool) {
 	for w := range contextWords {
-		t[w[0]] |= 1 << uint(len(w))
+		t[filterIndex([]byte(w))] = true
 	}
 	return t
 }()
+
+func filterIndex(word []byte) int {
+	n := len(word)
+	return (int(word[0])*37 + int(word[n-1])*11 + n*256) & (1<<12 - 1)
+}
 
 // Bounds of the look for context words.
 const (
@@ -162,6 +169,15 @@ func (r *scan) before(i int) context {
 		}
 	}
 	for w.to < i {
+		if w.to+8 <= i {
+			// Eight bytes without a letter, bracket or line end say nothing.
+			x := binary.LittleEndian.Uint64(r.text[w.to:])
+			y := x & lows
+			if ((y|ones*0x20)+ones*(0x80-0x5b)|x|^(y+ones*(0x80-0x20)))&highs == 0 {
+				w.to += 8
+				continue
+			}
+		}
 		c := r.text[w.to]
 		if !isLetter(c) {
 			w.to++
@@ -234,27 +250,31 @@ func topicsOf(word []byte) context {
 	}
 	var buf [2 * maxWord]byte
 	low := buf[:len(word)]
+	hump := false
 	for i, c := range word {
 		low[i] = lower(c)
+		hump = hump || i > 0 && isUpper(c) && isLower(word[i-1])
 	}
-	if contextLengths[low[0]]>>uint(len(word))&1 != 0 {
-		if topics := contextWords[string(low)]; topics != 0 {
-			return topics
-		}
+	topics := lookUp(low)
+	if topics != 0 || !hump {
+		return topics
 	}
-	var topics context
 	from := 0
 	for i := 1; i <= len(word); i++ {
 		if i == len(word) || isUpper(word[i]) && isLower(word[i-1]) {
-			if from > 0 || i < len(word) {
-				if part := low[from:i]; contextLengths[part[0]]>>uint(len(part))&1 != 0 {
-					topics |= contextWords[string(part)]
-				}
-			}
+			topics |= lookUp(low[from:i])
 			from = i
 		}
 	}
 	return topics
+}
+
+// lookUp returns the topics of one word in lower case.
+func lookUp(word []byte) context {
+	if !contextFilter[filterIndex(word)] {
+		return 0
+	}
+	return contextWords[string(word)]
 }
 
 // closesPlaceholder tells whether a placeholder ends at text[:end].

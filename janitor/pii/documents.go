@@ -28,7 +28,7 @@ func (r *scan) document(start int) {
 	if isWord(at(r.text, end)) || joinedBefore(r.text, start) {
 		return
 	}
-	if n < 5 || digits < 4 {
+	if n < 6 || digits < 4 {
 		return
 	}
 	topics := r.before(start)
@@ -65,6 +65,9 @@ func (r *scan) birthday(c *chain, i int) int {
 	start := c.g[i].start
 	if k > 0 {
 		end = c.g[i+k-1].end
+		if isAlpha(at(c.text, end)) {
+			return 0 // a time stamp
+		}
 	} else if n <= 2 {
 		if start, end = monthDate(c.text, c.g[i]); end == 0 {
 			return 0

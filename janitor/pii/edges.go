@@ -77,10 +77,23 @@ func (s *Scanner) edgeRound(text []byte, spans []Span, from int) []Span {
 }
 
 // tight tells whether a finding has something beside it that it could have
-// kept from being found: anything but white space, or a number a space away.
+// kept from being found: part of a word, a sign with more behind it, or a
+// number a space away.
 func tight(text []byte, sp Span) bool {
-	before, after := at(text, sp.Start-1), at(text, sp.End)
-	return before > ' ' || after > ' ' || before == ' ' && isDigit(at(text, sp.Start-2)) || after == ' ' && isDigit(at(text, sp.End+1))
+	return binds(at(text, sp.Start-1), at(text, sp.Start-2)) || binds(at(text, sp.End), at(text, sp.End+1))
+}
+
+// binds judges the byte beside a finding and the one beyond.
+func binds(c, beyond byte) bool {
+	switch {
+	case isWord(c), c >= 0x80:
+		return true
+	case c == ' ':
+		return isDigit(beyond)
+	case c < ' ', c == ',', c == ';', c == '"':
+		return false
+	}
+	return beyond > ' '
 }
 
 // mask puts placeholders over the ends of text[start:end], cut to the text, and

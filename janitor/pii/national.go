@@ -92,17 +92,19 @@ func (r *scan) national(c *chain, i int) int {
 			continue
 		}
 		last := i + len(g.lens) - 1
+		said := (r.before(c.g[i].start)|r.after(c.g[last].end))&g.of.topics != 0
+		if !said && (sure != nil || !g.sure && !(i == 0 && last == c.n-1 && r.bare())) {
+			continue
+		}
 		d := buf[:c.digits(i, last, buf[:])]
 		if sameDigits(d) || !g.of.valid(d) {
 			continue
 		}
-		if (r.before(c.g[i].start)|r.after(c.g[last].end))&g.of.topics != 0 {
+		if said {
 			r.add(c.g[i].start, c.g[last].end, builtins[g.of.rec].entity)
 			return len(g.lens)
 		}
-		if sure == nil && (g.sure || i == 0 && last == c.n-1 && r.bare()) {
-			sure = g
-		}
+		sure = g
 	}
 	if sure == nil {
 		return 0

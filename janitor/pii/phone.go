@@ -25,12 +25,14 @@ func (r *scan) phone(c *chain, i int) int {
 			return r.international(c, i)
 		}
 	}
-	k := r.nanp(c, i)
-	if k == 0 {
-		k = r.prefixed(c, i)
+	k, first, zero := 0, c.g[i].len(), c.text[start] == '0'
+	if first == 3 || first == 1 {
+		k = r.nanp(c, i)
 	}
-	if k == 0 {
-		k = r.trunk(c, i)
+	if k == 0 && zero {
+		if k = r.prefixed(c, i); k == 0 {
+			k = r.trunk(c, i)
+		}
 	}
 	if k == 0 {
 		k = r.spoken(c, i)
@@ -213,14 +215,17 @@ func (r *scan) trunk(c *chain, i int) int {
 // spoken takes other forms, beside a word that speaks of phones; or as a text
 // of nothing else.
 func (r *scan) spoken(c *chain, i int) int {
+	best := c.dialled(i)
+	first := c.text[c.g[i].start:c.g[i].end]
+	if best == 0 || best == 1 && timestamp(first) {
+		return 0
+	}
+	if c.date(i, best) || first[0] == '0' && len(first) > 2 && first[1] == '0' || c.gap(i+1) == '.' && c.gap(i+2) == '.' && c.gap(i+3) == '.' {
+		return 0
+	}
 	if r.before(c.g[i].start)&(ctxPhone|ctxCall) == 0 && !followedByWord(c) && !r.bare() {
 		return 0
 	}
-	best := c.dialled(i)
-	if best == 0 || c.date(i, best) || c.text[c.g[i].start] == '0' && c.g[i].len() > 2 && c.text[c.g[i].start+1] == '0' || c.gap(i+1) == '.' && c.gap(i+2) == '.' && c.gap(i+3) == '.' {
-		return 0
-	}
-	first := c.text[c.g[i].start:c.g[i].end]
 	switch topics := r.phoneContext(c, i, best); {
 	case best > 1 && topics != 0:
 		return best

@@ -148,7 +148,7 @@ var builtins = [recognizerCount]builtin{
 	recPassport: {"passport", EntityPassport, true,
 		"Passport numbers: six to ten letters and digits behind the word passport in one of several languages (ICAO 9303 lengths)."},
 	recLicense: {"driver_license", EntityLicense, true,
-		"Driver's licence numbers: five to twenty letters and digits behind words such as driver's license."},
+		"Driver's licence numbers: six to twenty letters and digits behind words such as driver's license."},
 	recCrypto: {"crypto", EntityCrypto, true,
 		"Cryptocurrency addresses: Bitcoin and Litecoin with base58check or bech32 checksums (BIP 173, BIP 350), Ethereum with its mixed-case checksum (EIP-55)."},
 	recABA: {"us_aba", EntityABA, true,
