@@ -3,15 +3,16 @@
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES     = ./...
+NESTED       = integration/bench/json
 
-.PHONY: demo test build lint unit race callgraph bench fuzz prerequisites
+.PHONY: demo test build lint unit nested race callgraph bench fuzz prerequisites
 
 # Shows what cache-aware routing gives, on simulated engines, in one process.
 demo:
 	$(GO) run ./cmd/caddy kv-demo
 
 # Everything CI runs. Installs what a fresh Debian machine with Go lacks.
-test: prerequisites lint build unit race callgraph
+test: prerequisites lint build unit nested race callgraph
 
 # The gateway as one binary, ./caddy.
 build:
@@ -35,6 +36,10 @@ race:
 # who builds the gateway builds the analysis.
 callgraph:
 	cd integration/volatile && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) test -timeout 10m ./...
+
+# Modules of their own, with dependencies that users of the gateway never see.
+nested:
+	for module in $(NESTED); do (cd $$module && $(GO) vet ./... && $(GO) test ./...) || exit 1; done
 
 # Figures, not verdicts: outside CI, on a quiet machine.
 bench:
