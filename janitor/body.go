@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 )
@@ -26,6 +27,9 @@ const (
 
 // expired is a deadline that has passed.
 var expired = time.Unix(1, 0)
+
+// drainTime is what drainUntil grants.
+const drainTime = 500 * time.Millisecond
 
 var (
 	errTooLarge = errors.New("body larger than allowed")
@@ -65,9 +69,7 @@ func (a *arrival) Read(p []byte) (int, error) {
 func (h *Handler) readBody(control *http.ResponseController, r *http.Request, l *lease) (body []byte, err error) {
 	defer func() {
 		if err != nil {
-			// The server wants to read what is left of the body before it answers;
-			// from a client that stalls it would wait for ever.
-			_ = control.SetReadDeadline(expired)
+			_ = control.SetReadDeadline(drainUntil(err))
 		}
 	}()
 	if r.ContentLength > h.MaxSize {
@@ -89,6 +91,17 @@ func (h *Handler) readBody(control *http.ResponseController, r *http.Request, l 
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	return body, nil
+}
+
+// drainUntil is how long the server may go on reading what is left of a body
+// that was refused, which it does once the refusal is sent: long enough for a
+// client that only reads answers when it has sent all, and no time for one
+// that has stalled already.
+func drainUntil(err error) time.Time {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errLate) || errors.Is(err, errEvicted) {
+		return expired
+	}
+	return time.Now().Add(drainTime)
 }
 
 // gather reads the body through its content coding.

@@ -226,3 +226,26 @@ func TestLiarAboutLength(t *testing.T) {
 		t.Errorf("%d bytes held for 1000 that came", used)
 	}
 }
+
+// TestRefusalReachesTheClient although it is still sending: connections are
+// not reset under it.
+func TestRefusalReachesTheClient(t *testing.T) {
+	_, addr, _ := newServer(t, func(h *Handler) { h.MaxSize = 1000 })
+	for _, size := range []int{2000, 100_000, 400_000} {
+		for _, announced := range []bool{true, false} {
+			var body io.Reader = strings.NewReader(chat(strings.Repeat("x", size)))
+			if !announced {
+				body = io.MultiReader(body)
+			}
+			resp, err := http.Post("http://"+addr+chatPath, "application/json", body)
+			if err != nil {
+				t.Errorf("%d bytes, announced %t: %v", size, announced, err)
+				continue
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != 413 {
+				t.Errorf("%d bytes, announced %t: status %d", size, announced, resp.StatusCode)
+			}
+		}
+	}
+}
