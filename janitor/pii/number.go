@@ -38,7 +38,7 @@ func (r *scan) number(p int) {
 		end++
 	}
 	next := at(text, end)
-	if end-p < 6 && !separator(next) && !isAlpha(next) && next != ',' {
+	if end-p < 6 && !separator(next) && !isAlpha(next) && (next != ',' || !isAlpha(at(text, p-2))) {
 		r.numDone = end
 		if end-p >= 5 && r.begun(p) {
 			r.document(p)
@@ -49,6 +49,9 @@ func (r *scan) number(p int) {
 	c.text, c.n, c.done = text, 0, 0
 	c.parse(p, end)
 	r.numDone = c.g[c.n-1].end
+	if c.rest[0] < 6 && c.n < 3 && !r.besideWord(p, r.numDone) {
+		return
+	}
 	for i := 0; i < c.n; i++ {
 		r.figureWord(c.g[i])
 	}
@@ -59,6 +62,12 @@ func (r *scan) number(p int) {
 			c.done = i
 		}
 	}
+}
+
+// besideWord tells whether letters stand close enough to text[p:end] for a date
+// with the name of a month, or for a word to begin with the digits.
+func (r *scan) besideWord(p, end int) bool {
+	return isAlpha(at(r.text, p-2)) || isAlpha(at(r.text, p-3)) || isAlpha(at(r.text, end)) || isAlpha(at(r.text, end+1)) || isAlpha(at(r.text, end+2))
 }
 
 // figureWord looks at a group as the beginning of a word: the number of a

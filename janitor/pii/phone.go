@@ -215,15 +215,17 @@ func (r *scan) trunk(c *chain, i int) int {
 // spoken takes other forms, beside a word that speaks of phones; or as a text
 // of nothing else.
 func (r *scan) spoken(c *chain, i int) int {
-	best := c.dialled(i)
 	first := c.text[c.g[i].start:c.g[i].end]
-	if best == 0 || best == 1 && timestamp(first) {
-		return 0
-	}
-	if c.date(i, best) || first[0] == '0' && len(first) > 2 && first[1] == '0' || c.gap(i+1) == '.' && c.gap(i+2) == '.' && c.gap(i+3) == '.' {
+	next := c.gap(i + 1)
+	if timestamp(first) && (i+1 == c.n || next == '.') || next == '.' && c.gap(i+2) == '.' && c.gap(i+3) == '.' ||
+		first[0] == '0' && len(first) > 2 && first[1] == '0' || c.dateFigures(i) > 0 && c.gap(i+3) != next {
 		return 0
 	}
 	if r.before(c.g[i].start)&(ctxPhone|ctxCall) == 0 && !followedByWord(c) && !r.bare() {
+		return 0
+	}
+	best := c.dialled(i)
+	if best == 0 || c.date(i, best) || best == 1 && timestamp(first) {
 		return 0
 	}
 	switch topics := r.phoneContext(c, i, best); {
