@@ -106,6 +106,7 @@ func (fl *flight) Usage(u answer.Usage) {
 		return
 	}
 	fl.reported = true
+	fl.Reported(u.PromptTokens, u.CachedTokens)
 	fl.policy.shared.metrics.compare(fl.address, fl.cached, u)
 }
 
