@@ -12,6 +12,7 @@ import (
 
 // Under a ceiling the tree may forget, but it never says more than the model.
 func TestUnderCeilingNeverSaysMore(t *testing.T) {
+	var evicted [3]uint64
 	for seed := range uint64(18) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		limit := int64(300+r.IntN(500)) << 10
@@ -42,7 +43,7 @@ func TestUnderCeilingNeverSaysMore(t *testing.T) {
 				p.m.ups[up] = map[string]*[tiers]int{}
 				p.tree.Forget(up)
 			case x == 38 && step%10 == 0:
-				p.tree.SetLimit(limit * int64(1+r.IntN(4)) / 2)
+				p.tree.SetLimit(limit * int64(1+r.IntN(4)) / 4)
 			}
 			if step%25 == 0 || step > 960 {
 				if err := p.tree.validate(); err != nil {
@@ -56,8 +57,11 @@ func TestUnderCeilingNeverSaysMore(t *testing.T) {
 				}
 			}
 		}
-		if s := p.tree.Stats(); s.Evictions == 0 {
-			t.Fatalf("seed %d: nothing was evicted: %+v", seed, s)
+		evicted[seed%3] += p.tree.Stats().Evictions
+	}
+	for i, n := range evicted {
+		if n < 1000 {
+			t.Fatalf("only %d evictions with set %d of upstreams: the ceiling was not in the way", n, i)
 		}
 	}
 }

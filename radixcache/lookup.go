@@ -139,7 +139,8 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 	if uint32(shape) == 0 {
 		return 0, true
 	}
-	var bucket [fan]*[lineWords]atomic.Uint64
+	var bucket [fan]*bucket
+	var version [fan]uint32
 	many := 0
 	for c := from; c < end && many < fan; c += step {
 		b := bucketOf(l.chain[c*MaxRun], uint32(shape))
@@ -151,6 +152,7 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 			return 0, false
 		}
 		bucket[many] = p
+		version[many] = l.t.stripe(l.chain[c*MaxRun]).Load()
 		many++
 	}
 	var warm uint64
@@ -165,6 +167,9 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 			return 0, false
 		}
 		if ref == 0 {
+			if v := version[n]; v&1 != 0 || l.t.stripe(l.chain[pos]).Load() != v {
+				return 0, false // it is being cut or joined
+			}
 			break
 		}
 	}
