@@ -49,11 +49,16 @@ func (r *scan) number(p int) {
 	c.text, c.n, c.done = text, 0, 0
 	c.parse(p, end)
 	r.numDone = c.g[c.n-1].end
-	if c.rest[0] < 6 && c.n < 3 && !r.besideWord(p, r.numDone) {
+	// Short numbers and decimal fractions are nothing but parts of words.
+	fraction := c.n == 2 && c.gap(1) == '.'
+	if (fraction || c.rest[0] < 6 && c.n < 3) && !r.besideWord(p, r.numDone) {
 		return
 	}
 	for i := 0; i < c.n; i++ {
 		r.figureWord(c.g[i])
+	}
+	if fraction {
+		return
 	}
 	for i := 0; i < c.n; {
 		n := r.groupsAt(c, i)
