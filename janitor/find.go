@@ -5,6 +5,7 @@ package janitor
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"sync"
 	"unicode/utf8"
 	"unsafe"
@@ -31,6 +32,7 @@ type finding struct {
 	value      span  // in finder.values
 	entity     pii.Entity
 	more       bool // goes on the finding before it, in the next part
+	gone       bool // is part of a larger one
 }
 
 type span struct{ start, end int }
@@ -45,6 +47,8 @@ type finder struct {
 	values []byte
 	joined []byte
 	seams  []int // where each part begins in joined
+
+	acrossEnd int // where in joined the last finding across a seam ends
 }
 
 var finders = sync.Pool{New: func() any { return new(finder) }}
@@ -157,22 +161,29 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 		f.seams = append(f.seams, len(f.joined))
 		f.joined = appendWiping(f.joined, f.part.Bytes)
 	}
-	before := len(f.found)
-	for i := 1; i < len(f.seams); i++ {
-		if !f.scanSeam(s, d, first, from, f.seams[i]) {
+	alone := len(f.found)
+	f.acrossEnd = 0
+	for _, seam := range f.seams[1:] {
+		if !f.scanSeam(s, d, jointed{first, from, alone}, seam) {
 			return false
 		}
 	}
-	if len(f.found) > before {
-		slices.SortStableFunc(f.found[from:], func(a, b finding) int {
+	if len(f.found) > alone {
+		kept := slices.DeleteFunc(f.found[from:], func(c finding) bool { return c.gone })
+		f.found = f.found[:from+len(kept)]
+		slices.SortStableFunc(kept, func(a, b finding) int {
 			return cmp.Or(cmp.Compare(a.text, b.text), cmp.Compare(a.at, b.at))
 		})
 	}
 	return true
 }
 
+// jointed is the message whose parts are scanned: its first text, and what was
+// found within its parts.
+type jointed struct{ first, from, to int }
+
 // scanSeam adds what lies across one seam of f.joined.
-func (f *finder) scanSeam(s *pii.Scanner, d *prompt.Document, first, from, seam int) bool {
+func (f *finder) scanSeam(s *pii.Scanner, d *prompt.Document, m jointed, seam int) bool {
 	lo, hi := max(0, seam-joinWindow), min(len(f.joined), seam+joinWindow)
 	for lo < seam && !utf8.RuneStart(f.joined[lo]) {
 		lo++
@@ -181,47 +192,38 @@ func (f *finder) scanSeam(s *pii.Scanner, d *prompt.Document, first, from, seam 
 	for _, sp := range f.spans {
 		start, end := sp.Start+lo, sp.End+lo
 		cut := sp.Start == 0 && lo > 0 || end == hi && hi < len(f.joined)
-		if start >= seam || end <= seam || cut || !f.yield(first, from, start, end) {
+		if start >= seam || end <= seam || cut || !f.yield(m, start, end) {
 			continue
 		}
 		if len(f.found) >= maxFindings {
 			return false
 		}
-		f.addAcross(d, first, start, end, sp.Entity)
+		f.addAcross(d, m.first, start, end, sp.Entity)
 	}
 	return true
 }
 
 // yield makes room for a range of f.joined: what it takes in whole goes. It
-// reports false, and nothing goes, when the range cuts into a finding or is
-// found already.
-func (f *finder) yield(first, from, start, end int) bool {
-	meets := false
-	for i := range f.found[from:] {
-		o := &f.found[from+i]
-		seam := f.seams[int(o.text)-first]
-		lo, hi := seam+o.at, seam+o.atEnd
-		if lo >= end || hi <= start {
-			continue
-		}
-		if lo < start || hi > end || f.across(o) {
+// reports false, and nothing goes, when the range cuts into a finding or into
+// what lies across a seam before.
+func (f *finder) yield(m jointed, start, end int) bool {
+	if start < f.acrossEnd {
+		return false
+	}
+	alone := f.found[m.from:m.to]
+	at := func(c *finding) int { return f.seams[int(c.text)-m.first] }
+	i := sort.Search(len(alone), func(i int) bool { return at(&alone[i])+alone[i].atEnd > start })
+	j := i
+	for ; j < len(alone) && at(&alone[j])+alone[j].at < end; j++ {
+		if c := &alone[j]; at(c)+c.at < start || at(c)+c.atEnd > end {
 			return false
 		}
-		meets = true
 	}
-	if meets {
-		kept := slices.DeleteFunc(f.found[from:], func(o finding) bool {
-			seam := f.seams[int(o.text)-first]
-			return seam+o.at < end && seam+o.atEnd > start
-		})
-		f.found = f.found[:from+len(kept)]
+	for k := range alone[i:j] {
+		alone[i+k].gone = true
 	}
+	f.acrossEnd = end
 	return true
-}
-
-// across reports whether a finding lies in several texts.
-func (f *finder) across(o *finding) bool {
-	return o.more || o.value.end-o.value.start != o.atEnd-o.at
 }
 
 // addAcross adds a range of f.joined as a finding in each part it lies in: the
