@@ -35,6 +35,7 @@ const (
 type cost struct {
 	took   float64 // ns, fading
 	tokens float64 // fading
+	count  float64 // fading
 	spread float64 // ns^2: of what was observed around what was expected, fading
 }
 
@@ -48,6 +49,7 @@ func (c *cost) learn(s service, start time.Duration) {
 	const fade = 1 - 1.0/costMemory
 	c.took = c.took*fade + took
 	c.tokens = c.tokens*fade + float64(s.tokens)
+	c.count = c.count*fade + 1
 	c.spread = c.spread*fade*fade + (took-expected)*(took-expected)
 }
 
@@ -56,6 +58,14 @@ func (c *cost) learn(s service, start time.Duration) {
 func (c *cost) perToken(start time.Duration) time.Duration {
 	t := (c.took + startTokens*float64(start)) / (c.tokens + startTokens)
 	return min(highestCost, max(lowestCost, time.Duration(t)))
+}
+
+// prompt returns what a prompt is to compute on average, in tokens.
+func (c *cost) prompt() int {
+	if c.count == 0 {
+		return 0
+	}
+	return int(c.tokens / c.count)
 }
 
 // among returns the time a token costs on one of several upstreams, of which

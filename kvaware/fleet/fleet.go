@@ -49,9 +49,10 @@ type Fleet struct {
 	mu        sync.Mutex
 	epoch     uint64
 	upstreams map[string]*upstream
-	byID      map[radixcache.Upstream]*upstream
+	byID      ids
 	typical   cost   // of a token, whatever the upstream
 	surveyed  uint64 // surveys so far
+	cuts      cutPrompts
 	scratch   scratch
 }
 
@@ -62,6 +63,7 @@ type upstream struct {
 	id        radixcache.Upstream // in the tree: what it holds
 	sent      radixcache.Upstream // in the tree: what it was sent, see track
 	load      queue
+	told      reportedLoad
 	cost      cost
 	demand    demand
 	rent      time.Duration // computed there while it had too much, see spread
@@ -82,7 +84,6 @@ func New(limit int64, now func() time.Time) *Fleet {
 		tree:      radixcache.New(limit),
 		now:       now,
 		upstreams: make(map[string]*upstream),
-		byID:      make(map[radixcache.Upstream]*upstream),
 	}
 }
 
@@ -105,7 +106,8 @@ func (f *Fleet) upstream(address string) *upstream {
 		// A newcomer starts level with the emptiest one, or it would be sent
 		// every cold prompt until it has caught up with the others' past.
 		u = &upstream{address: address, id: f.tree.Register(address), footprint: f.smallestFootprint(), seen: f.now()}
-		f.upstreams[address], f.byID[u.id] = u, u
+		f.upstreams[address] = u
+		f.byID.set(u.id, u)
 	}
 	return u
 }
@@ -139,10 +141,10 @@ func (f *Fleet) Sweep() (gone []string) {
 // remove forgets an upstream. The caller holds mu.
 func (f *Fleet) remove(u *upstream) {
 	f.tree.Remove(u.id)
-	delete(f.byID, u.id)
+	f.byID.drop(u.id)
 	if u.sent != 0 {
 		f.tree.Remove(u.sent)
-		delete(f.byID, u.sent)
+		f.byID.drop(u.sent)
 	}
 	delete(f.upstreams, u.address)
 }

@@ -20,6 +20,10 @@ type Prompt struct {
 	Epoch uint64
 	// Stream says that the answer will tell when its first token is there.
 	Stream bool
+	// Cut says that the chain ends before the prompt does, because only its
+	// first messages are tracked. What an engine reports of such a prompt says
+	// nothing of its cache's size.
+	Cut bool
 }
 
 // Request is one request on its way through the fleet: what was recorded for
@@ -36,6 +40,7 @@ type Request struct {
 	prompt   int // tokens
 	perBlock int // tokens
 	stream   bool
+	cut      bool
 
 	// Of the attempt under way; covered by the fleet's mu.
 	on          *upstream // nil: none
@@ -60,6 +65,7 @@ func (f *Fleet) NewRequest(p Prompt) *Request {
 		prompt:   max(1, p.Tokens),
 		perBlock: max(1, p.BlockTokens),
 		stream:   p.Stream,
+		cut:      p.Cut,
 	}
 }
 
@@ -110,8 +116,10 @@ func (r *Request) record(u *upstream) (held int) {
 func (r *Request) track(u *upstream) {
 	f := r.fleet
 	if u.sent == 0 {
-		u.sent = f.tree.Register(u.address + " sent")
-		f.byID[u.sent] = u
+		if u.sent = f.tree.Register(u.address + " sent"); u.sent == 0 {
+			return // the tree is full of upstreams
+		}
+		f.byID.set(u.sent, u)
 	}
 	f.tree.Insert(u.sent, r.chain, uint32(r.perBlock))
 }
@@ -128,6 +136,9 @@ func (r *Request) Confirm() {
 	r.confirmed = true
 	r.unlist()
 	r.record(r.on)
+	if r.cut && r.current() {
+		r.fleet.cuts.add(r.on.id, r.chain, r.prompt)
+	}
 	for _, other := range r.on.pending {
 		other.held = max(other.held, commonBlocks(other, r))
 	}
@@ -174,6 +185,9 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 // holds mu.
 func (r *Request) shown(cached int) {
 	c := &r.on.capacity
+	if r.cut {
+		return
+	}
 	if c.restarted(r.cached, cached) {
 		r.fleet.empty(r.on)
 		return
@@ -211,6 +225,9 @@ func (r *Request) learn() {
 		return
 	}
 	u, f := r.on, r.fleet
+	if waiting, _ := u.foreign(f.now()); waiting > 0 {
+		return // in that time it may have computed what others have sent
+	}
 	if !u.capacity.told && s.tokens == r.prompt-r.cached && r.current() {
 		held, sure := inferHeld(s.took, r.prompt, r.cached, f.perToken(u))
 		if sure {

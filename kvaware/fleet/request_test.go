@@ -259,7 +259,7 @@ func (f *Fleet) validate(t *testing.T, live int) {
 				t.Fatal("a pending request that is elsewhere or confirmed")
 			}
 		}
-		if u.footprint < 0 || f.byID[u.id] != u {
+		if u.footprint < 0 || f.byID.find(u.id) != u {
 			t.Fatalf("broken upstream %+v", u)
 		}
 	}

@@ -2,7 +2,11 @@
 
 package fleet
 
-import "github.com/bauxite/caddy-kvaware/radixcache"
+import (
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/radixcache"
+)
 
 // Target is an upstream that could take a request now.
 type Target struct {
@@ -92,21 +96,41 @@ func (r *Request) survey(targets []Target) (longest int) {
 		u := f.upstream(t.Address)
 		u.seen = now
 		u.survey(f.surveyed)
-		cached := r.tokens(u.matched)
+		cached := r.cachedOn(u)
 		longest = max(longest, cached)
 		s.upstreams = append(s.upstreams, u)
 		s.candidates = append(s.candidates, candidate{
-			Wait:      u.load.wait(now),
 			PerToken:  u.cost.among(typical),
 			Uncached:  r.prompt - cached,
-			Unsent:    r.prompt - r.tokens(max(u.matched, u.known)),
-			Queued:    u.load.queued,
+			Unsent:    r.prompt - max(cached, r.tokens(u.known)),
 			Demand:    u.demand.share(now),
+			Queued:    u.load.queued,
 			InFlight:  max(u.load.count(), t.Requests),
 			Footprint: u.footprint,
 		})
+		f.wait(&s.candidates[len(s.candidates)-1], u, now)
 	}
 	return longest
+}
+
+// wait fills in how long c, which is u, makes a request wait, with what others
+// have sent there.
+func (f *Fleet) wait(c *candidate, u *upstream, now time.Time) {
+	c.Wait = u.load.wait(now)
+	if waiting, inFlight := u.foreign(now); inFlight > 0 {
+		c.Wait += prefill(waiting*f.typical.prompt(), c.PerToken)
+		c.Queued += waiting
+		c.InFlight = max(c.InFlight, inFlight)
+	}
+}
+
+// cachedOn returns how many tokens of the prompt u is predicted to hold.
+func (r *Request) cachedOn(u *upstream) int {
+	cached := r.tokens(u.matched)
+	if r.cut && int(u.matched) == len(r.chain) {
+		cached = max(cached, min(r.fleet.cuts.tokens(u.id, r.chain), r.prompt-1))
+	}
+	return cached
 }
 
 // note begins a survey and writes down at each upstream what the tree knows
@@ -114,7 +138,7 @@ func (r *Request) survey(targets []Target) (longest int) {
 func (f *Fleet) note(matches []radixcache.Match) {
 	f.surveyed++
 	for _, m := range matches {
-		u := f.byID[m.Upstream]
+		u := f.byID.find(m.Upstream)
 		if u == nil {
 			continue
 		}

@@ -330,6 +330,8 @@ func BenchmarkRoute64(b *testing.B) {
 	targets := make([]Target, 64)
 	for i := range targets {
 		targets[i].Address = fmt.Sprint("node-", i, ":8000")
+		f.SetCapacity(targets[i].Address, 1_500_000)
+		f.SetLoad(targets[i].Address, EngineLoad{Running: 3})
 	}
 	chain := make([]uint64, 32768*4/256)
 	for i := range chain {

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"testing"
+	"time"
+)
+
+func TestAQueueThatOthersSentCounts(t *testing.T) {
+	f, c := newTestFleet()
+	two := []Target{{Address: "one"}, {Address: "two"}}
+	// The gateway has to know what a prompt takes before it can count others'.
+	teach := f.newTestRequest("teach me")
+	teach.Route(two[:1], false)
+	c.add(time.Duration(teach.Tokens()) * startCost)
+	teach.Confirm()
+	teach.FirstToken()
+	teach.End()
+
+	pick := func() int {
+		r := f.newTestRequest("teach me") // one holds it
+		defer r.End()
+		return r.Route(two, false).Target
+	}
+	if pick() != 0 {
+		t.Fatal("the idle holder was not taken")
+	}
+	f.SetLoad("one", EngineLoad{Waiting: 3, Running: 8})
+	if pick() != 1 {
+		t.Fatal("a queue of three prompts counts as nothing")
+	}
+	c.add(loadLasts + time.Second)
+	if pick() != 0 {
+		t.Fatal("a load told long ago still counts")
+	}
+	f.SetLoad("one", EngineLoad{Waiting: -3, Running: -8})
+	if pick() != 0 {
+		t.Fatal("a negative load counts")
+	}
+}
+
+func TestOwnRequestsAreNotCountedTwice(t *testing.T) {
+	f, _ := newTestFleet()
+	r := f.newTestRequest("abcd")
+	r.Route(a("one"), false)
+	alone := f.Upstreams()[0].Wait
+	f.SetLoad("one", EngineLoad{Waiting: 1})
+	probe := f.newTestRequest("xyz")
+	probe.survey(a("one"))
+	if got := f.scratch.candidates[0]; got.Wait != alone || got.Queued != 1 {
+		t.Fatalf("wait %v with %d queued, want %v and 1", got.Wait, got.Queued, alone)
+	}
+}
+
+func TestNothingIsLearnedWhileOthersQueue(t *testing.T) {
+	f, c := newTestFleet()
+	r := f.newTestRequest("abcd")
+	r.Route(a("one"), false)
+	c.add(10 * time.Second)
+	f.SetLoad("one", EngineLoad{Waiting: 5})
+	r.Confirm()
+	r.FirstToken()
+	r.End()
+	if got := f.Upstreams()[0].PerToken; got != startCost {
+		t.Fatalf("learned %v a token from a wait in others' queue", got)
+	}
+}
