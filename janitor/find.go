@@ -164,7 +164,7 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 	alone := len(f.found)
 	f.acrossEnd = 0
 	for _, seam := range f.seams[1:] {
-		if !f.scanSeam(s, d, jointed{first, from, alone}, seam) {
+		if !f.scanSeam(s, d, joint{first, from, alone}, seam) {
 			return false
 		}
 	}
@@ -178,12 +178,12 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 	return true
 }
 
-// jointed is the message whose parts are scanned: its first text, and what was
+// joint is the message whose parts are scanned: its first text, and what was
 // found within its parts.
-type jointed struct{ first, from, to int }
+type joint struct{ first, from, to int }
 
 // scanSeam adds what lies across one seam of f.joined.
-func (f *finder) scanSeam(s *pii.Scanner, d *prompt.Document, m jointed, seam int) bool {
+func (f *finder) scanSeam(s *pii.Scanner, d *prompt.Document, m joint, seam int) bool {
 	lo, hi := max(0, seam-joinWindow), min(len(f.joined), seam+joinWindow)
 	for lo < seam && !utf8.RuneStart(f.joined[lo]) {
 		lo++
@@ -206,7 +206,7 @@ func (f *finder) scanSeam(s *pii.Scanner, d *prompt.Document, m jointed, seam in
 // yield makes room for a range of f.joined: what it takes in whole goes. It
 // reports false, and nothing goes, when the range cuts into a finding or into
 // what lies across a seam before.
-func (f *finder) yield(m jointed, start, end int) bool {
+func (f *finder) yield(m joint, start, end int) bool {
 	if start < f.acrossEnd {
 		return false
 	}
