@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package volatile locks the whole process out of the disk, for good. On Linux
+// it uses Landlock (https://docs.kernel.org/userspace-api/landlock.html): from
+// then on no thread can create, write, shorten, rename, link or remove a file
+// or directory. Reading goes on, and so does writing to what is open already:
+// standard error, sockets, and files that were open for writing before, which
+// OpenForWriting counts.
+//
+// It knows nothing of Caddy.
+package volatile
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+)
+
+// Level is how far the process is locked out.
+type Level int32
+
+const (
+	// Unlocked: nothing is forbidden.
+	Unlocked Level = iota
+	// Partly: files that exist can still be shortened by truncate(2), because
+	// the kernel is older than 6.2; all else is forbidden.
+	Partly
+	// Locked: nothing can be created or written.
+	Locked
+)
+
+// String returns no, partly or fully.
+func (l Level) String() string {
+	switch l {
+	case Locked:
+		return "fully"
+	case Partly:
+		return "partly"
+	}
+	return "no"
+}
+
+// Errors of Check and Lock. They name what is missing.
+var (
+	ErrSystem  = errors.New("locking the disk needs Linux")
+	ErrMissing = errors.New("the kernel has no Landlock: it is older than 5.13, Landlock is not in its lsm= list, or a sandbox hides it")
+	ErrOld     = errors.New("the kernel's Landlock cannot forbid truncating files: that needs Linux 6.2")
+	ErrRefused = errors.New("the kernel has Landlock but refuses to use it, as under a seccomp filter or 16 Landlock layers deep")
+)
+
+var (
+	locking sync.Mutex
+	level   atomic.Int32
+)
+
+// State returns how far this process is locked out.
+func State() Level { return Level(level.Load()) }
+
+// Check tries on a thread of its own, which then ends, whether the process can
+// be locked fully. It returns nil when it is locked already.
+func Check() error {
+	if State() == Locked {
+		return nil
+	}
+	return check()
+}
+
+// Lock locks the process fully. It cannot be undone; to lock again does
+// nothing.
+func Lock() error {
+	locking.Lock()
+	defer locking.Unlock()
+	if State() == Locked {
+		return nil
+	}
+	if err := check(); err != nil {
+		return err
+	}
+	if err := lock(false); err != nil {
+		return err
+	}
+	level.Store(int32(Locked))
+	return nil
+}
+
+// LockAsFarAsPossible locks the process as far as the kernel can. What is
+// missing to a full lock is the error.
+func LockAsFarAsPossible() (Level, error) {
+	err := Lock()
+	if !errors.Is(err, ErrOld) {
+		return State(), err
+	}
+	locking.Lock()
+	defer locking.Unlock()
+	if State() == Unlocked {
+		if err := lock(true); err != nil {
+			return Unlocked, err
+		}
+		level.Store(int32(Partly))
+	}
+	return State(), err
+}
+
+// ForbidCoreDumps keeps the kernel from ever writing this process's memory to
+// a file or to a crash handler. Other processes of the same user can then not
+// attach to it either.
+func ForbidCoreDumps() error { return forbidCoreDumps() }
+
+// OpenForWriting counts the regular files, other than standard input, output
+// and error, that this process holds open for writing: the lock does not close
+// them.
+func OpenForWriting() (int, error) { return openForWriting() }
