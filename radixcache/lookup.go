@@ -51,8 +51,13 @@ type lookup struct {
 	index []atomic.Uint32 // chunks of the index
 	chain []uint64
 	dst   []Match
-	count int // upstreams met
-	seen  [MaxUpstreams / 64]uint64
+	count int    // upstreams met
+	sum   uint64 // see warm
+
+	// What probe found last, for places side by side from first on.
+	first, found int
+	runs         [fan]uint32
+	seen         [MaxUpstreams / 64]uint64
 }
 
 // all does the whole lookup.
@@ -72,11 +77,48 @@ func (l *lookup) all() bool {
 		if c, ok = l.next(c); !ok {
 			return false
 		}
-		if !l.visit(c*MaxRun, (c+1)*MaxRun, true) {
+		known, ok := l.climb(c * MaxRun)
+		if !ok || !known && !l.visit(c*MaxRun, (c+1)*MaxRun, true) {
 			return false
 		}
 	}
 	return true
+}
+
+// climb is visit for runs of which the chain is known to have all, from the last
+// one up: each is one step from the next, where on the way down there are two.
+// known is false when a link does not lead where it should.
+func (l *lookup) climb(pos int) (known, ok bool) {
+	end := pos + MaxRun
+	l.warm(pos)
+	w, ok := l.run(l.chain[end], end)
+	if !ok || w == nil {
+		return false, ok
+	}
+	for end > pos && w != nil {
+		if w = l.line(uint32(w[4].Load())); w == nil {
+			return false, true
+		}
+		at := int(w[2].Load() >> 32)
+		if at < pos || at >= end {
+			return false, true
+		}
+		h := l.chain[at]
+		s := l.t.stripe(h)
+		v := s.Load()
+		shape := w[3].Load()
+		if v&1 != 0 || w[0].Load() != h || at+int(uint8(shape)) != end {
+			return false, true
+		}
+		if int(uint16(shape>>shapeWhole)) > l.count && !l.collect(w, shape, at, end-at) {
+			return false, false
+		}
+		if !l.still(w, h, s, v) {
+			return false, false
+		}
+		end = at
+	}
+	return true, true
 }
 
 // next returns the deepest place, c or before, whose run has more holders than
@@ -97,23 +139,31 @@ func (l *lookup) next(c int) (int, bool) {
 	return lo, true
 }
 
+// warm has the part of the chain at pos that one run can have fetched from
+// memory while the run itself is: which of it will be asked for is not known.
+func (l *lookup) warm(pos int) {
+	part := l.chain[pos:min(pos+MaxRun, len(l.chain))]
+	var sum uint64
+	for i := 0; i < len(part); i += lineWords {
+		sum += part[i]
+	}
+	l.sum = sum
+}
+
 // holders returns how many effective holders the run that starts at pos has.
 func (l *lookup) holders(pos int) (n int, ok bool) {
 	h := l.chain[pos]
 	s := l.t.stripe(h)
 	v := s.Load()
-	ref, ok := l.find(h, pos)
+	w, ok := l.run(h, pos)
 	if !ok || v&1 != 0 {
 		return 0, false
 	}
-	if ref != 0 {
-		seg, i := l.dir.seg(ref)
-		if seg == nil {
-			return 0, false
-		}
-		n = int(uint16(seg[i+3].Load() >> shapeWhole))
+	if w == nil {
+		return 0, s.Load() == v
 	}
-	return n, s.Load() == v
+	n = int(uint16(w[3].Load() >> shapeWhole))
+	return n, l.still(w, h, s, v)
 }
 
 // deepest returns the last of the places where a run must start, multiples of
@@ -155,11 +205,10 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 		version[many] = l.t.stripe(l.chain[c*MaxRun]).Load()
 		many++
 	}
-	var warm uint64
 	for i := range many { // all misses at once
-		warm += bucket[i][0].Load()
+		bucket[i][0].Load()
 	}
-	_ = warm
+	l.first, l.found = from, 0
 	for ; n < many; n++ {
 		pos := (from + n*step) * MaxRun
 		ref, ok := l.search(bucket[n], l.chain[pos], pos)
@@ -172,6 +221,10 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 			}
 			break
 		}
+		if step == 1 {
+			l.runs[n] = ref
+			l.found = n + 1
+		}
 	}
 	return n, l.t.index.shape.Load() == shape && shape>>32&1 == 0
 }
@@ -183,18 +236,16 @@ func (l *lookup) visit(pos, end int, whole bool) bool {
 	h := l.chain[pos]
 	s := l.t.stripe(h)
 	v := s.Load()
-	ref, ok := l.find(h, pos)
+	if !whole {
+		l.warm(pos)
+	}
+	w, ok := l.run(h, pos)
 	if !ok || v&1 != 0 {
 		return false
 	}
-	if ref == 0 {
+	if w == nil {
 		return s.Load() == v
 	}
-	seg, i := l.dir.seg(ref)
-	if seg == nil {
-		return false
-	}
-	w := (*[lineWords]atomic.Uint64)(seg[i : i+lineWords])
 	shape := w[3].Load()
 	n := int(uint8(shape))
 	if n < 1 || n > MaxRun {
@@ -211,14 +262,14 @@ func (l *lookup) visit(pos, end int, whole bool) bool {
 			return false
 		}
 	}
-	if int(uint16(shape>>shapeWhole)) <= l.count {
-		return s.Load() == v
+	if int(uint16(shape>>shapeWhole)) > l.count && !l.collect(w, shape, pos, m) {
+		return false
 	}
-	return l.collect(w, shape, pos, m) && s.Load() == v
+	return l.still(w, h, s, v)
 }
 
 // matched is how many blocks of the run w are in the chain at pos.
-func (l *lookup) matched(w *[lineWords]atomic.Uint64, n, pos int) (int, bool) {
+func (l *lookup) matched(w *bucket, n, pos int) (int, bool) {
 	rest := l.chain[pos:]
 	if n <= len(rest) && w[1].Load() == rest[n-1] {
 		return n, true
@@ -245,7 +296,7 @@ func (l *lookup) matched(w *[lineWords]atomic.Uint64, n, pos int) (int, bool) {
 }
 
 // collect adds the holders of a run of whose blocks m are in the chain.
-func (l *lookup) collect(w *[lineWords]atomic.Uint64, shape uint64, pos, m int) bool {
+func (l *lookup) collect(w *bucket, shape uint64, pos, m int) bool {
 	n, class := int(uint16(shape>>shapeHolds)), int(uint8(shape>>shapeClass))
 	if class == inRun {
 		if n > inlineHolders {
@@ -299,12 +350,34 @@ func (l *lookup) add(list []atomic.Uint64, pos, m int) {
 }
 
 // line returns a line, or nil when its number means nothing.
-func (l *lookup) line(ref uint32) *[lineWords]atomic.Uint64 {
+func (l *lookup) line(ref uint32) *bucket {
 	seg, i := l.dir.seg(ref)
 	if seg == nil {
 		return nil
 	}
-	return (*[lineWords]atomic.Uint64)(seg[i : i+lineWords])
+	return (*bucket)(seg[i : i+lineWords])
+}
+
+// run returns the run that starts with h at pos, nil when there is none. What is
+// read of it is true only if still says so afterwards.
+func (l *lookup) run(h uint64, pos int) (w *bucket, ok bool) {
+	if c := pos/MaxRun - l.first; pos%MaxRun == 0 && c >= 0 && c < l.found {
+		if w = l.line(l.runs[c]); w != nil && w[0].Load() == h && int(w[2].Load()>>32) == pos {
+			return w, true
+		}
+	}
+	ref, ok := l.find(h, pos)
+	if !ok || ref == 0 {
+		return nil, ok
+	}
+	w = l.line(ref)
+	return w, w != nil
+}
+
+// still tells whether the run in line w, with head h, is where it was and as it
+// was when its stripe s said v. A line that was given back has another first word.
+func (l *lookup) still(w *bucket, h uint64, s *atomic.Uint32, v uint32) bool {
+	return s.Load() == v && w[0].Load() == h
 }
 
 // find is Tree.find without the lock.
@@ -326,7 +399,7 @@ func (l *lookup) find(h uint64, pos int) (uint32, bool) {
 }
 
 // search looks for a run through a bucket and those behind it.
-func (l *lookup) search(b *[lineWords]atomic.Uint64, h uint64, pos int) (uint32, bool) {
+func (l *lookup) search(b *bucket, h uint64, pos int) (uint32, bool) {
 	for range 1 << 10 { // a chain that never ends is one that changes
 		for i := range bucketSlots {
 			if s := b[i].Load(); (s^h)>>32 == 0 && s != 0 {
