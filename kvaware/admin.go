@@ -6,12 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
 )
 
 func init() {
@@ -24,7 +21,7 @@ func init() {
 // Request | Answer
 // --------|-------
 // `GET /kv_aware/tree` | The prefix tree: bytes, limit, blocks, upstreams, evictions
-// `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, blocks held
+// `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, capacity, what the engine tells
 // `GET /kv_aware/upstreams/ADDR` | One upstream
 // `DELETE /kv_aware/upstreams/ADDR` | Forgets what the upstream holds, as after a restart of the engine
 // `DELETE /kv_aware/upstreams` | Forgets what all upstreams hold
@@ -90,38 +87,10 @@ func serveTree(s *shared, w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// upstreamReport is what is known of one upstream.
-type upstreamReport struct {
-	Address   string  `json:"address"`
-	Requests  int     `json:"requests"`  // signed ones in flight
-	WaitMS    float64 `json:"wait_ms"`   // until the prefill queued there is done, as predicted
-	Footprint int64   `json:"footprint"` // uncached tokens sent there lately
-	SeenAgo   float64 `json:"seen_seconds_ago"`
-}
-
-// report describes the upstreams, all or the one at address, by address.
-func report(f *fleet.Fleet, address string) []upstreamReport {
-	reports := []upstreamReport{}
-	for _, u := range f.Upstreams() {
-		if address != "" && u.Address != address {
-			continue
-		}
-		reports = append(reports, upstreamReport{
-			Address:   u.Address,
-			Requests:  u.Requests,
-			WaitMS:    u.Wait.Seconds() * 1000,
-			Footprint: u.Footprint,
-			SeenAgo:   u.Seen.Seconds(),
-		})
-	}
-	slices.SortFunc(reports, func(a, b upstreamReport) int { return strings.Compare(a.Address, b.Address) })
-	return reports
-}
-
 func serveUpstreams(s *shared, w http.ResponseWriter, r *http.Request) error {
 	switch r.Method {
 	case http.MethodGet:
-		return writeJSON(w, report(s.fleet, ""))
+		return writeJSON(w, s.report(""))
 	case http.MethodDelete:
 		s.forgetAll()
 		return nil
@@ -136,7 +105,7 @@ func serveUpstream(s *shared, w http.ResponseWriter, r *http.Request) error {
 	case address == "":
 		return unknown
 	case r.Method == http.MethodGet:
-		reports := report(s.fleet, address)
+		reports := s.report(address)
 		if len(reports) == 0 {
 			return unknown
 		}

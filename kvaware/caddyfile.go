@@ -85,13 +85,15 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	    usage       observe|inject
 //	    tenant      <placeholder>
 //	    cache_salt  on|off
+//	    capacity    <tokens>
+//	    metrics     <path>|off
 //	}
 func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
 	if d.NextArg() {
 		return d.Err("lb_policy kv_aware takes a block of options, no arguments")
 	}
-	options := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt")
+	options := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt", "capacity", "metrics")
 	for d.NextBlock(0) {
 		option := d.Val()
 		if option == "fallback" {
@@ -130,6 +132,14 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "cache_salt":
 			if p.CacheSalt = value == "on"; value != "on" && value != "off" {
 				err = d.Err("cache_salt takes on or off")
+			}
+		case "capacity":
+			if p.Capacity, err = strconv.ParseInt(value, 10, 64); err != nil || p.Capacity < 1 || p.Capacity > maxCapacity {
+				err = d.WrapErr(errCapacity)
+			}
+		case "metrics":
+			if p.Metrics = value; !isMetrics(value) {
+				err = d.WrapErr(errMetrics)
 			}
 		}
 		if err != nil {

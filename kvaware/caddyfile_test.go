@@ -42,8 +42,11 @@ func TestPolicyCaddyfile(t *testing.T) {
 			usage inject
 			tenant {http.auth.user.id}
 			cache_salt on
+			capacity 1500000
+			metrics /engine/metrics
 		}`, want: `{"radix_depth":3,"block_size":1024,"fallback":{"policy":"least_conn"},"unscrubbed":"fallback",
-			"usage":"inject","tenant":"{http.auth.user.id}","cache_salt":true}`},
+			"usage":"inject","tenant":"{http.auth.user.id}","cache_salt":true,"capacity":1500000,"metrics":"/engine/metrics"}`},
+		{name: "no metrics", in: "kv_aware {\n metrics off\n}", want: `{"metrics":"off"}`},
 		{name: "fallback with an argument", in: "kv_aware {\n fallback header X-Session-Id\n}", want: `{"fallback":{"policy":"header","field":"X-Session-Id"}}`},
 		{name: "least_busy nested", in: "kv_aware {\n fallback header X-Session-Id {\n fallback least_busy\n }\n}",
 			want: `{"fallback":{"policy":"header","field":"X-Session-Id","fallback":{"policy":"least_conn"}}}`},
@@ -51,7 +54,7 @@ func TestPolicyCaddyfile(t *testing.T) {
 			want: `{"radix_depth":1,"fallback":{"policy":"header","field":"X","fallback":{"policy":"first"}}}`},
 
 		{name: "argument", in: `kv_aware 3`, err: "takes a block of options, no arguments"},
-		{name: "unknown option", in: "kv_aware {\n depth 3\n}", err: "unrecognized option 'depth': lb_policy kv_aware takes block_size, cache_salt, fallback, radix_depth, tenant, unscrubbed, usage"},
+		{name: "unknown option", in: "kv_aware {\n depth 3\n}", err: "unrecognized option 'depth': lb_policy kv_aware takes block_size, cache_salt, capacity, fallback, metrics, radix_depth, tenant, unscrubbed, usage"},
 		{name: "twice", in: "kv_aware {\n radix_depth 3\n radix_depth 3\n}", err: "radix_depth is given twice"},
 		{name: "no value", in: "kv_aware {\n radix_depth\n}", err: "radix_depth takes one argument"},
 		{name: "two values", in: "kv_aware {\n radix_depth 1 2\n}", err: "radix_depth takes one argument"},
@@ -63,6 +66,14 @@ func TestPolicyCaddyfile(t *testing.T) {
 		{name: "unscrubbed", in: "kv_aware {\n unscrubbed pass\n}", err: "unscrubbed takes refuse or fallback"},
 		{name: "usage", in: "kv_aware {\n usage on\n}", err: "usage takes observe or inject"},
 		{name: "cache_salt", in: "kv_aware {\n cache_salt yes\n}", err: "cache_salt takes on or off"},
+		{name: "capacity of nothing", in: "kv_aware {\n capacity 0\n}", err: "capacity takes a number of tokens, 1 or more"},
+		{name: "capacity in bytes", in: "kv_aware {\n capacity 20GB\n}", err: "capacity takes a number of tokens, 1 or more"},
+		{name: "huge capacity", in: "kv_aware {\n capacity 1000000000001\n}", err: "capacity takes a number of tokens, 1 or more"},
+		{name: "capacity twice", in: "kv_aware {\n capacity 1\n capacity 1\n}", err: "capacity is given twice"},
+		{name: "metrics on", in: "kv_aware {\n metrics on\n}", err: "metrics takes a path such as /metrics, or off"},
+		{name: "metrics elsewhere", in: "kv_aware {\n metrics http://node:9000/metrics\n}", err: "metrics takes a path such as /metrics, or off"},
+		{name: "metrics with a query", in: "kv_aware {\n metrics /metrics?a=b\n}", err: "metrics takes a path such as /metrics, or off"},
+		{name: "no path", in: "kv_aware {\n metrics\n}", err: "metrics takes one argument"},
 		{name: "no fallback", in: "kv_aware {\n fallback\n}", err: "fallback takes the name of a load balancing policy"},
 		{name: "unknown fallback", in: "kv_aware {\n fallback fastest\n}", err: "fallback: 'fastest' is not a load balancing policy"},
 		{name: "itself", in: "kv_aware {\n fallback kv_aware\n}", err: "kv_aware cannot be its own fallback"},
@@ -137,6 +148,11 @@ func TestProvisionErrors(t *testing.T) {
 		{name: "unscrubbed", policy: `{"unscrubbed":"yes"}`, err: "unscrubbed takes refuse or fallback"},
 		{name: "usage", policy: `{"usage":"yes"}`, err: "usage takes observe or inject"},
 		{name: "salt without tenant", policy: `{"cache_salt":true}`, err: "cache_salt needs tenant"},
+		{name: "negative capacity", policy: `{"capacity":-1}`, err: "capacity takes a number of tokens"},
+		{name: "huge capacity", policy: `{"capacity":1000000000001}`, err: "capacity takes a number of tokens"},
+		{name: "capacity and no metrics", policy: `{"capacity":1000,"metrics":"off"}`},
+		{name: "metrics", policy: `{"metrics":"metrics"}`, err: "metrics takes a path such as /metrics, or off"},
+		{name: "metrics with a space", policy: `{"metrics":"/metrics x"}`, err: "metrics takes a path such as /metrics, or off"},
 		{name: "unknown fallback", policy: `{"fallback":{"policy":"fastest"}}`, err: "loading the fallback policy"},
 		{name: "itself", policy: `{"fallback":{"policy":"kv_aware"}}`, err: "kv_aware cannot be its own fallback"},
 		{name: "least_busy", policy: `{"fallback":{"policy":"least_busy"}}`},

@@ -25,6 +25,7 @@ type flight struct {
 
 	address  string // of this attempt's pick
 	cached   int    // prompt tokens predicted to be cached there
+	answered bool   // the answer has begun
 	accepted bool   // the engine has answered with success
 	reported bool   // it has told how many prompt tokens were cached
 	tried    []string
@@ -74,6 +75,7 @@ func (fl *flight) depart(address string, d fleet.Decision) {
 // only by asking it again.
 func (fl *flight) failed() {
 	if fl.address != "" {
+		fl.policy.shared.engines.watch.Suspect(fl.address)
 		fl.tried = append(fl.tried, fl.address)
 		fl.address = ""
 		fl.Request.End()
@@ -83,8 +85,10 @@ func (fl *flight) failed() {
 // Header is called when the answer's header is committed: there will be no
 // further attempt.
 func (fl *flight) Header(status int, h http.Header) {
+	fl.answered = true
 	if fl.accepted = status >= 200 && status < 300; fl.accepted {
 		fl.Confirm()
+		fl.policy.shared.engines.watch.Answered(fl.address)
 		if strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") {
 			return // its first token is still to come
 		}
@@ -113,6 +117,9 @@ func (fl *flight) Usage(u answer.Usage) {
 // End is called once, when the request is over in whatever way.
 func (fl *flight) End(error) {
 	fl.Request.End()
+	if !fl.answered && fl.address != "" {
+		fl.policy.shared.engines.watch.Suspect(fl.address) // it may be gone
+	}
 	if !fl.accepted || fl.reported {
 		return
 	}

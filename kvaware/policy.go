@@ -29,6 +29,13 @@ const (
 	// about 64 bytes. Larger ones lose what lies behind the last whole block.
 	MinBlockSize = 64
 	MaxBlockSize = 65536
+
+	// DefaultMetrics is the path of the engines' metrics when none is
+	// configured.
+	DefaultMetrics = "/metrics"
+
+	// maxCapacity bounds capacity, in tokens: more than any engine has.
+	maxCapacity = 1_000_000_000_000
 )
 
 func init() {
@@ -93,6 +100,22 @@ type Policy struct {
 	// `tenant`. Default: false.
 	CacheSalt bool `json:"cache_salt,omitempty"`
 
+	// How many tokens the KV cache of each upstream holds. What an upstream
+	// was sent longer ago than that is taken to be evicted there. Answers that
+	// report cached tokens correct it. Default: 0, as the engine's metrics say;
+	// where they do not, it is learned from the answers.
+	Capacity int64 `json:"capacity,omitempty"`
+
+	// The path of the engines' metrics, or `off`. While requests can go to an
+	// upstream, it is read every two seconds for what the engine is busy with,
+	// how much its KV cache holds and whether it was restarted (vLLM, SGLang,
+	// llama.cpp), and its list of models for which it serves. This is done in
+	// plain HTTP, in the background; an upstream that speaks only TLS, or does
+	// not answer, is asked less and less often, and routing does without.
+	// Default: /metrics.
+	Metrics string `json:"metrics,omitempty"`
+
+	sight        *sight
 	fallback     reverseproxy.Selector
 	coldFallback bool // the fallback decides for prompts that match nothing
 	shared       *shared
@@ -121,6 +144,10 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 	if p.Usage == "" {
 		p.Usage = "observe"
 	}
+	if p.Metrics == "" {
+		p.Metrics = DefaultMetrics
+	}
+	p.sight = new(sight)
 	if err := p.check(); err != nil {
 		return err
 	}
@@ -148,8 +175,26 @@ func (p *Policy) check() error {
 		return errors.New("usage takes observe or inject")
 	case p.CacheSalt && p.Tenant == "":
 		return errors.New("cache_salt needs tenant: there is nobody to separate")
+	case p.Capacity < 0 || p.Capacity > maxCapacity:
+		return errCapacity
+	case !isMetrics(p.Metrics):
+		return errMetrics
 	}
 	return nil
+}
+
+var (
+	errCapacity = errors.New("capacity takes a number of tokens, 1 or more")
+	errMetrics  = errors.New("metrics takes a path such as /metrics, or off")
+)
+
+// isMetrics reports whether metrics can be set to a value.
+func isMetrics(value string) bool {
+	if value == "off" {
+		return true
+	}
+	plain := func(c rune) bool { return c > ' ' && c < 0x7f && c != '?' && c != '#' && c != '%' }
+	return strings.HasPrefix(value, "/") && len(value) <= 256 && strings.IndexFunc(value, func(c rune) bool { return !plain(c) }) < 0
 }
 
 func (p *Policy) loadFallback(ctx caddy.Context) error {
@@ -176,6 +221,7 @@ func (p *Policy) loadFallback(ctx caddy.Context) error {
 // soonest, or nil when none is available. Caddy calls it again for each
 // further attempt, which is how it tells that the one before has failed.
 func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	p.see(pool, r)
 	x, scrubbed := janitor.From(r)
 	if !scrubbed {
 		return p.selectUnscrubbed(pool, r, w)
@@ -185,6 +231,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 		return nil // the answer has begun: there is nothing left to send
 	}
 	makeReplayable(r)
+	pool = p.serving(pool, x.Model(), r)
 	if fl.Request == nil {
 		note(r, fleet.Decision{Reason: fleet.Fallback}, 0)
 		return p.fallback.Select(pool, r, w)

@@ -20,6 +20,7 @@ import (
 // after the last config is gone, because answers may outlive it.
 type shared struct {
 	fleet   *fleet.Fleet
+	engines *engines
 	metrics *metrics
 	random  []byte // the hash key of configs that name none
 	signing atomic.Pointer[signingKey]
@@ -83,12 +84,16 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 	rand.Read(s.random) // never fails: crypto/rand ends the process instead
 	s.signing.Store(&signingKey{key: s.random})
 	s.metrics = newMetrics(s.fleet)
+	s.engines = newEngines(s.fleet, now, nil)
 	return s
 }
 
-// Destruct is called when the last config is gone. Memory is all there is to
-// give back, and requests still in flight may still report.
-func (s *shared) Destruct() error { return nil }
+// Destruct is called when the last config is gone: no engine is asked any more.
+// Requests still in flight may still report.
+func (s *shared) Destruct() error {
+	s.engines.watch.Close()
+	return nil
+}
 
 // apply puts a config's settings in force. It is called when the config
 // starts, not when it is provisioned: that may be a dry run, or be rolled
@@ -141,6 +146,7 @@ func (s *shared) forgetAll() {
 func (s *shared) sweep() {
 	for _, address := range s.fleet.Sweep() {
 		s.metrics.forget(address)
+		s.engines.forget(address)
 		s.warnedMu.Lock()
 		delete(s.warned, address)
 		s.warnedMu.Unlock()

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/engine"
+	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+)
+
+// seeInterval is how often a policy says which upstreams it has: often enough
+// for those that come and go, and nothing to each request.
+const seeInterval = time.Second
+
+// engines brings what engines tell about themselves to the fleet. Like the
+// fleet it is there once for all configs of the process.
+type engines struct {
+	fleet *fleet.Fleet
+	watch *engine.Watch
+	now   func() time.Time
+
+	mu    sync.Mutex
+	given map[string]int64 // configured capacities, in tokens, by address
+}
+
+// newEngines returns engines that nobody watches yet. A nil transport means
+// the usual one.
+func newEngines(f *fleet.Fleet, now func() time.Time, transport http.RoundTripper) *engines {
+	e := &engines{fleet: f, now: now, given: make(map[string]int64)}
+	e.watch = engine.NewWatch(engine.Options{Transport: transport, Reporter: e, Now: now})
+	return e
+}
+
+// sight is when a policy last said which upstreams it has.
+type sight struct{ last atomic.Int64 } // Unix nanoseconds
+
+// due reports whether it is time to say so again, to one of those who ask.
+func (s *sight) due(now time.Time) bool {
+	last := s.last.Load()
+	return now.UnixNano()-last >= int64(seeInterval) && s.last.CompareAndSwap(last, now.UnixNano())
+}
+
+// see notes that a policy may send requests to these upstreams. It waits for
+// nothing.
+func (p *Policy) see(pool reverseproxy.UpstreamPool, r *http.Request) {
+	e := p.shared.engines
+	if !p.sight.due(e.now()) {
+		return
+	}
+	targets := make([]engine.Target, 0, len(pool))
+	for _, u := range pool {
+		a := address(u, r)
+		e.give(a, p.Capacity)
+		if p.Metrics != "off" && isHostPort(a) {
+			targets = append(targets, engine.Target{Address: a, Path: p.Metrics})
+		}
+	}
+	e.watch.See(targets...)
+}
+
+// isHostPort reports whether metrics can be asked for at a dial address. They
+// cannot at sockets, port ranges and the like.
+func isHostPort(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" || strings.ContainsAny(host, "/@?#{ ") {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
+}
+
+// give notes a configured capacity; 0: none is.
+func (e *engines) give(address string, tokens int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.given[address] == tokens {
+		return
+	}
+	if tokens == 0 {
+		delete(e.given, address)
+		tokens = e.told(address) // the engine's own word counts again
+	} else {
+		e.given[address] = tokens
+	}
+	e.fleet.SetCapacity(address, tokens)
+}
+
+// told returns the capacity in an engine's last metrics, 0 without.
+func (e *engines) told(address string) int64 {
+	if states := e.watch.States(address); len(states) > 0 {
+		return states[0].Reading.Capacity
+	}
+	return 0
+}
+
+// Told is called with what an engine's metrics say.
+func (e *engines) Told(t engine.Target, r engine.Reading) {
+	if r.HasLoad {
+		e.fleet.SetLoad(t.Address, fleet.EngineLoad{Running: r.Running, Waiting: r.Waiting})
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.given[t.Address] == 0 && r.Capacity > 0 {
+		e.fleet.SetCapacity(t.Address, r.Capacity)
+	}
+}
+
+// Silent is called when the load in an engine's last metrics counts no more.
+func (e *engines) Silent(t engine.Target) {
+	e.fleet.SetLoad(t.Address, fleet.EngineLoad{})
+}
+
+// Restarted is called when an engine's process is a new one: it holds nothing
+// of what was recorded.
+func (e *engines) Restarted(t engine.Target) {
+	if e.fleet.Forget(t.Address) {
+		caddy.Log().Named("kv_aware").Info("the engine was restarted: what it held is forgotten",
+			zap.String("upstream", t.Address))
+	}
+}
+
+// forget drops what is kept for an upstream that has gone.
+func (e *engines) forget(address string) {
+	e.watch.Forget(address)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.given, address)
+}
+
+// capacitySource tells where an upstream's capacity comes from; "" when it is
+// not known.
+func (e *engines) capacitySource(address string, capacity int64) string {
+	e.mu.Lock()
+	given := e.given[address]
+	e.mu.Unlock()
+	switch capacity {
+	case 0:
+		return ""
+	case given:
+		return "config"
+	case e.told(address):
+		return "metrics"
+	}
+	return "learned"
+}
+
+// serving returns those of the upstreams that may serve the model: all but
+// those known not to. When that leaves none that is available, or nothing is
+// asked for, it is all of them: a list may be old, and Caddy or the engine
+// knows what to answer.
+func (p *Policy) serving(pool reverseproxy.UpstreamPool, model string, r *http.Request) reverseproxy.UpstreamPool {
+	models := p.shared.engines.watch.Models()
+	if model == "" || !models.Differ() {
+		return pool
+	}
+	serving := make(reverseproxy.UpstreamPool, 0, len(pool))
+	available := false
+	for _, u := range pool {
+		if !models.Lacks(address(u, r), model) {
+			serving = append(serving, u)
+			available = available || p.available(u)
+		}
+	}
+	if !available {
+		return pool
+	}
+	return serving
+}
+
+// Interface guards
+var _ engine.Reporter = (*engines)(nil)
