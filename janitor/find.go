@@ -163,10 +163,8 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 	}
 	alone := len(f.found)
 	f.acrossEnd = 0
-	for _, seam := range f.seams[1:] {
-		if !f.scanSeam(s, d, joint{first, from, alone}, seam) {
-			return false
-		}
+	if !f.scanSeams(s, d, joint{first, from, alone}) {
+		return false
 	}
 	if len(f.found) > alone {
 		kept := slices.DeleteFunc(f.found[from:], func(c finding) bool { return c.gone })
@@ -182,17 +180,39 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 // found within its parts.
 type joint struct{ first, from, to int }
 
-// scanSeam adds what lies across one seam of f.joined.
-func (f *finder) scanSeam(s *pii.Scanner, d *prompt.Document, m joint, seam int) bool {
-	lo, hi := max(0, seam-joinWindow), min(len(f.joined), seam+joinWindow)
-	for lo < seam && !utf8.RuneStart(f.joined[lo]) {
+// scanSeams adds what lies across the seams of f.joined. The surroundings of
+// seams that are near each other are looked at as one, so however small the
+// parts are, nothing is scanned more than once.
+func (f *finder) scanSeams(s *pii.Scanner, d *prompt.Document, m joint) bool {
+	for i := 1; i < len(f.seams); {
+		lo, hi := max(0, f.seams[i]-joinWindow), f.seams[i]+joinWindow
+		next := i + 1
+		for next < len(f.seams) && f.seams[next]-joinWindow <= hi {
+			hi = f.seams[next] + joinWindow
+			next++
+		}
+		if !f.scanAround(s, d, m, f.seams[i:next], lo, min(hi, len(f.joined))) {
+			return false
+		}
+		i = next
+	}
+	return true
+}
+
+// scanAround adds what lies across these seams, all of which are in the range.
+// What touches an end of the range may go on behind it and is left out.
+func (f *finder) scanAround(s *pii.Scanner, d *prompt.Document, m joint, at []int, lo, hi int) bool {
+	for lo < at[0] && !utf8.RuneStart(f.joined[lo]) {
 		lo++
 	}
 	f.spans = s.Scan(f.joined[lo:hi], f.spans[:0])
 	for _, sp := range f.spans {
 		start, end := sp.Start+lo, sp.End+lo
+		for len(at) > 0 && at[0] <= start {
+			at = at[1:]
+		}
 		cut := sp.Start == 0 && lo > 0 || end == hi && hi < len(f.joined)
-		if start >= seam || end <= seam || cut || !f.yield(m, start, end) {
+		if len(at) == 0 || at[0] >= end || cut || !f.yield(m, start, end) {
 			continue
 		}
 		if len(f.found) >= maxFindings {
@@ -231,19 +251,20 @@ func (f *finder) yield(m joint, start, end int) bool {
 func (f *finder) addAcross(d *prompt.Document, first, start, end int, e pii.Entity) {
 	value := f.keep(f.joined[start:end])
 	more := false
-	for i, seam := range f.seams {
-		next := len(f.joined)
-		if i+1 < len(f.seams) {
-			next = f.seams[i+1]
+	part := sort.SearchInts(f.seams, start+1) - 1 // where it begins; empty parts before it are none of it
+	for ; part < len(f.seams) && f.seams[part] < end; part++ {
+		seam, next := f.seams[part], len(f.joined)
+		if part+1 < len(f.seams) {
+			next = f.seams[part+1]
 		}
 		lo, hi := max(start, seam)-seam, min(end, next)-seam
 		if lo >= hi {
 			continue
 		}
-		d.Texts[first+i].Decode(d.Body, &f.part)
+		d.Texts[first+part].Decode(d.Body, &f.part)
 		rawStart, rawEnd := f.part.Span(lo, hi)
 		f.found = append(f.found, finding{
-			start: rawStart, end: rawEnd, text: int32(first + i), at: lo, atEnd: hi,
+			start: rawStart, end: rawEnd, text: int32(first + part), at: lo, atEnd: hi,
 			value: value, entity: e, more: more,
 		})
 		more = true

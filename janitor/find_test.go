@@ -101,8 +101,8 @@ func TestManySeams(t *testing.T) {
 		return time.Since(begin)
 	}
 	cost(1_000) // warm
-	small, large := cost(2_000), cost(8_000)
+	small, large := cost(5_000), cost(20_000)
 	if large > 12*small && large > time.Second {
-		t.Errorf("%v for 2,000 parts, %v for 8,000", small, large)
+		t.Errorf("%v for 5,000 parts, %v for 20,000", small, large)
 	}
 }
