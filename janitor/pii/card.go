@@ -14,6 +14,7 @@ type brand struct {
 // brands are the issuer ranges in use, by their first four digits: the public
 // identification number tables of the schemes.
 var brands = []brand{
+	{1000, 1999, 15, 15}, // UATP
 	{2200, 2204, 16, 19}, // Mir
 	{2221, 2720, 16, 16}, // Mastercard, 2-series
 	{3000, 3059, 14, 19}, // Diners Club

@@ -104,17 +104,23 @@ func trimLocal(text []byte, start, i int) int {
 }
 
 // quotedLocal finds the opening quote of a quoted local part that ends at
-// text[i-1], i when there is none.
+// text[i-1], i when there is none. Of what RFC 5322 allows between quotes,
+// program text such as `name + "@example.com"` is left out.
 func quotedLocal(text []byte, i int) int {
+	letters, space := false, false
 	for j := i - 2; j >= 0 && i-j <= maxLocalPart; j-- {
 		switch c := text[j]; {
 		case c == '"' && at(text, j-1) != '\\':
-			if j == i-2 || isAlnum(at(text, j-1)) {
+			if !letters || isAlnum(at(text, j-1)) {
 				return i
 			}
 			return j
-		case c < ' ', c == ' ':
+		case c < ' ', c == '+' && space, c == '(', c == ')', c == ',', c == '=':
 			return i
+		case c == ' ':
+			space = true
+		case isAlnum(c), c >= 0x80:
+			letters = true
 		}
 	}
 	return i

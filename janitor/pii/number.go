@@ -159,16 +159,18 @@ func (c *chain) begins(i int) bool {
 // behind a word that holds digits, as in a GUID.
 func joinedBefore(text []byte, i int) bool {
 	switch c := at(text, i-1); c {
-	case '-', '.':
+	case '.':
+		return isAlnum(at(text, i-2))
+	case '-':
 		for j := i - 2; j >= 0 && i-j <= 16; j-- {
 			if isDigit(text[j]) {
 				return true
 			}
 			if !isAlpha(text[j]) {
-				return c == '.' && j == i-2 && text[j] != ' '
+				break
 			}
 		}
-		return c == '.'
+		return false
 	default:
 		return isWord(c)
 	}

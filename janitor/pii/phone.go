@@ -203,7 +203,7 @@ func (r *scan) trunk(c *chain, i int) int {
 			best = k + 1
 		}
 	}
-	if best == 0 || c.date(i, best) {
+	if _, ssn := c.lens(i, 3, 2, 4); best == 0 || ssn || c.date(i, best) {
 		return 0
 	}
 	if hyphen && best <= 3 && c.g[i+best-1].len() >= 4 || r.phoneContext(c, i, best) != 0 || r.bare() && i == 0 && best == c.n {

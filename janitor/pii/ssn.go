@@ -33,6 +33,9 @@ func (r *scan) ssn(c *chain, i int) int {
 	k, sure := 0, false
 	if sep, ok := c.lens(i, 3, 2, 4); ok && (sep == '-' || sep == ' ' || sep == '.') {
 		k, sure = 3, sep == '-' || c.rowOf(i, 3)
+		if !sure && r.before(c.g[i].start)&(ctxSSN|ctxITIN) == 0 {
+			return 0 // part of a row of numbers
+		}
 	} else if _, ok := c.lens(i, 9); ok {
 		k = 1
 	} else if sep, ok := c.lens(i, 3, 6); ok && sep == '-' {
