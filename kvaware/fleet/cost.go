@@ -36,6 +36,7 @@ type cost struct {
 	took   float64 // ns, fading
 	tokens float64 // fading
 	count  float64 // fading
+	beside float64 // fading: tokens, times the requests running beside them
 	spread float64 // ns^2: of what was observed around what was expected, fading
 }
 
@@ -50,6 +51,7 @@ func (c *cost) learn(s service, start time.Duration) {
 	c.took = c.took*fade + took
 	c.tokens = c.tokens*fade + float64(s.tokens)
 	c.count = c.count*fade + 1
+	c.beside = c.beside*fade + float64(s.tokens)*float64(s.running)
 	c.spread = c.spread*fade*fade + (took-expected)*(took-expected)
 }
 
@@ -66,6 +68,14 @@ func (c *cost) prompt() int {
 		return 0
 	}
 	return int(c.tokens / c.count)
+}
+
+// running returns how many requests ran beside a prefill on average.
+func (c *cost) running() float64 {
+	if c.tokens == 0 {
+		return 0
+	}
+	return c.beside / c.tokens
 }
 
 // among returns the time a token costs on one of several upstreams, of which

@@ -91,7 +91,7 @@ func TestEqualUpstreamsAreHeldForEqual(t *testing.T) {
 		var c cost
 		for range 300 {
 			tokens := 100 + rnd.IntN(10000)
-			c.learn(service{tokens, time.Duration(float64(tokens) * float64(startCost) * math.Exp(rnd.NormFloat64()*0.3-0.045))}, startCost)
+			c.learn(service{tokens: tokens, took: time.Duration(float64(tokens) * float64(startCost) * math.Exp(rnd.NormFloat64()*0.3-0.045))}, startCost)
 		}
 		if got := c.among(startCost); math.Abs(float64(got-startCost)) > 0.02*float64(startCost) {
 			differ++
@@ -124,7 +124,7 @@ func TestCostIsBoundedAndRobust(t *testing.T) {
 	if got := c.perToken(startCost); got != lowestCost {
 		t.Errorf("%v a token", got)
 	}
-	for _, s := range []service{{0, time.Second}, {-5, time.Second}, {5, 0}, {5, -time.Second}} {
+	for _, s := range []service{{tokens: 0, took: time.Second}, {tokens: -5, took: time.Second}, {tokens: 5}, {tokens: 5, took: -time.Second}} {
 		was := c
 		if c.learn(s, startCost); c != was {
 			t.Errorf("%+v taught something", s)

@@ -52,6 +52,7 @@ type Fleet struct {
 	byID      ids
 	typical   cost   // of a token, whatever the upstream
 	surveyed  uint64 // surveys so far
+	decode    decode
 	cuts      cutPrompts
 	scratch   scratch
 }
@@ -151,7 +152,28 @@ func (f *Fleet) remove(u *upstream) {
 
 // perToken returns what a prompt token costs on u. The caller holds mu.
 func (f *Fleet) perToken(u *upstream) time.Duration {
-	return u.cost.among(f.typical.perToken(startCost))
+	return f.perTokenOf(u, f.typical.perToken(startCost))
+}
+
+// perTokenOf is perToken with what a token costs on all upstreams.
+func (f *Fleet) perTokenOf(u *upstream, typical time.Duration) time.Duration {
+	more := float64(u.load.requests-u.load.queued) - f.typical.running()
+	return scale(u.cost.among(typical), f.decode.factor(more))
+}
+
+// learn takes in what a prefill on u took. The caller holds mu.
+func (f *Fleet) learn(u *upstream, s service) {
+	typical := f.typical.perToken(startCost)
+	mean := float64(s.tokens) * float64(u.cost.perToken(typical))
+	more := float64(s.running) - f.typical.running()
+	factor := f.decode.factor(more)
+	if u.cost.count > 1 {
+		f.decode.learn(s.tokens, float64(s.took)/mean, more)
+	}
+	// What the decodes beside it explain is not the upstream's own slowness.
+	s.took = time.Duration(float64(s.took) / factor)
+	u.cost.learn(s, typical)
+	f.typical.learn(s, startCost)
 }
 
 // Forget drops everything recorded about what an upstream holds, as after a

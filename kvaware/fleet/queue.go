@@ -33,8 +33,9 @@ type reservation struct {
 // service is what a first token tells of an upstream: that it took that long
 // to compute that many tokens. No tokens: nothing can be told.
 type service struct {
-	tokens int
-	took   time.Duration
+	tokens  int
+	took    time.Duration
+	running int // requests that were decoded meanwhile
 }
 
 // reserve enters r with its tokens and their predicted duration. A timed
@@ -83,7 +84,7 @@ func (q *queue) served(r *reservation, now time.Time) (s service) {
 		return s
 	}
 	if !q.blurred {
-		s = service{r.tokens + q.carried, now.Sub(q.headSince)}
+		s = service{r.tokens + q.carried, now.Sub(q.headSince), q.requests - q.queued}
 	}
 	q.carried, q.blurred = 0, false
 	return s

@@ -237,8 +237,7 @@ func (r *Request) learn() {
 			return // it was the cache, and says nothing of the cost
 		}
 	}
-	u.cost.learn(s, f.typical.perToken(startCost))
-	f.typical.learn(s, startCost)
+	f.learn(u, s)
 }
 
 // takeBack removes what this attempt recorded, but for what another request

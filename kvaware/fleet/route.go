@@ -100,7 +100,7 @@ func (r *Request) survey(targets []Target) (longest int) {
 		longest = max(longest, cached)
 		s.upstreams = append(s.upstreams, u)
 		s.candidates = append(s.candidates, candidate{
-			PerToken:  u.cost.among(typical),
+			PerToken:  f.perTokenOf(u, typical),
 			Uncached:  r.prompt - cached,
 			Unsent:    r.prompt - max(cached, r.tokens(u.known)),
 			Demand:    u.demand.share(now),
