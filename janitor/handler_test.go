@@ -17,6 +17,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/bauxite/caddy-kvaware/janitor/prompt"
 )
 
 // newHandler provisions a handler with a budget of its own, which must be
@@ -364,7 +366,10 @@ func TestPlaceholdersForMatchers(t *testing.T) {
 	h := newHandler(t)
 	r := newRequest("POST", chatPath, strings.NewReader(
 		`{"stream":true,"model":"llama-70b","messages":[{"role":"user","content":"`+mail+` `+mail2+`"}]}`))
-	serve(t, h, r)
+	_, e := serve(t, h, r)
+	if x := e.exchange; x.Model() != "llama-70b" || x.API() != prompt.Chat || !x.Stream() {
+		t.Errorf("exchange: %s %v %t", x.Model(), x.API(), x.Stream())
+	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	got := repl.ReplaceAll("{http.pii_janitor.model} {http.pii_janitor.api} {http.pii_janitor.stream} {http.pii_janitor.findings}", "-")
 	if got != "llama-70b chat true 2" {
@@ -493,6 +498,28 @@ func TestFindingsCounted(t *testing.T) {
 	serve(t, h, postChat(mail+" "+mail2+" "+mail))
 	if got := counted(t, "caddy_pii_janitor_findings_total", "EMAIL") - before; got != 3 {
 		t.Errorf("counted %g", got)
+	}
+}
+
+// TestGauge: what requests hold is what a scrape sees.
+func TestGauge(t *testing.T) {
+	gauge := func() float64 {
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(inFlightBytes)
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return families[0].GetMetric()[0].GetGauge().GetValue()
+	}
+	l := processBudget.open(terms{limit: mega, announced: -1})
+	before := gauge()
+	if err := l.grow(t.Context(), 4711); err != nil || gauge() != before+4711 {
+		t.Errorf("%v, gauge %g, was %g", err, gauge(), before)
+	}
+	l.close()
+	if gauge() != before {
+		t.Errorf("gauge %g, was %g", gauge(), before)
 	}
 }
 
