@@ -243,7 +243,7 @@ func (r *scan) secretValue(kind nameKind, start, end int, quoted, tight bool) bo
 	// Without quotes it may be an expression: only what stands as in a
 	// configuration file is taken, and only a word that is no name.
 	next := at(r.text, end)
-	return digitRuns(value) > 0 && (tight || next == '\n' || next == '\r' || next == 0) && next != '(' && next != '[' && !identifier(value)
+	return digitRuns(value) > 0 && (tight || next == '\n' || next == '\r' || next == 0) && next != '(' && next != '[' && !identifier(value, tight)
 }
 
 // chosen judges a password of a person: letters with digits or signs; not a
@@ -303,8 +303,10 @@ func digitRuns(v []byte) int {
 }
 
 // identifier tells names of program text: words joined by underscores and
-// dots, with digits only at the end of one.
-func identifier(v []byte) bool {
+// dots, with digits only at the end of one. Where no space stands around the
+// operator, as in a file of settings, eight characters with digits at the end
+// are a password.
+func identifier(v []byte, tight bool) bool {
 	if !isAlpha(v[0]) && v[0] != '_' {
 		return false
 	}
@@ -323,7 +325,7 @@ func identifier(v []byte) bool {
 			return false
 		}
 	}
-	return dot || len(v) < 8 || !isDigit(v[len(v)-1])
+	return dot || !tight || len(v) < 8 || !isDigit(v[len(v)-1])
 }
 
 // credential judges what follows a scheme: mixed enough not to be a word.

@@ -83,7 +83,8 @@ func (r *scan) runPlain() bool {
 			from3a := y + ones*(0x80-0x3a)
 			digit := (y + ones*(0x80-0x30)) &^ from3a &^ x & highs
 			colon := from3a &^ (y + ones*(0x80-0x3e)) &^ x & highs
-			token := ((y+ones*(0x80-0x2d))&^from3a | (y | ones*0x20) + ones*(0x80-0x61)) &^ x & highs
+			plus := ^((y ^ ones*'+') + lows)
+			token := ((y+ones*(0x80-0x2d))&^from3a | (y | ones*0x20) + ones*(0x80-0x61) | plus) &^ x & highs
 			shift := uint(i * 8)
 			digits |= (digit >> 7 * gather >> 56) << shift
 			tokens |= (token >> 7 * gather >> 56) << shift
