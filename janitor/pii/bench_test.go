@@ -213,3 +213,24 @@ func BenchmarkScan(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkLinearity reports, for each hostile shape, the time for four times
+// the text divided by the time for the text: about 4 when the work is linear.
+func BenchmarkLinearity(b *testing.B) {
+	s := scanner(b, Options{})
+	for _, sh := range hostile {
+		b.Run(sh.name, func(b *testing.B) {
+			one, four := sh.make(shapeSize/4), sh.make(shapeSize)
+			var dst []Span
+			var spent [2]time.Duration
+			for b.Loop() {
+				for k, text := range [][]byte{one, four} {
+					start := cpuTime()
+					dst = s.Scan(text, dst[:0])
+					spent[k] += cpuTime() - start
+				}
+			}
+			b.ReportMetric(float64(spent[1])/float64(spent[0]), "t(4n)/t(n)")
+		})
+	}
+}

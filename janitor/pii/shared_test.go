@@ -119,34 +119,35 @@ func TestRecallOfRows(t *testing.T) {
 			}
 		}
 	}
-	for entity, percent := range map[string]float64{
-		"EMAIL": 99, "CARD": 99, "IBAN": 99, "IP": 99, "SSN": 99, "MAC": 0, "PHONE/presidio": 0, "PHONE/validator.js": 0,
-	} {
-		if counts[entity] != nil {
-			counts[entity].atLeast(t, entity, percent)
-			delete(counts, entity)
-		}
-	}
+	// What is not listed need not reach a share: validator.js counts strings as
+	// phone numbers and codes that only their whole-string use makes so.
+	least := map[string]float64{"EMAIL": 99, "CARD": 99, "IBAN": 99, "IP": 99, "SSN": 99, "ITIN": 99, "PHONE/presidio": 95, "JWT": 99,
+		"ABA": 95, "NPI": 95, "CA_SIN": 95, "NHS": 95, "NINO": 95, "PESEL": 95, "FI_HETU": 95, "DE_TAX_ID": 95, "ES_NIF": 95, "TR_ID": 95, "KR_RRN": 95, "ZA_ID": 95}
 	for entity, c := range counts {
-		c.atLeast(t, entity, 0)
+		c.atLeast(t, entity, least[entity])
 	}
 }
 
+// TestNegativeRows looks at texts in which there is nothing of one kind. Many
+// of them are numbers alone, which are something of another kind; what must
+// not happen is that the kind of the row is found.
 func TestNegativeRows(t *testing.T) {
 	s := scanner(t, Options{})
+	rows, wrong := 0, 0
 	for _, row := range readRows[piiRow](t, "pii.jsonl") {
-		if row.Kind == "neg" {
-			if got := found(s, row.Text); got != nil {
-				t.Logf("%s neg %q: %q", row.Entity, row.Text, got)
+		if row.Kind != "neg" {
+			continue
+		}
+		rows++
+		for _, sp := range s.Scan([]byte(row.Text), nil) {
+			if sp.Entity == Entity(row.Entity) {
+				wrong++
+				t.Logf("%s in %q", sp.Entity, row.Text)
 			}
 		}
-		if row.Kind == "neg_wholestring" && row.Entity != "PHONE" {
-			for _, sp := range s.Scan([]byte(row.Text), nil) {
-				if sp.Start == 0 && sp.End == len(row.Text) {
-					t.Logf("%s wholestring %q: %s", row.Entity, row.Text, sp.Entity)
-				}
-			}
-		}
+	}
+	if wrong*100 > rows {
+		t.Errorf("%d of %d texts without one have a finding of the kind", wrong, rows)
 	}
 }
 
@@ -200,7 +201,7 @@ func TestSentences(t *testing.T) {
 			}
 		}
 	}
-	for name, percent := range map[string]float64{"EMAIL": 99, "CARD": 99, "IBAN": 99, "SSN": 99, "IP": 99, "PHONE": 95, "US_DRIVER_LICENSE": 0} {
+	for name, percent := range map[string]float64{"EMAIL": 99, "CARD": 99, "IBAN": 99, "SSN": 99, "IP": 99, "PHONE": 95, "US_DRIVER_LICENSE": 95} {
 		counts[name].atLeast(t, name, percent)
 	}
 	t.Logf("%d false in %d bytes", false_, size)
@@ -223,36 +224,73 @@ type secretRow struct {
 	Secrets                  []string
 }
 
+// vendors of the rows whose secrets must be found, by a part of the rule's name.
+var requiredVendors = []string{"openai", "anthropic", "huggingface", "github", "gitlab", "aws", "google", "azure", "slack", "stripe",
+	"npm", "pypi", "twilio", "sendgrid", "telegram", "discord", "shopify", "digitalocean", "databricks", "vault"}
+
+// notSecret are rules of the sources that find names of hosts and resources.
+var notSecret = []string{"aws.3", "azure.devops.2", "host", "azurestorage.name", "databricks.3", "shopify.1", "arn", "discord-client-id", "azure-ad-tenant"}
+
+// masks stand in rows for a secret that was blanked.
+var masks = []string{"xxxxxxxxxxxx", "aaaaaaaaaaaa"}
+
 func TestSecretRows(t *testing.T) {
 	s := scanner(t, Options{})
-	counts := map[string]*tally{}
+	vendors := map[string]*tally{}
+	sources := map[string]*tally{}
 	for _, row := range readRows[secretRow](t, "secrets.jsonl") {
-		spans := s.Scan([]byte(row.Text), nil)
-		name := row.Source + "/" + row.Kind
-		if counts[name] == nil {
-			counts[name] = &tally{}
+		source := row.Source + "/" + row.Kind
+		if sources[source] == nil {
+			sources[source] = &tally{}
 		}
-		if row.Kind == "fp" || len(row.Secrets) == 0 || row.Secrets[0] == "" {
-			any := false
-			for _, sp := range spans {
-				any = any || sp.Entity.Secret()
-			}
-			counts[name].add(any)
-			if any != (row.Kind == "tp") {
-				t.Logf("%s %s %q: %q", name, row.Rule, row.Text, found(s, row.Text))
-			}
+		spans := s.Scan([]byte(row.Text), nil)
+		if row.Kind == "fp" {
+			sources[source].add(anySecret(spans))
 			continue
 		}
+		missed := !anySecret(spans)
 		for _, secret := range row.Secrets {
-			i := strings.Index(row.Text, secret)
-			hit := i >= 0 && covered(spans, i, i+len(secret), EntitySecret, EntityJWT, EntityPrivateKey)
-			counts[name].add(hit)
-			if !hit {
-				t.Logf("%s %s %q in %q: %q", name, row.Rule, secret, row.Text, found(s, row.Text))
+			// The whole secret must be covered; of "user:password" the password.
+			if i := strings.Index(row.Text, secret); secret != "" && i >= 0 && row.Rule != "curl-auth-user" && row.Rule != "sidekiq-sensitive-url" {
+				missed = !covered(spans, i, i+len(secret), EntitySecret, EntityJWT, EntityPrivateKey)
+			}
+		}
+		sources[source].add(!missed)
+		for _, vendor := range requiredVendors {
+			rule := strings.Replace(strings.ToLower(row.Rule), "gcp", "google", 1)
+			if strings.Contains(rule, vendor) && !containsOne(row.Rule, notSecret) && !containsOne(row.Text, masks) {
+				if vendors[vendor] == nil {
+					vendors[vendor] = &tally{}
+				}
+				vendors[vendor].add(!missed)
+				if missed {
+					t.Logf("%s: missed in %.120q", row.Rule, row.Text)
+				}
 			}
 		}
 	}
-	for name, c := range counts {
-		c.atLeast(t, name, 0)
+	for vendor, c := range vendors {
+		c.atLeast(t, vendor, 90)
 	}
+	for source, c := range sources {
+		c.atLeast(t, source, 0)
+	}
+}
+
+func anySecret(spans []Span) bool {
+	for _, sp := range spans {
+		if sp.Entity.Secret() {
+			return true
+		}
+	}
+	return false
+}
+
+func containsOne(text string, parts []string) bool {
+	for _, p := range parts {
+		if strings.Contains(text, p) {
+			return true
+		}
+	}
+	return false
 }
