@@ -54,7 +54,7 @@ func validCard(d []byte) bool {
 			return false
 		}
 		if iin <= b.high && len(d) >= int(b.min) && len(d) <= int(b.max) {
-			return luhn(d) && !sameDigits(d[4:])
+			return luhn(d)
 		}
 	}
 	return false
@@ -67,9 +67,10 @@ func (r *scan) card(c *chain, i int) int {
 		if !c.ends(i) || !validCard(c.text[c.g[i].start:c.g[i].end]) {
 			return 0
 		}
-		// Of the lengths without a card of today, and those that counters and
-		// identifiers share, a word must say what it is.
-		if n != 16 && !(n == 15 && amex(c.text[c.g[i].start:])) && !r.cardContext(c, i, i) {
+		// For lengths without a card of today, that counters and identifiers
+		// have, and for round numbers, a word must say what it is.
+		usual := n == 16 || n == 15 && amex(c.text[c.g[i].start:])
+		if (!usual || round(c.text[c.g[i].start:c.g[i].end])) && !r.cardContext(c, i, i) {
 			return 0
 		}
 		r.add(c.g[i].start, c.g[i].end, EntityCard)
@@ -96,6 +97,16 @@ func (r *scan) card(c *chain, i int) int {
 		return 0
 	}
 	return r.looseCard(c, i)
+}
+
+// round tells amounts, such as a month in nanoseconds.
+func round(d []byte) bool {
+	for _, c := range d[len(d)-9:] {
+		if c != '0' {
+			return false
+		}
+	}
+	return true
 }
 
 // amex tells the ranges of American Express, the one brand of 15 digits.
