@@ -21,6 +21,7 @@ func init() {
 // Request | Answer
 // --------|-------
 // `GET /kv_aware/tree` | The prefix tree: bytes, limit, blocks, upstreams, evictions
+// `GET /kv_aware/volatile` | How far the process is locked out of the disk, and what is still open for writing
 // `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, capacity, what the engine tells
 // `GET /kv_aware/upstreams/ADDR` | One upstream
 // `DELETE /kv_aware/upstreams/ADDR` | Forgets what the upstream holds, as after a restart of the engine
@@ -37,6 +38,7 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 
 const (
 	treePath      = "/kv_aware/tree"
+	volatilePath  = "/kv_aware/volatile"
 	upstreamsPath = "/kv_aware/upstreams"
 )
 
@@ -44,6 +46,7 @@ const (
 func (Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: treePath, Handler: whileRunning(serveTree)},
+		{Pattern: volatilePath, Handler: whileRunning(serveVolatile)},
 		{Pattern: upstreamsPath, Handler: whileRunning(serveUpstreams)},
 		{Pattern: upstreamsPath + "/", Handler: whileRunning(serveUpstream)},
 	}
@@ -81,7 +84,7 @@ func serveTree(s *shared, w http.ResponseWriter, r *http.Request) error {
 		Limit:         int64(t.Limit),
 		Blocks:        int64(t.Blocks),
 		Runs:          int64(t.Runs),
-		Upstreams:     int(t.Upstreams),
+		Upstreams:     len(s.fleet.Upstreams()),
 		Evictions:     uint64(t.Evictions),
 		OldestSeconds: t.Oldest.Seconds(),
 	})

@@ -50,11 +50,18 @@ type App struct {
 	// reload empties the tree. Default: random for each process.
 	Key *string `json:"hash_key,omitempty"`
 
-	// Whether the whole process is locked out of the disk at run time. The
-	// product's own code cannot write in any case. Only `off` can be
-	// configured so far. Default: off.
+	// Whether the whole process is locked out of the disk once the config has
+	// started, by Landlock on Linux: nothing in it can create or write a file any
+	// more, nor can its memory be dumped to one. Reading goes on. The product's
+	// own code cannot write in any case; this is for all the rest.
+	//
+	// `require` refuses to start where the kernel cannot do it, and where the
+	// config needs the disk later: for its autosave, log files, or certificates
+	// that Caddy manages. `best_effort` does what it can and warns. It cannot be
+	// undone: a reload to `off` leaves the process locked. Default: off.
 	VolatileOnly string `json:"volatile_only,omitempty"`
 
+	ctx      caddy.Context
 	shared   *shared // nil until joined
 	settings *settings
 	stop     context.CancelFunc
@@ -71,12 +78,15 @@ func (App) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the options and joins the process's shared tree.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger()
+	a.ctx, a.logger = ctx, ctx.Logger()
 	s, err := a.check()
 	if err != nil {
 		return err
 	}
 	a.settings = s
+	if err = a.prepareLock(); err != nil {
+		return err
+	}
 	if a.shared, err = join(s.memoryLimit); err != nil {
 		return err
 	}
@@ -102,18 +112,20 @@ func (a *App) check() (*settings, error) {
 		}
 		s.key = []byte(key)
 	}
-	switch a.VolatileOnly {
-	case "", "off":
-	default:
+	if s.volatileOnly = a.VolatileOnly; s.volatileOnly == "" {
+		s.volatileOnly = volatileOff
+	}
+	if !isVolatileOnly(s.volatileOnly) {
 		return nil, errVolatileOnly
 	}
 	return s, nil
 }
 
-var errVolatileOnly = errors.New("volatile_only takes off; locking the process is not part of this version")
-
 // Start puts the options in force.
 func (a *App) Start() error {
+	if err := a.admitLock(); err != nil {
+		return err
+	}
 	if a.shared.apply(a.settings) {
 		a.logger.Info("hash_key has changed: the prefix tree starts empty")
 	}

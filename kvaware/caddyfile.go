@@ -24,7 +24,7 @@ func init() {
 //	kv_aware {
 //	    memory_limit <size>
 //	    hash_key     <key>
-//	    volatile_only off
+//	    volatile_only require|best_effort|off
 //	}
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
@@ -42,7 +42,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	kv_aware {
 //	    memory_limit <size>
 //	    hash_key     <key>
-//	    volatile_only off
+//	    volatile_only require|best_effort|off
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the option's name
@@ -64,7 +64,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "hash_key":
 			a.Key = &value
 		case "volatile_only":
-			if a.VolatileOnly = value; value != "off" {
+			if a.VolatileOnly = value; !isVolatileOnly(value) {
 				err = d.WrapErr(errVolatileOnly)
 			}
 		}

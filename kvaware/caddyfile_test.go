@@ -99,7 +99,9 @@ func TestAppCaddyfile(t *testing.T) {
 		{name: "small size", in: "kv_aware {\n memory_limit 1KB\n}", err: "memory_limit takes a size of at least 1000000 bytes (1MB)"},
 		{name: "size of words", in: "kv_aware {\n memory_limit much\n}", err: "memory_limit takes a size such as 20MB"},
 		{name: "twice", in: "kv_aware {\n memory_limit 20MB\n memory_limit 20MB\n}", err: "memory_limit is given twice"},
-		{name: "volatile_only", in: "kv_aware {\n volatile_only maybe\n}", err: "volatile_only takes off"},
+		{name: "volatile_only", in: "kv_aware {\n volatile_only maybe\n}", err: "volatile_only takes require, best_effort or off"},
+		{name: "volatile_only require", in: "kv_aware {\n volatile_only require\n}", want: `{"volatile_only":"require"}`},
+		{name: "volatile_only best_effort", in: "kv_aware {\n volatile_only best_effort\n}", want: `{"volatile_only":"best_effort"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var a App
@@ -141,7 +143,9 @@ func TestProvisionErrors(t *testing.T) {
 		{name: "empty key", app: `{"hash_key":""}`, err: "hash_key is set but empty"},
 		{name: "unset variable", app: `{"hash_key":"{env.KV_AWARE_TEST_UNSET}"}`, err: "hash_key is set but empty"},
 		{name: "short key", app: `{"hash_key":"0123456789"}`, err: "hash_key takes at least 16 bytes"},
-		{name: "volatile_only", app: `{"volatile_only":"require"}`, err: "volatile_only takes off"},
+		{name: "volatile_only", app: `{"volatile_only":"maybe"}`, err: "volatile_only takes require, best_effort or off"},
+		{name: "volatile_only best_effort", app: `{"volatile_only":"best_effort"}`},
+		{name: "volatile_only require", app: `{"volatile_only":"require"}`},
 		{name: "unknown field", app: `{"memory":1}`, err: `unknown field "memory"`},
 		{name: "negative depth", policy: `{"radix_depth":-1}`, err: "radix_depth takes a number of blocks, 0 or more"},
 		{name: "negative block", policy: `{"block_size":-1}`, err: "block_size takes a size from 64 to 65536 bytes"},

@@ -29,6 +29,7 @@ type metrics struct {
 	treeBytes    prometheus.GaugeFunc
 	treeBlocks   prometheus.GaugeFunc
 	evictions    prometheus.CounterFunc
+	diskLocked   prometheus.GaugeFunc
 }
 
 func newMetrics(f *fleet.Fleet) *metrics {
@@ -65,6 +66,8 @@ func newMetrics(f *fleet.Fleet) *metrics {
 			"Distinct prompt blocks in the prefix tree.")), func() float64 { return float64(f.Stats().Blocks) }),
 		evictions: prometheus.NewCounterFunc(prometheus.CounterOpts(opts("evictions_total",
 			"Blocks dropped from the prefix tree to stay under its memory limit.")), func() float64 { return float64(f.Stats().Evictions) }),
+		diskLocked: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("disk_locked",
+			"1 when the process can create or write no file any more, else 0.")), diskLocked),
 	}
 }
 
@@ -72,7 +75,7 @@ func newMetrics(f *fleet.Fleet) *metrics {
 func (m *metrics) register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		m.requests, m.predicted, m.reportedVec, m.errorRatio, m.ttft, m.usageMissing,
-		m.treeBytes, m.treeBlocks, m.evictions,
+		m.treeBytes, m.treeBlocks, m.evictions, m.diskLocked,
 	} {
 		if err := r.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err

@@ -41,8 +41,9 @@ type signingKey struct {
 
 // settings are the options of one config that act on the whole process.
 type settings struct {
-	memoryLimit int64
-	key         []byte // nil: the process's random one
+	memoryLimit  int64
+	key          []byte // nil: the process's random one
+	volatileOnly string
 }
 
 // pool holds the process's one shared state while any config uses it.

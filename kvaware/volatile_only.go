@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/volatile"
+)
+
+// What volatile_only takes.
+const (
+	volatileRequire    = "require"
+	volatileBestEffort = "best_effort"
+	volatileOff        = "off"
+)
+
+var errVolatileOnly = errors.New("volatile_only takes require, best_effort or off")
+
+func isVolatileOnly(s string) bool {
+	return s == volatileRequire || s == volatileBestEffort || s == volatileOff
+}
+
+// prepareLock has the process locked when the config has started. Not before:
+// apps start in any order, some write while they do, and when a later one
+// fails Caddy goes back to the config before, which a lock cannot. What
+// Provision sees the config to need the disk for is an error already here, so
+// that `caddy validate` finds it.
+func (a *App) prepareLock() error {
+	if a.settings.volatileOnly == volatileOff {
+		return nil
+	}
+	if err := a.object(needsOfConfig(a.ctx)); err != nil {
+		return err
+	}
+	app, err := a.ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("loading the events app: %v", err)
+	}
+	return app.(*caddyevents.App).On("started", &locker{a})
+}
+
+// admitLock looks at the kernel, and at the apps, which are all provisioned
+// now.
+func (a *App) admitLock() error {
+	if a.settings.volatileOnly == volatileOff {
+		if volatile.State() != volatile.Unlocked {
+			a.logger.Warn("volatile_only off: the process was locked out of the disk before and stays so until it is restarted")
+		}
+		return nil
+	}
+	if err := volatile.Check(); err != nil && a.settings.volatileOnly == volatileRequire {
+		return fmt.Errorf("volatile_only require: %w; run it on a kernel that can, or say volatile_only best_effort, which warns, or off", err)
+	}
+	return a.object(needsOfApps(a.ctx))
+}
+
+// object refuses what would fail once the process is locked, or warns of it.
+func (a *App) object(needs []need) error {
+	if len(needs) == 0 {
+		return nil
+	}
+	if a.settings.volatileOnly == volatileBestEffort {
+		for _, n := range needs {
+			a.logger.Warn("volatile_only best_effort: this will fail once the process is locked out of the disk",
+				zap.String("need", n.what), zap.String("way_out", n.wayOut))
+		}
+		return nil
+	}
+	all := make([]string, len(needs))
+	for i, n := range needs {
+		all[i] = n.what + " (" + n.wayOut + ")"
+	}
+	return fmt.Errorf("volatile_only require: the config needs the disk after its start: %s; or say volatile_only best_effort, which warns, or off", strings.Join(all, "; "))
+}
+
+// locker locks the process when Caddy tells that the config has started.
+type locker struct{ app *App }
+
+// Handle implements caddyevents.Handler.
+func (l *locker) Handle(context.Context, caddy.Event) error {
+	if volatile.State() == volatile.Locked {
+		return nil
+	}
+	a := l.app
+	level, err := volatile.LockAsFarAsPossible()
+	if err != nil && a.settings.volatileOnly == volatileRequire {
+		// Start has tried whether it works, so this hardly ever happens. But an
+		// event cannot refuse the config, and going on would break a promise.
+		a.logger.Fatal("volatile_only require: the process cannot be locked out of the disk and ends", zap.Error(err))
+	}
+	if err := volatile.ForbidCoreDumps(); err != nil {
+		a.logger.Warn("core dumps of the process cannot be forbidden", zap.Error(err))
+	}
+	if err != nil {
+		a.logger.Warn("volatile_only best_effort: the process is not fully locked out of the disk",
+			zap.Stringer("locked", level), zap.Error(err))
+	}
+	if level == volatile.Unlocked {
+		return nil
+	}
+	a.logger.Info("the process is locked out of the disk until it ends", zap.Stringer("locked", level))
+	if n, err := volatile.OpenForWriting(); err == nil && n > 0 {
+		a.logger.Warn("files that were open before can still be written", zap.Int("files", n))
+	}
+	return nil
+}
+
+// volatileReport is the answer of GET /kv_aware/volatile.
+type volatileReport struct {
+	VolatileOnly string `json:"volatile_only"` // as configured
+	Locked       string `json:"locked"`        // no, partly or fully
+	// Files other than standard output and error that were open for writing
+	// when the process was locked and are so still; -1: not known.
+	OpenForWriting int `json:"open_for_writing"`
+}
+
+func serveVolatile(s *shared, w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return apiError(http.StatusMethodNotAllowed, "this path takes GET")
+	}
+	n, err := volatile.OpenForWriting()
+	if err != nil {
+		n = -1
+	}
+	return writeJSON(w, volatileReport{
+		VolatileOnly:   s.volatileOnly(),
+		Locked:         volatile.State().String(),
+		OpenForWriting: n,
+	})
+}
+
+// volatileOnly is what the running config asks for.
+func (s *shared) volatileOnly() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.settings) == 0 {
+		return volatileOff
+	}
+	return s.settings[len(s.settings)-1].volatileOnly
+}
+
+// diskLocked is the state as a metric.
+func diskLocked() float64 {
+	if volatile.State() == volatile.Locked {
+		return 1
+	}
+	return 0
+}
+
+// Interface guards
+var _ caddyevents.Handler = (*locker)(nil)
