@@ -2,6 +2,8 @@
 
 package pii
 
+import "bytes"
+
 // Bounds of an assignment.
 const (
 	maxName    = 48  // of the name, from its end
@@ -43,6 +45,9 @@ func (r *scan) assignment(i int) {
 			end = r.unquotedEnd(start)
 		}
 		kind = nameSecret
+		if !quoted && (text[i] == '=' || at(text, end) == '(') {
+			return // program text
+		}
 		if end-start >= 12 && !template(text[start:end]) && credential(text[start:end]) {
 			r.add(start, end, EntitySecret)
 		}
@@ -330,7 +335,7 @@ func identifier(v []byte, tight bool) bool {
 
 // credential judges what follows a scheme: mixed enough not to be a word.
 func credential(v []byte) bool {
-	if placeholder(v) > 0 || containsFold(v, "example") {
+	if placeholder(v) > 0 || containsFold(v, "example") || bytes.Contains(v, []byte("://")) {
 		return false
 	}
 	var digit, up, low bool

@@ -68,8 +68,9 @@ func (r *scan) card(c *chain, i int) int {
 			return 0
 		}
 		// For lengths without a card of today, that counters and identifiers
-		// have, and for round numbers, a word must say what it is.
-		usual := n == 16 || n == 15 && amex(c.text[c.g[i].start:])
+		// have, for parts of paths and for round numbers, a word must say what
+		// it is.
+		usual := (n == 16 || n == 15 && amex(c.text[c.g[i].start:])) && at(c.text, c.g[i].start-1) != '/'
 		if (!usual || round(c.text[c.g[i].start:c.g[i].end])) && !r.cardContext(c, i, i) {
 			return 0
 		}
@@ -145,6 +146,9 @@ func (c *chain) alone(i, k int) bool {
 	if c.gap(i+1) != ' ' {
 		return true
 	}
+	if digitWord(c.text, c.g[i].start-2, -1) || digitWord(c.text, c.g[i+k-1].end+1, 1) {
+		return false // in a row of hexadecimal numbers
+	}
 	size := c.g[i].len()
 	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
 		return false
@@ -156,6 +160,23 @@ func (c *chain) alone(i, k int) bool {
 		return false
 	}
 	return true
+}
+
+// digitWord tells whether a word of letters and digits of at most six
+// characters stands at text[i], read in the direction of step.
+func digitWord(text []byte, i, step int) bool {
+	digits, letters := 0, 0
+	for ; isAlnum(at(text, i)); i += step {
+		if isDigit(text[i]) {
+			digits++
+		} else {
+			letters++
+		}
+		if digits+letters > 6 {
+			return false
+		}
+	}
+	return digits > 0 && letters > 0
 }
 
 // looseCard takes any grouping, but only beside a word that says card.

@@ -195,6 +195,9 @@ func (r *scan) before(i int) context {
 		for w.to < i && isLetter(r.text[w.to]) {
 			w.to++
 		}
+		if w.to-start <= 3 && (isDigit(at(r.text, start-1)) || isDigit(at(r.text, w.to))) {
+			continue // part of a hexadecimal number
+		}
 		if topics := topicsOf(r.text[start:w.to]); topics != 0 {
 			w.recent[w.written%len(w.recent)] = mention{w.to, topics}
 			w.written++

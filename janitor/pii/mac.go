@@ -51,6 +51,10 @@ func (r *scan) macDotted(start int) bool {
 		joinedAfter(text, start+14) || at(text, start+14) == '.' && isHex(at(text, start+15)) {
 		return false
 	}
+	switch at(text, start-1) {
+	case '[', '*', '-', '/', '+':
+		return false
+	}
 	letters := false
 	for i := range 14 {
 		if i == 4 || i == 9 {

@@ -160,7 +160,7 @@ func (c *chain) begins(i int) bool {
 func joinedBefore(text []byte, i int) bool {
 	switch c := at(text, i-1); c {
 	case '.':
-		return isAlnum(at(text, i-2))
+		return at(text, i-2) > ' '
 	case '-':
 		for j := i - 2; j >= 0 && i-j <= 16; j-- {
 			if isDigit(text[j]) {

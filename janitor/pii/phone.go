@@ -206,7 +206,10 @@ func (r *scan) trunk(c *chain, i int) int {
 	if _, ssn := c.lens(i, 3, 2, 4); best == 0 || ssn || c.date(i, best) {
 		return 0
 	}
-	if hyphen && best <= 3 && c.g[i+best-1].len() >= 4 || r.phoneContext(c, i, best) != 0 || r.bare() && i == 0 && best == c.n {
+	// Postal codes (02110-1301), parts of paths and of longer identifiers look
+	// the same.
+	clean := freeBefore(c.text, c.g[i].start) && g.len() <= 5 && !(best == 2 && g.len() == 5)
+	if clean && hyphen && best <= 3 && c.g[i+best-1].len() >= 4 || r.phoneContext(c, i, best) != 0 || r.bare() && i == 0 && best == c.n {
 		return best
 	}
 	return 0
@@ -221,7 +224,7 @@ func (r *scan) spoken(c *chain, i int) int {
 		first[0] == '0' && len(first) > 2 && first[1] == '0' || c.dateFigures(i) > 0 && c.gap(i+3) != next {
 		return 0
 	}
-	if r.before(c.g[i].start)&(ctxPhone|ctxCall) == 0 && !followedByWord(c) && !r.bare() {
+	if !freeBefore(c.text, c.g[i].start) || r.before(c.g[i].start)&(ctxPhone|ctxCall) == 0 && !followedByWord(c) && !r.bare() {
 		return 0
 	}
 	best := c.dialled(i)
@@ -239,6 +242,19 @@ func (r *scan) spoken(c *chain, i int) int {
 		return best
 	}
 	return 0
+}
+
+// freeBefore tells whether a number stands by itself: behind white space or
+// punctuation that sets it off.
+func freeBefore(text []byte, i int) bool {
+	switch c := at(text, i-1); c {
+	case '(':
+		return freeBefore(text, i-1)
+	case ':', ',', ';', '"', '\'', '>', '=', '|', '`', 0:
+		return true
+	default:
+		return c <= ' ' || c >= 0x80
+	}
 }
 
 // followedByWord tells whether letters stand behind the chain, the one place
@@ -265,7 +281,7 @@ func (c *chain) dialled(i int) int {
 			break
 		}
 		total += c.g[i+k].len()
-		if total > 13 {
+		if total > 13 || k > 0 && c.gap(i+k) == '.' && c.gap(i+1) != '.' || k > 1 && c.gap(i+1) == '.' && c.gap(i+k) != '.' {
 			break
 		}
 		if (total >= 7 || total == 6 && k == 2 && c.gap(i+1) == ' ' && c.gap(i+2) == ' ' && c.g[i].len() == 2) && c.endsPhone(i+k) {
