@@ -57,7 +57,7 @@ func (p *Policy) refuse(r *http.Request, w http.ResponseWriter) {
 	}
 	caddyhttp.SetVar(r.Context(), refusedVar, true)
 	if c := p.logger.Check(zap.ErrorLevel, "request refused"); c != nil {
-		c.Write(zap.Error(errUnscrubbed))
+		c.Write(zap.String("why", unscrubbedText))
 	}
 	p.shared.metrics.picked("", unscrubbed)
 	h := w.Header()
@@ -68,8 +68,6 @@ func (p *Policy) refuse(r *http.Request, w http.ResponseWriter) {
 }
 
 const refusedVar = "kv_aware.refused"
-
-var errUnscrubbed = errors.New(unscrubbedText)
 
 // hasBody reports whether the request carries a body. Where its length is not
 // announced only reading tells; a body that is there will be refused, so the
