@@ -50,12 +50,25 @@ func (r *Request) Route(targets []Target, leaveCold bool) Decision {
 	if len(targets) == 0 || longest == 0 && leaveCold {
 		return Decision{Target: -1, Reason: Fallback}
 	}
-	s := &f.scratch
+	d := r.decide(longest, true)
+	r.depart(f.scratch.upstreams[d.Target], d.Cached)
+	return d
+}
+
+// decide picks one of the surveyed targets, of which one holds longest tokens
+// of the prompt. It pays rent when the request is really sent. The caller holds
+// mu.
+func (r *Request) decide(longest int, pay bool) Decision {
+	s := &r.fleet.scratch
 	pick := choose(s.candidates)
 	if instead, price := spread(s.candidates, pick); instead != pick {
 		c, u := &s.candidates[pick], s.upstreams[pick]
-		if u.rent += prefill(c.Uncached, c.PerToken); u.rent >= price {
-			pick, u.rent = instead, 0
+		rent := u.rent + prefill(c.Uncached, c.PerToken)
+		if rent >= price {
+			pick, rent = instead, 0
+		}
+		if pay {
+			u.rent = rent
 		}
 	}
 	d := Decision{Target: pick, Cached: r.prompt - s.candidates[pick].Uncached, Reason: Hit}
@@ -65,7 +78,6 @@ func (r *Request) Route(targets []Target, leaveCold bool) Decision {
 	case d.Cached < longest:
 		d.Reason = Load
 	}
-	r.depart(s.upstreams[pick], d.Cached)
 	return d
 }
 
