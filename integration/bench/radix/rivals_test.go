@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/metrics"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -45,7 +46,7 @@ type figures struct {
 	perBlock     float64       // ns for each block of each recorded prompt
 	bytes        float64       // for each distinct block
 	one, two     float64       // lookups a CPU-second beside 10 % writes
-	scale        float64       // lookups a second at two threads by those at one
+	scale        float64       // lookups at two threads by those at one, see mixed
 	remove       time.Duration // of one upstream
 	right, asked int
 }
@@ -94,14 +95,14 @@ func measure(w *w1.W, ref *w1.Reference, r rival) (f figures) {
 	if r.lean {
 		n = 1
 	}
-	var wall1, wall2 float64
+	var atOne, atTwo float64
 	for range n {
-		one, wall := mixed(w, r, queries, 1)
-		f.one, wall1 = max(f.one, one), max(wall1, wall)
-		two, wall := mixed(w, r, queries, 2)
-		f.two, wall2 = max(f.two, two), max(wall2, wall)
+		one, waited := mixed(w, r, queries, 1)
+		f.one, atOne = max(f.one, one), max(atOne, one*(1-waited))
+		two, waited := mixed(w, r, queries, 2)
+		f.two, atTwo = max(f.two, two), max(atTwo, 2*two*(1-waited))
 	}
-	f.scale = wall2 / wall1
+	f.scale = atTwo / atOne
 	return f
 }
 
@@ -190,8 +191,11 @@ func looker(x prefixIndex) func(chain []uint64) {
 }
 
 // mixed lets threads look up, and record in every tenth operation what the first
-// half of the turns, which are there, has not brought yet.
-func mixed(w *w1.W, r rival, queries []w1.Query, threads int) (perCPU, perSecond float64) {
+// half of the turns, which are there, has not brought yet. It returns the lookups
+// a second of processor time, and the share of its time that a thread waited for
+// a lock: that makes a speed of both threads that does not depend on how much of
+// the machine the neighbours leave.
+func mixed(w *w1.W, r rival, queries []w1.Query, threads int) (perCPU, waited float64) {
 	x := r.make(w.UniqueBlocks)
 	half := len(w.Build) / 2
 	build(w, x, w.Build[:half])
@@ -201,7 +205,7 @@ func mixed(w *w1.W, r rival, queries []w1.Query, threads int) (perCPU, perSecond
 	next.Store(-1)
 	var wg sync.WaitGroup
 	var lookups atomic.Int64
-	c, start := cpu(), time.Now()
+	c, before := cpu(), lockWait()
 	for range threads {
 		wg.Go(func() {
 			look := looker(x)
@@ -219,7 +223,15 @@ func mixed(w *w1.W, r rival, queries []w1.Query, threads int) (perCPU, perSecond
 	}
 	wg.Wait()
 	n := float64(lookups.Load())
-	return n / (cpu() - c).Seconds(), n / time.Since(start).Seconds()
+	busy, waiting := (cpu() - c).Seconds(), lockWait()-before
+	return n / busy, waiting / (busy + waiting)
+}
+
+// lockWait is how long goroutines have waited for locks, in seconds.
+func lockWait() float64 {
+	s := []metrics.Sample{{Name: "/sync/mutex/wait/total:seconds"}}
+	metrics.Read(s)
+	return s[0].Value.Float64()
 }
 
 // cpu is the processor time this process has used.
