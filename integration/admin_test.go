@@ -82,6 +82,9 @@ func TestAdminAPI(t *testing.T) {
 		}
 	}
 
+	if status, answer := call("POST", "/kv_aware/explain", chat("hello", false)); status != http.StatusConflict || !strings.Contains(answer, "no kv_aware policy has routed a request yet") {
+		t.Fatalf("explaining before any request: status %d, %s", status, answer)
+	}
 	g := &gateway{url: serverURL(t), client: client}
 	text := strings.Repeat("A prompt that is long enough for a few blocks. ", 50)
 	for range 2 {
@@ -101,12 +104,73 @@ func TestAdminAPI(t *testing.T) {
 	if tree.Blocks == 0 || tree.Upstreams != 2 || tree.Limit != 20_000_000 || tree.Bytes > tree.Limit {
 		t.Fatalf("the tree: %+v", tree)
 	}
+	explainedRequests(t, call, engines, text)
 	if status, _ := call("DELETE", "/kv_aware/upstreams/"+engines[0].Addr(), ""); status != http.StatusOK {
 		t.Fatalf("forgetting an upstream: status %d", status)
 	}
 	_, answer = call("GET", "/kv_aware/tree", "")
 	if err := json.Unmarshal([]byte(answer), &tree); err != nil || tree.Blocks != 0 {
 		t.Fatalf("after the only holder was forgotten: %s", answer)
+	}
+}
+
+// explainedRequests asks where requests would go that were never sent.
+func explainedRequests(t *testing.T, call func(method, path, body string) (int, string), engines []*enginesim.Engine, text string) {
+	t.Helper()
+	before := engines[0].Stats().Served + engines[1].Stats().Served
+	type explanation struct {
+		Upstream, Reason string
+		PromptTokens     int `json:"prompt_tokens"`
+		Findings         int
+		Upstreams        []struct {
+			Address      string
+			CachedTokens int     `json:"cached_tokens"`
+			TTFT         float64 `json:"ttft_ms"`
+		}
+	}
+	var e explanation
+	ask := func(query, body string) {
+		t.Helper()
+		e = explanation{}
+		status, answer := call("POST", "/kv_aware/explain"+query, body)
+		if err := json.Unmarshal([]byte(answer), &e); err != nil || status != http.StatusOK {
+			t.Fatalf("status %d: %s", status, answer)
+		}
+		if strings.Contains(answer, secretMail) {
+			t.Fatal("the explanation quotes the request")
+		}
+	}
+	ask("", chat(text+" And "+secretMail, false))
+	if e.Upstream != engines[0].Addr() || e.Reason != "hit" || e.Findings != 1 || len(e.Upstreams) != 2 {
+		t.Fatalf("a known prompt: %+v", e)
+	}
+	first, second := e.Upstreams[0], e.Upstreams[1]
+	if first.Address != engines[0].Addr() || first.CachedTokens == 0 || first.CachedTokens >= e.PromptTokens || first.TTFT >= second.TTFT {
+		t.Fatalf("the forecasts: %+v", e)
+	}
+	ask("", chat("Something else altogether.", false))
+	if e.Reason != "cold" {
+		t.Fatalf("an unknown prompt: %+v", e)
+	}
+	ask("?path=/v1/embeddings", `{"model":"m","input":"text"}`)
+	if e.Reason != "fallback" || e.Upstream != "" {
+		t.Fatalf("what has no signature: %+v", e)
+	}
+	for _, wrong := range []struct {
+		method, query, body string
+		status              int
+	}{
+		{"POST", "", `{"model":"m","messages":3}`, 400},
+		{"POST", "", `{"broken`, 400},
+		{"POST", "?path=chat", `{}`, 400},
+		{"GET", "", "", 405},
+	} {
+		if status, answer := call(wrong.method, "/kv_aware/explain"+wrong.query, wrong.body); status != wrong.status {
+			t.Errorf("%s %q: status %d, want %d: %s", wrong.method, wrong.body, status, wrong.status, answer)
+		}
+	}
+	if now := engines[0].Stats().Served + engines[1].Stats().Served; now != before {
+		t.Fatalf("%d requests were sent to be explained", now-before)
 	}
 }
 

@@ -53,9 +53,10 @@ type Observer interface {
 // The scrubbed body is held until the answer's header is sent; from then on
 // no other attempt is possible and the methods that need it say so.
 type Exchange struct {
-	api    prompt.API
-	model  string
-	stream bool
+	janitor *Handler
+	api     prompt.API
+	model   string
+	stream  bool
 
 	read      bool          // the janitor read the body: it stands in body
 	body      []byte        // what the engine gets, but for edits; nil: none, or let go

@@ -26,6 +26,7 @@ func init() {
 // `GET /kv_aware/upstreams/ADDR` | One upstream
 // `DELETE /kv_aware/upstreams/ADDR` | Forgets what the upstream holds, as after a restart of the engine
 // `DELETE /kv_aware/upstreams` | Forgets what all upstreams hold
+// `POST /kv_aware/explain?path=/v1/chat/completions` | Where a request with this body would go, and why; nothing is sent or recorded. With `tenant=NAME` as that tenant
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -48,6 +49,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 		{Pattern: treePath, Handler: whileRunning(serveTree)},
 		{Pattern: volatilePath, Handler: whileRunning(serveVolatile)},
 		{Pattern: upstreamsPath, Handler: whileRunning(serveUpstreams)},
+		{Pattern: explainPath, Handler: whileRunning(serveExplain)},
 		{Pattern: upstreamsPath + "/", Handler: whileRunning(serveUpstream)},
 	}
 }

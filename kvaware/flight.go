@@ -44,25 +44,36 @@ func (p *Policy) flight(x *janitor.Exchange, r *http.Request) *flight {
 	if p.CacheSalt {
 		x.Salt(who.id)
 	}
-	signature, ok := x.Sign(signing.key, x.Model(), who.id, p.BlockSize, p.RadixDepth)
+	request, ok := p.sign(x, who, signing)
 	if !ok {
 		return fl
 	}
 	if p.Usage == "inject" {
 		x.AskUsage()
 	}
+	fl.Request = request
+	x.Observe(fl)
+	return fl
+}
+
+// sign makes of a scrubbed request what the fleet needs to know of it. It
+// reports false when it has no signature.
+func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (*fleet.Request, bool) {
+	signature, ok := x.Sign(signing.key, x.Model(), who.id, p.BlockSize, p.RadixDepth)
+	if !ok {
+		return nil, false
+	}
 	prompt := fleet.Prompt{
 		Tokens:      signature.PromptBytes() / fleet.BytesPerToken,
 		BlockTokens: signature.BlockSize() / fleet.BytesPerToken,
 		Epoch:       signing.epoch,
 		Stream:      x.Stream(),
+		Cut:         signature.Cut(),
 	}
 	if !who.nobody {
 		prompt.Chain = signature.Chain()
 	}
-	fl.Request = p.shared.fleet.NewRequest(prompt)
-	x.Observe(fl)
-	return fl
+	return p.shared.fleet.NewRequest(prompt), true
 }
 
 // depart notes where an attempt goes.

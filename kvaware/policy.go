@@ -116,6 +116,7 @@ type Policy struct {
 	Metrics string `json:"metrics,omitempty"`
 
 	sight        *sight
+	met          *acquaintance
 	fallback     reverseproxy.Selector
 	coldFallback bool // the fallback decides for prompts that match nothing
 	shared       *shared
@@ -147,7 +148,7 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 	if p.Metrics == "" {
 		p.Metrics = DefaultMetrics
 	}
-	p.sight = new(sight)
+	p.sight, p.met = new(sight), new(acquaintance)
 	if err := p.check(); err != nil {
 		return err
 	}
@@ -159,6 +160,15 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the kv_aware app: %v", err)
 	}
 	p.shared = app.(*App).shared
+	p.shared.enlist(p)
+	return nil
+}
+
+// Cleanup takes the policy out of the shared state.
+func (p *Policy) Cleanup() error {
+	if p.shared != nil {
+		p.shared.dismiss(p)
+	}
 	return nil
 }
 
@@ -242,6 +252,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	for i, u := range pool {
 		targets[i] = targetOf(u, r)
 	}
+	p.met.meet(x.Janitor(), targets)
 	d := fl.Route(targets, p.coldFallback)
 	var u *reverseproxy.Upstream
 	switch {
@@ -326,5 +337,6 @@ func replacer(r *http.Request) *caddy.Replacer {
 // Interface guards
 var (
 	_ caddy.Provisioner     = (*Policy)(nil)
+	_ caddy.CleanerUpper    = (*Policy)(nil)
 	_ reverseproxy.Selector = (*Policy)(nil)
 )

@@ -27,6 +27,7 @@ type shared struct {
 
 	mu       sync.Mutex
 	settings []*settings // of the running configs, the newest last
+	policies map[*Policy]struct{}
 
 	warnedMu sync.Mutex
 	warned   map[string]bool // upstreams that do not report cached tokens
@@ -78,9 +79,10 @@ func running() (s *shared) {
 
 func newShared(memoryLimit int64, now func() time.Time) *shared {
 	s := &shared{
-		fleet:  fleet.New(memoryLimit, now),
-		random: make([]byte, 32),
-		warned: make(map[string]bool),
+		fleet:    fleet.New(memoryLimit, now),
+		random:   make([]byte, 32),
+		policies: make(map[*Policy]struct{}),
+		warned:   make(map[string]bool),
 	}
 	rand.Read(s.random) // never fails: crypto/rand ends the process instead
 	s.signing.Store(&signingKey{key: s.random})

@@ -22,7 +22,14 @@ func (p *Policy) tenant(r *http.Request, key []byte) tenant {
 	if p.Tenant == "" {
 		return tenant{}
 	}
-	name := replacer(r).ReplaceAll(p.Tenant, "")
+	return p.tenantNamed(replacer(r).ReplaceAll(p.Tenant, ""), key)
+}
+
+// tenantNamed is the tenant of a name.
+func (p *Policy) tenantNamed(name string, key []byte) tenant {
+	if p.Tenant == "" {
+		return tenant{}
+	}
 	if name == "" {
 		var once [16]byte
 		rand.Read(once[:]) // never fails: crypto/rand ends the process instead
