@@ -40,7 +40,7 @@ func TestABurstSpreads(t *testing.T) {
 	for range 40 {
 		candidates := make([]candidate, len(loads))
 		for i := range loads {
-			candidates[i] = candidate{Wait: loads[i].wait(epoch), PerToken: startCost, Uncached: 4000, InFlight: loads[i].count()}
+			candidates[i] = candidate{Wait: loads[i].wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: loads[i].count()}
 		}
 		pick := choose(candidates)
 		loads[pick].reserve(new(reservation), epoch, 4000, prefill(4000, startCost), false)
@@ -60,8 +60,8 @@ func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
 	stay := 0
 	for range 30 {
 		c := []candidate{
-			{Wait: holder.wait(epoch), PerToken: startCost, Uncached: 200, InFlight: holder.count()},
-			{Wait: other.wait(epoch), PerToken: startCost, Uncached: 4000, InFlight: other.count()},
+			{Wait: holder.wait(epoch, 0), PerToken: startCost, Uncached: 200, InFlight: holder.count()},
+			{Wait: other.wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: other.count()},
 		}
 		if choose(c) == 0 {
 			holder.reserve(new(reservation), epoch, 200, prefill(200, startCost), false)

@@ -2,7 +2,10 @@
 
 package fleet
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// startCost is the time one uncached prompt token is taken to cost until
@@ -23,6 +26,9 @@ const (
 	// outlier bounds what one first token can teach: so many times as slow as
 	// expected. Longer is a hang, a lost answer, or a cache that was not there.
 	outlier = 4
+	// startVariance is how much prefills are taken to deviate from what they are
+	// predicted to take, squared, until there is enough to go by: a third.
+	startVariance = 0.1
 	// certain is how many standard errors an upstream's own cost must be away
 	// from the others' to be believed at all.
 	certain = 2
@@ -37,7 +43,8 @@ type cost struct {
 	tokens float64 // fading
 	count  float64 // fading
 	beside float64 // fading: tokens, times the requests running beside them
-	spread float64 // ns^2: of what was observed around what was expected, fading
+	spread float64 // ns^2, fading: what was observed less what was expected
+	square float64 // ns^2, fading: what was expected
 }
 
 // learn takes an observation in. start is the cost before any.
@@ -53,6 +60,7 @@ func (c *cost) learn(s service, start time.Duration) {
 	c.count = c.count*fade + 1
 	c.beside = c.beside*fade + float64(s.tokens)*float64(s.running)
 	c.spread = c.spread*fade*fade + (took-expected)*(took-expected)
+	c.square = c.square*fade*fade + expected*expected
 }
 
 // perToken returns the time a token costs; start is what it is held for until
@@ -60,6 +68,16 @@ func (c *cost) learn(s service, start time.Duration) {
 func (c *cost) perToken(start time.Duration) time.Duration {
 	t := (c.took + startTokens*float64(start)) / (c.tokens + startTokens)
 	return min(highestCost, max(lowestCost, time.Duration(t)))
+}
+
+// late returns the share of its cost that a prefill is to be counted for when
+// it should be over by now: what the late ones are late by, averaged over all,
+// is the standard deviation over the square root of 2 pi. To count them as
+// nothing would make just those upstreams look idle that are behind.
+func (c *cost) late() float64 {
+	const start = startTokens * float64(startCost)
+	variance := (c.spread + startVariance*start*start) / (c.square + start*start)
+	return math.Sqrt(min(1, variance) / (2 * math.Pi))
 }
 
 // prompt returns what a prompt is to compute on average, in tokens.

@@ -132,6 +132,23 @@ func TestCostIsBoundedAndRobust(t *testing.T) {
 	}
 }
 
+func TestLatePrefillsCountByTheirSpread(t *testing.T) {
+	for _, sigma := range []float64{0, 0.1, 0.3} {
+		rnd := rand.New(rand.NewPCG(4, 4))
+		var c cost
+		for range 2000 {
+			c.learn(service{tokens: 4000, took: time.Duration(4000 * float64(startCost) * max(0, 1+sigma*rnd.NormFloat64()))}, startCost)
+		}
+		if got, want := c.late(), sigma*0.399; math.Abs(got-want) > 0.03 {
+			t.Errorf("spread %v: a late prefill counts for %.3f of its cost, want %.3f", sigma, got, want)
+		}
+	}
+	var c cost
+	if got := c.late(); got < 0.1 || got > 0.15 {
+		t.Errorf("before anything is known: %v", got)
+	}
+}
+
 func TestAbandonedPrefillsTeachNothing(t *testing.T) {
 	f, c := newTestFleet()
 	one, two := f.newTestRequest("aaaa"), f.newTestRequest("bbbb")

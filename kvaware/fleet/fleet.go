@@ -239,7 +239,7 @@ func (f *Fleet) Upstreams() []Upstream {
 		all = append(all, Upstream{
 			Address:   u.address,
 			Requests:  u.load.count(),
-			Wait:      u.load.wait(now),
+			Wait:      u.load.wait(now, f.typical.late()),
 			PerToken:  f.perToken(u),
 			Footprint: u.footprint,
 			Capacity:  u.capacity.estimate,

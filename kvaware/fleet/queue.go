@@ -107,15 +107,15 @@ func (r *reservation) end(now time.Time) {
 }
 
 // wait returns how long a request that is sent now waits until the prefill
-// that is queued already is done.
-func (q *queue) wait(now time.Time) time.Duration {
+// that is queued already is done. The head counts for at least the share late
+// of its cost, however long it has been at it, see cost.late.
+func (q *queue) wait(now time.Time, late float64) time.Duration {
 	q.advance(now)
 	if q.head == nil {
 		return 0
 	}
-	// What of the head was due already is either done or late; late work
-	// cannot be told from a slow first token, so it counts as nothing.
-	return q.total - min(q.head.cost, now.Sub(q.headSince))
+	left := max(q.head.cost-now.Sub(q.headSince), time.Duration(late*float64(q.head.cost)))
+	return q.total - q.head.cost + left
 }
 
 // count returns how many requests are reserved and have not ended.

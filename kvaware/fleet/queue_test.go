@@ -18,7 +18,7 @@ func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 func TestWaitIsTheSumOfWhatIsQueued(t *testing.T) {
 	var l queue
 	var a, b reservation
-	if got := l.wait(at(0)); got != 0 {
+	if got := l.wait(at(0), 0.125); got != 0 {
 		t.Fatalf("idle upstream: wait %v, want 0", got)
 	}
 	l.reserve(&a, at(0), 0, ms(100), false)
@@ -26,11 +26,11 @@ func TestWaitIsTheSumOfWhatIsQueued(t *testing.T) {
 	steps := []struct {
 		do   func()
 		now  int
-		want int
+		want float64
 	}{
 		{func() {}, 10, 140},                        // the head has run for 10 ms
-		{func() {}, 100, 50},                        // the head is due, the next one is whole
-		{func() {}, 160, 50},                        // a late head counts as nothing, and hides nothing
+		{func() {}, 95, 62.5},                       // the head is nearly due, the next one is whole
+		{func() {}, 160, 62.5},                      // a late head counts an eighth, and hides nothing
 		{func() { a.firstToken(at(170)) }, 170, 50}, // now the second begins
 		{func() {}, 200, 20},                        //
 		{func() { a.firstToken(at(205)) }, 210, 10}, // twice: no effect
@@ -38,8 +38,8 @@ func TestWaitIsTheSumOfWhatIsQueued(t *testing.T) {
 	}
 	for i, s := range steps {
 		s.do()
-		if got := l.wait(at(s.now)); got != ms(s.want) {
-			t.Fatalf("step %d: wait %v, want %v", i, got, ms(s.want))
+		if got := l.wait(at(s.now), 0.125); got != time.Duration(s.want*1e6) {
+			t.Fatalf("step %d: wait %v, want %v ms", i, got, s.want)
 		}
 	}
 	if l.count() != 1 {
@@ -57,9 +57,12 @@ func TestTimedReservationsLeaveByThemselves(t *testing.T) {
 	l.reserve(&a, at(0), 0, ms(100), true)
 	l.reserve(&b, at(0), 0, ms(100), true)
 	l.reserve(&c, at(0), 0, ms(100), false)
-	for _, s := range []struct{ now, want int }{{0, 300}, {150, 150}, {200, 100}, {250, 50}, {400, 0}} {
-		if got := l.wait(at(s.now)); got != ms(s.want) {
-			t.Fatalf("at %d ms: wait %v, want %v", s.now, got, ms(s.want))
+	for _, s := range []struct {
+		now  int
+		want float64
+	}{{0, 300}, {150, 150}, {200, 100}, {250, 50}, {400, 12.5}} {
+		if got := l.wait(at(s.now), 0.125); got != time.Duration(s.want*1e6) {
+			t.Fatalf("at %d ms: wait %v, want %v ms", s.now, got, s.want)
 		}
 	}
 	if l.head != &c || l.count() != 3 {
@@ -115,9 +118,9 @@ func (s *slowQueue) wait(now time.Time) (sum time.Duration) {
 	s.advance(now)
 	for i, q := range s.queue {
 		if i == 0 {
-			q.cost -= now.Sub(s.since)
+			q.cost = max(q.cost-now.Sub(s.since), q.cost/8)
 		}
-		sum += max(0, q.cost)
+		sum += q.cost
 	}
 	return sum
 }
@@ -176,7 +179,7 @@ func TestQueueAgainstGoldenModel(t *testing.T) {
 				live = slices.Delete(live, k, k+1)
 			}
 			l.validate(t)
-			if got, want := l.wait(at(now)), slow.wait(at(now)); got != want {
+			if got, want := l.wait(at(now), 0.125), slow.wait(at(now)); got != want {
 				t.Fatalf("seed %d at %d ms: wait %v, want %v", seed, now, got, want)
 			}
 			if l.count() != len(live) {

@@ -103,7 +103,7 @@ func (r *Request) survey(targets []Target) (longest int) {
 		s.matches = f.tree.Lookup(r.chain, s.matches)
 	}
 	f.note(s.matches)
-	typical := f.typical.perToken(startCost)
+	typical, late := f.typical.perToken(startCost), f.typical.late()
 	for _, t := range targets {
 		u := f.upstream(t.Address)
 		u.seen = now
@@ -120,15 +120,15 @@ func (r *Request) survey(targets []Target) (longest int) {
 			InFlight:  max(u.load.count(), t.Requests),
 			Footprint: u.footprint,
 		})
-		f.wait(&s.candidates[len(s.candidates)-1], u, now)
+		f.wait(&s.candidates[len(s.candidates)-1], u, now, late)
 	}
 	return longest
 }
 
 // wait fills in how long c, which is u, makes a request wait, with what others
 // have sent there.
-func (f *Fleet) wait(c *candidate, u *upstream, now time.Time) {
-	c.Wait = u.load.wait(now)
+func (f *Fleet) wait(c *candidate, u *upstream, now time.Time, late float64) {
+	c.Wait = u.load.wait(now, late)
 	if waiting, inFlight := u.foreign(now); inFlight > 0 {
 		c.Wait += prefill(waiting*f.typical.prompt(), c.PerToken)
 		c.Queued += waiting
