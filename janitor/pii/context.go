@@ -51,6 +51,8 @@ const (
 	ctxHETU
 	ctxCNID
 	ctxCURP
+	ctxNIP
+	ctxSPI
 	ctxVersion // version, section, chapter: dotted numbers are no addresses
 )
 
@@ -106,6 +108,8 @@ var contextWords = func() map[string]context {
 		ctxFIN:         {"nric", "fin", "singapore"},
 		ctxHETU:        {"hetu", "henkilötunnus", "henkilotunnus"},
 		ctxCNID:        {"身份证", "identity"},
+		ctxNIP:         {"nip"},
+		ctxSPI:         {"spi", "fiscal", "fiscale", "impôts", "impots"},
 		ctxCURP:        {"curp"},
 		ctxVersion: {"version", "versions", "ver", "v", "release", "released", "rev", "revision", "build", "firmware", "driver",
 			"section", "sections", "sec", "chapter", "clause", "appendix", "paragraph", "annex", "oid", "table", "figure", "rfc",
@@ -173,7 +177,9 @@ func (r *scan) before(i int) context {
 			// Eight bytes without a letter, bracket or line end say nothing.
 			x := binary.LittleEndian.Uint64(r.text[w.to:])
 			y := x & lows
-			if ((y|ones*0x20)+ones*(0x80-0x5b)|x|^(y+ones*(0x80-0x20)))&highs == 0 {
+			letter := (y | ones*0x20) + ones*(0x80-0x5b)
+			control := ^(y + ones*(0x80-0x20))
+			if (letter|x|control)&highs == 0 {
 				w.to += 8
 				continue
 			}

@@ -14,6 +14,8 @@ var nationals = []national{
 	{recNHS, "10 3_3_4", ctxNHS},
 	{recNLBSN, "9 4.2.3", ctxBSN},
 	{recPESEL, "11", ctxPESEL},
+	{recPLNIP, "10 3-3-2-2 3-2-2-3", ctxNIP},
+	{recFRSPI, "13 2_2_3_3_3", ctxSPI},
 	{recTRID, "11", ctxTRID},
 	{recDETaxID, "11 2_3_3_3", ctxDETax},
 	{recBRCPF, "11 !3.3.3-2", ctxCPF},
@@ -45,6 +47,10 @@ func (n *national) valid(d []byte) bool {
 		return validNHS(d)
 	case recNLBSN:
 		return validBSN(d)
+	case recPLNIP:
+		return validNIP(d)
+	case recFRSPI:
+		return validSPI(d)
 	case recPESEL:
 		return validPESEL(d)
 	case recTRID:
@@ -139,6 +145,13 @@ func validPESEL(d []byte) bool {
 	_ = year
 	return month <= 12 && num(d[4:6]) <= 31 && weighted(d, 1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1)%10 == 0
 }
+
+// validNIP: Polish tax number: weights mod 11.
+func validNIP(d []byte) bool { return weighted(d, 6, 5, 7, 2, 3, 4, 5, 6, 7)%11 == int(d[9]-'0') }
+
+// validSPI: French tax number: first digit 0-3, the key is the first ten
+// digits mod 511.
+func validSPI(d []byte) bool { return d[0] <= '3' && num(d[:10])%511 == num(d[10:]) }
 
 // validTRID: Turkish identity number: two check digits.
 func validTRID(d []byte) bool {

@@ -15,6 +15,8 @@ func TestNational(t *testing.T) {
 		{"NHS 943 476 5919", []string{"NHS:943 476 5919"}},
 		{"BSN 111222333", []string{"NL_BSN:111222333"}},
 		{"pesel 44051401458", []string{"PESEL:44051401458"}},
+		{"NIP 526-025-09-95", []string{"PL_NIP:526-025-09-95"}},
+		{"numéro fiscal 07 01 987 765 493", []string{"FR_SPI:07 01 987 765 493"}},
 		{"TC kimlik 10000000146", []string{"TR_ID:10000000146"}},
 		{"Steuer-ID: 12345678903", []string{"DE_TAX_ID:12345678903"}},
 		{"111.444.777-35", []string{"BR_CPF:111.444.777-35"}},

@@ -6,6 +6,11 @@
 // of (options, text), so the same text gives the same spans on every
 // goroutine, replica and restart. It does not allocate on clean text.
 //
+// Numbers that look like much else need a word beside them ("routing number",
+// "born"), check digits or both. A text that is nothing but a number is the
+// answer to a question or a field of a form, and is taken for what it looks
+// like.
+//
 // The scan has two speeds. A pass of class masks, eight bytes at a time,
 // finds the few positions where anything could begin (a run of digits, an
 // "@", an assignment, a long token); hand-written verifiers with check digits,

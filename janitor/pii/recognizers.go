@@ -49,6 +49,8 @@ const (
 	EntityFIHETU     Entity = "FI_HETU"
 	EntityCNID       Entity = "CN_ID"
 	EntityMXCURP     Entity = "MX_CURP"
+	EntityPLNIP      Entity = "PL_NIP"
+	EntityFRSPI      Entity = "FR_SPI"
 )
 
 // recognizer ids index builtins and recognizerSet.
@@ -100,6 +102,8 @@ const (
 	recFIHETU
 	recCNID
 	recMXCURP
+	recPLNIP
+	recFRSPI
 	recognizerCount
 )
 
@@ -207,6 +211,10 @@ var builtins = [recognizerCount]builtin{
 		"Finnish personal identity codes: date and check character mod 31 (DVV)."},
 	recCNID: {"cn_id", EntityCNID, true,
 		"Chinese resident identity numbers: date and ISO/IEC 7064 MOD 11-2 (GB 11643)."},
+	recPLNIP: {"pl_nip", EntityPLNIP, true,
+		"Polish tax numbers (NIP): weights mod 11, beside the word NIP."},
+	recFRSPI: {"fr_spi", EntityFRSPI, true,
+		"French tax numbers (SPI): key mod 511 (DGFiP), beside words such as fiscal."},
 	recMXCURP: {"mx_curp", EntityMXCURP, true,
 		"Mexican CURP: date, sex and check digit (RENAPO)."},
 }

@@ -44,11 +44,6 @@ const (
 //
 // The first pass finds the positions where something could begin and hands
 // each to its verifier.
-//
-// Per block of 64 bytes three masks are made: digits; bytes of tokens; and
-// the range ':' to '='. The byte classes are found by adding to the low seven
-// bits of each byte so that bit 7 answers "at least this much"; what carries
-// out of a byte never reaches the next one.
 func (r *scan) run() {
 	if r.runPlain() {
 		r.fold()
@@ -74,22 +69,8 @@ func (r *scan) runPlain() bool {
 			}
 			block = tail[:]
 		}
-		block = block[:blockSize:blockSize]
-		var digits, tokens, colons uint64
-		for i := 0; i < 8; i++ {
-			x := binary.LittleEndian.Uint64(block[i*8:])
-			high |= x
-			y := x & lows
-			from3a := y + ones*(0x80-0x3a)
-			digit := (y + ones*(0x80-0x30)) &^ from3a &^ x & highs
-			colon := from3a &^ (y + ones*(0x80-0x3e)) &^ x & highs
-			plus := ^((y ^ ones*'+') + lows)
-			token := ((y+ones*(0x80-0x2d))&^from3a | (y | ones*0x20) + ones*(0x80-0x61) | plus) &^ x & highs
-			shift := uint(i * 8)
-			digits |= (digit >> 7 * gather >> 56) << shift
-			tokens |= (token >> 7 * gather >> 56) << shift
-			colons |= (colon >> 7 * gather >> 56) << shift
-		}
+		digits, tokens, colons, beyond := masks((*[blockSize]byte)(block))
+		high |= beyond
 		if digits != 0 {
 			starts := digits &^ (digits<<1 | digitCarry)
 			for ; starts != 0; starts &= starts - 1 {
@@ -130,7 +111,33 @@ func (r *scan) runPlain() bool {
 	}
 	r.mails()
 	r.privateKeys()
-	return high&highs != 0
+	return high != 0
+}
+
+// masks classifies the bytes of a block, bit i for byte i: digits; the bytes of
+// tokens, which are letters, digits and -./_+ with some brackets; the range ':'
+// to '='. The last result is not zero when a byte is beyond ASCII.
+//
+// Eight bytes are classified at a time, by adding to the low seven bits of
+// each so that bit 7 answers "at least this much"; what carries out of a byte
+// never reaches the next one.
+func masks(block *[blockSize]byte) (digits, tokens, colons, beyond uint64) {
+	for i := 0; i < 8; i++ {
+		x := binary.LittleEndian.Uint64(block[i*8:])
+		beyond |= x
+		y := x & lows
+		from3a := y + ones*(0x80-0x3a)
+		digit := (y + ones*(0x80-0x30)) &^ from3a &^ x & highs
+		colon := from3a &^ (y + ones*(0x80-0x3e)) &^ x & highs
+		plus := ^((y ^ ones*'+') + lows)
+		letter := (y | ones*0x20) + ones*(0x80-0x61)
+		token := ((y+ones*(0x80-0x2d))&^from3a | letter | plus) &^ x & highs
+		shift := uint(i * 8)
+		digits |= (digit >> 7 * gather >> 56) << shift
+		tokens |= (token >> 7 * gather >> 56) << shift
+		colons |= (colon >> 7 * gather >> 56) << shift
+	}
+	return digits, tokens, colons, beyond & highs
 }
 
 // mails hands every "@" and "%40" to the verifier of addresses.
