@@ -162,7 +162,7 @@ func TestEngineThatClosesKeptConnections(t *testing.T) {
 			go answerOnce(conn, &served)
 		}
 	}()
-	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", listener.Addr()))
+	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware {\n metrics off\n }\n }\n}", listener.Addr()))
 	for i := range 20 {
 		if answer := g.post(t, "/v1/chat/completions", chat(fmt.Sprint("question ", i), false)); answer.status != http.StatusOK {
 			t.Fatalf("request %d: status %d", i, answer.status)

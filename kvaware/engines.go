@@ -156,23 +156,24 @@ func (e *engines) capacitySource(address string, capacity int64) string {
 }
 
 // serving returns those of the upstreams that may serve the model: all but
-// those known not to. When that leaves none that is available, or nothing is
-// asked for, it is all of them: a list may be old, and Caddy or the engine
-// knows what to answer.
+// those that are known not to list it. When none that is available is known to
+// list it, it is all of them: some engines serve any name, whatever they list,
+// and of those that do not the client is to get the error.
 func (p *Policy) serving(pool reverseproxy.UpstreamPool, model string, r *http.Request) reverseproxy.UpstreamPool {
 	models := p.shared.engines.watch.Models()
 	if model == "" || !models.Differ() {
 		return pool
 	}
 	serving := make(reverseproxy.UpstreamPool, 0, len(pool))
-	available := false
+	listed := false
 	for _, u := range pool {
-		if !models.Lacks(address(u, r), model) {
+		has, known := models.Has(address(u, r), model)
+		if has || !known {
 			serving = append(serving, u)
-			available = available || p.available(u)
 		}
+		listed = listed || has && p.available(u)
 	}
-	if !available {
+	if !listed {
 		return pool
 	}
 	return serving

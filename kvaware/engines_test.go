@@ -235,9 +235,9 @@ func TestServing(t *testing.T) {
 		}{
 			{"m", nil, "a:1 b:1 c:1"},
 			{"adapter", nil, "a:1 c:1"},
-			{"adapter", []string{"a:1"}, "a:1 c:1"},
-			{"adapter", []string{"a:1", "c:1"}, "a:1 b:1 c:1"}, // nobody else is there: Caddy and the engine decide
-			{"unheard-of", nil, "c:1"},
+			{"adapter", []string{"b:1", "c:1"}, "a:1 c:1"},
+			{"adapter", []string{"a:1"}, "a:1 b:1 c:1"}, // who lists it is not there: Caddy and the engines decide
+			{"unheard-of", nil, "a:1 b:1 c:1"},
 			{"", nil, "a:1 b:1 c:1"},
 		} {
 			if got := names(c.model, c.down...); got != c.want {

@@ -24,7 +24,8 @@ type Served struct {
 	Cancelled    bool          // the client went away, or a fault cut the answer
 }
 
-// Received is one request as it reached the node.
+// Received is one request as it reached the node. Those that only look, by
+// GET, are not kept: probes and scrapes come whenever they like.
 type Received struct {
 	Request int64
 	Method  string
@@ -35,7 +36,7 @@ type Received struct {
 
 // Stats are counters since the start or the last Reset, and the present load.
 type Stats struct {
-	Requests     int64 // all that reached the node, faults and errors included
+	Requests     int64 // all that reached the node but GETs, faults and errors included
 	Served       int64 // prompts worked on to the end
 	Cancelled    int64 // prompts given up in the middle
 	PromptTokens int64 // of prompts whose prefill has begun
@@ -78,6 +79,9 @@ type history struct {
 }
 
 func (h *history) receive(r Received) {
+	if r.Method == http.MethodGet {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.requests++

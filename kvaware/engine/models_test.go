@@ -84,7 +84,7 @@ func TestModelTable(t *testing.T) {
 		table := newModelTable(c.all)
 		lacks := []string{}
 		for _, address := range []string{"x", "y", "z"} {
-			if table.Lacks(address, "a") {
+			if has, known := table.Has(address, "a"); known && !has {
 				lacks = append(lacks, address)
 			}
 		}

@@ -34,11 +34,11 @@ func newModelTable(all map[string]Models) *ModelTable {
 // It is the quick way out for fleets that all serve the same.
 func (t *ModelTable) Differ() bool { return t.differs && len(t.lists) > 0 }
 
-// Lacks reports whether the engine at an address is known not to serve a
-// model.
-func (t *ModelTable) Lacks(address, model string) bool {
+// Has reports whether the engine at an address lists a model, and whether its
+// list is known at all.
+func (t *ModelTable) Has(address, model string) (has, known bool) {
 	list, known := t.lists[address]
-	return known && !list.Has(model)
+	return known && list.Has(model), known
 }
 
 // retable makes the table anew after a list has changed.
