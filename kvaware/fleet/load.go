@@ -14,23 +14,32 @@ type EngineLoad struct {
 	Running int // requests it is prefilling or decoding
 }
 
+// reportedLoad is what of an upstream's load this gateway has not sent.
 type reportedLoad struct {
 	EngineLoad
 	at time.Time
 }
 
-// SetLoad notes the load that an upstream reports at this moment.
+// SetLoad notes the load that an upstream reports at this moment. What of it
+// is this gateway's is taken off now: later it is not known any more which of
+// the requests that are gone were among those reported. Ours that are being
+// computed do not wait, so it may be too much that is taken off, never too
+// little.
 func (f *Fleet) SetLoad(address string, l EngineLoad) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.upstream(address).told = reportedLoad{EngineLoad{max(0, l.Waiting), max(0, l.Running)}, f.now()}
+	u, now := f.upstream(address), f.now()
+	u.load.advance(now)
+	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.load.count())
+	waiting := min(others, max(0, l.Waiting-u.load.queued))
+	u.told = reportedLoad{EngineLoad{Waiting: waiting, Running: others - waiting}, now}
 }
 
 // foreign returns how many requests wait at the upstream that this gateway has
-// not sent, and how many it has in all as far as it has told.
+// not sent, and how many there are in all, ours too, as far as is known.
 func (u *upstream) foreign(now time.Time) (waiting, inFlight int) {
 	if u.told.at.IsZero() || now.Sub(u.told.at) > loadLasts {
 		return 0, 0
 	}
-	return max(0, u.told.Waiting-u.load.queued), u.told.Waiting + u.told.Running
+	return u.told.Waiting, u.told.Waiting + u.told.Running + u.load.count()
 }

@@ -66,3 +66,29 @@ func TestNothingIsLearnedWhileOthersQueue(t *testing.T) {
 		t.Fatalf("learned %v a token from a wait in others' queue", got)
 	}
 }
+
+// Requests of ours that were waiting when the engine was read are not taken
+// for others' when they are done.
+func TestOwnRequestsThatAreDoneWereNotOthers(t *testing.T) {
+	f, c := newTestFleet()
+	var ours []*Request
+	for range 5 {
+		r := f.newTestRequest("abcd")
+		r.Route(a("one"), false)
+		ours = append(ours, r)
+	}
+	f.SetLoad("one", EngineLoad{Running: 2, Waiting: 4}) // ours, and one of another
+	for _, r := range ours {
+		c.add(time.Second)
+		r.Confirm()
+		r.FirstToken()
+		r.End()
+	}
+	if waiting, inFlight := f.upstreams["one"].foreign(c.now()); waiting != 0 || inFlight != 1 {
+		t.Fatalf("%d waiting and %d in flight, want 0 and 1", waiting, inFlight)
+	}
+	f.SetLoad("one", EngineLoad{Running: 2, Waiting: 4})
+	if waiting, inFlight := f.upstreams["one"].foreign(c.now()); waiting != 4 || inFlight != 6 {
+		t.Fatalf("%d waiting and %d in flight, want 4 and 6", waiting, inFlight)
+	}
+}
