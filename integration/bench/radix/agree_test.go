@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radix
+
+import (
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/radixcache/w1"
+)
+
+// A comparison is worth something only between indexes that are right.
+func TestAllAnswerRight(t *testing.T) {
+	w := w1.New(200)
+	ref := w.Ref()
+	for _, r := range rivals {
+		x := r.make(w.UniqueBlocks)
+		build(w, x, w.Build)
+		if right, asked := check(x, ref, w.Queries(500, 1)); right != asked {
+			t.Errorf("%s: %d of %d answers right", r.name, right, asked)
+		}
+		x.remove(3)
+		for _, q := range w.Queries(200, 2) {
+			var got answer
+			x.lookup(q.Hashes, &got)
+			want := ref.Longest(q.Hashes)
+			want[3] = 0
+			for pod, n := range got {
+				if int(n) != want[pod] {
+					t.Fatalf("%s without pod 3: %d blocks for pod %d, want %d", r.name, n, pod, want[pod])
+				}
+			}
+		}
+	}
+}
