@@ -11,7 +11,9 @@ NESTED       = integration/bench/json
 demo:
 	$(GO) run ./cmd/caddy kv-demo
 
-# Everything CI runs. Installs what a fresh Debian machine with Go lacks.
+# Everything CI runs. Installs what a fresh Debian machine with Go lacks. With
+# CI set, tests that find something missing fail; else they are skipped.
+test: export CI = true
 test: prerequisites lint build unit nested race callgraph
 
 # The gateway as one binary, ./caddy.
@@ -35,7 +37,7 @@ race:
 # That no code of ours can write a file. A module of its own, so that nobody
 # who builds the gateway builds the analysis.
 callgraph:
-	cd integration/volatile && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) test -timeout 10m ./...
+	cd integration/volatile && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) test -count=1 -timeout 10m ./...
 
 # Modules of their own, with dependencies that users of the gateway never see.
 nested:

@@ -125,6 +125,9 @@ func TestExamplesServe(t *testing.T) {
 					t.Fatal(err)
 				}
 				config := strings.NewReplacer(
+					// A lock would hold for all tests that follow; the test under
+					// strace runs that example as it is.
+					"volatile_only require", "volatile_only off", `"volatile_only": "require"`, `"volatile_only": "off"`,
 					"node-a:8000", engines[0].Addr(), "node-b:8000", engines[1].Addr(),
 					"node-c:8000", engines[2].Addr(), "node-d:8000", engines[3].Addr(),
 					"vllm.internal 8000 {", "localhost "+port(engines[0])+" {\n versions ipv4",

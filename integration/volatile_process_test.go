@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && !race
+
+package integration
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The tests in the volatile_*_test.go files look at the real binary from
+// outside: at its system calls, and at its memory. The race detector has
+// nothing to find there, so they run without it only.
+
+// theBinary is built once for all of them.
+var theBinary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(os.Getenv("HOME"), "caddy") // TestMain's, removed at the end
+	cmd := exec.Command("go", "build", "-o", path, "../cmd/caddy")
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "HOME="+realHome, "XDG_CACHE_HOME="+realCache, "GOCACHE="+os.Getenv("GOCACHE"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the binary: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// TestMain gives the tests a home of their own; the build cache is at the real
+// one.
+var realHome, realCache = os.Getenv("HOME"), os.Getenv("XDG_CACHE_HOME")
+
+// process is the gateway as a process of its own.
+type process struct {
+	url   string // of the gateway
+	admin string // of the admin endpoint
+	dir   string // its home, working and temporary directory
+	cmd   *exec.Cmd
+	pid   int // of the gateway, also under strace
+	log   *bytes.Buffer
+
+	gateway // sends requests to it
+}
+
+// launch starts the binary with a Caddyfile, in which GATEWAY and ADMIN stand
+// for addresses. wrap is what the command line begins with, such as strace.
+func launch(t *testing.T, caddyfile string, env []string, wrap ...string) *process {
+	t.Helper()
+	binary, err := theBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{dir: t.TempDir(), log: new(bytes.Buffer)}
+	gate, admin := freeAddress(t), freeAddress(t)
+	p.gateway = gateway{url: "http://" + gate, client: newClient(t)}
+	p.url, p.admin = "http://"+gate, "http://"+admin
+	args := append(wrap, binary, "run", "--config", "-", "--adapter", "caddyfile")
+	p.cmd = exec.Command(args[0], args[1:]...)
+	p.cmd.Dir = p.dir
+	p.cmd.Env = append([]string{"HOME=" + p.dir, "TMPDIR=" + p.dir, "PATH=" + os.Getenv("PATH")}, env...)
+	p.cmd.Stdin = strings.NewReader(p.fill(caddyfile))
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	// It ends with the test, whatever happens to the test.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.stop(t) })
+	p.await(t)
+	p.pid = p.cmd.Process.Pid
+	if len(wrap) > 0 {
+		p.pid = childOf(t, p.pid)
+	}
+	return p
+}
+
+// fill puts the process's addresses into a config.
+func (p *process) fill(config string) string {
+	return strings.NewReplacer(
+		"GATEWAY", strings.TrimPrefix(p.url, "http://"), "ADMIN", strings.TrimPrefix(p.admin, "http://"),
+	).Replace(config)
+}
+
+// await waits until the gateway answers.
+func (p *process) await(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		resp, err := http.Get(p.url + "/v1/models")
+		if err == nil {
+			resp.Body.Close()
+			tick.Stop()
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("the gateway does not answer: %v\n%s", err, p.log)
+		}
+	}
+}
+
+// stop ends the process and waits for its end. It may be called again.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if p.cmd.ProcessState != nil {
+		return
+	}
+	pid := p.pid
+	if pid == 0 {
+		pid = p.cmd.Process.Pid
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Errorf("ending the process: %v", err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("the process ended with %v\n%s", err, p.log)
+	}
+}
+
+// adminClient keeps no connection: a reload cuts off those to the admin endpoint.
+var adminClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+
+// load replaces the running config through the admin endpoint.
+func (p *process) load(t *testing.T, caddyfile string) (status int, answer string) {
+	t.Helper()
+	resp, err := adminClient.Post(p.admin+"/load", "text/caddyfile", strings.NewReader(p.fill(caddyfile)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// adminGet asks the admin endpoint.
+func (p *process) adminGet(t *testing.T, path string) string {
+	t.Helper()
+	resp, err := adminClient.Get(p.admin + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s: status %d, %v", path, resp.StatusCode, err)
+	}
+	return string(body)
+}
+
+// childOf returns the only child of a process.
+func childOf(t *testing.T, pid int) int {
+	t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(raw))
+	if len(fields) != 1 {
+		t.Fatalf("process %d has the children %q", pid, fields)
+	}
+	child, err := strconv.Atoi(fields[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return child
+}
+
+// mustBeEmpty fails when the process has left anything in its directory.
+func (p *process) mustBeEmpty(t *testing.T) {
+	t.Helper()
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		t.Errorf("it has left %s behind", e.Name())
+	}
+}
+
+// missing skips a test for want of a tool or a right. In CI it fails: there
+// everything must run.
+func missing(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
