@@ -23,6 +23,10 @@ const (
 	costMemory = 128
 	// startTokens is the weight of the start value, in tokens observed.
 	startTokens = 4096
+
+	// startPrompt is how many tokens a prompt is taken to compute before any
+	// was observed: one that is short for agents and long for chats.
+	startPrompt = 1024
 	// outlier bounds what one first token can teach: so many times as slow as
 	// expected. Longer is a hang, a lost answer, or a cache that was not there.
 	outlier = 4
@@ -80,10 +84,11 @@ func (c *cost) late() float64 {
 	return math.Sqrt(min(1, variance) / (2 * math.Pi))
 }
 
-// prompt returns what a prompt is to compute on average, in tokens.
+// prompt returns what a prompt is to compute on average, in tokens. Where no
+// answer is streamed nothing is observed, and a start value has to do.
 func (c *cost) prompt() int {
 	if c.count == 0 {
-		return 0
+		return startPrompt
 	}
 	return int(c.tokens / c.count)
 }

@@ -10,7 +10,6 @@ import (
 func TestAQueueThatOthersSentCounts(t *testing.T) {
 	f, c := newTestFleet()
 	two := []Target{{Address: "one"}, {Address: "two"}}
-	// The gateway has to know what a prompt takes before it can count others'.
 	teach := f.newTestRequest("teach me")
 	teach.Route(two[:1], false)
 	c.add(time.Duration(teach.Tokens()) * startCost)
@@ -37,6 +36,21 @@ func TestAQueueThatOthersSentCounts(t *testing.T) {
 	f.SetLoad("one", EngineLoad{Waiting: -3, Running: -8})
 	if pick() != 0 {
 		t.Fatal("a negative load counts")
+	}
+}
+
+// Without streamed answers the gateway never learns what prompts take; a queue
+// of others counts all the same.
+func TestAQueueCountsBeforeAnythingIsLearned(t *testing.T) {
+	f, _ := newTestFleet()
+	r := f.newTestRequest("abcd")
+	r.Route(a("one"), false)
+	r.Confirm()
+	r.End()
+	f.upstream("two")
+	f.SetLoad("one", EngineLoad{Waiting: 4, Running: 4})
+	if d := f.newTestRequest("abcde").Route([]Target{{Address: "one"}, {Address: "two"}}, false); d.Target != 1 {
+		t.Fatal("the holder was picked in spite of its queue")
 	}
 }
 
