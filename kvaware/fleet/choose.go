@@ -23,6 +23,7 @@ type candidate struct {
 	Unsent    int           // prompt tokens it was never sent: Uncached, had it kept all
 	Queued    int           // prompts whose prefill is not done
 	Demand    float64       // share of its time it is asked to prefill, see demand
+	Rate      float64       // requests sent there in a nanosecond, see demand
 	InFlight  int           // requests it is busy with, prefilling or decoding
 	Footprint int64         // uncached tokens sent there so far: how full its cache is
 }
@@ -32,62 +33,77 @@ type candidate struct {
 // with the fewest requests in flight, then the one that has been given the
 // least to compute, whose cache has most room.
 func choose(candidates []candidate) int {
-	behind := behind(candidates)
+	c := crowdOf(candidates)
 	best := -1
 	var lowest time.Duration
 	for i := range candidates {
-		if p := candidates[i].price(behind); best < 0 || p < lowest {
+		if p := candidates[i].price(c); best < 0 || p < lowest {
 			best, lowest = i, p
 		}
 	}
 	for i := range candidates {
-		if candidates[i].price(behind)-lowest < indifference && candidates[i].lighter(&candidates[best]) {
+		if candidates[i].price(c)-lowest < indifference && candidates[i].lighter(&candidates[best]) {
 			best = i
 		}
 	}
 	return best
 }
 
-// price is the predicted time to first token, plus what this request costs
-// those that will wait behind it: as long as it computes, each of them waits
-// for it.
-//
-// For them it counts half what has to be computed here and now, and half what
-// would have to be if the upstream had kept all it was sent. A conversation
-// that was pushed out of a full cache gains nothing today by going where it was
-// before; but if those that do not fit go from one upstream to the next, then
-// each pushes out another, and soon none of them finds anything anywhere.
-func (c *candidate) price(behind float64) time.Duration {
-	own := prefill(c.Uncached, c.PerToken)
-	if behind == 0 {
-		return c.Wait + own
-	}
-	others := behind * float64(own+prefill(c.Unsent, c.PerToken)) / 2
-	return c.Wait + own + time.Duration(min(others, float64(maxPrice)))
+// crowd is how many other requests there are to think of.
+type crowd struct {
+	rate   float64 // that come to one upstream in a nanosecond, on average
+	behind float64 // that will wait behind the next one wherever it goes
 }
 
-const maxPrice = 1000 * time.Hour
-
-// behind returns how many requests will come to wait behind the next one.
+// crowdOf looks at all candidates: what one of them is sent depends on the
+// decisions made here, and must not feed back on them.
 //
-// With an idle upstream to take them it is none. But when even the shortest
-// queue holds k prompts, then about k more will have come when this one has its
-// turn (Little's law: a queue holds as many as arrive during the wait in it),
-// and more of them come while those are served: k/(1-demand) in all, the length
-// of a busy period. So the more there is to do everywhere, the more does
-// computing something again weigh against waiting for it. To look at the
-// request alone would drive an overloaded fleet deeper into its overload.
-func behind(candidates []candidate) float64 {
+// With an idle upstream nobody has to wait. But when even the shortest queue
+// holds k prompts, then about k more will have come when this one has its turn
+// (Little's law: a queue holds as many as arrive during the wait in it), and
+// more of them come while those are served: k/(1-demand) in all, the length of
+// a busy period.
+func crowdOf(candidates []candidate) (c crowd) {
 	if len(candidates) == 0 {
-		return 0
+		return c
 	}
 	shortest, demand := candidates[0].Queued, 0.0
 	for i := range candidates {
 		shortest = min(shortest, candidates[i].Queued)
 		demand += candidates[i].Demand
+		c.rate += candidates[i].Rate
 	}
-	return float64(shortest) / (1 - min(busiest, demand/float64(len(candidates))))
+	n := float64(len(candidates))
+	c.rate /= n
+	c.behind = float64(shortest) / (1 - min(busiest, demand/n))
+	return c
 }
+
+// price is the predicted time to first token, plus what this request costs
+// those that come after it, each of whom waits for as long as it computes: the
+// more there is to do, the more does computing something again weigh against
+// waiting for it. To look at the request alone would drive an overloaded fleet
+// deeper into its overload.
+//
+// Those are the ones that come while it waits and computes, and want just this
+// upstream; and those that have nowhere else to go either, see crowd.
+//
+// For the latter it counts half what has to be computed here and now, and half
+// what would have to be if the upstream had kept all it was sent. A
+// conversation that was pushed out of a full cache gains nothing today by going
+// where it was before; but if those that do not fit go from one upstream to the
+// next, then each pushes out another, and soon none of them finds anything
+// anywhere.
+func (c *candidate) price(others crowd) time.Duration {
+	own, wait := float64(prefill(c.Uncached, c.PerToken)), float64(c.Wait)
+	after := others.rate * (wait + own/2) * own
+	if others.behind > 0 {
+		after += others.behind * (own + float64(prefill(c.Unsent, c.PerToken))) / 2
+	}
+	return time.Duration(min(wait+own+after, float64(maxPrice)))
+}
+
+const maxPrice = 1000 * time.Hour
 
 // lighter orders candidates that would answer equally soon.
 func (c *candidate) lighter(than *candidate) bool {

@@ -92,15 +92,38 @@ func TestOverloadWeighsRecomputing(t *testing.T) {
 	for i := range c {
 		c[i].Queued, c[i].Demand = 1, 0.8
 	}
-	if got := behind(c); got < 4.99 || got > 5.01 {
+	if got := crowdOf(c).behind; got < 4.99 || got > 5.01 {
 		t.Errorf("a queue of 1 at a demand of 0.8 makes %v wait, want 1/(1-0.8)", got)
 	}
 	for i := range c {
 		c[i].Queued, c[i].Demand = 1_000_000, 5
 		c[i].Uncached, c[i].Unsent = 10_000_000, 10_000_000
-		if p := c[i].price(behind(c)); p <= 0 {
+		if p := c[i].price(crowdOf(c)); p <= 0 {
 			t.Errorf("price %v", p)
 		}
+	}
+}
+
+// Requests that come to an idle upstream while it computes a long prompt wait
+// for it: that is what it costs to move a conversation.
+func TestArrivalsWeighRecomputing(t *testing.T) {
+	c := []candidate{
+		{Wait: ms(4900), PerToken: startCost, Uncached: 800},
+		{PerToken: startCost, Uncached: 36_000},
+	}
+	if got := choose(c); got != 1 {
+		t.Errorf("nobody comes: chose %d", got)
+	}
+	for i := range c {
+		c[i].Rate = 1 / float64(time.Second)
+	}
+	// One a second: 4.5 s of prefill delay 4.5 of them by 2.25 s on average,
+	// 0.1 s after a wait of 4.9 s delay five of them by a tenth.
+	if got := choose(c); got != 0 {
+		t.Errorf("one comes a second: chose %d", got)
+	}
+	if got, want := c[1].price(crowdOf(c)), ms(4500+10125); got < want-time.Microsecond || got > want+time.Microsecond {
+		t.Errorf("price %v, want %v", got, want)
 	}
 }
 

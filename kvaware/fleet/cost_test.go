@@ -184,10 +184,11 @@ func TestDemand(t *testing.T) {
 		now = now.Add(time.Second)
 		d.add(now, 500*time.Millisecond)
 	}
-	if got := d.share(now); got < 0.48 || got > 0.52 {
-		t.Errorf("demand %v, want 0.5", got)
+	share, rate := d.of(now)
+	if perSecond := rate * 1e9; share < 0.48 || share > 0.52 || perSecond < 0.96 || perSecond > 1.04 {
+		t.Errorf("demand %v at %v requests a second, want 0.5 at 1", share, perSecond)
 	}
-	if got := d.share(now.Add(demandMemory)); got != 0 {
-		t.Errorf("demand %v long after", got)
+	if share, rate := d.of(now.Add(demandMemory)); share != 0 || rate != 0 {
+		t.Errorf("demand %v, rate %v long after", share, rate)
 	}
 }

@@ -14,28 +14,31 @@ const (
 	busiest = 0.9
 )
 
-// demand is the share of its time that an upstream is asked to spend on
-// prefill: the predicted cost of what was sent there, over the time. It is
-// above 1 when more is sent than it can do.
+// demand is what an upstream was asked to do lately: how many requests came,
+// and how much prefill they were predicted to take. The zero value is none.
 type demand struct {
-	work time.Duration // fading
-	at   time.Time
+	requests float64 // fading
+	work     float64 // ns, fading
+	at       time.Time
 }
 
 func (d *demand) add(now time.Time, work time.Duration) {
-	d.work = d.faded(now) + work
+	left := d.left(now)
+	d.requests = d.requests*left + 1
+	d.work = d.work*left + float64(work)
 	d.at = now
 }
 
-// faded is exponential fading, to the first order.
-func (d *demand) faded(now time.Time) time.Duration {
-	left := demandMemory - now.Sub(d.at)
-	if left <= 0 {
-		return 0
-	}
-	return time.Duration(float64(d.work) * (float64(left) / float64(demandMemory)))
+// left is the share of what was counted that still counts: exponential fading,
+// to the first order.
+func (d *demand) left(now time.Time) float64 {
+	return max(0, 1-float64(now.Sub(d.at))/float64(demandMemory))
 }
 
-func (d *demand) share(now time.Time) float64 {
-	return float64(d.faded(now)) / float64(demandMemory)
+// of returns the share of its time that the upstream was asked to spend on
+// prefill, above 1 when that is more than it can do, and the requests that came
+// in a nanosecond.
+func (d *demand) of(now time.Time) (share, rate float64) {
+	scale := d.left(now) / float64(demandMemory)
+	return d.work * scale, d.requests * scale
 }

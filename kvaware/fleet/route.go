@@ -111,11 +111,13 @@ func (r *Request) survey(targets []Target) (longest int) {
 		cached := r.cachedOn(u)
 		longest = max(longest, cached)
 		s.upstreams = append(s.upstreams, u)
+		share, rate := u.demand.of(now)
 		s.candidates = append(s.candidates, candidate{
 			PerToken:  f.perTokenOf(u, typical),
 			Uncached:  r.prompt - cached,
 			Unsent:    r.prompt - max(cached, r.tokens(u.known)),
-			Demand:    u.demand.share(now),
+			Demand:    share,
+			Rate:      rate,
 			Queued:    u.load.queued,
 			InFlight:  max(u.load.count(), t.Requests),
 			Footprint: u.footprint,

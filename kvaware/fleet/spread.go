@@ -6,12 +6,13 @@ import "time"
 
 const (
 	// lopsided is how many times as much one upstream must have been given to
-	// compute as another for the two to be out of balance.
+	// compute as another would have with a copy, for the two to be out of
+	// balance.
 	lopsided = 2
 
 	// rents is how many times the price of a copy has to have been computed
 	// before one is made: copies cost at most that share of all prefill.
-	rents = 8
+	rents = 2
 )
 
 // spread returns the candidate to take instead of pick, or pick itself.
@@ -23,9 +24,10 @@ const (
 // every so often a request goes to that other one although it costs more there,
 // and takes a copy of the prefix with it. How often is what the ski rental
 // problem teaches: not before what was saved by not doing so is a multiple of
-// the price. A long prefix that one conversation has to itself hence stays.
+// the price. A long prefix that one conversation has to itself hence stays, where
+// there are shorter ones to move.
 func spread(candidates []candidate, pick int) (instead int, price time.Duration) {
-	behind := behind(candidates)
+	c := crowdOf(candidates)
 	emptiest := pick
 	for i := range candidates {
 		if candidates[i].Footprint < candidates[emptiest].Footprint {
@@ -33,8 +35,8 @@ func spread(candidates []candidate, pick int) (instead int, price time.Duration)
 		}
 	}
 	p, e := &candidates[pick], &candidates[emptiest]
-	if p.Footprint <= lopsided*e.Footprint || e.InFlight > p.InFlight {
+	if p.Footprint <= lopsided*(e.Footprint+int64(e.Uncached)) || e.InFlight > p.InFlight {
 		return pick, 0
 	}
-	return emptiest, rents * max(0, e.price(behind)-p.price(behind))
+	return emptiest, rents * max(0, e.price(c)-p.price(c))
 }

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// sharedTrace reads a recorded trace, which lies beside the repository and is
+// not part of it.
+func sharedTrace(t *testing.T, name string) *Trace {
+	t.Helper()
+	file, err := os.Open(filepath.Join("..", "..", "..", "shared", "traces", name))
+	if err != nil {
+		t.Skip("the recorded traces are not here")
+	}
+	defer file.Close()
+	trace, err := Read(file, ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trace
+}
+
+func defaultSetup() Setup {
+	return Setup{Nodes: 8, Model: DefaultModel(), Speed: 1, Seed: 1, KVAware: DefaultKnowledge()}
+}
+
+// rivals are the policies one could run, but for those that never come close.
+var rivals = []string{"least_conn", "chwbl", "cache_aware", "dynamo", "llm_d", "session"}
+
+func mustRun(t *testing.T, trace *Trace, s Setup, policy string) Result {
+	t.Helper()
+	r, err := Run(trace, &s, policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func skipLong(t *testing.T) {
+	t.Helper()
+	if testing.Short() || raceDetector {
+		t.Skip("takes some seconds")
+	}
+}
+
+// wantLowest checks that kv_aware has the lowest times to first token of all
+// that could be run, but for a tie.
+func wantLowest(t *testing.T, trace *Trace, s Setup, tie float64) (ours Result) {
+	t.Helper()
+	ours = mustRun(t, trace, s, "kv_aware")
+	for _, policy := range rivals {
+		theirs := mustRun(t, trace, s, policy)
+		for _, c := range []struct {
+			what string
+			a, b time.Duration
+		}{
+			{"mean", ours.TTFT.Mean, theirs.TTFT.Mean},
+			{"p90", ours.TTFT.P90, theirs.TTFT.P90},
+			{"p99", ours.TTFT.P99, theirs.TTFT.P99},
+		} {
+			if float64(c.a) > float64(c.b)*(1+tie) {
+				t.Errorf("%s TTFT %v, but %s has %v", c.what, c.a, policy, c.b)
+			}
+		}
+	}
+	return ours
+}
+
+// The figures of an independent simulation of the same engines.
+func TestFiguresOfAnIndependentSimulation(t *testing.T) {
+	trace := sharedTrace(t, "mooncake-conversation.jsonl")
+	for _, c := range []struct {
+		policy                   string
+		mean, p90, p99, hitShare float64
+	}{
+		{"round_robin", 3.18, 8.45, 17.9, 0.09},
+		{"exact", 1.29, 3.01, 9.8, 0.27},
+	} {
+		r := mustRun(t, trace, defaultSetup(), c.policy)
+		near := func(got, want, within float64) bool { return math.Abs(got-want) <= within*want }
+		if !near(r.TTFT.Mean.Seconds(), c.mean, 0.01) || !near(r.TTFT.P90.Seconds(), c.p90, 0.01) ||
+			!near(r.TTFT.P99.Seconds(), c.p99, 0.01) || math.Abs(r.HitRate-c.hitShare) > 0.005 {
+			t.Errorf("%s: %v, hit rate %.3f; want %+v", c.policy, r.TTFT, r.HitRate, c)
+		}
+	}
+}
+
+func TestOrderOnARecordedTrace(t *testing.T) {
+	skipLong(t)
+	trace := sharedTrace(t, "mooncake-conversation.jsonl")
+	for _, c := range []struct {
+		name  string
+		set   func(s *Setup)
+		exact float64 // most that the mean may be over that of exact knowledge
+	}{
+		{"as recorded", func(*Setup) {}, 1.05},
+		{"half the speed", func(s *Setup) { s.Speed = 0.5 }, 1.05},
+		{"1.5 times the speed", func(s *Setup) { s.Speed = 1.5 }, 1.05},
+		{"4 nodes, half the speed", func(s *Setup) { s.Nodes, s.Speed = 4, 0.5 }, 1.05},
+		{"4 nodes, overloaded", func(s *Setup) { s.Nodes = 4 }, 1.05},
+		{"32 nodes", func(s *Setup) { s.Nodes = 32 }, 1.05},
+		{"capacity guessed half", func(s *Setup) { s.KVAware.Capacity = 0.5 }, 1.05},
+		{"capacity guessed double", func(s *Setup) { s.KVAware.Capacity = 2 }, 1.05},
+		{"nothing told by engines", func(s *Setup) { s.KVAware.Capacity, s.KVAware.Usage = 0, false }, 1.05},
+		// The bound knows each prompt's own noise before it is computed.
+		{"30 % noise", func(s *Setup) { s.Model.Noise = 0.3 }, 1.08},
+		{"chunked prefill", func(s *Setup) { s.Model.Chunk = 2048 }, 1.05},
+		{"small chunks", func(s *Setup) { s.Model.Chunk = 512 }, 1.05},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := defaultSetup()
+			c.set(&s)
+			ours := wantLowest(t, trace, s, 0.01)
+			if exact := mustRun(t, trace, s, "exact"); float64(ours.TTFT.Mean) > c.exact*float64(exact.TTFT.Mean) {
+				t.Errorf("mean %v, with exact knowledge %v", ours.TTFT.Mean, exact.TTFT.Mean)
+			}
+		})
+	}
+}
+
+func TestHitRateOfRecordedAgents(t *testing.T) {
+	trace := sharedTrace(t, "miniswe.jsonl.gz")
+	for _, nodes := range []int{4, 8, 32} {
+		s := defaultSetup()
+		s.Nodes = nodes
+		ours, pooled := mustRun(t, trace, s, "kv_aware"), mustRun(t, trace, s, "pooled")
+		if ours.HitRate < 0.97*pooled.HitRate {
+			t.Errorf("%d nodes: hit rate %.3f, pooled %.3f", nodes, ours.HitRate, pooled.HitRate)
+		}
+	}
+}
+
+// The same order on traffic of other kinds, so that nothing can be fitted to the
+// recorded traces unseen. They are short, so that chance is a few percent.
+func TestOrderOnOtherTraffic(t *testing.T) {
+	skipLong(t)
+	for _, kind := range syntheticKinds {
+		for _, busy := range []float64{0.1, 0.25} {
+			t.Run(fmt.Sprint(kind, " ", busy), func(t *testing.T) {
+				s := defaultSetup()
+				ours := wantLowest(t, syntheticTrace(kind, 4000, busy, 9), s, 0.06)
+				if ours.Busiest > 2 {
+					t.Errorf("the busiest node computed %.2f times the mean", ours.Busiest)
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkKVAware12000(b *testing.B) { benchmarkPolicy(b, "kv_aware") }
+func BenchmarkDynamo12000(b *testing.B)  { benchmarkPolicy(b, "dynamo") }
+
+// benchmarkPolicy replays 12,000 requests.
+func benchmarkPolicy(b *testing.B, policy string) {
+	trace := syntheticTrace("chat", 12000, 0.5, 1)
+	s := defaultSetup()
+	for b.Loop() {
+		if _, err := Run(trace, &s, policy); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

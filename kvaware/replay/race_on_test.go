@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build race
+
+package replay
+
+// raceDetector makes the long comparisons skip: they use one goroutine, and
+// would take minutes.
+const raceDetector = true
