@@ -203,6 +203,7 @@ func (r *scan) looseCard(c *chain, i int) int {
 	return 0
 }
 
+// cardContext tells whether something around groups i to j says card.
 func (r *scan) cardContext(c *chain, i, j int) bool {
 	return r.bare() || (r.before(c.g[i].start)|r.after(c.g[j].end))&ctxCard != 0
 }

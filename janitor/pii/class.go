@@ -17,6 +17,7 @@ const (
 const clsAlpha = clsUpper | clsLower
 const clsAlnum = clsAlpha | clsDigit
 
+// class holds the classes of each byte.
 var class = func() (t [256]uint8) {
 	for c := range 256 {
 		b := byte(c)

@@ -76,6 +76,8 @@ func (r *scan) alone(start, end int) bool {
 	return true
 }
 
+// matchesPattern tells whether a word in upper case has the letters and digits
+// of a pattern in their places.
 func matchesPattern(w []byte, pattern string) bool {
 	for i, c := range w {
 		switch pattern[i] {
@@ -137,6 +139,7 @@ func validCode(rec int, w []byte) bool {
 	return false
 }
 
+// nifLetters are the check letters of Spanish numbers by remainder.
 const nifLetters = "TRWAGMYFPDXBNJZSQVHLCKE"
 
 // validNIF: Spanish NIF: the letter is the number mod 23.
@@ -284,6 +287,7 @@ func validKVNR(w []byte) bool {
 	return sum%10 == int(w[9]-'0')
 }
 
+// cross is the sum of the digits of a number below 100.
 func cross(n int) int { return n/10 + n%10 }
 
 // validNINO: UK national insurance number: the prefixes of HMRC's NIM39110.

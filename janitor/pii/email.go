@@ -184,6 +184,7 @@ func domainEnd(text []byte, start int) int {
 	return end
 }
 
+// validLabel applies the length and the hyphen rule of RFC 1035, 2.3.1.
 func validLabel(label []byte) bool {
 	n := len(label)
 	return n > 0 && n <= maxLabel && label[0] != '-' && label[n-1] != '-'

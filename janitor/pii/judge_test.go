@@ -6,10 +6,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"go/build"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -56,7 +56,7 @@ func corpus(t *testing.T, name string, visit func(path string, text []byte)) (si
 			each(name, []byte(turn.Output))
 		}
 	case "go":
-		tree(filepath.Join(runtime.GOROOT(), "src"), 400<<20, ".go")
+		tree(filepath.Join(build.Default.GOROOT, "src"), 400<<20, ".go")
 	case "caddy":
 		dirs, _ := filepath.Glob(filepath.Join(os.Getenv("HOME"), "go/pkg/mod/github.com/caddyserver/caddy/*"))
 		for _, dir := range dirs {

@@ -22,6 +22,7 @@ var (
 		"sync cancellation is show hide field label confirm has forgot reset change count")
 )
 
+// set makes a set of the words of a list.
 func set(list string) map[string]bool {
 	m := make(map[string]bool)
 	for _, w := range strings.Fields(list) {

@@ -10,7 +10,7 @@ type national struct {
 	topics context
 }
 
-// shape is one way of writing a number in groups.
+// grouping is one way of writing a number in groups.
 type grouping struct {
 	lens []int
 	seps []byte // between the groups; '_' stands for a space or a hyphen

@@ -206,6 +206,7 @@ func validCNPJ(d []byte) bool {
 		brCheck(weighted(d, 6, 5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2)) == d[13]
 }
 
+// brCheck is the check digit of a weighted sum in Brazil.
 func brCheck(sum int) byte {
 	if rest := sum % 11; rest >= 2 {
 		return byte('0' + 11 - rest)

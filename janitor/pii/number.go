@@ -121,6 +121,7 @@ func (c *chain) parse(p, end int) {
 	}
 }
 
+// separator tells what stands between the groups of a number.
 func separator(c byte) bool {
 	switch c {
 	case ' ', '-', '.', '/', '(', ')':

@@ -358,6 +358,7 @@ func bits01(text []byte) bool {
 	return true
 }
 
+// year tells figures that begin like a year of this and the last century.
 func year(d []byte) bool { return d[0] == '1' && d[1] == '9' || d[0] == '2' && d[1] == '0' }
 
 // timestamp tells seconds and milliseconds since 1970 of this and the next

@@ -2,12 +2,12 @@
 
 package pii
 
-// callingCode gives the least and most digits of a national number, the trunk
-// prefix not counted, by country calling code: the ITU-T E.164 list of
-// assigned codes and the numbering plans of the members; zero for codes that
-// are not assigned.
+// nationalLength is the least and most digits of a national number, the trunk
+// prefix not counted; zero for codes that are not assigned.
 type nationalLength struct{ min, max uint8 }
 
+// callingCodes gives the lengths by country calling code: the ITU-T E.164 list
+// of assigned codes and the numbering plans of the members.
 var callingCodes = func() (table [1000]nationalLength) {
 	const list = "1:10 7:10 20:8-10 27:9 30:10 31:9-11 32:8-9 33:9 34:9 36:8-9 39:6-11 40:9 41:9 43:4-13 44:9-10 45:8 " +
 		"46:7-10 47:8 48:9 49:6-11 51:8-9 52:10-11 53:6-8 54:10-11 55:10-11 56:9 57:8-10 58:10 60:8-10 61:9 62:8-12 " +

@@ -107,6 +107,7 @@ const (
 	recognizerCount
 )
 
+// recognizerSet tells for each recogniser whether it is on.
 type recognizerSet [recognizerCount]bool
 
 // builtin is one entry of the registry.
@@ -219,6 +220,7 @@ var builtins = [recognizerCount]builtin{
 		"Mexican CURP: date, sex and check digit (RENAPO)."},
 }
 
+// builtinByName returns the id of a recogniser, -1 for a name that is none.
 func builtinByName(name string) int {
 	for id := range builtins {
 		if builtins[id].name == name {
@@ -228,6 +230,7 @@ func builtinByName(name string) int {
 	return -1
 }
 
+// defaultSet is what is on without options.
 func defaultSet() (set recognizerSet) {
 	for id := range builtins {
 		set[id] = builtins[id].on

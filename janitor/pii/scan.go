@@ -17,7 +17,6 @@ type scan struct {
 
 	runs     runs // stretches of secret alphabets, see secrets.go
 	numDone  int  // digits before this offset are settled
-	mailDone int  // the left-hand side of an address cannot begin before this
 	wordDone int  // words of letters and digits before this are settled
 	chain    chain
 	hexDone  int // colon-separated groups before this offset are settled

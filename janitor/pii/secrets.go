@@ -94,6 +94,7 @@ const indexSize = 1 << 12
 
 func indexHash(a, b byte) int { return (int(a)*67 + int(b)) & (indexSize - 1) }
 
+// formatIndex leads from a hash to the first format of its bucket in bucketed.
 var formatIndex, bucketed = func() (index [indexSize]uint16, list []entry) {
 	list = append(list, entry{}) // index 0 means none
 	buckets := make(map[int][]format)

@@ -61,6 +61,7 @@ func (r *scan) spacedNINO(c *chain, i, k int) int {
 	return 0
 }
 
+// dashedHETU takes six digits, a hyphen, three digits and a check character.
 func (r *scan) dashedHETU(c *chain, i int) int {
 	end := c.g[i+1].end
 	if isWord(at(c.text, end+1)) || end >= len(c.text) {
@@ -79,6 +80,7 @@ func (r *scan) dashedHETU(c *chain, i int) int {
 	return 2
 }
 
+// dashedNIF takes eight digits, a hyphen and the check letter.
 func (r *scan) dashedNIF(c *chain, i int) int {
 	end := c.g[i].end
 	if at(c.text, end) != '-' || !isAlpha(at(c.text, end+1)) || isWord(at(c.text, end+2)) {

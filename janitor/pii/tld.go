@@ -43,6 +43,7 @@ func knownTLD(label []byte) bool {
 	return ok
 }
 
+// tldList is the root zone, sorted.
 const tldList = "" +
 	"aaa aarp abb abbott abbvie abc able abogado abudhabi ac academy accenture accountant accountants aco actor ad " +
 	"ads adult ae aeg aero aetna af afl africa ag agakhan agency ai aig airbus airforce airtel akdn al alibaba " +
