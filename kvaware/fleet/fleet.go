@@ -9,11 +9,16 @@
 //
 //	wait for the prefill already queued there + this request's own prefill
 //
-// both being uncached prompt tokens times the prefill cost. What is cached
-// where comes from a radix tree of prompt-prefix hashes. The unit is time, so
-// there is nothing to weigh: a prefix that many requests share spills to a
-// second upstream exactly when waiting for it costs more than computing it
-// again.
+// both being uncached prompt tokens times what a token costs there. To it comes
+// what the request's prefill costs those that come after it (see price). The
+// unit is time, so there is nothing to weigh: a prefix that many requests share
+// spills to a second upstream exactly when waiting for it costs more than
+// computing it again.
+//
+// What is cached where comes from a radix tree of prompt-prefix hashes. The
+// rest is learned: the cost of a token from first tokens, what running decodes
+// add to it, and the size of each KV cache from what answers had cached, as
+// reported or as their time tells.
 package fleet
 
 import (
