@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -247,13 +246,11 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 		return p.fallback.Select(pool, r, w)
 	}
 	fl.failed()
-	pool = p.candidates(pool, fl, r)
-	targets := make([]fleet.Target, len(pool))
-	for i, u := range pool {
-		targets[i] = targetOf(u, r)
-	}
-	p.met.meet(x.Janitor(), targets)
-	d := fl.Route(targets, p.coldFallback)
+	among := p.selection(pool, fl, r)
+	defer among.release()
+	pool = among.upstreams
+	p.met.meet(x.Janitor(), among.targets)
+	d := fl.Route(among.targets, p.coldFallback)
 	var u *reverseproxy.Upstream
 	switch {
 	case d.Target >= 0:
@@ -283,30 +280,6 @@ func makeReplayable(r *http.Request) {
 }
 
 const idempotencyKey = "Idempotency-Key"
-
-// candidates returns the upstreams that can take the request now: those that
-// Caddy holds for available, and of these the ones that have not failed it.
-func (p *Policy) candidates(pool reverseproxy.UpstreamPool, fl *flight, r *http.Request) reverseproxy.UpstreamPool {
-	available := make(reverseproxy.UpstreamPool, 0, len(pool))
-	for _, u := range pool {
-		if p.available(u) {
-			available = append(available, u)
-		}
-	}
-	if len(fl.tried) == 0 {
-		return available
-	}
-	untried := make(reverseproxy.UpstreamPool, 0, len(available))
-	for _, u := range available {
-		if !slices.Contains(fl.tried, address(u, r)) {
-			untried = append(untried, u)
-		}
-	}
-	if len(untried) == 0 {
-		return available
-	}
-	return untried
-}
 
 // address returns what an upstream is known by. A dial address may hold
 // placeholders that mean another engine for each request.
