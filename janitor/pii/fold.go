@@ -74,7 +74,7 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 				n++
 			}
 		} else {
-			last = i
+			last = max(last, i)
 			if to != foldDrop {
 				w.text[n], w.from[n] = byte(to), i
 				n++

@@ -58,3 +58,18 @@ func TestFoldRuneSizesAndTargets(t *testing.T) {
 		}
 	}
 }
+
+// TestFoldGoesOn puts two characters that fold exactly a margin apart: the
+// window for the second begins on the first and must still reach the second.
+func TestFoldGoesOn(t *testing.T) {
+	s := scanner(t, Options{})
+	for gap := foldMargin - 4; gap < foldMargin+5; gap++ {
+		text := strings.Repeat("１"+strings.Repeat("x", gap), 40) + " ４０１２８８８８８８８８１８８１"
+		if got := found(s, text); len(got) != 1 || !strings.HasPrefix(got[0], "CARD:") {
+			t.Errorf("gap of %d: %q", gap, got)
+		}
+	}
+	if got := found(s, strings.Repeat("１２password=", 2000)); len(got) > 1 {
+		t.Errorf("%d findings", len(got))
+	}
+}
