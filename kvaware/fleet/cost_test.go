@@ -177,6 +177,23 @@ func TestAbandonedPrefillsTeachNothing(t *testing.T) {
 	}
 }
 
+func TestWholeAnswersTeachNothing(t *testing.T) {
+	f, c := newTestFleet()
+	whole := f.NewRequest(Prompt{Chain: chainOf("c"), Tokens: 10_000, BlockTokens: 64})
+	next := f.newTestRequest("dddd")
+	whole.Route(a("n"), false)
+	next.Route(a("n"), false)
+	for _, r := range []*Request{whole, next} { // sooner than predicted
+		c.add(100 * time.Millisecond)
+		r.Confirm()
+		r.FirstToken()
+		r.End()
+	}
+	if got := f.Upstreams()[0].PerToken; got != startCost {
+		t.Errorf("learned %v a token", got)
+	}
+}
+
 func TestDemand(t *testing.T) {
 	var d demand
 	now := epoch

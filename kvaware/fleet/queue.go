@@ -77,16 +77,17 @@ func (r *reservation) firstToken(now time.Time) (s service) {
 // served returns what the first token of r tells. An engine computes one
 // prompt after the other, so the time since the one before r was done is that
 // of r itself, however long r has waited. One that is done before its turn was
-// computed in the head's time, and is counted with it.
+// computed in the head's time, and is counted with it. A timed one is done
+// when its whole answer is, at some time after its prefill.
 func (q *queue) served(r *reservation, now time.Time) (s service) {
 	if r != q.head {
 		q.carried += r.tokens
 		return s
 	}
-	if !q.blurred {
+	if !q.blurred && !r.timed {
 		s = service{r.tokens + q.carried, now.Sub(q.headSince), q.requests - q.queued}
 	}
-	q.carried, q.blurred = 0, false
+	q.carried, q.blurred = 0, r.timed
 	return s
 }
 

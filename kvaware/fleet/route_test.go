@@ -5,6 +5,7 @@ package fleet
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -153,6 +154,48 @@ func TestASharedPrefixDoesNotDrawAllToOneUpstream(t *testing.T) {
 	}
 }
 
+// A prefix that all ask for, more often than one upstream can serve, is
+// computed once on each that is needed, and not again and again.
+func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
+	f, c := newTestFleet()
+	rnd := rand.New(rand.NewPCG(3, 4))
+	const nodes, hot, own = 4, 125 * 64, 8 * 64
+	var targets []Target
+	servers := make([]*server, nodes)
+	for i := range servers {
+		targets = append(targets, Target{Address: fmt.Sprint("node-", i)})
+		servers[i] = &server{perToken: startCost, noise: 0.2}
+	}
+	prefix := make([]uint64, hot/64)
+	for i := range prefix {
+		prefix[i] = rnd.Uint64()
+	}
+	var open []answer
+	copies, waited := 0, time.Duration(0)
+	for range 3000 { // 25 a second: what 1.6 upstreams can do with the prefix
+		c.add(time.Duration(rnd.ExpFloat64() * float64(40*time.Millisecond)))
+		open = deliver(c, open)
+		chain := append([]uint64(nil), prefix...)
+		for range own / 64 {
+			chain = append(chain, rnd.Uint64())
+		}
+		r := f.NewRequest(Prompt{Chain: chain, Tokens: hot + own, BlockTokens: 64, Stream: true})
+		d := r.Route(targets, false)
+		if d.Cached == 0 {
+			copies++
+		}
+		at := servers[d.Target].finish(c.t, r.Tokens()-d.Cached, rnd)
+		waited += at.Sub(c.t)
+		open = append(open, answer{r, at})
+	}
+	if copies < 2 || copies > nodes {
+		t.Errorf("the prefix was computed %d times on %d upstreams", copies, nodes)
+	}
+	if mean := waited / 3000; mean > ms(200) {
+		t.Errorf("mean time to first token %v, alone it is 64 ms", mean)
+	}
+}
+
 func TestALongConversationStays(t *testing.T) {
 	f, c := newTestFleet()
 	targets := []Target{{Address: "one"}, {Address: "two"}}
@@ -181,31 +224,41 @@ func TestALongConversationStays(t *testing.T) {
 	}
 }
 
+// answer is a request whose first token, and all others, come at a time.
+type answer struct {
+	r  *Request
+	at time.Time
+}
+
+// deliver ends the requests whose answers have come, in that order, each at its
+// time, and returns the others.
+func deliver(c *clock, open []answer) (left []answer) {
+	now := c.t
+	slices.SortFunc(open, func(a, b answer) int { return a.at.Compare(b.at) })
+	for _, o := range open {
+		if o.at.After(now) {
+			left = append(left, o)
+			continue
+		}
+		c.t = o.at
+		o.r.Confirm()
+		o.r.FirstToken()
+		o.r.End()
+	}
+	c.t = now
+	return left
+}
+
 func TestFasterUpstreamsGetMore(t *testing.T) {
 	f, c := newTestFleet()
 	rnd := rand.New(rand.NewPCG(5, 5))
 	targets := []Target{{Address: "fast"}, {Address: "slow"}}
 	servers := []*server{{perToken: startCost / 2}, {perToken: startCost * 3 / 2}}
-	type answer struct {
-		r  *Request
-		at time.Time
-	}
 	var open []answer
 	counts := [2]int{}
 	for i := range 2000 {
 		c.add(time.Duration(rnd.ExpFloat64() * float64(220*time.Millisecond)))
-		for k := 0; k < len(open); k++ {
-			if !open[k].at.After(c.t) {
-				now := c.t
-				c.t = open[k].at
-				open[k].r.Confirm()
-				open[k].r.FirstToken()
-				open[k].r.End()
-				c.t = now
-				open = append(open[:k], open[k+1:]...)
-				k--
-			}
-		}
+		open = deliver(c, open)
 		r := f.NewRequest(Prompt{Chain: []uint64{rnd.Uint64()}, Tokens: 2000, BlockTokens: 64, Stream: true})
 		d := r.Route(targets, false)
 		if i >= 500 {
