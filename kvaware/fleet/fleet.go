@@ -59,6 +59,7 @@ type Fleet struct {
 	surveyed  uint64 // surveys so far
 	decode    decode
 	cuts      cutPrompts
+	sizes     tokenSizes
 	scratch   scratch
 }
 
