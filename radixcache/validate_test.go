@@ -42,7 +42,6 @@ type validator struct {
 	used                 [kinds]int
 	runs, blocks, claims int
 	tellings             int
-	effective            map[uint32]int
 }
 
 func (v *validator) fail(format string, args ...any) {
