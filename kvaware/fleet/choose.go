@@ -26,27 +26,35 @@ type candidate struct {
 	Rate      float64       // requests sent there in a nanosecond, see demand
 	InFlight  int           // requests it is busy with, prefilling or decoding
 	Footprint int64         // uncached tokens sent there so far: how full its cache is
+
+	cost time.Duration // its price, once choose has looked at it
 }
 
 // choose returns the index of the candidate with the smallest price, or -1 when
 // there is none. Among those that are equal within indifference it is the one
 // with the fewest requests in flight, then the one that has been given the
-// least to compute, whose cache has most room.
-func choose(candidates []candidate) int {
-	c := crowdOf(candidates)
-	best := -1
-	var lowest time.Duration
+// least to compute, whose cache has most room. It tells what other requests it
+// thought of, too.
+func choose(candidates []candidate) (pick int, others crowd) {
+	others = crowdOf(candidates)
+	pick = -1
 	for i := range candidates {
-		if p := candidates[i].price(c); best < 0 || p < lowest {
-			best, lowest = i, p
+		c := &candidates[i]
+		c.cost = c.price(others)
+		if pick < 0 || c.cost < candidates[pick].cost {
+			pick = i
 		}
 	}
+	if pick < 0 {
+		return pick, others
+	}
+	lowest := candidates[pick].cost
 	for i := range candidates {
-		if candidates[i].price(c)-lowest < indifference && candidates[i].lighter(&candidates[best]) {
-			best = i
+		if c := &candidates[i]; c.cost-lowest < indifference && c.lighter(&candidates[pick]) {
+			pick = i
 		}
 	}
-	return best
+	return pick, others
 }
 
 // crowd is how many other requests there are to think of.

@@ -27,7 +27,7 @@ func TestChoose(t *testing.T) {
 		for i := range c.in {
 			c.in[i].PerToken, c.in[i].Unsent = startCost, c.in[i].Uncached
 		}
-		if got := choose(c.in); got != c.want {
+		if got, _ := choose(c.in); got != c.want {
 			t.Errorf("%s: chose %d, want %d", c.name, got, c.want)
 		}
 	}
@@ -42,7 +42,7 @@ func TestABurstSpreads(t *testing.T) {
 		for i := range loads {
 			candidates[i] = candidate{Wait: loads[i].wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: loads[i].count()}
 		}
-		pick := choose(candidates)
+		pick, _ := choose(candidates)
 		loads[pick].reserve(new(reservation), epoch, 4000, prefill(4000, startCost), false)
 		picks[pick]++
 	}
@@ -63,7 +63,7 @@ func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
 			{Wait: holder.wait(epoch, 0), PerToken: startCost, Uncached: 200, InFlight: holder.count()},
 			{Wait: other.wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: other.count()},
 		}
-		if choose(c) == 0 {
+		if pick, _ := choose(c); pick == 0 {
 			holder.reserve(new(reservation), epoch, 200, prefill(200, startCost), false)
 			stay++
 		} else {
@@ -82,11 +82,11 @@ func TestOverloadWeighsRecomputing(t *testing.T) {
 		{Wait: ms(3000), PerToken: startCost, Uncached: 800, Unsent: 800, Queued: 2},
 		{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800, Queued: 2},
 	}
-	if got := choose(c); got != 0 {
+	if got, _ := choose(c); got != 0 {
 		t.Errorf("two behind at least, each delayed by a second: chose %d", got)
 	}
 	c = append(c, candidate{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800})
-	if got := choose(c); got == 0 {
+	if got, _ := choose(c); got == 0 {
 		t.Error("an upstream with an empty queue delays nobody, but the longest queue was taken")
 	}
 	for i := range c {
@@ -111,7 +111,7 @@ func TestArrivalsWeighRecomputing(t *testing.T) {
 		{Wait: ms(4900), PerToken: startCost, Uncached: 800},
 		{PerToken: startCost, Uncached: 36_000},
 	}
-	if got := choose(c); got != 1 {
+	if got, _ := choose(c); got != 1 {
 		t.Errorf("nobody comes: chose %d", got)
 	}
 	for i := range c {
@@ -119,7 +119,7 @@ func TestArrivalsWeighRecomputing(t *testing.T) {
 	}
 	// One a second: 4.5 s of prefill delay 4.5 of them by 2.25 s on average,
 	// 0.1 s after a wait of 4.9 s delay five of them by a tenth.
-	if got := choose(c); got != 0 {
+	if got, _ := choose(c); got != 0 {
 		t.Errorf("one comes a second: chose %d", got)
 	}
 	if got, want := c[1].price(crowdOf(c)), ms(4500+10125); got < want-time.Microsecond || got > want+time.Microsecond {
@@ -134,11 +134,11 @@ func TestEvictedPromptsGoBackInOverload(t *testing.T) {
 		{Wait: ms(1000), PerToken: startCost, Uncached: 8000, Unsent: 8000, Queued: 2},
 		{Wait: ms(1200), PerToken: startCost, Uncached: 8000, Unsent: 100, Queued: 2},
 	}
-	if got := choose(c); got != 1 {
+	if got, _ := choose(c); got != 1 {
 		t.Errorf("chose %d", got)
 	}
 	c[0].Queued = 0
-	if got := choose(c); got != 0 {
+	if got, _ := choose(c); got != 0 {
 		t.Errorf("with an empty queue: chose %d", got)
 	}
 }
@@ -150,7 +150,7 @@ func BenchmarkChoose64(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if choose(candidates) < 0 {
+		if pick, _ := choose(candidates); pick < 0 {
 			b.Fatal("nothing chosen")
 		}
 	}

@@ -2,8 +2,6 @@
 
 package fleet
 
-import "time"
-
 const (
 	// decodePrior is how much there must be to go by before running decodes are
 	// taken to slow prefill down: tokens times squared difference in running
@@ -35,14 +33,13 @@ func (d *decode) learn(tokens int, y, x float64) {
 	d.square = d.square*fade + float64(tokens)*x*x
 }
 
+// share is by what share each further running request makes prefill slower.
+func (d *decode) share() float64 { return max(0, d.joint/(d.square+decodePrior)) }
+
 // factor is how much slower prefill is with that many more running than on
 // average.
-func (d *decode) factor(more float64) float64 {
-	share := max(0, d.joint/(d.square+decodePrior))
-	return min(slowest, max(quickest, 1+share*more))
-}
+func (d *decode) factor(more float64) float64 { return slowdown(d.share(), more) }
 
-// scale multiplies a cost.
-func scale(perToken time.Duration, factor float64) time.Duration {
-	return time.Duration(float64(perToken) * factor)
+func slowdown(share, more float64) float64 {
+	return min(slowest, max(quickest, 1+share*more))
 }

@@ -21,7 +21,8 @@ func TestDecodesBesideSlowPrefill(t *testing.T) {
 		}
 		for _, running := range []int{0, 10, 30} {
 			u.load.requests = running
-			got := float64(f.perToken(u)) / float64(startCost)
+			k := f.known()
+			got := float64(u.perToken(&k)) / float64(startCost)
 			if truth := 1 + want*float64(running); got < 0.9*truth || got > 1.1*truth {
 				t.Errorf("%v a request: with %d running %.2f times the cost, want %.2f", want, running, got, truth)
 			}

@@ -156,15 +156,33 @@ func (f *Fleet) remove(u *upstream) {
 	delete(f.upstreams, u.address)
 }
 
-// perToken returns what a prompt token costs on u. The caller holds mu.
-func (f *Fleet) perToken(u *upstream) time.Duration {
-	return f.perTokenOf(u, f.typical.perToken(startCost))
+// known is what has been learned of all upstreams together: what is the same
+// for all that one decision looks at.
+type known struct {
+	perToken time.Duration // what a token costs
+	running  float64       // requests that are decoded beside a prefill
+	share    float64       // by which each of them slows it down
+	late     float64       // what a late prefill still counts for
 }
 
-// perTokenOf is perToken with what a token costs on all upstreams.
-func (f *Fleet) perTokenOf(u *upstream, typical time.Duration) time.Duration {
-	more := float64(u.load.requests-u.load.queued) - f.typical.running()
-	return scale(u.cost.among(typical), f.decode.factor(more))
+func (f *Fleet) known() known {
+	return known{
+		perToken: f.typical.perToken(startCost),
+		running:  f.typical.running(),
+		share:    f.decode.share(),
+		late:     f.typical.late(),
+	}
+}
+
+// perToken returns what a prompt token costs on u at this moment. The caller
+// holds the fleet's mu.
+func (u *upstream) perToken(k *known) time.Duration {
+	own := u.cost.among(k.perToken)
+	if k.share == 0 {
+		return own
+	}
+	more := float64(u.load.requests-u.load.queued) - k.running
+	return time.Duration(float64(own) * slowdown(k.share, more))
 }
 
 // learn takes in what a prefill on u took. The caller holds mu.
@@ -239,14 +257,14 @@ type Upstream struct {
 func (f *Fleet) Upstreams() []Upstream {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.now()
+	now, k := f.now(), f.known()
 	all := make([]Upstream, 0, len(f.upstreams))
 	for _, u := range f.upstreams {
 		all = append(all, Upstream{
 			Address:   u.address,
 			Requests:  u.load.count(),
-			Wait:      u.load.wait(now, f.typical.late()),
-			PerToken:  f.perToken(u),
+			Wait:      u.load.wait(now, k.late),
+			PerToken:  u.perToken(&k),
 			Footprint: u.footprint,
 			Capacity:  u.capacity.estimate,
 			Seen:      now.Sub(u.seen),

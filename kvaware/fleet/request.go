@@ -84,7 +84,8 @@ func (r *Request) depart(u *upstream, cached int) {
 	r.confirmed, r.first, r.reported = false, false, false
 	r.service = service{}
 	uncached := r.prompt - cached
-	took := prefill(uncached, r.fleet.perToken(u))
+	k := r.fleet.known()
+	took := prefill(uncached, u.perToken(&k))
 	u.footprint += int64(uncached)
 	u.capacity.filled += int64(uncached)
 	u.demand.add(r.sent, took)
@@ -229,7 +230,8 @@ func (r *Request) learn() {
 		return // in that time it may have computed what others have sent
 	}
 	if !u.capacity.told && s.tokens == r.prompt-r.cached && r.current() {
-		held, sure := inferHeld(s.took, r.prompt, r.cached, f.perToken(u))
+		k := f.known()
+		held, sure := inferHeld(s.took, r.prompt, r.cached, u.perToken(&k))
 		if sure {
 			r.shown(held)
 		}

@@ -60,8 +60,8 @@ func (r *Request) Route(targets []Target, leaveCold bool) Decision {
 // mu.
 func (r *Request) decide(longest int, pay bool) Decision {
 	s := &r.fleet.scratch
-	pick := choose(s.candidates)
-	if instead, price := spread(s.candidates, pick); instead != pick {
+	pick, others := choose(s.candidates)
+	if instead, price := spread(s.candidates, pick, others); instead != pick {
 		c, u := &s.candidates[pick], s.upstreams[pick]
 		rent := u.rent + prefill(c.Uncached, c.PerToken)
 		if rent >= price {
@@ -103,7 +103,7 @@ func (r *Request) survey(targets []Target) (longest int) {
 		s.matches = f.tree.Lookup(r.chain, s.matches)
 	}
 	f.note(s.matches)
-	typical, late := f.typical.perToken(startCost), f.typical.late()
+	k := f.known()
 	for _, t := range targets {
 		u := f.upstream(t.Address)
 		u.seen = now
@@ -113,7 +113,7 @@ func (r *Request) survey(targets []Target) (longest int) {
 		s.upstreams = append(s.upstreams, u)
 		share, rate := u.demand.of(now)
 		s.candidates = append(s.candidates, candidate{
-			PerToken:  f.perTokenOf(u, typical),
+			PerToken:  u.perToken(&k),
 			Uncached:  r.prompt - cached,
 			Unsent:    r.prompt - max(cached, r.tokens(u.known)),
 			Demand:    share,
@@ -122,7 +122,7 @@ func (r *Request) survey(targets []Target) (longest int) {
 			InFlight:  max(u.load.count(), t.Requests),
 			Footprint: u.footprint,
 		})
-		f.wait(&s.candidates[len(s.candidates)-1], u, now, late)
+		f.wait(&s.candidates[len(s.candidates)-1], u, now, k.late)
 	}
 	return longest
 }

@@ -26,8 +26,7 @@ const (
 // problem teaches: not before what was saved by not doing so is a multiple of
 // the price. A long prefix that one conversation has to itself hence stays, where
 // there are shorter ones to move.
-func spread(candidates []candidate, pick int) (instead int, price time.Duration) {
-	c := crowdOf(candidates)
+func spread(candidates []candidate, pick int, others crowd) (instead int, price time.Duration) {
 	emptiest := pick
 	for i := range candidates {
 		if candidates[i].Footprint < candidates[emptiest].Footprint {
@@ -38,5 +37,5 @@ func spread(candidates []candidate, pick int) (instead int, price time.Duration)
 	if p.Footprint <= lopsided*(e.Footprint+int64(e.Uncached)) || e.InFlight > p.InFlight {
 		return pick, 0
 	}
-	return emptiest, rents * max(0, e.price(c)-p.price(c))
+	return emptiest, rents * max(0, e.price(others)-p.price(others))
 }
