@@ -51,6 +51,26 @@ func TestMooncakeTrace(t *testing.T) {
 	}
 }
 
+func TestSessionsAreReconstructed(t *testing.T) {
+	var lines []string
+	add := func(ids ...int) {
+		list := strings.ReplaceAll(strings.Trim(fmt.Sprint(ids), "[]"), " ", ",")
+		lines = append(lines, fmt.Sprintf(`{"timestamp": %d, "input_length": %d, "hash_ids": [%s]}`, len(lines), 512*len(ids), list))
+	}
+	add(1, 2, 3, 10, 11)         // a conversation behind a system prompt of three blocks
+	add(1, 2, 3, 20, 21)         // another
+	add(1, 2, 3, 10, 12, 13)     // the first goes on: its last block was not full
+	add(1, 2, 3, 20, 21, 22)     // so does the second
+	add(1, 2, 3, 10, 12, 13, 14) // and the first again
+	add(5)                       // one of a single block
+	r := mustRead(t, strings.Join(lines, "\n"), ReadOptions{}).Requests
+	if a, b := r[0].Session, r[1].Session; a == b || r[2].Session != a || r[3].Session != b || r[4].Session != a || r[5].Session == a || r[5].Session == b {
+		for i := range r {
+			t.Errorf("request %d: session %d", i, r[i].Session)
+		}
+	}
+}
+
 func TestTextTrace(t *testing.T) {
 	long := strings.Repeat("0123456789abcdef", 40) // 640 bytes
 	line := `{"timestamp": %d, "session_id": %q, "input": %q, "output": "12345"}` + "\n"

@@ -40,10 +40,12 @@ func (t *Trace) finish() {
 }
 
 // reconstructSessions gives requests without a session that of the latest
-// request with which they share most blocks. The first block is not asked: it
-// often is a system prompt that all share.
+// request whose prompt they continue: the one whose end they hold deepest. A
+// prompt's end is its last two blocks, as the last one may be a part of the
+// longer one that stands there in the next prompt. The first block of all is
+// not asked: it often is a system prompt that all share.
 func (t *Trace) reconstructSessions() {
-	last := make(map[uint64]uint64) // block -> session
+	ends := make(map[uint64]uint64) // block -> session
 	next := uint64(1)
 	for i := range t.Requests {
 		r := &t.Requests[i]
@@ -51,14 +53,14 @@ func (t *Trace) reconstructSessions() {
 			continue
 		}
 		for k := len(r.Chain) - 1; k >= 1 && r.Session == 0; k-- {
-			r.Session = last[r.Chain[k]]
+			r.Session = ends[r.Chain[k]]
 		}
 		if r.Session == 0 {
 			r.Session = next
 			next++
 		}
-		for _, h := range r.Chain[min(1, len(r.Chain)):] {
-			last[h] = r.Session
+		for k := max(1, len(r.Chain)-2); k < len(r.Chain); k++ {
+			ends[r.Chain[k]] = r.Session
 		}
 	}
 }
