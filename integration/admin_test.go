@@ -152,6 +152,11 @@ func explainedRequests(t *testing.T, call func(method, path, body string) (int, 
 	if e.Reason != "cold" {
 		t.Fatalf("an unknown prompt: %+v", e)
 	}
+	ask("", `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"What is this?"},`+
+		`{"type":"image_url","image_url":{"url":"data:image/png;base64,`+strings.Repeat("iVBORw0K", 100_000)+`"}}]}]}`)
+	if e.PromptTokens < 100 || e.PromptTokens > 2000 {
+		t.Fatalf("a prompt with an image of 800 kB counts as %d tokens", e.PromptTokens)
+	}
 	ask("?path=/v1/embeddings", `{"model":"m","input":"text"}`)
 	if e.Reason != "fallback" || e.Upstream != "" {
 		t.Fatalf("what has no signature: %+v", e)

@@ -22,6 +22,7 @@ type Signature struct {
 	blockSize int
 	prompt    int
 	covered   int
+	media     int
 	cut       bool
 }
 
@@ -41,6 +42,10 @@ func (s Signature) PromptBytes() int { return s.prompt }
 // when Cut.
 func (s Signature) CoveredBytes() int { return s.covered }
 
+// Media is how many images, sounds and files the prompt has. PromptBytes counts
+// a few bytes for each of them, whatever their size.
+func (s Signature) Media() int { return s.media }
+
 // Cut reports whether the depth limit left out a part of the prompt.
 func (s Signature) Cut() bool { return s.cut }
 
@@ -59,7 +64,7 @@ func sign(d *prompt.Document, api prompt.API, key []byte, model, tenant string, 
 	if c.cut && c.filled > 0 {
 		c.close()
 	}
-	return Signature{chain: c.chain, blockSize: blockSize, prompt: c.prompt, covered: c.covered, cut: c.cut}
+	return Signature{chain: c.chain, blockSize: blockSize, prompt: c.prompt, covered: c.covered, media: d.Media, cut: c.cut}
 }
 
 // root is the hash before the first block. Every part has a length in front,

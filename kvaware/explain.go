@@ -94,7 +94,7 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 	err := m.janitor.Examine(w, r, func(x *janitor.Exchange) {
 		answer.Findings = x.Findings()
 		signing := p.shared.signing.Load()
-		request, ok := p.sign(x, p.tenantNamed(tenant, signing.key), signing)
+		_, request, ok := p.sign(x, p.tenantNamed(tenant, signing.key), signing)
 		if !ok {
 			return // the fallback would take it
 		}

@@ -23,6 +23,9 @@ type flight struct {
 	*fleet.Request // nil: it has no signature, the fallback routes it
 	policy         *Policy
 
+	model string
+	text  int // bytes of rendition, 0 when there is more than text in the prompt
+
 	address  string // of this attempt's pick
 	cached   int    // prompt tokens predicted to be cached there
 	answered bool   // the answer has begun
@@ -44,28 +47,37 @@ func (p *Policy) flight(x *janitor.Exchange, r *http.Request) *flight {
 	if p.CacheSalt {
 		x.Salt(who.id)
 	}
-	request, ok := p.sign(x, who, signing)
+	signature, request, ok := p.sign(x, who, signing)
 	if !ok {
 		return fl
 	}
 	if p.Usage == "inject" {
 		x.AskUsage()
 	}
-	fl.Request = request
+	fl.Request, fl.model = request, x.Model()
+	if signature.Media() == 0 {
+		fl.text = signature.PromptBytes()
+	}
 	x.Observe(fl)
 	return fl
 }
 
+// mediaTokens is what an image or another medium is taken to cost: the 24 by 24
+// patches of LLaVA-1.5 (https://arxiv.org/abs/2310.03744), and the order of
+// magnitude of other models.
+const mediaTokens = 576
+
 // sign makes of a scrubbed request what the fleet needs to know of it. It
 // reports false when it has no signature.
-func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (*fleet.Request, bool) {
+func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (janitor.Signature, *fleet.Request, bool) {
 	signature, ok := x.Sign(signing.key, x.Model(), who.id, p.BlockSize, p.RadixDepth)
 	if !ok {
-		return nil, false
+		return signature, nil, false
 	}
+	perToken := p.shared.fleet.BytesPerToken(x.Model())
 	prompt := fleet.Prompt{
-		Tokens:      signature.PromptBytes() / fleet.BytesPerToken,
-		BlockTokens: signature.BlockSize() / fleet.BytesPerToken,
+		Tokens:      int(float64(signature.PromptBytes())/perToken) + signature.Media()*mediaTokens,
+		BlockTokens: max(1, int(float64(signature.BlockSize())/perToken)),
 		Epoch:       signing.epoch,
 		Stream:      x.Stream(),
 		Cut:         signature.Cut(),
@@ -73,7 +85,7 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (*fl
 	if !who.nobody {
 		prompt.Chain = signature.Chain()
 	}
-	return p.shared.fleet.NewRequest(prompt), true
+	return signature, p.shared.fleet.NewRequest(prompt), true
 }
 
 // depart notes where an attempt goes.
@@ -117,6 +129,9 @@ func (fl *flight) FirstToken() {
 
 // Usage is called when the engine has reported its token counts.
 func (fl *flight) Usage(u answer.Usage) {
+	if fl.accepted && fl.text > 0 {
+		fl.policy.shared.fleet.LearnTokens(fl.model, fl.text, u.PromptTokens)
+	}
 	if !fl.accepted || fl.reported || !u.Cached {
 		return
 	}

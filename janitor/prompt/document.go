@@ -2,7 +2,10 @@
 
 package prompt
 
-import "unsafe"
+import (
+	"hash"
+	"unsafe"
+)
 
 // Text is a string of the body that has to be scrubbed.
 type Text struct {
@@ -99,6 +102,8 @@ type Document struct {
 	TokenIDs bool
 	// Many: a list of several prompts; never signed.
 	Many bool
+	// Media is how many images, sounds and files the last Render came by.
+	Media int
 	// Open is the offset behind the first '{', where a member can be added:
 	// `"name":value`, and a comma behind it unless Empty. 0: not an object.
 	Open int
@@ -117,6 +122,8 @@ type Document struct {
 	deltas  []int
 	chunk   []byte
 	plain   []byte
+	digest  hash.Hash
+	spare   [1]byte
 }
 
 // maxModel is the longest model name taken, in bytes.
@@ -149,7 +156,7 @@ func (d *Document) Parse(api API, body []byte) error {
 func (d *Document) clear() {
 	d.Texts, d.Segments = d.Texts[:0], d.Segments[:0]
 	d.Body, d.Stream, d.TokenIDs, d.Many = nil, false, false, false
-	d.Open, d.Empty = 0, false
+	d.Open, d.Empty, d.Media = 0, false, 0
 	d.StreamOptions, d.IncludeUsage, d.CacheSalt = Member{}, Member{}, Member{}
 	d.message, d.item, d.items = 0, 0, 0
 	clear(d.top[:])

@@ -9,11 +9,12 @@ import (
 
 // The rendition is a stream of bytes in which every segment begins with
 // tagSegment and its kind, and every string inside a raw value stands between
-// two tagString. Neither byte can occur in UTF-8, so no text can forge a
-// boundary.
+// two tagString. A digest of fixed length behind a tagMedia stands for media.
+// None of these bytes can occur in UTF-8, so no text can forge a boundary.
 const (
 	tagSegment = 0xFF
 	tagString  = 0xFE
+	tagMedia   = 0xFD
 )
 
 // chunkSize is how many bytes Render gathers before it hands them on.
@@ -31,7 +32,8 @@ func (d *Document) Render(yield func(message int32, chunk []byte) bool) {
 	if cap(d.chunk) < chunkSize {
 		d.chunk = make([]byte, 0, chunkSize)
 	}
-	r := renderer{buf: d.chunk[:0], yield: yield, body: d.Body}
+	d.Media = 0
+	r := renderer{document: d, buf: d.chunk[:0], yield: yield, body: d.Body}
 	for i := range d.Segments {
 		s := &d.Segments[i]
 		if s.Message != r.message {
@@ -56,11 +58,12 @@ func (d *Document) Render(yield func(message int32, chunk []byte) bool) {
 
 // renderer gathers small pieces and passes long ones on as they are.
 type renderer struct {
-	body    []byte
-	buf     []byte
-	message int32
-	stopped bool
-	yield   func(int32, []byte) bool
+	document *Document
+	body     []byte
+	buf      []byte
+	message  int32
+	stopped  bool
+	yield    func(int32, []byte) bool
 }
 
 func (r *renderer) flush() {
@@ -122,7 +125,11 @@ func (r *renderer) raw(start, end int) {
 			close, escaped := closing(b, i+1)
 			r.room(1)
 			r.buf = append(r.buf, tagString)
-			r.text(i+1, close, escaped)
+			if s := b[i+1 : close]; isMedia(s) {
+				r.media(s)
+			} else {
+				r.text(i+1, close, escaped)
+			}
 			r.room(1)
 			r.buf = append(r.buf, tagString)
 			i = close + 1
