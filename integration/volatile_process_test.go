@@ -42,14 +42,13 @@ var realHome, realCache = os.Getenv("HOME"), os.Getenv("XDG_CACHE_HOME")
 
 // process is the gateway as a process of its own.
 type process struct {
-	url   string // of the gateway
 	admin string // of the admin endpoint
 	dir   string // its home, working and temporary directory
 	cmd   *exec.Cmd
 	pid   int // of the gateway, also under strace
 	log   *bytes.Buffer
 
-	gateway // sends requests to it
+	gateway // where it is, and what sends requests to it
 }
 
 // launch starts the binary with a Caddyfile, in which GATEWAY and ADMIN stand
@@ -63,7 +62,7 @@ func launch(t *testing.T, caddyfile string, env []string, wrap ...string) *proce
 	p := &process{dir: t.TempDir(), log: new(bytes.Buffer)}
 	gate, admin := freeAddress(t), freeAddress(t)
 	p.gateway = gateway{url: "http://" + gate, client: newClient(t)}
-	p.url, p.admin = "http://"+gate, "http://"+admin
+	p.admin = "http://" + admin
 	args := append(wrap, binary, "run", "--config", "-", "--adapter", "caddyfile")
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Dir = p.dir

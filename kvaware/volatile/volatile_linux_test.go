@@ -27,6 +27,7 @@ var scenes = map[string]func(dir string) error{
 	"unlocked": unlockedScene,
 	"locked":   lockedScene,
 	"checked":  checkedScene,
+	"as far":   asFarScene,
 	"dumps":    dumpsScene,
 }
 
@@ -242,6 +243,16 @@ func checkedScene(dir string) error {
 	return errors.Join(err, unlockedScene(dir))
 }
 
+// asFarScene: where the kernel can do all, as far as possible is fully. What an
+// older one leaves out is tested in the integration tests, under a strace that
+// makes it look older.
+func asFarScene(dir string) error {
+	if level, err := LockAsFarAsPossible(); level != Locked || err != nil {
+		return fmt.Errorf("level %v, %v", level, err)
+	}
+	return allDenied(dir)
+}
+
 func dumpsScene(string) error {
 	if err := ForbidCoreDumps(); err != nil {
 		return err
@@ -269,6 +280,11 @@ func TestLocked(t *testing.T) {
 func TestCheckLocksNothing(t *testing.T) {
 	requireLandlock(t)
 	play(t, self(t), "checked", 0)
+}
+
+func TestAsFarAsPossible(t *testing.T) {
+	requireLandlock(t)
+	play(t, self(t), "as far", 0)
 }
 
 func TestNoCoreDumps(t *testing.T) { play(t, self(t), "dumps", 0) }
