@@ -45,7 +45,7 @@ func TestRequireNeedsTheKernel(t *testing.T) {
 		cmd.WaitDelay = 5 * time.Second
 		cmd.Dir = t.TempDir()
 		cmd.Env = []string{"HOME=" + cmd.Dir}
-		p := &process{gateway: gateway{url: "http://" + freeAddress(t)}, admin: "http://" + freeAddress(t)}
+		p := &process{gateway: gateway{url: "http://" + reserved(t)}, admin: "http://" + reserved(t)}
 		cmd.Stdin = strings.NewReader(p.fill(volatileExample(t, startEngines(t, 1, enginesim.Config{}))))
 		out, err := cmd.CombinedOutput()
 		if err == nil {

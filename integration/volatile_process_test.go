@@ -9,6 +9,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -60,7 +62,7 @@ func launch(t *testing.T, caddyfile string, env []string, wrap ...string) *proce
 		t.Fatal(err)
 	}
 	p := &process{dir: t.TempDir(), log: new(bytes.Buffer)}
-	gate, admin := freeAddress(t), freeAddress(t)
+	gate, admin := reserved(t), reserved(t)
 	p.gateway = gateway{url: "http://" + gate, client: newClient(t)}
 	p.admin = "http://" + admin
 	args := append(wrap, binary, "run", "--config", "-", "--adapter", "caddyfile")
@@ -81,6 +83,23 @@ func launch(t *testing.T, caddyfile string, env []string, wrap ...string) *proce
 		p.pid = childOf(t, p.pid)
 	}
 	return p
+}
+
+// reserved returns an address that nobody listens at, out of the range from
+// which the kernel gives ports to those who do not care: or an engine, or
+// another package's test, could have it before the process does.
+func reserved(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprint(":", 15000+rand.IntN(15000)))
+		if err == nil {
+			defer l.Close()
+			_, port, _ := net.SplitHostPort(l.Addr().String())
+			return "127.0.0.1:" + port
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // fill puts the process's addresses into a config.
