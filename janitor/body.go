@@ -158,6 +158,7 @@ func growBody(ctx context.Context, b []byte, announced int64, l *lease) ([]byte,
 	}
 	grown := make([]byte, len(b), size)
 	copy(grown, b)
+	clear(b[:old]) // nothing of a prompt is left to the garbage collector
 	l.shrink(old)
 	return grown, nil
 }

@@ -325,42 +325,6 @@ func TestWatchModelsThatCannotBeRead(t *testing.T) {
 	})
 }
 
-// Many engines, and all of them slow: only so many are asked at once, nobody
-// who sees them waits, and Close ends it all.
-func TestWatchManySlowEngines(t *testing.T) {
-	engines := map[string]*fakeEngine{}
-	var targets []Target
-	for i := range maxWatched + 10 {
-		address := fmt.Sprintf("n%d:1", i)
-		engines[address] = &fakeEngine{metrics: says(1, 1, 0, 0)}
-		targets = append(targets, target(address))
-	}
-	watching(t, engines, func(w *Watch, net *fakeEngines, s *story) {
-		net.hold = time.Minute
-		before := time.Now()
-		w.See(targets...)
-		if time.Since(before) != 0 {
-			t.Fatal("seeing engines takes time")
-		}
-		pass(w, 10*time.Second, targets...)
-		if net.most != maxAtOnce {
-			t.Fatalf("%d engines asked at once, want %d", net.most, maxAtOnce)
-		}
-		if n := len(w.States("")); n != maxWatched {
-			t.Fatalf("%d engines are watched, want %d", n, maxWatched)
-		}
-		w.Close()
-		if net.atOnce != 0 {
-			t.Fatal("after Close an engine is still being asked")
-		}
-		asked := len(net.asked)
-		pass(w, time.Minute, targets...)
-		if len(net.asked) != asked {
-			t.Fatal("after Close engines are asked")
-		}
-	})
-}
-
 // Suspicions by the thousand ask an engine twice a second.
 func TestWatchSuspicionsAreBounded(t *testing.T) {
 	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0)}}, func(w *Watch, net *fakeEngines, s *story) {

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"bytes"
+	"context"
+	"testing"
+)
+
+// A buffer that was outgrown keeps nothing of the prompt.
+func TestOutgrownBuffersAreWiped(t *testing.T) {
+	b := newBudget()
+	l := b.open(terms{limit: 10 << 20})
+	defer l.close()
+	if err := l.grow(context.Background(), 64); err != nil {
+		t.Fatal(err)
+	}
+	old := append(make([]byte, 0, 64), "the key is not for others to find"...)
+	grown, err := growBody(context.Background(), old, -1, l)
+	if err != nil || !bytes.Contains(grown, []byte("not for others")) || cap(grown) <= 64 {
+		t.Fatalf("%d of %d bytes, %v", len(grown), cap(grown), err)
+	}
+	if !bytes.Equal(old[:cap(old)], make([]byte, 64)) {
+		t.Fatalf("the old buffer still holds %q", old)
+	}
+	b.validate(t)
+}
