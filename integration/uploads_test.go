@@ -7,7 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/bauxite/caddy-kvaware/integration/enginesim"
@@ -17,19 +20,7 @@ import (
 func TestStalledUploadsLockNobodyOut(t *testing.T) {
 	engines := startEngines(t, 1, enginesim.Config{Speed: 50})
 	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", addresses(engines)))
-	const size = 10_000_000
-	half := []byte(`{"model":"sim","messages":[{"role":"user","content":"` + strings.Repeat("x", size/2))
-	for range 50 {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", size)
-		if _, err := conn.Write(half); err != nil {
-			t.Fatal(err)
-		}
-	}
+	stallUploads(t, g, 50, 10_000_000)
 	for i := range 20 {
 		if answer := g.post(t, "/v1/chat/completions", chat(fmt.Sprint("hello ", i), false)); answer.status != http.StatusOK {
 			t.Fatalf("request %d beside 50 stalled uploads: status %d, %.200s", i, answer.status, answer.body)
@@ -37,6 +28,24 @@ func TestStalledUploadsLockNobodyOut(t *testing.T) {
 	}
 	if held := metric(t, "caddy_pii_janitor_in_flight_bytes"); held < 1 {
 		t.Fatal("the stalled uploads are not counted")
+	}
+}
+
+// stallUploads begins n uploads of that size and stops in the middle of them,
+// until the end of the test.
+func stallUploads(t *testing.T, g *gateway, n, size int) {
+	t.Helper()
+	half := []byte(`{"model":"sim","messages":[{"role":"user","content":"` + strings.Repeat("x", size/2))
+	for range n {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", size)
+		if _, err := conn.Write(half); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -106,4 +115,53 @@ func TestInFlightLimit(t *testing.T) {
 	if n := engines[0].Stats().Requests; n != 1 {
 		t.Fatalf("%d requests reached the engine, want the last one only", n)
 	}
+}
+
+// At full size: 50 uploads of 10 MB that stall in the middle, and 200 requests
+// of 4 MB at once, which are more than the ceiling of 512 MB. Each of them is
+// served, at once or after a 507 that told it to come again, and arrives whole.
+func TestManyLargeRequestsBesideStalledUploads(t *testing.T) {
+	if underRace {
+		t.Skip("gigabytes of bodies: memory is compared without the race detector")
+	}
+	var whole atomic.Int64
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n, err := io.Copy(io.Discard, r.Body); err == nil && n > 4_000_000 {
+			whole.Add(1)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"choices":[]}`)
+	}))
+	defer engine.Close()
+	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware {\n metrics off\n }\n }\n}", engine.Listener.Addr()))
+	stallUploads(t, g, 50, 10_000_000)
+	body := chat(strings.Repeat("All work and no play makes a dull gateway. ", 4_000_000/43+1), false)
+	var wg sync.WaitGroup
+	var refusals atomic.Int64
+	for range 200 {
+		wg.Go(func() {
+			for range 300 {
+				resp, err := g.client.Post(g.url+"/v1/chat/completions", "application/json", strings.NewReader(body))
+				if err != nil {
+					continue // refused in the middle of sending
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode == http.StatusOK {
+					return
+				}
+				if resp.StatusCode != http.StatusInsufficientStorage || resp.Header.Get("Retry-After") == "" {
+					t.Errorf("status %d, Retry-After %q", resp.StatusCode, resp.Header.Get("Retry-After"))
+					return
+				}
+				refusals.Add(1)
+			}
+			t.Error("a request was never let through")
+		})
+	}
+	wg.Wait()
+	if n := whole.Load(); n != 200 {
+		t.Fatalf("%d of 200 requests arrived whole", n)
+	}
+	t.Logf("200 requests of 4 MB beside 50 stalled uploads: %d were told to come again", refusals.Load())
 }

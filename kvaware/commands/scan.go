@@ -130,6 +130,9 @@ func (s *scan) run() error {
 		}
 		s.progress()
 	}
+	if s.bar {
+		fmt.Fprint(s.notes, "\r\033[K") // before the last findings, which may go to the same terminal
+	}
 	if err := out.Flush(); err != nil {
 		return err
 	}
@@ -208,9 +211,6 @@ func (s *scan) progress() {
 
 // summary tells what was found in all.
 func (s *scan) summary() {
-	if s.bar {
-		fmt.Fprint(s.notes, "\r\033[K")
-	}
 	if s.json {
 		return
 	}
