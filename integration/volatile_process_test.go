@@ -180,6 +180,27 @@ func (p *process) adminGet(t *testing.T, path string) string {
 	return string(body)
 }
 
+// awaitState waits until the lock is as far as it comes: it is put on once the
+// config has started, which a first answer does not wait for.
+func (p *process) awaitState(t *testing.T, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		state := p.adminGet(t, "/kv_aware/volatile")
+		if strings.Contains(state, want) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("the state is %s, want %s", state, want)
+		}
+	}
+}
+
 // childOf returns the only child of a process.
 func childOf(t *testing.T, pid int) int {
 	t.Helper()
