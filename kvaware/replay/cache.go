@@ -31,6 +31,9 @@ func (c *cache) match(chain []uint64) int {
 	return len(chain)
 }
 
+// usage is the share of the capacity that is pinned.
+func (c *cache) usage() float64 { return float64(c.pinned) / float64(c.capacity) }
+
 // acquire pins the blocks of a chain, making those that are missing, and
 // returns how many were there from the start and how many it has pinned. When
 // there is no room for all it does nothing and pins none; with force it pins

@@ -32,7 +32,7 @@ func newCacheAware(w *world) policy {
 	return &cacheAware{
 		inFlight:    w.inFlight,
 		blockTokens: w.blockTokens,
-		trees:       newIndexes(len(w.engines), limit),
+		trees:       newIndexes(len(w.nodes), limit),
 		rnd:         w.rnd,
 	}
 }

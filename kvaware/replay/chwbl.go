@@ -31,7 +31,7 @@ type ringPoint struct {
 
 func newCHWBL(w *world) policy {
 	p := &chwbl{inFlight: w.inFlight}
-	for node := range w.engines {
+	for node := range w.nodes {
 		for replica := range chwblReplicas {
 			p.ring = append(p.ring, ringPoint{hashPair(uint64(node), uint64(replica)), node})
 		}

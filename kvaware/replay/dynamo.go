@@ -15,7 +15,7 @@ import (
 // active prefill counted until the first token. The blocks in use by requests
 // in flight count once, however many share them.
 type dynamo struct {
-	engines     []*engine
+	nodes       []node
 	blockTokens int
 	prefill     []int            // tokens active
 	inUse       []map[uint64]int // block -> requests in flight
@@ -25,33 +25,33 @@ type dynamo struct {
 
 func newDynamo(w *world) policy {
 	p := &dynamo{
-		engines:     w.engines,
+		nodes:       w.nodes,
 		blockTokens: w.blockTokens,
-		prefill:     make([]int, len(w.engines)),
+		prefill:     make([]int, len(w.nodes)),
 		added:       make(map[*job]int),
 		rnd:         w.rnd,
 	}
-	for range w.engines {
+	for range w.nodes {
 		p.inUse = append(p.inUse, make(map[uint64]int))
 	}
 	return p
 }
 
 func (p *dynamo) pick(j *job, _ time.Duration) int {
-	node := least(len(p.engines), p.rnd, func(i int) float64 {
-		overlap := p.engines[i].cache.match(j.Chain)
+	pick := least(len(p.nodes), p.rnd, func(i int) float64 {
+		overlap := p.nodes[i].held(j.Chain)
 		decode := len(p.inUse[i])
 		for k := len(j.Chain) - 1; k >= 0 && p.inUse[i][j.Chain[k]] == 0; k-- {
 			decode++
 		}
 		return dynamoCost(p.prefill[i]+j.Tokens, p.blockTokens, overlap, decode)
 	})
-	p.added[j] = j.uncached(p.engines[node].cache.match(j.Chain), p.blockTokens)
-	p.prefill[node] += p.added[j]
+	p.added[j] = j.uncached(p.nodes[pick].held(j.Chain), p.blockTokens)
+	p.prefill[pick] += p.added[j]
 	for _, h := range j.Chain {
-		p.inUse[node][h]++
+		p.inUse[pick][h]++
 	}
-	return node
+	return pick
 }
 
 func dynamoCost(prefillTokens, blockTokens, overlapBlocks, decodeBlocks int) float64 {

@@ -255,6 +255,12 @@ func (e *engine) backlog(now time.Duration) float64 {
 	return seconds
 }
 
+func (e *engine) held(chain []uint64) int { return e.cache.match(chain) }
+func (e *engine) usage() float64          { return e.cache.usage() }
+
+// queued is how many requests wait for their prefill to begin.
+func (e *engine) queued() int { return len(e.waiting) - e.begun }
+
 // inFlight is how many requests the engine has.
 func (e *engine) inFlight() int { return len(e.waiting) + len(e.running) }
 

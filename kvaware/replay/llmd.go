@@ -21,32 +21,31 @@ const (
 // its waiting queue is among all. The metrics are never late here.
 type llmd struct {
 	blind
-	engines []*engine
+	nodes   []node
 	indexes []*index
 	rnd     *rand.Rand
 }
 
 func newLLMD(w *world) policy {
 	return &llmd{
-		engines: w.engines,
-		indexes: newIndexes(len(w.engines), max(1, llmdIndexTokens/w.blockTokens)),
+		nodes:   w.nodes,
+		indexes: newIndexes(len(w.nodes), max(1, llmdIndexTokens/w.blockTokens)),
 		rnd:     w.rnd,
 	}
 }
 
 func (p *llmd) pick(j *job, _ time.Duration) int {
-	shortest, longest := p.engines[0].queued(), p.engines[0].queued()
-	for _, e := range p.engines {
-		shortest, longest = min(shortest, e.queued()), max(longest, e.queued())
+	shortest, longest := p.nodes[0].queued(), p.nodes[0].queued()
+	for _, n := range p.nodes {
+		shortest, longest = min(shortest, n.queued()), max(longest, n.queued())
 	}
-	node := least(len(p.engines), p.rnd, func(i int) float64 {
-		e := p.engines[i]
+	pick := least(len(p.nodes), p.rnd, func(i int) float64 {
+		n := p.nodes[i]
 		prefix := float64(p.indexes[i].match(j.Chain)) / float64(max(1, len(j.Chain)))
-		usage := float64(e.cache.pinned) / float64(e.cache.capacity)
-		return -llmdScore(prefix, usage, e.queued(), shortest, longest)
+		return -llmdScore(prefix, n.usage(), n.queued(), shortest, longest)
 	})
-	p.indexes[node].add(j.Chain)
-	return node
+	p.indexes[pick].add(j.Chain)
+	return pick
 }
 
 func llmdScore(prefix, usage float64, queued, shortest, longest int) float64 {
@@ -56,6 +55,3 @@ func llmdScore(prefix, usage float64, queued, shortest, longest int) float64 {
 	}
 	return llmdPrefixWeight*prefix + llmdUsageWeight*(1-usage) + llmdQueueWeight*queue
 }
-
-// queued is how many requests wait for their prefill to begin.
-func (e *engine) queued() int { return len(e.waiting) - e.begun }

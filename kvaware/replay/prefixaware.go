@@ -17,7 +17,7 @@ type prefixAware struct {
 }
 
 func newPrefixAware(w *world) policy {
-	return &prefixAware{tries: newIndexes(len(w.engines), 0), rnd: w.rnd}
+	return &prefixAware{tries: newIndexes(len(w.nodes), 0), rnd: w.rnd}
 }
 
 func (p *prefixAware) pick(j *job, _ time.Duration) int {

@@ -16,7 +16,7 @@ type roundRobin struct {
 	nodes, last int
 }
 
-func newRoundRobin(w *world) policy { return &roundRobin{nodes: len(w.engines), last: -1} }
+func newRoundRobin(w *world) policy { return &roundRobin{nodes: len(w.nodes), last: -1} }
 
 func (p *roundRobin) pick(*job, time.Duration) int {
 	p.last = (p.last + 1) % p.nodes
@@ -30,7 +30,7 @@ type random struct {
 	rnd   *rand.Rand
 }
 
-func newRandom(w *world) policy { return &random{nodes: len(w.engines), rnd: w.rnd} }
+func newRandom(w *world) policy { return &random{nodes: len(w.nodes), rnd: w.rnd} }
 
 func (p *random) pick(*job, time.Duration) int { return p.rnd.IntN(p.nodes) }
 
@@ -78,7 +78,7 @@ type session struct {
 	nodes int
 }
 
-func newSession(w *world) policy { return session{nodes: len(w.engines)} }
+func newSession(w *world) policy { return session{nodes: len(w.nodes)} }
 
 func (p session) pick(j *job, _ time.Duration) int {
 	best, highest := 0, uint64(0)

@@ -26,13 +26,21 @@ type policy interface {
 	done(j *job, now time.Duration)
 }
 
+// node is what engines tell of themselves: by events, and by their metrics.
+type node interface {
+	held(chain []uint64) int // blocks of the chain in its cache, from the start
+	usage() float64          // share of the cache that running requests hold
+	queued() int             // requests whose prefill has not begun
+}
+
 // world is what one simulation consists of. A policy that is told of it can
 // know anything; which ones are is up to their constructors.
 type world struct {
 	setup       *Setup
 	blockTokens int
 	engines     []*engine
-	inFlight    []int // requests a node, as a gateway counts them
+	nodes       []node // the same, as far as a policy one could run may look
+	inFlight    []int  // requests a node, as a gateway counts them
 	policy      policy
 	rnd         *rand.Rand // the policy's
 	now         time.Duration
@@ -60,7 +68,7 @@ func newWorld(t *Trace, s *Setup, kind *kind) *world {
 		if !kind.pooled {
 			e.cache = newCache(capacity)
 		}
-		w.engines = append(w.engines, e)
+		w.engines, w.nodes = append(w.engines, e), append(w.nodes, e)
 	}
 	w.policy = kind.make(w)
 	return w

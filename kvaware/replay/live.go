@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+)
+
+// Node is what a policy reads in a real engine's metrics.
+type Node interface {
+	Waiting() int   // requests whose prefill has not begun
+	Usage() float64 // share of its KV cache that running requests hold, 0 to 1
+}
+
+// Live lets one of the rivals decide in front of real engines what it decides
+// in a replay in front of simulated ones. Of the engines' caches it is told
+// what they would tell by events: at once, as if they had no delay, when a
+// prompt is sent. It is safe for concurrent use.
+type Live struct {
+	mu     sync.Mutex
+	world  world
+	caches []*cache
+}
+
+var errLive = errors.New("not a policy to route real requests by: it is this gateway's own, or a bound")
+
+// NewLive returns a policy by its name in front of some nodes that hold that
+// many tokens each. blockTokens is the size of the blocks of the requests'
+// chains. It fails for kv_aware, which real requests have in the gateway, and
+// for the bounds.
+func NewLive(policy string, nodes []Node, blockTokens, kvTokens int, seed uint64) (*Live, error) {
+	k, err := kindOf(policy)
+	switch {
+	case err != nil:
+		return nil, err
+	case k.bound || k.name == "kv_aware":
+		return nil, errLive
+	case len(nodes) == 0 || len(nodes) > maxNodes:
+		return nil, errNodes
+	case blockTokens < 1 || blockTokens > maxBlockSize:
+		return nil, errBlockSize
+	case kvTokens < 1 || kvTokens > maxKVTokens:
+		return nil, errKV
+	}
+	l := &Live{world: world{blockTokens: blockTokens, inFlight: make([]int, len(nodes)), rnd: rand.New(rand.NewPCG(seed, 1))}}
+	for _, n := range nodes {
+		c := newCache(kvTokens / blockTokens)
+		l.caches = append(l.caches, c)
+		l.world.nodes = append(l.world.nodes, liveNode{n, c})
+	}
+	l.world.policy = k.make(&l.world)
+	return l, nil
+}
+
+// liveNode is a real engine, with what its cache holds.
+type liveNode struct {
+	Node
+	cache *cache
+}
+
+func (n liveNode) held(chain []uint64) int { return n.cache.match(chain) }
+func (n liveNode) usage() float64          { return n.Usage() }
+func (n liveNode) queued() int             { return n.Waiting() }
+
+// Pick decides where a request goes. Its Ticket is to be told what becomes of
+// it there.
+func (l *Live) Pick(r *Request) *Ticket {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := &Ticket{live: l, job: job{Request: r}}
+	t.job.node = l.world.policy.pick(&t.job, 0)
+	l.world.inFlight[t.job.node]++
+	_, t.job.pinned = l.caches[t.job.node].acquire(r.Chain, true)
+	return t
+}
+
+// Ticket is one request on its way. Its methods may be called in any order,
+// and more than once.
+type Ticket struct {
+	live        *Live
+	job         job
+	first, over bool
+}
+
+// Node is where the request goes.
+func (t *Ticket) Node() int { return t.job.node }
+
+// First notes that the first token of the answer is there.
+func (t *Ticket) First() {
+	t.live.mu.Lock()
+	defer t.live.mu.Unlock()
+	t.begin()
+}
+
+// Done notes that the answer has ended, or that there will be none.
+func (t *Ticket) Done() {
+	t.live.mu.Lock()
+	defer t.live.mu.Unlock()
+	if t.over {
+		return
+	}
+	t.begin() // what waits for it waits no longer
+	t.over = true
+	w := &t.live.world
+	w.inFlight[t.job.node]--
+	w.policy.done(&t.job, 0)
+	t.live.caches[t.job.node].release(t.job.Chain[:t.job.pinned])
+}
+
+func (t *Ticket) begin() {
+	if !t.first {
+		t.first = true
+		t.live.world.policy.first(&t.job, 0)
+	}
+}
+
+// Interface guards
+var (
+	_ node = (*engine)(nil)
+	_ node = liveNode{}
+)

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"errors"
+	"testing"
+)
+
+// idleNode is a real engine that tells what it is set to.
+type idleNode struct {
+	waiting int
+	use     float64
+}
+
+func (n *idleNode) Waiting() int   { return n.waiting }
+func (n *idleNode) Usage() float64 { return n.use }
+
+func liveNodes(n int) (nodes []Node, set []*idleNode) {
+	for range n {
+		set = append(set, new(idleNode))
+		nodes = append(nodes, set[len(set)-1])
+	}
+	return nodes, set
+}
+
+func TestLiveKnowsWhatIsUnderWay(t *testing.T) {
+	nodes, _ := liveNodes(3)
+	l, err := NewLive("least_conn", nodes, 64, 6400, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Request{Tokens: 100, Output: 1, Chain: blocksOf(1)}
+	var tickets []*Ticket
+	taken := map[int]bool{}
+	for range nodes {
+		tickets = append(tickets, l.Pick(r))
+		taken[tickets[len(tickets)-1].Node()] = true
+	}
+	if len(taken) != 3 {
+		t.Fatalf("the nodes %v have one request each", taken)
+	}
+	tickets[1].First()
+	tickets[1].Done()
+	tickets[1].Done() // counts once
+	for range 2 {
+		if got := l.Pick(r); got.Node() != tickets[1].Node() {
+			t.Fatalf("node %d, want the idle one", got.Node())
+		} else {
+			got.Done()
+		}
+	}
+}
+
+func TestLiveKnowsCachesAndMetrics(t *testing.T) {
+	nodes, set := liveNodes(2)
+	for _, policy := range []string{"dynamo", "llm_d", "cache_aware", "prefixaware"} {
+		*set[0], *set[1] = idleNode{}, idleNode{}
+		l, err := NewLive(policy, nodes, 64, 6400, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &Request{Tokens: 500, Output: 1, Chain: blocksOf(1, 2, 3, 4, 5, 6, 7)}
+		home := l.Pick(r)
+		home.Done()
+		for range 5 {
+			again := l.Pick(r)
+			if again.Node() != home.Node() {
+				t.Errorf("%s: node %d, want the one that has the prompt", policy, again.Node())
+			}
+			again.Done()
+		}
+		if policy != "llm_d" {
+			continue
+		}
+		// Both against it: 2 for the prefix, less than 1 + 1 + the other's share.
+		r.Chain = append(blocksOf(1, 2, 3), 99, 98, 97, 96)
+		set[home.Node()].waiting, set[home.Node()].use = 9, 0.9
+		if got := l.Pick(r).Node(); got == home.Node() {
+			t.Error("llm_d: does not read the metrics")
+		}
+	}
+}
+
+func TestLiveRefuses(t *testing.T) {
+	nodes, _ := liveNodes(1)
+	for _, c := range []struct {
+		policy    string
+		nodes     []Node
+		block, kv int
+		want      error
+	}{
+		{"kv_aware", nodes, 64, 64, errLive},
+		{"exact", nodes, 64, 64, errLive},
+		{"pooled", nodes, 64, 64, errLive},
+		{"best", nodes, 64, 64, errPolicy},
+		{"random", nil, 64, 64, errNodes},
+		{"random", nodes, 0, 64, errBlockSize},
+		{"random", nodes, 64, 0, errKV},
+	} {
+		if _, err := NewLive(c.policy, c.nodes, c.block, c.kv, 1); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.policy, err, c.want)
+		}
+	}
+}
