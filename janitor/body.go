@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 )
@@ -28,9 +27,6 @@ const (
 // expired is a deadline that has passed.
 var expired = time.Unix(1, 0)
 
-// drainTime is what drainUntil grants.
-const drainTime = 500 * time.Millisecond
-
 var (
 	errTooLarge = errors.New("body larger than allowed")
 	errLate     = errors.New("body not complete in time")
@@ -40,17 +36,20 @@ var (
 type arrival struct {
 	body  io.Reader
 	lease *lease
-	left  int64 // how many more bytes may come
+	most  int64 // how many bytes may come
+	got   int64
 	until time.Time
+	over  bool // nothing more will come, or it is not worth waiting for
 }
 
 // Read implements io.Reader.
 func (a *arrival) Read(p []byte) (int, error) {
 	n, err := a.body.Read(p)
+	a.over = err != nil
 	if n > 0 {
 		a.lease.progress()
 	}
-	if a.left -= int64(n); a.left < 0 {
+	if a.got += int64(n); a.got > a.most {
 		return 0, errTooLarge
 	}
 	switch {
@@ -66,9 +65,10 @@ func (a *arrival) Read(p []byte) (int, error) {
 
 // readBody reads a whole body into memory that is counted as it grows. It
 // returns what the client sent with its content coding opened.
-func (h *Handler) readBody(control *http.ResponseController, r *http.Request, l *lease) (body []byte, err error) {
+func (h *Handler) readBody(control *http.ResponseController, r *http.Request, a *arrival) (body []byte, err error) {
 	defer func() {
 		if err != nil {
+			a.over = a.over || isStall(err)
 			_ = control.SetReadDeadline(drainUntil(err))
 		}
 	}()
@@ -79,29 +79,16 @@ func (h *Handler) readBody(control *http.ResponseController, r *http.Request, l 
 	if err != nil {
 		return nil, err
 	}
-	until := time.Now().Add(time.Duration(h.ReadTimeout))
 	// Where deadlines are not supported arrival still looks at the clock.
-	_ = control.SetReadDeadline(until)
-	a := &arrival{body: r.Body, lease: l, left: h.MaxSize, until: until}
-	if body, err = h.gather(r.Context(), a, c, r.ContentLength, l); err != nil {
+	_ = control.SetReadDeadline(a.until)
+	if body, err = h.gather(r.Context(), a, c, r.ContentLength, a.lease); err != nil {
 		return nil, err
 	}
-	if !l.arrived() {
+	if !a.lease.arrived() {
 		return nil, errEvicted
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	return body, nil
-}
-
-// drainUntil is how long the server may go on reading what is left of a body
-// that was refused, which it does once the refusal is sent: long enough for a
-// client that only reads answers when it has sent all, and no time for one
-// that has stalled already.
-func drainUntil(err error) time.Time {
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errLate) || errors.Is(err, errEvicted) {
-		return expired
-	}
-	return time.Now().Add(drainTime)
 }
 
 // gather reads the body through its content coding.

@@ -69,8 +69,9 @@ type Exchange struct {
 	findings   int
 	restorable func(pii.Entity) bool
 
-	lease    *lease // nil: nothing is held
-	vault    *vault // nil: nothing was replaced
+	arrival  *arrival // the body, until it has arrived whole; nil: it has, or there is none
+	lease    *lease   // nil: nothing is held
+	vault    *vault   // nil: nothing was replaced
 	observer Observer
 	letGo    bool
 	over     bool

@@ -168,6 +168,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if refused := h.admit(w, r, x); refused != nil {
 		x.end(ErrAborted) // before the answer is written: the client may be slow to take it
 		h.refuse(w, r, refused)
+		h.drain(w, r, x.arrival)
 		return nil
 	}
 	h.publish(r, x)
@@ -208,10 +209,12 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 		announced: min(r.ContentLength, h.MaxSize),
 		interrupt: func() { _ = control.SetReadDeadline(expired) },
 	})
-	body, err := h.readBody(control, r, x.lease)
+	x.arrival = &arrival{body: r.Body, lease: x.lease, most: h.MaxSize, until: time.Now().Add(time.Duration(h.ReadTimeout))}
+	body, err := h.readBody(control, r, x.arrival)
 	if err != nil {
 		return refusalOf(err)
 	}
+	x.arrival = nil
 	if len(body) == 0 {
 		r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
 		return nil
