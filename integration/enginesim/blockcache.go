@@ -24,10 +24,11 @@ type kvBlock struct {
 // It is not safe for concurrent use.
 type blockCache struct {
 	blocks     []kvBlock
-	byHash     map[uint64]int32 // the longest-held block with this hash
-	head, tail int32            // free list
-	free       int              // its length
-	evictions  int64            // blocks whose content was given up for room
+	byHash     map[uint64]int32  // the longest-held block with this hash
+	head, tail int32             // free list
+	free       int               // its length
+	evictions  int64             // blocks whose content was given up for room
+	evicted    func(hash uint64) // if set: told of each of those
 }
 
 func newBlockCache(blocks int) *blockCache {
@@ -79,8 +80,12 @@ func (c *blockCache) take() int32 {
 	i := c.head
 	c.removeFree(i)
 	if c.blocks[i].hashed {
+		hash := c.blocks[i].hash
 		c.forget(i)
 		c.evictions++
+		if c.evicted != nil {
+			c.evicted(hash)
+		}
 	}
 	c.blocks[i].ref = 1
 	return i

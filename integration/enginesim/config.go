@@ -12,8 +12,14 @@ import (
 type Config struct {
 	// Models are the names the node serves: the base model first, adapters
 	// (LoRA) after it. Requests for another model get 404. Default: none, which
-	// serves any name and lists "simulated" in /v1/models.
+	// serves one model under any name and lists "simulated" in /v1/models.
 	Models []string
+
+	// Ranks is how many data-parallel ranks the node has: engine cores with a
+	// cache, a queue and events of their own behind one HTTP server. Requests
+	// go to them in turn, or where X-data-parallel-rank says. The sizes and
+	// rates below are those of one rank. Default: 1.
+	Ranks int
 
 	// BlockTokens is the size of a KV block in tokens. Default: 16.
 	BlockTokens int
@@ -73,6 +79,7 @@ type Config struct {
 // Bounds of what a Config may ask for: what keeps a typo from taking the
 // machine's memory.
 const (
+	maxRanks       = 256
 	maxBlocks      = 1 << 24
 	maxModelLen    = 131072
 	maxOutput      = 1 << 20
@@ -84,6 +91,7 @@ var errConfig = errors.New("enginesim: a size or rate in the config is negative 
 
 // withDefaults returns c with every default filled in.
 func (c Config) withDefaults() (Config, error) {
+	setDefault(&c.Ranks, 1)
 	setDefault(&c.BlockTokens, 16)
 	setDefault(&c.CacheBlocks, 10000)
 	setDefault(&c.PrefillRate, 8000)
@@ -114,7 +122,7 @@ func (c Config) withDefaults() (Config, error) {
 			return c, errConfig
 		}
 	}
-	if c.MaxBody < 1 || c.Record < 0 || c.OutputTokens > maxOutput || c.MaxModelLen > c.CacheBlocks*c.BlockTokens {
+	if c.Ranks < 1 || c.Ranks > maxRanks || c.MaxBody < 1 || c.Record < 0 || c.OutputTokens > maxOutput || c.MaxModelLen > c.CacheBlocks*c.BlockTokens {
 		return c, errConfig
 	}
 	return c, nil
@@ -132,4 +140,13 @@ func (c *Config) models() []string {
 		return []string{"simulated"}
 	}
 	return c.Models
+}
+
+// adapter returns the adapter (LoRA) that a request for this model uses, empty
+// for the base model. Without Models every name is one for the base model.
+func (c *Config) adapter(model string) string {
+	if len(c.Models) == 0 || model == c.Models[0] {
+		return ""
+	}
+	return model
 }

@@ -39,8 +39,15 @@ func (c *call) models() {
 // resetPrefixCache answers as vLLM does in its development mode: always 200.
 func (c *call) resetPrefixCache() {
 	c.engine.mu.Lock()
-	if running, _, _ := c.engine.sched.Load(); running == 0 {
-		c.engine.sched.ClearCache()
+	busy := 0
+	for _, r := range c.engine.ranks {
+		running, _, _ := r.sched.Load()
+		busy += running
+	}
+	for _, r := range c.engine.ranks {
+		if busy == 0 {
+			r.sched.ClearCache()
+		}
 	}
 	c.engine.mu.Unlock()
 	c.w.WriteHeader(http.StatusOK)
@@ -133,12 +140,17 @@ func (c *call) embed() {
 			return
 		}
 	}
+	on, failure := c.engine.chooseRank(c.r.Header)
+	if failure != nil {
+		c.fail(failure)
+		return
+	}
 	x := c.exchange(Embeddings, w)
 	c.engine.active.Add(1)
 	defer c.engine.active.Add(-1)
 	defer c.finish(x)
 	for i, t := range tokens {
-		x.tasks = append(x.tasks, &task{index: i, run: c.engine.submit(len(t), nil, 0)})
+		x.tasks = append(x.tasks, &task{index: i, run: c.engine.submit(on, Job{PromptTokens: len(t)})})
 	}
 	data := make([]object, 0, len(tokens))
 	for i, t := range x.tasks {

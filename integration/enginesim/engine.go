@@ -18,8 +18,8 @@ type Engine struct {
 	clock   clock
 	created int64 // Unix seconds
 
-	mu     sync.Mutex // guards sched and, with it, the progress of all jobs
-	sched  *Scheduler
+	mu     sync.Mutex // guards what ranks schedule and, with it, the progress of all jobs
+	ranks  []*rank
 	kick   chan struct{} // the driver's next event has moved
 	stop   chan struct{}
 	closed sync.Once
@@ -27,6 +27,7 @@ type Engine struct {
 
 	requests atomic.Int64 // received so far: numbers them
 	active   atomic.Int64 // generating requests under way: /load
+	turns    atomic.Int64 // requests that had no rank of their own
 	faults   faultList
 	log      history
 	listener listener
@@ -39,20 +40,18 @@ func New(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	sched, err := NewScheduler(cfg)
-	if err != nil {
-		return nil, err
-	}
 	e := &Engine{
 		cfg:     cfg,
 		clock:   newClock(cfg.Speed),
 		created: time.Now().Unix(),
-		sched:   sched,
 		kick:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 	}
 	e.faults.changed = make(chan struct{})
-	e.log.keep = cfg.Record
+	e.log.keep, e.log.ranks = cfg.Record, make([]tally, cfg.Ranks)
+	if err := e.makeRanks(); err != nil {
+		return nil, err
+	}
 	e.wg.Add(1)
 	go e.drive()
 	return e, nil
@@ -97,8 +96,7 @@ func (e *Engine) drive() {
 	defer timer.Stop()
 	for {
 		e.mu.Lock()
-		e.sched.Advance(e.clock.now())
-		next, busy := e.sched.Next()
+		next, busy := e.advance()
 		e.mu.Unlock()
 
 		var expired <-chan time.Time // nil while idle: never
@@ -119,13 +117,13 @@ func (e *Engine) drive() {
 type run struct {
 	Job
 	engine *Engine
+	rank   *rank
 	notify chan struct{}
 }
 
-// submit queues a request.
-func (e *Engine) submit(prompt int, chain []uint64, outputTokens int) *run {
-	r := &run{engine: e, notify: make(chan struct{}, 1)}
-	r.PromptTokens, r.Chain, r.OutputTokens = prompt, chain, outputTokens
+// submit queues a request on a rank. The job's lengths and blocks are set.
+func (e *Engine) submit(to *rank, j Job) *run {
+	r := &run{Job: j, engine: e, rank: to, notify: make(chan struct{}, 1)}
 	r.OnProgress = func(*Job) {
 		select {
 		case r.notify <- struct{}{}:
@@ -135,9 +133,9 @@ func (e *Engine) submit(prompt int, chain []uint64, outputTokens int) *run {
 	e.mu.Lock()
 	now := e.clock.now()
 	// What is over by now happened before this request came.
-	e.sched.Advance(now)
-	_, busy := e.sched.Next()
-	e.sched.Submit(&r.Job, now)
+	to.sched.Advance(now)
+	_, busy := to.sched.Next()
+	to.sched.Submit(&r.Job, now)
 	e.mu.Unlock()
 	if !busy {
 		select {
@@ -183,16 +181,18 @@ func (r *run) waitAll(ctx context.Context) error {
 func (r *run) end() Job {
 	r.engine.mu.Lock()
 	defer r.engine.mu.Unlock()
-	r.engine.sched.Cancel(&r.Job, r.engine.clock.now())
+	r.rank.sched.Cancel(&r.Job, r.engine.clock.now())
 	return r.Job
 }
 
-// Reset empties the prefix cache and forgets counters and recordings, like a
-// restart that takes no time. Requests under way go on.
+// Reset empties the prefix cache, as /reset_prefix_cache does, and forgets
+// counters and recordings. Requests under way go on.
 func (e *Engine) Reset() {
 	e.mu.Lock()
-	e.sched.ClearCache()
-	e.sched.queries, e.sched.hits, e.sched.cache.evictions = 0, 0, 0
+	for _, r := range e.ranks {
+		r.sched.ClearCache()
+		r.sched.forgetCounts()
+	}
 	e.mu.Unlock()
 	e.log.reset()
 }

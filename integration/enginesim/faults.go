@@ -82,7 +82,7 @@ func (e *Engine) Fault(faults ...Fault) error {
 			}
 			e.listener.refuse(f.Kind == Crash)
 			if f.Kind == Crash {
-				e.Reset()
+				e.crash()
 			}
 		case Hang, Delay, Status, Reset, Cut, Stall, Gzip:
 			e.faults.add(f)

@@ -53,12 +53,17 @@ func (c *call) generate(api API) {
 		c.fail(failure)
 		return
 	}
+	on, failure := c.engine.chooseRank(c.r.Header)
+	if failure != nil {
+		c.fail(failure)
+		return
+	}
 	x := c.exchange(api, w)
 	c.engine.active.Add(1)
 	defer c.engine.active.Add(-1)
 	defer c.finish(x)
 	for i := range tokens {
-		x.tasks = append(x.tasks, c.start(w, api, i, tokens[i], texts[i], limit))
+		x.tasks = append(x.tasks, c.start(on, w, api, i, tokens[i], texts[i], limit))
 	}
 	if x.stream {
 		c.stream(x)
@@ -96,8 +101,8 @@ func (c *Config) outputLimit(w *wire, tokens [][]uint32) (int, *apiError) {
 	return min(room, maxOutput), nil
 }
 
-// start makes the answer to one prompt and queues the work.
-func (c *call) start(w *wire, api API, index int, prompt []uint32, text string, limit int) *task {
+// start makes the answer to one prompt and queues the work on a rank.
+func (c *call) start(on *rank, w *wire, api API, index int, prompt []uint32, text string, limit int) *task {
 	cfg := &c.engine.cfg
 	seed := promptSeed(prompt)
 	reply := cfg.Responder(Request{
@@ -111,8 +116,12 @@ func (c *call) start(w *wire, api API, index int, prompt []uint32, text string, 
 	}
 	all := make([]uint32, 0, len(prompt)+len(out.tokens))
 	all = append(append(all, prompt...), out.tokens...)
-	chain := blockChain(w.Model, w.salt(), all, cfg.BlockTokens)
-	return &task{index: index, out: out, run: c.engine.submit(len(prompt), chain, len(out.tokens))}
+	adapter := cfg.adapter(w.Model)
+	return &task{index: index, out: out, run: c.engine.submit(on, Job{
+		PromptTokens: len(prompt), OutputTokens: len(out.tokens),
+		Chain:  blockChain(adapter, w.salt(), all, cfg.BlockTokens),
+		Tokens: all, Adapter: adapter, Salt: w.salt(),
+	})}
 }
 
 func promptSeed(tokens []uint32) uint64 {
@@ -161,13 +170,13 @@ func (x *exchange) total() usage {
 // finish accounts for a request, however it ended.
 func (c *call) finish(x *exchange) {
 	for _, t := range x.tasks {
-		c.account(x.api, x.model, t.run.end())
+		c.account(x.api, x.model, t.run.rank.id, t.run.end())
 	}
 }
 
-func (c *call) account(api API, model string, j Job) {
+func (c *call) account(api API, model string, rank int, j Job) {
 	s := Served{
-		Request: c.number, API: api, Model: model,
+		Request: c.number, API: api, Model: model, Rank: rank,
 		PromptTokens: j.PromptTokens, CachedTokens: j.Cached, OutputTokens: j.Produced,
 		Total: j.Finished - j.Arrival, Cancelled: j.Cancelled,
 	}

@@ -15,6 +15,7 @@ type Served struct {
 	Request      int64 // number of the request, from 1 in the order they came
 	API          API
 	Model        string
+	Rank         int // data-parallel rank that did it
 	PromptTokens int
 	CachedTokens int
 	OutputTokens int
@@ -48,6 +49,18 @@ type Stats struct {
 	KVUsage      float64 // share of blocks that running requests hold, 0 to 1
 }
 
+// add counts one rank's scheduler in; usage adds up.
+func (s *Stats) add(sched *Scheduler) {
+	running, waiting, usage := sched.Load()
+	queries, hits, evictions := sched.CacheCounts()
+	s.Running += running
+	s.Waiting += waiting
+	s.KVUsage += usage
+	s.PromptTokens += queries
+	s.CachedTokens += hits
+	s.Evictions += evictions
+}
+
 // HitRate returns cached / prompt tokens, 0 without any.
 func (s Stats) HitRate() float64 {
 	if s.PromptTokens == 0 {
@@ -73,9 +86,36 @@ type history struct {
 	done      int64
 	cancelled int64
 	output    int64
-	prompt    int64
-	ttft      []int64 // one per bucket and one for the rest
-	ttftSum   time.Duration
+	ranks     []tally
+}
+
+// tally counts what one rank has done, for its metrics.
+type tally struct {
+	prompt, output int64   // tokens
+	ttft           []int64 // one per bucket and one for the rest; nil: none yet
+	ttftSum        time.Duration
+}
+
+func (t *tally) add(s Served) {
+	t.output += int64(s.OutputTokens)
+	t.prompt += int64(s.PromptTokens)
+	if s.TTFT <= 0 {
+		return
+	}
+	if t.ttft == nil {
+		t.ttft = make([]int64, len(ttftBuckets)+1)
+	}
+	t.ttft[sort.SearchFloat64s(ttftBuckets, s.TTFT.Seconds())]++
+	t.ttftSum += s.TTFT
+}
+
+// tally returns a copy of what a rank has done.
+func (h *history) tally(rank int) tally {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.ranks[rank]
+	t.ttft = append([]int64(nil), t.ttft...)
+	return t
 }
 
 func (h *history) receive(r Received) {
@@ -106,14 +146,7 @@ func (h *history) finish(s Served) {
 		h.done++
 	}
 	h.output += int64(s.OutputTokens)
-	h.prompt += int64(s.PromptTokens)
-	if s.TTFT > 0 {
-		if h.ttft == nil {
-			h.ttft = make([]int64, len(ttftBuckets)+1)
-		}
-		h.ttft[sort.SearchFloat64s(ttftBuckets, s.TTFT.Seconds())]++
-		h.ttftSum += s.TTFT
-	}
+	h.ranks[s.Rank].add(s)
 	h.served = append(h.served, s)
 	if len(h.served) > historyEntries {
 		h.served = h.served[1:]
@@ -124,17 +157,19 @@ func (h *history) reset() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.received, h.bytes, h.served = nil, 0, nil
-	h.requests, h.done, h.cancelled, h.output, h.prompt = 0, 0, 0, 0, 0
-	h.ttft, h.ttftSum = nil, 0
+	h.requests, h.done, h.cancelled, h.output = 0, 0, 0, 0
+	clear(h.ranks)
 }
 
 // Stats returns the node's counters and load.
 func (e *Engine) Stats() Stats {
 	var s Stats
 	e.mu.Lock()
-	s.Running, s.Waiting, s.KVUsage = e.sched.Load()
-	s.PromptTokens, s.CachedTokens, s.Evictions = e.sched.CacheCounts()
+	for _, r := range e.ranks {
+		s.add(r.sched)
+	}
 	e.mu.Unlock()
+	s.KVUsage /= float64(len(e.ranks))
 	e.log.mu.Lock()
 	defer e.log.mu.Unlock()
 	s.Requests, s.Served, s.Cancelled, s.OutputTokens = e.log.requests, e.log.done, e.log.cancelled, e.log.output

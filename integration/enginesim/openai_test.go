@@ -254,7 +254,7 @@ func TestSharing(t *testing.T) {
 		"space":        {chatBody(long, ""), " " + strings.ReplaceAll(chatBody(long, ""), ":", " : "), true},
 		"salt":         {chatBody(long, ""), chatBody(long, `,"cache_salt":"x"`), false},
 		"same salt":    {chatBody(long, `,"cache_salt":"x"`), chatBody(long, `,"cache_salt":"x"`), true},
-		"model":        {chatBody(long, ""), strings.Replace(chatBody(long, ""), `"m"`, `"n"`, 1), false},
+		"adapter":      {chatBody(long, ""), strings.Replace(chatBody(long, ""), `"m"`, `"n"`, 1), false},
 		"tools":        {chatBody(long, ""), chatBody(long, `,"tools":[{"type":"function"}]`), false},
 		"empty tools":  {chatBody(long, ""), chatBody(long, `,"tools":[]`), true},
 		"parts":        {chatBody(long, ""), strings.Replace(chatBody(long, ""), `"`+long+`"`, `[{"type":"text","text":"`+long+`"}]`, 1), true},
@@ -263,7 +263,7 @@ func TestSharing(t *testing.T) {
 		"other answer": {chatBody(long, `,"max_tokens":3`), chatBody(long, `,"max_tokens":9,"temperature":1`), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := start(t, Config{})
+			e := start(t, Config{Models: []string{"m", "n"}})
 			var a openAIAnswer
 			ask(t, e, "/v1/chat/completions", test.first, &a)
 			ask(t, e, "/v1/chat/completions", test.second, &a)

@@ -13,6 +13,11 @@ type Job struct {
 	OutputTokens int      // tokens to generate; 0: done with prefill (embeddings)
 	Chain        []uint64 // hashes of the full blocks of prompt and output; nil: cache nothing
 
+	// What a cacheWatcher may want to know beside the hashes.
+	Tokens  []uint32 // of prompt and output
+	Adapter string   // LoRA, empty: the base model
+	Salt    string   // cache_salt
+
 	// OnProgress, if set, is called whenever Produced or Done changed. It runs
 	// inside the Scheduler's method and must not call back into it.
 	OnProgress func(*Job)
@@ -57,7 +62,24 @@ type Scheduler struct {
 	stepEnd  time.Duration
 	stepping bool
 
+	watch cacheWatcher // nil: nobody
+
 	queries, hits int64 // tokens looked up in the prefix cache, and found
+}
+
+// cacheWatcher is told what becomes of the blocks of a prefix cache, in the
+// order in which it happens. It must not call back into the Scheduler.
+type cacheWatcher interface {
+	// stored: blocks from to to-1 of j's chain entered the cache, each in
+	// memory of its own even where others hold the same hash.
+	stored(j *Job, from, to int)
+	// removed: one of the copies of this block was given up for room.
+	removed(hash uint64)
+	// cleared: nothing is cached any more.
+	cleared()
+	// stepped: a step has been planned; what was told since the last one
+	// belongs to it.
+	stepped()
 }
 
 // NewScheduler returns an idle scheduler at time 0. Only the fields of cfg
@@ -146,7 +168,33 @@ func (s *Scheduler) CacheCounts() (queries, hits, evictions int64) {
 }
 
 // ClearCache forgets all cached prefixes.
-func (s *Scheduler) ClearCache() { s.cache.clear() }
+func (s *Scheduler) ClearCache() {
+	s.cache.clear()
+	if s.watch != nil {
+		s.watch.cleared()
+	}
+}
+
+// setWatch names who is told what becomes of cached blocks from now on.
+func (s *Scheduler) setWatch(w cacheWatcher) {
+	s.watch, s.cache.evicted = w, w.removed
+}
+
+// crash ends all jobs at time at and forgets everything, as when the process
+// dies: nobody is told.
+func (s *Scheduler) crash(at time.Duration) {
+	for len(s.running) > 0 {
+		s.Cancel(s.running[0], at)
+	}
+	for len(s.waiting) > 0 {
+		s.Cancel(s.waiting[0], at)
+	}
+	s.stepping, s.now = false, at
+	s.cache.clear()
+	s.forgetCounts()
+}
+
+func (s *Scheduler) forgetCounts() { s.queries, s.hits, s.cache.evictions = 0, 0, 0 }
 
 // startStep plans the step that begins at time at.
 func (s *Scheduler) startStep(at time.Duration) {
@@ -172,6 +220,9 @@ func (s *Scheduler) startStep(at time.Duration) {
 	}
 	s.stepping = true
 	s.stepEnd = at + s.stepTime(s.cfg.ChunkTokens-budget, decodes)
+	if s.watch != nil {
+		s.watch.stepped()
+	}
 }
 
 // admit gives j its blocks, or reports that there is no room.
@@ -202,9 +253,12 @@ func (s *Scheduler) plan(j *Job, budget int) int {
 
 // commit enters the full blocks among j's first tokens into the cache.
 func (s *Scheduler) commit(j *Job, tokens int) {
-	full := min(tokens/s.cfg.BlockTokens, len(j.Chain))
+	full, first := min(tokens/s.cfg.BlockTokens, len(j.Chain)), j.committed
 	for ; j.committed < full; j.committed++ {
 		s.cache.commit(j.blocks[j.committed], j.Chain[j.committed])
+	}
+	if s.watch != nil && j.committed > first {
+		s.watch.stored(j, first, j.committed)
 	}
 }
 

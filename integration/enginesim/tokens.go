@@ -120,16 +120,17 @@ func appendImage(dst []uint32, raw []byte) []uint32 {
 }
 
 // blockChain returns the chained hashes of all full blocks of tokens, each
-// over its own tokens and the hash before it. model and salt seed the chain,
-// as vLLM mixes the adapter's name and cache_salt into its block hashes: equal
-// prompts under different ones share nothing.
-func blockChain(model, salt string, tokens []uint32, blockTokens int) []uint64 {
+// over its own tokens and the hash before it. adapter (empty for the base
+// model) and salt seed the chain, as vLLM mixes the adapter's name and
+// cache_salt into its block hashes: equal prompts under different ones share
+// nothing.
+func blockChain(adapter, salt string, tokens []uint32, blockTokens int) []uint64 {
 	var d xxhash.Digest
 	d.Reset()
 	var buf [8]byte
-	binary.LittleEndian.PutUint64(buf[:], uint64(len(model)))
+	binary.LittleEndian.PutUint64(buf[:], uint64(len(adapter)))
 	_, _ = d.Write(buf[:])
-	_, _ = d.WriteString(model)
+	_, _ = d.WriteString(adapter)
 	_, _ = d.WriteString(salt)
 	hash := d.Sum64()
 
