@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package zmtp
+
+import (
+	"context"
+	"net"
+	"time"
+)
+
+// keepAlive finds peers that are gone without a word where heartbeats cannot,
+// because the peer knows none.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 10 * time.Second, Count: 3}
+
+// Dial connects to host:port over TCP and shakes hands, within
+// HandshakeTimeout in all.
+func Dial(ctx context.Context, address string, s Socket, o Options) (*Conn, error) {
+	o = o.withDefaults()
+	ctx, cancel := context.WithTimeout(ctx, o.HandshakeTimeout)
+	defer cancel()
+	conn, err := (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, dialError(ctx, err)
+	}
+	return Handshake(ctx, conn, s, o)
+}
+
+// Handshake makes a Conn of a connection, dialled or accepted, within
+// HandshakeTimeout. The Conn owns it from here on; after an error it is closed.
+// A peer whose socket does not go with s gives ErrWrongPort.
+func Handshake(ctx context.Context, conn net.Conn, s Socket, o Options) (*Conn, error) {
+	c := &Conn{conn: conn, socket: s, options: o.withDefaults()}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetKeepAliveConfig(keepAlive) // accepted ones have the defaults
+	}
+	deadline := time.Now().Add(c.options.HandshakeTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	_ = conn.SetDeadline(deadline)
+	// A past deadline ends what waits, without closing a file descriptor that
+	// is still in use.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	err := c.handshake()
+	if !stop() {
+		err = contextError(ctx) // the past deadline may be set only now
+	} else if err == nil {
+		err = conn.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		return nil, c.fail(handshakeError(err))
+	}
+	return c, nil
+}
+
+// handshake greets, learns who the peer is, and tells who we are. Its bytes
+// all fit the buffer, and one deadline holds for all of them.
+func (c *Conn) handshake() error {
+	g := greeting()
+	if _, err := c.conn.Write(g[:]); err != nil {
+		return err
+	}
+	for c.w < greetingSize {
+		if err := c.readMore(); err != nil {
+			return err
+		}
+		if err := checkSignature(c.in[:min(c.w, greetingSize)]); err != nil {
+			return err
+		}
+	}
+	minor, err := checkGreeting((*[greetingSize]byte)(c.in[:]))
+	if err != nil {
+		return err
+	}
+	c.beat.mayBeDeaf = minor == 0
+	c.r = greetingSize
+	if _, err := c.conn.Write(readyCommand(c.socket)); err != nil {
+		return mismatch(err)
+	}
+	return mismatch(c.meet())
+}
+
+// meet waits for the peer's READY.
+func (c *Conn) meet() error {
+	for {
+		h, ok, err := parseHeader(c.in[c.r:c.w])
+		switch {
+		case err != nil:
+			return err
+		case ok && !h.command:
+			return ErrMalformed // no message may come before READY
+		case ok && h.size > maxCommand:
+			return ErrTooLarge
+		case ok && c.w-c.r >= h.length+int(h.size):
+			body := c.in[c.r+h.length:][:h.size]
+			c.r += h.length + int(h.size)
+			return c.introduced(body)
+		}
+		c.compact()
+		if err := c.readMore(); err != nil {
+			return err
+		}
+	}
+}
+
+// introduced looks at the first command of a peer.
+func (c *Conn) introduced(body []byte) error {
+	name, data, ok := splitCommand(body)
+	switch {
+	case ok && string(name) == "ERROR":
+		return ErrRejected
+	case !ok || string(name) != "READY":
+		return ErrMalformed
+	}
+	kind, err := socketType(data)
+	if err != nil {
+		return err
+	}
+	if !c.socket.hears(kind) {
+		return ErrWrongPort
+	}
+	return nil
+}
+
+// readMore reads what has come into the rest of the buffer.
+func (c *Conn) readMore() error {
+	n, err := c.conn.Read(c.in[c.w:])
+	c.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// mismatch: libzmq accepts a peer whose socket's type does not go with its
+// own, and closes the connection as soon as it knows the type.
+func mismatch(err error) error {
+	if isEnd(err) {
+		return ErrWrongPort
+	}
+	return err
+}
+
+// contextError gives the fixed error for a context that has ended.
+func contextError(ctx context.Context) error {
+	if ctx.Err() == context.Canceled {
+		return ErrClosed
+	}
+	return ErrHandshakeTimeout
+}
+
+// handshakeError gives the fixed error for one of the connection.
+func handshakeError(err error) error {
+	switch {
+	case isTimeout(err), err == ErrHandshakeTimeout:
+		return ErrHandshakeTimeout
+	case isEnd(err):
+		return ErrEnded
+	case isFixed(err):
+		return err
+	}
+	return ErrUnreachable
+}
