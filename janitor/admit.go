@@ -39,6 +39,7 @@ type budget struct {
 	all       account             // of all uploads
 	clients   map[netip.Addr]*account
 	waiting   []*waiter
+	retained  int64         // how much of used outlives its request
 	reclaimed time.Duration // when stalled uploads were last looked for
 }
 
@@ -139,6 +140,11 @@ func (l *lease) tryGrow(n int64) bool {
 	b := l.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.takeNow(l, n)
+}
+
+// takeNow is tryGrow under the budget's lock.
+func (b *budget) takeNow(l *lease, n int64) bool {
 	if l.closed || l.evicted || len(b.waiting) > 0 || !b.fits(l, n, false) {
 		return false
 	}
@@ -151,6 +157,19 @@ func (l *lease) shrink(n int64) { l.giveBack(func(held int64) int64 { return hel
 
 // keep gives back all but n bytes.
 func (l *lease) keep(n int64) { l.giveBack(func(int64) int64 { return n }) }
+
+// split moves n bytes, or all there are when there are less, to a lease of
+// their own, for what outlives the request.
+func (l *lease) split(n int64) *lease {
+	b := l.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n = min(n, l.held)
+	b.take(l, -n)
+	other := &lease{terms: l.terms, budget: b}
+	b.take(other, n)
+	return other
+}
 
 // giveBack lowers what is held to what rest says.
 func (l *lease) giveBack(rest func(held int64) int64) {

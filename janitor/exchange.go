@@ -64,7 +64,10 @@ type Exchange struct {
 	edits     []prompt.Edit // members added for the policy
 	dropUsage bool          // AskUsage added what the client did not ask for
 	salted    bool
+	salt      string           // set by Salt
 	doc       *prompt.Document // the scrubbed rendition; nil: none, or let go
+
+	hides bool // the rendition is not that of body: values in body are hidden in it
 
 	findings   int
 	restorable func(pii.Entity) bool
@@ -72,6 +75,7 @@ type Exchange struct {
 	arrival  *arrival // the body, until it has arrived whole; nil: it has, or there is none
 	lease    *lease   // nil: nothing is held
 	vault    *vault   // nil: nothing was replaced
+	hold     *hold    // what outlives the bodies; nil: nothing was retained
 	observer Observer
 	letGo    bool
 	over     bool
@@ -173,7 +177,7 @@ func (x *Exchange) begin(status int, h http.Header) {
 }
 
 // letBodiesGo drops the bodies and gives their bytes back; what the vault
-// holds stays counted.
+// holds and what was retained stays counted.
 func (x *Exchange) letBodiesGo() {
 	x.letGo = true
 	x.body, x.edits = nil, nil
@@ -182,6 +186,9 @@ func (x *Exchange) letBodiesGo() {
 		x.doc = nil
 	}
 	if x.lease != nil {
+		if x.hold != nil {
+			x.hold.inherit(x.lease)
+		}
 		keep := int64(0)
 		if x.vault != nil {
 			keep = x.vault.size()

@@ -75,7 +75,7 @@ func (x *Exchange) Salt(salt string) bool {
 	if x.body == nil || x.places.open == 0 || x.salted || !plainToken(salt) {
 		return false
 	}
-	x.salted = true
+	x.salted, x.salt = true, salt
 	if m := x.places.cacheSalt; m.Present() {
 		x.edit(m.Start, m.End, `"`+salt+`"`)
 	} else {

@@ -229,6 +229,7 @@ func (x *Exchange) splice(ctx context.Context, forward, hidden []prompt.Edit) er
 		clear(original)
 		x.lease.shrink(int64(cap(original)))
 	}
+	x.hides = len(hidden) > 0
 	shift(hidden, forward)
 	if err := x.lease.grow(ctx, grownSize(x.body, hidden)); err != nil {
 		return err
