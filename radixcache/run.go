@@ -337,8 +337,8 @@ func (t *Tree) tidy(ref uint32) {
 			return
 		}
 		most := t.covered(r)
-		if most == r.len() {
-			return
+		if most == r.len() || most == 0 && r.holders() > 0 {
+			return // the latter: claims that were only there for what is gone now, and go next
 		}
 		t.blocks -= r.len() - most
 		if most > 0 {

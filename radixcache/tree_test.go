@@ -262,3 +262,34 @@ func TestChainsThatAreNone(t *testing.T) {
 		}
 	}
 }
+
+// A claim whose blocks are all lost stays while something hangs on it. When that
+// goes, the claim and its run go with it, all the way up, and only once.
+func TestHollowClaimsGoWithWhatHangsOnThem(t *testing.T) {
+	for _, others := range []int{0, 3} {
+		tree := New(1 << 20)
+		up := tree.Register("a")
+		chain := distinct(rand.New(rand.NewPCG(8, uint64(others))), 5*MaxRun+7)
+		tree.Insert(up, chain, 16)
+		for i := range others {
+			tree.Insert(tree.Register(fmt.Sprint(i)), chain[:2*MaxRun], 16)
+		}
+		for i := range 5 * MaxRun {
+			tree.Lose(up, chain, i)
+		}
+		if err := tree.validate(); err != nil {
+			t.Fatal(err)
+		}
+		tree.Cut(up, chain, 5*MaxRun)
+		if err := tree.validate(); err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		if others > 0 {
+			want = 2 * MaxRun
+		}
+		if s := tree.Stats(); s.Blocks != want || s.Runs != want/MaxRun || s.Claims != others*want/MaxRun {
+			t.Fatalf("beside %d others: %+v, want %d blocks", others, s, want)
+		}
+	}
+}
