@@ -138,10 +138,7 @@ func (t *Tree) tell(ref uint32, pos, end int, key uint64, tier Tier) {
 		h := toldKey(c.slot.Load(), key)
 		t.told.enter(h, toldSlot(h, ref, pos))
 	}
-	if shift := 8 * uint32(tier); n>>shift&0xff < maxCopies {
-		n += 1 << shift
-	}
-	t.setCopies(c, pos, n)
+	t.setCopies(c, pos, oneMore(n, tier))
 }
 
 // untell forgets what was said about a block, and the record with its last one.
@@ -273,7 +270,8 @@ func (t *Tree) needTold(need *[kinds]int, n, end int) {
 
 // Stored records what an engine said it stored, and makes up's claims on the way
 // there the youngest. It returns false when the parent is not known, or there is
-// no room: then nothing, or only the first of the blocks, was recorded.
+// no room: then nothing, or only the first of the blocks, was recorded. A key that
+// was another block's until now is not that block's any more, which is lost with it.
 func (t *Tree) Stored(up Upstream, e StoredBlocks) bool {
 	if len(e.Keys) != len(e.Blocks) || e.Tier >= tiers {
 		return false
@@ -287,6 +285,7 @@ func (t *Tree) Stored(up Upstream, e StoredBlocks) bool {
 			return false
 		}
 		t.stamp = stamp
+		t.rename(u, &e)
 		in := insertion{t: t, u: u, chain: e.Blocks, weight: e.Weight, stamp: stamp, event: &e, tight: tight}
 		if !e.Root && !in.behind(e.Parent) {
 			return false
@@ -299,9 +298,58 @@ func (t *Tree) Stored(up Upstream, e StoredBlocks) bool {
 		if !in.lost && in.made < stepRuns {
 			return false
 		}
+		// What is told is told once: go on behind it.
+		if told := in.done - in.from; told > 0 {
+			e.Root, e.Parent = false, e.Keys[told-1]
+			e.Keys, e.Blocks = e.Keys[told:], e.Blocks[told:]
+		}
 		tight = in.tight
 		t.yield()
 	}
+}
+
+// rename takes the blocks from u that the keys of an event named until now.
+func (t *Tree) rename(u *upstream, e *StoredBlocks) {
+	for i, key := range e.Keys {
+		ref, pos := t.toldOf(u, key)
+		if ref != 0 && t.hash(t.run(t.claim(ref).run.Load()), pos) != e.Blocks[i] {
+			t.lose(ref, 1<<pos)
+		}
+	}
+}
+
+// Copied records that an engine now has a copy of each of these blocks in another
+// tier, and returns how many of them are known: the others are passed over. It
+// makes no claim younger.
+func (t *Tree) Copied(up Upstream, keys []uint64, tier Tier) (known int) {
+	if tier >= tiers {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, key := range keys {
+		u := t.upstreamOf(up)
+		if u == nil {
+			return known
+		}
+		if ref, pos := t.toldOf(u, key); ref != 0 {
+			c := t.claim(ref)
+			t.setCopies(c, pos, oneMore(t.copies(c, pos), tier))
+			known++
+		}
+		if i%stepClaims == stepClaims-1 {
+			t.yield()
+		}
+	}
+	return known
+}
+
+// oneMore counts another copy in a tier.
+func oneMore(copies uint32, tier Tier) uint32 {
+	if shift := 8 * uint32(tier); copies>>shift&0xff < maxCopies {
+		copies += 1 << shift
+	}
+	return copies
 }
 
 // behind starts an insertion behind the block that the engine calls key.
@@ -314,11 +362,15 @@ func (in *insertion) behind(key uint64) bool {
 	t.touchUp(in.u, ref)
 	c := t.claim(ref)
 	r := t.run(c.run.Load())
-	chain := make([]uint64, 0, pos+1+len(in.chain))
+	chain := t.scratch[:0]
 	for i := range pos + 1 {
 		chain = append(chain, t.hash(r, i))
 	}
-	in.chain = append(chain, in.chain...)
+	if len(chain)+len(in.chain) <= cap(chain) {
+		in.chain = append(chain, in.chain...)
+	} else {
+		in.chain = append(append(make([]uint64, 0, len(chain)+len(in.chain)), chain...), in.chain...)
+	}
 	in.base, in.from = r.depth(), pos+1
 	in.run, in.claim = r.parent(), t.parentClaim(c)
 	return true
@@ -439,4 +491,25 @@ func fastest(copies uint32) Tier {
 		return CPU
 	}
 	return Disk
+}
+
+// marks is a set of upstreams by slot that can be read without a lock.
+type marks [MaxUpstreams / 64]atomic.Uint64
+
+func (m *marks) put(slot int, in bool) {
+	w, bit := &m[slot/64], uint64(1)<<(slot%64)
+	if in {
+		w.Store(w.Load() | bit)
+	} else {
+		w.Store(w.Load() &^ bit)
+	}
+}
+
+// Evicted tells whether claims of up were dropped at the ceiling since it was
+// registered or last forgotten: then what it is not known to hold it may hold. It
+// takes no lock.
+func (t *Tree) Evicted(up Upstream) bool {
+	slot := int(up&(1<<slotBits-1)) - 1
+	return slot >= 0 && slot < MaxUpstreams && t.ids[slot].Load() == uint32(up) &&
+		t.evicted[slot/64].Load()>>(slot%64)&1 != 0
 }

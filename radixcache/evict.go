@@ -93,6 +93,7 @@ func (t *Tree) evict() bool {
 		return false
 	}
 	t.dropClaim(u.oldest)
+	t.evicted.put(u.slot, true)
 	t.evictions++
 	return true
 }

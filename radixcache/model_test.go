@@ -216,7 +216,9 @@ func (p *player) step(op, arg byte, up Upstream, path string) error {
 			}
 		}
 		p.tree.Removed(up, keys, Tier(arg%3))
-	case 10, 11:
+	case 11:
+		return p.copied(up, path, Tier(arg%3), int(arg))
+	case 10:
 		keep := int(arg) % (len(path) + 1)
 		p.m.cut(up, path, keep)
 		p.tree.Cut(up, chain, keep)
@@ -231,6 +233,26 @@ func (p *player) step(op, arg byte, up Upstream, path string) error {
 		}
 	case 15:
 		return p.trim(up, int64(arg)*16)
+	}
+	return nil
+}
+
+// copied tells of a copy of some of the blocks of a path in another tier.
+func (p *player) copied(up Upstream, path string, tier Tier, some int) error {
+	var keys []uint64
+	want := 0
+	for i := range path {
+		if (i+some)%3 == 0 {
+			continue
+		}
+		keys = append(keys, keysOf(up, path[:i+1], i)[0])
+		if p.m.told(up, path[:i+1]) {
+			p.m.ups[up][path[:i+1]][tier]++
+			want++
+		}
+	}
+	if got := p.tree.Copied(up, keys, tier); got != want {
+		return fmt.Errorf("copied %d %s: %d known, want %d", up, path, got, want)
 	}
 	return nil
 }

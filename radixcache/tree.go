@@ -24,6 +24,7 @@ type Tree struct {
 
 	versions    [stripes]atomic.Uint32
 	ids         [MaxUpstreams]atomic.Uint32 // Upstream by slot, 0 while there is none
+	evicted     marks                       // see Evicted; written under mu
 	mu          sync.Mutex
 	limitMu     sync.Mutex // one SetLimit at a time, taken before mu
 	ups         []*upstream
@@ -31,6 +32,7 @@ type Tree struct {
 	names       map[string]*upstream
 	heap        []uint16 // slots of upstreams with claims, see evict.go
 	where       [MaxUpstreams]uint16
+	scratch     [2 * MaxRun]uint64   // of Stored
 	clock       func() time.Duration // since New
 	stamp       uint64               // of the operation under way: nanoseconds since New, and unique
 	latest      uint64               // stamp given out

@@ -63,6 +63,7 @@ func (t *Tree) Register(name string) Upstream {
 	u := &upstream{name: name, id: id, slot: slot}
 	t.ups[slot] = u
 	t.names[name] = u
+	t.evicted.put(slot, false)
 	t.ids[slot].Store(uint32(id))
 	return id
 }
@@ -95,6 +96,9 @@ func (t *Tree) Forget(up Upstream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forget(up, 0)
+	if u := t.upstreamOf(up); u != nil {
+		t.evicted.put(u.slot, false)
+	}
 }
 
 // Remove drops everything an upstream was known to hold, and its id. Lookups

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radixcache
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// told makes an event of a whole chain under keys that are its elements.
+func told(chain []uint64, tier Tier) StoredBlocks {
+	return StoredBlocks{Root: true, Keys: chain, Blocks: chain, Weight: 16, Tier: tier}
+}
+
+// An event so long that others are let in between counts each copy once, and so
+// does one that has to make room for itself.
+func TestLongEventsCountOnce(t *testing.T) {
+	for name, limit := range map[string]int64{"with room": 1 << 30, "at the ceiling": 2 << 20} {
+		t.Run(name, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(1, 9))
+			tree := New(limit)
+			other, up := tree.Register("other"), tree.Register("up")
+			for range 200 {
+				tree.Insert(other, distinct(r, 500), 16)
+			}
+			chain := distinct(r, 15_000)
+			if !tree.Stored(up, told(chain, GPU)) {
+				t.Fatal("not stored")
+			}
+			rest := distinct(r, 8_000)
+			if !tree.Stored(up, StoredBlocks{Parent: chain[len(chain)-1], Keys: rest, Blocks: rest, Weight: 16}) {
+				t.Fatal("not stored behind a parent")
+			}
+			all := append(slices.Clone(chain), rest...)
+			if got := tree.Lookup(all, nil); len(got) != 1 || got[0] != (Match{up, int32(len(all))}) {
+				t.Fatalf("%v after it was stored", got)
+			}
+			if err := tree.validate(); err != nil {
+				t.Fatal(err)
+			}
+			for i := range all { // one copy each: the first removal takes the block
+				tree.Removed(up, all[len(all)-1-i:len(all)-i], GPU)
+			}
+			if got := tree.Lookup(all, nil); len(got) != 0 {
+				t.Fatalf("%v after each block was removed once", got)
+			}
+			if err := tree.validate(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// A key that comes to name another block takes the first one from the upstream:
+// no removal could reach it any more.
+func TestRenamedBlockIsLost(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 9))
+	tree := New(1 << 20)
+	up, other := tree.Register("up"), tree.Register("other")
+	a, b, keys := distinct(r, 100), distinct(r, 100), distinct(r, 100)
+	tree.Stored(up, StoredBlocks{Root: true, Keys: keys, Blocks: a, Weight: 16})
+	tree.Stored(other, StoredBlocks{Root: true, Keys: keys, Blocks: a, Weight: 16})
+	tree.Stored(up, StoredBlocks{Root: true, Keys: keys[50:], Blocks: b[50:], Weight: 16})
+	if got, want := sorted(tree.Lookup(a, nil)), []Match{{up, 50}, {other, 100}}; !slices.Equal(got, want) {
+		t.Fatalf("%v, want %v", got, want)
+	}
+	if got, want := tree.Lookup(b[50:], nil), []Match{{up, 50}}; !slices.Equal(got, want) {
+		t.Fatalf("%v, want %v", got, want)
+	}
+	tree.Removed(up, keys, GPU)
+	if got, want := tree.Lookup(a, nil), []Match{{other, 100}}; !slices.Equal(got, want) {
+		t.Fatalf("%v, want %v", got, want)
+	}
+	if tree.Copied(up, keys, CPU) != 0 || tree.Copied(other, keys, tiers) != 0 || tree.Copied(0, keys, CPU) != 0 {
+		t.Fatal("copies of nothing were counted")
+	}
+	if err := tree.validate(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is evicted is told of until the upstream starts again; what an upstream
+// itself removes, and what is cut, is no eviction.
+func TestEvictedIsSeen(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 9))
+	tree := New(1 << 20)
+	up, other := tree.Register("up"), tree.Register("other")
+	chain := distinct(r, 300)
+	tree.Stored(up, told(chain, GPU))
+	tree.Removed(up, chain[200:], GPU)
+	tree.Cut(up, chain, 100)
+	tree.Trim(up, 70*16)
+	if tree.Evicted(up) || tree.Evicted(other) {
+		t.Fatal("evicted, with all the room there is")
+	}
+	for range 1000 {
+		tree.Insert(other, distinct(r, 300), 16)
+	}
+	if !tree.Evicted(up) || !tree.Evicted(other) {
+		t.Fatal("nothing evicted under a limit that has no room for it")
+	}
+	tree.Forget(up)
+	if tree.Evicted(up) || !tree.Evicted(other) {
+		t.Fatal("one that starts again has lost nothing yet, the other has")
+	}
+	tree.Remove(other)
+	if tree.Evicted(other) || tree.Evicted(0) || tree.Evicted(tree.Register("new")) {
+		t.Fatal("an id that is not valid, or new, has lost nothing")
+	}
+}
