@@ -58,11 +58,11 @@ func Handshake(ctx context.Context, conn net.Conn, s Socket, o Options) (*Conn, 
 func (c *Conn) handshake() error {
 	g := greeting()
 	if _, err := c.conn.Write(g[:]); err != nil {
-		return err
+		return atGreeting(err)
 	}
 	for c.w < greetingSize {
 		if err := c.readMore(); err != nil {
-			return err
+			return atGreeting(err)
 		}
 		if err := checkSignature(c.in[:min(c.w, greetingSize)]); err != nil {
 			return err
@@ -141,6 +141,13 @@ func mismatch(err error) error {
 	return err
 }
 
+func atGreeting(err error) error {
+	if isEnd(err) {
+		return ErrGreeting
+	}
+	return err
+}
+
 // contextError gives the fixed error for a context that has ended.
 func contextError(ctx context.Context) error {
 	if ctx.Err() == context.Canceled {
@@ -152,12 +159,10 @@ func contextError(ctx context.Context) error {
 // handshakeError gives the fixed error for one of the connection.
 func handshakeError(err error) error {
 	switch {
-	case isTimeout(err), err == ErrHandshakeTimeout:
+	case isTimeout(err):
 		return ErrHandshakeTimeout
-	case isEnd(err):
-		return ErrEnded
 	case isFixed(err):
 		return err
 	}
-	return ErrUnreachable
+	return ErrEnded
 }

@@ -22,7 +22,10 @@ var (
 	// ErrForeign: what the peer sent is not ZMTP 3.
 	ErrForeign = errors.New("the peer does not speak ZMTP 3")
 	// ErrSecurity: the peer wants PLAIN, CURVE or GSSAPI.
-	ErrSecurity = errors.New("the peer asks for a ZeroMQ security mechanism, which is not supported")
+	ErrSecurity = errors.New("the peer wants a ZeroMQ security mechanism, and only NULL is supported")
+	// ErrGreeting: the peer closed the connection before it had greeted, as
+	// libzmq does when it wants a security mechanism.
+	ErrGreeting = errors.New("the peer closed the connection at the greeting: it may want a ZeroMQ security mechanism, and only NULL is supported")
 	// ErrRejected: the peer answered the handshake with an ERROR command.
 	ErrRejected = errors.New("the peer rejected the handshake")
 	// ErrWrongPort: the peer's socket is of another type than wanted, or it
@@ -79,4 +82,13 @@ func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 func isEnd(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.Is(err, io.ErrClosedPipe) && !errors.Is(err, net.ErrClosed)
+}
+
+// isFixed tells whether an error of the handshake is one of this package.
+func isFixed(err error) bool {
+	switch err {
+	case ErrHandshakeTimeout, ErrForeign, ErrSecurity, ErrGreeting, ErrRejected, ErrWrongPort, ErrClosed, ErrMalformed, ErrTooLarge:
+		return true
+	}
+	return false
 }

@@ -2,10 +2,7 @@
 
 package zmtp
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // Receive waits for the next message and puts it into m, whose memory it uses
 // again. Heartbeats are sent and answered, and the peer's silence and slowness
@@ -206,14 +203,4 @@ func (c *Conn) ended(err error) error {
 		return ErrWrongPort
 	}
 	return ErrEnded
-}
-
-// isFixed tells whether an error is one of this package.
-func isFixed(err error) bool {
-	for _, fixed := range [...]error{ErrForeign, ErrSecurity, ErrRejected, ErrWrongPort, ErrClosed, ErrMalformed, ErrTooLarge} {
-		if errors.Is(err, fixed) {
-			return true
-		}
-	}
-	return false
 }
