@@ -43,6 +43,7 @@ var routes = map[string]route{
 	"/health":                   {http.MethodGet, func(c *call) { c.w.WriteHeader(http.StatusOK) }},
 	"/version":                  {http.MethodGet, (*call).version},
 	"/load":                     {http.MethodGet, (*call).load},
+	"/kv_event_sources":         {http.MethodGet, (*call).eventSources},
 	"/metrics":                  {http.MethodGet, (*call).metrics},
 }
 

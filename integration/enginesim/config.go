@@ -69,6 +69,9 @@ type Config struct {
 	// an empty piece of its own. Engines do either.
 	FinishWithContent bool
 
+	// Events, if set, publishes what the prefix cache holds.
+	Events *EventsConfig
+
 	// MaxBody bounds a request's body in bytes; 413 above. Default: 64 MiB.
 	MaxBody int64
 	// Record is how many requests to keep with their headers and bodies, the
@@ -106,6 +109,13 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MaxModelLen, min(c.CacheBlocks*c.BlockTokens, maxModelLen))
 	if c.Responder == nil {
 		c.Responder = Words(c.OutputTokens)
+	}
+	if c.Events != nil {
+		events, err := c.Events.withDefaults()
+		if err != nil {
+			return c, err
+		}
+		c.Events = &events
 	}
 	for _, n := range []int{c.BlockTokens, c.CacheBlocks, c.ChunkTokens, c.MaxBatch, c.OutputTokens, c.StreamInterval, c.MaxModelLen} {
 		if n < 1 || n > maxBlocks {

@@ -5,6 +5,7 @@ package enginesim
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ type Engine struct {
 	requests atomic.Int64 // received so far: numbers them
 	active   atomic.Int64 // generating requests under way: /load
 	turns    atomic.Int64 // requests that had no rank of their own
+	down     atomic.Bool  // crashed, not healed yet
 	faults   faultList
 	log      history
 	listener listener
@@ -36,6 +38,19 @@ type Engine struct {
 // New returns a running node without a listener, to be served as an
 // http.Handler. It must be closed.
 func New(cfg Config) (*Engine, error) {
+	e, err := newEngine(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.openEvents("127.0.0.1"); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// newEngine returns a running node without any socket.
+func newEngine(cfg Config) (*Engine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -60,13 +75,18 @@ func New(cfg Config) (*Engine, error) {
 // Start returns a node that listens on a free port of 127.0.0.1.
 func Start(cfg Config) (*Engine, error) { return StartAt(cfg, "127.0.0.1:0") }
 
-// StartAt returns a node that listens on a TCP address.
+// StartAt returns a node that listens on a TCP address, and publishes events on
+// the same host.
 func StartAt(cfg Config, address string) (*Engine, error) {
-	e, err := New(cfg)
+	e, err := newEngine(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.listener.open(address, e); err != nil {
+	if err := e.listener.open(address, e, func(address string) error {
+		e.nameTopics(address)
+		host, _, _ := net.SplitHostPort(address) // what a listener says parses
+		return e.openEvents(host)
+	}); err != nil {
 		e.Close()
 		return nil, err
 	}
@@ -85,6 +105,11 @@ func (e *Engine) Close() {
 	e.closed.Do(func() { close(e.stop) })
 	e.listener.close()
 	e.wg.Wait()
+	for _, r := range e.ranks {
+		if r.publisher != nil {
+			r.publisher.close()
+		}
+	}
 }
 
 // drive lets simulated time pass: it sleeps until the scheduler's next event.

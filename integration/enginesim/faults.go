@@ -24,7 +24,7 @@ const (
 	// Requests under way go on.
 	Refuse FaultKind = iota + 1
 	// Crash ends every connection and request, empties the cache and refuses
-	// connections, until Heal.
+	// connections, until Heal. KV events begin again from their first number.
 	Crash
 	// Hang reads the request and never answers, until the client gives up or
 	// Heal.
@@ -58,9 +58,10 @@ type Fault struct {
 	Count int
 	// Status is the answer's status for Status.
 	Status int
-	// Delay is how long Delay takes.
+	// Delay is how long Delay and SlowEvents take, in real time.
 	Delay time.Duration
-	// Chunks is how many records of a stream get out with Cut and Stall.
+	// Chunks is how many records of a stream get out with Cut and Stall, and
+	// batches with TruncateReplay.
 	Chunks int
 }
 
@@ -87,6 +88,12 @@ func (e *Engine) Fault(faults ...Fault) error {
 		case Hang, Delay, Status, Reset, Cut, Stall, Gzip:
 			e.faults.add(f)
 		default:
+			if f.Kind.ofEvents() {
+				if err := e.eventFault(f); err != nil {
+					return err
+				}
+				continue
+			}
 			return errors.New("enginesim: unknown kind of fault")
 		}
 	}
@@ -97,7 +104,7 @@ func (e *Engine) Fault(faults ...Fault) error {
 // fails when the node's port has been taken while it refused connections.
 func (e *Engine) Heal() error {
 	e.faults.heal()
-	return e.listener.reopen()
+	return errors.Join(e.reopenEvents(), e.listener.reopen())
 }
 
 func (l *faultList) add(f Fault) {
@@ -154,6 +161,9 @@ func (l *faultList) match(r *http.Request) hits {
 }
 
 func (f *Fault) matches(r *http.Request) bool {
+	if f.Kind.ofEvents() {
+		return false
+	}
 	if f.Path == "" {
 		return r.Method == http.MethodPost
 	}

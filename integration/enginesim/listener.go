@@ -20,9 +20,15 @@ type listener struct {
 	serving sync.WaitGroup
 }
 
-func (l *listener) open(address string, handler http.Handler) error {
+// open binds, calls ready with the address, and then serves, unless ready
+// fails.
+func (l *listener) open(address string, handler http.Handler, ready func(address string) error) error {
 	socket, err := net.Listen("tcp", address)
 	if err != nil {
+		return err
+	}
+	if err := ready(socket.Addr().String()); err != nil {
+		_ = socket.Close()
 		return err
 	}
 	l.mu.Lock()

@@ -13,6 +13,11 @@ import (
 type rank struct {
 	id    int
 	sched *Scheduler
+
+	// Nil and empty without events.
+	recorder       *recorder
+	publisher      *publisher
+	events, replay string // host:port of its sockets; empty: it has none
 }
 
 func (e *Engine) makeRanks() error {
@@ -21,7 +26,13 @@ func (e *Engine) makeRanks() error {
 		if err != nil {
 			return err
 		}
-		e.ranks = append(e.ranks, &rank{id: id, sched: sched})
+		r := &rank{id: id, sched: sched}
+		if e.cfg.Events != nil {
+			r.publisher = newPublisher(*e.cfg.Events, &e.faults)
+			r.recorder = newRecorder(&e.cfg, id, r.publisher.publish)
+			sched.setWatch(r.recorder)
+		}
+		e.ranks = append(e.ranks, r)
 	}
 	return nil
 }
@@ -60,13 +71,34 @@ func (e *Engine) chooseRank(h http.Header) (*rank, *apiError) {
 }
 
 // crash forgets what a process forgets that dies: requests, caches, counters.
+// Its sockets are gone until Heal.
 func (e *Engine) crash() {
+	e.down.Store(true)
+	for _, r := range e.ranks {
+		if r.publisher != nil {
+			r.publisher.close()
+		}
+	}
 	e.mu.Lock()
 	now := e.clock.now()
 	for _, r := range e.ranks {
 		r.sched.Advance(now)
 		r.sched.crash(now)
+		if r.publisher != nil {
+			r.recorder.restart()
+			r.publisher.restart()
+		}
 	}
 	e.mu.Unlock()
 	e.log.reset()
+}
+
+// Restart is a crash and what a supervisor does about it: every connection and
+// request ends, the cache is empty, and the numbers of KV events begin again.
+// Faults in force end. It needs a listener.
+func (e *Engine) Restart() error {
+	if err := e.Fault(Fault{Kind: Crash}); err != nil {
+		return err
+	}
+	return e.Heal()
 }

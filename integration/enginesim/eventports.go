@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginesim
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+)
+
+// portTries is how often free ports in a row are looked for.
+const portTries = 100
+
+// openEvents gives each rank's publisher its sockets. host is the node's own.
+func (e *Engine) openEvents(host string) error {
+	c := e.cfg.Events
+	if c == nil {
+		return nil
+	}
+	if c.Host != "" {
+		host = c.Host
+	}
+	if c.Connect != "" {
+		for _, r := range e.ranks {
+			r.publisher.pub.dial(c.Connect)
+		}
+	} else if err := openRow(host, c.Port, e.ranks, func(r *rank) (*peers, *string) { return &r.publisher.pub, &r.events }); err != nil {
+		return err
+	}
+	if !c.Replay {
+		return nil
+	}
+	return openRow(host, c.ReplayPort, e.ranks, func(r *rank) (*peers, *string) { return &r.publisher.router, &r.replay })
+}
+
+// nameTopics names the topics of publishers that connect out: there the topic
+// is all that says which node it is.
+func (e *Engine) nameTopics(address string) {
+	c := e.cfg.Events
+	if c == nil || c.Connect == "" || c.Topic != "" {
+		return
+	}
+	for _, r := range e.ranks {
+		r.publisher.topic = []byte("kv@" + address + "@" + e.cfg.models()[0])
+	}
+}
+
+// openRow opens one socket for each rank on ports that follow each other, from
+// base on, or wherever they are free.
+func openRow(host string, base int, ranks []*rank, socket func(*rank) (*peers, *string)) error {
+	for try := 0; ; try++ {
+		first, err := base, error(nil)
+		if first == 0 {
+			if first, err = freePort(host); err != nil {
+				return err
+			}
+		}
+		opened := 0
+		for _, r := range ranks {
+			p, address := socket(r)
+			*address = net.JoinHostPort(host, strconv.Itoa(first+r.id))
+			if err = p.listen(*address); err != nil {
+				break
+			}
+			opened++
+		}
+		if err == nil {
+			return nil
+		}
+		for _, r := range ranks[:opened] {
+			p, _ := socket(r)
+			p.close()
+		}
+		if base != 0 || try == portTries {
+			return fmt.Errorf("enginesim: listening for subscribers of events: %w", err)
+		}
+	}
+}
+
+// freePort returns a port that nobody has at the moment.
+func freePort(host string) (int, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// reopenEvents opens the sockets again after a crash, where they were.
+func (e *Engine) reopenEvents() error {
+	if !e.down.CompareAndSwap(true, false) || e.cfg.Events == nil {
+		return nil
+	}
+	var failures []error
+	for _, r := range e.ranks {
+		if r.events != "" {
+			failures = append(failures, r.publisher.pub.listen(r.events))
+		} else {
+			r.publisher.pub.dial(e.cfg.Events.Connect)
+		}
+		if r.replay != "" {
+			failures = append(failures, r.publisher.router.listen(r.replay))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// publishing returns a rank of a node that publishes events, nil when there is
+// none.
+func (e *Engine) publishing(rank int) *rank {
+	if e.cfg.Events == nil || rank < 0 || rank >= len(e.ranks) {
+		return nil
+	}
+	return e.ranks[rank]
+}
+
+// EventsAddr returns host:port of a rank's PUB socket, empty when it has none.
+// It stays the same while the node is down.
+func (e *Engine) EventsAddr(rank int) string {
+	if r := e.publishing(rank); r != nil {
+		return r.events
+	}
+	return ""
+}
+
+// ReplayAddr returns host:port of a rank's ROUTER socket, empty when it has
+// none.
+func (e *Engine) ReplayAddr(rank int) string {
+	if r := e.publishing(rank); r != nil {
+		return r.replay
+	}
+	return ""
+}
+
+// NextSequence returns the number that a rank's next batch of events will have.
+func (e *Engine) NextSequence(rank int) uint64 {
+	r := e.publishing(rank)
+	if r == nil {
+		return 0
+	}
+	r.publisher.mu.Lock()
+	defer r.publisher.mu.Unlock()
+	return r.publisher.next
+}
+
+// Subscribers returns how many connections to a rank's PUB socket have
+// subscribed to its topic.
+func (e *Engine) Subscribers(rank int) int {
+	r := e.publishing(rank)
+	if r == nil {
+		return 0
+	}
+	r.publisher.mu.Lock()
+	defer r.publisher.mu.Unlock()
+	n := 0
+	for s := range r.publisher.subscribers {
+		if s.wants(r.publisher.topic) {
+			n++
+		}
+	}
+	return n
+}
+
+// CachedBlocks returns what a rank's prefix cache truly holds: for each block,
+// by the name it has in events, how many copies.
+func (e *Engine) CachedBlocks(rank int) map[uint64]int {
+	r := e.publishing(rank)
+	if r == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	held := make(map[uint64]int)
+	for i := range r.sched.cache.blocks {
+		if b := &r.sched.cache.blocks[i]; b.hashed {
+			held[r.recorder.name(b.hash)]++
+		}
+	}
+	return held
+}
+
+// eventSources answers GET /kv_event_sources: each rank's publisher, as it is
+// after ports were chosen.
+func (c *call) eventSources() {
+	events := c.engine.cfg.Events
+	if events == nil || !events.Sources {
+		c.json(http.StatusNotFound, map[string]string{"detail": "Not Found"})
+		return
+	}
+	sources := object{}
+	for _, r := range c.engine.ranks {
+		endpoint, replay := "tcp://"+r.events, any(nil)
+		if r.events == "" {
+			endpoint = "tcp://" + events.Connect
+		}
+		if r.replay != "" {
+			replay = "tcp://" + r.replay
+		}
+		sources[strconv.Itoa(r.id)] = object{
+			"enable_kv_cache_events": true, "publisher": "zmq", "endpoint": endpoint, "replay_endpoint": replay,
+			"buffer_steps": events.BufferSteps, "hwm": events.HWM, "max_queue_size": 100000, "topic": string(r.publisher.topic),
+		}
+	}
+	c.json(http.StatusOK, sources)
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginesim
+
+import "sync"
+
+// pipe is the queue from a socket to one of its peers, with libzmq's way of
+// counting: who is a high-water mark behind is full, and stays so until the
+// reader has told that it took half of that (the low-water mark).
+type pipe struct {
+	hwm uint64 // messages; 0: no end
+
+	mu                   sync.Mutex
+	moved                *sync.Cond
+	queue                [][]byte
+	written, read, acked uint64
+	dropped              uint64
+	closed               bool
+}
+
+func newPipe(hwm int) *pipe {
+	p := &pipe{hwm: uint64(hwm)}
+	p.moved = sync.NewCond(&p.mu)
+	return p
+}
+
+func (p *pipe) full() bool { return p.hwm > 0 && p.written-p.acked >= p.hwm }
+
+// put queues a message, which is shared and not written to any more. Into a
+// full pipe nothing goes: the message is gone, or put waits for room.
+func (p *pipe) put(message []byte, wait bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for wait && p.full() && !p.closed {
+		p.moved.Wait()
+	}
+	if p.closed {
+		return false
+	}
+	if p.full() {
+		p.dropped++
+		return false
+	}
+	p.queue = append(p.queue, message)
+	p.written++
+	p.moved.Broadcast()
+	return true
+}
+
+// take waits for the next message; false when the pipe was closed.
+func (p *pipe) take() ([]byte, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.queue) == 0 && !p.closed {
+		p.moved.Wait()
+	}
+	if p.closed {
+		return nil, false
+	}
+	message := p.queue[0]
+	p.queue[0] = nil
+	p.queue = p.queue[1:]
+	p.read++
+	if low := max(1, (p.hwm+1)/2); p.read%low == 0 {
+		p.acked = p.read
+		p.moved.Broadcast()
+	}
+	return message, true
+}
+
+// close lets go of what is queued and of whoever waits.
+func (p *pipe) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed, p.queue = true, nil
+	p.moved.Broadcast()
+}
