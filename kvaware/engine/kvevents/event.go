@@ -34,8 +34,10 @@ const (
 // Event is one event of a batch. What the slices hold is only valid until the
 // decoder goes on.
 type Event struct {
-	Kind   Kind
-	Hashes []uint64 // the engine's names for the blocks, as 64 bits whatever the wire form
+	Kind Kind
+	// Hashes are the engine's names for the blocks, as 64 bits whatever the wire
+	// form. vLLM's cover all that Extra does; SGLang's do not cover the salt.
+	Hashes []uint64
 	Tier   Tier
 	Group  int // index of the KV cache group, 0 when there is only one
 
@@ -44,7 +46,7 @@ type Event struct {
 	Parent    uint64   // else: the name of the block before the first
 	Tokens    []uint32 // empty: another tier now also holds these blocks
 	BlockSize int      // tokens a block; may be 0 without tokens
-	LoRA      []byte   // the adapter's name, empty: none
+	LoRA      []byte   // the adapter's name, empty: none; starts with a zero byte when the engine only gave a number
 	Attention Attention
 	// Extra has one element for each block when not empty: what went into the
 	// block's hash beside its tokens and the adapter (see ExtraOf); 0: nothing.

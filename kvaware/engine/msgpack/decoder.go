@@ -43,6 +43,14 @@ func (d *Decoder) Offset() int { return d.at }
 // Seek goes on reading from a place that Offset returned for the same data.
 func (d *Decoder) Seek(offset int) { d.at = min(max(offset, 0), len(d.data)) }
 
+// Next takes n bytes as they are: of a value whose end Skip has found. It is
+// less when no more are left.
+func (d *Decoder) Next(n int) []byte {
+	start := d.at
+	d.at += min(max(n, 0), d.Left())
+	return d.data[start:d.at:d.at]
+}
+
 // Left is how many bytes are not read yet.
 func (d *Decoder) Left() int { return len(d.data) - d.at }
 
