@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcache
+
+import (
+	"encoding/json"
+	"io"
+)
+
+const (
+	// maxID bounds what LMCache calls a job or a node, in bytes.
+	maxID = 256
+	// maxNodes bounds how many nodes an answer may name.
+	maxNodes = 4096
+	// maxContexts bounds how many engines are read of a node's status.
+	maxContexts = 1024
+	// maxWorldSize bounds over how many ranks a model may be split.
+	maxWorldSize = 4096
+	maxChunk     = 1 << 20 // tokens
+)
+
+// readSubmitted reads the answer to a staging. A node leaves request_id out
+// when there is nothing to do; a coordinator has it empty, and adds its name
+// for the node.
+func readSubmitted(r io.Reader, tokens int) (j Job, err error) {
+	var a struct {
+		Node   *string `json:"instance_id"`
+		ID     string  `json:"request_id"`
+		Chunks *int    `json:"chunks"`
+		Status string  `json:"status"`
+	}
+	if err := readJSON(r, &a); err != nil {
+		return Job{}, err
+	}
+	if a.Chunks == nil || *a.Chunks < 0 || *a.Chunks > tokens {
+		return Job{}, ErrAnswer
+	}
+	switch {
+	case a.Status == "noop" && *a.Chunks == 0:
+		return Job{}, nil
+	case a.Status != "submitted" || *a.Chunks == 0 || !usableID(a.ID):
+		return Job{}, ErrAnswer
+	}
+	j = Job{ID: a.ID, Chunks: *a.Chunks}
+	if a.Node != nil {
+		j.Node = *a.Node
+	}
+	return j, nil
+}
+
+// usableID tells whether an id can be part of a path.
+func usableID(id string) bool {
+	dots := true
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] >= 0x7f {
+			return false
+		}
+		dots = dots && id[i] == '.'
+	}
+	return !dots && len(id) <= maxID
+}
+
+// readProgress reads the answer to a poll.
+func readProgress(r io.Reader, id string) (Progress, error) {
+	var a struct {
+		ID     string `json:"request_id"`
+		Status string `json:"status"`
+		Found  *int   `json:"found_keys"`
+		Total  *int   `json:"total_keys"`
+	}
+	if err := readJSON(r, &a); err != nil {
+		return Progress{}, err
+	}
+	switch {
+	case a.ID != id:
+		return Progress{}, ErrAnswer
+	case a.Status == "pending":
+		return Progress{}, nil
+	case a.Status != "completed" || a.Found == nil || a.Total == nil || *a.Found < 0 || *a.Found > *a.Total:
+		return Progress{}, ErrAnswer
+	}
+	return Progress{Done: true, Found: *a.Found, Total: *a.Total}, nil
+}
+
+// nodeStatus is what a node tells about itself.
+type nodeStatus struct {
+	chunkTokens int
+	worlds      map[string]int // ranks by model
+}
+
+// readStatus reads a node's status. What is registered is under another name
+// since engines other than GPUs are.
+func readStatus(r io.Reader) (s nodeStatus, err error) {
+	type contexts map[string]struct {
+		Model string `json:"model_name"`
+		World int    `json:"world_size"`
+	}
+	var a struct {
+		ChunkTokens int      `json:"chunk_size"`
+		Now         contexts `json:"cache_context_meta"`
+		Before      contexts `json:"gpu_context_meta"`
+	}
+	if err := readJSON(r, &a); err != nil {
+		return s, err
+	}
+	if a.ChunkTokens < 1 || a.ChunkTokens > maxChunk || len(a.Now)+len(a.Before) > maxContexts {
+		return s, ErrAnswer
+	}
+	s = nodeStatus{chunkTokens: a.ChunkTokens, worlds: make(map[string]int)}
+	for _, list := range []contexts{a.Before, a.Now} {
+		for _, c := range list {
+			if c.World >= 1 && c.World <= maxWorldSize && c.Model != "" {
+				s.worlds[c.Model] = max(s.worlds[c.Model], c.World)
+			}
+		}
+	}
+	return s, nil
+}
+
+// model returns under which name and over how many ranks a node keeps the KV
+// blocks of a model. A node with a single model calls it as the engine was
+// started with, while requests may use another name that the engine serves it
+// under.
+func (s *nodeStatus) model(name string) (string, int) {
+	if world, ok := s.worlds[name]; ok {
+		return name, world
+	}
+	if len(s.worlds) == 1 {
+		for only, world := range s.worlds {
+			return only, world
+		}
+	}
+	return name, 1
+}
+
+// instance is a node as a coordinator knows it.
+type instance struct {
+	id, host string
+}
+
+// readInstances reads a coordinator's list of nodes.
+func readInstances(r io.Reader) ([]instance, error) {
+	var a struct {
+		Instances []struct {
+			ID string `json:"instance_id"`
+			IP string `json:"ip"`
+		} `json:"instances"`
+	}
+	if err := readJSON(r, &a); err != nil {
+		return nil, err
+	}
+	if a.Instances == nil || len(a.Instances) > maxNodes {
+		return nil, ErrAnswer
+	}
+	list := make([]instance, 0, len(a.Instances))
+	for _, i := range a.Instances {
+		if i.ID == "" || len(i.ID) > maxID || i.IP == "" || len(i.IP) > maxID {
+			return nil, ErrAnswer
+		}
+		list = append(list, instance{i.ID, i.IP})
+	}
+	return list, nil
+}
+
+// readLayout reads the legacy controller's answer: where the one copy is that
+// it tells of for each node, and how many tokens of the prefix.
+func readLayout(r io.Reader, tokens int) (map[string]run, error) {
+	var a struct {
+		Layout map[string][]json.RawMessage `json:"layout_info"`
+	}
+	if err := readJSON(r, &a); err != nil {
+		return nil, err
+	}
+	if len(a.Layout) > maxNodes {
+		return nil, ErrAnswer
+	}
+	runs := make(map[string]run, len(a.Layout))
+	for id, pair := range a.Layout {
+		var location string
+		var matched int
+		if len(pair) != 2 || json.Unmarshal(pair[0], &location) != nil || json.Unmarshal(pair[1], &matched) != nil {
+			return nil, ErrAnswer
+		}
+		if matched < 0 || matched > tokens {
+			return nil, ErrAnswer
+		}
+		held := run{any: matched}
+		if location == "LocalCPUBackend" {
+			held.memory = matched
+		}
+		runs[id] = held
+	}
+	return runs, nil
+}
+
+// readNode reads the legacy controller's name for a node, "" for none.
+func readNode(r io.Reader) (string, error) {
+	var a struct {
+		Node *string `json:"res"`
+	}
+	if err := readJSON(r, &a); err != nil {
+		return "", err
+	}
+	if a.Node == nil {
+		return "", nil
+	}
+	if len(*a.Node) > maxID {
+		return "", ErrAnswer
+	}
+	return *a.Node, nil
+}

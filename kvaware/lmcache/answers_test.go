@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcache
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestSubmittedIsChecked(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"request_id":"a","chunks":1,"status":"submitted"}`:                                    true,
+		`{"request_id":"a","chunks":1,"status":"submitted","x":1}`:                              true,
+		`{"chunks":0,"status":"noop"}`:                                                          true,
+		`{"request_id":"a","chunks":0,"status":"submitted"}`:                                    false,
+		`{"request_id":"a","chunks":-1,"status":"submitted"}`:                                   false,
+		`{"request_id":"a","chunks":101,"status":"submitted"}`:                                  false, // more than tokens
+		`{"request_id":"a","chunks":9e99,"status":"submitted"}`:                                 false,
+		`{"request_id":"","chunks":1,"status":"submitted"}`:                                     false,
+		`{"request_id":"..","chunks":1,"status":"submitted"}`:                                   false,
+		`{"request_id":"a b","chunks":1,"status":"submitted"}`:                                  false,
+		`{"request_id":"a","chunks":1,"status":"done"}`:                                         false,
+		`{"request_id":"a","status":"submitted"}`:                                               false,
+		`{"request_id":1,"chunks":1,"status":"submitted"}`:                                      false,
+		`{"request_id":"` + strings.Repeat("a", maxID+1) + `","chunks":1,"status":"submitted"}`: false,
+		`[]`: false, `null`: false, ``: false, `{"chunks":0,"status":"noop"}}`: false,
+	} {
+		if _, err := readSubmitted(strings.NewReader(body), 100); (err == nil) != want {
+			t.Errorf("%.80s: %v", body, err)
+		}
+	}
+}
+
+func TestProgressIsChecked(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"request_id":"a","status":"pending"}`:                                   true,
+		`{"request_id":"a","status":"completed","found_keys":0,"total_keys":0}`:   true,
+		`{"request_id":"a","status":"completed","found_keys":13,"total_keys":12}`: false,
+		`{"request_id":"a","status":"completed","found_keys":-1,"total_keys":12}`: false,
+		`{"request_id":"a","status":"completed","found_keys":1}`:                  false,
+		`{"request_id":"a","status":"completed"}`:                                 false,
+		`{"request_id":"b","status":"pending"}`:                                   false,
+		`{"status":"pending"}`:                                                    false,
+		`{"request_id":"a","status":"failed"}`:                                    false,
+		`{"request_id":"a"`:                                                       false,
+	} {
+		if _, err := readProgress(strings.NewReader(body), "a"); (err == nil) != want {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+// world is a made-up fleet: which node has which chunk of which rank where.
+type world struct {
+	chunks, ranks int
+	nodes         []string
+	memory, disk  map[[3]int]bool // node, chunk, rank
+	shared        map[[2]int]bool // chunk, rank
+}
+
+func randomWorld(r *rand.Rand) *world {
+	w := &world{chunks: r.IntN(8), ranks: 1 + r.IntN(3), memory: map[[3]int]bool{}, disk: map[[3]int]bool{}, shared: map[[2]int]bool{}}
+	for n := range 1 + r.IntN(4) {
+		w.nodes = append(w.nodes, fmt.Sprintf("n%d", n))
+	}
+	likely := r.Float64()
+	for c := range w.chunks {
+		for k := range w.ranks {
+			w.shared[[2]int{c, k}] = r.Float64() < likely/3
+			for n := range w.nodes {
+				w.memory[[3]int{n, c, k}] = r.Float64() < likely
+				w.disk[[3]int{n, c, k}] = r.Float64() < likely
+			}
+		}
+	}
+	return w
+}
+
+// answer is what a coordinator says of it.
+func (w *world) answer(r *rand.Rand) string {
+	results := []string{}
+	for c := range w.chunks {
+		for k := range w.ranks {
+			var places []string
+			add := func(node, tier string, shared bool) {
+				places = append(places, fmt.Sprintf(`{"instance_id":%q,"incarnation":1,"tier":%q,"backend":"b%d","size_bytes":1,"shared":%v}`, node, tier, r.IntN(9), shared))
+			}
+			for n, name := range w.nodes {
+				if w.memory[[3]int{n, c, k}] {
+					add(name, "l1", false)
+				}
+				for range 2 { // it may be on two disks
+					if w.disk[[3]int{n, c, k}] {
+						add(name, "l2", false)
+					}
+				}
+			}
+			if w.shared[[2]int{c, k}] {
+				add("whoever", "l2", true)
+			}
+			results = append(results, fmt.Sprintf(`{"key":{"chunk_hash_hex":"%04x","model_name":"m","kv_rank":%d,"cache_salt":""},"placements":[%s],"token_ids":[1,2]}`, c, k, strings.Join(places, ",")))
+		}
+	}
+	return fmt.Sprintf(`{"chunks":%d,"results":[%s]}`, w.chunks, strings.Join(results, ","))
+}
+
+// runs counts again, the slow way, by the definition: leading chunks with
+// every rank.
+func (w *world) runs() map[string]run {
+	every := func(have func(rank int) bool) bool {
+		for k := range w.ranks {
+			if !have(k) {
+				return false
+			}
+		}
+		return true
+	}
+	lead := func(have func(chunk int) bool) (n int) {
+		for n < w.chunks && have(n) {
+			n++
+		}
+		return n
+	}
+	all := map[string]run{}
+	shared := func(c int) bool { return every(func(k int) bool { return w.shared[[2]int{c, k}] }) }
+	if n := lead(shared); n > 0 {
+		all[""] = run{any: n}
+	}
+	for n, name := range w.nodes {
+		in := func(c, k int) bool { return w.memory[[3]int{n, c, k}] }
+		held := run{
+			memory: lead(func(c int) bool { return every(func(k int) bool { return in(c, k) }) }),
+			any: lead(func(c int) bool {
+				return shared(c) || every(func(k int) bool { return in(c, k) || w.disk[[3]int{n, c, k}] })
+			}),
+		}
+		if held.any > 0 {
+			all[name] = held
+		}
+	}
+	return all
+}
+
+func TestDirectoryCountsLikeTheDefinition(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 3000 {
+		w := randomWorld(r)
+		got, err := readDirectory(strings.NewReader(w.answer(r)), w.ranks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := w.runs()
+		for name, held := range want {
+			// A node that is never named holds only what is shared.
+			if _, named := got[name]; !named && held == want[""] {
+				delete(want, name)
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("%+v, want %+v", got, want)
+		}
+	}
+}
+
+func TestDirectoryIsChecked(t *testing.T) {
+	one := `{"key":{"chunk_hash_hex":"aa"},"placements":[{"instance_id":"n","tier":"l1"}]}`
+	for body, want := range map[string]bool{
+		`{"chunks":1,"results":[` + one + `]}`:                           true,
+		`{"results":[` + one + `],"chunks":1}`:                           true,
+		`{"chunks":1,"results":[` + one + `,` + one + `]}`:               false, // a rank too many
+		`{"chunks":1,"results":[` + one + `],"results":[]}`:              false,
+		`{"chunks":1,"results":[` + one + `]`:                            false,
+		`{"chunks":1,"results":null}`:                                    false,
+		`{"chunks":1}`:                                                   false,
+		`{"results":[{"placements":[]}]}`:                                false,
+		`{"results":[{"key":{"chunk_hash_hex":"a"},"placements":[{}]}]}`: false,
+		`[]`: false, ``: false,
+	} {
+		if _, err := readDirectory(strings.NewReader(body), 1); (err == nil) != want {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+	if _, err := readDirectory(strings.NewReader(`{"chunks":1,"x":"`+strings.Repeat(" ", maxDirectory)+`","results":[`+one+`]}`), 1); err != ErrAnswer {
+		t.Errorf("a huge answer: %v", err)
+	}
+}
+
+func TestStatusModel(t *testing.T) {
+	s, err := readStatus(strings.NewReader(`{"chunk_size":512,"cache_context_meta":{"0":{"model_name":"a","world_size":2},"1":{"model_name":"b","world_size":8},"2":{"model_name":"c","world_size":-1}}}`))
+	if err != nil || s.chunkTokens != 512 {
+		t.Fatal(s, err)
+	}
+	for name, want := range map[string]int{"a": 2, "b": 8, "c": 1, "d": 1} {
+		if model, world := s.model(name); model != name || world != want {
+			t.Errorf("%s: %s, %d", name, model, world)
+		}
+	}
+	for _, body := range []string{`{}`, `{"chunk_size":0}`, `{"chunk_size":1e7}`, `{"chunk_size":"256"}`, `x`} {
+		if _, err := readStatus(strings.NewReader(body)); err == nil {
+			t.Errorf("%s is understood", body)
+		}
+	}
+}
+
+func FuzzAnswers(f *testing.F) {
+	f.Add(nodeStatusAnswer, 1)
+	f.Add(instancesAnswer, 2)
+	f.Add(`{"request_id":"abc","chunks":12,"status":"submitted"}`, 1)
+	f.Add(`{"request_id":"abc","status":"completed","found_keys":12,"total_keys":12}`, 1)
+	f.Add(`{"event_id":"x","layout_info":{"a":["LocalCPUBackend",5]}}`, 1)
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 5 {
+		w := randomWorld(r)
+		f.Add(w.answer(r), w.ranks)
+	}
+	f.Fuzz(func(t *testing.T, body string, ranks int) {
+		const tokens = 1000
+		if j, err := readSubmitted(strings.NewReader(body), tokens); err == nil && (j.Chunks < 0 || j.Chunks > tokens || j.ID != "" && !usableID(j.ID)) {
+			t.Errorf("job %+v", j)
+		}
+		if p, err := readProgress(strings.NewReader(body), "abc"); err == nil && (p.Found < 0 || p.Found > p.Total) {
+			t.Errorf("progress %+v", p)
+		}
+		if s, err := readStatus(strings.NewReader(body)); err == nil {
+			if _, world := s.model("m"); world < 1 || world > maxWorldSize || s.chunkTokens < 1 {
+				t.Errorf("status %+v", s)
+			}
+		}
+		if list, err := readInstances(strings.NewReader(body)); err == nil && len(list) > maxNodes {
+			t.Errorf("%d instances", len(list))
+		}
+		if runs, err := readLayout(strings.NewReader(body), tokens); err == nil {
+			for _, held := range runs {
+				if held.memory < 0 || held.memory > held.any || held.any > tokens {
+					t.Errorf("held %+v", held)
+				}
+			}
+		}
+		if runs, err := readDirectory(strings.NewReader(body), ranks); err == nil {
+			if !json.Valid([]byte(strings.TrimSpace(body))) && len(body) == 0 {
+				t.Error("nothing is understood")
+			}
+			for _, held := range runs {
+				if held.memory < 0 || held.memory > held.any {
+					t.Errorf("held %+v", held)
+				}
+			}
+		}
+		if node, err := readNode(strings.NewReader(body)); err == nil && len(node) > maxID {
+			t.Error("a long name")
+		}
+	})
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcache
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// The tests in this file hold every byte that is sent, and every answer that
+// is understood, against LMCache's three APIs as its documentation and source
+// have them.
+
+const nodeStatusAnswer = `{"is_healthy":true,"engine_type":"MPCacheServer","chunk_size":256,"hash_algorithm":"blake3",` +
+	`"registered_gpu_ids":[0],"cache_context_meta":{"0":{"model_name":"Qwen/Qwen3-8B","world_size":2,"kv_cache_layout":{}}},` +
+	`"active_sessions":0,"active_prefetch_jobs":0}`
+
+func newTestNode(t *testing.T, w *wire) *Node {
+	return NewNode(NodeOptions{Transport: w, Base: func(upstream string) *url.URL {
+		if upstream == "unknown:8000" {
+			return nil
+		}
+		return mustURL(t, "http://"+strings.Replace(upstream, ":8000", ":8080", 1))
+	}})
+}
+
+func TestNodeContract(t *testing.T) {
+	w := &wire{answers: map[string]reply{
+		"GET http://a:8080/status":               {status: 200, body: nodeStatusAnswer},
+		"POST http://a:8080/cache/prefetches":    {status: 202, body: `{"request_id":"abc","chunks":12,"status":"submitted"}`},
+		"GET http://a:8080/cache/prefetches/abc": {status: 200, body: `{"request_id":"abc","status":"pending"}`},
+	}}
+	n := newTestNode(t, w)
+	p := &Prefix{Model: "Qwen/Qwen3-8B", Tokens: count(3100)}
+	short := &Prefix{Model: "Qwen/Qwen3-8B", Salt: "tenant", Tokens: []uint32{1, 22, 4294967295}}
+
+	j, err := n.Submit(t.Context(), "a:8000", p)
+	if err != nil || j != (Job{ID: "abc", Chunks: 12, ChunkTokens: 256}) {
+		t.Fatalf("%+v, %v", j, err)
+	}
+	w.mu.Lock()
+	head := `POST http://a:8080/cache/prefetches {"model_name":"Qwen/Qwen3-8B","world_size":2,"token_ids":[0,1,2,3,`
+	if len(w.sent) != 2 || w.sent[0] != "GET http://a:8080/status" || !strings.HasPrefix(w.sent[1], head) {
+		t.Errorf("sent %.200q", w.sent)
+	}
+	w.sent = nil
+	w.mu.Unlock()
+
+	if p, err := n.Poll(t.Context(), "a:8000", j); err != nil || p != (Progress{}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	w.expect(t, "GET http://a:8080/cache/prefetches/abc")
+	w.answers["GET http://a:8080/cache/prefetches/abc"] = reply{status: 200, body: `{"request_id":"abc","status":"completed","found_keys":12,"total_keys":12}`}
+	if p, err := n.Poll(t.Context(), "a:8000", j); err != nil || p != (Progress{Done: true, Found: 12, Total: 12}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	w.expect(t, "GET http://a:8080/cache/prefetches/abc")
+	delete(w.answers, "GET http://a:8080/cache/prefetches/abc")
+	if _, err := n.Poll(t.Context(), "a:8000", j); err != ErrNotFound {
+		t.Errorf("a job told of before: %v", err)
+	}
+	w.expect(t, "GET http://a:8080/cache/prefetches/abc")
+
+	// Shorter than a chunk; the status is known by now.
+	w.answers["POST http://a:8080/cache/prefetches"] = reply{status: 202, body: `{"chunks":0,"status":"noop"}`}
+	if j, err := n.Submit(t.Context(), "a:8000", short); err != nil || j != (Job{ChunkTokens: 256}) {
+		t.Errorf("%+v, %v", j, err)
+	}
+	w.expect(t, `POST http://a:8080/cache/prefetches {"model_name":"Qwen/Qwen3-8B","world_size":2,"token_ids":[1,22,4294967295],"cache_salt":"tenant","source_tier":"l2","target_tier":"l1"}`)
+
+	for status, want := range map[int]error{
+		400: ErrRefused, 404: ErrNotFound, 409: ErrNoLayout, 422: ErrRefused, 500: ErrServer, 503: ErrNoLayout, 307: ErrRefused,
+	} {
+		w.answers["POST http://a:8080/cache/prefetches"] = reply{status: status, body: `{"detail":"no layout registered"}`}
+		if _, err := n.Submit(t.Context(), "a:8000", short); err != want {
+			t.Errorf("%d: %v, want %v", status, err, want)
+		}
+	}
+	if _, err := n.Submit(t.Context(), "unknown:8000", short); err != ErrUnmapped {
+		t.Error(err)
+	}
+	if _, err := n.Lookup(t.Context(), short, nil); err != ErrUnsupported {
+		t.Error(err)
+	}
+}
+
+// TestNodeOlderStatus: the status was elsewhere, and what was registered was
+// called otherwise.
+func TestNodeOlderStatus(t *testing.T) {
+	w := &wire{answers: map[string]reply{
+		"GET http://a:8080/api/status": {status: 200, body: `{"is_healthy":true,"engine_type":"MPCacheEngine","chunk_size":128,` +
+			`"hash_algorithm":"builtin","registered_gpu_ids":[0,1],"gpu_context_meta":{"0":{"model_name":"/models/qwen","world_size":4},"1":{"model_name":"/models/qwen","world_size":4}}}`},
+		"POST http://a:8080/cache/prefetches": {status: 202, body: `{"request_id":"x-1","chunks":1,"status":"submitted"}`},
+	}}
+	n := newTestNode(t, w)
+	j, err := n.Submit(t.Context(), "a:8000", &Prefix{Model: "qwen", Tokens: count(3)})
+	if err != nil || j != (Job{ID: "x-1", Chunks: 1, ChunkTokens: 128}) {
+		t.Fatalf("%+v, %v", j, err)
+	}
+	w.expect(t, "GET http://a:8080/status", "GET http://a:8080/api/status",
+		`POST http://a:8080/cache/prefetches {"model_name":"/models/qwen","world_size":4,"token_ids":[0,1,2],"cache_salt":"","source_tier":"l2","target_tier":"l1"}`)
+}
+
+// TestNodeWithoutStatus: then the defaults are used, and it is not asked for
+// each time.
+func TestNodeWithoutStatus(t *testing.T) {
+	w := &wire{answers: map[string]reply{
+		"GET http://a:8080/status":            {status: 500},
+		"POST http://a:8080/cache/prefetches": {status: 202, body: `{"chunks":0,"status":"noop"}`},
+	}}
+	n := newTestNode(t, w)
+	const order = `POST http://a:8080/cache/prefetches {"model_name":"m","world_size":1,"token_ids":[0],"cache_salt":"","source_tier":"l2","target_tier":"l1"}`
+	for range 2 {
+		if _, err := n.Submit(t.Context(), "a:8000", &Prefix{Model: "m", Tokens: count(1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.expect(t, "GET http://a:8080/status", order, order)
+}
+
+const instancesAnswer = `{"instances":[` +
+	`{"instance_id":"mp-1","ip":"10.0.0.1","http_port":8080,"registration_time":1790000000.5,"metadata":{},"p2p_advertised_url":"","mq_port":0},` +
+	`{"instance_id":"mp/2","ip":"10.0.0.2","http_port":8080,"registration_time":1790000000.5,"metadata":{},"p2p_advertised_url":"","mq_port":0},` +
+	`{"instance_id":"mp-3","ip":"10.0.0.3","http_port":8080,"registration_time":1790000000.5,"metadata":{},"p2p_advertised_url":"","mq_port":0},` +
+	`{"instance_id":"mp-4","ip":"10.0.0.3","http_port":8081,"registration_time":1790000000.5,"metadata":{},"p2p_advertised_url":"","mq_port":0}]}`
+
+func newTestCoordinator(t *testing.T, w *wire) *Coordinator {
+	return NewCoordinator(FleetOptions{
+		Base: mustURL(t, "http://c:9300"), Transport: w, WorldSize: 2, Nodes: map[string]string{"10.0.0.3:8001": "mp-4"},
+		Resolve: func(_ context.Context, host string) ([]string, error) {
+			if host == "node-b" {
+				return []string{"::ffff:10.0.0.2"}, nil
+			}
+			return nil, errors.New("no such host")
+		},
+	})
+}
+
+func TestCoordinatorContract(t *testing.T) {
+	w := &wire{answers: map[string]reply{
+		"GET http://c:9300/instances":                   {status: 200, body: instancesAnswer},
+		"POST http://c:9300/cache/prefetches":           {status: 200, body: `{"instance_id":"mp/2","request_id":"abc","chunks":2,"status":"submitted"}`},
+		"GET http://c:9300/cache/prefetches/mp%2F2/abc": {status: 200, body: `{"request_id":"abc","status":"completed","found_keys":3,"total_keys":4}`},
+		"POST http://c:9300/directory/lookup":           {status: 200, body: `{"chunks":0,"results":[]}`},
+	}}
+	c := newTestCoordinator(t, w)
+	p := &Prefix{Model: "m", Salt: "s", Tokens: []uint32{7, 8, 9}}
+	j, err := c.Submit(t.Context(), "node-b:8000", p)
+	if err != nil || j != (Job{ID: "abc", Node: "mp/2", Chunks: 2, ChunkTokens: 256}) {
+		t.Fatalf("%+v, %v", j, err)
+	}
+	const order = `{"instance_id":"mp/2","model_name":"m","world_size":2,"token_ids":[7,8,9],"cache_salt":"s","source_tier":"l2","target_tier":"l1"}`
+	w.expect(t, "GET http://c:9300/instances", "POST http://c:9300/cache/prefetches "+order)
+	if p, err := c.Poll(t.Context(), "node-b:8000", j); err != nil || p != (Progress{Done: true, Found: 3, Total: 4}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	w.expect(t, "GET http://c:9300/cache/prefetches/mp%2F2/abc")
+
+	// Nothing to do: an empty id.
+	w.answers["POST http://c:9300/cache/prefetches"] = reply{status: 200, body: `{"instance_id":"mp/2","request_id":"","chunks":0,"status":"noop"}`}
+	if j, err := c.Submit(t.Context(), "node-b:8000", p); err != nil || j.ID != "" {
+		t.Errorf("%+v, %v", j, err)
+	}
+	w.expect(t, "POST http://c:9300/cache/prefetches "+order)
+
+	if found, err := c.Lookup(t.Context(), p, []string{"node-b:8000"}); err != nil || len(found) != 0 {
+		t.Errorf("%+v, %v", found, err)
+	}
+	w.expect(t, `POST http://c:9300/directory/lookup {"token_ids":[7,8,9],"model_name":"m","world_size":2,"cache_salt":"s"}`)
+
+	// Two nodes on one host are told apart by the configuration only.
+	if _, err := c.Submit(t.Context(), "10.0.0.3:8000", p); err != ErrUnmapped {
+		t.Errorf("an ambiguous host: %v", err)
+	}
+	w.expect(t, "GET http://c:9300/instances")
+	w.answers["POST http://c:9300/cache/prefetches"] = reply{status: 200, body: `{"instance_id":"mp-4","request_id":"d","chunks":1,"status":"submitted"}`}
+	if j, err := c.Submit(t.Context(), "10.0.0.3:8001", p); err != nil || j.Node != "mp-4" {
+		t.Errorf("%+v, %v", j, err)
+	}
+	// It answers for another node than was asked for.
+	if _, err := c.Submit(t.Context(), "10.0.0.1:8000", p); err != ErrAnswer {
+		t.Error(err)
+	}
+	for status, want := range map[int]error{404: ErrNotFound, 422: ErrRefused, 502: ErrServer} {
+		w.answers["POST http://c:9300/cache/prefetches"] = reply{status: status, body: `{"detail":"x"}`}
+		if _, err := c.Submit(t.Context(), "10.0.0.1:8000", p); err != want {
+			t.Errorf("%d: %v, want %v", status, err, want)
+		}
+	}
+	w.answers["POST http://c:9300/cache/prefetches"] = reply{err: syscall.ECONNREFUSED}
+	if _, err := c.Submit(t.Context(), "10.0.0.1:8000", p); err != ErrUnreachable {
+		t.Error(err)
+	}
+}
+
+func TestCoordinatorLookup(t *testing.T) {
+	key := func(hash string, rank string, places string) string {
+		return `{"key":{"chunk_hash_hex":"` + hash + `","model_name":"m","kv_rank":` + rank + `,"cache_salt":""},"placements":[` + places + `],"token_ids":[1,2,3]}`
+	}
+	place := func(node, tier string) string {
+		return `{"instance_id":"` + node + `","incarnation":3,"tier":"` + tier + `","backend":"local","size_bytes":4096,"shared":false}`
+	}
+	both := place("mp-1", "l1") + "," + place("mp-1", "l2") + "," + place("mp/2", "l2")
+	w := &wire{answers: map[string]reply{
+		"GET http://c:9300/instances": {status: 200, body: instancesAnswer},
+		"POST http://c:9300/directory/lookup": {status: 200, body: `{"chunks":3,"results":[` + strings.Join([]string{
+			key("aa", "0", both), key("aa", "1", both),
+			key("bb", "0", place("mp-1", "l2")+","+place("mp/2", "l2")), key("bb", "1", place("mp-1", "l2")),
+			key("cc", "0", place("mp-1", "l2")), key("cc", "1", place("mp-1", "l2")),
+		}, ",") + `]}`},
+	}}
+	c := newTestCoordinator(t, w)
+	got, err := c.Lookup(t.Context(), &Prefix{Model: "m", Tokens: count(800)}, []string{"10.0.0.1:8000", "node-b:8000", "nowhere:1", "10.0.0.3:8001"})
+	want := []Holding{{"10.0.0.1:8000", 256, 768}, {"node-b:8000", 0, 256}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestControllerContract(t *testing.T) {
+	w := &wire{answers: map[string]reply{
+		"POST http://l:9000/lookup": {status: 200, body: `{"event_id":"Lookup1","layout_info":{"lmcache_default_instance":["LocalCPUBackend",768],"other":["LocalDiskBackend",512]}}`},
+	}}
+	c := NewController(FleetOptions{
+		Base: mustURL(t, "http://l:9000/"), Transport: w, Nodes: map[string]string{"a:8000": "lmcache_default_instance", "b:8000": "other", "c:8000": "third"},
+	})
+	p := &Prefix{Model: "m", Tokens: count(4)}
+	if _, err := c.Lookup(t.Context(), p, []string{"a:8000"}); err != ErrAnswer {
+		t.Errorf("more tokens than were asked about: %v", err)
+	}
+	w.expect(t, `POST http://l:9000/lookup {"tokens":[0,1,2,3]}`)
+	p.Tokens = count(800)
+	got, err := c.Lookup(t.Context(), p, []string{"a:8000", "b:8000", "c:8000"})
+	if want := []Holding{{"a:8000", 768, 768}, {"b:8000", 0, 512}}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	w.sent = nil
+
+	// Names that are not configured are asked for, once.
+	w.answers["POST http://l:9000/query_instance"] = reply{status: 200, body: `{"event_id":"x","res":"other"}`}
+	for range 2 {
+		got, err = c.Lookup(t.Context(), p, []string{"10.0.0.7:8000"})
+		if want := []Holding{{"10.0.0.7:8000", 0, 512}}; err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	if len(w.sent) != 3 || !strings.HasPrefix(w.sent[1], `POST http://l:9000/query_instance {"event_id":"caddy-kvaware-`) || !strings.HasSuffix(w.sent[1], `","ip":"10.0.0.7"}`) {
+		t.Errorf("sent %.100q", w.sent)
+	}
+
+	if _, err := c.Lookup(t.Context(), &Prefix{Salt: "s", Tokens: count(800)}, nil); err != ErrUnsupported {
+		t.Errorf("with a salt: %v", err)
+	}
+	if _, err := c.Submit(t.Context(), "a:8000", p); err != ErrUnsupported {
+		t.Error(err)
+	}
+	if _, err := c.Poll(t.Context(), "a:8000", Job{}); err != ErrUnsupported {
+		t.Error(err)
+	}
+	w.answers["POST http://l:9000/lookup"] = reply{status: 500, body: `{"detail":"x"}`}
+	if _, err := c.Lookup(t.Context(), p, nil); err != ErrServer {
+		t.Error(err)
+	}
+}
+
+// TestLongPrefix: what LMCache would refuse for its length is cut.
+func TestLongPrefix(t *testing.T) {
+	w := &wire{answers: map[string]reply{"POST http://a:8080/cache/prefetches": {status: 202, body: `{"request_id":"a","chunks":3906,"status":"submitted"}`}}}
+	n := newTestNode(t, w)
+	if _, err := n.Submit(t.Context(), "a:8000", &Prefix{Model: "m", Tokens: count(MaxTokens + 7)}); err != nil {
+		t.Fatal(err)
+	}
+	last := w.sent[len(w.sent)-1]
+	if !strings.Contains(last, `,999999],"cache_salt"`) {
+		t.Errorf("sent ...%s", last[len(last)-100:])
+	}
+}
+
+// TestErrorsSayNothing of what was sent or answered, and follow no redirect.
+func TestErrorsSayNothing(t *testing.T) {
+	const secret = "the-secret"
+	w := &wire{answers: map[string]reply{"GET http://a:8080/status": {status: 200, body: nodeStatusAnswer}}}
+	n := newTestNode(t, w)
+	for _, a := range []reply{
+		{status: 200, body: secret}, {status: 500, body: secret}, {status: 302, body: secret}, {err: errors.New(secret)},
+		{status: 202, body: `{"request_id":"` + secret + `","chunks":"` + secret + `"}`},
+		{status: 202, body: `{"request_id":"../` + secret + ` ","chunks":1,"status":"submitted"}`},
+		{status: 202, body: strings.Repeat(" ", maxAnswer+1) + `{"chunks":0,"status":"noop"}`},
+	} {
+		w.answers["POST http://a:8080/cache/prefetches"] = a
+		_, err := n.Submit(t.Context(), "a:8000", &Prefix{Model: secret, Salt: secret, Tokens: count(3)})
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%.60q: %v", a.body, err)
+		}
+	}
+	if len(w.sent) != 8 {
+		t.Errorf("%d requests were sent for 7 orders and a status", len(w.sent))
+	}
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcache
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+const (
+	// dialTimeout is how long a connection may take.
+	dialTimeout = 2 * time.Second
+	// maxAnswerHeader bounds an answer's header, in bytes.
+	maxAnswerHeader = 64 << 10
+	// maxAnswer bounds an answer, in bytes.
+	maxAnswer = 1 << 20
+	// idleConnection is less than the 5 s after which uvicorn, which LMCache
+	// is served by, closes a connection: one that was just closed costs a call.
+	idleConnection = 4 * time.Second
+)
+
+// NewTransport returns what LMCache is asked with: few connections, no proxy,
+// no decompression.
+func NewTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSHandshakeTimeout:    dialTimeout,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		MaxIdleConnsPerHost:    2,
+		MaxConnsPerHost:        16,
+		IdleConnTimeout:        idleConnection,
+		DisableCompression:     true,
+	}
+}
+
+// request is one call of LMCache's HTTP API.
+type request struct {
+	method string
+	base   *url.URL
+	path   string // escaped, with its leading slash
+	tokens *tokenBody
+	json   []byte // the body, if it has no tokens
+	layout bool   // 503 says that the model has no KV layout on the node
+}
+
+// do sends a request and hands the body of a 200 or 202 to read. No redirect
+// is followed: LMCache has no business sending us elsewhere.
+func do(ctx context.Context, t http.RoundTripper, q request, read func(io.Reader) error) error {
+	if q.tokens != nil {
+		defer q.tokens.lease.end()
+	}
+	answer, err := t.RoundTrip(q.http().WithContext(ctx))
+	if err != nil {
+		return failure(ctx, err)
+	}
+	defer answer.Body.Close()
+	if err := q.statusError(answer.StatusCode); err != nil {
+		return err
+	}
+	if err := read(answer.Body); err != nil {
+		if ctx.Err() != nil {
+			return failure(ctx, err)
+		}
+		return ErrAnswer // the decoder's error may quote what was answered
+	}
+	return nil
+}
+
+// failure is why there was no answer, without what the error says: it may
+// quote.
+func failure(ctx context.Context, err error) error {
+	var network net.Error
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout() {
+		return ErrTimeout
+	}
+	return ErrUnreachable
+}
+
+// statusError is what a status means. Where staging is asked for, 503 says
+// that there is no layout yet; the first version said 409.
+func (q *request) statusError(status int) error {
+	switch {
+	case status == http.StatusOK || status == http.StatusAccepted:
+		return nil
+	case q.layout && (status == http.StatusServiceUnavailable || status == http.StatusConflict):
+		return ErrNoLayout
+	case status == http.StatusNotFound:
+		return ErrNotFound
+	case status >= 500:
+		return ErrServer
+	}
+	return ErrRefused
+}
+
+// http returns the request as net/http takes it. Loading twice does no harm,
+// so a request that met a connection which the server was just closing may be
+// sent again: the key without a value says so to net/http and is not sent.
+func (q *request) http() *http.Request {
+	u := *q.base
+	u.RawPath = joinPath(u.EscapedPath(), q.path)
+	u.Path, _ = url.PathUnescape(u.RawPath) // cannot fail: both were escaped
+	u.RawQuery, u.Fragment, u.User = "", "", nil
+	r := &http.Request{
+		Method:     q.method,
+		URL:        &u,
+		Host:       u.Host,
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     http.Header{"Accept": {"application/json"}, "User-Agent": {"caddy-kvaware"}},
+	}
+	switch {
+	case q.tokens != nil:
+		r.ContentLength = q.tokens.size()
+		r.GetBody = func() (io.ReadCloser, error) { return q.tokens.reader(), nil }
+	case q.json != nil:
+		r.ContentLength = int64(len(q.json))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(q.json)), nil }
+	default:
+		return r
+	}
+	r.Body, _ = r.GetBody()
+	r.Header.Set("Content-Type", "application/json")
+	r.Header["Idempotency-Key"] = nil
+	return r
+}
+
+func joinPath(base, path string) string {
+	for len(base) > 0 && base[len(base)-1] == '/' {
+		base = base[:len(base)-1]
+	}
+	return base + path
+}
+
+// readJSON reads a whole answer of one JSON value.
+func readJSON(r io.Reader, into any) error {
+	raw, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
+	if err != nil {
+		return err
+	}
+	if len(raw) > maxAnswer {
+		return ErrAnswer
+	}
+	return json.Unmarshal(raw, into)
+}

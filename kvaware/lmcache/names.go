@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcache
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// namesFor is how long it is believed which node is where.
+	namesFor = 15 * time.Second
+	// maxNames is of how many upstreams it is remembered.
+	maxNames = 4096
+)
+
+// nodeNames tells which LMCache node belongs to an upstream: the only one on
+// the same host, or the one that the configuration says.
+type nodeNames struct {
+	fixed   map[string]string
+	resolve func(ctx context.Context, host string) ([]string, error)
+	now     func() time.Time
+
+	mu    sync.Mutex
+	known map[string]knownName // by upstream
+}
+
+type knownName struct {
+	node string // "": none
+	at   time.Time
+}
+
+func newNodeNames(o FleetOptions) *nodeNames {
+	return &nodeNames{fixed: o.Nodes, resolve: o.Resolve, now: o.Now, known: make(map[string]knownName)}
+}
+
+// node returns the node of an upstream, asking for the list of all nodes when
+// it is not known.
+func (n *nodeNames) node(ctx context.Context, upstream string, list func(context.Context) ([]instance, error)) (string, error) {
+	return n.get(ctx, upstream, func(host string) (string, error) {
+		all, err := list(ctx)
+		if err != nil {
+			return "", err
+		}
+		return n.match(ctx, host, all), nil
+	})
+}
+
+// get returns the node of an upstream as it is known or as find finds it.
+func (n *nodeNames) get(ctx context.Context, upstream string, find func(host string) (string, error)) (string, error) {
+	if name, ok := n.fixed[upstream]; ok {
+		return name, nil
+	}
+	n.mu.Lock()
+	known, ok := n.known[upstream]
+	n.mu.Unlock()
+	if !ok || n.now().Sub(known.at) >= namesFor {
+		host, _, err := net.SplitHostPort(upstream)
+		if err != nil {
+			return "", ErrUnmapped
+		}
+		name, err := find(host)
+		if err != nil {
+			return "", err
+		}
+		known = knownName{name, n.now()}
+		n.remember(upstream, known)
+	}
+	if known.node == "" {
+		return "", ErrUnmapped
+	}
+	return known.node, nil
+}
+
+func (n *nodeNames) remember(upstream string, known knownName) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.known) >= maxNames {
+		clear(n.known) // upstreams that came and went
+	}
+	n.known[upstream] = known
+}
+
+// forget drops what is known.
+func (n *nodeNames) forget() {
+	n.mu.Lock()
+	clear(n.known)
+	n.mu.Unlock()
+}
+
+// match returns the one node on a host. Where there are several, an address
+// does not tell which of them is meant, and a wrong one would load its disk
+// for nothing.
+func (n *nodeNames) match(ctx context.Context, host string, all []instance) (node string) {
+	for _, i := range all {
+		if i.host == host {
+			if node != "" {
+				return ""
+			}
+			node = i.id
+		}
+	}
+	if node != "" {
+		return node
+	}
+	addresses := n.addresses(ctx, host)
+	for _, i := range all {
+		address, err := netip.ParseAddr(i.host)
+		if err != nil || !addresses[address.Unmap()] {
+			continue
+		}
+		if node != "" {
+			return ""
+		}
+		node = i.id
+	}
+	return node
+}
+
+// addresses returns the addresses of a host, none when it has none.
+func (n *nodeNames) addresses(ctx context.Context, host string) map[netip.Addr]bool {
+	list := []string{host}
+	if _, err := netip.ParseAddr(host); err != nil {
+		if list, err = n.resolve(ctx, host); err != nil {
+			return nil
+		}
+	}
+	set := make(map[netip.Addr]bool, len(list))
+	for _, text := range list {
+		if a, err := netip.ParseAddr(text); err == nil {
+			set[a.Unmap()] = true
+		}
+	}
+	return set
+}
+
+// holdings returns what upstreams hold, by what their nodes do.
+func (n *nodeNames) holdings(ctx context.Context, upstreams []string, list func(context.Context) ([]instance, error), held func(node string) run) ([]Holding, error) {
+	var found []Holding
+	var all []instance
+	asked := func(ctx context.Context) (_ []instance, err error) { // once for all of them
+		if all == nil {
+			all, err = list(ctx)
+		}
+		return all, err
+	}
+	for _, upstream := range upstreams {
+		node, err := n.node(ctx, upstream, asked)
+		if err == ErrUnmapped {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if h := held(node); h.any > 0 {
+			found = append(found, Holding{Upstream: upstream, Memory: h.memory, Storage: h.any})
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcache
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	prefetchesPath = "/cache/prefetches"
+
+	// statusFor is how long a node's status is believed, and a failure to get
+	// it too.
+	statusFor = 30 * time.Second
+	// statusTimeout is how long a node may take to tell its status. What it
+	// tells is worth no more waiting: without it the defaults are used.
+	statusTimeout = time.Second
+	// maxStatuses is of how many nodes the status is remembered.
+	maxStatuses = 1024
+)
+
+// statusPaths are where a node tells its status: the newer place first.
+var statusPaths = []string{"/status", "/api/status"}
+
+// NodeOptions are what a Node needs.
+type NodeOptions struct {
+	// Base returns the base URL of the LMCache server beside an upstream, as
+	// http://10.0.0.7:8080, or nil when there is none. The same upstream must
+	// give the same URL.
+	Base      func(upstream string) *url.URL
+	Transport http.RoundTripper // nil: NewTransport()
+	Now       func() time.Time  // nil: time.Now
+	// WorldSize is over how many ranks the models are split; 0: ask each node.
+	WorldSize int
+}
+
+// Node asks the LMCache multi-process server of each upstream's node itself.
+// It cannot look up: a node knows nothing of the others and does not tell what
+// it holds of a prefix.
+type Node struct {
+	options NodeOptions
+
+	mu       sync.Mutex
+	statuses map[string]*knownStatus // by base URL
+}
+
+// knownStatus is what was last heard of a node's status.
+type knownStatus struct {
+	nodeStatus
+	read time.Time
+}
+
+// NewNode returns a Node.
+func NewNode(o NodeOptions) *Node {
+	if o.Transport == nil {
+		o.Transport = NewTransport()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Node{options: o, statuses: make(map[string]*knownStatus)}
+}
+
+// Submit asks for POST /cache/prefetches, and first for the node's status when
+// that is not known: it says over how many ranks the model is split.
+func (n *Node) Submit(ctx context.Context, upstream string, p *Prefix) (Job, error) {
+	base := n.options.Base(upstream)
+	if base == nil {
+		return Job{}, ErrUnmapped
+	}
+	status := n.status(ctx, base)
+	model, world := status.model(p.Model)
+	world = firstPositive(p.WorldSize, n.options.WorldSize, world)
+	tokens := p.cut()
+	var j Job
+	err := do(ctx, n.options.Transport, request{
+		method: http.MethodPost, base: base, path: prefetchesPath, layout: true,
+		tokens: stagingBody(nil, model, world, tokens, p.Salt),
+	}, func(r io.Reader) (err error) {
+		j, err = readSubmitted(r, len(tokens))
+		return err
+	})
+	j.ChunkTokens = status.chunkTokens
+	return j, err
+}
+
+// Poll asks for GET /cache/prefetches/ID.
+func (n *Node) Poll(ctx context.Context, upstream string, j Job) (p Progress, err error) {
+	base := n.options.Base(upstream)
+	if base == nil {
+		return p, ErrUnmapped
+	}
+	err = do(ctx, n.options.Transport, request{
+		method: http.MethodGet, base: base, path: prefetchesPath + "/" + url.PathEscape(j.ID),
+	}, func(r io.Reader) (err error) {
+		p, err = readProgress(r, j.ID)
+		return err
+	})
+	return p, err
+}
+
+// Lookup is not possible.
+func (n *Node) Lookup(context.Context, *Prefix, []string) ([]Holding, error) {
+	return nil, ErrUnsupported
+}
+
+// Can tells that a node stages.
+func (n *Node) Can() (stage, look bool) { return true, false }
+
+// Close lets connections go.
+func (n *Node) Close() { closeIdle(n.options.Transport) }
+
+// status returns what a node has told about itself, or the defaults.
+func (n *Node) status(ctx context.Context, base *url.URL) nodeStatus {
+	key, now := base.String(), n.options.Now()
+	n.mu.Lock()
+	known := n.statuses[key]
+	n.mu.Unlock()
+	if known != nil && now.Sub(known.read) < statusFor {
+		return known.nodeStatus
+	}
+	known = &knownStatus{nodeStatus: n.askStatus(ctx, base), read: now}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.statuses) >= maxStatuses {
+		clear(n.statuses) // nodes that came and went
+	}
+	n.statuses[key] = known
+	return known.nodeStatus
+}
+
+// askStatus asks a node for its status, where newer and then where older
+// versions tell it.
+func (n *Node) askStatus(ctx context.Context, base *url.URL) (s nodeStatus) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	for _, path := range statusPaths {
+		err := do(ctx, n.options.Transport, request{method: http.MethodGet, base: base, path: path}, func(r io.Reader) (err error) {
+			s, err = readStatus(r)
+			return err
+		})
+		if err == nil {
+			return s
+		}
+		if err != ErrNotFound {
+			break
+		}
+	}
+	return nodeStatus{chunkTokens: DefaultChunkTokens}
+}
+
+// stagingBody is the request for a staging. node is set for a coordinator.
+func stagingBody(node []byte, model string, world int, tokens []uint32, salt string) *tokenBody {
+	head := []byte{'{'}
+	if node != nil {
+		head = append(append(append(head, `"instance_id":`...), node...), ',')
+	}
+	head = append(append(head, `"model_name":`...), quote(model)...)
+	head = strconv.AppendInt(append(head, `,"world_size":`...), int64(world), 10)
+	head = append(head, `,"token_ids":[`...)
+	tail := append([]byte(`],"cache_salt":`), quote(salt)...)
+	tail = append(tail, `,"source_tier":"l2","target_tier":"l1"}`...)
+	return &tokenBody{head: head, tail: tail, lease: &lease{tokens: tokens}}
+}
+
+func firstPositive(list ...int) int {
+	for _, n := range list {
+		if n > 0 {
+			return n
+		}
+	}
+	return 1
+}
+
+func closeIdle(t http.RoundTripper) {
+	if t, ok := t.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+var _ Client = (*Node)(nil)

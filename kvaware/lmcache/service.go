@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcache
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options are what a Service needs. Zero values mean the defaults.
+type Options struct {
+	Client Client
+	Now    func() time.Time // nil: time.Now
+	Random func() float64   // from 0 to 1, for jitter; nil: rand.Float64
+
+	// Rate is how many stagings a second one node is asked for, Burst how many
+	// at once after a pause. Defaults: 20 and 40.
+	Rate, Burst float64
+	// AtOnce is how many stagings one node works on. Default: 4.
+	AtOnce int
+	// Sending is how many prompts are being sent at the same time, to all
+	// nodes. Default: 16.
+	Sending int
+	// Queue is how many stagings may wait for their turn, QueueTokens how many
+	// tokens those may have together, QueueFor how long one waits: after that
+	// the engine has most likely scheduled the request. Defaults: 256, 4 Mi
+	// tokens (16 MiB) and 2 s.
+	Queue, QueueTokens int
+	QueueFor           time.Duration
+	// SubmitFor is how long LMCache may take to accept an order, with all of
+	// its tokens sent. Default: 2 s. Done is how long the staging may take
+	// after that. Default: 10 s.
+	SubmitFor, Done time.Duration
+	// Again is for how long a staging that is done is not asked for again. What
+	// was staged can be evicted at any time, so this is short. Default: 5 s.
+	Again time.Duration
+	// Keep is how long after its end a staging may be used; one that was not
+	// is counted as wasted. Default: 2 min.
+	Keep time.Duration
+	// AnswerFor is for how long the answer to a lookup is believed. Default:
+	// 5 s.
+	AnswerFor time.Duration
+}
+
+const (
+	// maxStates is how many nodes are kept account of.
+	maxStates = 1024
+	// maxEnded is how many stagings that have ended are remembered.
+	maxEnded = 4096
+	// idleState is after which time without a call a node is forgotten.
+	idleState = 30 * time.Minute
+	// layoutPause is for how long a node is not asked again for a model that
+	// has no KV layout there: it gets one when its engine has started.
+	layoutPause = 10 * time.Second
+	// maxModels bounds for how many models of a node that is remembered.
+	maxModels = 64
+)
+
+func (o *Options) setDefaults() {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = rand.Float64
+	}
+	setDefault(&o.Rate, 20)
+	setDefault(&o.Burst, 40)
+	setDefault(&o.AtOnce, 4)
+	setDefault(&o.Sending, 16)
+	setDefault(&o.Queue, 256)
+	setDefault(&o.QueueTokens, 4<<20)
+	setDefault(&o.QueueFor, 2*time.Second)
+	setDefault(&o.SubmitFor, 2*time.Second)
+	setDefault(&o.Done, 10*time.Second)
+	setDefault(&o.Again, 5*time.Second)
+	setDefault(&o.Keep, 2*time.Minute)
+	setDefault(&o.AnswerFor, 5*time.Second)
+}
+
+func setDefault[T int | float64 | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
+// Service stages and looks up through a Client, in the background. It is safe
+// for concurrent use; no method waits for LMCache but Close, and Staging.Wait
+// for as long as it is told.
+type Service struct {
+	options Options
+	ctx     context.Context
+	stop    context.CancelFunc
+	sending chan struct{} // one for each prompt that is being sent
+	running sync.WaitGroup
+	counted tally
+
+	mu           sync.Mutex
+	closed       bool
+	nodes        map[string]*node
+	stagings     map[stagingKey]*Staging // under way, or lately ended
+	ended        []*Staging              // oldest first
+	queued       int
+	queuedTokens int
+	lookups      lookups
+}
+
+// node is the account of one upstream's LMCache.
+type node struct {
+	breaker breaker
+	bucket  bucket
+	turns   chan struct{}        // one for each staging it works on
+	layouts map[string]time.Time // models without a KV layout: until when
+	users   int                  // stagings under way
+	last    time.Time            // when it was last wanted
+	pace    atomicFloat          // seconds for a token, 0: not known
+}
+
+type stagingKey struct {
+	upstream string
+	prefix   uint64
+}
+
+// NewService returns a Service. Nothing runs before it is used.
+func NewService(o Options) *Service {
+	o.setDefaults()
+	s := &Service{
+		options:  o,
+		sending:  make(chan struct{}, o.Sending),
+		nodes:    make(map[string]*node),
+		stagings: make(map[stagingKey]*Staging),
+		lookups:  newLookups(),
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
+}
+
+// Can tells what the way to LMCache is good for: Stage, and Ask.
+func (s *Service) Can() (stage, look bool) { return s.options.Client.Can() }
+
+// Stage asks for the KV blocks of a prefix to be brought up to the CPU memory
+// of an upstream's node, and returns at once. The staging is never nil; one
+// that is not begun has ended already. release is called exactly once, as soon
+// as p.Tokens are not read any more, which can be before Stage returns.
+func (s *Service) Stage(upstream string, p Prefix, release func()) *Staging {
+	st, begun := s.begin(upstream, &p)
+	if !begun {
+		release()
+		return st
+	}
+	s.running.Go(func() { s.run(st, &p, release) })
+	return st
+}
+
+// begin returns the staging of a prefix, and whether it is a new one that is
+// to be run.
+func (s *Service) begin(upstream string, p *Prefix) (st *Staging, begun bool) {
+	now := s.options.Now()
+	key := stagingKey{upstream, p.Key}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep(now)
+	if st := s.stagings[key]; st != nil && st.standsFor(now, s.options.Again) {
+		s.counted.add(Deduplicated)
+		return st, false
+	}
+	n, end := s.admit(upstream, p, now)
+	if end != Submitted {
+		s.counted.add(end)
+		return endedStaging(s, end), false
+	}
+	n.users++
+	st = &Staging{service: s, node: n, key: key, probe: n.breaker.enter(), done: make(chan struct{})}
+	s.stagings[key] = st
+	s.queued++
+	s.queuedTokens += len(p.Tokens)
+	return st, true
+}
+
+// admit decides whether a node is asked now; Submitted: yes.
+func (s *Service) admit(upstream string, p *Prefix, now time.Time) (*node, Result) {
+	if stage, _ := s.options.Client.Can(); !stage {
+		return nil, Unsupported
+	}
+	if len(p.Tokens) == 0 {
+		return nil, Noop
+	}
+	n := s.node(upstream, now)
+	switch {
+	case s.closed || n == nil || s.queued >= s.options.Queue || s.queuedTokens+len(p.Tokens) > s.options.QueueTokens:
+		return nil, Limited
+	case now.Before(n.layouts[p.Model]):
+		return nil, NoLayout
+	case !n.breaker.closed(now):
+		return nil, Broken
+	case !n.bucket.take(now, s.options.Rate, s.options.Burst):
+		return nil, Limited
+	}
+	return n, Submitted
+}
+
+// node returns the account of an upstream, nil when there are too many.
+func (s *Service) node(upstream string, now time.Time) *node {
+	n := s.nodes[upstream]
+	if n == nil {
+		if len(s.nodes) >= maxStates && !s.forgetNodes(now) {
+			return nil
+		}
+		n = &node{turns: make(chan struct{}, s.options.AtOnce)}
+		s.nodes[upstream] = n
+	}
+	n.last = now
+	return n
+}
+
+// forgetNodes drops the accounts of nodes that nobody has wanted for long, and
+// reports whether there were any.
+func (s *Service) forgetNodes(now time.Time) bool {
+	before := len(s.nodes)
+	for upstream, n := range s.nodes {
+		if n.users == 0 && now.Sub(n.last) > idleState {
+			delete(s.nodes, upstream)
+		}
+	}
+	return len(s.nodes) < before
+}
+
+// Expected returns how long a staging of so many tokens takes on a node, by
+// what the last ones took; 0: not known.
+func (s *Service) Expected(upstream string, tokens int) time.Duration {
+	s.mu.Lock()
+	n := s.nodes[upstream]
+	s.mu.Unlock()
+	if n == nil {
+		return 0
+	}
+	return Gain(tokens, n.pace.load())
+}
+
+// sweep forgets stagings that have ended long ago, or too many of them, and
+// counts those that nobody has used.
+func (s *Service) sweep(now time.Time) {
+	n := 0
+	for n < len(s.ended) && (len(s.ended)-n > maxEnded || now.Sub(s.ended[n].at) >= s.options.Keep) {
+		st := s.ended[n]
+		s.ended[n] = nil
+		n++
+		if s.stagings[st.key] == st {
+			delete(s.stagings, st.key)
+		}
+		if st.tokens > 0 && !st.used.Swap(true) {
+			s.counted.wasted.Add(1)
+			s.counted.wastedTokens.Add(uint64(st.tokens))
+		}
+	}
+	s.ended = s.ended[n:]
+}
+
+// Close ends what is under way and waits for it. Stage and Ask do nothing any
+// more.
+func (s *Service) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stop()
+	s.running.Wait()
+	s.options.Client.Close()
+}
+
+// tally counts what happened.
+type tally struct {
+	results, looked                 [numResults]atomic.Uint64
+	tokens                          atomic.Uint64
+	wasted, wastedTokens            atomic.Uint64
+	waits, waitsInTime, waitedNanos atomic.Uint64
+}
+
+func (t *tally) add(r Result) { t.results[r].Add(1) }
+
+// Counts are totals since the start, for metrics.
+type Counts struct {
+	Results      [numResults]uint64 // of stagings, by Result
+	Lookups      [numResults]uint64 // of Ask, by Result
+	Tokens       uint64             // staged, by what LMCache says
+	Wasted       uint64             // stagings that no request has used
+	WastedTokens uint64
+	Waits        uint64 // requests held for their staging
+	WaitsInTime  uint64 // of which the staging ended meanwhile
+	Waited       time.Duration
+	Running      int // stagings under way or waiting for their turn
+}
+
+// Counts returns the totals.
+func (s *Service) Counts() (c Counts) {
+	s.mu.Lock()
+	s.sweep(s.options.Now())
+	for _, n := range s.nodes {
+		c.Running += n.users
+	}
+	s.mu.Unlock()
+	t := &s.counted
+	for i := range numResults {
+		c.Results[i], c.Lookups[i] = t.results[i].Load(), t.looked[i].Load()
+	}
+	c.Tokens, c.Wasted, c.WastedTokens = t.tokens.Load(), t.wasted.Load(), t.wastedTokens.Load()
+	c.Waits, c.WaitsInTime, c.Waited = t.waits.Load(), t.waitsInTime.Load(), time.Duration(t.waitedNanos.Load())
+	return c
+}

@@ -1,0 +1,637 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcache
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fakeClient is an LMCache with a script. Its times pass in the bubble's clock.
+type fakeClient struct {
+	mu        sync.Mutex
+	submit    func(ctx context.Context, upstream string, p *Prefix) (Job, error)
+	poll      func(ctx context.Context, polls int) (Progress, error)
+	lookup    func(ctx context.Context, p *Prefix) ([]Holding, error)
+	submitted []string
+	polls     map[string]int // by upstream and job
+	looked    int
+	atOnce    int
+	most      int
+	closed    bool
+	cannot    bool
+}
+
+func (f *fakeClient) Submit(ctx context.Context, upstream string, p *Prefix) (Job, error) {
+	f.mu.Lock()
+	f.submitted = append(f.submitted, fmt.Sprintf("%s/%d", upstream, p.Key))
+	f.atOnce++
+	f.most = max(f.most, f.atOnce)
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.atOnce--
+		f.mu.Unlock()
+	}()
+	if f.submit != nil {
+		return f.submit(ctx, upstream, p)
+	}
+	return Job{ID: "j", Chunks: 4, ChunkTokens: 256}, nil
+}
+
+func (f *fakeClient) Poll(ctx context.Context, upstream string, j Job) (Progress, error) {
+	f.mu.Lock()
+	f.polls[upstream]++
+	n := f.polls[upstream]
+	f.mu.Unlock()
+	if f.poll != nil {
+		return f.poll(ctx, n)
+	}
+	return Progress{Done: true, Found: 4, Total: 4}, nil
+}
+
+func (f *fakeClient) Lookup(ctx context.Context, p *Prefix, _ []string) ([]Holding, error) {
+	f.mu.Lock()
+	f.looked++
+	f.mu.Unlock()
+	return f.lookup(ctx, p)
+}
+
+func (f *fakeClient) Can() (bool, bool) { return !f.cannot, f.lookup != nil }
+func (f *fakeClient) Close()            { f.closed = true }
+
+// hang answers when the caller has given up.
+func hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ErrTimeout
+}
+
+// newService returns a Service with some round numbers, and counts releases.
+func newService(t *testing.T, f *fakeClient, change func(*Options)) (*Service, func()) {
+	t.Helper()
+	f.polls = make(map[string]int)
+	o := Options{Client: f, Random: func() float64 { return 0.5 }, Rate: 1000, Burst: 1000}
+	if change != nil {
+		change(&o)
+	}
+	s := NewService(o)
+	return s, func() {
+		s.Close()
+		if !f.closed {
+			t.Error("the client was not closed")
+		}
+		if c := s.Counts(); c.Running != 0 || s.queued != 0 || s.queuedTokens != 0 {
+			t.Errorf("%d running, %d queued with %d tokens at the end", c.Running, s.queued, s.queuedTokens)
+		}
+		for _, n := range s.nodes {
+			if n.users != 0 || len(n.turns) != 0 || n.breaker.probing {
+				t.Errorf("a node was left as %+v", n)
+			}
+		}
+		if len(s.sending) != 0 {
+			t.Error("something is still being sent")
+		}
+	}
+}
+
+// stage stages a prefix, and tells when its tokens were released.
+func stage(s *Service, upstream string, key uint64, tokens int) (st *Staging, released func() int) {
+	var mu sync.Mutex
+	n := 0
+	st = s.Stage(upstream, Prefix{Model: "m", Tokens: count(tokens), Key: key}, func() {
+		mu.Lock()
+		n++
+		mu.Unlock()
+	})
+	return st, func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return n
+	}
+}
+
+func expectResult(t *testing.T, st *Staging, want Result, tokens int) {
+	t.Helper()
+	<-st.Done()
+	if r, n := st.Result(); r != want || n != tokens {
+		t.Errorf("%v with %d tokens, want %v with %d", r, n, want, tokens)
+	}
+}
+
+func TestStage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{poll: func(_ context.Context, n int) (Progress, error) {
+			return Progress{Done: n%3 == 0, Found: 4, Total: 4}, nil
+		}}
+		s, end := newService(t, f, nil)
+		defer end()
+		st, released := stage(s, "a", 1, 1100)
+		synctest.Wait()
+		if released() != 1 {
+			t.Errorf("released %d times after the order", released())
+		}
+		if r, _ := st.Result(); r != Submitted {
+			t.Errorf("%v while it is under way", r)
+		}
+		again, released2 := stage(s, "a", 1, 1100)
+		if again != st || released2() != 1 {
+			t.Error("the same prefix is staged twice at the same time")
+		}
+		other, _ := stage(s, "b", 1, 1100) // another node's
+		expectResult(t, st, Completed, 1024)
+		expectResult(t, other, Completed, 1024)
+		again, _ = stage(s, "a", 1, 1100)
+		if again != st {
+			t.Error("staged again right after")
+		}
+		time.Sleep(s.options.Again)
+		if again, _ = stage(s, "a", 1, 1100); again == st {
+			t.Error("not staged again after a while")
+		}
+		<-again.Done()
+		// 5, 8 and 12.8 ms after the order.
+		if got, want := s.Expected("a", 1024), 25800*time.Microsecond; got < want-1000 || got > want+1000 {
+			t.Errorf("expected to take %v, took %v", got, want)
+		}
+		if s.Expected("nobody", 1024) != 0 {
+			t.Error("something is expected of a node that was never asked")
+		}
+		c := s.Counts()
+		if c.Results[Submitted] != 3 || c.Results[Completed] != 3 || c.Results[Deduplicated] != 2 || c.Tokens != 3*1024 {
+			t.Errorf("counts %+v", c)
+		}
+	})
+}
+
+// TestEnds: every way in which a staging ends is told apart, and the tokens
+// are released once whichever it is.
+func TestEnds(t *testing.T) {
+	job := Job{ID: "j", Chunks: 4, ChunkTokens: 256}
+	for _, c := range []struct {
+		name    string
+		job     Job
+		err     error
+		p       Progress
+		pollErr error
+		want    Result
+		tokens  int
+	}{
+		{name: "completed", job: job, p: Progress{true, 8, 8}, want: Completed, tokens: 1000}, // not more than there are
+		{name: "partial", job: job, p: Progress{true, 2, 8}, want: Partial, tokens: 256},
+		{name: "nothing found", job: job, p: Progress{true, 0, 0}, want: Partial},
+		{name: "noop", want: Noop},
+		{name: "huge", job: Job{ID: "j", Chunks: 1 << 40, ChunkTokens: 1 << 20}, p: Progress{true, 1 << 60, 1 << 60}, want: Completed, tokens: 1000},
+		{name: "no layout", err: ErrNoLayout, want: NoLayout},
+		{name: "refused", err: ErrRefused, want: Refused},
+		{name: "garbage", err: ErrAnswer, want: Refused},
+		{name: "not there", err: ErrNotFound, want: Failed},
+		{name: "5xx", err: ErrServer, want: Failed},
+		{name: "unreachable", err: ErrUnreachable, want: Failed},
+		{name: "timeout", err: ErrTimeout, want: TimedOut},
+		{name: "unmapped", err: ErrUnmapped, want: Unmapped},
+		{name: "unsupported", err: ErrUnsupported, want: Unsupported},
+		{name: "lost", job: job, pollErr: ErrNotFound, want: Lost},
+		{name: "poll fails", job: job, pollErr: ErrServer, want: Failed},
+		{name: "poll lies", job: job, pollErr: ErrAnswer, want: Refused},
+		{name: "forever", job: job, want: TimedOut},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, end := newService(t, &fakeClient{
+					submit: func(context.Context, string, *Prefix) (Job, error) { return c.job, c.err },
+					poll:   func(context.Context, int) (Progress, error) { return c.p, c.pollErr },
+				}, nil)
+				defer end()
+				st, released := stage(s, "a", 1, 1000)
+				expectResult(t, st, c.want, c.tokens)
+				if released() != 1 {
+					t.Errorf("released %d times", released())
+				}
+				if n := s.Counts().Results[c.want]; n != 1 {
+					t.Errorf("counted %d times", n)
+				}
+			})
+		})
+	}
+}
+
+// TestHangingNode: it costs nobody anything, is left alone after a while, and
+// is found again.
+func TestHangingNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := true
+		f := &fakeClient{submit: func(ctx context.Context, _ string, _ *Prefix) (Job, error) {
+			if hangs {
+				return Job{}, hang(ctx)
+			}
+			return Job{}, nil
+		}}
+		s, end := newService(t, f, nil)
+		defer end()
+		before := time.Now()
+		for key := range uint64(tolerated) {
+			st, _ := stage(s, "a", key, 10)
+			if time.Since(before) != 0 {
+				t.Fatal("Stage waits")
+			}
+			defer expectResult(t, st, TimedOut, 0)
+		}
+		time.Sleep(s.options.SubmitFor)
+		synctest.Wait()
+		st, released := stage(s, "a", 100, 10)
+		expectResult(t, st, Broken, 0)
+		if released() != 1 {
+			t.Error("not released")
+		}
+		ok, _ := stage(s, "b", 100, 10)
+		time.Sleep(s.options.SubmitFor)
+		expectResult(t, ok, TimedOut, 0) // another node has a breaker of its own
+
+		time.Sleep(pauseFirst)
+		hangs = false
+		probe, _ := stage(s, "a", 101, 10)
+		second, _ := stage(s, "a", 102, 10)
+		expectResult(t, second, Broken, 0)
+		expectResult(t, probe, Noop, 0)
+		st, _ = stage(s, "a", 103, 10)
+		expectResult(t, st, Noop, 0)
+		if len(f.submitted) != tolerated+3 {
+			t.Errorf("asked %v", f.submitted)
+		}
+	})
+}
+
+// TestNoLayoutIsTheModels: a node without a layout of one model is still asked
+// for others.
+func TestNoLayoutIsTheModels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{submit: func(_ context.Context, _ string, p *Prefix) (Job, error) {
+			if p.Model == "starting" {
+				return Job{}, ErrNoLayout
+			}
+			return Job{}, nil
+		}}
+		s, end := newService(t, f, nil)
+		defer end()
+		of := func(model string, key uint64) *Staging {
+			st := s.Stage("a", Prefix{Model: model, Tokens: count(10), Key: key}, func() {})
+			<-st.Done()
+			return st
+		}
+		for key := range uint64(10) {
+			expectResult(t, of("starting", key), NoLayout, 0)
+			expectResult(t, of("m", 100+key), Noop, 0)
+		}
+		if len(f.submitted) != 11 {
+			t.Errorf("asked %v", f.submitted)
+		}
+		time.Sleep(layoutPause)
+		expectResult(t, of("starting", 50), NoLayout, 0)
+		if len(f.submitted) != 12 {
+			t.Error("not asked again after the pause")
+		}
+	})
+}
+
+func TestLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{submit: func(ctx context.Context, _ string, _ *Prefix) (Job, error) {
+			select {
+			case <-time.After(100 * time.Millisecond):
+				return Job{}, nil
+			case <-ctx.Done():
+				return Job{}, ErrTimeout
+			}
+		}}
+		s, end := newService(t, f, func(o *Options) {
+			o.AtOnce, o.Sending, o.Queue, o.QueueTokens, o.QueueFor = 2, 3, 20, 1000, 250*time.Millisecond
+		})
+		defer end()
+		results := func(list []*Staging) map[Result]int {
+			m := map[Result]int{}
+			for _, st := range list {
+				<-st.Done()
+				r, _ := st.Result()
+				m[r]++
+			}
+			return m
+		}
+		var list []*Staging
+		for key := range uint64(30) { // one node: two at a time, 100 ms each, wait 250 ms
+			st, _ := stage(s, "a", key, 10)
+			list = append(list, st)
+		}
+		if got := results(list); got[Noop] != 6 || got[Limited] != 24 {
+			t.Errorf("one node: %v", got)
+		}
+		if f.most != 2 {
+			t.Errorf("%d at once, want 2", f.most)
+		}
+		f.most, list = 0, nil
+		for key := range uint64(12) { // six nodes: three at a time
+			st, _ := stage(s, fmt.Sprint("n", key%6), 1000+key, 10)
+			list = append(list, st)
+		}
+		if got := results(list); got[Noop] != 12 {
+			t.Errorf("many nodes: %v", got)
+		}
+		if f.most != 3 {
+			t.Errorf("%d at once, want 3", f.most)
+		}
+		list = nil
+		for key := range uint64(3) { // too many tokens together
+			st, _ := stage(s, "z", 2000+key, 400)
+			list = append(list, st)
+		}
+		if got := results(list); got[Noop] != 2 || got[Limited] != 1 {
+			t.Errorf("many tokens: %v", got)
+		}
+	})
+}
+
+func TestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, end := newService(t, &fakeClient{}, func(o *Options) { o.Rate, o.Burst = 10, 5 })
+		defer end()
+		began, before := 0, time.Now()
+		for key := range uint64(30) {
+			time.Sleep(100 * time.Millisecond)
+			for twice := range uint64(3) {
+				st, _ := stage(s, "a", key*10+twice, 300)
+				<-st.Done()
+				if r, _ := st.Result(); r == Completed {
+					began++
+				}
+			}
+		}
+		if most := 5 + int(time.Since(before).Seconds()*10); began < 30 || began > most {
+			t.Errorf("%d stagings, at most %d", began, most)
+		}
+	})
+}
+
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, end := newService(t, &fakeClient{poll: func(_ context.Context, n int) (Progress, error) {
+			return Progress{Done: n == 3, Found: 4, Total: 4}, nil
+		}}, nil)
+		defer end()
+		st, _ := stage(s, "a", 1, 1100)
+		before := time.Now()
+		if st.Wait(t.Context(), 0) || time.Since(before) != 0 {
+			t.Error("waited when told not to")
+		}
+		if st.Wait(t.Context(), 10*time.Millisecond) || time.Since(before) != 10*time.Millisecond {
+			t.Errorf("waited %v of 10ms", time.Since(before))
+		}
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		if st.Wait(canceled, time.Hour) || time.Since(before) != 10*time.Millisecond {
+			t.Error("waited for a client that has gone")
+		}
+		if !st.Wait(t.Context(), time.Hour) || time.Since(before) > 30*time.Millisecond {
+			t.Errorf("waited %v, to the end 25.8ms", time.Since(before))
+		}
+		if !st.Wait(t.Context(), 0) {
+			t.Error("what has ended has not")
+		}
+		c := s.Counts()
+		if c.Waits != 3 || c.WaitsInTime != 1 || c.Waited != time.Since(before) {
+			t.Errorf("counts %+v", c)
+		}
+	})
+}
+
+func TestWasted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{}
+		s, end := newService(t, f, nil)
+		defer end()
+		used, _ := stage(s, "a", 1, 1100)
+		wasted, _ := stage(s, "a", 2, 600)
+		<-used.Done()
+		<-wasted.Done()
+		used.Use()
+		empty, _ := stage(s, "a", 3, 0) // never begun: cannot be wasted
+		<-empty.Done()
+		time.Sleep(s.options.Keep - time.Millisecond)
+		if c := s.Counts(); c.Wasted != 0 {
+			t.Error("wasted before its time")
+		}
+		time.Sleep(time.Millisecond)
+		if c := s.Counts(); c.Wasted != 1 || c.WastedTokens != 600 {
+			t.Errorf("counts %+v", c)
+		}
+		wasted.Use() // too late
+		if c := s.Counts(); c.Wasted != 1 || len(s.stagings) != 0 || len(s.ended) != 0 {
+			t.Errorf("counts %+v, %d stagings kept", c, len(s.stagings))
+		}
+	})
+}
+
+// TestEndedAreBounded: what has ended is remembered up to a number.
+func TestEndedAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, end := newService(t, &fakeClient{submit: func(context.Context, string, *Prefix) (Job, error) { return Job{}, nil }}, func(o *Options) { o.Rate, o.Burst = 1e9, 1e9 })
+		defer end()
+		for key := range uint64(maxEnded + 100) {
+			st, _ := stage(s, "a", key, 1)
+			<-st.Done()
+		}
+		stage(s, "a", 1<<40, 1)
+		synctest.Wait()
+		if len(s.ended) > maxEnded+1 || len(s.stagings) > maxEnded+1 {
+			t.Errorf("%d ended, %d by key", len(s.ended), len(s.stagings))
+		}
+	})
+}
+
+func TestNodesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, end := newService(t, &fakeClient{}, func(o *Options) {
+			o.Client.(*fakeClient).submit = func(context.Context, string, *Prefix) (Job, error) { return Job{}, nil }
+		})
+		defer end()
+		for i := range maxStates {
+			st, _ := stage(s, fmt.Sprint(i), 1, 1)
+			<-st.Done()
+		}
+		st, _ := stage(s, "one more", 1, 1)
+		expectResult(t, st, Limited, 0)
+		time.Sleep(idleState + 1)
+		st, _ = stage(s, "one more", 2, 1)
+		expectResult(t, st, Noop, 0)
+		if len(s.nodes) != 1 {
+			t.Errorf("%d nodes are kept", len(s.nodes))
+		}
+	})
+}
+
+func TestCannotStage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, end := newService(t, &fakeClient{cannot: true}, nil)
+		defer end()
+		st, released := stage(s, "a", 1, 10)
+		expectResult(t, st, Unsupported, 0)
+		if released() != 1 || s.Ask(Prefix{Tokens: count(1)}, nil, func() {}) != Unsupported {
+			t.Error("something was asked")
+		}
+	})
+}
+
+// TestClose ends what hangs, at once.
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, end := newService(t, &fakeClient{submit: func(ctx context.Context, _ string, _ *Prefix) (Job, error) { return Job{}, hang(ctx) }}, nil)
+		st, released := stage(s, "a", 1, 10)
+		synctest.Wait()
+		before := time.Now()
+		end()
+		<-st.Done()
+		if released() != 1 || time.Since(before) != 0 {
+			t.Errorf("released %d times after %v", released(), time.Since(before))
+		}
+		late, released := stage(s, "a", 2, 10)
+		expectResult(t, late, Limited, 0)
+		if released() != 1 {
+			t.Error("not released after the end")
+		}
+	})
+}
+
+func TestLookups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		f := &fakeClient{lookup: func(ctx context.Context, p *Prefix) ([]Holding, error) {
+			time.Sleep(10 * time.Millisecond)
+			return []Holding{{"a", 256, 512}, {"b", 0, 256}}, err
+		}}
+		s, end := newService(t, f, nil)
+		defer end()
+		released := 0
+		ask := func(key uint64) Result {
+			return s.Ask(Prefix{Model: "m", Tokens: count(600), Key: key}, []string{"a", "b"}, func() { released++ })
+		}
+		if _, known := s.Known(1, "a"); known {
+			t.Error("known before asked")
+		}
+		if ask(1) != Submitted || ask(1) != Deduplicated {
+			t.Error("asked twice at the same time")
+		}
+		if _, known := s.Known(1, "a"); known {
+			t.Error("known before answered")
+		}
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if ask(1) != Deduplicated || released != 3 {
+			t.Errorf("released %d times", released)
+		}
+		for upstream, want := range map[string]Holding{"a": {"a", 256, 512}, "b": {"b", 0, 256}, "c": {"c", 0, 0}} {
+			if got, known := s.Known(1, upstream); !known || got != want {
+				t.Errorf("%s: %+v, %v", upstream, got, known)
+			}
+		}
+		time.Sleep(s.options.AnswerFor)
+		if _, known := s.Known(1, "a"); known {
+			t.Error("an old answer is believed")
+		}
+		err = ErrTimeout
+		for range tolerated {
+			if r := ask(1); r != Submitted {
+				t.Errorf("%v after an old answer", r)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if _, known := s.Known(1, "a"); known {
+			t.Error("a failure is an answer")
+		}
+		if ask(1) != Broken {
+			t.Error("not left alone")
+		}
+		time.Sleep(pauseFirst)
+		err = nil
+		if ask(1) != Submitted {
+			t.Error("left alone for good")
+		}
+		time.Sleep(20 * time.Millisecond)
+		for key := range uint64(2 * maxLooking) {
+			want := Submitted
+			if key >= maxLooking {
+				want = Limited
+			}
+			if r := ask(100 + key); r != want {
+				t.Errorf("lookup %d at the same time: %v", key, r)
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+		if c := s.Counts(); c.Lookups[Completed] != 2+maxLooking || c.Lookups[TimedOut] != tolerated || c.Results[Completed] != 0 {
+			t.Errorf("counts %+v", c)
+		}
+	})
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	l := newLookups()
+	for key := range uint64(3 * maxAnswers) {
+		l.add(key)
+	}
+	if len(l.answers) != maxAnswers || len(l.order) != maxAnswers || l.answers[3*maxAnswers-1] == nil {
+		t.Errorf("%d answers in %d", len(l.answers), len(l.order))
+	}
+}
+
+func TestResultNames(t *testing.T) {
+	seen := map[string]bool{}
+	for _, r := range Results() {
+		if r.String() == "" || r.String() == "unknown" || seen[r.String()] {
+			t.Errorf("%d is called %q", r, r)
+		}
+		seen[r.String()] = true
+	}
+	if Result(200).String() != "unknown" {
+		t.Error("a made-up result has a name")
+	}
+}
+
+// TestManyAtOnce is for the race detector.
+func TestManyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{lookup: func(context.Context, *Prefix) ([]Holding, error) { return nil, nil }}
+		s, end := newService(t, f, nil)
+		defer end()
+		var group sync.WaitGroup
+		for w := range 8 {
+			group.Go(func() {
+				for i := range uint64(50) {
+					st, _ := stage(s, fmt.Sprint("n", i%3), i%10, 700)
+					s.Ask(Prefix{Tokens: count(3), Key: i % 10}, []string{"n0"}, func() {})
+					s.Known(i%10, "n0")
+					s.Expected("n0", 100)
+					if w%2 == 0 {
+						st.Wait(t.Context(), time.Millisecond)
+						st.Use()
+					}
+					s.Counts()
+				}
+			})
+		}
+		group.Wait()
+	})
+}
+
+func BenchmarkKnown(b *testing.B) {
+	s := NewService(Options{Client: &fakeClient{}})
+	defer s.Close()
+	a := s.lookups.add(7)
+	a.at, a.holdings = time.Now().Add(time.Hour), []Holding{{"a:8000", 1, 2}, {"b:8000", 3, 4}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, known := s.Known(7, "b:8000"); !known {
+			b.Fatal("not known")
+		}
+	}
+}
