@@ -177,6 +177,15 @@ func (b *budget) unretain(n int64) {
 	b.retained -= n
 }
 
+// CacheSalt is the cache_salt that the engine gets: the one set by Salt, else
+// the client's own, "" when there is none or the answer has begun.
+func (x *Exchange) CacheSalt() string {
+	if x.letGo || x.body == nil {
+		return ""
+	}
+	return x.saltInEffect()
+}
+
 // saltInEffect is the cache_salt that goes to the engine.
 func (x *Exchange) saltInEffect() (salt string) {
 	if x.salted {

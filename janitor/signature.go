@@ -24,6 +24,20 @@ type Signature struct {
 	covered   int
 	media     int
 	cut       bool
+	variant   uint64
+	ends      [MaxEnds]End
+	numEnds   int
+}
+
+// MaxEnds is how many ends of messages a Signature has at most, the last ones.
+const MaxEnds = 8
+
+// End is where a message ends in the rendition: Hash commits to all of it up
+// to Bytes. The next turn of a conversation has the same End, as long as it is
+// the same up to there.
+type End struct {
+	Bytes int
+	Hash  uint64
 }
 
 // Chain returns the block hashes, first block first. It must not be changed.
@@ -49,6 +63,15 @@ func (s Signature) Media() int { return s.media }
 // Cut reports whether the depth limit left out a part of the prompt.
 func (s Signature) Cut() bool { return s.cut }
 
+// Variant is a digest of the options that change the prompt's tokens but not
+// its rendition, 0 without any: see prompt.Document.
+func (s Signature) Variant() uint64 { return s.variant }
+
+// Ends returns where the last messages of the prompt end, first message first,
+// the options and leading system messages counting as one; a prompt without
+// messages ends like a message. One that is cut has none.
+func (s Signature) Ends() []End { return s.ends[:s.numEnds] }
+
 // sign hashes the rendition of a scrubbed document in runs of blockSize bytes:
 // h0 = XXH64 over what the signature depends on beside the text, h[i] = XXH64
 // of run i seeded with h[i-1] (https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md).
@@ -64,7 +87,15 @@ func sign(d *prompt.Document, api prompt.API, key []byte, model, tenant string, 
 	if c.cut && c.filled > 0 {
 		c.close()
 	}
-	return Signature{chain: c.chain, blockSize: blockSize, prompt: c.prompt, covered: c.covered, media: d.Media, cut: c.cut}
+	s := Signature{
+		chain: c.chain, blockSize: blockSize, prompt: c.prompt, covered: c.covered,
+		media: d.Media, cut: c.cut, variant: d.Variant,
+	}
+	if c.prompt > 0 && !c.cut {
+		c.end()
+		s.ends, s.numEnds = c.ends, c.numEnds
+	}
+	return s
 }
 
 // root is the hash before the first block. Every part has a length in front,
@@ -98,10 +129,27 @@ type chainer struct {
 	prompt    int
 	covered   int
 	cut       bool
+	message   int32
+	ends      [MaxEnds]End
+	numEnds   int
+}
+
+// end notes that a message ends here.
+func (c *chainer) end() {
+	if c.numEnds == MaxEnds {
+		copy(c.ends[:], c.ends[1:])
+		c.numEnds--
+	}
+	c.ends[c.numEnds] = End{Bytes: c.prompt, Hash: c.digest.Sum64()}
+	c.numEnds++
 }
 
 // add takes one chunk of a message. It goes on counting behind the cut.
 func (c *chainer) add(message int32, chunk []byte) bool {
+	if message != c.message {
+		c.end()
+		c.message = message
+	}
 	c.prompt += len(chunk)
 	if c.depth > 0 && int(message) >= c.depth {
 		c.cut = true

@@ -126,6 +126,55 @@ func TestSignatureGrows(t *testing.T) {
 	}
 }
 
+// A turn's last end is one of the next turn's ends, unless too many messages
+// have come, and of no other conversation's.
+func TestSignatureEnds(t *testing.T) {
+	h := newHandler(t)
+	turn := func(messages ...string) Signature {
+		return signed(t, h, "/v1/chat/completions", `{"model":"m","messages":[`+strings.Join(messages, ",")+`]}`, 64, 0)
+	}
+	say := func(role, text string) string { return fmt.Sprintf(`{"role":%q,"content":%q}`, role, text) }
+	history := []string{say("user", "one"), say("assistant", "two"), say("user", strings.Repeat("three ", 30))}
+	one, three := turn(history[:1]...), turn(history...)
+	if len(one.Ends()) != 1 || len(three.Ends()) != 3 {
+		t.Fatalf("%d and %d ends, want 1 and 3", len(one.Ends()), len(three.Ends()))
+	}
+	if one.Ends()[0] != three.Ends()[0] || one.Ends()[0].Bytes != one.PromptBytes() {
+		t.Fatalf("the first turn ends at %v, the third has %v; length %d", one.Ends(), three.Ends(), one.PromptBytes())
+	}
+	if last := three.Ends()[2]; last.Bytes != three.PromptBytes() {
+		t.Fatalf("the last end is at %d of %d", last.Bytes, three.PromptBytes())
+	}
+	if other := turn(say("user", "One")); other.Ends()[0].Hash == one.Ends()[0].Hash {
+		t.Fatal("two texts end alike")
+	}
+	for range MaxEnds {
+		history = append(history, say("user", "more"))
+	}
+	if ends := turn(history...).Ends(); len(ends) != MaxEnds || slices.Contains(ends, three.Ends()[2]) {
+		t.Fatalf("%d ends: %v", len(ends), ends)
+	}
+	if cut := signed(t, h, "/v1/chat/completions", `{"messages":[`+strings.Join(history, ",")+`]}`, 64, 2); len(cut.Ends()) != 0 {
+		t.Fatal("a prompt that is cut has an end")
+	}
+}
+
+// Options that change what the engine makes of the rendition tell prompts apart.
+func TestSignatureVariant(t *testing.T) {
+	h := newHandler(t)
+	seen := make(map[uint64]string)
+	for _, option := range []string{
+		``, `"add_generation_prompt":false,`, `"add_generation_prompt":true,`, `"continue_final_message":true,`,
+		`"add_special_tokens":true,`, `"tool_choice":"none",`, `"tool_choice":"auto",`,
+	} {
+		s := signed(t, h, "/v1/chat/completions", `{`+option+`"messages":[{"role":"user","content":"hello"}]}`, 64, 0)
+		if other, twice := seen[s.Variant()]; twice || (option == "") != (s.Variant() == 0) {
+			t.Errorf("%s: variant %x, as of %q", option, s.Variant(), other)
+		}
+		seen[s.Variant()] = option
+	}
+}
+
 // TestSignatureHidesValues: two prompts that differ in a value only have the
 // same signature, in each mode that forwards.
 func TestSignatureHidesValues(t *testing.T) {

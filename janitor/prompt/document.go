@@ -112,6 +112,11 @@ type Document struct {
 	// StreamOptions and CacheSalt are the top-level members of these names,
 	// IncludeUsage is the member of StreamOptions.
 	StreamOptions, IncludeUsage, CacheSalt Member
+	// Variant is a digest of the options that change the tokens an engine makes
+	// of a prompt but are not in its rendition, because they do not change its
+	// start: two requests with equal renditions have equal tokens only when their
+	// variants are equal. 0: none of the options is given.
+	Variant uint64
 
 	tape    tape
 	top     [numActed]uint32 // value node of each acted-on top-level member; 0: none
@@ -156,7 +161,7 @@ func (d *Document) Parse(api API, body []byte) error {
 func (d *Document) clear() {
 	d.Texts, d.Segments = d.Texts[:0], d.Segments[:0]
 	d.Body, d.Stream, d.TokenIDs, d.Many = nil, false, false, false
-	d.Open, d.Empty, d.Media = 0, false, 0
+	d.Open, d.Empty, d.Media, d.Variant = 0, false, 0, 0
 	d.StreamOptions, d.IncludeUsage, d.CacheSalt = Member{}, Member{}, Member{}
 	d.message, d.item, d.items = 0, 0, 0
 	clear(d.top[:])
@@ -206,7 +211,27 @@ func (d *Document) root() error {
 	if o := d.top[nameStreamOptions]; o != 0 && nodes[o].kind == kindObject {
 		d.IncludeUsage = d.member(d.find(o, nameIncludeUsage))
 	}
+	d.Variant = d.variant()
 	return d.modelAndStream()
+}
+
+// variant makes the digest Variant: FNV-1a over what the options are set to,
+// as it stands in the body (http://www.isthe.com/chongo/tech/comp/fnv/).
+func (d *Document) variant() (digest uint64) {
+	for i, n := range [...]name{nameAddGenerationPrompt, nameAddSpecialTokens, nameContinueFinalMessage, nameToolChoice} {
+		m := d.member(d.top[n])
+		if !m.Present() {
+			continue
+		}
+		if digest == 0 {
+			digest = 14695981039346656037
+		}
+		digest = (digest ^ uint64(i)) * 1099511628211
+		for _, c := range d.Body[m.Start:m.End] {
+			digest = (digest ^ uint64(c)) * 1099511628211
+		}
+	}
+	return digest
 }
 
 func (d *Document) modelAndStream() error {

@@ -10,6 +10,8 @@ type name uint8
 // Names the package acts on. The rest of wellKnown is only recognised.
 const (
 	nameNone name = iota
+	nameAddGenerationPrompt
+	nameAddSpecialTokens
 	nameArguments
 	nameAudio
 	nameAudioEmbeds
@@ -19,6 +21,7 @@ const (
 	nameChatTemplate
 	nameChatTemplateKwargs
 	nameContent
+	nameContinueFinalMessage
 	nameConversation
 	nameData
 	nameData1
@@ -75,6 +78,7 @@ const (
 	nameTokens
 	nameToolCallID
 	nameToolCalls
+	nameToolChoice
 	nameTools
 	nameToolUseID
 	nameType
@@ -83,10 +87,11 @@ const (
 
 // acted holds the spelling of the names above, in their order.
 var acted = [numActed]string{
+	nameAddGenerationPrompt: "add_generation_prompt", nameAddSpecialTokens: "add_special_tokens",
 	nameArguments: "arguments", nameAudio: "audio", nameAudioEmbeds: "audio_embeds",
 	nameCacheControl: "cache_control", nameCacheSalt: "cache_salt", nameCallID: "call_id",
 	nameChatTemplate: "chat_template", nameChatTemplateKwargs: "chat_template_kwargs",
-	nameContent: "content", nameConversation: "conversation", nameData: "data",
+	nameContent: "content", nameContinueFinalMessage: "continue_final_message", nameConversation: "conversation", nameData: "data",
 	nameData1: "data_1", nameData2: "data_2", nameDetail: "detail", nameDocuments: "documents",
 	nameEffort: "effort", nameEncryptedContent: "encrypted_content", nameFileData: "file_data",
 	nameFileID: "file_id", nameFormat: "format", nameFunction: "function",
@@ -104,16 +109,15 @@ var acted = [numActed]string{
 	nameSummary: "summary", nameSystem: "system", nameText: "text", nameText1: "text_1",
 	nameText2: "text_2", nameTexts: "texts", nameThinking: "thinking",
 	nameTokenIDs: "token_ids", nameTokens: "tokens", nameToolCallID: "tool_call_id",
-	nameToolCalls: "tool_calls", nameTools: "tools", nameToolUseID: "tool_use_id",
+	nameToolCalls: "tool_calls", nameToolChoice: "tool_choice", nameTools: "tools", nameToolUseID: "tool_use_id",
 	nameType: "type",
 }
 
 // recognised holds further member names that are words of the APIs and of
 // JSON Schema: they cannot be somebody's data.
 var recognised = [...]string{
-	"$defs", "$ref", "$schema", "add_generation_prompt", "add_special_tokens",
-	"additionalProperties", "allOf", "annotations", "anyOf", "audio_url", "best_of", "budget_tokens",
-	"citations", "const", "context", "continue_final_message", "default", "delta", "description",
+	"$defs", "$ref", "$schema", "additionalProperties", "allOf", "annotations", "anyOf", "audio_url", "best_of", "budget_tokens",
+	"citations", "const", "context", "default", "delta", "description",
 	"dimensions", "disable_parallel_tool_use", "document", "echo", "encoding_format", "enum",
 	"ephemeral", "examples", "exclusiveMaximum", "exclusiveMinimum", "file", "file_url",
 	"filename", "frequency_penalty", "guided_json", "ignore_eos", "image", "image_url", "include",
@@ -126,7 +130,7 @@ var recognised = [...]string{
 	"repetition_penalty", "required", "response_format", "safety_identifier", "schema", "seed",
 	"service_tier", "skip_special_tokens", "spaces_between_special_tokens", "stop",
 	"stop_sequences", "stop_token_ids", "store", "strict", "suffix", "temperature", "title",
-	"token_type", "tool_choice", "top_k", "top_logprobs", "top_n", "top_p", "truncate_prompt_tokens",
+	"token_type", "top_k", "top_logprobs", "top_n", "top_p", "truncate_prompt_tokens",
 	"truncation", "ttl", "uniqueItems", "url", "use_beam_search", "user", "value", "verbosity",
 	"video_url", "vllm_xargs", "kv_transfer_params", "prompt_cache_key",
 }
