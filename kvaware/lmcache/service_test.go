@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -223,9 +224,9 @@ func TestEnds(t *testing.T) {
 // is found again.
 func TestHangingNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hangs := true
+		var answers atomic.Bool
 		f := &fakeClient{submit: func(ctx context.Context, _ string, _ *Prefix) (Job, error) {
-			if hangs {
+			if !answers.Load() {
 				return Job{}, hang(ctx)
 			}
 			return Job{}, nil
@@ -252,7 +253,7 @@ func TestHangingNode(t *testing.T) {
 		expectResult(t, ok, TimedOut, 0) // another node has a breaker of its own
 
 		time.Sleep(pauseFirst)
-		hangs = false
+		answers.Store(true)
 		probe, _ := stage(s, "a", 101, 10)
 		second, _ := stage(s, "a", 102, 10)
 		expectResult(t, second, Broken, 0)
@@ -505,16 +506,19 @@ func TestClose(t *testing.T) {
 
 func TestLookups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var err error
+		var failing atomic.Bool
 		f := &fakeClient{lookup: func(ctx context.Context, p *Prefix) ([]Holding, error) {
 			time.Sleep(10 * time.Millisecond)
-			return []Holding{{"a", 256, 512}, {"b", 0, 256}}, err
+			if failing.Load() {
+				return nil, ErrTimeout
+			}
+			return []Holding{{"a", 256, 512}, {"b", 0, 256}}, nil
 		}}
 		s, end := newService(t, f, nil)
 		defer end()
-		released := 0
+		var released atomic.Int32
 		ask := func(key uint64) Result {
-			return s.Ask(Prefix{Model: "m", Tokens: count(600), Key: key}, []string{"a", "b"}, func() { released++ })
+			return s.Ask(Prefix{Model: "m", Tokens: count(600), Key: key}, []string{"a", "b"}, func() { released.Add(1) })
 		}
 		if _, known := s.Known(1, "a"); known {
 			t.Error("known before asked")
@@ -527,8 +531,8 @@ func TestLookups(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
-		if ask(1) != Deduplicated || released != 3 {
-			t.Errorf("released %d times", released)
+		if ask(1) != Deduplicated || released.Load() != 3 {
+			t.Errorf("released %d times", released.Load())
 		}
 		for upstream, want := range map[string]Holding{"a": {"a", 256, 512}, "b": {"b", 0, 256}, "c": {"c", 0, 0}} {
 			if got, known := s.Known(1, upstream); !known || got != want {
@@ -539,7 +543,7 @@ func TestLookups(t *testing.T) {
 		if _, known := s.Known(1, "a"); known {
 			t.Error("an old answer is believed")
 		}
-		err = ErrTimeout
+		failing.Store(true)
 		for range tolerated {
 			if r := ask(1); r != Submitted {
 				t.Errorf("%v after an old answer", r)
@@ -553,7 +557,7 @@ func TestLookups(t *testing.T) {
 			t.Error("not left alone")
 		}
 		time.Sleep(pauseFirst)
-		err = nil
+		failing.Store(false)
 		if ask(1) != Submitted {
 			t.Error("left alone for good")
 		}
