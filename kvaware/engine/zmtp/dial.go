@@ -50,6 +50,7 @@ func Handshake(ctx context.Context, conn net.Conn, s Socket, o Options) (*Conn, 
 	if err != nil {
 		return nil, c.fail(handshakeError(err))
 	}
+	c.beat.heard = c.r < c.w
 	return c, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Bytes that libzmq 4.3.4 was seen to send.
@@ -81,6 +82,44 @@ func (p *peer) shake(greeting, ready []byte) {
 	}
 	_, _ = p.Write(ready)
 }
+
+// scripted is a connection whose peer has sent everything already, and closed.
+// It knows no deadlines.
+type scripted struct {
+	in     []byte
+	chunk  int // the most that one Read returns
+	out    []byte
+	closed bool
+	read   func() // called by each Read
+}
+
+func (s *scripted) Read(p []byte) (int, error) {
+	if s.read != nil {
+		s.read()
+	}
+	if len(s.in) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), s.chunk)], s.in)
+	s.in = s.in[n:]
+	return n, nil
+}
+
+func (s *scripted) Write(p []byte) (int, error) {
+	s.out = append(s.out, p...)
+	return len(p), nil
+}
+
+func (s *scripted) Close() error {
+	s.closed = true
+	return nil
+}
+
+func (s *scripted) LocalAddr() net.Addr              { return nil }
+func (s *scripted) RemoteAddr() net.Addr             { return nil }
+func (s *scripted) SetDeadline(time.Time) error      { return nil }
+func (s *scripted) SetReadDeadline(time.Time) error  { return nil }
+func (s *scripted) SetWriteDeadline(time.Time) error { return nil }
 
 // send writes what the test wants written, beside the test.
 func (p *peer) send(parts ...[]byte) {

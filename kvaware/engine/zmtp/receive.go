@@ -199,7 +199,7 @@ func (c *Conn) answer(data []byte) error {
 
 // ended gives the fixed error for the end of a connection.
 func (c *Conn) ended(err error) error {
-	if isEnd(err) && !c.beat.heard && c.w == 0 && c.beat.quiet < mismatchWait {
+	if isEnd(err) && !c.beat.heard && c.beat.quiet < mismatchWait {
 		return ErrWrongPort
 	}
 	return ErrEnded

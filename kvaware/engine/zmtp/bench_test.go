@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package zmtp
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// repeated is a peer that sends the same bytes for ever.
+type repeated struct {
+	scripted
+	bytes []byte
+	at    int
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	if len(r.in) > 0 {
+		return r.scripted.Read(p)
+	}
+	n := copy(p, r.bytes[r.at:])
+	r.at = (r.at + n) % len(r.bytes)
+	return n, nil
+}
+
+// endless returns a connection whose peer sends these bytes for ever.
+func endless(t testing.TB, bytes []byte) *Conn {
+	t.Helper()
+	r := &repeated{scripted: scripted{in: slices.Concat(greeting31, readyPUB), chunk: 4096}, bytes: bytes}
+	c, err := Handshake(context.Background(), r, SUB, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestReceiveDoesNotAllocate, once it has the memory of the largest message.
+func TestReceiveDoesNotAllocate(t *testing.T) {
+	sizes := []int{10, 2000, 100_000, 0, 300}
+	var bytes []byte
+	for _, size := range sizes {
+		bytes = append(bytes, message("kv-events", "12345678", strings.Repeat("x", size))...)
+		bytes = append(bytes, pongEmpty...)
+	}
+	c := endless(t, bytes)
+	var m Message
+	at := 0
+	receive := func() {
+		if err := c.Receive(&m); err != nil || len(m.Parts) != 3 || len(m.Parts[2]) != sizes[at] {
+			t.Fatalf("got %d parts, %v", len(m.Parts), err)
+		}
+		at = (at + 1) % len(sizes)
+	}
+	for range 2 * len(sizes) {
+		receive()
+	}
+	if n := testing.AllocsPerRun(20*len(sizes), receive); n > 0 {
+		t.Errorf("%v allocations for a message", n)
+	}
+}
+
+// BenchmarkReceive is what a message of 2 KB takes: one step of an engine that
+// has stored a few blocks. The kernel's part is not in it.
+func BenchmarkReceive(b *testing.B) {
+	c := endless(b, message("kv-events", "12345678", strings.Repeat("x", 2000)))
+	var m Message
+	b.ReportAllocs()
+	b.SetBytes(2000)
+	for b.Loop() {
+		if err := c.Receive(&m); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
