@@ -30,21 +30,23 @@ type route struct {
 }
 
 var routes = map[string]route{
-	"/v1/chat/completions":      {http.MethodPost, func(c *call) { c.generate(Chat) }},
-	"/v1/completions":           {http.MethodPost, func(c *call) { c.generate(Completions) }},
-	"/v1/responses":             {http.MethodPost, func(c *call) { c.generate(Responses) }},
-	"/v1/messages":              {http.MethodPost, func(c *call) { c.generate(Messages) }},
-	"/v1/messages/count_tokens": {http.MethodPost, (*call).countTokens},
-	"/v1/embeddings":            {http.MethodPost, (*call).embed},
-	"/tokenize":                 {http.MethodPost, (*call).tokenize},
-	"/detokenize":               {http.MethodPost, (*call).detokenize},
-	"/reset_prefix_cache":       {http.MethodPost, (*call).resetPrefixCache},
-	"/v1/models":                {http.MethodGet, (*call).models},
-	"/health":                   {http.MethodGet, func(c *call) { c.w.WriteHeader(http.StatusOK) }},
-	"/version":                  {http.MethodGet, (*call).version},
-	"/load":                     {http.MethodGet, (*call).load},
-	"/kv_event_sources":         {http.MethodGet, (*call).eventSources},
-	"/metrics":                  {http.MethodGet, (*call).metrics},
+	"/v1/chat/completions":        {http.MethodPost, func(c *call) { c.generate(Chat) }},
+	"/v1/completions":             {http.MethodPost, func(c *call) { c.generate(Completions) }},
+	"/v1/responses":               {http.MethodPost, func(c *call) { c.generate(Responses) }},
+	"/v1/messages":                {http.MethodPost, func(c *call) { c.generate(Messages) }},
+	"/v1/messages/count_tokens":   {http.MethodPost, (*call).countTokens},
+	"/v1/embeddings":              {http.MethodPost, (*call).embed},
+	"/v1/chat/completions/render": {http.MethodPost, func(c *call) { c.render(Chat) }},
+	"/v1/completions/render":      {http.MethodPost, func(c *call) { c.render(Completions) }},
+	"/tokenize":                   {http.MethodPost, (*call).tokenize},
+	"/detokenize":                 {http.MethodPost, (*call).detokenize},
+	"/reset_prefix_cache":         {http.MethodPost, (*call).resetPrefixCache},
+	"/v1/models":                  {http.MethodGet, (*call).models},
+	"/health":                     {http.MethodGet, func(c *call) { c.w.WriteHeader(http.StatusOK) }},
+	"/version":                    {http.MethodGet, (*call).version},
+	"/load":                       {http.MethodGet, (*call).load},
+	"/kv_event_sources":           {http.MethodGet, (*call).eventSources},
+	"/metrics":                    {http.MethodGet, (*call).metrics},
 }
 
 // ServeHTTP answers as a vLLM node does.

@@ -4,6 +4,7 @@ package enginesim
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -69,6 +70,13 @@ type Config struct {
 	// an empty piece of its own. Engines do either.
 	FinishWithContent bool
 
+	// ScaleOut offers the render endpoints, as --enable-scale-out does; without
+	// it they answer 404.
+	ScaleOut bool
+	// Spelling is how /tokenize spells tokens with return_token_strs:
+	// SpellBytes (the default), SpellSentence or SpellText.
+	Spelling string
+
 	// Events, if set, publishes what the prefix cache holds.
 	Events *EventsConfig
 
@@ -131,6 +139,12 @@ func (c Config) withDefaults() (Config, error) {
 		if n < 1 {
 			return c, errConfig
 		}
+	}
+	if c.Spelling == "" {
+		c.Spelling = SpellBytes
+	}
+	if !slices.Contains([]string{SpellBytes, SpellSentence, SpellText}, c.Spelling) {
+		return c, errConfig
 	}
 	if c.Ranks < 1 || c.Ranks > maxRanks || c.MaxBody < 1 || c.Record < 0 || c.OutputTokens > maxOutput || c.MaxModelLen > c.CacheBlocks*c.BlockTokens {
 		return c, errConfig

@@ -67,7 +67,10 @@ func (c *call) tokenize() {
 			c.fail(failure)
 			return
 		}
-		tokens = renderChat(w.Tools, list, w.AddGenerationPrompt == nil || *w.AddGenerationPrompt)
+		if tokens, failure = w.renderChat(list, c.engine.templateDate()); failure != nil {
+			c.fail(failure)
+			return
+		}
 	} else {
 		lists, _, failure := prompts(w.Prompt)
 		if failure != nil || len(lists) != 1 {
@@ -81,8 +84,8 @@ func (c *call) tokenize() {
 	}
 	if w.ReturnTokenStrs {
 		strs := make([]string, 0, len(tokens))
-		for i := range tokens {
-			strs = append(strs, string(AppendText(nil, tokens[i:i+1])))
+		for _, t := range tokens {
+			strs = append(strs, c.engine.cfg.spell(t))
 		}
 		answer["token_strs"] = strs
 	}
@@ -104,7 +107,7 @@ func (c *call) countTokens() {
 		c.fail(failure)
 		return
 	}
-	tokens, _, failure := w.promptTokens(Messages)
+	tokens, _, failure := w.promptTokens(Messages, c.engine.templateDate())
 	if failure != nil {
 		c.fail(failure)
 		return

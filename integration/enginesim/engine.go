@@ -26,10 +26,11 @@ type Engine struct {
 	closed sync.Once
 	wg     sync.WaitGroup
 
-	requests atomic.Int64 // received so far: numbers them
-	active   atomic.Int64 // generating requests under way: /load
-	turns    atomic.Int64 // requests that had no rank of their own
-	down     atomic.Bool  // crashed, not healed yet
+	requests atomic.Int64           // received so far: numbers them
+	active   atomic.Int64           // generating requests under way: /load
+	turns    atomic.Int64           // requests that had no rank of their own
+	date     atomic.Pointer[string] // see SetTemplateDate
+	down     atomic.Bool            // crashed, not healed yet
 	faults   faultList
 	log      history
 	listener listener
@@ -63,6 +64,7 @@ func newEngine(cfg Config) (*Engine, error) {
 		stop:    make(chan struct{}),
 	}
 	e.faults.changed = make(chan struct{})
+	e.SetTemplateDate("")
 	e.log.keep, e.log.ranks = cfg.Record, make([]tally, cfg.Ranks)
 	if err := e.makeRanks(); err != nil {
 		return nil, err

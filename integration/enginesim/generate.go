@@ -43,7 +43,7 @@ func (c *call) generate(api API) {
 		c.fail(failure)
 		return
 	}
-	tokens, texts, failure := w.promptTokens(api)
+	tokens, texts, failure := w.promptTokens(api, c.engine.templateDate())
 	if failure != nil {
 		c.fail(failure)
 		return
@@ -70,19 +70,6 @@ func (c *call) generate(api API) {
 	} else {
 		c.whole(x)
 	}
-}
-
-// promptTokens renders what the model gets to read: one prompt, or several
-// for completions.
-func (w *wire) promptTokens(api API) (tokens [][]uint32, texts []string, err *apiError) {
-	if api == Completions {
-		return prompts(w.Prompt)
-	}
-	list, err := w.conversation(api)
-	if err != nil {
-		return nil, nil, err
-	}
-	return [][]uint32{renderChat(w.Tools, list, true)}, []string{lastUser(list)}, nil
 }
 
 // outputLimit returns how many tokens each answer may have.

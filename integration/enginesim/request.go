@@ -42,8 +42,13 @@ type wire struct {
 	EncodingFormat      string          `json:"encoding_format"`
 	Dimensions          int             `json:"dimensions"`
 	Tokens              []uint32        `json:"tokens"`
-	AddGenerationPrompt *bool           `json:"add_generation_prompt"`
 	ReturnTokenStrs     bool            `json:"return_token_strs"`
+
+	// What a chat template is filled in with, beside messages and tools.
+	AddGenerationPrompt  *bool           `json:"add_generation_prompt"`
+	ContinueFinalMessage bool            `json:"continue_final_message"`
+	ChatTemplate         string          `json:"chat_template"`
+	ChatTemplateKwargs   json.RawMessage `json:"chat_template_kwargs"`
 }
 
 type streamOptions struct {

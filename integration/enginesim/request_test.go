@@ -40,13 +40,15 @@ func TestBadRequests(t *testing.T) {
 // FuzzRequest: no body makes the node panic, hang or answer with anything but
 // JSON or a whole stream, and prompts are counted right.
 func FuzzRequest(f *testing.F) {
-	paths := []string{"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/tokenize", "/detokenize", "/v1/messages/count_tokens"}
+	paths := []string{"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/tokenize", "/detokenize", "/v1/messages/count_tokens",
+		"/v1/chat/completions/render", "/v1/completions/render"}
 	for i := range paths {
 		f.Add(uint8(i), []byte(chatBody("x", `,"prompt":"y","input":["z"],"tokens":[1]`)))
 		f.Add(uint8(i), []byte(chatBody("x", `,"stream":true,"prompt":[[1,2]],"input":[{"role":"user","content":[{"type":"text"}]}]`)))
+		f.Add(uint8(i), []byte(chatBody("x", `,"return_token_strs":true,"chat_template":"t","chat_template_kwargs":{"prefix":"p","enable_thinking":false},"add_generation_prompt":false,"continue_final_message":true`)))
 		f.Add(uint8(i), []byte(`{"messages":[{"role":"a","content":null,"tool_calls":[{"function":{"name":"f","arguments":"{"}}]}],"tools":{"a":[]},"max_tokens":1,"ignore_eos":true}`))
 	}
-	e, err := New(Config{Speed: 1e6, CacheBlocks: 64, Responder: func(r Request) Reply {
+	e, err := New(Config{Speed: 1e6, CacheBlocks: 64, ScaleOut: true, Events: &EventsConfig{}, Responder: func(r Request) Reply {
 		reply := toolReply(r)
 		reply.Text = r.LastUser
 		return reply

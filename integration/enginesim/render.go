@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginesim
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// render answers with what a request would make the engine compute, without
+// doing it: the token-in request that vLLM's render endpoints return. A chat is
+// one object, completions are a list of one for each prompt.
+func (c *call) render(api API) {
+	if !c.engine.cfg.ScaleOut {
+		c.json(http.StatusNotFound, map[string]string{"detail": "Not Found"})
+		return
+	}
+	w, failure := c.engine.cfg.decode(api, c.body)
+	if failure != nil {
+		c.fail(failure)
+		return
+	}
+	tokens, _, failure := w.promptTokens(api, c.engine.templateDate())
+	if failure != nil {
+		c.fail(failure)
+		return
+	}
+	limit, failure := c.engine.cfg.outputLimit(w, tokens)
+	if failure != nil {
+		c.fail(failure)
+		return
+	}
+	x := c.exchange(api, w)
+	if api == Chat {
+		c.json(http.StatusOK, w.rendered(chatPrefix+x.id, x.model, tokens[0], limit))
+		return
+	}
+	list := make([]object, 0, len(tokens))
+	for i := range tokens {
+		list = append(list, w.rendered(completionsPrefix+x.id+"-"+strconv.Itoa(i), x.model, tokens[i], limit))
+	}
+	c.json(http.StatusOK, list)
+}
+
+func (w *wire) rendered(id, model string, tokens []uint32, limit int) object {
+	return object{
+		"request_id": id, "token_ids": tokens, "features": imageFeatures(tokens),
+		"sampling_params": object{"n": 1, "max_tokens": limit, "ignore_eos": w.IgnoreEOS},
+		"model":           model, "stream": w.Stream, "stream_options": w.StreamOptions, "cache_salt": w.CacheSalt,
+		"priority": 0, "kv_transfer_params": nil,
+	}
+}
+
+// imageFeatures says where images stand among the tokens, nil without any.
+func imageFeatures(tokens []uint32) any {
+	var hashes []string
+	var places []object
+	for i, t := range tokens {
+		if t == tokenImage && i+imageTokens < len(tokens) {
+			first := tokens[i+1]
+			hashes = append(hashes, strconv.FormatUint(mix(uint64(first), 0), 16))
+			places = append(places, object{"offset": i + 1, "length": imageTokens})
+		}
+	}
+	if places == nil {
+		return nil
+	}
+	return object{
+		"mm_hashes": object{"image": hashes}, "mm_placeholders": object{"image": places}, "kwargs_data": nil,
+	}
+}
+
+// SetTemplateDate changes the date that the chat template writes in front of
+// every conversation, as some models' templates do with today's. Empty: none.
+func (e *Engine) SetTemplateDate(date string) {
+	date = strings.ToValidUTF8(date, "\uFFFD")
+	e.date.Store(&date)
+}
+
+func (e *Engine) templateDate() string { return *e.date.Load() }
