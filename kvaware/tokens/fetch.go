@@ -60,6 +60,17 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
+// forBody bounds an answer by the request too: without images or the like no
+// token stands for less than a byte, but for those of the template, and a byte
+// is spelt in four at the most.
+func (l Limits) forBody(q *question) Limits {
+	l.TextBytes = min(l.TextBytes, 64<<10+4*len(q.body))
+	if !q.media {
+		l.Tokens = min(l.Tokens, 16<<10+len(q.body))
+	}
+	return l
+}
+
 func orElse[T int | int64 | time.Duration](v *T, otherwise T) {
 	if *v <= 0 {
 		*v = otherwise
@@ -144,7 +155,7 @@ func (f *Fetcher) fetch(ctx context.Context, upstream string, q *question, w way
 	if err := judge(answer); err != nil {
 		return nil, err
 	}
-	t, err := readAnswer(answer.Body, w, q.completion, limits)
+	t, err := readAnswer(answer.Body, w, q.completion, limits.forBody(q))
 	switch {
 	case err == nil, errors.Is(err, ErrAnswer), errors.Is(err, ErrTooLarge):
 		return t, err
