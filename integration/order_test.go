@@ -48,6 +48,7 @@ type contest struct {
 
 func startContest(t *testing.T, names []string) *contest {
 	t.Helper()
+	logLines.reset()
 	c := &contest{engines: make(map[string][]*enginesim.Engine)}
 	var site strings.Builder
 	for _, name := range names {
@@ -63,7 +64,9 @@ func startContest(t *testing.T, names []string) *contest {
 			}
 			policy = "test_rival " + name
 		}
-		fmt.Fprintf(&site, "handle_path /%s/* {\npii_janitor\nreverse_proxy %s {\nlb_policy %s\n}\n}\n", name, addresses(engines), policy)
+		// A machine that stands still for some seconds is no reason to give up.
+		fmt.Fprintf(&site, "handle_path /%s/* {\npii_janitor\nreverse_proxy %s {\nlb_policy %s\ntransport http {\ndial_timeout 1m\n}\n}\n}\n",
+			name, addresses(engines), policy)
 	}
 	c.gateway = startGateway(t, "caddyfile", ":8080 {\n"+site.String()+"}")
 	return c
@@ -88,8 +91,19 @@ func (c *contest) run(t *testing.T, all []arrival) {
 	wg.Wait()
 	close(failures)
 	for err := range failures {
-		t.Fatal(err)
+		t.Fatalf("%v; errors of the gateway:\n%s", err, loggedErrors())
 	}
+}
+
+// loggedErrors returns what the gateway has logged of errors.
+func loggedErrors() string {
+	var found []string
+	for line := range strings.Lines(logLines.String()) {
+		if strings.Contains(line, `"level":"error"`) {
+			found = append(found, line)
+		}
+	}
+	return strings.Join(found, "")
 }
 
 func (a *arrival) send(g *gateway, policy string) error {
