@@ -156,24 +156,22 @@ func TestQueueBackOff(t *testing.T) {
 				q.Add(Job{Upstream: "a:1", Key: rand.Uint64(), Done: o.done})
 			}
 		}
-		for range 12 {
+		for range 100 {
 			add(3) // there is always one that has not waited too long
-			time.Sleep(20 * time.Second)
+			time.Sleep(2 * time.Second)
 		}
-		e.mu.Lock()
-		times := slices.Clone(e.times)
-		e.mu.Unlock()
-		// Two at the beginning, then pauses behind the answer, which takes a second.
-		for i := 3; i < len(times); i++ {
-			gap, want := times[i]-times[i-1], min(lastPause, firstPause<<i>>1)+time.Second
-			if gap < want-time.Second || gap > 2*want+time.Second {
-				t.Errorf("attempt %d comes %v after the one before", i, gap)
-			}
+		synctest.Wait()
+		// Two at the beginning, then each after a pause behind the answer, which
+		// takes a second.
+		var want []time.Duration
+		for _, seconds := range []float64{0, 0, 1.5, 4.5, 9.5, 18.5, 35.5, 68.5, 129.5, 190.5} {
+			want = append(want, time.Duration(seconds*float64(time.Second)))
 		}
-		if len(times) < 6 || len(times) > 12 {
-			t.Errorf("%d attempts in four minutes: %v", len(times), times)
+		if !slices.Equal(e.times, want) {
+			t.Errorf("attempts at %v, want %v", e.times, want)
 		}
-		if s := q.States()[0]; s.Failure != ErrBusy || s.Failed != uint64(len(times)) || s.Dropped == 0 {
+		times := len(e.times)
+		if s := q.States()[0]; s.Failure != ErrBusy || s.Failed != uint64(times) || s.Dropped == 0 {
 			t.Errorf("state %+v", s)
 		}
 		e.set("a:1", nil)
