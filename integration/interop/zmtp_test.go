@@ -71,11 +71,18 @@ func sequence(t *testing.T, m *zmtp.Message, part int) uint64 {
 	return binary.BigEndian.Uint64(m.Parts[part])
 }
 
-// batch is msgpack of what the publisher's command "bytes" sends. Only sizes
-// from 64 KiB on have this form.
+// batch is msgpack of what the publisher's command "bytes" sends.
 func batch(size int, sequence uint64) []byte {
 	b := append([]byte{0x93, 0xcb}, binary.BigEndian.AppendUint64(nil, math.Float64bits(1.5))...)
-	b = binary.BigEndian.AppendUint32(append(b, 0x91, 0xc6), uint32(size))
+	b = append(b, 0x91)
+	switch {
+	case size < 1<<8:
+		b = append(b, 0xc4, byte(size))
+	case size < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, 0xc5), uint16(size))
+	default:
+		b = binary.BigEndian.AppendUint32(append(b, 0xc6), uint32(size))
+	}
 	b = append(b, bytes.Repeat([]byte{byte(sequence)}, size)...)
 	return append(b, 0)
 }
@@ -133,7 +140,8 @@ func TestReplay(t *testing.T) {
 				var m zmtp.Message
 				for want := from; want < 500; want++ {
 					receive(t, c, &m)
-					if got := sequence(t, &m, form.head); got != want || len(m.Parts) != form.head+2 || len(m.Parts[0]) != 0 {
+					if got := sequence(t, &m, form.head); got != want || len(m.Parts) != form.head+2 || len(m.Parts[0]) != 0 ||
+						!bytes.Equal(m.Parts[form.head+1], batch(100, want)) {
 						t.Fatalf("from %d: got batch %d in %d parts, not %d", from, got, len(m.Parts), want)
 					}
 				}
