@@ -97,12 +97,12 @@ func (e *Engine) reopenEvents() error {
 	var failures []error
 	for _, r := range e.ranks {
 		if r.events != "" {
-			failures = append(failures, r.publisher.pub.listen(r.events))
+			failures = append(failures, r.publisher.pub.listenAgain(r.events))
 		} else {
 			r.publisher.pub.dial(e.cfg.Events.Connect)
 		}
 		if r.replay != "" {
-			failures = append(failures, r.publisher.router.listen(r.replay))
+			failures = append(failures, r.publisher.router.listenAgain(r.replay))
 		}
 	}
 	return errors.Join(failures...)

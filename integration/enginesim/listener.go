@@ -83,12 +83,31 @@ func (l *listener) reopen() error {
 	if l.addr == "" || l.server != nil {
 		return nil
 	}
-	socket, err := net.Listen("tcp", l.addr)
+	socket, err := listenAgain(l.addr)
 	if err != nil {
 		return err
 	}
 	l.serve(socket)
 	return nil
+}
+
+// How often, and how far apart, a port that was given up is tried for.
+const (
+	againTries = 100
+	againPause = 20 * time.Millisecond
+)
+
+// listenAgain listens on an address that was listened on before. Meanwhile the
+// kernel may have used its port for somebody's outgoing connection, which does
+// not last in most cases.
+func listenAgain(address string) (socket net.Listener, err error) {
+	for range againTries {
+		if socket, err = net.Listen("tcp", address); err == nil {
+			return socket, nil
+		}
+		time.Sleep(againPause)
+	}
+	return nil, err
 }
 
 func (l *listener) close() {

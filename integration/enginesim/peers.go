@@ -30,6 +30,21 @@ func (p *peers) listen(address string) error {
 	if err != nil {
 		return err
 	}
+	p.accept(listener)
+	return nil
+}
+
+// listenAgain is listen on the address it had before.
+func (p *peers) listenAgain(address string) error {
+	listener, err := listenAgain(address)
+	if err != nil {
+		return err
+	}
+	p.accept(listener)
+	return nil
+}
+
+func (p *peers) accept(listener net.Listener) {
 	ctx := p.begin(listener)
 	p.running.Go(func() {
 		for {
@@ -40,7 +55,6 @@ func (p *peers) listen(address string) error {
 			p.running.Go(func() { p.handle(ctx, conn) })
 		}
 	})
-	return nil
 }
 
 // dial keeps a connection to an address.
