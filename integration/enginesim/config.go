@@ -77,6 +77,10 @@ type Config struct {
 	// SpellBytes (the default), SpellSentence or SpellText.
 	Spelling string
 
+	// External, if set, keeps KV blocks outside the GPU, as LMCache does. All
+	// ranks share it.
+	External External
+
 	// Events, if set, publishes what the prefix cache holds.
 	Events *EventsConfig
 

@@ -41,12 +41,15 @@ type Stats struct {
 	Served       int64 // prompts worked on to the end
 	Cancelled    int64 // prompts given up in the middle
 	PromptTokens int64 // of prompts whose prefill has begun
-	CachedTokens int64 // of those, found in the prefix cache
+	CachedTokens int64 // of those, found in the prefix cache of the GPU
 	OutputTokens int64 // generated for prompts that have ended
 	Evictions    int64 // cached blocks given up for room
 	Running      int
 	Waiting      int
 	KVUsage      float64 // share of blocks that running requests hold, 0 to 1
+
+	ExternalQueries int64 // prompt tokens looked up in the external tier
+	ExternalHits    int64 // of those, found there and not computed
 }
 
 // add counts one rank's scheduler in; usage adds up.
@@ -59,6 +62,8 @@ func (s *Stats) add(sched *Scheduler) {
 	s.PromptTokens += queries
 	s.CachedTokens += hits
 	s.Evictions += evictions
+	s.ExternalQueries += sched.externalQueries
+	s.ExternalHits += sched.externalHits
 }
 
 // HitRate returns cached / prompt tokens, 0 without any.

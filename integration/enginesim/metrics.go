@@ -26,6 +26,7 @@ func (c *call) metrics() {
 	m.metric("gauge", "vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", "", func(s *series) float64 { return s.KVUsage })
 	m.metric("counter", "vllm:prefix_cache_queries", "Prefix cache queries, in terms of number of queried tokens.", "_total", func(s *series) float64 { return float64(s.PromptTokens) })
 	m.metric("counter", "vllm:prefix_cache_hits", "Prefix cache hits, in terms of number of cached tokens.", "_total", func(s *series) float64 { return float64(s.CachedTokens) })
+	m.external(e.cfg.External)
 	m.metric("counter", "vllm:prompt_tokens", "Number of prefill tokens processed.", "_total", func(s *series) float64 { return float64(s.prompt) })
 	m.metric("counter", "vllm:generation_tokens", "Number of generation tokens processed.", "_total", func(s *series) float64 { return float64(s.output) })
 	m.histogram("vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds.")

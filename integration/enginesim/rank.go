@@ -21,6 +21,7 @@ type rank struct {
 }
 
 func (e *Engine) makeRanks() error {
+	e.attach()
 	for id := range e.cfg.Ranks {
 		sched, err := NewScheduler(e.cfg)
 		if err != nil {

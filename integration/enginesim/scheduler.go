@@ -37,6 +37,7 @@ type Job struct {
 	decoding  bool
 	blocks    []int32
 	committed int // of blocks: how many are in the cache
+	outside   outside
 }
 
 // Scheduler is the engine without HTTP: a discrete-event simulation of a
@@ -64,7 +65,8 @@ type Scheduler struct {
 
 	watch cacheWatcher // nil: nobody
 
-	queries, hits int64 // tokens looked up in the prefix cache, and found
+	queries, hits                 int64 // tokens looked up in the prefix cache, and found
+	externalQueries, externalHits int64 // and in the external tier
 }
 
 // cacheWatcher is told what becomes of the blocks of a prefix cache, in the
@@ -194,12 +196,18 @@ func (s *Scheduler) crash(at time.Duration) {
 	s.forgetCounts()
 }
 
-func (s *Scheduler) forgetCounts() { s.queries, s.hits, s.cache.evictions = 0, 0, 0 }
+func (s *Scheduler) forgetCounts() {
+	s.queries, s.hits, s.cache.evictions = 0, 0, 0
+	s.externalQueries, s.externalHits = 0, 0
+}
 
 // startStep plans the step that begins at time at.
 func (s *Scheduler) startStep(at time.Duration) {
 	budget, decodes := s.cfg.ChunkTokens, 0
 	for _, j := range s.running {
+		if j.loading(at) {
+			continue
+		}
 		j.decoding = j.computed == j.PromptTokens
 		if j.decoding {
 			decodes++
@@ -216,10 +224,15 @@ func (s *Scheduler) startStep(at time.Duration) {
 		s.waiting[0] = nil
 		s.waiting = s.waiting[1:]
 		s.running = append(s.running, j)
-		budget -= s.plan(j, budget)
+		if !j.loading(at) {
+			budget -= s.plan(j, budget)
+		}
 	}
 	s.stepping = true
 	s.stepEnd = at + s.stepTime(s.cfg.ChunkTokens-budget, decodes)
+	if budget == s.cfg.ChunkTokens && decodes == 0 {
+		s.awaitLoads(at)
+	}
 	if s.watch != nil {
 		s.watch.stepped()
 	}
@@ -240,6 +253,7 @@ func (s *Scheduler) admit(j *Job, at time.Duration) bool {
 	j.Scheduled, j.started = at, true
 	s.queries += int64(j.PromptTokens)
 	s.hits += int64(j.Cached)
+	s.load(j, at)
 	return true
 }
 
@@ -276,6 +290,7 @@ func (s *Scheduler) endStep() {
 	kept := s.running[:0]
 	for _, j := range s.running {
 		if s.endStepOf(j) {
+			s.store(j, j.PromptTokens+j.Produced)
 			s.cache.release(j.blocks)
 			j.blocks = nil
 			s.finish(j, s.now)
@@ -301,6 +316,7 @@ func (s *Scheduler) endStepOf(j *Job) bool {
 			return false
 		}
 		j.FirstToken = s.now
+		s.store(j, j.PromptTokens)
 		j.Produced = min(1, j.OutputTokens)
 	}
 	if j.Produced < j.OutputTokens {
