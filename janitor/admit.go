@@ -152,6 +152,22 @@ func (b *budget) takeNow(l *lease, n int64) bool {
 	return true
 }
 
+// force takes n more bytes, or gives them back when n is negative, whether or
+// not there is room: for what is under way and cannot be stopped any more.
+// Others are kept out until there is room again.
+func (l *lease) force(n int64) {
+	b := l.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l.closed {
+		return
+	}
+	b.take(l, max(n, -l.held))
+	if n < 0 {
+		b.dispatch()
+	}
+}
+
 // shrink gives n bytes back.
 func (l *lease) shrink(n int64) { l.giveBack(func(held int64) int64 { return held - n }) }
 

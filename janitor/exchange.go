@@ -226,3 +226,13 @@ func (x *Exchange) restores() bool { return x.vault != nil && x.vault.Len() > 0 
 func (x *Exchange) reserve(n int64) bool {
 	return x.lease == nil || x.lease.tryGrow(n)
 }
+
+// occupy counts n more bytes for an answer that is under way, or less when n
+// is negative. It is never refused: that would break the answer.
+func (x *Exchange) occupy(n int64) {
+	if x.lease == nil { // the request had no body
+		x.lease = x.janitor.budget.open(terms{limit: x.janitor.InFlightLimit, announced: -1})
+		x.lease.arrived()
+	}
+	x.lease.force(n)
+}

@@ -21,6 +21,8 @@ type responseWriter struct {
 	committed bool
 	answer    io.WriteCloser // restores and watches; nil: bytes pass as they are
 	unpack    *unpacker      // opens a compressed answer in front of it; nil: plain
+	stream    *answer.Stream // answer, when it is one of events
+	counted   int64          // what is counted for its buffers
 }
 
 func newResponseWriter(w http.ResponseWriter, r *http.Request, x *Exchange) *responseWriter {
@@ -82,8 +84,8 @@ func (w *responseWriter) newAnswer(contentType string) io.WriteCloser {
 	if !ok {
 		return nil
 	}
-	if s, ok := reader.(*answer.Stream); ok && w.x.dropUsage {
-		s.HideUsage()
+	if w.stream, ok = reader.(*answer.Stream); ok && w.x.dropUsage {
+		w.stream.HideUsage()
 	}
 	return reader
 }
@@ -113,11 +115,28 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 	switch {
 	case w.unpack != nil:
+		defer w.account()
 		return w.unpack.Write(p)
 	case w.answer != nil:
+		defer w.account()
 		return w.answer.Write(p)
 	}
 	return w.ResponseWriter.Write(p)
+}
+
+// account counts what the answer's buffers hold, once it is worth counting.
+func (w *responseWriter) account() {
+	if w.stream == nil {
+		return
+	}
+	n := int64(w.stream.Footprint())
+	if n <= footprintFloor {
+		n = 0
+	}
+	if n != w.counted {
+		w.x.occupy(n - w.counted)
+		w.counted = n
+	}
 }
 
 // ReadFrom implements io.ReaderFrom.

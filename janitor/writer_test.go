@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -304,5 +306,56 @@ func TestNested(t *testing.T) {
 	}))
 	if err != nil || string(e.body) != chat("to [EMAIL_1]") || w.Body.String() != restored {
 		t.Errorf("%v, forwarded %s, answered %s", err, e.body, w.Body)
+	}
+}
+
+// TestHeldAnswerIsCounted: what an answer has in memory counts, also above the
+// limit: the answer goes on, and those who come meanwhile are refused.
+func TestHeldAnswerIsCounted(t *testing.T) {
+	for _, method := range []string{"POST", "GET"} {
+		h := newHandler(t, func(h *Handler) {
+			h.InFlightLimit = 400_000
+			h.MaxSize = 300_000
+			h.AdmitWait = caddy.Duration(time.Millisecond)
+		})
+		e := new(engine)
+		start, rest := "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"", "\"}}]}\n\n"
+		e.answer = func(w http.ResponseWriter, _ *http.Request) error {
+			e.exchange.Observe(new(recorder))
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, start+"[EMAIL_1]")
+			before := h.budget.used.Load()
+			for range 500 {
+				_, _ = io.WriteString(w, strings.Repeat("x", 1000))
+			}
+			if used := h.budget.used.Load(); used < 500_000 {
+				t.Errorf("%s: %d bytes counted while half a megabyte is held", method, used)
+			}
+			if other, _ := serve(t, h, postChat("hi")); other.Code != 507 {
+				t.Errorf("%s: another request above the limit: status %d", method, other.Code)
+			}
+			_, _ = io.WriteString(w, rest)
+			_, _ = io.WriteString(w, start+rest)
+			if used := h.budget.used.Load(); used > before+4*footprintFloor {
+				t.Errorf("%s: %d bytes are still counted when the event has passed", method, used-before)
+			}
+			if other, _ := serve(t, h, postChat("hi")); other.Code != 200 {
+				t.Errorf("%s: another request with room again: status %d", method, other.Code)
+			}
+			return nil
+		}
+		r := postChat("hi " + mail)
+		if method == "GET" {
+			r = newRequest("GET", "/v1/responses/1", nil)
+		}
+		w := serveTo(t, h, r, e)
+		want := start + mail + strings.Repeat("x", 500_000) + rest + start + rest
+		if method == "GET" {
+			want = strings.Replace(want, mail, "[EMAIL_1]", 1)
+		}
+		if w.Body.String() != want {
+			t.Errorf("%s: the answer came out as %.100s", method, w.Body)
+		}
+		wantEmpty(t, h.budget)
 	}
 }

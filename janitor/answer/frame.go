@@ -8,6 +8,9 @@ import "bytes"
 // A larger one passes through untouched.
 const MaxEvent = 1 << 20
 
+// maxKept is the largest buffer of events that is used again, in bytes.
+const maxKept = 64 << 10
+
 type pieceKind uint8
 
 const (
@@ -43,6 +46,7 @@ type scanState struct {
 func (f *framer) next(p []byte) (piece []byte, n int, kind pieceKind) {
 	if f.stale {
 		f.buf, f.stale = f.buf[:0], false
+		f.shrink()
 	}
 	before := f.scan
 	if f.scan.cr && !f.scan.inside && p[0] == '\n' {
@@ -71,6 +75,16 @@ func (f *framer) next(p []byte) (piece []byte, n int, kind pieceKind) {
 		return f.buf, n, pieceEvent
 	}
 	return p[:n], n, pieceEvent
+}
+
+// shrink lets go of buffers that one large event has made grow.
+func (f *framer) shrink() {
+	if cap(f.buf) > maxKept {
+		f.buf = nil
+	}
+	if cap(f.joined) > maxKept {
+		f.joined = nil
+	}
 }
 
 // advance moves over p to the end of the event or of p.

@@ -5,6 +5,7 @@ package answer
 import (
 	"errors"
 	"io"
+	"unsafe"
 )
 
 // ErrClosed is what Write returns after Close.
@@ -180,6 +181,18 @@ func (s *Stream) releaseAll() {
 	s.event.reset()
 	s.event.end(ending{all: true})
 	s.release()
+}
+
+// Footprint is how many bytes of memory the Stream's buffers take: little, but
+// while a large event is coming in. Some of it comes back with the Write after.
+func (s *Stream) Footprint() int {
+	const member, part, ending = int(unsafe.Sizeof(member{})), int(unsafe.Sizeof(part{})), int(unsafe.Sizeof(ending{}))
+	n := cap(s.frames.buf) + cap(s.frames.joined) + cap(s.out.b) +
+		member*cap(s.event.members) + part*cap(s.event.parts) + ending*cap(s.event.ends)
+	for _, l := range s.lanes.slots {
+		n += int(unsafe.Sizeof(*l)) + cap(l.event)
+	}
+	return n
 }
 
 // Close ends the answer: it writes what is held back, reports to the observer

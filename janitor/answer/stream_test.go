@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -217,5 +219,36 @@ func TestStreamTemplate(t *testing.T) {
 				t.Errorf("byte by byte: got\n%s\nwant\n%s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestFootprint: it tells of a large event while it comes in, and of nothing
+// large any more once it has passed.
+func TestFootprint(t *testing.T) {
+	for _, lines := range []int{1, 2} {
+		s := NewStream(io.Discard, newVault("[EMAIL_1]", "a@b.example"), nil)
+		write := func(p string) {
+			if _, err := io.WriteString(s, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		small := "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n"
+		write(small)
+		if n := s.Footprint(); n > 4096 {
+			t.Errorf("%d bytes for small events", n)
+		}
+		write("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"")
+		for range 500 {
+			write(strings.Repeat("x", 1000))
+		}
+		if n := s.Footprint(); n < 500_000 || n > 1_500_000 {
+			t.Errorf("%d bytes while half a megabyte is held", n)
+		}
+		write("\"}}]" + strings.Repeat("\ndata: ", lines-1) + "}\n\n")
+		write(small)
+		write(small)
+		if n := s.Footprint(); n > 4*sinkSize {
+			t.Errorf("%d bytes when it has passed", n)
+		}
 	}
 }
