@@ -24,7 +24,7 @@ func (e *Engine) openEvents(host string) error {
 	}
 	if c.Connect != "" {
 		for _, r := range e.ranks {
-			r.publisher.pub.dial(c.Connect)
+			r.publisher.pub.dial(c.subscriber(r.id))
 		}
 	} else if err := openRow(host, c.Port, e.ranks, func(r *rank) (*peers, *string) { return &r.publisher.pub, &r.events }); err != nil {
 		return err
@@ -33,6 +33,12 @@ func (e *Engine) openEvents(host string) error {
 		return nil
 	}
 	return openRow(host, c.ReplayPort, e.ranks, func(r *rank) (*peers, *string) { return &r.publisher.router, &r.replay })
+}
+
+// subscriber returns where a rank connects to.
+func (c *EventsConfig) subscriber(rank int) string {
+	host, _, _ := net.SplitHostPort(c.Connect)
+	return net.JoinHostPort(host, strconv.Itoa(portOf(c.Connect)+rank))
 }
 
 // nameTopics names the topics of publishers that connect out: there the topic
@@ -99,7 +105,7 @@ func (e *Engine) reopenEvents() error {
 		if r.events != "" {
 			failures = append(failures, r.publisher.pub.listenAgain(r.events))
 		} else {
-			r.publisher.pub.dial(e.cfg.Events.Connect)
+			r.publisher.pub.dial(e.cfg.Events.subscriber(r.id))
 		}
 		if r.replay != "" {
 			failures = append(failures, r.publisher.router.listenAgain(r.replay))
@@ -194,7 +200,7 @@ func (c *call) eventSources() {
 	for _, r := range c.engine.ranks {
 		endpoint, replay := "tcp://"+r.events, any(nil)
 		if r.events == "" {
-			endpoint = "tcp://" + events.Connect
+			endpoint = "tcp://" + events.subscriber(r.id)
 		}
 		if r.replay != "" {
 			replay = "tcp://" + r.replay

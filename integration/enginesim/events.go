@@ -4,6 +4,7 @@ package enginesim
 
 import (
 	"math/rand/v2"
+	"net"
 	"slices"
 	"time"
 )
@@ -33,8 +34,8 @@ type EventsConfig struct {
 	// Port is the port of rank 0's PUB socket; rank n has Port+n. Default: a
 	// free one with free ones behind it.
 	Port int
-	// Connect is the host:port of a subscriber that listens, to which all ranks
-	// connect instead of listening themselves.
+	// Connect is the host:port of a subscriber that listens, to which rank 0
+	// connects instead of listening itself, and rank n to port + n.
 	Connect string
 	// HWM is how many messages a subscriber may be behind before it loses some.
 	// Default: 100000, as in vLLM.
@@ -80,6 +81,9 @@ func (c EventsConfig) withDefaults() (EventsConfig, error) {
 		if n < 0 || n > 1<<16-maxRanks {
 			return c, errConfig
 		}
+	}
+	if _, _, err := net.SplitHostPort(c.Connect); c.Connect != "" && (err != nil || portOf(c.Connect) == 0) {
+		return c, errConfig
 	}
 	known := slices.Contains([]string{EventMap, EventArray, EventSGLang}, c.Encoding) &&
 		slices.Contains([]string{"yes", "no"}, c.ReplayTopic)

@@ -243,7 +243,11 @@ func TestPipe(t *testing.T) {
 	if !<-waited {
 		t.Error("who waits for room does not get it")
 	}
-	go func() { waited <- p.put(m, true) && p.put(m, true) && p.put(m, true) }()
+	go func() {
+		for p.put(m, true) {
+		}
+		waited <- false
+	}()
 	p.close()
 	if <-waited {
 		t.Error("a closed pipe takes messages")
@@ -253,50 +257,68 @@ func TestPipe(t *testing.T) {
 	}
 }
 
+// listenInARow listens on ports that follow each other.
+func listenInARow(t *testing.T, n int) (row []net.Listener) {
+	t.Helper()
+	for range 100 {
+		port, err := freePort("127.0.0.1")
+		for i := range n {
+			var l net.Listener
+			if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+i)); err != nil {
+				break
+			}
+			t.Cleanup(func() { l.Close() })
+			row = append(row, l)
+		}
+		if err == nil {
+			return row
+		}
+		for _, l := range row {
+			l.Close()
+		}
+		row = nil
+	}
+	t.Fatal("no free ports")
+	return nil
+}
+
 // TestConnectOut: publishers that dial the subscriber, with the node's name in
 // the topic.
 func TestConnectOut(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	e := publishing(t, func(c *Config) { c.Events = &EventsConfig{Connect: l.Addr().String(), FirstSequence: 1}; c.Ranks = 2 })
-	accept := func() *zmtpClient {
-		conn, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
+	row := listenInARow(t, 2)
+	e := publishing(t, func(c *Config) {
+		c.Events = &EventsConfig{Connect: row[0].Addr().String(), FirstSequence: 1}
+		c.Ranks = 2
+	})
+	var clients [2]*zmtpClient
+	accept := func() {
+		for i, l := range row {
+			conn, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			clients[i] = openZMTP(t, conn, readySub)
+			clients[i].send("\x00\x04\x01kv@")
 		}
-		c := openZMTP(t, conn, readySub)
-		c.send("\x00\x04\x01kv@")
-		return c
+		clients[0].await(func() bool { return e.Subscribers(0) == 1 && e.Subscribers(1) == 1 })
 	}
-	clients := []*zmtpClient{accept(), accept()}
-	clients[0].await(func() bool { return e.Subscribers(0)+e.Subscribers(1) == 2 })
+	accept()
 	if e.EventsAddr(0) != "" {
 		t.Error("it listens as well")
 	}
-	pinned(t, e, "0", strings.Repeat("four", 16))
-	pinned(t, e, "1", strings.Repeat("four", 16))
-	seen := map[int]bool{}
-	for _, c := range clients {
+	for rank, c := range clients {
+		pinned(t, e, strconv.Itoa(rank), strings.Repeat("four", 16))
 		topic, sequence, b := c.next()
-		if topic != "kv@"+e.Addr()+"@m" || sequence != 1 {
-			t.Errorf("topic %q, batch %d", topic, sequence)
+		if topic != "kv@"+e.Addr()+"@m" || sequence != 1 || b.rank != rank {
+			t.Errorf("rank %d: topic %q, batch %d of rank %d", rank, topic, sequence, b.rank)
 		}
-		seen[b.rank] = true
-	}
-	if len(seen) != 2 {
-		t.Errorf("ranks %v", seen)
 	}
 	// It comes again, after a disconnection and after a restart.
 	fault(t, e, Fault{Kind: DisconnectEvents})
-	clients = []*zmtpClient{accept(), accept()}
-	clients[0].await(func() bool { return e.Subscribers(0)+e.Subscribers(1) == 2 })
+	accept()
 	if err := e.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	accept()
 	accept()
 }
 
@@ -338,7 +360,7 @@ func TestEventPorts(t *testing.T) {
 	}
 	for _, c := range []EventsConfig{
 		{Encoding: "xml"}, {Port: -1}, {Port: 65535}, {HWM: -1}, {BufferSteps: -1}, {ReplayTopic: "maybe"}, {ReplayHWM: -1},
-		{Encoding: EventSGLang, WideHashes: true},
+		{Encoding: EventSGLang, WideHashes: true}, {Connect: "127.0.0.1"}, {Connect: "127.0.0.1:x"},
 	} {
 		if e, err := New(Config{Events: &c}); err == nil {
 			e.Close()
