@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvevents
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+// decoders keeps the memory of decoders that are not in use: most publishers
+// are idle most of the time.
+var decoders = sync.Pool{New: func() any { return new(Decoder) }}
+
+// apply takes a batch in, whatever it is worth.
+func (f *follower) apply(m message, live bool) {
+	d := decoders.Get().(*Decoder)
+	unindexed := uint64(0)
+	batch, err := d.Decode(m.payload, func(e *Event) bool {
+		if e.Kind == Cleared {
+			f.sink.Clear()
+			f.position.complete = true
+		} else if !f.sink.Apply(e) {
+			unindexed++
+		}
+		return true
+	})
+	decoders.Put(d)
+	f.position.reach(m.seq)
+	malformed := uint64(batch.Malformed())
+	switch {
+	case err != nil:
+		// What it said may have made anything untrue.
+		malformed++
+		f.lost()
+	case batch.LostRemovals > 0:
+		f.lost()
+	case batch.LostStores > 0:
+		f.position.complete = false
+	}
+	f.note(func(s *State) {
+		s.Batches++
+		s.Events += uint64(batch.Events)
+		s.Unindexed += unindexed
+		s.Malformed += malformed
+		if live {
+			s.Last = time.Now()
+			s.Lag = lag(s.Last, batch.Time)
+		}
+	})
+}
+
+// lag is how long ago an engine's clock showed a time. Clocks differ and
+// publishers lie: it is never negative, and a day at most.
+func lag(now time.Time, ts float64) time.Duration {
+	const day = 24 * time.Hour
+	seconds := float64(now.UnixNano())/1e9 - ts
+	if math.IsNaN(seconds) || seconds <= 0 {
+		return 0
+	}
+	return time.Duration(min(seconds, day.Seconds()) * float64(time.Second))
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvevents
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestFollowsWhileSeen(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.p.store(1)
+		w.keep(3*time.Minute, source)
+		w.check(t, Complete)
+		first := w.sink
+		w.set.See(source)
+		time.Sleep(idleAfter - time.Second)
+		w.check(t, Complete)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if _, known := first.holds(); !first.closed || known != Unknown || len(w.set.States("")) != 0 {
+			t.Errorf("still followed after a minute: %+v, %s", w.set.States(""), known)
+		}
+		w.set.See(source)
+		w.check(t, Complete)
+		if first == w.sink {
+			t.Error("no new sink")
+		}
+	})
+}
+
+func TestUnseenWithoutConnection(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.set.See(source, Source{Upstream: "b:8000"})
+		time.Sleep(idleAfter + 7*time.Second)
+		synctest.Wait()
+		if n := len(w.set.States("")); n != 0 || w.open != 0 || len(w.set.named) != 0 {
+			t.Errorf("%d are followed, %d sinks open, %d names", n, w.open, len(w.set.named))
+		}
+	}, func(p *fakePublisher) { p.refuse = true })
+}
+
+func TestStates(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		one, two := source, source
+		one.Rank = 1
+		two.Upstream = "b:8000"
+		w.set.See(two, one, source)
+		w.set.See(source, one)
+		synctest.Wait()
+		if s := w.set.States("a:8000"); len(s) != 2 || s[0].Source != source || s[1].Source != one {
+			t.Errorf("%+v", s)
+		}
+		if s := w.set.States(""); len(s) != 3 || s[2].Source != two {
+			t.Errorf("%+v", s)
+		}
+		if len(w.set.States("c:8000")) != 0 {
+			t.Error("an upstream that nobody named")
+		}
+	})
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.p.noEnd = true // history takes its time
+		w.set.See(source, Source{Upstream: "b:8000"}, Source{Upstream: "c:8000", Events: "c:1"})
+		synctest.Wait()
+		began := time.Now()
+		w.set.Close()
+		w.set.See(source)
+		if w.open != 0 || len(w.set.States("")) != 0 || time.Since(began) > 0 {
+			t.Errorf("%d sinks are open after %v", w.open, time.Since(began))
+		}
+		w.set.Close()
+	})
+}
+
+func TestFollowedAreBounded(t *testing.T) {
+	s := NewSet(Options{})
+	defer s.Close()
+	for i := range maxFollowed {
+		s.followed[Source{Rank: i}] = newFollower(s, Source{Rank: i})
+	}
+	s.See(Source{Upstream: "one:1"}) // would call Open, which is nil
+	if n := len(s.States("")); n != maxFollowed {
+		t.Errorf("%d are followed", n)
+	}
+	clear(s.followed)
+}
+
+// TestHistoriesAtOnce: publishers are asked a few at a time.
+func TestHistoriesAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		var sources []Source
+		for i := range 30 {
+			p := newFakePublisher()
+			p.noEnd = true
+			host := fmt.Sprint("p", i)
+			w.net.publishers[host] = p
+			sources = append(sources, Source{Upstream: host + ":8000", Events: host + ":1", Replay: host + ":2"})
+			p.store(1)
+		}
+		w.set.See(sources...)
+		for range 60 {
+			synctest.Wait()
+			w.set.See(sources...)
+			if n := len(w.set.replays); n > maxReplays {
+				t.Fatalf("%d at once", n)
+			}
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		for _, s := range w.set.States("") {
+			if s.Known != Complete {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
+}
