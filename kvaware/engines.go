@@ -107,7 +107,7 @@ func (e *engines) told(address string) int64 {
 // Told is called with what an engine's metrics say.
 func (e *engines) Told(t engine.Target, r engine.Reading) {
 	if r.HasLoad {
-		e.fleet.SetLoad(t.Address, fleet.EngineLoad{Running: r.Running, Waiting: r.Waiting})
+		e.fleet.SetLoad(t.Address, fleet.EngineLoad{Running: r.Running, Waiting: r.Waiting, Usage: max(0, r.Usage)})
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

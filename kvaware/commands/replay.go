@@ -89,6 +89,7 @@ func (o *replayOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&m.MaxRunning, "max-running", m.MaxRunning, "most requests an engine works on at a time")
 	f.StringVar(&o.capacity, "capacity", "known", "KV capacity as kv_aware knows it: known, unknown, or a factor it is wrong by, such as 0.5")
 	f.BoolVar(&o.setup.KVAware.Usage, "usage", true, "engines report cached tokens to kv_aware")
+	f.BoolVar(&o.setup.KVAware.Metrics, "metrics", true, "engines report their load to kv_aware every 2 s")
 	f.StringVar(&o.limit, "memory-limit", "20MB", "ceiling of kv_aware's tree")
 	f.IntVar(&o.read.BlockTokens, "block-tokens", 512, "tokens a hash of a Mooncake trace stands for")
 	f.IntVar(&o.read.BlockBytes, "block-size", 256, "bytes of text in a block")

@@ -17,7 +17,7 @@ const (
 
 // candidate is one upstream that could take a request.
 type candidate struct {
-	Wait      time.Duration // until the prefill queued there is done, see queue.wait
+	Wait      time.Duration // until its prefill can begin, see Fleet.wait
 	PerToken  time.Duration // what a prompt token costs there, see cost
 	Uncached  int           // prompt tokens it would have to compute
 	Unsent    int           // prompt tokens it was never sent: Uncached, had it kept all

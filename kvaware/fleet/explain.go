@@ -8,7 +8,7 @@ import "time"
 type Forecast struct {
 	Address  string
 	Cached   int           // prompt tokens it is predicted to hold
-	Wait     time.Duration // until the prefill queued there is done
+	Wait     time.Duration // until its prefill can begin
 	Prefill  time.Duration // of what it does not hold
 	InFlight int           // requests it is busy with
 }

@@ -9,7 +9,9 @@
 //
 //	wait for the prefill already queued there + this request's own prefill
 //
-// both being uncached prompt tokens times what a token costs there. To it comes
+// both being uncached prompt tokens times what a token costs there; the wait is
+// longer where the KV cache has no room for the prompt before others end (see
+// blocks). To it comes
 // what the request's prefill costs those that come after it (see price). The
 // unit is time, so there is nothing to weigh: a prefix that many requests share
 // spills to a second upstream exactly when waiting for it costs more than
@@ -58,6 +60,7 @@ type Fleet struct {
 	typical   cost   // of a token, whatever the upstream
 	surveyed  uint64 // surveys so far
 	decode    decode
+	holding   holding
 	cuts      cutPrompts
 	sizes     tokenSizes
 	scratch   scratch
@@ -76,6 +79,7 @@ type upstream struct {
 	rent      time.Duration // computed there while it had too much, see spread
 	footprint int64         // uncached tokens sent there, decaying
 	capacity  capacity
+	blocks    blocks
 	reuse     reuse
 	pending   []*Request // recorded, but not yet answered
 	surveyed  uint64     // the survey that these two are of

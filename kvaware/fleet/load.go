@@ -12,6 +12,10 @@ const loadLasts = 15 * time.Second
 type EngineLoad struct {
 	Waiting int // requests it has not begun with
 	Running int // requests it is prefilling or decoding
+
+	// Usage is the share of its KV cache that running requests hold, at most 1;
+	// 0: not told.
+	Usage float64
 }
 
 // reportedLoad is what of an upstream's load this gateway has not sent.
@@ -33,13 +37,28 @@ func (f *Fleet) SetLoad(address string, l EngineLoad) {
 	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.load.count())
 	waiting := min(others, max(0, l.Waiting-u.load.queued))
 	u.told = reportedLoad{EngineLoad{Waiting: waiting, Running: others - waiting}, now}
+	u.blocks.told(l.Usage, u.capacity.given)
 }
 
 // foreign returns how many requests wait at the upstream that this gateway has
 // not sent, and how many there are in all, ours too, as far as is known.
 func (u *upstream) foreign(now time.Time) (waiting, inFlight int) {
-	if u.told.at.IsZero() || now.Sub(u.told.at) > loadLasts {
+	if !u.told.counts(now) {
 		return 0, 0
 	}
 	return u.told.Waiting, u.told.Waiting + u.told.Running + u.load.count()
+}
+
+// foreignTokens returns how much of its KV cache the upstream uses beyond what
+// is known of the requests sent there.
+func (u *upstream) foreignTokens(now time.Time) int64 {
+	if !u.told.counts(now) {
+		return 0
+	}
+	return u.blocks.others
+}
+
+// counts reports whether what was told still says something.
+func (l *reportedLoad) counts(now time.Time) bool {
+	return !l.at.IsZero() && now.Sub(l.at) <= loadLasts
 }

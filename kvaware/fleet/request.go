@@ -48,6 +48,9 @@ type Request struct {
 	held        int // blocks that were known there before this attempt
 	cached      int // prompt tokens predicted to be cached there
 	sent        time.Time
+	pinned      int64         // tokens, see blocks
+	took        time.Duration // its prefill, as predicted
+	begun       time.Time     // when its first token was there
 	confirmed   bool
 	first       bool
 	reported    bool
@@ -89,6 +92,8 @@ func (r *Request) depart(u *upstream, cached int) {
 	u.footprint += int64(uncached)
 	u.capacity.filled += int64(uncached)
 	u.demand.add(r.sent, took)
+	r.pinned, r.took = int64(uncached), took
+	u.blocks.pinned += r.pinned
 	u.load.reserve(&r.reservation, r.sent, uncached, took, !r.stream)
 	r.depths = r.depthsArray[:0]
 	if r.current() {
@@ -156,6 +161,7 @@ func (r *Request) FirstToken() (ttft time.Duration, ok bool) {
 	}
 	r.first = true
 	now := r.fleet.now()
+	r.begun = now
 	r.service = r.reservation.firstToken(now)
 	return now.Sub(r.sent), true
 }
@@ -213,7 +219,12 @@ func (r *Request) land() {
 		r.takeBack()
 	}
 	r.learn()
-	r.reservation.end(r.fleet.now())
+	now := r.fleet.now()
+	r.on.blocks.pinned -= r.pinned
+	if r.first && r.stream {
+		r.fleet.holding.learn(r.took + now.Sub(r.begun))
+	}
+	r.reservation.end(now)
 	r.on = nil
 }
 

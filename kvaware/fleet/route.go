@@ -131,11 +131,15 @@ func (r *Request) survey(targets []Target) (longest int) {
 // have sent there.
 func (f *Fleet) wait(c *candidate, u *upstream, now time.Time, late float64) {
 	c.Wait = u.load.wait(now, late)
-	if waiting, inFlight := u.foreign(now); inFlight > 0 {
+	waiting, inFlight := u.foreign(now)
+	if inFlight > 0 {
 		c.Wait += prefill(waiting*f.typical.prompt(), c.PerToken)
 		c.Queued += waiting
 		c.InFlight = max(c.InFlight, inFlight)
 	}
+	// Those before it need room before it does, and are computed meanwhile.
+	room := u.blocks.wait(c.Uncached, u.foreignTokens(now), u.capacity.given, f.holding.mean())
+	c.Wait = max(c.Wait, room)
 }
 
 // cachedOn returns how many tokens of the prompt u is predicted to hold.

@@ -17,25 +17,30 @@ type Knowledge struct {
 	Capacity float64
 	// Usage: engines report how many prompt tokens were cached.
 	Usage bool
+	// Metrics: engines tell every two seconds how many requests run and wait, and
+	// how much of the KV cache is in use.
+	Metrics bool
 	// MemoryLimit is the ceiling of its tree in bytes.
 	MemoryLimit int64
 }
 
 // DefaultKnowledge is a gateway with its default settings in front of engines
-// that report capacity and cached tokens.
+// whose metrics it reads, and that report cached tokens.
 func DefaultKnowledge() Knowledge {
-	return Knowledge{Capacity: 1, Usage: true, MemoryLimit: 20_000_000}
+	return Knowledge{Capacity: 1, Usage: true, Metrics: true, MemoryLimit: 20_000_000}
 }
 
 // kvAware drives the product's own routing.
 type kvAware struct {
 	fleet       *fleet.Fleet
 	know        Knowledge
+	engines     []*engine // for their metrics
 	blockTokens int
 	targets     []fleet.Target
 	inFlight    []int
 	live        map[*job]*fleet.Request
 	now, swept  time.Duration
+	scraped     time.Duration
 }
 
 // epoch is when virtual time begins; any would do.
@@ -44,6 +49,7 @@ var epoch = time.Unix(0, 0)
 func newKVAware(w *world) policy {
 	p := &kvAware{
 		know:        w.setup.KVAware,
+		engines:     w.engines,
 		blockTokens: w.blockTokens,
 		inFlight:    w.inFlight,
 		targets:     make([]fleet.Target, len(w.inFlight)),
@@ -74,12 +80,30 @@ func (p *kvAware) pick(j *job, now time.Duration) int {
 	return r.Route(p.targets, false).Target
 }
 
-// at sets the clock and sweeps once a minute.
+// scrapeInterval is how often the gateway reads an engine's metrics.
+const scrapeInterval = 2 * time.Second
+
+// at sets the clock, reads metrics when it is time to, and sweeps once a
+// minute.
 func (p *kvAware) at(now time.Duration) {
 	p.now = now
+	if p.know.Metrics && p.now-p.scraped >= scrapeInterval {
+		p.scraped = p.now
+		p.scrape()
+	}
 	for p.now-p.swept >= time.Minute {
 		p.swept += time.Minute
 		p.fleet.Sweep()
+	}
+}
+
+func (p *kvAware) scrape() {
+	for i, e := range p.engines {
+		p.fleet.SetLoad(p.targets[i].Address, fleet.EngineLoad{
+			Waiting: e.queued(),
+			Running: e.begun + len(e.running),
+			Usage:   e.usage(),
+		})
 	}
 }
 

@@ -108,7 +108,7 @@ func TestOrderOnARecordedTrace(t *testing.T) {
 		{"32 nodes", func(s *Setup) { s.Nodes = 32 }, 1.05},
 		{"capacity guessed half", func(s *Setup) { s.KVAware.Capacity = 0.5 }, 1.05},
 		{"capacity guessed double", func(s *Setup) { s.KVAware.Capacity = 2 }, 1.05},
-		{"nothing told by engines", func(s *Setup) { s.KVAware.Capacity, s.KVAware.Usage = 0, false }, 1.05},
+		{"nothing told by engines", func(s *Setup) { s.KVAware = Knowledge{MemoryLimit: s.KVAware.MemoryLimit} }, 1.05},
 		// The bound knows each prompt's own noise before it is computed.
 		{"30 % noise", func(s *Setup) { s.Model.Noise = 0.3 }, 1.08},
 		{"chunked prefill", func(s *Setup) { s.Model.Chunk = 2048 }, 1.05},
