@@ -110,6 +110,7 @@ func (f *Feed) stored(e *kvevents.Event) bool {
 		f.ignored.Add(1)
 		return true
 	}
+	f.x.adapters.note(e.LoRA)
 	parent := f.x.root(string(e.LoRA))
 	if !e.Root {
 		known := false

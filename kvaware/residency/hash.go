@@ -19,10 +19,11 @@ type Key struct {
 	Salt uint64
 	// BlockTokens is the engine's block size, at least 1.
 	BlockTokens int
-	// Variant is what changes the tokens and is neither in the text chain nor
-	// above: of a chat request add_generation_prompt, continue_final_message,
-	// add_special_tokens and tool_choice, where they are given, in any fixed form.
-	Variant string
+	// Variant is a digest of what changes the tokens and is neither in the text
+	// chain nor above: of a chat request add_generation_prompt,
+	// continue_final_message, add_special_tokens and tool_choice, where they are
+	// given.
+	Variant uint64
 }
 
 // Space is a Key made ready, of one epoch. The zero value is the space of nothing.
@@ -51,7 +52,7 @@ func (x *Index) Space(k Key) Space {
 	s.epoch = x.epochs[s.slot].Load()
 	h := mix(x.seed ^ xxhash.Sum64String(k.Model))
 	h = mix(h ^ xxhash.Sum64String(k.Adapter))
-	h = mix(h ^ xxhash.Sum64String(k.Variant))
+	h = mix(h ^ k.Variant)
 	h = mix(h ^ k.Salt)
 	s.links = mix(h ^ uint64(s.block)<<32 ^ uint64(s.epoch))
 	return s

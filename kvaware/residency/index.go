@@ -23,7 +23,9 @@ type Index struct {
 	epochs [epochSlots]atomic.Uint32
 	ended  atomic.Uint64
 	now    atomic.Int64 // of the last Expire, in seconds
-	start  atomic.Int64 // of the first
+
+	adapters adapterNames
+	start    atomic.Int64 // of the first
 
 	mu    sync.Mutex
 	feeds map[string]*Feed
