@@ -29,7 +29,7 @@ func (r *Request) Explain(targets []Target) ([]Forecast, Decision) {
 		c := &f.scratch.candidates[i]
 		forecasts[i] = Forecast{
 			Address:  targets[i].Address,
-			Cached:   r.prompt - c.Uncached,
+			Cached:   f.scratch.held[i].tokens,
 			Wait:     c.Wait,
 			Prefill:  prefill(c.Uncached, c.PerToken),
 			InFlight: c.InFlight,

@@ -27,6 +27,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bauxite/caddy-kvaware/kvaware/residency"
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
@@ -50,13 +51,16 @@ const (
 // memory only, and around a whole decision, so that requests that arrive
 // together see each other's picks.
 type Fleet struct {
-	tree *radixcache.Tree
-	now  func() time.Time
+	tree      *radixcache.Tree
+	residency *residency.Index
+	now       func() time.Time
 
 	mu        sync.Mutex
+	memory    memory
 	epoch     uint64
 	upstreams map[string]*upstream
 	byID      ids
+	byFeed    ids    // the feeds of those that are followed
 	typical   cost   // of a token, whatever the upstream
 	surveyed  uint64 // surveys so far
 	decode    decode
@@ -81,6 +85,7 @@ type upstream struct {
 	capacity  capacity
 	blocks    blocks
 	reuse     reuse
+	followed  *residence // nil: its events are not
 	pending   []*Request // recorded, but not yet answered
 	surveyed  uint64     // the survey that these two are of
 	matched   int32      // blocks of the prompt that it holds
@@ -91,23 +96,16 @@ type upstream struct {
 // New returns an empty fleet whose tree takes at most limit bytes. The time
 // comes from now.
 func New(limit int64, now func() time.Time) *Fleet {
-	return &Fleet{
+	f := &Fleet{
 		tree:      radixcache.New(limit),
 		now:       now,
 		upstreams: make(map[string]*upstream),
 	}
+	f.memory.tree = f.tree
+	f.residency = residency.New(f.tree, f.memory.reserve)
+	f.SetLimit(limit)
+	return f
 }
-
-// SetLimit changes the tree's ceiling, in bytes. What no longer fits goes,
-// oldest first.
-func (f *Fleet) SetLimit(limit int64) {
-	if f.tree.Limit() != limit {
-		f.tree.SetLimit(limit)
-	}
-}
-
-// Stats describes the tree.
-func (f *Fleet) Stats() radixcache.Stats { return f.tree.Stats() }
 
 // upstream returns the state kept for an address, new if need be.
 // The caller holds mu.
@@ -153,6 +151,7 @@ func (f *Fleet) Sweep() (gone []string) {
 func (f *Fleet) remove(u *upstream) {
 	f.tree.Remove(u.id)
 	f.byID.drop(u.id)
+	f.unfollow(u)
 	if u.sent != 0 {
 		f.tree.Remove(u.sent)
 		f.byID.drop(u.sent)
@@ -215,6 +214,13 @@ func (f *Fleet) Forget(address string) bool {
 	}
 	f.empty(u)
 	return true
+}
+
+// IsEpoch reports whether what was signed in an epoch still means anything.
+func (f *Fleet) IsEpoch(epoch uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.epoch == epoch
 }
 
 // Clear drops what is recorded of every upstream and begins a new epoch:

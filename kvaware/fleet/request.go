@@ -24,6 +24,21 @@ type Prompt struct {
 	// first messages are tracked. What an engine reports of such a prompt says
 	// nothing of its cache's size.
 	Cut bool
+	// Bytes is the length of the text, and BlockBytes that of a block of it: the
+	// measure for Tokens. 0: it is not all text.
+	Bytes, BlockBytes int
+	// Ends is where the last messages end in the text, first message first. Like
+	// Lineage and Bytes it is for upstreams whose events are followed.
+	Ends []End
+	// Lineage is what the engines' blocks commit to beside the tokens.
+	Lineage Lineage
+}
+
+// End is where a message ends in a prompt's text: after so many bytes, with a
+// hash that commits to all of them.
+type End struct {
+	Bytes int
+	Hash  uint64
 }
 
 // Request is one request on its way through the fleet: what was recorded for
@@ -42,11 +57,22 @@ type Request struct {
 	stream   bool
 	cut      bool
 
+	// For what engines say of themselves, see residency.go.
+	lineage    Lineage
+	ends       []End
+	bytes      int
+	blockBytes int
+	estimate   int  // tokens, before any were known
+	linked     bool // see Linked
+
 	// Of the attempt under way; covered by the fleet's mu.
 	on          *upstream // nil: none
 	reservation reservation
 	held        int // blocks that were known there before this attempt
 	cached      int // prompt tokens predicted to be cached there
+	uncached    int // that it is predicted to compute
+	own         int // what would be predicted from what was sent there
+	byEvents    bool
 	sent        time.Time
 	pinned      int64         // tokens, see blocks
 	took        time.Duration // its prefill, as predicted
@@ -69,6 +95,12 @@ func (f *Fleet) NewRequest(p Prompt) *Request {
 		perBlock: max(1, p.BlockTokens),
 		stream:   p.Stream,
 		cut:      p.Cut,
+		lineage:  p.Lineage,
+		ends:     p.Ends,
+		bytes:    p.Bytes,
+		estimate: max(1, p.Tokens),
+
+		blockBytes: p.BlockBytes,
 	}
 }
 
@@ -80,27 +112,30 @@ func (r *Request) Tokens() int { return r.prompt }
 func (r *Request) current() bool { return r.epoch == r.fleet.epoch }
 
 // depart records that the request is sent to u, which is predicted to hold
-// cached tokens of it. The caller holds mu.
-func (r *Request) depart(u *upstream, cached int) {
+// that much of it. The caller holds mu.
+func (r *Request) depart(u *upstream, h hit) {
 	r.land() // an attempt still open has failed: there is a new one
-	r.on, r.cached, r.sent = u, cached, r.fleet.now()
+	r.on, r.cached, r.uncached, r.sent = u, h.tokens, r.prompt-h.worth, r.fleet.now()
+	r.own, r.byEvents = r.cachedOn(u), h.events
 	r.confirmed, r.first, r.reported = false, false, false
 	r.service = service{}
-	uncached := r.prompt - cached
 	k := r.fleet.known()
-	took := prefill(uncached, u.perToken(&k))
-	u.footprint += int64(uncached)
-	u.capacity.filled += int64(uncached)
+	took := prefill(r.uncached, u.perToken(&k))
+	u.footprint += int64(r.uncached)
+	u.capacity.filled += int64(r.uncached)
 	u.demand.add(r.sent, took)
-	r.pinned, r.took = int64(uncached), took
+	r.pinned, r.took = int64(r.uncached), took
 	u.blocks.pinned += r.pinned
-	u.load.reserve(&r.reservation, r.sent, uncached, took, !r.stream)
+	u.load.reserve(&r.reservation, r.sent, r.uncached, took, !r.stream)
 	r.depths = r.depthsArray[:0]
 	if r.current() {
 		r.depths = u.reuse.use(r.chain, r.perBlock, u.capacity.estimate, r.depths)
 	}
 	r.held = r.record(u)
 	u.pending = append(u.pending, r)
+	if u.followed != nil {
+		u.followed.compute(r)
+	}
 }
 
 // record enters the prompt as held by u and returns how many of its blocks
@@ -160,6 +195,7 @@ func (r *Request) FirstToken() (ttft time.Duration, ok bool) {
 		return 0, false
 	}
 	r.first = true
+	r.computed()
 	now := r.fleet.now()
 	r.begun = now
 	r.service = r.reservation.firstToken(now)
@@ -183,7 +219,10 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 	// In the tokens the prompt was estimated to have.
 	cached := int(int64(cachedTokens) * int64(r.prompt) / int64(promptTokens))
 	if r.service.tokens > 0 {
-		r.service.tokens = max(1, r.service.tokens+r.cached-cached)
+		r.service.tokens = max(1, r.service.tokens+r.prompt-r.uncached-cached)
+	}
+	if r.byEvents && r.on.followed != nil {
+		r.on.followed.judge(r.fleet.now(), r.cached, r.own, cached, r.prompt)
 	}
 	r.shown(cached)
 }
@@ -195,7 +234,7 @@ func (r *Request) shown(cached int) {
 	if r.cut {
 		return
 	}
-	if c.restarted(r.cached, cached) {
+	if !r.byEvents && c.restarted(r.cached, cached) {
 		r.fleet.empty(r.on)
 		return
 	}
@@ -219,6 +258,7 @@ func (r *Request) land() {
 		r.takeBack()
 	}
 	r.learn()
+	r.computed()
 	now := r.fleet.now()
 	r.on.blocks.pinned -= r.pinned
 	if r.first && r.stream {
@@ -226,6 +266,14 @@ func (r *Request) land() {
 	}
 	r.reservation.end(now)
 	r.on = nil
+}
+
+// computed notes that the prompt is not being computed any more. The caller
+// holds mu.
+func (r *Request) computed() {
+	if r.on.followed != nil {
+		r.on.followed.computed(r)
+	}
 }
 
 // learn takes in what the time of this request's first token tells. The caller
@@ -240,7 +288,7 @@ func (r *Request) learn() {
 	if waiting, _ := u.foreign(f.now()); waiting > 0 {
 		return // in that time it may have computed what others have sent
 	}
-	if !u.capacity.told && s.tokens == r.prompt-r.cached && r.current() {
+	if !u.capacity.told && !r.byEvents && s.tokens == r.prompt-r.cached && r.current() {
 		k := f.known()
 		held, sure := inferHeld(s.took, r.prompt, r.cached, u.perToken(&k))
 		if sure {
@@ -258,7 +306,7 @@ func (r *Request) learn() {
 func (r *Request) takeBack() {
 	r.unlist()
 	u := r.on
-	u.footprint = max(0, u.footprint-int64(r.prompt-r.cached))
+	u.footprint = max(0, u.footprint-int64(r.uncached))
 	if r.held >= len(r.chain) || !r.current() {
 		return
 	}

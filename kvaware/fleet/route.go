@@ -36,6 +36,8 @@ type scratch struct {
 	matches    []radixcache.Match
 	candidates []candidate
 	upstreams  []*upstream
+	held       []hit    // by each of them
+	linked     []linked // by the size of engines' blocks
 }
 
 // Route picks the target that is predicted to give the first token soonest,
@@ -51,7 +53,7 @@ func (r *Request) Route(targets []Target, leaveCold bool) Decision {
 		return Decision{Target: -1, Reason: Fallback}
 	}
 	d := r.decide(longest, true)
-	r.depart(f.scratch.upstreams[d.Target], d.Cached)
+	r.depart(f.scratch.upstreams[d.Target], f.scratch.held[d.Target])
 	return d
 }
 
@@ -71,7 +73,7 @@ func (r *Request) decide(longest int, pay bool) Decision {
 			u.rent = rent
 		}
 	}
-	d := Decision{Target: pick, Cached: r.prompt - s.candidates[pick].Uncached, Reason: Hit}
+	d := Decision{Target: pick, Cached: s.held[pick].tokens, Reason: Hit}
 	switch {
 	case longest == 0:
 		d.Reason = Cold
@@ -87,8 +89,8 @@ func (r *Request) Assign(t Target) Decision {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r.survey([]Target{t})
-	d := Decision{Cached: r.prompt - f.scratch.candidates[0].Uncached, Reason: Fallback}
-	r.depart(f.scratch.upstreams[0], d.Cached)
+	d := Decision{Cached: f.scratch.held[0].tokens, Reason: Fallback}
+	r.depart(f.scratch.upstreams[0], f.scratch.held[0])
 	return d
 }
 
@@ -98,24 +100,29 @@ func (r *Request) survey(targets []Target) (longest int) {
 	f := r.fleet
 	s := &f.scratch
 	now := f.now()
-	s.candidates, s.upstreams, s.matches = s.candidates[:0], s.upstreams[:0], s.matches[:0]
+	s.candidates, s.upstreams, s.matches, s.held = s.candidates[:0], s.upstreams[:0], s.matches[:0], s.held[:0]
 	if r.current() {
 		s.matches = f.tree.Lookup(r.chain, s.matches)
 	}
 	f.note(s.matches)
-	k := f.known()
 	for _, t := range targets {
 		u := f.upstream(t.Address)
 		u.seen = now
 		u.survey(f.surveyed)
-		cached := r.cachedOn(u)
-		longest = max(longest, cached)
 		s.upstreams = append(s.upstreams, u)
+	}
+	r.consult(s.upstreams)
+	k := f.known()
+	for i, t := range targets {
+		u := s.upstreams[i]
+		held := r.heldBy(u, now)
+		longest = max(longest, held.tokens)
+		s.held = append(s.held, held)
 		share, rate := u.demand.of(now)
 		s.candidates = append(s.candidates, candidate{
 			PerToken:  u.perToken(&k),
-			Uncached:  r.prompt - cached,
-			Unsent:    r.prompt - max(cached, r.tokens(u.known)),
+			Uncached:  r.prompt - held.worth,
+			Unsent:    r.prompt - max(held.worth, r.tokens(u.known)),
 			Demand:    share,
 			Rate:      rate,
 			Queued:    u.load.queued,
@@ -142,7 +149,7 @@ func (f *Fleet) wait(c *candidate, u *upstream, now time.Time, late float64) {
 	c.Wait = max(c.Wait, room)
 }
 
-// cachedOn returns how many tokens of the prompt u is predicted to hold.
+// cachedOn returns how many tokens of the prompt u holds by what was sent there.
 func (r *Request) cachedOn(u *upstream) int {
 	cached := r.tokens(u.matched)
 	if r.cut && int(u.matched) == len(r.chain) {
