@@ -73,6 +73,9 @@ type treeReport struct {
 	Runs          int64   `json:"runs"`
 	Upstreams     int     `json:"upstreams"`
 	Evictions     uint64  `json:"evictions"`
+	IndexBytes    int64   `json:"index_bytes"` // of bytes, for what text leads to which tokens
+	Links         int     `json:"links"`       // blocks of text whose tokens are known
+	Epochs        uint64  `json:"epochs"`      // times that the links of a model were dropped
 	OldestSeconds float64 `json:"oldest_seconds"`
 }
 
@@ -88,6 +91,9 @@ func serveTree(s *shared, w http.ResponseWriter, r *http.Request) error {
 		Runs:          int64(t.Runs),
 		Upstreams:     len(s.fleet.Upstreams()),
 		Evictions:     uint64(t.Evictions),
+		IndexBytes:    t.IndexBytes,
+		Links:         t.Links,
+		Epochs:        t.Epochs,
 		OldestSeconds: t.Oldest.Seconds(),
 	})
 }
@@ -116,7 +122,7 @@ func serveUpstream(s *shared, w http.ResponseWriter, r *http.Request) error {
 		}
 		return writeJSON(w, reports[0])
 	case r.Method == http.MethodDelete:
-		if !s.fleet.Forget(address) {
+		if !s.forget(address) {
 			return unknown
 		}
 		return nil

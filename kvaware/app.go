@@ -126,12 +126,22 @@ func (a *App) Start() error {
 	if err := a.admitLock(); err != nil {
 		return err
 	}
+	policies := configured(a.ctx)
+	if err := checkFollowing(policies); err != nil {
+		return err
+	}
+	for p := range policies {
+		if err := a.shared.following.listen(p); err != nil {
+			return err
+		}
+	}
 	if a.shared.apply(a.settings) {
 		a.logger.Info("hash_key has changed: the prefix tree starts empty")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
 	go a.sweepUntil(ctx)
+	go a.followUntil(ctx, policies)
 	return nil
 }
 
@@ -144,7 +154,7 @@ func (a *App) sweepUntil(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			a.shared.sweep()
+			a.shared.sweep(time.Now())
 		}
 	}
 }

@@ -87,22 +87,35 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	    cache_salt  on|off
 //	    capacity    <tokens>
 //	    metrics     <path>|off
+//	    events      <address>|listen <address> {
+//	        replay      <address>
+//	        ranks       <number>
+//	        tier_weight <tier> <weight>...
+//	    }
+//	    tokenize    after|inline [<duration>]|off
+//	    lmcache     <url>|coordinator <url>|controller <url> {
+//	        wait     <duration>
+//	        warm_gpu on|off
+//	    }
 //	}
 func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
 	if d.NextArg() {
 		return d.Err("lb_policy kv_aware takes a block of options, no arguments")
 	}
-	options := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt", "capacity", "metrics")
+	given := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt", "capacity", "metrics", "events", "tokenize", "lmcache")
+	blocks := map[string]func(*caddyfile.Dispenser, options) error{
+		"fallback": p.parseFallback, "events": p.parseEvents, "tokenize": p.parseTokenize, "lmcache": p.parseLMCache,
+	}
 	for d.NextBlock(0) {
 		option := d.Val()
-		if option == "fallback" {
-			if err := p.parseFallback(d, options); err != nil {
+		if parse := blocks[option]; parse != nil {
+			if err := parse(d, given); err != nil {
 				return err
 			}
 			continue
 		}
-		value, err := options.argument(d)
+		value, err := given.argument(d)
 		if err != nil {
 			return err
 		}

@@ -43,7 +43,10 @@ func newEngines(f *fleet.Fleet, now func() time.Time, transport http.RoundTrippe
 }
 
 // sight is when a policy last said which upstreams it has.
-type sight struct{ last atomic.Int64 } // Unix nanoseconds
+type sight struct {
+	last atomic.Int64 // Unix nanoseconds
+	gone atomic.Bool  // the policy's config is
+}
 
 // due reports whether it is time to say so again, to one of those who ask.
 func (s *sight) due(now time.Time) bool {
@@ -59,14 +62,20 @@ func (p *Policy) see(pool reverseproxy.UpstreamPool, r *http.Request) {
 		return
 	}
 	targets := make([]engine.Target, 0, len(pool))
+	addresses := make([]string, 0, len(pool))
 	for _, u := range pool {
 		a := address(u, r)
 		e.give(a, p.Capacity)
-		if p.Metrics != "off" && isHostPort(a) {
+		if !isHostPort(a) {
+			continue
+		}
+		addresses = append(addresses, a)
+		if p.Metrics != "off" {
 			targets = append(targets, engine.Target{Address: a, Path: p.Metrics})
 		}
 	}
 	e.watch.See(targets...)
+	p.shared.following.follow(p, addresses)
 }
 
 // isHostPort reports whether metrics can be asked for at a dial address. They
@@ -124,9 +133,23 @@ func (e *engines) Silent(t engine.Target) {
 // Restarted is called when an engine's process is a new one: it holds nothing
 // of what was recorded.
 func (e *engines) Restarted(t engine.Target) {
+	e.endEpochs(t.Address)
 	if e.fleet.Forget(t.Address) {
 		caddy.Log().Named("kv_aware").Info("the engine was restarted: what it held is forgotten",
 			zap.String("upstream", t.Address))
+	}
+}
+
+// Relisted is called when an engine serves other models than before: the same
+// names may stand for other tokens.
+func (e *engines) Relisted(t engine.Target) { e.endEpochs(t.Address) }
+
+// endEpochs ends the epochs of the models that an engine lists.
+func (e *engines) endEpochs(address string) {
+	for _, state := range e.watch.States(address) {
+		for _, model := range state.Models {
+			e.fleet.Residency().EndEpoch(model)
+		}
 	}
 }
 

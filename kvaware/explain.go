@@ -133,6 +133,8 @@ func (s *shared) dismiss(p *Policy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.policies, p)
+	p.sight.gone.Store(true)
+	s.following.dismiss(p)
 }
 
 // experienced returns the policies that have routed a request.

@@ -5,12 +5,14 @@ package kvaware
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/bauxite/caddy-kvaware/janitor"
 	"github.com/bauxite/caddy-kvaware/janitor/answer"
+	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
 )
 
@@ -22,6 +24,9 @@ const flightVar = "kv_aware.flight"
 type flight struct {
 	*fleet.Request // nil: it has no signature, the fallback routes it
 	policy         *Policy
+
+	prompt text // as it was signed
+	asked  bool // its tokens are being fetched
 
 	model string
 	text  int // bytes of rendition, 0 when there is more than text in the prompt
@@ -47,16 +52,16 @@ func (p *Policy) flight(x *janitor.Exchange, r *http.Request) *flight {
 	if p.CacheSalt {
 		x.Salt(who.id)
 	}
-	signature, request, ok := p.sign(x, who, signing)
+	signed, request, ok := p.sign(x, who, signing)
 	if !ok {
 		return fl
 	}
 	if p.Usage == "inject" {
 		x.AskUsage()
 	}
-	fl.Request, fl.model = request, x.Model()
-	if signature.Media() == 0 {
-		fl.text = signature.PromptBytes()
+	fl.Request, fl.model, fl.prompt = request, x.Model(), signed
+	if signed.signature.Media() == 0 {
+		fl.text = signed.signature.PromptBytes()
 	}
 	x.Observe(fl)
 	return fl
@@ -69,10 +74,19 @@ const mediaTokens = 576
 
 // sign makes of a scrubbed request what the fleet needs to know of it. It
 // reports false when it has no signature.
-func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (janitor.Signature, *fleet.Request, bool) {
+func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (text, *fleet.Request, bool) {
 	signature, ok := x.Sign(signing.key, x.Model(), who.id, p.BlockSize, p.RadixDepth)
 	if !ok {
-		return signature, nil, false
+		return text{}, nil, false
+	}
+	signed := text{signature: signature, epoch: signing.epoch}
+	if p.Events != nil {
+		signed.lineage = fleet.Lineage{
+			Model:   x.Model(),
+			Adapter: p.shared.fleet.Residency().Adapter(x.Model()),
+			Salt:    kvevents.SaltExtra(x.CacheSalt()),
+			Variant: signature.Variant(),
+		}
 	}
 	perToken := p.shared.fleet.BytesPerToken(x.Model())
 	prompt := fleet.Prompt{
@@ -81,11 +95,51 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (jan
 		Epoch:       signing.epoch,
 		Stream:      x.Stream(),
 		Cut:         signature.Cut(),
+		BlockBytes:  signature.BlockSize(),
+		Lineage:     signed.lineage,
+	}
+	if signature.Media() == 0 {
+		prompt.Bytes = signature.PromptBytes()
+	}
+	if p.Events != nil {
+		for _, end := range signature.Ends() {
+			prompt.Ends = append(prompt.Ends, fleet.End(end))
+		}
 	}
 	if !who.nobody {
 		prompt.Chain = signature.Chain()
 	}
-	return signature, p.shared.fleet.NewRequest(prompt), true
+	return signed, p.shared.fleet.NewRequest(prompt), true
+}
+
+// learnTokens has the prompt's tokens fetched, if they are of use to others that
+// come after it.
+func (p *Policy) learnTokens(x *janitor.Exchange, fl *flight) {
+	if fl.asked || p.Events == nil || p.Tokenize == tokenizeOff || fl.Linked() {
+		return
+	}
+	fl.asked = true
+	p.shared.prompts.fetch(x, fl.prompt, fl.address, func([]uint32) {})
+}
+
+// tokenizeFirst waits for the prompt's tokens before it is routed, if that is
+// wanted and they are not known: for no longer than it is allowed to. Then they
+// are learned beside the request.
+func (p *Policy) tokenizeFirst(r *http.Request, x *janitor.Exchange, fl *flight, targets []fleet.Target) {
+	if fl.asked || p.Events == nil || p.Tokenize != tokenizeInline || len(targets) == 0 || !fl.LacksTokens(targets) {
+		return
+	}
+	fl.asked = true
+	idlest := targets[0]
+	for _, t := range targets {
+		if t.Requests < idlest.Requests {
+			idlest = t
+		}
+	}
+	done := make(chan struct{})
+	if p.shared.prompts.fetch(x, fl.prompt, idlest.Address, func([]uint32) { close(done) }) {
+		wait(r.Context(), done, time.Duration(p.TokenizeDeadline))
+	}
 }
 
 // depart notes where an attempt goes.

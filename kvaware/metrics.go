@@ -30,9 +30,10 @@ type metrics struct {
 	treeBlocks   prometheus.GaugeFunc
 	evictions    prometheus.CounterFunc
 	diskLocked   prometheus.GaugeFunc
+	events       *eventMetrics
 }
 
-func newMetrics(f *fleet.Fleet) *metrics {
+func newMetrics(f *fleet.Fleet, s *following) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,
@@ -68,6 +69,7 @@ func newMetrics(f *fleet.Fleet) *metrics {
 			"Blocks dropped from the prefix tree to stay under its memory limit.")), func() float64 { return float64(f.Stats().Evictions) }),
 		diskLocked: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("disk_locked",
 			"1 when the process can create or write no file any more, else 0.")), diskLocked),
+		events: newEventMetrics(s),
 	}
 }
 
@@ -75,7 +77,7 @@ func newMetrics(f *fleet.Fleet) *metrics {
 func (m *metrics) register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		m.requests, m.predicted, m.reportedVec, m.errorRatio, m.ttft, m.usageMissing,
-		m.treeBytes, m.treeBlocks, m.evictions, m.diskLocked,
+		m.treeBytes, m.treeBlocks, m.evictions, m.diskLocked, m.events,
 	} {
 		if err := r.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err

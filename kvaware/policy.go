@@ -114,6 +114,28 @@ type Policy struct {
 	// Default: /metrics.
 	Metrics string `json:"metrics,omitempty"`
 
+	// Where engines publish what happens in their KV caches. Two policies
+	// cannot follow one upstream in different ways. Default: nowhere, the
+	// policy goes by what it has sent where, and by what answers report.
+	Events *Events `json:"events,omitempty"`
+
+	// When a prompt's tokens are fetched from an engine (vLLM: `/tokenize`, or
+	// its render endpoints), which is how a prompt's text is found in the
+	// engines' events, and what LMCache is asked with. `after` does it beside
+	// the request, for those that share a prefix with it later; `inline` before
+	// routing, for at most `tokenize_deadline`; with `off` the policy goes by what
+	// it has sent where, and events only say that an engine has lost everything.
+	// Default: after, with `events` or `lmcache`.
+	Tokenize string `json:"tokenize,omitempty"`
+
+	// How long `tokenize inline` may hold a request, at most 10s. When it takes
+	// longer, it goes on beside the request. Default: 20ms.
+	TokenizeDeadline caddy.Duration `json:"tokenize_deadline,omitempty"`
+
+	// Where LMCache is asked to stage a prompt's KV blocks in CPU memory while
+	// the request is on its way. Default: nowhere.
+	LMCache *LMCache `json:"lmcache,omitempty"`
+
 	sight        *sight
 	met          *acquaintance
 	fallback     reverseproxy.Selector
@@ -148,6 +170,7 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 		p.Metrics = DefaultMetrics
 	}
 	p.sight, p.met = new(sight), new(acquaintance)
+	p.fillTokens()
 	if err := p.check(); err != nil {
 		return err
 	}
@@ -189,7 +212,7 @@ func (p *Policy) check() error {
 	case !isMetrics(p.Metrics):
 		return errMetrics
 	}
-	return nil
+	return p.checkTokens()
 }
 
 var (
@@ -250,6 +273,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	defer among.release()
 	pool = among.upstreams
 	p.met.meet(x.Janitor(), among.targets)
+	p.tokenizeFirst(r, x, fl, among.targets)
 	d := fl.Route(among.targets, p.coldFallback)
 	var u *reverseproxy.Upstream
 	switch {
@@ -264,6 +288,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 		d = fl.Assign(targetOf(u, r))
 	}
 	fl.depart(address(u, r), d)
+	p.learnTokens(x, fl)
 	note(r, d, fl.Tokens())
 	return u
 }

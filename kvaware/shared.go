@@ -21,9 +21,12 @@ import (
 type shared struct {
 	fleet   *fleet.Fleet
 	engines *engines
-	metrics *metrics
-	random  []byte // the hash key of configs that name none
-	signing atomic.Pointer[signingKey]
+	// What engines publish, and the tokens of prompts, for policies with events.
+	following *following
+	prompts   *prompts
+	metrics   *metrics
+	random    []byte // the hash key of configs that name none
+	signing   atomic.Pointer[signingKey]
 
 	mu       sync.Mutex
 	settings []*settings // of the running configs, the newest last
@@ -86,7 +89,9 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 	}
 	rand.Read(s.random) // never fails: crypto/rand ends the process instead
 	s.signing.Store(&signingKey{key: s.random})
-	s.metrics = newMetrics(s.fleet)
+	s.following = newFollowing(s.fleet)
+	s.prompts = newPrompts(s.fleet)
+	s.metrics = newMetrics(s.fleet, s.following)
 	s.engines = newEngines(s.fleet, now, nil)
 	return s
 }
@@ -95,6 +100,8 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 // Requests still in flight may still report.
 func (s *shared) Destruct() error {
 	s.engines.watch.Close()
+	s.following.close()
+	s.prompts.close()
 	return nil
 }
 
@@ -143,13 +150,25 @@ func (s *shared) forgetAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.signing.Store(&signingKey{key: s.signing.Load().key, epoch: s.fleet.Clear()})
+	for _, u := range s.fleet.Upstreams() {
+		s.following.forget(u.Address)
+	}
+}
+
+// forget drops what is recorded of one upstream. It reports whether there is
+// such an upstream.
+func (s *shared) forget(address string) bool {
+	s.following.forget(address)
+	return s.fleet.Forget(address)
 }
 
 // sweep forgets what upstreams that have gone have left behind.
-func (s *shared) sweep() {
+func (s *shared) sweep(now time.Time) {
+	s.fleet.Residency().Expire(now)
 	for _, address := range s.fleet.Sweep() {
 		s.metrics.forget(address)
 		s.engines.forget(address)
+		s.prompts.queue.Forget(address)
 		s.warnedMu.Lock()
 		delete(s.warned, address)
 		s.warnedMu.Unlock()

@@ -21,7 +21,8 @@ type upstreamReport struct {
 	Capacity       int64  `json:"capacity,omitempty"`        // of its KV cache, in tokens; none: not known
 	CapacitySource string `json:"capacity_source,omitempty"` // config, metrics or learned
 
-	Engine *engineReport `json:"engine,omitempty"` // none: it is not asked
+	Engine *engineReport  `json:"engine,omitempty"` // none: it is not asked
+	Events []eventsReport `json:"events,omitempty"` // of each rank; none: they are not followed
 }
 
 // engineReport is what an engine tells about itself.
@@ -53,6 +54,7 @@ func (s *shared) report(address string) []upstreamReport {
 			Capacity:       u.Capacity,
 			CapacitySource: s.engines.capacitySource(u.Address, u.Capacity),
 			Engine:         s.engines.report(u.Address),
+			Events:         s.following.report(u.Address),
 		})
 	}
 	slices.SortFunc(reports, func(a, b upstreamReport) int { return strings.Compare(a.Address, b.Address) })

@@ -35,6 +35,8 @@ type Reporter interface {
 	// Restarted is called when the engine's process is another one than
 	// before: its KV cache is empty.
 	Restarted(t Target)
+	// Relisted is called when the engine lists other models than before.
+	Relisted(t Target)
 }
 
 // Options are what a Watch needs from outside.

@@ -112,6 +112,7 @@ func (s *story) Told(t Target, r Reading) {
 }
 func (s *story) Silent(t Target)    { s.add("silent " + t.Address) }
 func (s *story) Restarted(t Target) { s.add("restarted " + t.Address) }
+func (s *story) Relisted(t Target)  { s.add("relisted " + t.Address) }
 
 func (s *story) take() []string {
 	s.mu.Lock()
@@ -321,6 +322,25 @@ func TestWatchModelsThatCannotBeRead(t *testing.T) {
 		pass(w, 3*time.Second, target("a:1"))
 		if !lacks(w, "a:1", "m") {
 			t.Fatal("after a restart the models are not read at once")
+		}
+	})
+}
+
+// Another list of models is told, the first one and the same one again are not,
+// nor is it one that could not be read in between.
+func TestWatchRelisted(t *testing.T) {
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0), models: `{"data":[{"id":"m"}]}`}}, func(w *Watch, net *fakeEngines, s *story) {
+		for _, models := range []string{`{"data":[{"id":"m"}]}`, "nothing", `{"data":[{"id":"m"}]}`} {
+			net.set("a:1", func(e *fakeEngine) { e.models = models })
+			pass(w, 12*time.Minute, target("a:1"))
+			if events := s.take(); len(events) != 0 {
+				t.Fatalf("%s: %q", models, events)
+			}
+		}
+		net.set("a:1", func(e *fakeEngine) { e.models = `{"data":[{"id":"m"},{"id":"adapter"}]}` })
+		pass(w, 12*time.Minute, target("a:1"))
+		if events := s.take(); !slices.Equal(events, []string{"relisted a:1"}) {
+			t.Fatalf("events %q", events)
 		}
 	})
 }

@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,8 @@ type watched struct {
 	loaded     bool
 	lastLook   time.Time
 	nextModels time.Time
-	noModels   int // failures to read the models, in a row
+	listed     Models // the last list that could be read
+	noModels   int    // failures to read the models, in a row
 }
 
 func newWatched(w *Watch, t Target) *watched {
@@ -250,6 +252,13 @@ func (e *watched) setModels(models Models) {
 	e.state.Models = models
 	e.mu.Unlock()
 	e.watch.retable()
+	if len(models) == 0 {
+		return // it is not known which
+	}
+	if len(e.listed) > 0 && !slices.Equal(models, e.listed) {
+		e.watch.options.Reporter.Relisted(e.target)
+	}
+	e.listed = models
 }
 
 // pause is how long to wait before the next look.

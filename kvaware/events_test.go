@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
+)
+
+func TestEventsCaddyfile(t *testing.T) {
+	const host = "tcp://{http.reverse_proxy.upstream.host}"
+	for _, c := range []struct{ name, in, want, err string }{
+		{name: "address", in: "events " + host + ":5557", want: `{"events":{"address":"` + host + `:5557"}}`},
+		{name: "all", in: "events " + host + ":5557 {\n replay " + host + ":5567\n ranks 4\n tier_weight gpu 1.0 cpu 0.8 disk 0.3\n}\n tokenize after",
+			want: `{"events":{"address":"` + host + `:5557","replay":"` + host + `:5567","ranks":4,"tier_weight":{"gpu":1,"cpu":0.8,"disk":0.3}},"tokenize":"after"}`},
+		{name: "listen", in: "events listen tcp://0.0.0.0:5557", want: `{"events":{"listen":"tcp://0.0.0.0:5557"}}`},
+		{name: "behind a block", in: "events " + host + ":5557 {\n ranks 2\n}\n radix_depth 1", want: `{"events":{"address":"` + host + `:5557","ranks":2},"radix_depth":1}`},
+		{name: "inline", in: "tokenize inline 50ms", want: `{"tokenize":"inline","tokenize_deadline":50000000}`},
+		{name: "inline as it is", in: "tokenize inline", want: `{"tokenize":"inline"}`},
+
+		{name: "nowhere", in: "events", err: "events takes an address such as"},
+		{name: "over HTTP", in: "events http://{http.reverse_proxy.upstream.host}:5557", err: "events takes an address such as"},
+		{name: "no port", in: "events " + host, err: "events takes an address such as"},
+		{name: "no scheme", in: "events node-a:5557", err: "events takes an address such as"},
+		{name: "another placeholder", in: "events tcp://{http.request.host}:5557", err: "events takes an address such as"},
+		{name: "listen nowhere", in: "events listen", err: "events takes an address such as"},
+		{name: "replay over HTTP", in: "events " + host + ":5557 {\n replay http://a:1\n}", err: "events: replay takes an address such as"},
+		{name: "replay of listeners", in: "events listen tcp://0.0.0.0:5557 {\n replay " + host + ":5567\n}", err: "engines that connect to the gateway cannot be asked"},
+		{name: "no ranks", in: "events " + host + ":5557 {\n ranks 0\n}", err: "events: ranks takes a number from 1 to 256"},
+		{name: "ranks that overlap", in: "events " + host + ":5557 {\n replay " + host + ":5558\n ranks 2\n}", err: "must be at least that many apart"},
+		{name: "ranks side by side", in: "events " + host + ":5557 {\n replay " + host + ":5559\n ranks 2\n}",
+			want: `{"events":{"address":"` + host + `:5557","replay":"` + host + `:5559","ranks":2}}`},
+		{name: "unknown tier", in: "events " + host + ":5557 {\n tier_weight tape 1\n}", err: "tier_weight takes gpu, cpu and disk"},
+		{name: "heavy tier", in: "events " + host + ":5557 {\n tier_weight cpu 1.5\n}", err: "tier_weight takes gpu, cpu and disk"},
+		{name: "NaN", in: "events " + host + ":5557 {\n tier_weight cpu NaN\n}", err: "tier_weight takes gpu, cpu and disk"},
+		{name: "a tier twice", in: "events " + host + ":5557 {\n tier_weight cpu 1 cpu 1\n}", err: "tier_weight takes gpu, cpu and disk"},
+		{name: "twice", in: "events " + host + ":5557\n events " + host + ":5557", err: "events is given twice"},
+		{name: "unknown option", in: "events " + host + ":5557 {\n rank 1\n}", err: "unrecognized option 'rank': events takes ranks, replay, tier_weight"},
+		{name: "tokenize sometimes", in: "tokenize sometimes", err: "tokenize takes after, inline with at most 10s to wait, or off"},
+		{name: "after and a time", in: "tokenize after 10ms", err: "tokenize takes after"},
+		{name: "too long", in: "tokenize inline 11s", err: "tokenize takes after"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var p Policy
+			err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("kv_aware {\n" + c.in + "\n}"))
+			checkParse(t, &p, err, c.want, c.err)
+		})
+	}
+}
+
+func TestLMCacheCaddyfile(t *testing.T) {
+	for _, c := range []struct{ name, in, want, err string }{
+		{name: "nodes", in: "http://{http.reverse_proxy.upstream.host}:8080 {\n wait 100ms\n warm_gpu on\n}",
+			want: `{"lmcache":{"address":"http://{http.reverse_proxy.upstream.host}:8080","wait":100000000,"warm_gpu":true}}`},
+		{name: "as it is", in: "http://{http.reverse_proxy.upstream.host}:8080 {\n wait 0s\n warm_gpu off\n}",
+			want: `{"lmcache":{"address":"http://{http.reverse_proxy.upstream.host}:8080"}}`},
+		{name: "coordinator", in: "coordinator http://coordinator:9300", want: `{"lmcache":{"coordinator":"http://coordinator:9300"}}`},
+		{name: "controller", in: "controller http://controller:9000", want: `{"lmcache":{"controller":"http://controller:9000"}}`},
+
+		{name: "nowhere", in: "", err: "lmcache takes a URL such as"},
+		{name: "two URLs", in: "http://a:1 http://b:1", err: "lmcache takes a URL such as"},
+		{name: "over ZeroMQ", in: "tcp://a:5555", err: "lmcache takes a URL such as"},
+		{name: "with a password", in: "http://a:b@c:80", err: "lmcache takes a URL such as"},
+		{name: "forever", in: "http://a:1 {\n wait 2m\n}", err: "lmcache: wait takes a duration from 0s to 1m"},
+		{name: "a number", in: "http://a:1 {\n wait 100\n}", err: "lmcache: wait takes a duration from 0s to 1m"},
+		{name: "warm", in: "http://a:1 {\n warm_gpu yes\n}", err: "lmcache: warm_gpu takes on or off"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var p Policy
+			err := p.UnmarshalCaddyfile(caddyfile.NewTestDispenser("kv_aware {\n lmcache " + c.in + "\n}"))
+			checkParse(t, &p, err, c.want, c.err)
+		})
+	}
+}
+
+func TestSources(t *testing.T) {
+	e := Events{Address: "tcp://{http.reverse_proxy.upstream.host}:5557", Replay: "tcp://{http.reverse_proxy.upstream.host}:5567", Ranks: 2}
+	want := []kvevents.Source{
+		{Upstream: "[::1]:8000", Rank: 0, Events: "[::1]:5557", Replay: "[::1]:5567"},
+		{Upstream: "[::1]:8000", Rank: 1, Events: "[::1]:5558", Replay: "[::1]:5568"},
+	}
+	got := e.sources("[::1]:8000")
+	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	for _, dial := range []string{"unix//run/engine.sock", "node-a", ""} {
+		if got := e.sources(dial); got != nil {
+			t.Errorf("%q: got %v", dial, got)
+		}
+	}
+	e = Events{Address: "tcp://{http.reverse_proxy.upstream.host}:65535", Ranks: 2}
+	if got := e.sources("a:1"); got != nil {
+		t.Errorf("a rank beyond the last port: %v", got)
+	}
+}
+
+// Two policies cannot follow one upstream in different ways; one that does not
+// follow it is in nobody's way.
+func TestCheckFollowing(t *testing.T) {
+	follow := func(address string) *Policy { return &Policy{Events: &Events{Address: address}} }
+	a, same, other, none := follow("tcp://a:1"), follow("tcp://a:1"), follow("tcp://a:2"), new(Policy)
+	if err := checkFollowing(map[*Policy][]string{a: {"a:8000"}, same: {"a:8000"}, other: {"b:8000"}, none: {"a:8000"}}); err != nil {
+		t.Errorf("unexpected error: %v", err)
+	}
+	err := checkFollowing(map[*Policy][]string{a: {"a:8000"}, other: {"b:8000", "a:8000"}})
+	if err == nil || !strings.Contains(err.Error(), "follow the upstream a:8000 differently") {
+		t.Errorf("error %v", err)
+	}
+}
