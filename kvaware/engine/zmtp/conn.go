@@ -3,6 +3,7 @@
 package zmtp
 
 import (
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -69,4 +70,4 @@ func (c *Conn) compact() {
 	c.r = 0
 }
 
-var _ interface{ Close() error } = (*Conn)(nil)
+var _ io.Closer = (*Conn)(nil)

@@ -37,15 +37,13 @@ func Handshake(ctx context.Context, conn net.Conn, s Socket, o Options) (*Conn, 
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	_ = conn.SetDeadline(deadline)
+	_ = conn.SetDeadline(deadline) // later, each read and write sets its own
 	// A past deadline ends what waits, without closing a file descriptor that
 	// is still in use.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	err := c.handshake()
 	if !stop() {
 		err = contextError(ctx) // the past deadline may be set only now
-	} else if err == nil {
-		err = conn.SetDeadline(time.Time{})
 	}
 	if err != nil {
 		return nil, c.fail(handshakeError(err))
@@ -69,7 +67,7 @@ func (c *Conn) handshake() error {
 			return err
 		}
 	}
-	minor, err := checkGreeting((*[greetingSize]byte)(c.in[:]))
+	minor, err := minorVersion(c.in[:greetingSize])
 	if err != nil {
 		return err
 	}

@@ -14,12 +14,10 @@ func greeting() (g [greetingSize]byte) {
 	return g
 }
 
-// checkGreeting checks the peer's and returns its minor version. The padding
-// of the signature, the server flag and the filler mean nothing to NULL.
-func checkGreeting(g *[greetingSize]byte) (minor byte, err error) {
-	if err := checkSignature(g[:12]); err != nil {
-		return 0, err
-	}
+// minorVersion checks the rest of the peer's, which has arrived, and returns
+// its minor version. The padding of the signature, the server flag and the
+// filler mean nothing to NULL.
+func minorVersion(g []byte) (minor byte, err error) {
 	var mechanism [20]byte
 	copy(mechanism[:], "NULL")
 	if [20]byte(g[12:32]) != mechanism {

@@ -66,6 +66,8 @@ func TestHandshake(t *testing.T) {
 		{"NULLS", SUB, with(greeting31, 16, 'S'), ErrSecurity},
 		{"ERROR", SUB, slices.Concat(greeting31, []byte("\x04\x0a\x05ERROR\x03no!")), ErrRejected},
 		{"a message first", SUB, slices.Concat(greeting31, []byte("\x00\x01a")), ErrMalformed},
+		{"READY as a message", SUB, slices.Concat(greeting31, with(readyPUB, 0, 0)), ErrMalformed},
+		{"READY by another name", SUB, slices.Concat(greeting31, with(readyPUB, 7, 'y')), ErrMalformed},
 		{"another command first", SUB, slices.Concat(greeting31, pongEmpty), ErrMalformed},
 		{"a command with more to come", SUB, slices.Concat(greeting31, with(readyPUB, 0, 5)), ErrMalformed},
 		{"reserved flags", SUB, slices.Concat(greeting31, with(readyPUB, 0, 0x84)), ErrMalformed},
