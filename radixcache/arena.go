@@ -118,6 +118,7 @@ type arena struct {
 	used      [kinds]int              // objects in use
 	maxSegs   int
 	nextProbe int
+	work      int // done since Tree.mu was taken, see work.go
 }
 
 // directory finds the segments. It is replaced, not changed, when it has to
@@ -246,6 +247,7 @@ func (a *arena) openPage(k kind) uint32 {
 	p := a.page(pg)
 	a.unspare(p)
 	n, l := objects(pg, k), firstLine(pg)
+	a.work += n / 2
 	for i := range n {
 		next := uint64(l + (i+1)*lines[k])
 		if i == n-1 {
@@ -300,6 +302,7 @@ func (a *arena) grow() bool {
 	a.nextProbe = i + 1
 	d.segs[i].Store(new(segment))
 	a.segments++
+	a.work += segPages
 	for pg := uint32(i*segPages + segPages); pg > uint32(i*segPages); pg-- {
 		a.toSpare(pg-1, a.page(pg-1))
 	}

@@ -27,6 +27,8 @@ type claim struct {
 	prev      atomic.Uint32 // sibling, 0 for the first
 	told      atomic.Uint32 // what events said about its blocks, see events.go
 	toldLines atomic.Uint32
+	state     atomic.Uint32 // settled, or on the way there: see mend.go
+	cursor    atomic.Uint32 // on the way: the claim on it that is next
 }
 
 func (c *claim) size() int { return bits.OnesCount64(c.have.Load()) }
@@ -39,7 +41,7 @@ func whole(have uint64) int { return bits.TrailingZeros64(^have) }
 func (t *Tree) newClaim(u *upstream, run, parent, weight uint32) uint32 {
 	ref := t.take(kindClaim)
 	c := t.claim(ref)
-	c.stamp.Store(t.stamp)
+	c.stamp.Store(t.stampBelow(parent))
 	c.have.Store(0)
 	c.run.Store(run)
 	c.slot.Store(uint32(u.slot))
@@ -47,6 +49,9 @@ func (t *Tree) newClaim(u *upstream, run, parent, weight uint32) uint32 {
 	c.child.Store(0)
 	c.told.Store(0)
 	c.toldLines.Store(0)
+	c.state.Store(settled)
+	c.cursor.Store(0)
+	t.did(2)
 	t.pushSibling(u, ref, parent)
 	r := t.run(run)
 	t.open(r.head.Load())
@@ -127,54 +132,40 @@ func (t *Tree) setWeight(c *claim, weight uint32) {
 	}
 }
 
-// refresh brings the holder's entry of a claim, and of the claims behind it
-// that this concerns, in line with what is present. Depths grow from the root
-// and shrink from the leaves: a lookup never sees a prefix with a hole.
+// refresh brings the holder's entry of a claim in line with what is present, and
+// the claims behind it that this concerns. What is too much for one step is left
+// to mend, which the operation must call before it does anything else.
 func (t *Tree) refresh(ref uint32) {
 	c := t.claim(ref)
+	u := t.ups[c.slot.Load()]
 	r := t.run(c.run.Load())
+	i, was := t.holderOf(r, u.slot)
 	n := 0
-	if p := r.parent(); p == 0 {
+	if t.reachable(r, u.slot) {
 		n = whole(c.have.Load())
-	} else if _, e := t.holderOf(t.run(p), int(c.slot.Load())); holderWhole(e) == t.run(p).len() {
-		n = whole(c.have.Load())
-	}
-	t.setWhole(ref, c, r, n)
-}
-
-// setWhole sets how many effective blocks a claim has.
-func (t *Tree) setWhole(ref uint32, c *claim, r *run, n int) {
-	i, was := t.holderOf(r, int(c.slot.Load()))
-	e := holder(ref, holderSlot(was), n, bits.Len64(c.have.Load()))
-	if e == was {
-		return
 	}
 	before, after := holderWhole(was) == r.len(), n == r.len()
-	if before && !after {
-		t.setBehind(c, false)
-	}
-	t.open(r.head.Load())
-	t.setHolder(r, i, e)
-	t.shut(r.head.Load())
-	if after && !before {
-		t.setBehind(c, true)
-	}
-}
-
-// setBehind tells the claims that hang on c whether c is whole.
-func (t *Tree) setBehind(c *claim, is bool) {
-	for ref := c.child.Load(); ref != 0; ref = t.claim(ref).next.Load() {
-		d, n := t.claim(ref), 0
-		if is {
-			n = whole(d.have.Load())
+	state := settled
+	if c.child.Load() != 0 && before != after {
+		if state = rising; before {
+			state, n = sinking, holderWhole(was) // until nothing behind it counts
 		}
-		t.setWhole(ref, d, t.run(d.run.Load()), n)
+	}
+	if e := holder(ref, u.slot, n, bits.Len64(c.have.Load())); e != was {
+		t.open(r.head.Load())
+		t.setHolder(r, i, e)
+		t.shut(r.head.Load())
+	}
+	if state != settled {
+		t.begin(u, ref, c, state)
+		t.mendSome(u)
 	}
 }
 
 // splitClaim cuts a claim after k blocks of its run. The lower part stays, with
-// what hangs on it; the upper part, a claim on the run up, is returned.
-func (t *Tree) splitClaim(ref, up uint32, k int) uint32 {
+// what hangs on it; the upper part, a claim on the run up, is returned. parent is
+// the claim that it hangs on.
+func (t *Tree) splitClaim(ref, up, parent uint32, k int) uint32 {
 	c := t.claim(ref)
 	u := t.ups[c.slot.Load()]
 	part := t.take(kindClaim)
@@ -188,12 +179,11 @@ func (t *Tree) splitClaim(ref, up uint32, k int) uint32 {
 	p.child.Store(ref)
 	p.told.Store(0)
 	p.toldLines.Store(0)
-	var parent uint32
-	if c.prev.Load() == 0 {
-		if r := t.run(up).parent(); r != 0 {
-			_, e := t.holderOf(t.run(r), u.slot)
-			parent = holderClaim(e)
-		}
+	p.state.Store(settled)
+	p.cursor.Store(0)
+	t.did(4)
+	if u.active != 0 {
+		t.splitPath(ref, part, parent, k)
 	}
 	t.replaceSibling(u, ref, part, parent)
 	c.prev.Store(0)
@@ -220,6 +210,7 @@ func (t *Tree) mergeClaim(ref, low uint32, k int) {
 	c, d := t.claim(ref), t.claim(low)
 	u := t.ups[c.slot.Load()]
 	t.setWeight(d, c.weight.Load())
+	t.did(4)
 	c.have.Store(c.have.Load() | d.have.Load()<<k)
 	if d.toldLines.Load() != 0 {
 		t.passTold(low, ref, 0, toldRoom(int(d.toldLines.Load())), -k)
@@ -238,6 +229,7 @@ func (t *Tree) dropClaim(ref uint32) {
 		c := t.claim(ref)
 		u := t.ups[c.slot.Load()]
 		run, parent := c.run.Load(), t.parentClaim(c)
+		t.leavePath(u, ref, c, parent)
 		n := c.size()
 		u.blocks -= n
 		u.tokens -= int64(n) * int64(c.weight.Load())
@@ -251,10 +243,33 @@ func (t *Tree) dropClaim(ref uint32) {
 		t.shut(r.head.Load())
 		t.free(kindClaim, ref)
 		t.claims--
+		t.did(6)
 		t.tidy(run)
-		if ref = parent; ref != 0 && (t.claim(ref).have.Load() != 0 || t.claim(ref).child.Load() != 0) {
+		if ref = parent; ref == 0 {
 			return
 		}
+		if p := t.claim(ref); p.child.Load() != 0 || p.have.Load() != 0 {
+			if p.child.Load() == 0 && p.state.Load() != settled {
+				t.finish(u, ref) // before anything else can come to be on its run
+			}
+			return
+		}
+		if t.tired() && u.hollow == 0 {
+			t.setHollow(u, ref)
+			return
+		}
+	}
+}
+
+// leavePath prepares for ref to be dropped.
+func (t *Tree) leavePath(u *upstream, ref uint32, c *claim, parent uint32) {
+	if u.hollow == ref {
+		t.setHollow(u, 0)
+	}
+	if u.active == ref {
+		t.offPath(u, ref, c, parent)
+	} else if u.active != 0 {
+		t.passCursor(parent, ref, c.next.Load())
 	}
 }
 
@@ -299,11 +314,20 @@ func (t *Tree) linkOlder(u *upstream, add, ref uint32) {
 	}
 }
 
+// stampBelow is the stamp of what hangs on a claim when it is made or confirmed:
+// the same, which may be later than the operation's; 0 is for no claim.
+func (t *Tree) stampBelow(ref uint32) uint64 {
+	if ref == 0 {
+		return t.stamp
+	}
+	return t.claim(ref).stamp.Load()
+}
+
 // touch makes a claim as young as this operation, and next to ref on its older
 // side: ref is the claim it hangs on, just touched itself, or 0 for the first.
 func (t *Tree) touch(u *upstream, add, ref uint32) {
 	c := t.claim(add)
-	c.stamp.Store(t.stamp)
+	c.stamp.Store(t.stampBelow(ref))
 	if c.younger.Load() == ref {
 		return // also true of the youngest with ref 0
 	}

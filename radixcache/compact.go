@@ -18,7 +18,7 @@ func (t *Tree) clearSparse(need *[kinds]int) bool {
 		for f := range fullness {
 			if pg := t.lists[k][f]; pg != 0 {
 				t.close(pg - 1)
-				t.clearPage(pg-1, 0)
+				t.clearPage(pg-1, false)
 				t.reopen(pg - 1)
 				return true
 			}
@@ -27,11 +27,11 @@ func (t *Tree) clearSparse(need *[kinds]int) bool {
 	return false
 }
 
-// clearPage moves the objects of a closed page, at most limit of them (0: all),
-// and returns how many are left. Without room for them it evicts.
-func (t *Tree) clearPage(pg uint32, limit int) int {
+// clearPage moves the objects of a closed page, in part as many as may be done in
+// one go, and returns how many are left. Without room for them it evicts.
+func (t *Tree) clearPage(pg uint32, part bool) int {
 	k := t.page(pg).kind()
-	for n := 0; t.page(pg).live() > 0 && (limit == 0 || n < limit); n++ {
+	for t.page(pg).live() > 0 && !(part && t.tired()) {
 		ref := pg*pageLines + uint32(bits.TrailingZeros64(t.inUse(pg)))
 		if t.vacant[k] == 0 && t.pagesLeft() == 0 && !t.pageByClearing(k) {
 			if !t.evict() {
@@ -60,6 +60,7 @@ func (t *Tree) pageByClearing(k kind) bool {
 // move puts an object elsewhere. There is a free one of its kind, or a free page.
 func (t *Tree) move(k kind, ref uint32) {
 	to := t.take(k)
+	t.did(2 + lines[k])
 	from, dest := t.words(ref, lines[k]*lineWords), t.words(to, lines[k]*lineWords)
 	for i := range from {
 		dest[i].Store(from[i].Load())
@@ -95,12 +96,14 @@ func (t *Tree) movedRun(ref, to uint32) {
 		t.run(p).disown(ref)
 		t.run(p).adopt(to)
 	}
+	t.did(r.holders())
 	for i := range r.holders() {
 		c := t.claim(holderClaim(t.holderAt(r, i).Load()))
 		c.run.Store(to)
 		// Every child of the run has a claim that hangs on one of the run's.
 		for d := c.child.Load(); d != 0; d = t.claim(d).next.Load() {
 			t.run(t.claim(d).run.Load()).setParent(to)
+			t.did(2)
 		}
 	}
 }
@@ -122,9 +125,10 @@ func (t *Tree) movedClaim(ref, to uint32) {
 		u.youngest = to
 	}
 	parent := uint32(0)
-	if c.prev.Load() == 0 {
+	if c.prev.Load() == 0 || u.active != 0 {
 		parent = t.parentClaim(c)
 	}
+	t.movedOnPath(u, parent, ref, to)
 	t.replaceSibling(u, ref, to, parent)
 	t.ownTold(ref, to)
 }
@@ -202,32 +206,35 @@ func (t *Tree) bodyOwner(h uint64, body uint32) *run {
 
 // fit gives segments back until the tree has no more than it may.
 func (t *Tree) fit() {
-	for t.segments > t.maxSegs {
-		if !t.fitStep(0) {
+	for t.left != nil || t.segments > t.maxSegs {
+		if !t.fitStep(false) {
 			return
 		}
 	}
 }
 
-// fitStep does a part of fit: n evictions or moves, or one segment if n is 0.
-// It returns false when there is nothing left to give back.
-func (t *Tree) fitStep(n int) bool {
+// fitStep gives one segment back, or does a part of that, as much as may be done
+// in one go. It returns false when there is nothing left to give back.
+func (t *Tree) fitStep(part bool) bool {
+	if t.left != nil {
+		return t.evict()
+	}
 	if t.claims == 0 {
 		t.dropTables()
 	}
 	room := t.maxSegs*segLines - int(kinds)*pageLines
-	for i := 0; t.usedLines() > room && (n == 0 || i < n); i++ {
+	for t.usedLines() > room {
+		if part && t.tired() {
+			return true
+		}
 		if !t.evict() {
 			break
-		}
-		if i == n-1 {
-			return true
 		}
 	}
 	d := t.dir.Load()
 	for i := len(d.segs) - 1; i >= 0; i-- {
 		if d.segs[i].Load() != nil {
-			return t.vacate(uint32(i), n)
+			return t.vacate(uint32(i), part)
 		}
 	}
 	return false
@@ -243,7 +250,7 @@ func (t *Tree) usedLines() (n int) {
 
 // vacate moves everything out of a segment, or a part of it, and gives the
 // segment back when nothing is left in it.
-func (t *Tree) vacate(seg uint32, limit int) bool {
+func (t *Tree) vacate(seg uint32, part bool) bool {
 	first := seg * segPages
 	for pg := first; pg < first+segPages; pg++ {
 		if !t.page(pg).closed() {
@@ -251,8 +258,8 @@ func (t *Tree) vacate(seg uint32, limit int) bool {
 		}
 	}
 	for pg := first; pg < first+segPages; pg++ {
-		if t.clearPage(pg, limit) > 0 {
-			return limit > 0
+		if t.clearPage(pg, part) > 0 {
+			return part
 		}
 	}
 	t.drop(seg)

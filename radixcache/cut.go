@@ -10,16 +10,17 @@ func (t *Tree) Cut(up Upstream, chain []uint64, keep int) {
 	if keep >= len(chain) {
 		return
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	t.tick()
 	for {
 		u := t.upstreamOf(up)
-		if u == nil {
+		if u == nil || !t.mend(u) {
 			return
 		}
 		ref, k := t.claimAt(u, chain, keep)
 		if ref == 0 || t.cutBehind(ref, k) {
+			t.mend(u)
 			return
 		}
 		t.yield()
@@ -51,8 +52,9 @@ func (t *Tree) claimAt(u *upstream, chain []uint64, i int) (ref uint32, k int) {
 // left it takes the blocks from k on off the claim itself and returns true.
 func (t *Tree) cutBehind(top uint32, k int) bool {
 	at := top
-	for range stepClaims {
+	for first := true; first || !t.tired(); first = false {
 		for c := t.claim(at).child.Load(); c != 0; c = t.claim(at).child.Load() {
+			t.did(1)
 			at = c
 		}
 		if at == top {

@@ -276,26 +276,36 @@ func (t *Tree) Stored(up Upstream, e StoredBlocks) bool {
 	if len(e.Keys) != len(e.Blocks) || e.Tier >= tiers {
 		return false
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	stamp, tight := t.tick(), false
+	t.lock()
+	defer t.unlock()
+	t.tick()
+	tight, renamed := false, len(e.Keys)
 	for {
-		u := t.upstreamOf(up)
-		if u == nil || t.told.buckets() == 0 && !t.start(&t.told) {
+		if t.told.buckets() == 0 && !t.start(&t.told) {
 			return false
 		}
-		t.stamp = stamp
-		t.rename(u, &e)
-		in := insertion{t: t, u: u, chain: e.Blocks, weight: e.Weight, stamp: stamp, event: &e, tight: tight}
+		u := t.upstreamOf(up)
+		if u == nil || !t.mend(u) {
+			return false
+		}
+		if renamed > 0 && !t.rename(u, e.Keys[len(e.Keys)-renamed:], e.Blocks[len(e.Blocks)-renamed:], &renamed) {
+			t.yield()
+			continue
+		}
+		t.restamp()
+		in := insertion{t: t, u: u, chain: e.Blocks, weight: e.Weight, event: &e, tight: tight}
 		if !e.Root && !in.behind(e.Parent) {
 			return false
 		}
-		for in.done < len(in.chain) && in.step() && in.made < stepRuns {
+		stuck := false
+		for in.done < len(in.chain) && !stuck && (in.done <= in.from || !t.tired()) && !u.unsettled() {
+			stuck = !in.step()
 		}
-		if in.done == len(in.chain) {
+		t.rekey(u)
+		if in.done == len(in.chain) && t.mend(u) {
 			return true
 		}
-		if !in.lost && in.made < stepRuns {
+		if stuck && !in.lost {
 			return false
 		}
 		// What is told is told once: go on behind it.
@@ -308,14 +318,21 @@ func (t *Tree) Stored(up Upstream, e StoredBlocks) bool {
 	}
 }
 
-// rename takes the blocks from u that the keys of an event named until now.
-func (t *Tree) rename(u *upstream, e *StoredBlocks) {
-	for i, key := range e.Keys {
+// rename takes the blocks from u that the keys of an event named until now. It
+// counts left down, and returns false when others must be let in before the rest.
+func (t *Tree) rename(u *upstream, keys, blocks []uint64, left *int) bool {
+	for i, key := range keys {
+		if i > 0 && t.tired() || u.unsettled() {
+			return false
+		}
+		t.did(1)
 		ref, pos := t.toldOf(u, key)
-		if ref != 0 && t.hash(t.run(t.claim(ref).run.Load()), pos) != e.Blocks[i] {
+		if ref != 0 && t.hash(t.run(t.claim(ref).run.Load()), pos) != blocks[i] {
 			t.lose(ref, 1<<pos)
 		}
+		*left--
 	}
+	return true
 }
 
 // Copied records that an engine now has a copy of each of these blocks in another
@@ -325,9 +342,9 @@ func (t *Tree) Copied(up Upstream, keys []uint64, tier Tier) (known int) {
 	if tier >= tiers {
 		return 0
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i, key := range keys {
+	t.lock()
+	defer t.unlock()
+	for _, key := range keys {
 		u := t.upstreamOf(up)
 		if u == nil {
 			return known
@@ -337,7 +354,7 @@ func (t *Tree) Copied(up Upstream, keys []uint64, tier Tier) (known int) {
 			t.setCopies(c, pos, oneMore(t.copies(c, pos), tier))
 			known++
 		}
-		if i%stepClaims == stepClaims-1 {
+		if t.did(2); t.tired() {
 			t.yield()
 		}
 	}
@@ -383,20 +400,23 @@ func (t *Tree) Removed(up Upstream, keys []uint64, tier Tier) {
 	if tier >= tiers {
 		return
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	t.tick()
-	for i, key := range keys {
+	for _, key := range keys {
 		u := t.upstreamOf(up)
-		if u == nil {
+		if u == nil || !t.mend(u) {
 			return
 		}
 		if ref, pos := t.toldOf(u, key); ref != 0 {
 			t.removeCopy(ref, pos, tier)
 		}
-		if i%stepClaims == stepClaims-1 {
+		if t.did(2); t.tired() {
 			t.yield()
 		}
+	}
+	if u := t.upstreamOf(up); u != nil {
+		t.mend(u)
 	}
 }
 
@@ -415,12 +435,13 @@ func (t *Tree) removeCopy(ref uint32, pos int, tier Tier) {
 // Lose records that up holds one block, chain[i], no more. What up holds behind
 // it counts no more until the block is back by Insert or Stored.
 func (t *Tree) Lose(up Upstream, chain []uint64, i int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	t.tick()
-	if u := t.upstreamOf(up); u != nil && i >= 0 && i < len(chain) {
+	if u := t.upstreamOf(up); u != nil && i >= 0 && i < len(chain) && t.mend(u) {
 		if ref, pos := t.claimAt(u, chain, i); ref != 0 {
 			t.lose(ref, 1<<pos)
+			t.mend(u)
 		}
 	}
 }
@@ -445,8 +466,8 @@ func (t *Tree) lose(ref uint32, set uint64) {
 // Block returns the chain element of the block that up's engine calls key: what
 // the hashes of the blocks behind it build on.
 func (t *Tree) Block(up Upstream, key uint64) (hash uint64, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	u := t.upstreamOf(up)
 	if u == nil {
 		return 0, false
@@ -461,10 +482,13 @@ func (t *Tree) Block(up Upstream, key uint64) (hash uint64, ok bool) {
 // Tiers counts the blocks of the chain that up holds without a hole by the
 // fastest tier each is in. Blocks that no event told of count as on the GPU.
 func (t *Tree) Tiers(up Upstream, chain []uint64) (blocks [tiers]int32) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	u := t.upstreamOf(up)
-	for pos := 0; u != nil && pos < len(chain); {
+	t.lock()
+	defer t.unlock()
+	for pos := 0; pos < len(chain); {
+		u := t.upstreamOf(up)
+		if u == nil {
+			return blocks
+		}
 		ref := t.find(chain[pos], pos)
 		if ref == 0 {
 			return blocks
@@ -478,7 +502,9 @@ func (t *Tree) Tiers(up Upstream, chain []uint64) (blocks [tiers]int32) {
 		if holderWhole(e) < r.len() || n < r.len() {
 			return blocks
 		}
-		pos += n
+		if pos += n; t.tired() {
+			t.yield()
+		}
 	}
 	return blocks
 }

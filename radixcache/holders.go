@@ -52,6 +52,7 @@ func (t *Tree) holderAt(r *run, i int) *atomic.Uint64 {
 // holderOf returns the entry of the upstream in slot, or -1.
 func (t *Tree) holderOf(r *run, slot int) (int, uint64) {
 	n := r.holders()
+	t.did(1 + n/listOf)
 	if r.class() == inRun {
 		for i := range n {
 			if e := r.held[i].Load(); holderSlot(e) == slot {
@@ -77,6 +78,7 @@ func (t *Tree) holderOf(r *run, slot int) (int, uint64) {
 
 // covered is how many blocks of a run somebody holds, counted to the last one held.
 func (t *Tree) covered(r *run) (most int) {
+	t.did(1 + r.holders()/listOf)
 	for i := range r.holders() {
 		most = max(most, holderCover(t.holderAt(r, i).Load()))
 	}
@@ -210,6 +212,7 @@ func (t *Tree) clearHolders(r *run, n int) {
 // the list, low gets a new one of those who hold more than up.
 func (t *Tree) splitHolders(upRef, lowRef uint32, k int) {
 	up, low := t.run(upRef), t.run(lowRef)
+	parents := t.holdersBySlot(up.parent())
 	n := 0
 	for i := range up.holders() {
 		if e := t.holderAt(up, i).Load(); t.reaches(e, k) {
@@ -220,15 +223,34 @@ func (t *Tree) splitHolders(upRef, lowRef uint32, k int) {
 	for i := range up.holders() {
 		e := t.holderAt(up, i).Load()
 		cl := t.claim(holderClaim(e))
+		t.did(1)
 		have, slot, whole := cl.have.Load(), holderSlot(e), holderWhole(e)
 		if !t.reaches(e, k) {
 			cl.run.Store(upRef)
 			continue
 		}
-		part := t.splitClaim(holderClaim(e), upRef, k)
+		var parent uint32
+		if parents != nil {
+			parent = holderClaim(t.holderAt(parents, int(t.where[slot])).Load())
+		}
+		part := t.splitClaim(holderClaim(e), upRef, parent, k)
 		t.addHolder(low, holder(holderClaim(e), slot, max(whole-k, 0), bits.Len64(have>>k)))
 		t.setHolder(up, i, holder(part, slot, min(whole, k), bits.Len64(have&(1<<k-1))))
 	}
+}
+
+// holdersBySlot notes in where at which place each upstream is among the holders
+// of a run, which it returns; nil for no run.
+func (t *Tree) holdersBySlot(ref uint32) *run {
+	if ref == 0 {
+		return nil
+	}
+	r := t.run(ref)
+	t.did(r.holders() / lineWords)
+	for i := range r.holders() {
+		t.where[holderSlot(t.holderAt(r, i).Load())] = uint16(i)
+	}
+	return r
 }
 
 // reaches tells whether a holder claims anything behind the first k blocks.
@@ -239,6 +261,7 @@ func (t *Tree) reaches(e uint64, k int) bool {
 // mergeHolders makes the claims on low part of those on up, which becomes low.
 func (t *Tree) mergeHolders(up, low *run, lowRef uint32) {
 	k := up.len() - low.len()
+	t.did(up.holders() + low.holders())
 	for i := range up.holders() {
 		e := t.holderAt(up, i).Load()
 		t.where[holderSlot(e)] = uint16(i)

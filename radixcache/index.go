@@ -43,6 +43,7 @@ func (x *table) init(a *arena, hashOf func(slot uint64) uint64) {
 // sizeChunks gives the list of chunks another size.
 func (x *table) sizeChunks(n int) {
 	c := make([]atomic.Uint32, n)
+	x.arena.work += n / lineWords
 	if old := x.chunks.Load(); old != nil {
 		for i := range min(n, len(*old)) {
 			c[i].Store((*old)[i].Load())
@@ -86,6 +87,7 @@ func (x *table) next(b *bucket) *bucket {
 
 // replace puts a slot in the place of another of the same hash.
 func (x *table) replace(h, old, slot uint64) {
+	x.arena.work++
 	for b := x.first(h); b != nil; b = x.next(b) {
 		for i := range bucketSlots {
 			if b[i].Load() == old {
@@ -98,6 +100,7 @@ func (x *table) replace(h, old, slot uint64) {
 
 // enter adds a slot. There is room for an overflow bucket (see reserve).
 func (x *table) enter(h, slot uint64) {
+	x.arena.work++
 	if x.entries >= growAt*int(x.buckets()) {
 		x.addBucket()
 	}
@@ -126,6 +129,7 @@ func (x *table) put(to uint32, slot uint64) {
 
 // leave takes a slot out.
 func (x *table) leave(h, slot uint64) {
+	x.arena.work++
 	var prev *bucket
 	for b := x.first(h); b != nil; prev, b = b, x.next(b) {
 		for i := range bucketSlots {
@@ -188,6 +192,7 @@ func (x *table) addBucket() {
 	if overflows > x.arena.vacant[kindBucket]-2 {
 		return // the new bucket might need as many again
 	}
+	x.arena.work += 2
 	x.moving(n+1, func() {
 		clearBucket(x.bucket(n))
 		x.spread(from, n+1)
@@ -251,6 +256,7 @@ func (x *table) removeBucket() {
 		return
 	}
 	to := bucketOf(uint64(n), n)
+	x.arena.work += 2
 	x.moving(n, func() {
 		for b := x.bucket(n); b != nil; b = x.next(b) {
 			for i := range bucketSlots {
@@ -285,6 +291,7 @@ func (x *table) drop() {
 		return
 	}
 	x.moving(0, func() {
+		x.arena.work += int(x.buckets())
 		for b := range x.buckets() {
 			x.freeChain(x.bucket(b))
 		}
@@ -341,6 +348,7 @@ func runSlot(h uint64, ref uint32) uint64 { return h&^0xffffffff | uint64(ref) }
 
 // find returns the run that starts with h at depth, or 0. The caller holds mu.
 func (t *Tree) find(h uint64, depth int) uint32 {
+	t.did(1)
 	for b := t.index.first(h); b != nil; b = t.index.next(b) {
 		for i := range bucketSlots {
 			if s := b[i].Load(); s != 0 && (s^h)>>32 == 0 {

@@ -2,8 +2,12 @@
 
 package radixcache
 
-// stepRuns is how many new runs an insertion makes before it lets others in.
+// stepRuns is for how many runs an insertion makes room at a time.
 const stepRuns = 64
+
+// maxRestarts is how often an insertion goes back to the root because others
+// change what it has just done. Then what is done is enough.
+const maxRestarts = 100
 
 // insertion is one Insert under way.
 type insertion struct {
@@ -11,14 +15,14 @@ type insertion struct {
 	u      *upstream
 	chain  []uint64
 	weight uint32
-	stamp  uint64
 	held   int
 	done   int    // blocks that are in the tree
 	run    uint32 // the one that ends at done, 0 at the root
 	start  int    // where it starts in the chain
 	claim  uint32 // u's on that run
-	made   int    // runs since others were let in
 	tight  bool   // there is no room for more than a run at a time
+
+	restarts int
 
 	// For Stored: the chain starts at depth base, with a run, under run and
 	// claim; its blocks before from are only there to find the way.
@@ -33,21 +37,24 @@ type insertion struct {
 //
 // When the chain is longer than fits under the limit, its head is recorded.
 func (t *Tree) Insert(up Upstream, chain []uint64, weight uint32) (held int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	u := t.upstreamOf(up)
 	if u == nil || len(chain) == 0 {
 		return 0
 	}
-	in := insertion{t: t, u: u, chain: chain, weight: weight, stamp: t.tick(), held: -1}
-	for in.done < len(chain) {
-		if in.made >= stepRuns && !in.letIn(up) {
-			break
-		}
-		if !in.step() {
+	in := insertion{t: t, u: u, chain: chain, weight: weight, held: -1}
+	t.tick()
+	if !t.mend(u) {
+		return 0
+	}
+	t.restamp()
+	for in.done < len(chain) && in.step() {
+		if (in.done < len(chain) && t.tired() || u.unsettled()) && !in.letIn() {
 			break
 		}
 	}
+	t.rekey(u)
 	if in.held < 0 {
 		in.held = in.done
 	}
@@ -55,43 +62,31 @@ func (t *Tree) Insert(up Upstream, chain []uint64, weight uint32) (held int) {
 }
 
 // letIn lets others have the lock and finds the place again.
-func (in *insertion) letIn(up Upstream) bool {
-	in.t.yield()
-	in.made = 0
-	if in.t.upstreamOf(up) != in.u {
-		return false
+func (in *insertion) letIn() bool {
+	if in.t.tired() {
+		in.t.rekey(in.u)
+		in.t.yield()
 	}
-	in.t.stamp = in.stamp
 	return in.again()
 }
 
-// again goes back to the root, because the tree has changed under the insertion.
-// What was known of the part that is done stays known.
+// again finds the place when the tree has changed under the insertion: where it
+// was, or else at the root. What was known of the part that is done stays known.
 func (in *insertion) again() bool {
 	if in.event != nil {
 		in.lost = true
 		return false
 	}
-	if in.run != 0 && in.same() {
+	if !in.t.mend(in.u) {
+		return false
+	}
+	if in.run == 0 || in.same() {
 		return true
 	}
-	in.run, in.claim, in.start = 0, 0, 0
-	done := in.done
-	for in.done = 0; in.done < done; {
-		ref := in.t.find(in.chain[in.done], in.done)
-		if ref == 0 {
-			return true // go on from here
-		}
-		r := in.t.run(ref)
-		n := in.t.matched(r, in.chain[in.done:])
-		_, e := in.t.holderOf(r, in.u.slot)
-		if e == 0 || r.parent() != in.run || holderWhole(e) < min(n, done-in.done) || n < r.len() {
-			return true
-		}
-		in.run, in.claim, in.start = ref, holderClaim(e), in.done
-		in.done += n
-	}
-	return true
+	in.run, in.claim, in.start, in.done = 0, 0, 0, 0
+	in.restarts++
+	in.t.restamp()
+	return in.restarts < maxRestarts
 }
 
 // same tells whether the run before the place is still there and as it was;
@@ -113,8 +108,9 @@ func (in *insertion) same() bool {
 // step records the blocks of one more run.
 func (in *insertion) step() bool {
 	t, rest := in.t, in.chain[in.done:]
-	if t.index.buckets() == 0 && !t.start(&t.index) {
-		return false
+	t.did(2)
+	if t.index.buckets() == 0 {
+		return t.start(&t.index) && in.again()
 	}
 	ref := t.find(rest[0], in.at())
 	if ref != 0 {
@@ -221,6 +217,7 @@ func (in *insertion) extend(r *run, rest []uint64) bool {
 	if done, still := t.reserve(&need); !done || !still {
 		return done && in.again()
 	}
+	t.did(2 + n/lineWords)
 	in.know(in.done)
 	was, h := r.len(), r.head.Load()
 	t.open(h)
@@ -260,12 +257,12 @@ func (in *insertion) branch(rest []uint64) bool {
 	} else if !done || !still {
 		return done && in.again()
 	}
+	t.did(4 + n/lineWords)
 	in.know(in.done)
 	in.run, in.start = t.newRun(in.run, in.at(), rest[:n]), in.done
 	in.claim = in.newClaim(in.run)
 	in.add(0, n)
 	in.done += n
-	in.made++
 	return true
 }
 
@@ -297,7 +294,6 @@ func (in *insertion) reserve(r *run, n int, divides bool) (done, still bool) {
 	} else if h == classRoom[c] {
 		needHolders(&need, h+1)
 	}
-	in.made += h / listOf
 	return in.t.reserve(&need)
 }
 

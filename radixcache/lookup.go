@@ -32,8 +32,8 @@ func (t *Tree) Lookup(chain []uint64, dst []Match) []Match {
 		l.dst, l.count = l.dst[:len(dst)], 0
 		clear(l.seen[:])
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	l.dir, l.index = t.dir.Load(), *t.index.chunks.Load()
 	l.all()
 	return l.dst

@@ -261,7 +261,7 @@ func (t *Tree) merge(upRef uint32) {
 	}
 	ref := up.onlyChild()
 	low := t.run(ref)
-	if low.depth()%MaxRun == 0 || !t.roomToMerge(up.len(), low) {
+	if low.depth()%MaxRun == 0 || t.onPath(up, low) || !t.roomToMerge(up.len(), low) {
 		return
 	}
 	head, mid := up.head.Load(), low.head.Load()

@@ -3,7 +3,6 @@
 package radixcache
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +26,12 @@ type Tree struct {
 	evicted     marks                       // see Evicted; written under mu
 	mu          sync.Mutex
 	limitMu     sync.Mutex // one SetLimit at a time, taken before mu
+	longest     int        // most work ever done before mu was released, see work.go
+	grain       int        // of it after which a long operation lets others in
+	between     func()     // called while others are let in, for tests
+	mending     int        // upstreams with work left over, see mend.go
+	unjoined    []place
+	left        *upstream // the one whose eviction is not complete
 	ups         []*upstream
 	generations []uint32
 	names       map[string]*upstream
@@ -36,6 +41,7 @@ type Tree struct {
 	clock       func() time.Duration // since New
 	stamp       uint64               // of the operation under way: nanoseconds since New, and unique
 	latest      uint64               // stamp given out
+	floor       uint64               // first stamp of the operation: it evicts only what is older
 	limit       int64
 	charged     int64 // bytes outside of the segments and the directory
 	runs        int
@@ -43,9 +49,6 @@ type Tree struct {
 	claims      int
 	evictions   uint64
 }
-
-// stepClaims is how many claims a long operation drops before it lets others in.
-const stepClaims = 128
 
 // MaxLimit is the highest ceiling; higher ones are taken for it.
 const MaxLimit = 64 << 30
@@ -80,8 +83,11 @@ func New(limit int64) *Tree {
 	t := &Tree{
 		names: make(map[string]*upstream),
 		clock: func() time.Duration { return time.Since(start) },
+		grain: stepWork,
+
+		unjoined: make([]place, 0, maxUnjoined),
 	}
-	t.charged = int64(unsafe.Sizeof(*t)) + 64
+	t.charged = int64(unsafe.Sizeof(*t)) + maxUnjoined*int64(unsafe.Sizeof(place{})) + 64
 	t.dir.Store(newDirectory(nil, minSegs))
 	t.index.init(&t.arena, func(slot uint64) uint64 { return t.run(uint32(slot)).head.Load() })
 	t.told.init(&t.arena, t.toldHash)
@@ -91,8 +97,8 @@ func New(limit int64) *Tree {
 
 // Limit returns the ceiling in bytes.
 func (t *Tree) Limit() int64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	return t.limit
 }
 
@@ -102,15 +108,17 @@ func (t *Tree) Limit() int64 {
 func (t *Tree) SetLimit(limit int64) {
 	t.limitMu.Lock()
 	defer t.limitMu.Unlock()
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	t.setLimit(limit)
-	for t.segments > t.maxSegs {
+	for t.left != nil || t.segments > t.maxSegs {
 		t.tick()
-		if !t.fitStep(stepClaims) {
+		if !t.fitStep(true) {
 			break
 		}
-		t.yield()
+		if t.tired() {
+			t.yield()
+		}
 	}
 	t.shrinkLists()
 }
@@ -196,23 +204,22 @@ func lastUsed(n int, used func(int) bool) int {
 
 // tick starts an operation: its stamp is the time, and later than all others'.
 func (t *Tree) tick() uint64 {
+	t.floor = t.restamp()
+	return t.floor
+}
+
+// restamp gives the operation under way a later stamp: others may have made
+// claims meanwhile, and what it makes the youngest must be younger than theirs.
+func (t *Tree) restamp() uint64 {
 	t.latest = max(t.latest+1, uint64(t.clock()))
 	t.stamp = t.latest
 	return t.stamp
 }
 
-// yield lets others have the lock for a moment. What the caller knows of the
-// tree may be wrong afterwards.
-func (t *Tree) yield() {
-	t.mu.Unlock()
-	runtime.Gosched()
-	t.mu.Lock()
-}
-
 // Stats returns the tree's figures of this moment.
 func (t *Tree) Stats() Stats {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	s := Stats{
 		Bytes:     t.fixedBytes() + int64(t.segments)*segmentBytes,
 		Limit:     t.limit,

@@ -26,6 +26,9 @@ type upstream struct {
 	tokens   int64  // that these stand for
 	key      uint64 // in the heap: at most the stamp of its oldest claim
 	queued   bool   // in the heap
+	seat     int    // where
+	active   uint32 // claim at the end of the path, see mend.go
+	hollow   uint32 // claim that has no use any more
 }
 
 // A registered upstream is charged for itself, its name, and its share of the
@@ -45,8 +48,8 @@ func (t *Tree) upstreamOf(id Upstream) *upstream {
 // name is unknown. It returns 0 when MaxUpstreams are registered or the limit
 // leaves no room for another name.
 func (t *Tree) Register(name string) Upstream {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	if u := t.names[name]; u != nil {
 		return u.id
 	}
@@ -93,8 +96,8 @@ func (t *Tree) newSlotBytes(slot int) int64 {
 // id stays. It works in small steps, oldest claims first: other calls get in
 // between, lookups never wait.
 func (t *Tree) Forget(up Upstream) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	t.forget(up, 0)
 	if u := t.upstreamOf(up); u != nil {
 		t.evicted.put(u.slot, false)
@@ -104,8 +107,8 @@ func (t *Tree) Forget(up Upstream) {
 // Remove drops everything an upstream was known to hold, and its id. Lookups
 // stop naming it at once; its claims go in small steps as with Forget.
 func (t *Tree) Remove(up Upstream) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	u := t.upstreamOf(up)
 	if u == nil {
 		return
@@ -114,12 +117,10 @@ func (t *Tree) Remove(up Upstream) {
 	t.ids[u.slot].Store(0)
 	u.id = 0 // Inserts that wait for the lock find it gone
 	for u.oldest != 0 {
-		for range stepClaims {
-			if u.oldest != 0 {
-				t.dropClaim(u.oldest)
-			}
+		t.dropClaim(u.leaf())
+		if t.tired() {
+			t.yield()
 		}
-		t.yield()
 	}
 	t.unqueue(u)
 	t.ups[u.slot] = nil
@@ -129,8 +130,8 @@ func (t *Tree) Remove(up Upstream) {
 // Trim forgets the oldest claims of an upstream until what is left stands for at
 // most this many tokens: the capacity of its KV cache.
 func (t *Tree) Trim(up Upstream, tokens int64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	t.forget(up, max(tokens, 0))
 }
 
@@ -138,12 +139,20 @@ func (t *Tree) Trim(up Upstream, tokens int64) {
 func (t *Tree) forget(up Upstream, tokens int64) {
 	start := t.tick()
 	for u := t.upstreamOf(up); u != nil && u.oldest != 0; u = t.upstreamOf(up) {
-		for range stepClaims {
-			if u.oldest == 0 || tokens > 0 && u.tokens <= tokens || t.claim(u.oldest).stamp.Load() > start {
-				return
-			}
-			t.dropClaim(u.oldest)
+		if u.hollow == 0 && (tokens > 0 && u.tokens <= tokens || t.claim(u.oldest).stamp.Load() > start) {
+			return
 		}
-		t.yield()
+		t.dropClaim(u.leaf())
+		if t.tired() {
+			t.yield()
+		}
 	}
+}
+
+// leaf returns the claim that goes first.
+func (u *upstream) leaf() uint32 {
+	if u.hollow != 0 {
+		return u.hollow
+	}
+	return u.oldest
 }

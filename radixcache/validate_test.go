@@ -10,9 +10,18 @@ import (
 // validate recounts everything a tree claims about itself and returns what is
 // not so. Nothing else may be using the tree.
 func (t *Tree) validate() error {
+	return t.validateAs(true)
+}
+
+// validateBetween is validate while an operation has let others in.
+func (t *Tree) validateBetween() error {
+	return t.validateAs(false)
+}
+
+func (t *Tree) validateAs(atRest bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v := validator{t: t, seen: map[uint32]kind{}}
+	v := validator{t: t, seen: map[uint32]kind{}, atRest: atRest}
 	v.pages()
 	v.indexed()
 	v.table(&t.told, func(s uint64) {
@@ -42,6 +51,7 @@ type validator struct {
 	used                 [kinds]int
 	runs, blocks, claims int
 	tellings             int
+	atRest               bool // no operation is under way
 }
 
 func (v *validator) fail(format string, args ...any) {
@@ -77,26 +87,30 @@ func (v *validator) pages() {
 		segs++
 		for pg := uint32(s * segPages); pg < uint32(s*segPages+segPages); pg++ {
 			p := t.page(pg)
-			if p.closed() {
+			if p.closed() && v.atRest {
 				v.fail("page %d is closed", pg)
 			}
 			if p.kind() == kindFree {
-				spares++
+				if !p.closed() {
+					spares++
+				}
 				continue
 			}
 			n := bits.OnesCount64(t.inUse(pg))
-			if n != p.live() || n == 0 {
+			if n != p.live() || n == 0 && !p.closed() {
 				v.fail("page %d: %d live, noted %d", pg, n, p.live())
 			}
 			used[p.kind()] += n
-			vacant[p.kind()] += objects(pg, p.kind()) - n
+			if !p.closed() {
+				vacant[p.kind()] += objects(pg, p.kind()) - n
+			}
 		}
 	}
 	if segs != t.segments || spares != t.spares || vacant != t.vacant || used != t.used {
 		v.fail("arena: %d segments %d spare pages, noted %d %d; vacant %v noted %v; used %v noted %v",
 			segs, spares, t.segments, t.spares, vacant, t.vacant, used, t.used)
 	}
-	if t.segments > 0 && t.fixedBytes()+int64(t.segments)*segmentBytes > t.limit {
+	if v.atRest && t.segments > 0 && t.fixedBytes()+int64(t.segments)*segmentBytes > t.limit {
 		v.fail("%d bytes over the limit of %d", t.fixedBytes()+int64(t.segments)*segmentBytes, t.limit)
 	}
 }
@@ -193,7 +207,7 @@ func (v *validator) run(ref uint32, children int, xor uint32) {
 	if r.holders() == 0 {
 		v.fail("run %d has no holder", ref)
 	}
-	if children == 0 && t.covered(r) != n {
+	if children == 0 && t.covered(r) != n && !(t.covered(r) == 0 && t.onlyHollow(r)) {
 		v.fail("leaf %d of %d blocks is held to %d", ref, n, t.covered(r))
 	}
 }
@@ -223,7 +237,7 @@ func (v *validator) holders(ref uint32, r *run) {
 		if bits.Len64(have) != holderCover(e) || holderCover(e) > r.len() {
 			v.fail("run %d of %d: holder %d covers %d, noted %d", ref, r.len(), i, bits.Len64(have), holderCover(e))
 		}
-		want := whole(have)
+		want, pending := whole(have), false
 		if p := r.parent(); p != 0 {
 			j, pe := t.holderOf(t.run(p), holderSlot(e))
 			if j < 0 {
@@ -233,6 +247,15 @@ func (v *validator) holders(ref uint32, r *run) {
 			if holderWhole(pe) != t.run(p).len() {
 				want = 0
 			}
+			pending = t.claim(holderClaim(pe)).state.Load() != settled
+		}
+		// On a path, what hangs on a claim of it may not count yet, or not any more;
+		// and a claim of it that sinks may still count for what it was, if that is
+		// no more than its parent allows.
+		if got := holderWhole(e); c.state.Load() == sinking && got >= want && (want > 0 || got == 0 || v.allowed(r, holderSlot(e))) {
+			want = got
+		} else if got == 0 && pending {
+			want = 0
 		}
 		if want != holderWhole(e) {
 			v.fail("run %d: upstream %d effective %d, noted %d", ref, holderSlot(e), want, holderWhole(e))
@@ -246,6 +269,47 @@ func (v *validator) holders(ref uint32, r *run) {
 	}
 }
 
+// allowed tells whether an upstream can count in a run, because it is whole in the
+// one before.
+func (v *validator) allowed(r *run, slot int) bool { return v.t.reachable(r, slot) }
+
+// onlyHollow tells whether only claims that go next are on a run.
+func (t *Tree) onlyHollow(r *run) bool {
+	for i := range r.holders() {
+		if e := t.holderAt(r, i).Load(); t.ups[holderSlot(e)].hollow != holderClaim(e) {
+			return false
+		}
+	}
+	return r.holders() > 0
+}
+
+// path checks the claims of u that are on the way from one state to another.
+func (v *validator) path(u *upstream, states int) {
+	t := v.t
+	if v.atRest && u.unsettled() {
+		v.fail("upstream %d is unsettled", u.slot)
+	}
+	n, below := 0, uint32(0)
+	for ref := u.active; ref != 0; ref = t.parentClaim(t.claim(ref)) {
+		c := t.claim(ref)
+		if c.state.Load() == settled {
+			break
+		}
+		n++
+		cursor := c.cursor.Load()
+		if below != 0 && cursor != below {
+			v.fail("claim %d is on the path at %d, which goes on at %d", ref, cursor, below)
+		}
+		if cursor != 0 && t.parentClaim(t.claim(cursor)) != ref {
+			v.fail("claim %d has the cursor at %d, which does not hang on it", ref, cursor)
+		}
+		below = ref
+	}
+	if n != states {
+		v.fail("upstream %d: path of %d claims, %d are not settled", u.slot, n, states)
+	}
+}
+
 // upstreams checks the lists by age, the trees of claims, and the sums.
 func (v *validator) upstreams() {
 	t := v.t
@@ -253,6 +317,12 @@ func (v *validator) upstreams() {
 	for _, s := range t.heap {
 		queued[int(s)] = true
 	}
+	mending := 0
+	defer func() {
+		if mending != t.mending {
+			v.fail("%d upstreams are unsettled, noted %d", mending, t.mending)
+		}
+	}()
 	for slot, u := range t.ups {
 		if u == nil || v.err != nil {
 			continue
@@ -260,6 +330,7 @@ func (v *validator) upstreams() {
 		place := map[uint32]int{}
 		blocks, tokens := 0, int64(0)
 		older, stamp := uint32(0), uint64(0)
+		states := 0
 		for ref := u.oldest; ref != 0 && v.err == nil; ref = t.claim(ref).younger.Load() {
 			c := t.claim(ref)
 			v.object(ref, kindClaim)
@@ -271,7 +342,10 @@ func (v *validator) upstreams() {
 				v.fail("upstream %d: list by age broken at claim %d", slot, ref)
 			}
 			v.told(ref, c)
-			if c.have.Load() == 0 && c.child.Load() == 0 {
+			if c.state.Load() != settled {
+				states++
+			}
+			if c.have.Load() == 0 && c.child.Load() == 0 && u.hollow != ref {
 				v.fail("upstream %d: claim %d is empty", slot, ref)
 			}
 			older, stamp = ref, c.stamp.Load()
@@ -281,6 +355,15 @@ func (v *validator) upstreams() {
 		}
 		if u.oldest != 0 && (!queued[slot] || !u.queued || u.key > t.claim(u.oldest).stamp.Load()) {
 			v.fail("upstream %d is not in the heap as it should", slot)
+		}
+		if v.err == nil {
+			v.path(u, states)
+			if u.unsettled() {
+				mending++
+			}
+		}
+		if u.queued && t.ups[t.heap[u.seat]] != u {
+			v.fail("upstream %d is not where it says in the heap", slot)
 		}
 		hung := v.hang(u, u.roots, 0, place)
 		if v.err == nil && hung != len(place) {

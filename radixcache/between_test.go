@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radixcache
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+)
+
+// seen is what a lookup said of an upstream while an operation for it had let
+// others in.
+type seen struct {
+	path   string
+	blocks int
+}
+
+// Operations let others in after every few steps, and there others of all kinds
+// happen, for other upstreams. The tree must be in order each time; lookups must be
+// exact for all but the upstream of the first operation, and for that one say no
+// more than was true before it or is after it.
+func TestOthersBetweenAllSteps(t *testing.T) {
+	seeds := uint64(40)
+	if raceEnabled {
+		seeds = 8
+	}
+	between := 0
+	for seed := range seeds {
+		r := rand.New(rand.NewPCG(seed, 21))
+		p := newPlayer(1<<30, 2+int(seed%4))
+		p.tree.grain = 1 + int(seed%7)*3
+		var busy Upstream // that of the first operation, 0 beside operations
+		var said []seen
+		var failed error
+		p.tree.between = func() {
+			if busy == 0 || failed != nil {
+				return
+			}
+			between++
+			up := busy
+			busy = 0
+			defer func() { busy = up }()
+			for range r.IntN(3) {
+				if other := p.ids[r.IntN(len(p.ids))]; other != up {
+					failed = p.step(byte(r.IntN(16)), byte(r.IntN(256)), other, randomPath(r, 24))
+				}
+			}
+			if err := p.tree.validateBetween(); err != nil && failed == nil {
+				failed = err
+			}
+			path := randomPath(r, 30)
+			got := map[Upstream]int{}
+			for _, m := range p.tree.Lookup(chainOf(path), nil) {
+				got[m.Upstream] = int(m.Blocks)
+			}
+			for _, id := range p.ids {
+				if id == up {
+					said = append(said, seen{path, got[id]})
+				} else if want := p.m.whole(id, path); got[id] != want && failed == nil {
+					failed = fmt.Errorf("between: %d holds %d blocks of %s, lookup says %d", id, want, path, got[id])
+				}
+			}
+		}
+		for step := range 150 {
+			op, arg := byte(r.IntN(16)), byte(r.IntN(256))
+			up, path := p.ids[r.IntN(len(p.ids))], randomPath(r, 24)
+			before := &model{ups: map[Upstream]map[string]*[tiers]int{up: maps.Clone(p.m.ups[up])}}
+			busy, said = up, said[:0]
+			err := p.step(op, arg, up, path)
+			busy = 0
+			if err == nil {
+				err = failed
+			}
+			if err == nil {
+				err = p.check(randomPath(r, 30))
+			}
+			for _, s := range said {
+				if most := max(before.whole(up, s.path), p.m.whole(up, s.path)); s.blocks > most && err == nil {
+					err = fmt.Errorf("lookup said %d of %s, it was never more than %d", s.blocks, s.path, most)
+				}
+			}
+			if err != nil {
+				t.Fatalf("seed %d step %d op %d arg %d up %d %s: %v", seed, step, op, arg, up, path, err)
+			}
+		}
+	}
+	if between < int(seeds)*100 {
+		t.Fatalf("others were let in only %d times", between)
+	}
+}
+
+// The same with operations for the same upstream in between, under a limit that
+// is always in the way: whose operation came first is not said then, but the tree
+// is in order, and nothing is said to be held that was never told.
+func TestSameUpstreamBetweenAllSteps(t *testing.T) {
+	seeds := uint64(40)
+	if raceEnabled {
+		seeds = 8
+	}
+	evicted := uint64(0)
+	for seed := range seeds {
+		r := rand.New(rand.NewPCG(seed, 22))
+		limit := int64(300+r.IntN(500)) << 10
+		p := newPlayer(limit, 1+int(seed%4)*20)
+		p.tree.grain = 1 + int(seed%5)*4
+		depth, limiting := 0, false
+		var failed error
+		act := func() {
+			up, path := p.ids[r.IntN(len(p.ids))], wildPath(r)
+			chain := chainOf(path)
+			p.m.insert(up, path) // whatever was ever told
+			switch r.IntN(12) {
+			default:
+				p.tree.Insert(up, chain, 16)
+			case 0, 1, 2:
+				from := r.IntN(len(path))
+				e := StoredBlocks{Root: from == 0, Keys: keysOf(up, path, from), Blocks: chain[from:], Weight: 16, Tier: GPU}
+				if from > 0 {
+					e.Parent = keysOf(up, path[:from], from-1)[0]
+				}
+				p.tree.Stored(up, e)
+			case 3, 4:
+				p.tree.Removed(up, keysOf(up, path, len(path)/2), GPU)
+			case 5, 6:
+				p.tree.Lose(up, chain, r.IntN(min(len(path), 8)))
+			case 7:
+				p.tree.Cut(up, chain, r.IntN(len(path)))
+			case 8:
+				if r.IntN(30) == 0 {
+					p.tree.Forget(up)
+				}
+				p.tree.Trim(up, int64(r.IntN(100000)))
+			case 9:
+				if r.IntN(10) == 0 && !limiting {
+					limiting = true // one at a time: the second would wait for the first
+					p.tree.SetLimit(limit * int64(1+r.IntN(4)) / 4)
+					limiting = false
+				}
+				p.tree.Tiers(up, chain)
+			}
+		}
+		p.tree.between = func() {
+			if depth > 0 || failed != nil || r.IntN(8) > 0 {
+				return
+			}
+			depth++
+			act()
+			depth--
+			failed = p.tree.validateBetween()
+		}
+		for step := range 300 {
+			act()
+			if failed == nil {
+				failed = p.tree.validate()
+			}
+			q := wildPath(r)
+			for _, m := range p.tree.Lookup(chainOf(q), nil) {
+				if most := p.m.whole(m.Upstream, q); int(m.Blocks) > most && failed == nil {
+					failed = fmt.Errorf("%d holds %d blocks of %s, told of %d", m.Upstream, m.Blocks, q, most)
+				}
+			}
+			if failed != nil {
+				t.Fatalf("seed %d step %d: %v", seed, step, failed)
+			}
+		}
+		evicted += p.tree.Stats().Evictions
+	}
+	if evicted < 10*seeds {
+		t.Fatalf("only %d evictions: the limit was not in the way", evicted)
+	}
+}
