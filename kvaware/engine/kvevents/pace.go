@@ -22,8 +22,9 @@ const (
 	// time. Their publishing waits while they answer, and what they answer is
 	// held in memory.
 	maxReplays = 8
-	// replayTime is how long it may take to get a history, all attempts and
-	// the wait for a turn included.
+	// replayTime is how long it may take to get a history, all attempts
+	// included, but not the wait for a turn: who drips holds up others for no
+	// longer, and these do not lose theirs over it.
 	replayTime = 2 * time.Minute
 	// replaySilence is after how long without a message an answer is over, or
 	// cut: libzmq drops what a slow reader leaves, the end marker too.

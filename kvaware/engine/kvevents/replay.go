@@ -21,8 +21,6 @@ func (f *follower) history(ctx context.Context, all bool) bool {
 	if time.Now().Before(f.coolTill) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, replayTime)
-	defer cancel()
 	r := replay{follower: f, fresh: all, attempts: replayAttempts}
 	done := false
 	select {
@@ -45,8 +43,6 @@ func (f *follower) probe(ctx context.Context, q *queue) {
 	default:
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, replayTime)
-	defer cancel()
 	r := replay{follower: f, attempts: 1, giveWay: q.pending}
 	done := r.run(ctx)
 	<-f.set.replays
@@ -102,6 +98,8 @@ const (
 // may have been dropped. So does a silence, when several began at the same
 // batch: the start of a reply is not dropped.
 func (r *replay) run(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, replayTime)
+	defer cancel()
 	vain, silences := 0, 0
 	for vain < r.attempts && ctx.Err() == nil {
 		was, had := r.wanted(), r.fresh

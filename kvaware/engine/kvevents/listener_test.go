@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvevents
+
+import (
+	"net"
+	"testing"
+	"time"
+)
+
+// dialOut connects to a Listener as a publisher that dials out does.
+func dialOut(t *testing.T, address string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := shake(c, readyPUB); err != nil {
+		t.Fatal(err)
+	}
+	if _, body, err := readFrame(c); err != nil || string(body) != "\x01" {
+		t.Fatalf("subscribed to %q, %v", body, err)
+	}
+	return c
+}
+
+// say publishes a batch under a topic.
+func say(t *testing.T, c net.Conn, topic string, seq uint64, event any) {
+	t.Helper()
+	if _, err := c.Write(appendMessage(nil, []byte(topic), seqOf(seq), batchOf(event))); err != nil {
+		t.Error(err)
+	}
+}
+
+func listening(t *testing.T, rank int, sources ...Source) (*Listener, *sinks, string) {
+	t.Helper()
+	opened := newSinks()
+	set := NewSet(Options{Open: opened.open})
+	t.Cleanup(set.Close)
+	set.See(sources...)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener := NewListener(set, l, rank)
+	t.Cleanup(listener.Close)
+	return listener, opened, l.Addr().String()
+}
+
+func TestListener(t *testing.T) {
+	l, opened, address := listening(t, 1, Source{Upstream: "10.0.0.1:8000", Rank: 1}, Source{Upstream: "10.0.0.1:8000"}, Source{Upstream: "10.0.0.2:8000", Rank: 1})
+	c := dialOut(t, address)
+	// Nobody's topics; then one's, by its address. The batch that names it counts.
+	for i, topic := range []string{"", "kv-events", "kv@", "kv@@m", "kv@10.0.0.1:8000", "kv@10.0.0.9:8000@m", "kv@10.0.0.1:8001@m"} {
+		say(t, c, topic, uint64(i), storeOf(1))
+	}
+	until(t, "seven unknown topics", func() bool { return l.Stats().Unknown == 7 })
+	if s := l.Stats(); s.Waiting != 1 || s.Refused != 0 {
+		t.Errorf("%+v", s)
+	}
+	say(t, c, "kv@10.0.0.1:8000@org/m@1", 7, storeOf(2))
+	until(t, "the hand-over", func() bool { return l.Stats().Waiting == 0 })
+	var states []State
+	until(t, "the connection", func() bool {
+		states = l.set.States("10.0.0.1:8000")
+		return len(states) == 2 && states[1].Batches == 1
+	})
+	if states[0].Connected || states[0].Source.Rank != 0 || !states[1].Connected || states[1].Known != Partial {
+		t.Errorf("%+v", states)
+	}
+	// The other by its host alone, from its start.
+	other := dialOut(t, address)
+	say(t, other, "kv@10.0.0.2@m", 0, storeOf(5))
+	opened.get(t, "10.0.0.2:8000").await(t, "all that is known", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && b[5] == 1 })
+}
+
+// TestPublisherConnectsAgain: the newer connection is the one that lives.
+func TestPublisherConnectsAgain(t *testing.T) {
+	const up = "10.0.0.1:8000"
+	_, opened, address := listening(t, 0, Source{Upstream: up})
+	sink := opened.get(t, up)
+	first := dialOut(t, address)
+	say(t, first, "kv@"+up+"@m", 0, storeOf(1))
+	sink.await(t, "the first", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && b[1] == 1 })
+	second := dialOut(t, address)
+	say(t, second, "kv@"+up+"@m", 0, storeOf(2))
+	sink.await(t, "the second", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && b[2] == 1 && b[1] == 0 })
+	if err := first.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := first.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("the first connection still says something: %d, %v", n, err)
+	}
+	say(t, second, "kv@"+up+"@m", 1, storeOf(3))
+	sink.await(t, "more of the second", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 2 })
+}
+
+// TestHostOfSeveralEngines: a host's name is not enough when there are two.
+func TestHostOfSeveralEngines(t *testing.T) {
+	l, _, address := listening(t, 0, Source{Upstream: "10.0.0.1:8000"}, Source{Upstream: "10.0.0.1:8001"})
+	c := dialOut(t, address)
+	say(t, c, "kv@10.0.0.1@m", 0, storeOf(1))
+	until(t, "an unknown topic", func() bool { return l.Stats().Unknown == 1 })
+	say(t, c, "kv@10.0.0.1:8001@m", 1, storeOf(1))
+	until(t, "the hand-over", func() bool { return l.Stats().Waiting == 0 })
+}
+
+func TestListenerRefuses(t *testing.T) {
+	l, _, address := listening(t, 0)
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a refusal", func() bool { return l.Stats().Refused == 1 && l.Stats().Waiting == 0 })
+	l.peers.Add(maxPeers)
+	many, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer many.Close()
+	until(t, "one too many", func() bool { return l.Stats().Refused == 2 })
+	l.peers.Add(-maxPeers)
+	dialOut(t, address)
+	until(t, "one", func() bool { return l.Stats().Waiting == 1 })
+	l.Close()
+	if s := l.Stats(); s.Waiting != 0 {
+		t.Errorf("%+v", s)
+	}
+}
