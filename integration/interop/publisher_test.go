@@ -27,9 +27,11 @@ var python = sync.OnceValue(func() string {
 type publisher struct {
 	t       *testing.T
 	process *os.Process
+	kill    func() // and waits until its ports are free
 	in      io.WriteCloser
 	out     *bufio.Scanner
 	where   struct{ Events, Replay string } // host:port
+	doing   sync.Mutex                      // by one do at a time
 }
 
 // publish starts a publisher, which ends with the test.
@@ -57,10 +59,11 @@ func publish(t *testing.T, args ...string) *publisher {
 		t.Fatal(err)
 	}
 	p := &publisher{t: t, process: command.Process, in: in, out: bufio.NewScanner(out)}
-	t.Cleanup(func() {
+	p.kill = sync.OnceFunc(func() {
 		_ = p.process.Kill() // it may have been killed or stopped already
 		_ = command.Wait()
 	})
+	t.Cleanup(p.kill)
 	p.answer(&p.where)
 	return p
 }
@@ -85,6 +88,8 @@ type done struct {
 // do has a command obeyed.
 func (p *publisher) do(command map[string]any) done {
 	p.t.Helper()
+	p.doing.Lock()
+	defer p.doing.Unlock()
 	p.order(command)
 	return p.done()
 }

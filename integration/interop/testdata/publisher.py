@@ -47,26 +47,27 @@ class Publisher:
         if options.connect:
             self.pub.connect("tcp://" + options.connect)
         else:
-            where["events"] = self.bind(self.pub)
+            where["events"] = self.bind(self.pub, options.events)
         # vLLM leaves this one's high-water mark at the default of 1000, beyond
         # which libzmq drops without a word.
         self.router = context.socket(zmq.ROUTER)
-        where["replay"] = self.bind(self.router)
+        where["replay"] = self.bind(self.router, options.replay)
         self.say(where)
 
     @staticmethod
-    def bind(socket):
-        socket.bind("tcp://127.0.0.1:0")
+    def bind(socket, where):
+        socket.bind("tcp://" + where)
         return socket.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0").removeprefix("tcp://")
 
     @staticmethod
     def say(what):
         print(json.dumps(what), flush=True)
 
-    def publish(self, payload):
+    def publish(self, payload, lost=False):
         sequence = self.next.to_bytes(8, "big")
         self.buffer.append((self.next, payload))
-        self.pub.send_multipart((self.topic, sequence, payload))
+        if not lost:  # as what is beyond a subscriber's high-water mark
+            self.pub.send_multipart((self.topic, sequence, payload))
         self.next += 1
 
     def replay(self):
@@ -95,21 +96,21 @@ class Publisher:
             self.buffer.clear()
         self.say({"next": self.next, "replays": self.replays})
 
-    def chain(self, times, tokens, array, salt=0):
+    def chain(self, times, tokens, array, first=0, lost=False):
         for _ in range(times):
             n = self.next
-            parent = None if n == 0 else salt + n - 1
+            parent = None if n == 0 else first + n - 1
             ids = [n * tokens + i for i in range(tokens)]
             if array:
-                event = ["BlockStored", [salt + n], parent, ids, tokens, None, "GPU"]
+                event = ["BlockStored", [first + n], parent, ids, tokens, None, "GPU"]
             else:
                 event = {
-                    "type": "BlockStored", "block_hashes": [salt + n], "parent_block_hash": parent,
+                    "type": "BlockStored", "block_hashes": [first + n], "parent_block_hash": parent,
                     "token_ids": ids, "block_size": tokens, "lora_id": None, "medium": "GPU",
                     "lora_name": None, "extra_keys": [None], "group_idx": 0,
                     "kv_cache_spec_kind": "full_attention",
                 }
-            self.publish(msgpack.packb([1789095808.5, [event], 0]))
+            self.publish(msgpack.packb([1789095808.5, [event], 0]), lost)
 
     def run(self):
         poller = zmq.Poller()
@@ -134,6 +135,8 @@ def main():
     options.add_argument("--topic", default="kv-events")
     options.add_argument("--topic-in-replay", action="store_true", help="as vLLM does from 0.26 on")
     options.add_argument("--buffer-steps", type=int, default=10_000)
+    options.add_argument("--events", default="127.0.0.1:0", help="host:port of the PUB")
+    options.add_argument("--replay", default="127.0.0.1:0", help="host:port of the ROUTER")
     options.add_argument("--connect", help="host:port to connect the PUB to, instead of binding")
     options.add_argument("--heartbeat", type=int, help="milliseconds between its own PINGs")
     options.add_argument("--plain", action="store_true", help="asks for user and password")
