@@ -29,7 +29,8 @@ type flight struct {
 	asked  bool // its tokens are being fetched
 
 	model string
-	text  int // bytes of rendition, 0 when there is more than text in the prompt
+	text  int // bytes of rendition
+	media int // images and the like
 
 	address  string // of this attempt's pick
 	cached   int    // prompt tokens predicted to be cached there
@@ -60,17 +61,10 @@ func (p *Policy) flight(x *janitor.Exchange, r *http.Request) *flight {
 		x.AskUsage()
 	}
 	fl.Request, fl.model, fl.prompt = request, x.Model(), signed
-	if signed.signature.Media() == 0 {
-		fl.text = signed.signature.PromptBytes()
-	}
+	fl.text, fl.media = signed.signature.PromptBytes(), signed.signature.Media()
 	x.Observe(fl)
 	return fl
 }
-
-// mediaTokens is what an image or another medium is taken to cost: the 24 by 24
-// patches of LLaVA-1.5 (https://arxiv.org/abs/2310.03744), and the order of
-// magnitude of other models.
-const mediaTokens = 576
 
 // sign makes of a scrubbed request what the fleet needs to know of it. It
 // reports false when it has no signature.
@@ -90,7 +84,7 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 	}
 	perToken := p.shared.fleet.BytesPerToken(x.Model())
 	prompt := fleet.Prompt{
-		Tokens:      int(float64(signature.PromptBytes())/perToken) + signature.Media()*mediaTokens,
+		Tokens:      int(float64(signature.PromptBytes()) / perToken),
 		BlockTokens: max(1, int(float64(signature.BlockSize())/perToken)),
 		Epoch:       signing.epoch,
 		Stream:      x.Stream(),
@@ -105,6 +99,9 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 		for _, end := range signature.Ends() {
 			prompt.Ends = append(prompt.Ends, fleet.End(end))
 		}
+	}
+	if media := signature.Media(); media > 0 {
+		prompt.Tokens += int(float64(media) * p.shared.fleet.MediaTokens(x.Model()))
 	}
 	if !who.nobody {
 		prompt.Chain = signature.Chain()
@@ -183,7 +180,11 @@ func (fl *flight) FirstToken() {
 
 // Usage is called when the engine has reported its token counts.
 func (fl *flight) Usage(u answer.Usage) {
-	if fl.accepted && fl.text > 0 {
+	switch {
+	case !fl.accepted:
+	case fl.media > 0:
+		fl.policy.shared.fleet.LearnMedia(fl.model, fl.media, fl.text, u.PromptTokens)
+	default:
 		fl.policy.shared.fleet.LearnTokens(fl.model, fl.text, u.PromptTokens)
 	}
 	if !fl.accepted || fl.reported || !u.Cached {

@@ -15,10 +15,12 @@ const (
 	smallestToken, largestToken = 1, 64
 )
 
-// tokenSize is how many bytes of prompt a token stands for. The zero value has
+// tokenSize is how many bytes of prompt a token stands for, and how many tokens
+// a medium does. The zero value has
 // learned nothing.
 type tokenSize struct {
 	bytes, tokens float64 // fading
+	media         mediaSize
 }
 
 func (t *tokenSize) learn(bytes, tokens int) {

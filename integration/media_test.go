@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/kvaware"
+)
+
+// picture is a chat request with an image like no other.
+func picture(number int) string {
+	image := base64.StdEncoding.EncodeToString([]byte(strings.Repeat(fmt.Sprintf("picture %d ", number), 2000)))
+	return fmt.Sprintf(`{"model":"eyes","max_tokens":2,"messages":[{"role":"user","content":[{"type":"text","text":"What is on picture %d?"},`+
+		`{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}]}]}`, number, image)
+}
+
+// What an image costs is learned from what the engine counts. The simulated
+// one takes 66 tokens for each, and a few for the text around it.
+func TestTokensOfAnImageAreLearned(t *testing.T) {
+	engines := startEngines(t, 1, enginesim.Config{Speed: 100})
+	g := startGateway(t, "caddyfile", `:8080 {
+		pii_janitor
+		reverse_proxy `+addresses(engines)+` {
+			lb_policy kv_aware
+		}
+	}`)
+	estimate := func() (tokens int) {
+		for _, route := range (kvaware.Admin{}).Routes() {
+			if route.Pattern != "/kv_aware/explain" {
+				continue
+			}
+			rec := httptest.NewRecorder()
+			if err := route.Handler.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, route.Pattern, strings.NewReader(picture(1000)))); err != nil {
+				t.Fatal(err)
+			}
+			var e struct {
+				PromptTokens int `json:"prompt_tokens"`
+			}
+			if err := json.Unmarshal(rec.Body.Bytes(), &e); err != nil {
+				t.Fatal(err)
+			}
+			tokens = e.PromptTokens
+		}
+		return tokens
+	}
+	g.post(t, "/v1/chat/completions", chat("Without one there is nobody to explain for.", false))
+	if before := estimate(); before < 500 {
+		t.Fatalf("%d tokens before anything was learned", before)
+	}
+	for i := range 30 {
+		if answer := g.post(t, "/v1/chat/completions", picture(i)); answer.status != http.StatusOK {
+			t.Fatalf("status %d: %.300s", answer.status, answer.body)
+		}
+	}
+	told := engines[0].Served()[1].PromptTokens
+	if after := estimate(); after > 2*told || after < told/2 {
+		t.Fatalf("%d tokens after 30 pictures, where the engine counts %d", after, told)
+	}
+}
