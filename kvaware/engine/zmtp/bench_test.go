@@ -3,10 +3,13 @@
 package zmtp
 
 import (
+	"bytes"
 	"context"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // repeated is a peer that sends the same bytes for ever.
@@ -58,6 +61,58 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(20*len(sizes), receive); n > 0 {
 		t.Errorf("%v allocations for a message", n)
+	}
+}
+
+// idling is a peer that says nothing but PONG, and something after a while. Its
+// deadlines pass at once.
+type idling struct {
+	scripted
+	pings, ponged int
+}
+
+func (i *idling) Read(p []byte) (int, error) {
+	switch {
+	case len(i.in) > 0:
+		return i.scripted.Read(p)
+	case i.ponged == i.pings:
+		return 0, os.ErrDeadlineExceeded
+	}
+	if i.ponged++; i.ponged%10 == 0 {
+		return copy(p, "\x00\x01a"), nil
+	}
+	return copy(p, pongEmpty), nil
+}
+
+func (i *idling) Write(p []byte) (int, error) {
+	if bytes.Equal(p, pingSent) {
+		i.pings++
+	}
+	return len(p), nil
+}
+
+// TestIdleDoesNotAllocate: a connection that only exchanges heartbeats makes no
+// garbage.
+func TestIdleDoesNotAllocate(t *testing.T) {
+	conn := &idling{scripted: scripted{in: slices.Concat(greeting31, readyPUB), chunk: 4096}}
+	c, err := Handshake(context.Background(), conn, SUB, Options{Ping: 1, Idle: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m Message
+	receive := func() {
+		if err := c.Receive(&m); err != nil || string(m.Parts[0]) != "a" {
+			t.Fatalf("got %q, %v", m.Parts, err)
+		}
+	}
+	receive()
+	// The message's own memory is let go and made anew: its byte and its list
+	// of ends.
+	if n := testing.AllocsPerRun(100, receive); n > 2 {
+		t.Errorf("%v allocations for ten heartbeats and a message", n)
+	}
+	if conn.pings < 1000 {
+		t.Errorf("there were %d heartbeats", conn.pings)
 	}
 }
 
