@@ -39,6 +39,7 @@ type budget struct {
 	all       account             // of all uploads
 	clients   map[netip.Addr]*account
 	waiting   []*waiter
+	kept      int64         // room that is made for some of them
 	retained  int64         // how much of used outlives its request
 	reclaimed time.Duration // when stalled uploads were last looked for
 }
@@ -67,7 +68,8 @@ type lease struct {
 	terms
 	budget *budget
 	stall  time.Duration // how long an upload may be silent while others wait
-	heard  atomic.Int64  // when the last bytes of the upload came
+	heard  atomic.Int64  // when the upload last moved
+	fresh  int64         // bytes that came since then; for the request's goroutine
 
 	// under budget.mu
 	held    int64
@@ -93,7 +95,7 @@ type terms struct {
 // open starts a lease for an upload.
 func (b *budget) open(t terms) *lease {
 	l := &lease{terms: t, budget: b, stall: t.patience / 2, upload: true}
-	l.progress()
+	l.moved()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.uploads[l] = struct{}{}
@@ -107,8 +109,26 @@ func (b *budget) open(t terms) *lease {
 	return l
 }
 
-// progress notes that bytes of the upload came in.
-func (l *lease) progress() {
+// An upload moves when one part in pace of what it holds has come since it last
+// did, or paceMost bytes. One that moves less than every half of admit_wait
+// would take a minute to fill what it holds (with the default of 1s): it is as
+// good as stalled, however often it sends a byte.
+const (
+	pace     = 64
+	paceMost = 64 << 10
+)
+
+// progress notes that n bytes of the upload came in.
+func (l *lease) progress(n int) {
+	// Only this goroutine changes held, or others while it waits.
+	if l.fresh += int64(n); l.fresh >= min(l.held/pace, paceMost) {
+		l.moved()
+	}
+}
+
+// moved starts the time anew after which the upload counts as stalled.
+func (l *lease) moved() {
+	l.fresh = 0
 	l.heard.Store(int64(l.budget.now()))
 }
 
@@ -254,6 +274,9 @@ func (b *budget) fits(l *lease, n int64, impatient bool) bool {
 		return true
 	}
 	more := max(n, l.announced)
+	if c.held+c.promise+more <= share/int64(len(b.clients)) {
+		return true // who wants no more than others may have waits for nobody's announcement
+	}
 	return (used == 0 || used+b.all.promise+more <= l.limit/4*3) && (c.held == 0 || c.held+c.promise+more <= share)
 }
 

@@ -43,10 +43,17 @@ func (b *budget) validate(t testing.TB) {
 			t.Errorf("client %v: counted %+v, sum %+v", addr, c, clients[addr])
 		}
 	}
+	kept := int64(0)
 	for _, w := range b.waiting {
+		if w.first {
+			kept += w.n
+		}
 		if !w.lease.waiting || w.lease.closed {
 			t.Error("queue holds a waiter that does not wait")
 		}
+	}
+	if kept != b.kept {
+		t.Errorf("room kept: counted %d, sum %d", b.kept, kept)
 	}
 }
 
@@ -180,7 +187,7 @@ func TestStalledUploadsYield(t *testing.T) {
 		}
 		moving := stalled[0]
 		time.Sleep(10 * time.Second)
-		moving.progress()
+		moving.progress(100_000)
 		fresh := b.open(terms{client: client(9), limit: mega, patience: time.Second, announced: -1})
 		done := make(chan error)
 		go func() { done <- fresh.grow(t.Context(), 250_000) }()
@@ -274,7 +281,7 @@ func manyUploads(t *testing.T, requests int, limit, announced int64) (served, re
 						no.Add(1)
 						return
 					}
-					l.progress()
+					l.progress(10_000)
 					time.Sleep(time.Millisecond)
 				}
 				l.arrived()
@@ -354,7 +361,7 @@ func randomRequest(t *testing.T, b *budget, rnd *rand.Rand) {
 		if l.grow(ctx, int64(rnd.IntN(60_000))) != nil {
 			return
 		}
-		l.progress()
+		l.progress(60_000)
 		if rnd.IntN(10) == 0 {
 			time.Sleep(time.Duration(rnd.IntN(3000)) * time.Millisecond) // stalls
 		}
@@ -400,7 +407,7 @@ func BenchmarkBudget(b *testing.B) {
 	for b.Loop() {
 		l := bu.open(terms{client: client(1), limit: mega, patience: time.Second, announced: -1})
 		_ = l.grow(b.Context(), 8192)
-		l.progress()
+		l.progress(8192)
 		l.arrived()
 		l.close()
 	}

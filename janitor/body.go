@@ -47,7 +47,7 @@ func (a *arrival) Read(p []byte) (int, error) {
 	n, err := a.body.Read(p)
 	a.over = err != nil
 	if n > 0 {
-		a.lease.progress()
+		a.lease.progress(n)
 	}
 	if a.got += int64(n); a.got > a.most {
 		return 0, errTooLarge
@@ -129,10 +129,8 @@ func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *l
 	}
 }
 
-// growBody moves a full buffer to a larger one. Both are counted while both
-// are there.
-func growBody(ctx context.Context, b []byte, announced int64, l *lease) ([]byte, error) {
-	old := int64(cap(b))
+// nextBuffer is how large a buffer follows one of old bytes.
+func nextBuffer(old, announced int64) int64 {
 	size := max(firstBuffer, 2*old)
 	if old >= doubleBuffer {
 		size = old + old/2
@@ -140,6 +138,14 @@ func growBody(ctx context.Context, b []byte, announced int64, l *lease) ([]byte,
 	if exact := announced + probe; announced >= 0 && exact > old && (exact < size || exact <= trust*old) {
 		size = exact
 	}
+	return size
+}
+
+// growBody moves a full buffer to a larger one. Both are counted while both
+// are there.
+func growBody(ctx context.Context, b []byte, announced int64, l *lease) ([]byte, error) {
+	old := int64(cap(b))
+	size := nextBuffer(old, announced)
 	if err := l.grow(ctx, size); err != nil {
 		return nil, err
 	}

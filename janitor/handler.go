@@ -101,7 +101,8 @@ type Handler struct {
 	// How many bytes all requests of the process together may hold in bodies
 	// that arrive, scrubbed copies, buffered answers and values. They are counted
 	// as they arrive. Half of it at most may be held by the unfinished uploads
-	// of one client address, and stalled ones are given up when others wait.
+	// of one client address. When others wait, stalled uploads are given up, then
+	// those of the addresses that hold most.
 	// Above it requests are refused with status 507. Default: 512000000.
 	InFlightLimit int64 `json:"in_flight_limit,omitempty"`
 

@@ -3,7 +3,9 @@
 package janitor
 
 import (
+	"cmp"
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -14,21 +16,30 @@ import (
 //     begun come before those that have not.
 //   - An upload begins when what it announces fits beside what those before it
 //     announced, as long as they keep coming; after half of its wait it begins
-//     with what room there is, since an announcement costs nothing.
-//   - Uploads that have received nothing for half of the wait yield to whoever
+//     with what room there is, since an announcement costs nothing. A small part
+//     of the limit is for every address to begin with, whatever others announce.
+//   - Uploads that have received next to nothing for half of the wait yield to whoever
 //     waits: those of the same address when it is this address's share that is
 //     full, else of the address that holds most, the largest first. So uploads
 //     that hang hold memory only while nobody else needs it.
+//   - Who has waited for a quarter of its wait, and wants no more than others
+//     have, gets it from the address that holds most, whose uploads yield, the
+//     largest first, stalled or not.
 //   - When the first that has begun has waited for half of its wait and none
 //     hangs, the uploads themselves are too many: the later half of those that
 //     wait is given up, so that some get through instead of all of them timing
 //     out together.
+
+// perLook is how many uploads are given up at a time in favour of one request,
+// the largest first: looking for each takes a walk over all there are.
+const perLook = 32
 
 // waiter is a request for n more bytes that could not be granted at once.
 type waiter struct {
 	lease *lease
 	n     int64
 	since time.Duration
+	first bool          // uploads were given up for it: what they held is for it
 	done  chan struct{} // closed once err is final
 	err   error         // under budget.mu until done
 }
@@ -37,6 +48,13 @@ func (w *waiter) begun() bool { return w.lease.held > 0 || !w.lease.upload }
 
 // overdue reports whether half of the wait is over.
 func (w *waiter) overdue(now time.Duration) bool { return now-w.since >= w.lease.stall }
+
+// pressing reports whether the request has waited for a quarter of its wait,
+// all in all.
+func (w *waiter) pressing(now time.Duration) bool {
+	l := w.lease
+	return 2*l.stall-l.patience+now-w.since >= l.stall/2
+}
 
 // enqueue makes l wait for n bytes, unless they can be had now.
 func (b *budget) enqueue(l *lease, n int64) *waiter {
@@ -87,26 +105,41 @@ func (w *waiter) leave(err error) error {
 // finish wakes a waiter that has left the queue.
 func (b *budget) finish(w *waiter, err error) {
 	w.err = err
+	if w.first {
+		b.kept -= w.n
+	}
 	w.lease.waiting = false
 	close(w.done)
 }
 
-// dispatch serves those that wait: first those that have begun, each in order
-// of arrival, passing over those that do not fit yet: their wait is bounded,
-// and room that only a small one can use would otherwise lie idle.
+// rank is who is served first.
+func (w *waiter) rank() int {
+	switch {
+	case w.first:
+		return 0
+	case w.begun():
+		return 1
+	}
+	return 2
+}
+
+// dispatch serves those that wait: first those that room was made for, then
+// those that have begun, each in order of arrival, passing over those that do
+// not fit yet: their wait is bounded, and room that only a small one can use
+// would otherwise lie idle. What was given up for one is not for others.
 func (b *budget) dispatch() {
 	if len(b.waiting) == 0 {
 		return
 	}
 	now := b.now()
-	for _, begun := range [...]bool{true, false} {
+	for rank := range 3 {
 		b.waiting = slices.DeleteFunc(b.waiting, func(w *waiter) bool {
 			switch {
 			case w.lease.evicted:
 				b.finish(w, errEvicted)
-			case w.begun() == begun && b.fits(w.lease, w.n, w.overdue(now)):
+			case w.rank() == rank && (w.first || b.used.Load()+b.kept+w.n <= w.lease.limit) && b.fits(w.lease, w.n, w.overdue(now)):
 				b.take(w.lease, w.n)
-				w.lease.progress() // the silence was ours, not the client's
+				w.lease.moved() // the silence was ours, not the client's
 				b.finish(w, nil)
 			default:
 				return false
@@ -129,12 +162,15 @@ func (b *budget) reclaim(w *waiter) {
 	if now-b.reclaimed >= w.lease.stall/16 { // many may wait at once: one look every so often is enough
 		b.reclaimed = now
 		b.doubt(w, now)
-		for missing > 0 {
+		for n := 0; n < perLook && missing > 0; n++ {
 			victim := b.stalled(w, now)
 			if victim == nil {
 				break
 			}
 			missing -= b.giveUp(victim)
+		}
+		if missing > 0 && w.pressing(now) {
+			b.level(w, missing)
 		}
 	}
 	if missing > 0 && w.overdue(now) && b.first() == w {
@@ -206,6 +242,45 @@ func (b *budget) worse(l, than *lease) bool {
 	return l.held > than.held
 }
 
+// level gives up uploads of those addresses that hold more than the waiter's
+// would with what it wants, until there is room for it: each time the largest
+// upload of the address that holds most.
+func (b *budget) level(w *waiter, missing int64) {
+	if w.lease.upload && b.overShare(w) > 0 {
+		return // it is its own address that is in its way
+	}
+	held := make(map[netip.Addr]int64, len(b.clients))
+	for l := range b.uploads {
+		if !l.evicted {
+			held[l.client] += l.held
+		}
+	}
+	own := w.n
+	if w.lease.upload {
+		own += held[w.lease.client]
+	}
+	for n := 0; n < perLook && missing > 0; n++ {
+		var victim *lease
+		for l := range b.uploads {
+			if l.client == w.lease.client || l.evicted || l.held == 0 || held[l.client] <= own {
+				continue
+			}
+			if victim == nil || held[l.client] > held[victim.client] || l.client == victim.client && l.held > victim.held {
+				victim = l
+			}
+		}
+		if victim == nil {
+			return
+		}
+		held[victim.client] -= victim.held
+		missing -= b.giveUp(victim)
+		if !w.first {
+			w.first = true
+			b.kept += w.n
+		}
+	}
+}
+
 // first is the waiter that has begun and has waited longest.
 func (b *budget) first() *waiter {
 	for _, w := range b.waiting {
@@ -216,15 +291,19 @@ func (b *budget) first() *waiter {
 	return nil
 }
 
-// thin gives up the later half of the uploads that have begun and wait.
+// thin gives up half of the uploads that have begun and wait: those of the
+// addresses that hold most, the later ones first.
 func (b *budget) thin(w *waiter) {
 	var victims []*lease
-	for _, o := range b.waiting {
+	for _, o := range slices.Backward(b.waiting) {
 		if b.eligible(o.lease, w) {
 			victims = append(victims, o.lease)
 		}
 	}
-	for _, l := range victims[len(victims)/2:] {
+	slices.SortStableFunc(victims, func(l, o *lease) int {
+		return cmp.Compare(b.clients[o.client].held, b.clients[l.client].held)
+	})
+	for _, l := range victims[:(len(victims)+1)/2] {
 		b.giveUp(l)
 	}
 }

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package janitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// sender is an upload as readBody makes it: the buffer grows as bytes arrive.
+type sender struct {
+	size  int64
+	stop  int64         // after so many bytes it stalls
+	drip  time.Duration // but for a byte every so often; 0: none
+	known bool          // the size is announced
+}
+
+// terms are those of a client under the default options.
+func (s sender) terms(n int) terms {
+	announced := int64(-1)
+	if s.known {
+		announced = s.size
+	}
+	return terms{client: client(n), limit: DefaultInFlightLimit, patience: time.Duration(DefaultAdmitWait), announced: announced}
+}
+
+var errGone = errors.New("the client is gone")
+
+// send sends at 100 MB/s.
+func (s sender) send(ctx context.Context, l *lease) error {
+	const each = 100_000
+	var got, held int64
+	for got < s.size {
+		pause, n := time.Millisecond, min(each, s.size-got)
+		if got >= s.stop {
+			if pause, n = s.drip, 1; pause == 0 {
+				pause, n = 10*time.Millisecond, 0
+			}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return errGone
+		}
+		for got+n > held {
+			next := nextBuffer(held, l.announced)
+			if err := l.grow(ctx, next); err != nil {
+				return err
+			}
+			l.shrink(held)
+			held = next
+		}
+		got += n
+		if n > 0 {
+			l.progress(int(n))
+		}
+		if l.wasEvicted() {
+			return errEvicted
+		}
+	}
+	if !l.arrived() {
+		return errEvicted
+	}
+	return nil
+}
+
+// TestFlood: nobody is refused for what others upload. Fifty clients that hang
+// in the middle of large uploads are in nobody's way, whatever their addresses
+// are, and even two hundred that begin anew whenever they are thrown out, and
+// keep sending a byte now and then, cannot keep a request of 4 MB out.
+func TestFlood(t *testing.T) {
+	for _, addresses := range []int{1, 2, 5, 50} {
+		for _, known := range []bool{true, false} {
+			stalled := sender{size: 10_000_000, stop: 5_000_000, known: known}
+			for _, size := range []int64{10_000, 4_000_000, 20_000_000} {
+				t.Run(fmt.Sprintf("%d addresses, announced %t, stalled, %d bytes", addresses, known, size), func(t *testing.T) {
+					flood(t, 50, addresses, 100, stalled, false, size)
+				})
+				if size > 4_000_000 {
+					continue // of the same address it fights for the same share
+				}
+				t.Run(fmt.Sprintf("%d addresses, announced %t, stalled, %d bytes from the same", addresses, known, size), func(t *testing.T) {
+					flood(t, 50, addresses, 0, stalled, false, size)
+				})
+			}
+			stalled.drip = 50 * time.Millisecond
+			for _, size := range []int64{10_000, 4_000_000} {
+				t.Run(fmt.Sprintf("%d addresses, announced %t, again and again, %d bytes", addresses, known, size), func(t *testing.T) {
+					flood(t, 200, addresses, 100, stalled, true, size)
+				})
+			}
+		}
+	}
+}
+
+// flood lets bad uploads come from a number of addresses, and meanwhile good
+// ones from addresses from first on, one after the other.
+func flood(t *testing.T, bad, addresses, first int, s sender, again bool, size int64) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget()
+		ctx, cancel := context.WithCancel(t.Context())
+		var all, good sync.WaitGroup
+		for i := range bad {
+			all.Go(func() {
+				for begun := true; begun || again && ctx.Err() == nil; begun = false {
+					l := b.open(s.terms(i % addresses))
+					_ = s.send(ctx, l)
+					l.close()
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+		}
+		for i := range 20 {
+			good.Go(func() {
+				time.Sleep(time.Duration(i) * 130 * time.Millisecond)
+				g := sender{size: size, stop: size, known: true}
+				l := b.open(g.terms(first + i))
+				defer l.close()
+				begin := time.Now()
+				if err := g.send(ctx, l); err != nil {
+					t.Errorf("request %d: %v after %v", i, err, time.Since(begin))
+				}
+				b.validate(t)
+			})
+		}
+		good.Wait()
+		cancel()
+		all.Wait()
+		wantEmpty(t, b)
+	})
+}
