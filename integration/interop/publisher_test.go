@@ -25,7 +25,7 @@ var python = sync.OnceValue(func() string {
 
 // publisher is a process with a PUB and a ROUTER of libzmq.
 type publisher struct {
-	t       *testing.T
+	t       testing.TB
 	process *os.Process
 	kill    func() // and waits until its ports are free
 	in      io.WriteCloser
@@ -35,7 +35,7 @@ type publisher struct {
 }
 
 // publish starts a publisher, which ends with the test.
-func publish(t *testing.T, args ...string) *publisher {
+func publish(t testing.TB, args ...string) *publisher {
 	t.Helper()
 	name := python()
 	if name == "" {
