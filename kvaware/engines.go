@@ -31,13 +31,13 @@ type engines struct {
 	now   func() time.Time
 
 	mu    sync.Mutex
-	given map[string]int64 // configured capacities, in tokens, by address
+	given capacities
 }
 
 // newEngines returns engines that nobody watches yet. A nil transport means
 // the usual one.
 func newEngines(f *fleet.Fleet, now func() time.Time, transport http.RoundTripper) *engines {
-	e := &engines{fleet: f, now: now, given: make(map[string]int64)}
+	e := &engines{fleet: f, now: now, given: make(capacities)}
 	e.watch = engine.NewWatch(engine.Options{Transport: transport, Reporter: e, Now: now})
 	return e
 }
@@ -65,7 +65,7 @@ func (p *Policy) see(pool reverseproxy.UpstreamPool, r *http.Request) {
 	addresses := make([]string, 0, len(pool))
 	for _, u := range pool {
 		a := address(u, r)
-		e.give(a, p.Capacity)
+		e.give(a, p)
 		if !isHostPort(a) {
 			continue
 		}
@@ -89,20 +89,38 @@ func isHostPort(address string) bool {
 	return err == nil && n > 0
 }
 
-// give notes a configured capacity; 0: none is.
-func (e *engines) give(address string, tokens int64) {
+// give notes the capacity that a policy has configured for an upstream.
+func (e *engines) give(address string, p *Policy) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.given[address] == tokens {
+	if p.sight.gone.Load() {
+		return // a request of a config that was replaced
+	}
+	e.configure(address, p, p.Capacity)
+}
+
+// dismiss takes back what a policy whose config is gone has configured.
+func (e *engines) dismiss(p *Policy) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, address := range e.given.by(p) {
+		e.configure(address, p, 0)
+	}
+}
+
+// configure tells the fleet what a policy's capacity changes. The caller holds
+// mu.
+func (e *engines) configure(address string, p *Policy, tokens int64) {
+	before := e.given.of(address)
+	e.given.set(address, p, tokens)
+	now := e.given.of(address)
+	if now == before {
 		return
 	}
-	if tokens == 0 {
-		delete(e.given, address)
-		tokens = e.told(address) // the engine's own word counts again
-	} else {
-		e.given[address] = tokens
+	if now == 0 {
+		now = e.told(address) // the engine's own word counts again
 	}
-	e.fleet.SetCapacity(address, tokens)
+	e.fleet.SetCapacity(address, now)
 }
 
 // told returns the capacity in an engine's last metrics, 0 without.
@@ -120,7 +138,7 @@ func (e *engines) Told(t engine.Target, r engine.Reading) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.given[t.Address] == 0 && r.Capacity > 0 {
+	if e.given.of(t.Address) == 0 && r.Capacity > 0 {
 		e.fleet.SetCapacity(t.Address, r.Capacity)
 	}
 }
@@ -165,7 +183,7 @@ func (e *engines) forget(address string) {
 // not known.
 func (e *engines) capacitySource(address string, capacity int64) string {
 	e.mu.Lock()
-	given := e.given[address]
+	given := e.given.of(address)
 	e.mu.Unlock()
 	switch capacity {
 	case 0:

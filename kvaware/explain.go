@@ -135,6 +135,7 @@ func (s *shared) dismiss(p *Policy) {
 	delete(s.policies, p)
 	p.sight.gone.Store(true)
 	s.following.dismiss(p)
+	s.engines.dismiss(p)
 }
 
 // experienced returns the policies that have routed a request.

@@ -101,8 +101,9 @@ type Policy struct {
 
 	// How many tokens the KV cache of each upstream holds. What an upstream
 	// was sent longer ago than that is taken to be evicted there. Answers that
-	// report cached tokens correct it. Default: 0, as the engine's metrics say;
-	// where they do not, it is learned from the answers.
+	// report cached tokens correct it. When policies configure different ones
+	// for an upstream, the largest counts. Default: 0, as the engine's metrics
+	// say; where they do not, it is learned from the answers.
 	Capacity int64 `json:"capacity,omitempty"`
 
 	// The path of the engines' metrics, or `off`. While requests can go to an
