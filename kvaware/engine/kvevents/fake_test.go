@@ -32,7 +32,6 @@ type fakePublisher struct {
 	noEnd                bool                     // no mark at the end of replies
 	replayed             func(i int, m *msg) bool // false: message i of a reply is lost
 	asked                []uint64                 // numbers that history was asked from
-	atOnce, most         *int                     // replays under way
 	onRequest            func(p *fakePublisher)   // called before a reply, unlocked
 	dialled              int
 	sent                 int // batches, up to the last that was sent live

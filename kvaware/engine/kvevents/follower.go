@@ -30,14 +30,15 @@ type follower struct {
 	state State
 
 	// Of the goroutine alone.
-	sink     Sink
-	known    Knowledge
-	position position
-	failures int       // to get a connection that lasts, in a row
-	cold     int       // times in a row that history could not be read
-	coolTill time.Time // when it may be asked for again
-	behind   bool      // it is to be read from its start, and could not be
-	spare    []message
+	sink      Sink
+	known     Knowledge
+	position  position
+	failures  int       // to get a connection that lasts, in a row
+	cold      int       // times in a row that history could not be read
+	coolTill  time.Time // when it may be asked for again
+	restarted time.Time // when the last restart showed in the live stream
+	behind    bool      // it is to be read from its start, and could not be
+	spare     []message
 }
 
 func newFollower(s *Set, source Source) *follower {
@@ -302,14 +303,26 @@ func (f *follower) live(ctx context.Context, m message) {
 	case gap:
 		f.close(ctx)
 	case restart:
-		f.note(func(s *State) { s.Restarts++ })
-		f.know(Unknown)
-		f.sink.Clear()
-		p.forget()
-		f.rebuild(ctx)
+		f.restart(ctx)
 	}
 	f.join(m)
 	f.know(p.knowledge())
+}
+
+// restart begins with a new life of the publisher.
+func (f *follower) restart(ctx context.Context) {
+	f.note(func(s *State) { s.Restarts++ })
+	f.know(Unknown)
+	f.sink.Clear()
+	f.position.forget()
+	now := time.Now()
+	again := now.Sub(f.restarted) < restartGap
+	f.restarted = now
+	if !again {
+		f.rebuild(ctx)
+	} else if f.source.Replay != "" {
+		f.behind, f.coolTill = true, now.Add(coolFirst)
+	}
 }
 
 // close asks for batches that are missing.

@@ -34,6 +34,10 @@ const (
 	giveWayEvery = 20 * time.Millisecond
 	// replayAttempts is how many attempts in a row may bring nothing new.
 	replayAttempts = 3
+	// restartGap is the least time between two restarts over one connection
+	// that have all of history read again: where each batch comes twice, every
+	// other one looks like a restart.
+	restartGap = 10 * time.Second
 	// A history that could not be read is not asked for again within
 	// coolFirst, then half as often each time, down to every coolMost.
 	coolFirst = 30 * time.Second

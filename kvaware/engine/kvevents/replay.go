@@ -46,6 +46,9 @@ func (f *follower) probe(ctx context.Context, q *queue) {
 	r := replay{follower: f, attempts: 1, giveWay: q.pending}
 	done := r.run(ctx)
 	<-f.set.replays
+	if r.came {
+		f.note(func(s *State) { s.Gaps++ })
+	}
 	if done || r.came {
 		f.settle(&r, false, done)
 	}

@@ -24,7 +24,7 @@ type State struct {
 	Events    uint64 // in these that could be read
 	Unindexed uint64 // of these that the Sink could not use
 	Malformed uint64 // messages, batches and events that could not be read
-	Gaps      uint64 // times that batches were missing
+	Gaps      uint64 // times that batches were missing, seen by their numbers or after silence
 	Losses    uint64 // of these that were not closed: what was known was dropped
 	Replays   uint64 // times that history was asked for and came
 	Restarts  uint64 // new streams, and first connections: times that all had to be learned anew
