@@ -15,6 +15,11 @@
 //   - the queue: prefill is one shared resource served first come first
 //     served in chunks between decode steps, at most MaxBatch requests run,
 //     and who finds no room for its blocks waits;
+//   - what it publishes: each block that a cache stores or gives up, copy by
+//     copy, in one batch for each step, over ZMTP with replay (see
+//     EventsConfig). Applying all of it gives exactly the cache;
+//   - what it says of tokens: /tokenize and the render endpoints give the very
+//     ids that are computed and published;
 //   - the clock: time to first token follows from the two above by
 //     arithmetic, in simulated time that Speed maps to real time.
 //
@@ -22,6 +27,10 @@
 //
 //   - tokens: four ASCII bytes or one other character are one token (see
 //     AppendTokens), the chat template is a plain one with role markers;
+//   - images are told apart by their tokens, so no block has extra keys for them;
+//   - events leave with the step that they are of, and a reset at once, also
+//     while a replay is under way, during which vLLM publishes nothing;
+//   - SGLang's blocks are this cache's, with copies, and differ by salt;
 //   - a request gets all its blocks when it starts, so nothing is ever
 //     preempted;
 //   - the text of the answers: words drawn by a generator seeded with the
