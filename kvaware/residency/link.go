@@ -31,6 +31,7 @@ func (x *Index) Link(s Space, text []uint64, anchors []Anchor, tokens []uint32) 
 	text = text[:min(len(text), len(anchors))]
 	p := linking{l: &x.links, s: s, text: text, own: x.Chain(s, tokens, make([]uint64, 0, len(tokens)/int(s.block)))}
 	p.plan(anchors, min(len(tokens), maxTokens))
+	p.chances = stepChances * (4 + len(p.anchors)/16)
 	p.l.write.Lock()
 	defer p.l.write.Unlock()
 	if !p.compare() {
@@ -51,6 +52,7 @@ type linking struct {
 	own     []uint64
 	limit   int // tokens
 	at      int // text blocks that are entered
+	chances int // records of others that are still written again for it
 	whole   int // blocks of own that are found by following the text up to at
 
 	common int // blocks, when parted
@@ -157,8 +159,11 @@ func (p *linking) step() bool {
 	p.l.prepare()
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
-	words := 0
+	words, chances := 0, stepChances
 	for n := 0; n < stepRecords && words < stepWords && p.at < len(p.anchors); n++ {
+		if !p.l.reclaim(&chances) && p.chances > 0 {
+			break // others first
+		}
 		k, ok := p.enter(p.at)
 		if !ok {
 			return false
@@ -166,6 +171,7 @@ func (p *linking) step() bool {
 		words += k
 		p.at++
 	}
+	p.chances -= stepChances - chances
 	return true
 }
 

@@ -118,7 +118,6 @@ func (l *links) count() int {
 // enter writes a record, in the place of an older one of the same key. It returns
 // false when there is no room even when old records go. The caller holds mu.
 func (l *links) enter(key uint64, m meta, before uint64, blocks []uint64) bool {
-	l.reclaim(m.words())
 	if !l.roomInTable(tagOf(key)) || !l.roomInLog(m.words()) {
 		return false
 	}

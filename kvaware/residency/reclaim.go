@@ -5,10 +5,12 @@ package residency
 const (
 	// spares is how many segments are taken before a step.
 	spares = 2
-	// chances is how many records that were followed are written again for each
-	// record that is entered, and looks how many are looked at.
-	chances = 8
-	looks   = 64
+	// stepChances is how many records that were followed are written again in a
+	// step, and looks how many are looked at for each record that is entered.
+	stepChances = 4 * stepRecords
+	looks       = 64
+	// slack is how far ahead of the newest segment the oldest is emptied, in words.
+	slack = 64
 )
 
 // prepare takes the memory that the next step may need, as far as there is any.
@@ -31,18 +33,20 @@ func (l *links) takeSpare() *segment {
 }
 
 // reclaim empties the oldest segment as far as the newest is filled, so that it is
-// free when the other one is full, when no memory is left to be taken.
-func (l *links) reclaim(n int) {
-	if len(l.spare) > 0 || len(l.order) < 2 {
-		return
-	}
-	left := chances
+// free when the other one is full, when no memory is left to be taken. Records that
+// were followed are written again, as often as chances says; when there are more of
+// them, reclaim returns false.
+func (l *links) reclaim(chances *int) (done bool) {
 	for range looks {
-		if len(l.spare) > 0 || l.tail >= int(l.head()%segmentWords)+n {
-			return
+		if len(l.spare) > 0 || len(l.order) < 2 || l.tail >= int(l.head()%segmentWords)+slack {
+			return true
 		}
-		left -= l.pass(left > 0)
+		if *chances == 0 {
+			return false
+		}
+		*chances -= l.pass(true)
 	}
+	return true
 }
 
 // pass goes past the oldest record. One that counts goes, or is written again when
