@@ -18,9 +18,9 @@ func (f *follower) apply(m message, live bool) {
 	unindexed := uint64(0)
 	batch, err := d.Decode(m.payload, func(e *Event) bool {
 		if e.Kind == Cleared {
-			f.sink.Clear()
 			f.position.complete = true
-		} else if !f.sink.Apply(e) {
+		}
+		if !f.sink.Apply(e) {
 			unindexed++
 		}
 		return true

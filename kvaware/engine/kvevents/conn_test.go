@@ -5,6 +5,7 @@ package kvevents
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -54,6 +55,12 @@ func TestDialFails(t *testing.T) {
 	c, err := dialZMTP(connOptions())(context.Background(), address, zmtp.SUB)
 	if c != nil || err == nil {
 		t.Errorf("%v, %v", c, err)
+	}
+}
+
+func TestKnowledge(t *testing.T) {
+	if fmt.Sprint(Unknown, Partial, Complete) != "unknown partial complete" || Unknown > Partial || Partial > Complete {
+		t.Error(Unknown, Partial, Complete)
 	}
 }
 

@@ -250,6 +250,9 @@ func newFakeSink() *fakeSink { return &fakeSink{blocks: map[uint64]uint64{}} }
 func (s *fakeSink) Apply(e *Event) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e.Kind == Cleared {
+		clear(s.blocks)
+	}
 	for _, h := range e.Hashes {
 		switch {
 		case e.Kind == Stored:

@@ -135,9 +135,9 @@ func (f *follower) connection() {
 	}
 	f.note(func(s *State) { s.Connected, s.Failure = false, err })
 	f.failures++
-	if f.source.Events != "" {
-		f.pause(jitter(backoff(f.failures, reconnectFirst, reconnectMost), f.set.options.Random()))
-	}
+	// Also before a connection that a publisher opened: one that opens many
+	// must not have history read for each.
+	f.pause(jitter(backoff(f.failures, reconnectFirst, reconnectMost), f.set.options.Random()))
 }
 
 // connect dials the publisher, or waits for it to connect.

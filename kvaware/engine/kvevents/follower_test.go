@@ -493,11 +493,13 @@ func TestFaults(t *testing.T) {
 					w.disturb(r)
 					time.Sleep(2 * giveWayEvery)
 					synctest.Wait()
-					if got, known := w.sink.holds(); len(w.p.live) > 0 {
-						// Until the next batch or question, a loss shows nowhere.
-						if w.p.loseLive == 0 && !w.p.hidden() {
-							w.compare(t, got, known)
-						}
+					got, known := w.sink.holds()
+					if len(w.p.live) == 0 && known != Unknown {
+						t.Errorf("%s is known without a connection", known)
+					}
+					// Until the next batch or question, a loss shows nowhere.
+					if len(w.p.live) > 0 && w.p.loseLive == 0 && !w.p.hidden() {
+						w.compare(t, got, known)
 					}
 				}
 				w.p.set(func(p *fakePublisher) {

@@ -132,3 +132,61 @@ func TestListenerRefuses(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestNewestConnectionWins: of several that wait for one follower the last is
+// taken, and the others are closed.
+func TestNewestConnectionWins(t *testing.T) {
+	p := newFakePublisher()
+	f := newFollower(NewSet(Options{}), Source{})
+	conns := []*fakeConn{newFakeConn(p), newFakeConn(p), newFakeConn(p)}
+	for _, c := range conns {
+		f.accept(&accepted{conn: c})
+	}
+	closed := func(c *fakeConn) bool {
+		select {
+		case <-c.closed:
+			return true
+		default:
+			return false
+		}
+	}
+	if !closed(conns[0]) || !closed(conns[1]) || closed(conns[2]) {
+		t.Error("not the first two are closed")
+	}
+	f.drop()
+	f.drop()
+	if !closed(conns[2]) {
+		t.Error("the last stays open")
+	}
+}
+
+// broken is a net.Listener that can accept nothing for a while.
+type broken struct {
+	net.Listener
+	failures int
+}
+
+func (b *broken) Accept() (net.Conn, error) {
+	if b.failures > 0 {
+		b.failures--
+		return nil, errRefused
+	}
+	return b.Listener.Accept()
+}
+
+func TestAcceptsAgain(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := NewSet(Options{Open: newSinks().open})
+	defer set.Close()
+	listener := NewListener(set, &broken{l, 2}, 0)
+	dialOut(t, l.Addr().String())
+	until(t, "a connection", func() bool { return listener.Stats().Waiting == 1 })
+	set.Close() // ends it too
+	listener.running.Wait()
+	if _, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		t.Error("it still accepts")
+	}
+}

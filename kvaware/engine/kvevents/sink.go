@@ -38,13 +38,13 @@ func (k Knowledge) String() string {
 // keeps what was applied; Clear comes when another one is there, before
 // anything is applied from it.
 type Sink interface {
-	// Apply is called for each event but Cleared, in the order of the stream;
-	// e is only valid until it returns. It reports whether the event could be
-	// used: false for an unknown parent or when there is no room.
+	// Apply is called for each event in the order of the stream; e is only
+	// valid until it returns. It reports whether the event could be used: false
+	// for an unknown parent or when there is no room. Cleared empties the Sink.
 	Apply(e *Event) (indexed bool)
-	// Clear is called when nothing is known of the publisher's blocks any more,
-	// or when all are gone: a restart, a gap that could not be closed, or the
-	// engine says so. What is applied later counts from an empty state.
+	// Clear is called when nothing is known of the publisher's blocks any more:
+	// a new connection, a restart, a gap that could not be closed. What is
+	// applied later counts from an empty state, as after Cleared.
 	Clear()
 	// Known is called when the knowledge changes. Between Unknown and the next
 	// Known events are applied that bring the Sink up to date.
