@@ -19,7 +19,9 @@ type Options struct {
 	// Rate is how many stagings a second one node is asked for, Burst how many
 	// at once after a pause. Defaults: 20 and 40.
 	Rate, Burst float64
-	// AtOnce is how many stagings one node works on. Default: 4.
+	// AtOnce is how many stagings one node works on. Few: they share its disk,
+	// and those of the requests that come first should be done first. Default:
+	// 2.
 	AtOnce int
 	// Sending is how many prompts are being sent at the same time, to all
 	// nodes. Default: 16.
@@ -68,7 +70,7 @@ func (o *Options) setDefaults() {
 	}
 	setDefault(&o.Rate, 20)
 	setDefault(&o.Burst, 40)
-	setDefault(&o.AtOnce, 4)
+	setDefault(&o.AtOnce, 2)
 	setDefault(&o.Sending, 16)
 	setDefault(&o.Queue, 256)
 	setDefault(&o.QueueTokens, 4<<20)

@@ -231,7 +231,7 @@ func TestHangingNode(t *testing.T) {
 			}
 			return Job{}, nil
 		}}
-		s, end := newService(t, f, nil)
+		s, end := newService(t, f, func(o *Options) { o.AtOnce = tolerated })
 		defer end()
 		before := time.Now()
 		for key := range uint64(tolerated) {

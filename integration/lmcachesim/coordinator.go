@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcachesim
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Coordinator is the server that knows all nodes of a fleet. It is safe for
+// concurrent use.
+type Coordinator struct {
+	server
+	client *http.Client
+
+	fleet sync.Mutex
+	nodes []member // in the order of their registration
+}
+
+// member is a node that has registered.
+type member struct {
+	id   string
+	host string
+	port int
+	node *Node
+	at   time.Time
+}
+
+// proxyTimeout is how long a coordinator waits for a node.
+const proxyTimeout = 5 * time.Second
+
+// StartCoordinator returns a Coordinator of no node that listens on an
+// address, such as 127.0.0.1:0.
+func StartCoordinator(address string) (*Coordinator, error) {
+	c := &Coordinator{client: &http.Client{Timeout: proxyTimeout}}
+	return c, c.open(address, c.serve)
+}
+
+// Register adds a node, or replaces one of the same name.
+func (c *Coordinator) Register(id string, n *Node) {
+	host, port, _ := net.SplitHostPort(n.Addr()) // cannot fail: it listens there
+	number, _ := strconv.Atoi(port)
+	c.Deregister(id)
+	c.fleet.Lock()
+	defer c.fleet.Unlock()
+	c.nodes = append(c.nodes, member{id, host, number, n, time.Now()})
+}
+
+// Deregister takes a node out.
+func (c *Coordinator) Deregister(id string) {
+	c.fleet.Lock()
+	defer c.fleet.Unlock()
+	kept := c.nodes[:0:0]
+	for _, m := range c.nodes {
+		if m.id != id {
+			kept = append(kept, m)
+		}
+	}
+	c.nodes = kept
+}
+
+func (c *Coordinator) members() []member {
+	c.fleet.Lock()
+	defer c.fleet.Unlock()
+	return append([]member(nil), c.nodes...)
+}
+
+func (c *Coordinator) member(id string) *member {
+	for _, m := range c.members() {
+		if m.id == id {
+			return &m
+		}
+	}
+	return nil
+}
+
+func (c *Coordinator) serve(q *call) {
+	switch q.r.Method + " " + q.r.URL.Path {
+	case "GET /instances":
+		c.instances(q)
+		return
+	case "GET /healthz":
+		q.send(http.StatusOK, []byte(`{"status":"ok"}`))
+		return
+	case "POST " + prefetches:
+		c.submit(q)
+		return
+	case "POST /directory/lookup":
+		c.lookup(q)
+		return
+	}
+	if rest, ok := strings.CutPrefix(q.r.URL.EscapedPath(), prefetches+"/"); ok && q.r.Method == http.MethodGet {
+		if node, id, ok := strings.Cut(rest, "/"); ok {
+			c.poll(q, node, id)
+			return
+		}
+	}
+	q.detail(http.StatusNotFound, "Not Found")
+}
+
+func (c *Coordinator) instances(q *call) {
+	type instance struct {
+		ID       string            `json:"instance_id"`
+		IP       string            `json:"ip"`
+		Port     int               `json:"http_port"`
+		At       float64           `json:"registration_time"`
+		Metadata map[string]string `json:"metadata"`
+		P2P      string            `json:"p2p_advertised_url"`
+		MQ       int               `json:"mq_port"`
+	}
+	list := []instance{}
+	for _, m := range c.members() {
+		list = append(list, instance{m.id, m.host, m.port, float64(m.at.UnixMilli()) / 1000, map[string]string{}, "", 0})
+	}
+	q.json(http.StatusOK, map[string]any{"instances": list})
+}
+
+// submit passes an order on to its node.
+func (c *Coordinator) submit(q *call) {
+	var o struct {
+		order
+		Node *string `json:"instance_id"`
+	}
+	if !q.decode(&o) || q.missing(field{"instance_id", o.Node != nil}, field{"model_name", o.Model != nil}, field{"world_size", o.World != nil}) {
+		return
+	}
+	m := c.member(*o.Node)
+	if m == nil {
+		q.detail(http.StatusNotFound, "no MP server registered with that instance_id")
+		return
+	}
+	if o.Tokens == nil {
+		o.Tokens = new([]uint32)
+	}
+	passed, _ := json.Marshal(map[string]any{ // cannot fail: it was just decoded
+		"model_name": *o.Model, "world_size": *o.World, "token_ids": *o.Tokens, "cache_salt": o.Salt,
+	})
+	answer, err := c.client.Post(m.node.URL()+prefetches, "application/json", bytes.NewReader(passed))
+	var a struct {
+		ID     string `json:"request_id"`
+		Chunks int    `json:"chunks"`
+		Status string `json:"status"`
+	}
+	if err == nil {
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusAccepted || json.NewDecoder(answer.Body).Decode(&a) != nil {
+			err = errRefused
+		}
+	}
+	if err != nil {
+		q.detail(http.StatusBadGateway, "prefetch submit to the instance failed")
+		return
+	}
+	q.json(http.StatusOK, struct {
+		Node   string `json:"instance_id"`
+		ID     string `json:"request_id"`
+		Chunks int    `json:"chunks"`
+		Status string `json:"status"`
+	}{m.id, a.ID, a.Chunks, a.Status})
+}
+
+var errRefused = errors.New("lmcachesim: the node refused")
+
+// poll passes a poll on, and its answer back.
+func (c *Coordinator) poll(q *call, node, id string) {
+	name, err := url.PathUnescape(node)
+	m := c.member(name)
+	if err != nil || m == nil {
+		q.detail(http.StatusNotFound, "no MP server registered with that instance_id")
+		return
+	}
+	answer, err := c.client.Get(m.node.URL() + prefetches + "/" + id)
+	if err != nil {
+		q.detail(http.StatusBadGateway, "prefetch status from the instance failed")
+		return
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxBody))
+	if err != nil {
+		q.detail(http.StatusBadGateway, "prefetch status from the instance failed")
+		return
+	}
+	q.send(answer.StatusCode, body)
+}
+
+// Answers of a directory lookup.
+type (
+	encodedKey struct {
+		Hash  string `json:"chunk_hash_hex"`
+		Model string `json:"model_name"`
+		Rank  int    `json:"kv_rank"`
+		Salt  string `json:"cache_salt"`
+	}
+	placement struct {
+		Node        string `json:"instance_id"`
+		Incarnation int    `json:"incarnation"`
+		Tier        string `json:"tier"`
+		Backend     string `json:"backend"`
+		Bytes       int    `json:"size_bytes"`
+		Shared      bool   `json:"shared"`
+	}
+	placements struct {
+		Key    encodedKey  `json:"key"`
+		Places []placement `json:"placements"`
+		Tokens []uint32    `json:"token_ids"`
+	}
+)
+
+// bytesPerToken of KV, as an 8 billion parameter model has them.
+const bytesPerToken = 128 << 10
+
+func (c *Coordinator) lookup(q *call) {
+	var o order
+	if !q.decode(&o) {
+		return
+	}
+	if o.Tokens == nil || o.Model == nil {
+		q.invalid(invalid{Kind: "value_error", Where: []any{"body"}, What: "Value error, exactly one of keys and token_ids"})
+		return
+	}
+	if len(*o.Tokens) > maxTokens {
+		q.detail(http.StatusBadRequest, "too many token_ids in a single request")
+		return
+	}
+	ranks := 1
+	if o.World != nil {
+		ranks = *o.World
+	}
+	members := c.members()
+	results := []placements{}
+	chunks := 0
+	if len(members) > 0 && ranks >= 1 {
+		size := members[0].node.cfg.ChunkTokens // the same everywhere, or the answers are wrong
+		chain := members[0].node.Chain(*o.Model, o.Salt, *o.Tokens)
+		chunks = len(chain)
+		for i, chunk := range chain {
+			places := place(members, chunk, size*bytesPerToken/ranks)
+			tokens := []uint32{}
+			if len(places) > 0 {
+				tokens = (*o.Tokens)[i*size : (i+1)*size]
+			}
+			for rank := range ranks {
+				results = append(results, placements{encodedKey{fmt.Sprintf("%016x", chunk), *o.Model, rank, o.Salt}, places, tokens})
+			}
+		}
+	}
+	q.json(http.StatusOK, struct {
+		Chunks  int          `json:"chunks"`
+		Results []placements `json:"results"`
+	}{chunks, results})
+}
+
+// place returns where a chunk is.
+func place(members []member, chunk uint64, bytes int) []placement {
+	list := []placement{}
+	for _, m := range members {
+		m.node.state.Lock()
+		m.node.store.settle(m.node.now())
+		if m.node.store.memory.has(chunk) {
+			list = append(list, placement{m.id, 1, "l1", "cpu", bytes, false})
+		}
+		if m.node.store.disk.has(chunk) {
+			list = append(list, placement{m.id, 1, "l2", "fs", bytes, false})
+		}
+		m.node.state.Unlock()
+	}
+	return list
+}

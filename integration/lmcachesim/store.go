@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcachesim
+
+import (
+	"container/list"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Sizes and speeds of one node's cache. Zero values mean the defaults.
+type Sizes struct {
+	// ChunkTokens is how many tokens are hashed and moved as one. Default: 256.
+	ChunkTokens int
+	// MemoryChunks and DiskChunks are how many chunks L1 and L2 hold. Defaults:
+	// 512 and 65536.
+	MemoryChunks, DiskChunks int
+	// DiskRate is how many tokens a second are read from disk. Default: 50000,
+	// which is 6.5 GB/s at 128 KiB a token.
+	DiskRate float64
+	// GPURate is how many tokens a second go from CPU memory to the GPU.
+	// Default: 400000.
+	GPURate float64
+}
+
+var errSizes = errors.New("lmcachesim: a size or rate is negative")
+
+func (s Sizes) withDefaults() (Sizes, error) {
+	setDefault(&s.ChunkTokens, 256)
+	setDefault(&s.MemoryChunks, 512)
+	setDefault(&s.DiskChunks, 65536)
+	setDefault(&s.DiskRate, 50000)
+	setDefault(&s.GPURate, 400000)
+	if s.ChunkTokens < 1 || s.MemoryChunks < 1 || s.DiskChunks < 1 || !(s.DiskRate > 0) || !(s.GPURate > 0) {
+		return s, errSizes
+	}
+	return s, nil
+}
+
+func setDefault[T int | float64](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// tier is a set of chunks of limited size that gives up the least recently
+// used one.
+type tier struct {
+	size  int
+	order list.List // of uint64, most recently used first
+	at    map[uint64]*list.Element
+}
+
+func newTier(size int) *tier { return &tier{size: size, at: make(map[uint64]*list.Element)} }
+
+func (t *tier) has(chunk uint64) bool { return t.at[chunk] != nil }
+
+func (t *tier) touch(chunk uint64) {
+	if e := t.at[chunk]; e != nil {
+		t.order.MoveToFront(e)
+	}
+}
+
+func (t *tier) put(chunk uint64) {
+	if t.has(chunk) {
+		t.touch(chunk)
+		return
+	}
+	if t.order.Len() >= t.size {
+		last := t.order.Back()
+		delete(t.at, last.Value.(uint64))
+		t.order.Remove(last)
+	}
+	t.at[chunk] = t.order.PushFront(chunk)
+}
+
+func (t *tier) clear() {
+	t.order.Init()
+	clear(t.at)
+}
+
+// store is one node's cache. It is not safe for concurrent use. Times are
+// simulated.
+type store struct {
+	sizes    Sizes
+	memory   *tier
+	disk     *tier
+	coming   []arrival                // staged chunks, in the order of their arrival
+	comingAt map[uint64]time.Duration // the same by chunk
+	diskFree time.Duration            // when the disk has read all it was asked for
+	awaited  int                      // chunks that an engine had to wait for
+}
+
+// arrival is when a chunk will have come up from the disk to stay.
+type arrival struct {
+	chunk uint64
+	at    time.Duration
+}
+
+func newStore(s Sizes) *store {
+	return &store{sizes: s, memory: newTier(s.MemoryChunks), disk: newTier(s.DiskChunks), comingAt: make(map[uint64]time.Duration)}
+}
+
+// chain names the whole chunks of tokens, each together with all before it.
+func (s *store) chain(model, salt string, tokens []uint32) []uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.WriteString(model)
+	_, _ = d.Write([]byte{0})
+	_, _ = d.WriteString(salt)
+	hash := d.Sum64()
+	size := s.sizes.ChunkTokens
+	chain := make([]uint64, 0, len(tokens)/size)
+	buf := make([]byte, 8+4*size)
+	for ; len(tokens) >= size; tokens = tokens[size:] {
+		binary.LittleEndian.PutUint64(buf, hash)
+		for i, t := range tokens[:size] {
+			binary.LittleEndian.PutUint32(buf[8+4*i:], t)
+		}
+		hash = xxhash.Sum64(buf)
+		chain = append(chain, hash)
+	}
+	return chain
+}
+
+// settle lets everything arrive that has until time at.
+func (s *store) settle(at time.Duration) {
+	n := 0
+	for ; n < len(s.coming) && s.coming[n].at <= at; n++ {
+		s.memory.put(s.coming[n].chunk)
+		delete(s.comingAt, s.coming[n].chunk)
+	}
+	s.coming = s.coming[n:]
+}
+
+// read has the disk read one chunk when it is free, and returns when that is
+// done.
+func (s *store) read(at time.Duration) time.Duration {
+	s.diskFree = max(s.diskFree, at) + s.takes(s.sizes.DiskRate)
+	return s.diskFree
+}
+
+// takes returns how long a chunk takes at a rate.
+func (s *store) takes(rate float64) time.Duration {
+	return time.Duration(float64(s.sizes.ChunkTokens) / rate * float64(time.Second))
+}
+
+// stage brings the chunks of a chain up to memory that are on disk only. It
+// returns how many of them are or will be in memory, and when.
+func (s *store) stage(at time.Duration, chain []uint64) (found int, ready time.Duration) {
+	s.settle(at)
+	ready = at
+	for _, c := range chain {
+		s.disk.touch(c)
+		switch then, coming := s.comingAt[c]; {
+		case s.memory.has(c):
+			s.memory.touch(c)
+		case coming:
+			ready = max(ready, then)
+		case s.disk.has(c):
+			then = s.read(at)
+			s.comingAt[c] = then
+			s.coming = append(s.coming, arrival{c, then})
+			ready = then
+		default:
+			continue
+		}
+		found++
+	}
+	return found, ready
+}
+
+// load returns how many leading chunks of a chain are held anywhere, and when
+// those from one on are in the GPU: memory at its speed, disk first to memory.
+// What an engine loads from the disk for itself does not stay in memory.
+func (s *store) load(at time.Duration, chain []uint64, from int) (held int, ready time.Duration) {
+	s.settle(at)
+	_, held = s.leading(chain)
+	ready = at
+	for _, c := range chain[:held] {
+		s.memory.touch(c)
+		s.disk.touch(c)
+	}
+	for i := from; i < held; i++ {
+		then, coming := s.comingAt[chain[i]]
+		if !s.memory.has(chain[i]) {
+			if !coming {
+				then = s.read(at)
+			}
+			ready = max(ready, then)
+			s.awaited++
+		}
+	}
+	return held, ready + time.Duration(max(held-from, 0))*s.takes(s.sizes.GPURate)
+}
+
+// leading returns how many leading chunks are in memory, and in any tier.
+func (s *store) leading(chain []uint64) (memory, all int) {
+	for memory < len(chain) && s.memory.has(chain[memory]) {
+		memory++
+	}
+	for all < len(chain) && (s.memory.has(chain[all]) || s.disk.has(chain[all])) {
+		all++
+	}
+	return memory, all
+}
+
+// keep writes a chain through to both tiers.
+func (s *store) keep(at time.Duration, chain []uint64) {
+	s.settle(at)
+	for _, c := range chain {
+		s.memory.put(c)
+		s.disk.put(c)
+	}
+}
