@@ -177,50 +177,52 @@ func (f *follower) pause(d time.Duration) {
 
 // session follows the stream on one connection until that ends.
 func (f *follower) session(a *accepted) error {
-	ctx, cancel := context.WithCancel(f.set.ctx)
-	defer cancel()
+	// alive ends with the connection: what is asked beside it is of no use then.
+	alive, dead := context.WithCancel(f.set.ctx)
+	defer dead()
 	q := newQueue(&f.set.held)
 	if a.first != nil {
 		q.offer(a.first)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = a.conn.Close() })
+	stop := context.AfterFunc(f.set.ctx, func() { _ = a.conn.Close() })
 	defer stop()
 	pumped := make(chan struct{})
 	f.set.running.Go(func() {
 		defer close(pumped)
 		q.pump(a.conn)
+		dead()
 	})
 	defer func() {
 		q.stop()
 		_ = a.conn.Close()
 		<-pumped
 	}()
-	f.begin(ctx)
-	return f.listen(ctx, q)
+	f.begin(alive)
+	return f.listen(alive, q)
 }
 
 // begin forgets what an earlier connection told: the engine may have been
 // restarted since. What it has published before can be asked for; without that,
 // the stream tells from here on.
-func (f *follower) begin(ctx context.Context) {
+func (f *follower) begin(alive context.Context) {
 	f.position = position{}
 	f.behind = false
 	f.sink.Clear()
-	f.rebuild(ctx)
+	f.rebuild(alive)
 	f.know(f.position.knowledge())
 }
 
 // rebuild reads history from its start. Until the first of it comes, what is
 // known stays.
-func (f *follower) rebuild(ctx context.Context) {
+func (f *follower) rebuild(alive context.Context) {
 	if f.source.Replay == "" {
 		return
 	}
-	f.behind = !f.history(ctx, true)
+	f.behind = !f.history(alive, true)
 }
 
 // listen takes the stream in as it comes.
-func (f *follower) listen(ctx context.Context, q *queue) error {
+func (f *follower) listen(alive context.Context, q *queue) error {
 	silence := silenceAtStart
 	if f.source.Replay == "" {
 		silence = silenceMost
@@ -232,7 +234,7 @@ func (f *follower) listen(ctx context.Context, q *queue) error {
 	for {
 		timer.Reset(max(0, min(time.Until(quiet), idleAfter-f.sinceSeen()+1)))
 		select {
-		case <-ctx.Done():
+		case <-f.set.ctx.Done():
 			return zmtp.ErrClosed
 		case a := <-f.accepted:
 			// A publisher that connects again is the one that lives.
@@ -243,10 +245,10 @@ func (f *follower) listen(ctx context.Context, q *queue) error {
 			}
 			return errSuperseded
 		case <-q.ready:
-			if err := f.drain(ctx, q); err != nil {
+			if err := f.drain(alive, q); err != nil {
 				return err
 			}
-			f.retry(ctx)
+			f.retry(alive)
 			silence = silenceFirst
 			quiet = time.Now().Add(jitter(silence, random()))
 		case <-timer.C:
@@ -256,7 +258,7 @@ func (f *follower) listen(ctx context.Context, q *queue) error {
 			if time.Now().Before(quiet) {
 				continue
 			}
-			f.silent(ctx, q)
+			f.silent(alive, q)
 			silence = min(max(2*silence, silenceFirst), silenceMost)
 			quiet = time.Now().Add(jitter(silence, random()))
 		}
@@ -265,16 +267,16 @@ func (f *follower) listen(ctx context.Context, q *queue) error {
 
 // drain takes in what waits. What comes meanwhile has to wait its turn, so that
 // a flood does not keep the follower from all else.
-func (f *follower) drain(ctx context.Context, q *queue) error {
+func (f *follower) drain(alive context.Context, q *queue) error {
 	batch, malformed, err := q.pop(f.spare)
 	if malformed > 0 {
 		f.note(func(s *State) { s.Malformed += malformed })
 	}
 	for i, m := range batch {
-		if ctx.Err() != nil {
+		if f.set.ctx.Err() != nil {
 			return zmtp.ErrClosed
 		}
-		f.live(ctx, m)
+		f.live(alive, m)
 		q.done(m)
 		batch[i] = message{}
 	}
@@ -289,7 +291,7 @@ func (f *follower) drain(ctx context.Context, q *queue) error {
 }
 
 // live takes in one batch of the live stream.
-func (f *follower) live(ctx context.Context, m message) {
+func (f *follower) live(alive context.Context, m message) {
 	p := &f.position
 	switch p.live(m.seq, time.Now()) {
 	case duplicate:
@@ -298,19 +300,19 @@ func (f *follower) live(ctx context.Context, m message) {
 	case start:
 		if f.source.Replay != "" && !f.behind && m.seq != 0 {
 			// History was empty, and something was published since.
-			f.close(ctx)
+			f.close(alive)
 		}
 	case gap:
-		f.close(ctx)
+		f.close(alive)
 	case restart:
-		f.restart(ctx)
+		f.restart(alive)
 	}
 	f.join(m)
 	f.know(p.knowledge())
 }
 
 // restart begins with a new life of the publisher.
-func (f *follower) restart(ctx context.Context) {
+func (f *follower) restart(alive context.Context) {
 	f.note(func(s *State) { s.Restarts++ })
 	f.know(Unknown)
 	f.sink.Clear()
@@ -319,17 +321,17 @@ func (f *follower) restart(ctx context.Context) {
 	again := now.Sub(f.restarted) < restartGap
 	f.restarted = now
 	if !again {
-		f.rebuild(ctx)
+		f.rebuild(alive)
 	} else if f.source.Replay != "" {
 		f.behind, f.coolTill = true, now.Add(coolFirst)
 	}
 }
 
 // close asks for batches that are missing.
-func (f *follower) close(ctx context.Context) {
+func (f *follower) close(alive context.Context) {
 	f.note(func(s *State) { s.Gaps++ })
 	f.know(Unknown)
-	if f.source.Replay != "" && !f.history(ctx, false) {
+	if f.source.Replay != "" && !f.history(alive, false) {
 		f.behind = true
 	}
 }
@@ -352,21 +354,21 @@ func (f *follower) join(m message) {
 }
 
 // silent asks whether the last batches were lost.
-func (f *follower) silent(ctx context.Context, q *queue) {
-	if f.source.Replay == "" || f.retry(ctx) {
+func (f *follower) silent(alive context.Context, q *queue) {
+	if f.source.Replay == "" || f.retry(alive) {
 		return
 	}
-	f.probe(ctx, q)
+	f.probe(alive, q)
 	f.know(f.position.knowledge())
 }
 
 // retry tries again to read the history that could not be read, when it is time
 // to and anything is missing. It reports whether it did.
-func (f *follower) retry(ctx context.Context) bool {
+func (f *follower) retry(alive context.Context) bool {
 	if !f.behind || f.position.complete || time.Now().Before(f.coolTill) {
 		return false
 	}
-	f.rebuild(ctx)
+	f.rebuild(alive)
 	f.know(f.position.knowledge())
 	return true
 }

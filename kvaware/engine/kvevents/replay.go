@@ -17,7 +17,7 @@ var ErrHistory = errors.New("what it has published could not be read")
 // history asks for what was published after the position, or for all of it, and
 // applies what comes. It is false when it may have missed some, and pauses then
 // before it asks again. The live stream waits meanwhile.
-func (f *follower) history(ctx context.Context, all bool) bool {
+func (f *follower) history(alive context.Context, all bool) bool {
 	if time.Now().Before(f.coolTill) {
 		return false
 	}
@@ -25,16 +25,16 @@ func (f *follower) history(ctx context.Context, all bool) bool {
 	done := false
 	select {
 	case f.set.replays <- struct{}{}:
-		done = r.run(ctx)
+		done = r.run(alive)
 		<-f.set.replays
-	case <-ctx.Done():
+	case <-alive.Done():
 	}
-	return f.settle(&r, all, done)
+	return f.settle(alive, &r, all, done)
 }
 
 // probe asks whether there is more than came live. It gives way to whatever
 // comes live, and to those who need history more; then it says nothing.
-func (f *follower) probe(ctx context.Context, q *queue) {
+func (f *follower) probe(alive context.Context, q *queue) {
 	if time.Now().Before(f.coolTill) {
 		return
 	}
@@ -44,18 +44,18 @@ func (f *follower) probe(ctx context.Context, q *queue) {
 		return
 	}
 	r := replay{follower: f, attempts: 1, giveWay: q.pending}
-	done := r.run(ctx)
+	done := r.run(alive)
 	<-f.set.replays
 	if r.came {
 		f.note(func(s *State) { s.Gaps++ })
 	}
 	if done || r.came {
-		f.settle(&r, false, done)
+		f.settle(alive, &r, false, done)
 	}
 }
 
 // settle draws the conclusions from a replay.
-func (f *follower) settle(r *replay, all, done bool) bool {
+func (f *follower) settle(alive context.Context, r *replay, all, done bool) bool {
 	now := time.Now()
 	f.position.settled = now
 	if done {
@@ -66,6 +66,9 @@ func (f *follower) settle(r *replay, all, done bool) bool {
 	}
 	if r.came || all && !r.fresh {
 		f.position.stale, f.position.complete, f.behind = true, false, true
+	}
+	if alive.Err() != nil {
+		return false // it was cut short from here
 	}
 	f.cold++
 	f.coolTill = now.Add(jitter(backoff(f.cold, coolFirst, coolMost), f.set.options.Random()))
