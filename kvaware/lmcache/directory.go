@@ -11,6 +11,9 @@ const (
 	// maxDirectory bounds a coordinator's answer about a prefix, in bytes. It
 	// has some 250 bytes for each chunk, rank and place, and quotes the tokens.
 	maxDirectory = 32 << 20
+	// maxElement bounds what of it is held at a time: one key, or what is not
+	// read.
+	maxElement = 2 << 20
 	// maxPlacements bounds in how many places one key may be.
 	maxPlacements = 4096
 )
@@ -40,12 +43,14 @@ type directoryKey struct {
 // directory counts the leading chunks that each node holds. LMCache can use a
 // chunk only when it has it for every rank, and only after all before it.
 type directory struct {
-	ranks  int
-	hash   string // of the chunk that is being read
-	keys   int    // read of it
-	chunks int    // before it
-	nodes  map[string]*holder
-	shared holder
+	in      *json.Decoder
+	rations *rations
+	ranks   int
+	hash    string // of the chunk that is being read
+	keys    int    // read of it
+	chunks  int    // before it
+	nodes   map[string]*holder
+	shared  holder
 }
 
 // holder is one node's runs so far, and what it has of the chunk being read.
@@ -54,60 +59,84 @@ type holder struct {
 	memory, any int // ranks
 }
 
+// rations is a reader that gives out so much for an element, and so much in
+// all: a decoder reads on until it has a whole one.
+type rations struct {
+	from         io.Reader
+	element, all int
+}
+
+func (r *rations) Read(p []byte) (int, error) {
+	p = p[:min(len(p), r.element, r.all)]
+	if len(p) == 0 {
+		return 0, ErrAnswer
+	}
+	n, err := r.from.Read(p)
+	r.element -= n
+	r.all -= n
+	return n, err
+}
+
 // readDirectory reads a coordinator's answer to a lookup, key by key: results
 // are the chunks in order, each with all its ranks. It returns the runs in
 // chunks, by node; those of shared places, which are every node's, under "".
 func readDirectory(r io.Reader, ranks int) (map[string]run, error) {
-	limited := &io.LimitedReader{R: r, N: maxDirectory}
-	in := json.NewDecoder(limited)
-	d := directory{ranks: ranks, nodes: make(map[string]*holder)}
-	if !expect(in, json.Delim('{')) {
+	limited := &rations{from: r, all: maxDirectory}
+	d := directory{ranks: ranks, in: json.NewDecoder(limited), rations: limited, nodes: make(map[string]*holder)}
+	if !d.expect('{') {
 		return nil, ErrAnswer
 	}
 	seen := false
-	for in.More() {
-		name, err := in.Token()
+	for d.more() {
+		name, err := d.in.Token()
 		if err != nil {
 			return nil, ErrAnswer
 		}
 		if name != "results" {
 			var other json.RawMessage
-			if in.Decode(&other) != nil {
+			if d.in.Decode(&other) != nil {
 				return nil, ErrAnswer
 			}
 			continue
 		}
-		if seen || d.read(in) != nil {
+		if seen || d.read() != nil {
 			return nil, ErrAnswer
 		}
 		seen = true
 	}
-	if !seen || !expect(in, json.Delim('}')) || limited.N <= 0 {
+	if !seen || !d.expect('}') {
 		return nil, ErrAnswer
 	}
 	return d.runs(), nil
 }
 
-func expect(in *json.Decoder, want json.Delim) bool {
-	got, err := in.Token()
+func (d *directory) expect(want json.Delim) bool {
+	d.rations.element = maxElement
+	got, err := d.in.Token()
 	return err == nil && got == want
 }
 
+// more reports whether there is another element.
+func (d *directory) more() bool {
+	d.rations.element = maxElement
+	return d.in.More()
+}
+
 // read reads the results.
-func (d *directory) read(in *json.Decoder) error {
-	if !expect(in, json.Delim('[')) {
+func (d *directory) read() error {
+	if !d.expect('[') {
 		return ErrAnswer
 	}
-	for in.More() {
+	for d.more() {
 		var k directoryKey
-		if in.Decode(&k) != nil {
+		if d.in.Decode(&k) != nil {
 			return ErrAnswer
 		}
 		if err := d.add(&k); err != nil {
 			return err
 		}
 	}
-	if !expect(in, json.Delim(']')) || !d.next() {
+	if !d.expect(']') || !d.next() {
 		return ErrAnswer
 	}
 	return nil

@@ -40,7 +40,11 @@ type NodeOptions struct {
 	WorldSize int
 }
 
-// Node asks the LMCache multi-process server of each upstream's node itself.
+// Node asks the LMCache multi-process server of each upstream's node itself. Of
+// the paths that LMCache has moved, both places of the status are tried. Staging
+// was at POST /l2/prefetch for its first weeks; a node that old answers 404 and
+// is left alone.
+//
 // It cannot look up: a node knows nothing of the others and does not tell what
 // it holds of a prefix.
 type Node struct {
