@@ -3,11 +3,15 @@
 package integration
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bauxite/caddy-kvaware/integration/enginesim"
 )
@@ -53,6 +57,46 @@ func TestBadRequests(t *testing.T) {
 	}
 	if n := engines[0].Stats().Requests; n != 0 {
 		t.Fatalf("%d bad requests reached the engine", n)
+	}
+}
+
+// A client that sends all of its body before it reads gets to see why it was
+// refused, whatever stands in front of the janitor, and the connection ends
+// without an error.
+func TestRefusedWhileSending(t *testing.T) {
+	engines := startEngines(t, 1, enginesim.Config{Speed: 50})
+	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n encode\n log\n pii_janitor {\n max_size 1MB\n }\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", addresses(engines)))
+	body := chat(strings.Repeat("z", 1_500_000), false)
+	for _, header := range []string{"", "Connection: close\r\n", "Accept-Encoding: gzip\r\n", "Content-Encoding: odd\r\n"} {
+		for _, length := range []string{fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body), fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body)} {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(time.Minute))
+			conn.(*net.TCPConn).SetWriteBuffer(128 << 10) // little fits on the way
+			if _, err := io.WriteString(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\n"+header+length); err != nil {
+				t.Errorf("%q, %.20q: sending: %v", header, length, err)
+				continue
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Errorf("%q, %.20q: reading the answer: %v", header, length, err)
+				continue
+			}
+			_, err = io.Copy(io.Discard, resp.Body)
+			want := http.StatusRequestEntityTooLarge
+			if strings.Contains(header, "odd") && strings.HasPrefix(length, "Transfer") { // otherwise the size is seen first
+				want = http.StatusUnsupportedMediaType
+			}
+			if err != nil || resp.StatusCode != want || !resp.Close {
+				t.Errorf("%q, %.20q: status %d, close %t, %v", header, length, resp.StatusCode, resp.Close, err)
+			}
+			if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("%q, %.20q: the connection ended with %v", header, length, err)
+			}
+		}
 	}
 }
 

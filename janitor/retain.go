@@ -72,8 +72,9 @@ func (r *Retained) Model() string { return r.model }
 func (r *Retained) Salt() string { return r.salt }
 
 // Body is the scrubbed body, but for the members that AskUsage and Salt add:
-// neither changes what the engine makes tokens of. It is nil after Release,
-// and must be neither changed nor read from then on.
+// neither changes what the engine makes tokens of. It is nil after Release. It
+// must not be changed, nor kept beyond Release longer than it takes to stop
+// reading: it is no longer counted then.
 func (r *Retained) Body() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
