@@ -26,10 +26,10 @@ const (
 	spellSentence
 )
 
-const (
-	space   = '\u2581' // of SentencePiece
-	spaceB  = '\u0120' // a space in byte level BPE
-	newline = '\u010A' // a line feed in byte level BPE
+var (
+	spaceSentence = []byte("\u2581")
+	spaceBytes    = []byte("\u0120")
+	newlineBytes  = []byte("\u010A")
 )
 
 // byteOf is the byte that a character of the alphabet stands for, plus one;
@@ -70,25 +70,37 @@ func (t *Tokens) decode() {
 	t.arena = t.arena[:to]
 }
 
-// spelling tells the spelling from how pieces begin: words begin with a space.
+// spelling tells the spelling from how most pieces write white space. Special
+// tokens have a writing of their own.
 func (t *Tokens) spelling() spelling {
-	levels, sentences := 0, 0
+	var bytesLike, sentenceLike, plainLike int
 	for i := range t.ends {
-		piece := t.Text(i)
-		switch r, _ := utf8.DecodeRune(piece); {
-		case r == spaceB || r == newline:
-			levels++
-		case r == space, len(piece) == len("<0x00>") && bytes.HasPrefix(piece, []byte("<0x")):
-			sentences++
+		switch piece := t.Text(i); {
+		case isByte(piece):
+			sentenceLike++
+		case len(piece) > 2 && piece[0] == '<' && piece[len(piece)-1] == '>':
+		case bytes.Contains(piece, spaceSentence):
+			sentenceLike++
+		case bytes.Contains(piece, spaceBytes), bytes.Contains(piece, newlineBytes):
+			bytesLike++
+		case bytes.ContainsAny(piece, " \n"):
+			plainLike++
 		}
 	}
 	switch {
-	case levels > sentences:
+	case bytesLike > max(sentenceLike, plainLike):
 		return spellBytes
-	case sentences > 0:
+	case sentenceLike > plainLike:
 		return spellSentence
 	}
 	return spellPlain
+}
+
+// isByte tells whether a piece is SentencePiece's <0x0A>, which has a nibble at
+// 3 and 4.
+func isByte(piece []byte) bool {
+	return len(piece) == len("<0x00>") && bytes.HasPrefix(piece, []byte("<0x")) && piece[5] == '>' &&
+		nibble(piece[3]) >= 0 && nibble(piece[4]) >= 0
 }
 
 // decodeBytes decodes a piece in place. One with other characters than those
@@ -113,17 +125,14 @@ func decodeBytes(piece []byte) []byte {
 
 // decodeSentence decodes a piece in place.
 func decodeSentence(piece []byte) []byte {
-	if len(piece) == len("<0x00>") && piece[0] == '<' && piece[1] == '0' && piece[2] == 'x' && piece[5] == '>' {
-		hi, lo := nibble(piece[3]), nibble(piece[4])
-		if hi >= 0 && lo >= 0 {
-			piece[0] = byte(hi<<4 | lo)
-			return piece[:1]
-		}
+	if isByte(piece) {
+		piece[0] = byte(nibble(piece[3])<<4 | nibble(piece[4]))
+		return piece[:1]
 	}
 	to := 0
 	for i := 0; i < len(piece); {
 		r, n := utf8.DecodeRune(piece[i:])
-		if r == space {
+		if r == '\u2581' {
 			piece[to] = ' '
 			to++
 		} else {

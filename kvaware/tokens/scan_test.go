@@ -205,6 +205,10 @@ func TestPieces(t *testing.T) {
 		{[]string{"<|im_start|>", "user", level("\n"), level(" Gr\xc3"), level("\xbc"), "<｜end▁of▁it｜>", level(" é")},
 			[]string{"<|im_start|>", "user", "\n", " Gr\xc3", "\xbc", "<｜end▁of▁it｜>", " é"}},
 		{[]string{"<s>", "▁Hello", "▁▁", "<0x0A>", "<0xZZ>", "é", "a▁b"}, []string{"<s>", " Hello", "  ", "\n", "<0xZZ>", "é", "a b"}},
+		{[]string{"hell", "oĠthe", "re.Ċ"}, []string{"hell", "o the", "re.\n"}},
+		{[]string{"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "hi", "Ġyou"}, []string{"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "hi", " you"}},
+		{[]string{"Ġużże", " in", " plain", "\n"}, []string{"Ġużże", " in", " plain", "\n"}},
+		{[]string{"▁Ġużże", "▁in"}, []string{" Ġużże", " in"}},
 		{[]string{"", ""}, []string{"", ""}},
 	} {
 		got := spelledOut(make([]uint32, len(c.pieces)), c.pieces)
