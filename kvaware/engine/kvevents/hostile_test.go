@@ -24,8 +24,12 @@ type attack func(c net.Conn, enough int64, written *atomic.Int64)
 // endless repeats what make returns.
 func endless(make func(i uint64) []byte) attack {
 	return func(c net.Conn, enough int64, written *atomic.Int64) {
-		for i := uint64(0); written.Load() < enough; i++ {
-			n, err := c.Write(make(i))
+		var chunk []byte
+		for i := uint64(0); written.Load() < enough; {
+			for chunk = chunk[:0]; len(chunk) < 1<<16; i++ {
+				chunk = append(chunk, make(i)...)
+			}
+			n, err := c.Write(chunk)
 			written.Add(int64(n))
 			if err != nil {
 				return
