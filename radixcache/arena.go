@@ -114,11 +114,11 @@ type arena struct {
 	spare     uint32 // first free page + 1
 	spares    int
 	lists     [kinds][fullness]uint32 // first page + 1
+	work      int                     // since Tree.mu was taken, see work.go; far from what lookups read
 	vacant    [kinds]int              // free objects in listed pages
 	used      [kinds]int              // objects in use
 	maxSegs   int
 	nextProbe int
-	work      int // done since Tree.mu was taken, see work.go
 }
 
 // directory finds the segments. It is replaced, not changed, when it has to

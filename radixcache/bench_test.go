@@ -101,38 +101,3 @@ func BenchmarkEvents(b *testing.B) {
 	}
 	b.ReportMetric(float64(s.Bytes)/float64(s.Pairs), "B/pair")
 }
-
-// BenchmarkSteps measures the longest single steps of the writers, that is how
-// long an Insert may have to wait: on the worst shapes, not on W1.
-func BenchmarkSteps(b *testing.B) {
-	shared := make([]uint64, 64)
-	for i := range shared {
-		shared[i] = uint64(i+1) * 0x9E3779B97F4A7C15
-	}
-	b.Run("split under 4096 holders", func(b *testing.B) {
-		t := New(1 << 30)
-		var ups []Upstream
-		for i := range MaxUpstreams {
-			ups = append(ups, t.Register(fmt.Sprint(i)))
-			t.Insert(ups[i], shared, 16)
-		}
-		other := append(append([]uint64{}, shared[:32]...), 1)
-		for b.Loop() {
-			t.Insert(ups[0], other, 16)
-			b.StopTimer()
-			t.Cut(ups[0], other, 32) // joins them again
-			b.StartTimer()
-		}
-	})
-	b.Run("lose and regain the root of 2000 claims", func(b *testing.B) {
-		t := New(1 << 30)
-		up := t.Register("a")
-		for i := range 2000 {
-			t.Insert(up, append(shared[:64:64], uint64(i)*0xD1342543DE82EF95+7), 16)
-		}
-		for b.Loop() {
-			t.Lose(up, shared, 3)
-			t.Insert(up, shared, 16)
-		}
-	})
-}

@@ -6,8 +6,8 @@ package radixcache
 // the chain, at most a given number of them. It ends where what up holds there
 // parts in two. Without all of the chain it holds nothing behind it.
 func (t *Tree) Beyond(up Upstream, chain []uint64, most int) (blocks int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.lock()
+	defer t.unlock()
 	u := t.upstreamOf(up)
 	if u == nil || len(chain) == 0 {
 		return 0

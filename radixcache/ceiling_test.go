@@ -60,6 +60,9 @@ func TestUnderCeilingNeverSaysMore(t *testing.T) {
 				}
 			}
 		}
+		if err := p.tree.heldFor(stepWork + mostUndivided); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
 		evicted[seed%3] += p.tree.Stats().Evictions
 	}
 	for i, n := range evicted {
@@ -200,6 +203,9 @@ func TestCeilingHoldsForTheHeap(t *testing.T) {
 					t.Fatal("nothing is left")
 				}
 				shrink(t, tree, before)
+				if err := tree.heldFor(stepWork + mostUndivided); err != nil {
+					t.Fatal(err)
+				}
 			})
 		}
 	}

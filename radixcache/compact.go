@@ -16,7 +16,7 @@ func (t *Tree) clearSparse(need *[kinds]int) bool {
 			continue
 		}
 		for f := range fullness {
-			if pg := t.lists[k][f]; pg != 0 {
+			if pg := t.lightest(k, t.lists[k][f]); pg != 0 {
 				t.close(pg - 1)
 				t.clearPage(pg-1, false)
 				t.reopen(pg - 1)
@@ -25,6 +25,58 @@ func (t *Tree) clearSparse(need *[kinds]int) bool {
 		}
 	}
 	return false
+}
+
+// A run that is moved takes telling everybody who knows it by its number: its
+// holders, and the claims on its children. maxTold is how much of that is done in
+// one go for a whole page; pages that take more are passed over, as long as there
+// are others (maxPassed of a list, or of segments, are looked at).
+const (
+	maxTold   = 4096
+	maxPassed = 16
+)
+
+// lightest returns the first page, of the list that starts with pg, that may be
+// moved in one go; pages are given as number + 1, 0 is none.
+func (t *Tree) lightest(k kind, pg uint32) uint32 {
+	for range maxPassed {
+		if pg == 0 || !t.heavy(pg-1, k) {
+			return pg
+		}
+		pg = uint32(t.page(pg-1).links.Load() >> 32)
+	}
+	return 0
+}
+
+// heavy tells whether the runs on a page are too much to move in one go.
+func (t *Tree) heavy(pg uint32, k kind) bool {
+	if k != kindRun {
+		return false
+	}
+	n := 0
+	for set := t.inUse(pg); set != 0 && n <= maxTold; set &= set - 1 {
+		r := t.run(pg*pageLines + uint32(bits.TrailingZeros64(set)))
+		n += r.holders()
+		if hang := r.holders() * r.children(); n+hang > maxTold { // else no more can hang there
+			hang = t.hanging(r, maxTold-n)
+			n += hang
+			t.did(hang)
+		} else {
+			n += hang
+		}
+	}
+	return n > maxTold
+}
+
+// hanging counts the claims that hang on those of a run, to a little beyond most.
+func (t *Tree) hanging(r *run, most int) (n int) {
+	for i := 0; i < r.holders() && n <= most; i++ {
+		c := t.claim(holderClaim(t.holderAt(r, i).Load()))
+		for d := c.child.Load(); d != 0 && n <= most; d = t.claim(d).next.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 // clearPage moves the objects of a closed page, in part as many as may be done in
@@ -231,13 +283,37 @@ func (t *Tree) fitStep(part bool) bool {
 			break
 		}
 	}
-	d := t.dir.Load()
-	for i := len(d.segs) - 1; i >= 0; i-- {
-		if d.segs[i].Load() != nil {
-			return t.vacate(uint32(i), part)
-		}
+	if seg := t.toVacate(); seg >= 0 {
+		return t.vacate(uint32(seg), part)
 	}
 	return false
+}
+
+// toVacate returns the segment to give back next: the one begun with, or the last
+// that has no page too heavy to move, or just the last; -1 when there is none.
+func (t *Tree) toVacate() int {
+	d := t.dir.Load()
+	if v := t.vacating; v >= 0 && v < len(d.segs) && d.segs[v].Load() != nil && t.page(uint32(v*segPages)).closed() {
+		return v
+	}
+	last, looked := -1, 0
+	for i := len(d.segs) - 1; i >= 0 && looked < maxPassed; i-- {
+		if d.segs[i].Load() == nil {
+			continue
+		}
+		light := true
+		for pg := uint32(i * segPages); pg < uint32(i*segPages+segPages); pg++ {
+			light = light && !t.heavy(pg, t.page(pg).kind())
+		}
+		if looked++; last < 0 || light {
+			last = i
+		}
+		if light {
+			break
+		}
+	}
+	t.vacating = last
+	return last
 }
 
 // usedLines is how many lines the objects in use take.

@@ -293,7 +293,7 @@ func (t *Tree) Stored(up Upstream, e StoredBlocks) bool {
 			continue
 		}
 		t.restamp()
-		in := insertion{t: t, u: u, chain: e.Blocks, weight: e.Weight, event: &e, tight: tight}
+		in := insertion{t: t, u: u, chain: e.Blocks[:min(len(e.Blocks), stepRuns*MaxRun)], weight: e.Weight, event: &e, tight: tight}
 		if !e.Root && !in.behind(e.Parent) {
 			return false
 		}
@@ -302,7 +302,7 @@ func (t *Tree) Stored(up Upstream, e StoredBlocks) bool {
 			stuck = !in.step()
 		}
 		t.rekey(u)
-		if in.done == len(in.chain) && t.mend(u) {
+		if in.done-in.from == len(e.Blocks) && t.mend(u) {
 			return true
 		}
 		if stuck && !in.lost {

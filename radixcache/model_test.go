@@ -296,6 +296,9 @@ func (p *player) check(path string) error {
 	return nil
 }
 
+// small is the most work in one go where no run has many holders.
+const small = stepWork + 1024
+
 func TestAgainstModel(t *testing.T) {
 	seeds := uint64(220)
 	if raceEnabled { // one goroutine: there is nothing to race with
@@ -313,6 +316,9 @@ func TestAgainstModel(t *testing.T) {
 			if err := p.check(randomPath(r, 30)); err != nil {
 				t.Fatalf("seed %d step %d op %d arg %d %s: %v", seed, step, op, arg, path, err)
 			}
+		}
+		if err := p.tree.heldFor(small); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
 }

@@ -31,6 +31,7 @@ type Tree struct {
 	between     func()     // called while others are let in, for tests
 	mending     int        // upstreams with work left over, see mend.go
 	unjoined    []place
+	vacating    int       // segment being given back
 	left        *upstream // the one whose eviction is not complete
 	ups         []*upstream
 	generations []uint32

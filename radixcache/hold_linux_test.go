@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radixcache
+
+import (
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// threadCPU is the processor time this thread has used: unlike the time of day it
+// does not run while others have the machine.
+func threadCPU() time.Duration {
+	const threadClock = 3 // CLOCK_THREAD_CPUTIME_ID
+	var ts syscall.Timespec
+	if _, _, e := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, threadClock, uintptr(unsafe.Pointer(&ts)), 0); e != 0 {
+		panic(e)
+	}
+	return time.Duration(ts.Nano())
+}
+
+// BenchmarkSteps prints the longest that an operation keeps the lock to itself, in
+// processor time, on the shapes that are hardest on one step each: how long other
+// writers may have to wait. Of several times the best, for on a shared machine the
+// others measure the neighbours' use of its caches.
+func BenchmarkSteps(b *testing.B) {
+	for _, w := range worst {
+		b.Run(w.name, func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			tree, do := w.make()
+			best := time.Hour
+			holds := 0
+			tree.longest = 0
+			for b.Loop() {
+				var longest time.Duration
+				start := threadCPU()
+				let := func() {
+					holds++
+					longest = max(longest, threadCPU()-start)
+					start = threadCPU()
+				}
+				tree.between = let
+				do(let)
+				let()
+				tree.between = nil
+				best = min(best, longest)
+			}
+			b.ReportMetric(float64(best.Microseconds()), "us-held")
+			b.ReportMetric(float64(tree.longest), "units")
+			b.ReportMetric(float64(holds)/float64(b.N), "holds")
+		})
+	}
+}

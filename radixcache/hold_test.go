@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package radixcache
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// Beyond stepWork a hold may last for one thing that is not divided: most of them
+// are small, but to split or join a run takes all of its holders.
+const (
+	mostUndivided = 4096
+	mostOfRun     = 8 * MaxUpstreams
+)
+
+// heldFor fails when somebody has held the lock for more work than that.
+func (t *Tree) heldFor(most int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.longest > most {
+		return fmt.Errorf("the lock was held for %d units of work, %d are the most", t.longest, most)
+	}
+	return nil
+}
+
+// fanned is a tree in which claims hang on claim 0 of upstream "a": so many
+// branches, each of so many runs one behind the other.
+func fanned(children, deep int) (*Tree, Upstream, []uint64) {
+	t := New(1 << 30)
+	up := t.Register("a")
+	r := rand.New(rand.NewPCG(31, 1))
+	root := distinct(r, MaxRun)
+	for range children {
+		t.Insert(up, append(root[:MaxRun:MaxRun], distinct(r, 1+(deep-1)*MaxRun)...), 16)
+	}
+	return t, up, root
+}
+
+// crowded is a tree in which so many upstreams hold the same chain; told says by
+// events.
+func crowded(holders, blocks int, told bool) (*Tree, []Upstream, []uint64) {
+	t := New(1 << 30)
+	chain := distinct(rand.New(rand.NewPCG(32, 1)), blocks)
+	var ups []Upstream
+	for i := range holders {
+		ups = append(ups, t.Register(fmt.Sprint(i)))
+		if told {
+			t.Stored(ups[i], StoredBlocks{Root: true, Keys: chain, Blocks: chain, Weight: 16})
+		} else {
+			t.Insert(ups[i], chain, 16)
+		}
+	}
+	return t, ups, chain
+}
+
+// worst are shapes that are hard on one step each: make builds one, and returns
+// what to do with it, which ends as it began and calls let between operations, and
+// the most work in one go.
+var worst = []struct {
+	name string
+	most int
+	make func() (*Tree, func(let func()))
+}{
+	{"lose and regain a block with 10000 children", stepWork + mostUndivided, func() (*Tree, func(func())) {
+		t, up, root := fanned(10000, 1)
+		return t, func(let func()) { t.Lose(up, root, 3); let(); t.Insert(up, root, 16) }
+	}},
+	{"lose and regain a block under 100000 claims", stepWork + mostUndivided, func() (*Tree, func(func())) {
+		t, up, root := fanned(4000, 25)
+		return t, func(let func()) { t.Lose(up, root, 3); let(); t.Insert(up, root, 16) }
+	}},
+	{"lose a chain of 2000 runs from the front", stepWork + mostUndivided, func() (*Tree, func(func())) {
+		t := New(1 << 30)
+		up := t.Register("a")
+		chain := distinct(rand.New(rand.NewPCG(33, 1)), 2000*MaxRun)
+		return t, func(let func()) {
+			t.Stored(up, StoredBlocks{Root: true, Keys: chain, Blocks: chain, Weight: 16})
+			let()
+			t.Removed(up, chain, GPU)
+		}
+	}},
+	{"a known chain of 4000 blocks among 4096 holders", stepWork + mostUndivided, func() (*Tree, func(func())) {
+		t, ups, chain := crowded(MaxUpstreams, 4000, false)
+		return t, func(let func()) { t.Insert(ups[9], chain, 16); let(); t.Tiers(ups[9], chain) }
+	}},
+	{"forget among 4096 holders", stepWork + mostUndivided, func() (*Tree, func(func())) {
+		t, ups, chain := crowded(MaxUpstreams, 20*MaxRun, false)
+		return t, func(let func()) { t.Forget(ups[9]); let(); t.Insert(ups[9], chain, 16) }
+	}},
+	{"a full tree with a run of 10000 children to move", stepWork + 2*maxTold, func() (*Tree, func(func())) {
+		t, up, root := fanned(10000, 1)
+		r := rand.New(rand.NewPCG(34, 1))
+		for range 30000 {
+			t.Insert(up, distinct(r, 1+r.IntN(40)), 16)
+		}
+		t.Insert(up, root, 16)
+		return t, func(let func()) {
+			t.SetLimit(t.Stats().Bytes * 95 / 100)
+			let()
+			for i := range 3000 {
+				t.Insert(up, distinct(r, 1+r.IntN(300)), 16)
+				let()
+				if i%100 == 0 {
+					t.Insert(up, root, 16)
+					let()
+				}
+			}
+		}
+	}},
+	{"split and join under 4096 holders", stepWork + mostOfRun, func() (*Tree, func(func())) {
+		t, ups, chain := crowded(MaxUpstreams, 3*MaxRun, false)
+		other := append(append([]uint64{}, chain[:100]...), 1)
+		return t, func(let func()) { t.Insert(ups[0], other, 16); let(); t.Cut(ups[0], other, 100) }
+	}},
+	{"split and join under 100 holders told by events", stepWork + 100*4*MaxRun, func() (*Tree, func(func())) {
+		t, ups, chain := crowded(100, 2*MaxRun, true)
+		other := append(append([]uint64{}, chain[:100]...), 1)
+		return t, func(let func()) { t.Insert(ups[0], other, 16); let(); t.Cut(ups[0], other, 100) }
+	}},
+}
+
+func TestNobodyHoldsTheLockForLong(t *testing.T) {
+	for _, w := range worst {
+		t.Run(w.name, func(t *testing.T) {
+			if raceEnabled && w.most > stepWork+mostUndivided {
+				t.Skip("one goroutine: there is nothing to race with")
+			}
+			tree, do := w.make()
+			if err := tree.heldFor(stepWork + mostUndivided); err != nil {
+				t.Fatalf("while it was built: %v", err)
+			}
+			do(func() {})
+			do(func() {})
+			if err := tree.heldFor(w.most); err != nil {
+				t.Fatal(err)
+			}
+			if tree.longest < stepWork/2 {
+				t.Fatalf("the longest hold was %d units: this is no hard shape", tree.longest)
+			}
+			if err := tree.validate(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
