@@ -53,7 +53,8 @@ func startContest(t *testing.T, names []string) *contest {
 	var site strings.Builder
 	for _, name := range names {
 		engines := startEngines(t, orderNodes, enginesim.Config{
-			CacheBlocks: orderKVTokens / 16, ChunkTokens: orderChunk, OutputTokens: 1000,
+			// Few pieces in a stream: they are most of what the test costs.
+			CacheBlocks: orderKVTokens / 16, ChunkTokens: orderChunk, OutputTokens: 1000, StreamInterval: 20,
 			DecodeRate: float64(time.Second / orderStep), Speed: orderSpeed,
 		})
 		c.engines[name] = engines
@@ -72,14 +73,18 @@ func startContest(t *testing.T, names []string) *contest {
 	return c
 }
 
-// run sends every policy all requests at their times.
-func (c *contest) run(t *testing.T, all []arrival) {
+// run sends every policy all requests at their times, and returns how late the
+// latest tenth of them was sent, in engines' time.
+func (c *contest) run(t *testing.T, all []arrival) (lag time.Duration) {
 	t.Helper()
+	lags := make([]time.Duration, len(all))
 	var wg sync.WaitGroup
 	failures := make(chan error, len(all)*len(c.engines))
 	began := time.Now()
 	for i := range all {
-		time.Sleep(time.Until(began.Add(all[i].At / orderSpeed)))
+		at := began.Add(all[i].At / orderSpeed)
+		time.Sleep(time.Until(at))
+		lags[i] = time.Since(at) * orderSpeed
 		for name := range c.engines { // in any order
 			wg.Go(func() {
 				if err := all[i].send(c.gateway, name); err != nil {
@@ -93,6 +98,8 @@ func (c *contest) run(t *testing.T, all []arrival) {
 	for err := range failures {
 		t.Fatalf("%v; errors of the gateway:\n%s", err, loggedErrors())
 	}
+	slices.Sort(lags)
+	return lags[len(lags)*9/10]
 }
 
 // loggedErrors returns what the gateway has logged of errors.
@@ -163,6 +170,12 @@ var blind = []string{"round_robin", "random", "least_conn"}
 // share, and the means of two runs of one policy differ by a few percent.
 const orderTie = 0.03
 
+// orderLag is by how much requests may be late, in engines' time, for a round
+// to count: a fraction of the times compared. The engines live in real time, if
+// in another scale. On a machine that has something else to do for as long,
+// requests come in heaps, and what is compared is who gets along with those.
+const orderLag = 100 * time.Millisecond
+
 // TestOrderOfPolicies has every policy of the replay route the same requests
 // through a real gateway to live engines. In both kv_aware has the lowest mean
 // time to first token, and what knows nothing of prefixes comes behind all that
@@ -177,20 +190,28 @@ func TestOrderOfPolicies(t *testing.T) {
 	names := orderPolicies()
 	inReplay, overHTTP := make([]time.Duration, len(names)), make([]time.Duration, len(names))
 	const rounds = 3
-	for seed := range uint64(rounds) {
-		all := mixedTraffic(seed, orderSpan, 60, 120, 60)
-		trace := asTrace(t, all)
-		t.Run(fmt.Sprint("traffic ", seed), func(t *testing.T) {
+	measured := 0
+	for attempt := 0; measured < rounds && attempt < 2*rounds && !t.Failed(); attempt++ {
+		all := mixedTraffic(uint64(measured), orderSpan, 60, 120, 60)
+		t.Run(fmt.Sprint("traffic ", measured), func(t *testing.T) {
 			c := startContest(t, names)
-			c.run(t, all)
+			if lag := c.run(t, all); lag > orderLag {
+				t.Skipf("the machine is too busy: a tenth of the requests was sent %v late, or more", lag)
+			}
+
+			trace := asTrace(t, all)
 			for i, name := range names {
 				inReplay[i] += replayedMean(t, name, trace) / rounds
 				overHTTP[i] += c.mean(t, name, len(all)) / rounds
 			}
+			measured++
 		})
 	}
 	if t.Failed() {
 		return
+	}
+	if measured < rounds {
+		t.Skip("the machine is too busy to measure anything but itself")
 	}
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
