@@ -3,6 +3,7 @@
 package janitor
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/bauxite/caddy-kvaware/janitor/prompt"
@@ -34,11 +35,16 @@ const MaxEnds = 8
 
 // End is where a message ends in the rendition: Hash commits to all of it up
 // to Bytes. The next turn of a conversation has the same End, as long as it is
-// the same up to there.
+// the same up to there. Answered says that the message behind it is the model's:
+// what is before it was a prompt once.
 type End struct {
-	Bytes int
-	Hash  uint64
+	Bytes    int
+	Hash     uint64
+	Answered bool
 }
+
+// answerStart is how the rendition of a model's message starts.
+var answerStart = append([]byte{prompt.TagSegment, byte(prompt.SegmentRole)}, "assistant"...)
 
 // Chain returns the block hashes, first block first. It must not be changed.
 func (s Signature) Chain() []uint64 { return s.chain }
@@ -149,6 +155,7 @@ func (c *chainer) add(message int32, chunk []byte) bool {
 	if message != c.message {
 		c.end()
 		c.message = message
+		c.ends[c.numEnds-1].Answered = bytes.HasPrefix(chunk, answerStart)
 	}
 	c.prompt += len(chunk)
 	if c.depth > 0 && int(message) >= c.depth {

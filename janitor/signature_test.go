@@ -139,7 +139,10 @@ func TestSignatureEnds(t *testing.T) {
 	if len(one.Ends()) != 1 || len(three.Ends()) != 3 {
 		t.Fatalf("%d and %d ends, want 1 and 3", len(one.Ends()), len(three.Ends()))
 	}
-	if one.Ends()[0] != three.Ends()[0] || one.Ends()[0].Bytes != one.PromptBytes() {
+	if answered := three.Ends(); !answered[0].Answered || answered[1].Answered || answered[2].Answered || one.Ends()[0].Answered {
+		t.Fatalf("answered: %v, %v", answered, one.Ends())
+	}
+	if one.Ends()[0].Hash != three.Ends()[0].Hash || one.Ends()[0].Bytes != one.PromptBytes() {
 		t.Fatalf("the first turn ends at %v, the third has %v; length %d", one.Ends(), three.Ends(), one.PromptBytes())
 	}
 	if last := three.Ends()[2]; last.Bytes != three.PromptBytes() {

@@ -151,10 +151,10 @@ type sink struct {
 	address string
 }
 
-// Apply takes an event in. An engine that has cleared its cache holds nothing
-// of what was sent to it either.
+// Apply takes an event in. An engine that clears its cache holds nothing of what
+// was sent to it either, unless that was long ago and is only heard now.
 func (s *sink) Apply(e *kvevents.Event) bool {
-	if e.Kind == kvevents.Cleared {
+	if e.Kind == kvevents.Cleared && s.Knowledge() != kvevents.Unknown {
 		s.fleet.Forget(s.address)
 	}
 	return s.Feed.Apply(e)

@@ -4,6 +4,8 @@ package kvaware
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/janitor"
@@ -19,6 +21,7 @@ import (
 type prompts struct {
 	fleet *fleet.Fleet
 	queue *tokens.Queue
+	late  atomic.Int32 // prompts that wait for the first events
 }
 
 func newPrompts(f *fleet.Fleet) *prompts {
@@ -67,16 +70,75 @@ func (t *text) key() uint64 {
 	return chain[len(chain)-1] ^ t.signature.Variant()
 }
 
-// link enters a prompt's tokens in the index, for each size of blocks that
-// engines have.
+// link enters a prompt's tokens in the index.
 func (s *prompts) link(kept *janitor.Retained, t text, found *tokens.Tokens) {
-	if !s.fleet.IsEpoch(t.epoch) {
+	sizes := s.fleet.BlockSizes()
+	p := &tokenised{text: t}
+	p.anchors, p.ends = t.anchors(kept, found, slices.Max(append(sizes, usualBlock)))
+	if len(sizes) > 0 {
+		p.ids = found.IDs[:found.Usable]
+		s.enter(p, sizes)
+		return
+	}
+	if s.late.Add(1) > maxLate {
+		s.late.Add(-1)
+		return
+	}
+	// The first engine has not said yet how large its blocks are: its events are
+	// on their way.
+	p.ids = slices.Clone(found.IDs[:found.Usable])
+	s.enterLate(p)
+}
+
+const (
+	// usualBlock is the size of engines' blocks by default, in tokens.
+	usualBlock = 16
+	// maxLate is how many prompts may wait for the first events, and lateTries
+	// how often it is looked whether they are there, every latePause.
+	maxLate   = 64
+	lateTries = 20
+	latePause = 50 * time.Millisecond
+)
+
+// enterLate enters a prompt once the size of blocks is known, and wipes it.
+func (s *prompts) enterLate(p *tokenised) {
+	sizes := s.fleet.BlockSizes()
+	if p.tries++; len(sizes) == 0 && p.tries < lateTries {
+		time.AfterFunc(latePause, func() { s.enterLate(p) })
+		return
+	}
+	s.enter(p, sizes)
+	clear(p.ids)
+	s.late.Add(-1)
+}
+
+// tokenised is a prompt and its tokens.
+type tokenised struct {
+	text
+	ids           []uint32
+	anchors, ends []residency.Anchor
+	tries         int
+}
+
+// enter enters a prompt in the index for each size of blocks that engines have:
+// up to its end, and up to the ends of its messages, where others may go on.
+func (s *prompts) enter(p *tokenised, sizes []int) {
+	if !s.fleet.IsEpoch(p.epoch) {
 		return // the text's hashes mean nothing any more
 	}
-	for _, size := range s.fleet.BlockSizes() {
-		key := t.lineage
+	index, chain := s.fleet.Residency(), p.signature.Chain()
+	for _, size := range sizes {
+		key := p.lineage
 		key.BlockTokens = size
-		s.fleet.Residency().Link(s.fleet.Residency().Space(key), t.chain(), t.anchors(kept, found, size), found.IDs[:found.Usable])
+		space := index.Space(key)
+		contradicted := index.Link(space, p.chain(), p.anchors, p.ids)
+		for i, end := range p.signature.Ends() {
+			at := end.Bytes / p.signature.BlockSize()
+			if contradicted || !p.ends[i].Exact || at > len(chain) {
+				continue
+			}
+			contradicted = index.Link(space, append(slices.Clone(chain[:at]), end.Hash), append(slices.Clone(p.anchors[:at]), p.ends[i]), p.ids)
+		}
 	}
 }
 
@@ -93,7 +155,7 @@ func (t *text) chain() []uint64 {
 // its end. At the end of the prompt these are all: the next turn goes on there,
 // with the answer behind what the template has put there for it to begin with. If
 // it does not, then that is found out when that turn's tokens are known.
-func (t *text) anchors(kept *janitor.Retained, found *tokens.Tokens, blockTokens int) []residency.Anchor {
+func (t *text) anchors(kept *janitor.Retained, found *tokens.Tokens, blockTokens int) (anchors, ends []residency.Anchor) {
 	p := residency.Prompt{
 		Render:       kept.Render,
 		BlockBytes:   t.signature.BlockSize(),
@@ -105,7 +167,11 @@ func (t *text) anchors(kept *janitor.Retained, found *tokens.Tokens, blockTokens
 	if found.HasTexts() {
 		p.Text = found.Text
 	}
-	return append(residency.AlignTokens(p), residency.Anchor{Tokens: len(found.IDs)})
+	for _, end := range t.signature.Ends() {
+		p.Ends = append(p.Ends, end.Bytes)
+	}
+	anchors, ends = residency.AlignTokens(p)
+	return append(anchors, residency.Anchor{Tokens: len(found.IDs)}), ends
 }
 
 // close ends all fetching.

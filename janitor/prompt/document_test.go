@@ -58,7 +58,7 @@ func rendered(d *Document) string {
 		names := [...]string{"", "role", "type", "name", "think", "text", "args", "raw", "rest"}
 		for i := 0; i < len(chunk); i++ {
 			switch chunk[i] {
-			case tagSegment:
+			case TagSegment:
 				i++
 				b.WriteString(" <" + names[chunk[i]] + ">")
 			case tagString:

@@ -8,11 +8,11 @@ import (
 )
 
 // The rendition is a stream of bytes in which every segment begins with
-// tagSegment and its kind, and every string inside a raw value stands between
+// TagSegment and its kind, and every string inside a raw value stands between
 // two tagString. A digest of fixed length behind a tagMedia stands for media.
 // None of these bytes can occur in UTF-8, so no text can forge a boundary.
 const (
-	tagSegment = 0xFF
+	TagSegment = 0xFF
 	tagString  = 0xFE
 	tagMedia   = 0xFD
 )
@@ -42,7 +42,7 @@ func (d *Document) Render(yield func(message int32, chunk []byte) bool) {
 		}
 		if s.Kind != SegmentRest {
 			r.room(2)
-			r.buf = append(r.buf, tagSegment, byte(s.Kind))
+			r.buf = append(r.buf, TagSegment, byte(s.Kind))
 		}
 		if s.Kind >= SegmentRaw {
 			r.raw(s.Start, s.End)

@@ -35,10 +35,12 @@ type Prompt struct {
 }
 
 // End is where a message ends in a prompt's text: after so many bytes, with a
-// hash that commits to all of them.
+// hash that commits to all of them. Answered says that the message behind it is
+// the model's.
 type End struct {
-	Bytes int
-	Hash  uint64
+	Bytes    int
+	Hash     uint64
+	Answered bool
 }
 
 // Request is one request on its way through the fleet: what was recorded for

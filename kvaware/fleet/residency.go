@@ -17,8 +17,8 @@ const (
 	// among them.
 	maxComputing = 32
 
-	// answerSlack is how many times as many tokens an answer may have had as are
-	// estimated from its text.
+	// answerSlack is how many times as many tokens what is behind a prompt may
+	// have as are estimated from its text.
 	answerSlack = 2
 
 	// wrongAfter is after how many answers in a row an upstream's events are
@@ -60,7 +60,7 @@ type linked struct {
 	tokens      int      // that are known
 	textBlocks  int      // that stand for them
 	bytes       int      // of text that stand for them
-	answer      int      // bytes of the message behind it, when that can be an answer; 0: it cannot
+	behind      int      // bytes of text behind it, but for the last message, see answered
 }
 
 // Residency is what the engines say they hold, and which text leads to which
@@ -185,7 +185,7 @@ func (r *Request) link(blockTokens int) {
 	key.BlockTokens = blockTokens
 	space := f.residency.Space(key)
 	l.chain, l.tokens, l.textBlocks = f.residency.Follow(space, r.chain, l.chain[:0])
-	l.bytes, l.answer = l.textBlocks*r.blockBytes, 0
+	l.bytes, l.behind = l.textBlocks*r.blockBytes, 0
 	r.extend(space, l)
 	s.matches = f.tree.Lookup(l.chain, s.matches[:0])
 	for _, m := range s.matches {
@@ -195,9 +195,8 @@ func (r *Request) link(blockTokens int) {
 	}
 }
 
-// extend goes on behind the text blocks to the end of a message that was the
-// last one of an earlier prompt: there it is known how many tokens there were.
-// What comes behind is what the engine has answered, then.
+// extend goes on behind the text blocks to the end of a message, where it is
+// known how many tokens there are.
 func (r *Request) extend(space residency.Space, l *linked) {
 	for i := len(r.ends) - 1; i >= 0; i-- {
 		end := r.ends[i]
@@ -212,22 +211,23 @@ func (r *Request) extend(space residency.Space, l *linked) {
 			continue
 		}
 		l.chain, l.tokens, l.bytes = chain, tokens, end.Bytes
-		if i+1 < len(r.ends) {
-			l.answer = r.ends[i+1].Bytes - end.Bytes
+		if last := len(r.ends) - 1; end.Answered && i+1 < last { // the last message is new
+			l.behind = r.ends[last-1].Bytes - end.Bytes
 		}
 		return
 	}
 }
 
 // answered returns how many blocks behind the linked ones an upstream holds that
-// are its own answer to an earlier turn, which this prompt goes on from: nothing
-// else can be behind the end of a prompt but answers to it. Several of them, or
-// one that is longer than the message in the prompt, are not it.
+// this prompt goes on with: its own answer to an earlier turn, and turns that
+// came by other ways since. Nothing else can be behind the end of a prompt. When
+// what it holds there parts, or is more than the messages in the prompt can be
+// (another conversation, or thoughts that are not repeated), it is not that.
 func (r *Request) answered(up radixcache.Upstream, l *linked) int {
-	if l.answer == 0 || r.bytes == 0 {
+	if l.behind == 0 || r.bytes == 0 {
 		return 0
 	}
-	expected := int(int64(l.answer) * int64(r.estimate) / int64(r.bytes))
+	expected := int(int64(l.behind) * int64(r.estimate) / int64(r.bytes))
 	most := expected*answerSlack/l.blockTokens + 2
 	if blocks := r.fleet.tree.Beyond(up, l.chain, most+1); blocks <= most {
 		return blocks

@@ -15,6 +15,8 @@ type Prompt struct {
 	// CoveredBytes how much of the rendition they stand for: the last one may be
 	// shorter.
 	BlockBytes, Blocks, CoveredBytes int
+	// Ends is where messages end in the rendition, in bytes, first message first.
+	Ends []int
 	// BlockTokens is the engine's block size: what an estimate is less.
 	BlockTokens int
 	// Tokens is how many tokens the prompt has, media and all.
@@ -33,7 +35,8 @@ const (
 	searchGap = 64
 )
 
-// AlignTokens returns an anchor for each text block.
+// AlignTokens returns an anchor for each text block, and one for each end of a
+// message: what follows there is another message, whatever it says.
 //
 // Where the texts of the tokens are known they are aligned with the texts in the
 // rendition: what the template puts between these is passed over. An anchor is exact
@@ -47,11 +50,11 @@ const (
 //
 // The time is linear in the length of prompt and tokens; memory for a copy of both
 // texts is taken, and wiped in the end.
-func AlignTokens(p Prompt) []Anchor {
+func AlignTokens(p Prompt) (anchors, ends []Anchor) {
 	r := reading{p: p}
 	defer r.wipe()
 	r.read()
-	anchors := make([]Anchor, 0, p.Blocks)
+	anchors = make([]Anchor, 0, p.Blocks)
 	for i := range p.Blocks {
 		end := min((i+1)*p.BlockBytes, len(r.text))
 		if p.CoveredBytes > 0 {
@@ -59,7 +62,11 @@ func AlignTokens(p Prompt) []Anchor {
 		}
 		anchors = append(anchors, r.anchor(end))
 	}
-	return anchors
+	r.present = 0
+	for _, end := range p.Ends {
+		ends = append(ends, r.over(min(max(end, 0), len(r.text))))
+	}
+	return anchors, ends
 }
 
 // reading is a rendition beside the texts of its tokens.
@@ -113,6 +120,19 @@ func (r *reading) anchor(end int) Anchor {
 		}
 	}
 	return Anchor{Tokens: r.estimate(end)}
+}
+
+// over is the anchor of a message's end: all tokens of its text are before it. It
+// is called with ends that grow.
+func (r *reading) over(end int) Anchor {
+	a := r.anchor(end)
+	if i := r.present - 1; i >= 0 && r.found[i].whole && r.found[i].to == end {
+		s := r.found[i]
+		if n, ok := r.endsAt(s.at + s.to - s.from); ok {
+			return Anchor{n, true}
+		}
+	}
+	return a
 }
 
 // exact finds the last place before end at which tokens end whatever follows.

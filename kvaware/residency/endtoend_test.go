@@ -88,7 +88,7 @@ func (w *world) send(turns []turn) error {
 	if !w.exact {
 		p.Text = nil
 	}
-	anchors := AlignTokens(p)
+	anchors, _ := AlignTokens(p)
 	if w.x.Link(s, chain, anchors, tokens) {
 		w.contradicted++
 		w.linked = map[uint64]bool{}
