@@ -82,6 +82,7 @@ type links struct {
 	order   []uint32   // numbers, the oldest segment first
 	tail    int        // of the oldest segment: records before are gone
 	spare   []*segment // taken, not used
+	refused bool       // there was no memory for more of these
 	live    int        // records
 }
 
@@ -159,6 +160,7 @@ func (l *links) roomInTable(tag uint64) bool {
 	if len(l.table.pages) == 0 {
 		s := l.takeSpare()
 		if s != nil {
+			s.clear()
 			l.table = table{pages: []*page{{slots: s}}}
 		}
 		return s != nil
@@ -166,13 +168,14 @@ func (l *links) roomInTable(tag uint64) bool {
 	p := l.table.page(tag)
 	for p.count >= pageFull && p.depth < maxDepth {
 		s := l.takeSpare()
-		if s == nil && len(l.order) > 2 {
+		if s == nil && l.refused && len(l.order) > 2 {
 			l.dropOldest()
 			s = l.takeSpare()
 		}
 		if s == nil {
-			break
+			break // the next step brings memory, or takes it from the oldest
 		}
+		s.clear()
 		l.table.divide(p, s)
 		p = l.table.page(tag)
 	}

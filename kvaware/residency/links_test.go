@@ -13,11 +13,12 @@ import (
 type writer struct {
 	x       *Index
 	version map[uint64]uint64
+	most    uint64 // blocks of a record
 }
 
-func contentOf(key, version uint64) (m meta, before uint64, blocks []uint64) {
+func (w *writer) contentOf(key, version uint64) (m meta, before uint64, blocks []uint64) {
 	h := mix(key ^ version<<32)
-	for i := range h % 40 {
+	for i := range h % w.most {
 		blocks = append(blocks, mix(h+i))
 	}
 	return newMeta(int(h>>20&tokensMask), int(h>>30&tokensMask), len(blocks), h&1 == 0), mix(h), blocks
@@ -32,7 +33,7 @@ func (w *writer) enter(key uint64) bool {
 	defer l.mu.Unlock()
 	for chances := stepChances; !l.reclaim(&chances); chances = stepChances {
 	}
-	m, before, blocks := contentOf(key, w.version[key]+1)
+	m, before, blocks := w.contentOf(key, w.version[key]+1)
 	if !l.enter(key, m, before, blocks) {
 		return false
 	}
@@ -53,7 +54,7 @@ func (w *writer) check(t *testing.T) (there int) {
 			continue
 		}
 		there++
-		m, before, blocks := contentOf(key, version)
+		m, before, blocks := w.contentOf(key, version)
 		rec := l.words(ref)
 		if got := meta(rec[1].Load()); got&^metaRecent != m || rec[2].Load() != before {
 			t.Fatalf("record of %x has version %x, want %x", key, got, m)
@@ -74,7 +75,7 @@ func TestLogAndTable(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		var told int64
 		x := New(radixcache.New(1<<20), func(bytes int64) { told = bytes })
-		w := &writer{x: x, version: map[uint64]uint64{}}
+		w := &writer{x: x, version: map[uint64]uint64{}, most: 40}
 		if w.enter(1) || x.Stats().Links != 0 {
 			t.Fatal("written without a limit")
 		}
@@ -128,6 +129,26 @@ func TestLogAndTable(t *testing.T) {
 		x.SetLimit(0)
 		if w.check(t) != 0 || told != fixed {
 			t.Fatalf("%d bytes left of nothing, %d before", told, fixed)
+		}
+	}
+}
+
+// When records become small the table needs more of the memory there is: it takes it
+// from the oldest records.
+func TestTableGrowsIntoTheLog(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 4))
+	x := New(radixcache.New(1<<20), nil)
+	x.SetLimit(Share * 4 << 20)
+	for _, most := range []uint64{200, 1, 80} {
+		w := &writer{x: x, version: map[uint64]uint64{}, most: most}
+		for range 120_000 {
+			if !w.enter(r.Uint64()) {
+				t.Fatal("no room")
+			}
+		}
+		there, pages := w.check(t), len(x.links.table.pages)
+		if least := 4 << 20 / (8*(headWords+int(most)/2) + 40); there < least/2 {
+			t.Fatalf("%d records of at most %d blocks are there, in %d pages", there, most, pages)
 		}
 	}
 }

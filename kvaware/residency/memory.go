@@ -22,6 +22,13 @@ const (
 // word, so words are atomic.
 type segment [segmentWords]atomic.Uint64
 
+// clear takes out what a segment was used for before.
+func (s *segment) clear() {
+	for i := range s {
+		s[i].Store(0)
+	}
+}
+
 // memory is the account of what the index has allocated.
 type memory struct {
 	mu      sync.Mutex // held while reserve is told, so that it hears totals in order

@@ -16,8 +16,11 @@ const (
 // prepare takes the memory that the next step may need, as far as there is any.
 // The caller holds write but not mu.
 func (l *links) prepare() {
-	for len(l.spare) < spares && l.memory.take(segmentCost) {
-		l.spare = append(l.spare, new(segment))
+	l.refused = false
+	for len(l.spare) < spares && !l.refused {
+		if l.refused = !l.memory.take(segmentCost); !l.refused {
+			l.spare = append(l.spare, new(segment))
+		}
 	}
 }
 
@@ -38,7 +41,7 @@ func (l *links) takeSpare() *segment {
 // them, reclaim returns false.
 func (l *links) reclaim(chances *int) (done bool) {
 	for range looks {
-		if len(l.spare) > 0 || len(l.order) < 2 || l.tail >= int(l.head()%segmentWords)+slack {
+		if !l.refused || len(l.spare) > 0 || len(l.order) < 2 || l.tail >= int(l.head()%segmentWords)+slack {
 			return true
 		}
 		if *chances == 0 {
