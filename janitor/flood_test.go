@@ -33,10 +33,10 @@ var errGone = errors.New("the client is gone")
 
 // send sends at 100 MB/s.
 func (s sender) send(ctx context.Context, l *lease) error {
-	const each = 100_000
+	const each = 400_000
 	var got, held int64
 	for got < s.size {
-		pause, n := time.Millisecond, min(each, s.size-got)
+		pause, n := 4*time.Millisecond, min(each, s.size-got)
 		if got >= s.stop {
 			if pause, n = s.drip, 1; pause == 0 {
 				pause, n = 10*time.Millisecond, 0
@@ -74,7 +74,7 @@ func (s sender) send(ctx context.Context, l *lease) error {
 // are, and even two hundred that begin anew whenever they are thrown out, and
 // keep sending a byte now and then, cannot keep a request of 4 MB out.
 func TestFlood(t *testing.T) {
-	for _, addresses := range []int{1, 2, 5, 50} {
+	for _, addresses := range []int{1, 2, 50} {
 		for _, known := range []bool{true, false} {
 			stalled := sender{size: 10_000_000, stop: 5_000_000, known: known}
 			for _, size := range []int64{10_000, 4_000_000, 20_000_000} {
@@ -89,11 +89,9 @@ func TestFlood(t *testing.T) {
 				})
 			}
 			stalled.drip = 50 * time.Millisecond
-			for _, size := range []int64{10_000, 4_000_000} {
-				t.Run(fmt.Sprintf("%d addresses, announced %t, again and again, %d bytes", addresses, known, size), func(t *testing.T) {
-					flood(t, 200, addresses, 100, stalled, true, size)
-				})
-			}
+			t.Run(fmt.Sprintf("%d addresses, announced %t, again and again", addresses, known), func(t *testing.T) {
+				flood(t, 200, addresses, 100, stalled, true, 4_000_000)
+			})
 		}
 	}
 }

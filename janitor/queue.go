@@ -169,8 +169,8 @@ func (b *budget) reclaim(w *waiter) {
 			}
 			missing -= b.giveUp(victim)
 		}
-		if missing > 0 && w.pressing(now) {
-			b.level(w, missing)
+		if o := b.poorest(now); o != nil {
+			b.level(o, b.missing(o)+b.kept)
 		}
 	}
 	if missing > 0 && w.overdue(now) && b.first() == w {
@@ -240,6 +240,25 @@ func (b *budget) worse(l, than *lease) bool {
 		return mine > its
 	}
 	return l.held > than.held
+}
+
+// poorest is the waiter that room is to be made for next: of those who press,
+// the one whose address would hold least.
+func (b *budget) poorest(now time.Duration) (best *waiter) {
+	least := int64(0)
+	for _, w := range b.waiting {
+		if w.first || w.lease.evicted || !w.pressing(now) {
+			continue
+		}
+		own := w.n
+		if c := b.clients[w.lease.client]; w.lease.upload && c != nil {
+			own += c.held
+		}
+		if best == nil || own < least {
+			best, least = w, own
+		}
+	}
+	return best
 }
 
 // level gives up uploads of those addresses that hold more than the waiter's
