@@ -311,7 +311,7 @@ const idempotencyKey = "Idempotency-Key"
 // placeholders that mean another engine for each request.
 func address(u *reverseproxy.Upstream, r *http.Request) string {
 	dial := u.String()
-	if !strings.Contains(dial, "{") {
+	if strings.IndexByte(dial, '{') < 0 {
 		return dial
 	}
 	return replacer(r).ReplaceAll(dial, "")

@@ -39,6 +39,9 @@ func (d *demand) left(now time.Time) float64 {
 // prefill, above 1 when that is more than it can do, and the requests that came
 // in a nanosecond.
 func (d *demand) of(now time.Time) (share, rate float64) {
+	if d.requests == 0 {
+		return 0, 0
+	}
 	scale := d.left(now) / float64(demandMemory)
 	return d.work * scale, d.requests * scale
 }

@@ -74,6 +74,7 @@ type Fleet struct {
 // made anew by reloads and by dynamic sources.
 type upstream struct {
 	address   string
+	gone      bool                // removed
 	id        radixcache.Upstream // in the tree: what it holds
 	sent      radixcache.Upstream // in the tree: what it was sent, see track
 	load      queue
@@ -156,6 +157,7 @@ func (f *Fleet) remove(u *upstream) {
 		f.tree.Remove(u.sent)
 		f.byID.drop(u.sent)
 	}
+	u.gone = true
 	delete(f.upstreams, u.address)
 }
 

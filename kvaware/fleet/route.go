@@ -100,16 +100,15 @@ func (r *Request) survey(targets []Target) (longest int) {
 	f := r.fleet
 	s := &f.scratch
 	now := f.now()
-	s.candidates, s.upstreams, s.matches, s.held = s.candidates[:0], s.upstreams[:0], s.matches[:0], s.held[:0]
+	s.candidates, s.matches, s.held = s.candidates[:0], s.matches[:0], s.held[:0]
 	if r.current() {
 		s.matches = f.tree.Lookup(r.chain, s.matches)
 	}
 	f.note(s.matches)
-	for _, t := range targets {
-		u := f.upstream(t.Address)
+	s.find(f, targets)
+	for _, u := range s.upstreams {
 		u.seen = now
 		u.survey(f.surveyed)
-		s.upstreams = append(s.upstreams, u)
 	}
 	r.consult(s.upstreams)
 	k := f.known()
@@ -132,6 +131,20 @@ func (r *Request) survey(targets []Target) (longest int) {
 		f.wait(&s.candidates[len(s.candidates)-1], u, now, k.late)
 	}
 	return longest
+}
+
+// find fills in the upstreams of the targets. Most decisions are between the
+// same ones as the one before, which saves looking them up.
+func (s *scratch) find(f *Fleet, targets []Target) {
+	last := s.upstreams
+	s.upstreams = s.upstreams[:0]
+	for i, t := range targets {
+		if i < len(last) && last[i].address == t.Address && !last[i].gone {
+			s.upstreams = append(s.upstreams, last[i])
+		} else {
+			s.upstreams = append(s.upstreams, f.upstream(t.Address))
+		}
+	}
 }
 
 // wait fills in how long c, which is u, makes a request wait, with what others

@@ -406,3 +406,34 @@ func BenchmarkRoute64(b *testing.B) {
 		r.End()
 	}
 }
+
+// Decisions take the upstreams of the one before where they can, but never one
+// that has been removed, or stands in another place.
+func TestUpstreamsAreFoundAgain(t *testing.T) {
+	f, c := newTestFleet()
+	targets := []Target{{Address: "one"}, {Address: "two"}, {Address: "three"}}
+	look := func(targets []Target) {
+		t.Helper()
+		f.newTestRequest("abc").Explain(targets)
+		if len(f.scratch.upstreams) != len(targets) {
+			t.Fatalf("%d upstreams for %d targets", len(f.scratch.upstreams), len(targets))
+		}
+		for i, u := range f.scratch.upstreams {
+			if u != f.upstreams[targets[i].Address] {
+				t.Errorf("%s: another upstream, or one that is gone", targets[i].Address)
+			}
+		}
+	}
+	look(targets)
+	look(targets)
+	look(targets[1:])
+	look([]Target{targets[2], targets[0]})
+	look(targets)
+	c.add(2 * idleUpstream)
+	if gone := f.Sweep(); len(gone) != 3 {
+		t.Fatalf("%v are gone", gone)
+	}
+	look(targets)
+	look(nil)
+	look(targets)
+}
