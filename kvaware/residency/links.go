@@ -167,13 +167,16 @@ func (l *links) roomInTable(tag uint64) bool {
 	}
 	p := l.table.page(tag)
 	for p.count >= pageFull && p.depth < maxDepth {
+		if len(l.spare) < spares && !l.refused {
+			break // the log may need the last one; the next step brings memory
+		}
 		s := l.takeSpare()
-		if s == nil && l.refused && len(l.order) > 2 {
+		if s == nil && len(l.order) > 2 {
 			l.dropOldest()
 			s = l.takeSpare()
 		}
 		if s == nil {
-			break // the next step brings memory, or takes it from the oldest
+			break
 		}
 		s.clear()
 		l.table.divide(p, s)

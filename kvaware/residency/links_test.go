@@ -133,6 +133,29 @@ func TestLogAndTable(t *testing.T) {
 	}
 }
 
+// Nothing goes while there is memory, also when many records are entered at a time.
+func TestNothingGoesWithoutNeed(t *testing.T) {
+	x, _ := newIndex(1 << 30)
+	s := x.Space(Key{Model: "m", BlockTokens: 16})
+	r := rand.New(rand.NewPCG(1, 6))
+	tokens, anchors := make([]uint32, 8<<10), make([]Anchor, 512)
+	for i := range anchors {
+		anchors[i] = Anchor{16 * (i + 1), true}
+	}
+	for n := 1; n <= 400; n++ {
+		text := make([]uint64, len(anchors))
+		for i := range text {
+			text[i] = r.Uint64()
+		}
+		if x.Link(s, text, anchors, tokens); x.Stats().Links != n*len(text) {
+			t.Fatalf("%d links of %d prompts", x.Stats().Links, n)
+		}
+	}
+	if err := x.validate(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // When records become small the table needs more of the memory there is: it takes it
 // from the oldest records.
 func TestTableGrowsIntoTheLog(t *testing.T) {
