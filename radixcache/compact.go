@@ -256,18 +256,9 @@ func (t *Tree) bodyOwner(h uint64, body uint32) *run {
 	return nil
 }
 
-// fit gives segments back until the tree has no more than it may.
-func (t *Tree) fit() {
-	for t.left != nil || t.segments > t.maxSegs {
-		if !t.fitStep(false) {
-			return
-		}
-	}
-}
-
 // fitStep gives one segment back, or does a part of that, as much as may be done
 // in one go. It returns false when there is nothing left to give back.
-func (t *Tree) fitStep(part bool) bool {
+func (t *Tree) fitStep() bool {
 	if t.left != nil {
 		return t.evict()
 	}
@@ -276,7 +267,7 @@ func (t *Tree) fitStep(part bool) bool {
 	}
 	room := t.maxSegs*segLines - int(kinds)*pageLines
 	for t.usedLines() > room {
-		if part && t.tired() {
+		if t.tired() {
 			return true
 		}
 		if !t.evict() {
@@ -284,7 +275,7 @@ func (t *Tree) fitStep(part bool) bool {
 		}
 	}
 	if seg := t.toVacate(); seg >= 0 {
-		return t.vacate(uint32(seg), part)
+		return t.vacate(uint32(seg))
 	}
 	return false
 }
@@ -326,7 +317,7 @@ func (t *Tree) usedLines() (n int) {
 
 // vacate moves everything out of a segment, or a part of it, and gives the
 // segment back when nothing is left in it.
-func (t *Tree) vacate(seg uint32, part bool) bool {
+func (t *Tree) vacate(seg uint32) bool {
 	first := seg * segPages
 	for pg := first; pg < first+segPages; pg++ {
 		if !t.page(pg).closed() {
@@ -334,8 +325,8 @@ func (t *Tree) vacate(seg uint32, part bool) bool {
 		}
 	}
 	for pg := first; pg < first+segPages; pg++ {
-		if t.clearPage(pg, part) > 0 {
-			return part
+		if t.clearPage(pg, true) > 0 {
+			return true
 		}
 	}
 	t.drop(seg)

@@ -43,8 +43,8 @@ func (x *table) init(a *arena, hashOf func(slot uint64) uint64) {
 // sizeChunks gives the list of chunks another size.
 func (x *table) sizeChunks(n int) {
 	c := make([]atomic.Uint32, n)
-	x.arena.work += n / lineWords
 	if old := x.chunks.Load(); old != nil {
+		x.arena.work += min(n, len(*old)) / lineWords
 		for i := range min(n, len(*old)) {
 			c[i].Store((*old)[i].Load())
 		}

@@ -45,6 +45,7 @@ type Tree struct {
 	floor       uint64               // first stamp of the operation: it evicts only what is older
 	limit       int64
 	charged     int64 // bytes outside of the segments and the directory
+	promised    int64 // bytes that room is being made for, to be charged then
 	runs        int
 	blocks      int
 	claims      int
@@ -114,7 +115,7 @@ func (t *Tree) SetLimit(limit int64) {
 	t.setLimit(limit)
 	for t.left != nil || t.segments > t.maxSegs {
 		t.tick()
-		if !t.fitStep(true) {
+		if !t.fitStep() {
 			break
 		}
 		if t.tired() {
@@ -131,7 +132,7 @@ func (t *Tree) setLimit(limit int64) {
 
 // setRoom works out how many segments fit beside everything else.
 func (t *Tree) setRoom() {
-	t.maxSegs = max(0, int((t.limit-t.fixedBytes())/segmentBytes))
+	t.maxSegs = max(0, int((t.limit-t.promised-t.fixedBytes())/segmentBytes))
 }
 
 // fixedBytes is what the tree has allocated beside its segments.
@@ -140,16 +141,32 @@ func (t *Tree) fixedBytes() int64 {
 }
 
 // charge accounts for n more bytes beside the segments, or returns false when
-// the limit has no room for them.
+// the limit has no room for them. It lets others in while it makes room.
 func (t *Tree) charge(n int64) bool {
-	if n > 0 && t.fixedBytes()+n > t.limit {
+	if n > 0 && t.fixedBytes()+t.promised+n > t.limit {
 		return false
 	}
+	t.promised += n
+	t.setRoom()
+	for t.left != nil || t.segments > t.maxSegs {
+		t.tick() // what others make meanwhile may have to go as well
+		if !t.fitStep() {
+			break
+		}
+		if t.tired() {
+			t.yield()
+		}
+	}
+	t.promised -= n
 	t.charged += n
 	t.setRoom()
-	t.tick()
-	t.fit()
 	return true
+}
+
+// refund takes a charge back.
+func (t *Tree) refund(n int64) {
+	t.charged -= n
+	t.setRoom()
 }
 
 // minSegs is the smallest directory.
@@ -172,7 +189,7 @@ func (t *Tree) growLists() {
 
 // roomFor tells whether n more bytes beside the segments stay under the limit.
 func (t *Tree) roomFor(n int64) bool {
-	return t.fixedBytes()+n+int64(t.segments)*segmentBytes <= t.limit
+	return t.fixedBytes()+t.promised+n+int64(t.segments)*segmentBytes <= t.limit
 }
 
 // shrinkLists halves the lists while three quarters of them are unused.

@@ -50,12 +50,20 @@ func (t *Tree) upstreamOf(id Upstream) *upstream {
 func (t *Tree) Register(name string) Upstream {
 	t.lock()
 	defer t.unlock()
-	if u := t.names[name]; u != nil {
-		return u.id
-	}
-	slot := t.freeSlot()
-	if slot < 0 || !t.charge(int64(len(name))+t.newSlotBytes(slot)) {
-		return 0
+	slot := -1
+	for {
+		if u := t.names[name]; u != nil {
+			return u.id
+		}
+		slot = t.freeSlot()
+		cost := int64(len(name)) + t.newSlotBytes(slot)
+		if slot < 0 || !t.charge(cost) {
+			return 0
+		}
+		if t.names[name] == nil && t.freeSlot() == slot {
+			break
+		}
+		t.refund(cost) // others came first meanwhile
 	}
 	if slot == len(t.ups) {
 		t.ups = append(t.ups, nil)
