@@ -75,7 +75,7 @@
 //	lose and regain a block with 10,000 children              60
 //	lose and regain a block under 100,000 claims              75
 //	store and remove, from the front, a chain of 2,000 runs   150
-//	insert a known chain of 4,000 blocks, 4,096 holders       6
+//	insert a known chain of 4,000 blocks, 4,096 holders       20
 //	forget one of 4,096 holders of a chain                    40
 //	fill a full tree, with a run of 10,000 children to move   80
 //	split and join a run of 4,096 holders                     630 to 710
