@@ -50,10 +50,12 @@ type linking struct {
 	text    []uint64
 	anchors []Anchor // as far as there are tokens; they never fall
 	own     []uint64
-	limit   int // tokens
-	at      int // text blocks that are entered
-	chances int // records of others that are still written again for it
-	whole   int // blocks of own that are found by following the text up to at
+	limit   int    // tokens
+	at      int    // text blocks that are entered
+	kept    int    // blocks that are found so, of whichever prompt
+	last    uint64 // the last one of them
+	chances int    // records of others that are still written again for it
+	whole   int    // blocks of own that are found by following the text up to at
 
 	common int // blocks, when parted
 	shared int // text blocks that were linked before
@@ -194,8 +196,15 @@ func (p *linking) enter(i int) (words int, ok bool) {
 			if p.blocks(a.Tokens) <= same {
 				w[1].Store(uint64(m.anchored(a.Tokens, a.Exact) | metaRecent))
 				p.whole = same
+				p.keep(w, m)
 				return 0, true
 			}
+		} else if had := p.cut(i, Anchor{m.tokens(), m.exact()}); n > p.whole && n == p.kept && w[2].Load() == p.last && p.blocks(had.Tokens) <= p.whole {
+			// Behind where they part it goes on as the other prompt does, which
+			// can still be followed; this one goes on in a text block of its own.
+			w[1].Store(uint64(m.anchored(had.Tokens, had.Exact) | metaRecent))
+			p.keep(w, m)
+			return 0, true
 		}
 	}
 	end := max(p.whole, min(p.blocks(a.Tokens), len(p.own)))
@@ -211,6 +220,14 @@ func (p *linking) enter(i int) (words int, ok bool) {
 	if !p.l.enter(key, m, before, p.own[first:end]) {
 		return 0, false
 	}
-	p.whole = end
+	p.whole, p.kept, p.last = end, end, 0
+	if end > 0 {
+		p.last = p.own[end-1]
+	}
 	return m.words(), true
+}
+
+// keep notes that a record stays as it is, and so where those behind it may go on.
+func (p *linking) keep(w []uint64Word, m meta) {
+	p.kept, p.last = m.first()+m.count(), w[m.words()-1].Load()
 }
