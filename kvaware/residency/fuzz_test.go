@@ -18,13 +18,17 @@ func FuzzAlignTokens(f *testing.F) {
 				}
 			},
 			BlockBytes: bytes, Blocks: len(text) / bytes, BlockTokens: 1 + int(size/8), Tokens: (len(tokens) + n - 1) / n,
+			Ends: []int{len(text) / 3, len(text)},
 			Text: func(i int) []byte { return tokens[i*n : min(len(tokens), (i+1)*n)] },
 		}
-		anchors := AlignTokens(p)
+		anchors, ends := AlignTokens(p)
 		if len(anchors) != p.Blocks {
 			t.Fatalf("%d anchors for %d text blocks", len(anchors), p.Blocks)
 		}
-		for i, a := range anchors {
+		if len(ends) != len(p.Ends) {
+			t.Fatalf("%d anchors for %d ends of messages", len(ends), len(p.Ends))
+		}
+		for i, a := range append(ends, anchors...) {
 			if a.Tokens < 0 || a.Tokens > p.Tokens {
 				t.Fatalf("anchor %d of %d tokens, there are %d", i, a.Tokens, p.Tokens)
 			}
