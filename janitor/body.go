@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 )
 
 // A body's buffer begins with firstBuffer bytes and doubles up to
@@ -85,6 +87,7 @@ func (h *Handler) readBody(control *http.ResponseController, r *http.Request, a 
 		return nil, err
 	}
 	if !a.lease.arrived() {
+		arena.Wipe(body)
 		return nil, errEvicted
 	}
 	_ = control.SetReadDeadline(time.Time{})
@@ -106,8 +109,13 @@ func (h *Handler) gather(ctx context.Context, a *arrival, c coding, announced in
 }
 
 // fill reads to the end, at most MaxSize bytes. announced is -1 when unknown.
-func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *lease) ([]byte, error) {
+func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *lease) (_ []byte, err error) {
 	var b []byte
+	defer func() {
+		if err != nil {
+			arena.Wipe(b)
+		}
+	}()
 	for {
 		if cap(b)-len(b) == 0 {
 			grown, err := growBody(ctx, b, announced, l)
@@ -149,9 +157,9 @@ func growBody(ctx context.Context, b []byte, announced int64, l *lease) ([]byte,
 	if err := l.grow(ctx, size); err != nil {
 		return nil, err
 	}
-	grown := make([]byte, len(b), size)
+	grown := arena.Make("body", len(b), int(size))
 	copy(grown, b)
-	clear(b[:old]) // nothing of a prompt is left to the garbage collector
+	arena.Wipe(b) // nothing of a prompt is left to the garbage collector
 	l.shrink(old)
 	return grown, nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 )
 
 // A body that is larger than maxRatioFloor and more than maxRatio times as
@@ -98,7 +100,9 @@ type decoder struct {
 
 // newDecoder does not read before the first Read.
 func newDecoder(c coding, r io.Reader) *decoder {
-	return &decoder{in: countingReader{r: r}, coding: c}
+	d := &decoder{in: countingReader{r: r}, coding: c}
+	arena.Enter("compressed data", d.in.buf[:])
+	return d
 }
 
 // Read implements io.Reader. Errors of the source are returned as they are.
@@ -147,6 +151,7 @@ func (d *decoder) exhausted() bool {
 
 // Close frees what the decoder holds. The source stays open.
 func (d *decoder) Close() error {
+	arena.Wipe(d.in.buf[:]) // data may be stored in it as it is
 	if d.out != nil {
 		return d.out.Close()
 	}

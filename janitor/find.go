@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 	"github.com/bauxite/caddy-kvaware/janitor/prompt"
 )
@@ -75,8 +76,8 @@ func (f *finder) footprint() int64 {
 func (f *finder) wipe() {
 	f.cursor.Wipe()
 	f.part.Wipe()
-	clear(f.values[:cap(f.values)])
-	clear(f.joined[:cap(f.joined)])
+	arena.Wipe(f.values)
+	arena.Wipe(f.joined)
 	f.values, f.joined = f.values[:0], f.joined[:0]
 	f.spans, f.found, f.seams = f.spans[:0], f.found[:0], f.seams[:0]
 }
@@ -127,22 +128,10 @@ func (f *finder) add(t *prompt.Decoded, sp pii.Span, text, piece int32) {
 	})
 }
 
-// keep copies a value. It grows by hand, as append would leave the old copy
-// behind unwiped.
+// keep copies a value.
 func (f *finder) keep(value []byte) span {
-	f.values = appendWiping(f.values, value)
+	f.values = arena.Append("findings", f.values, value...)
 	return span{len(f.values) - len(value), len(f.values)}
-}
-
-// appendWiping is append, but zeroes the memory it moves away from.
-func appendWiping(dst, b []byte) []byte {
-	if need := len(dst) + len(b); need > cap(dst) {
-		grown := make([]byte, len(dst), max(need, 2*cap(dst), 256))
-		copy(grown, dst)
-		clear(dst[:cap(dst)])
-		dst = grown
-	}
-	return append(dst, b...)
 }
 
 // scanParts scans the parts of one message, each by itself and then across
@@ -159,7 +148,7 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 		}
 		d.Texts[i].Decode(d.Body, &f.part)
 		f.seams = append(f.seams, len(f.joined))
-		f.joined = appendWiping(f.joined, f.part.Bytes)
+		f.joined = arena.Append("joined parts", f.joined, f.part.Bytes...)
 	}
 	alone := len(f.found)
 	f.acrossEnd = 0

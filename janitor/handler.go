@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 	"github.com/bauxite/caddy-kvaware/janitor/prompt"
 )
@@ -220,9 +221,16 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 		r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
 		return nil
 	}
+	understood := false
+	defer func() {
+		if !understood { // also after a panic: nobody has been given it
+			arena.Wipe(body)
+		}
+	}()
 	if refused := h.understand(r, x, body); refused != nil {
 		return refused
 	}
+	understood = true
 	forward(r, x)
 	return nil
 }

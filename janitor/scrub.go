@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 	"github.com/bauxite/caddy-kvaware/janitor/prompt"
 )
@@ -226,7 +227,7 @@ func (x *Exchange) splice(ctx context.Context, forward, hidden []prompt.Edit) er
 	x.places = membersOf(x.doc)
 	if len(forward) > 0 {
 		// Nobody needs the original any more: it goes, values and all.
-		clear(original)
+		arena.Wipe(original)
 		x.lease.shrink(int64(cap(original)))
 	}
 	x.hides = len(hidden) > 0

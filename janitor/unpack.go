@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"iter"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 )
 
 // errStopped ends a decoder whose answer was cut off.
@@ -47,8 +49,8 @@ func (u *unpacker) decode(c coding, yield func([]byte) bool) error {
 		return n, nil
 	}))
 	defer d.Close()
-	buf := make([]byte, 16<<10)
-	defer clear(buf)
+	buf := arena.Make("decompressed answer", 16<<10, 16<<10)
+	defer arena.Wipe(buf)
 	for {
 		n, err := d.Read(buf)
 		if n > 0 && !yield(buf[:n]) {

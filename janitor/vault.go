@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"unsafe"
 
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
@@ -175,7 +176,7 @@ func (v *vault) placeholder(e pii.Entity, value []byte) []byte {
 		return v.name(m)
 	}
 	m := mark{entity: e, older: -1, value: uint32(len(v.arena)), name: int32(len(v.names))}
-	v.arena = appendWiping(v.arena, value)
+	v.arena = arena.Append("vault", v.arena, value...)
 	m.valueEnd = uint32(len(v.arena))
 	if v.mac != nil {
 		v.mintKeyed(e, value)
@@ -232,6 +233,9 @@ func (v *vault) mintKeyed(e pii.Entity, value []byte) {
 	var sum [sha256.Size]byte
 	var digits [2 * sha256.Size]byte
 	hex.Encode(digits[:], v.mac.Sum(sum[:0]))
+	// The hash keeps the end of the value until it has a block of something else.
+	var nothing [sha256.BlockSize]byte
+	_, _ = v.mac.Write(nothing[:])
 	start := len(v.names)
 	for n := keyedDigits; ; n += 2 {
 		v.names = v.names[:start]
@@ -307,6 +311,6 @@ func (v *vault) HasPrefix(tail []byte) bool {
 
 // wipe zeroes the values and forgets everything.
 func (v *vault) wipe() {
-	clear(v.arena[:cap(v.arena)])
+	arena.Wipe(v.arena)
 	*v = vault{}
 }

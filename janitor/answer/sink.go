@@ -2,7 +2,11 @@
 
 package answer
 
-import "io"
+import (
+	"io"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
+)
 
 // sinkSize bounds what is gathered before it is written. An answer full of
 // placeholders for long values must not become a large buffer.
@@ -42,9 +46,9 @@ func (s *sink) room(n int) {
 	if n <= cap(s.b)-len(s.b) {
 		return
 	}
-	grown := make([]byte, len(s.b), min(sinkSize, max(512, 2*(len(s.b)+n))))
+	grown := arena.Make("answer", len(s.b), min(sinkSize, max(512, 2*(len(s.b)+n))))
 	copy(grown, s.b)
-	clear(s.b)
+	arena.Wipe(s.b)
 	s.b = grown
 }
 
@@ -53,7 +57,7 @@ func (s *sink) flush() {
 		s.write(s.b)
 	}
 	if s.dirty {
-		clear(s.b)
+		arena.Wipe(s.b[:len(s.b):len(s.b)])
 		s.dirty = false
 	}
 	s.b = s.b[:0]
@@ -72,6 +76,6 @@ func (s *sink) write(p []byte) {
 
 // wipe clears the buffer and lets it go.
 func (s *sink) wipe() {
-	clear(s.b[:cap(s.b)])
+	arena.Wipe(s.b)
 	s.b = nil
 }

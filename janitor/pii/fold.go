@@ -7,6 +7,8 @@ import (
 	"math/bits"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 )
 
 // Digits, letters and punctuation of other blocks read the same to a model
@@ -29,7 +31,11 @@ type window struct {
 }
 
 // windows are reused; they are wiped before they go back.
-var windows = sync.Pool{New: func() any { return new(window) }}
+var windows = sync.Pool{New: func() any {
+	w := new(window)
+	arena.Enter("folded text", w.text[:])
+	return w
+}}
 
 // fold scans the neighbourhood of every character that folds.
 func (r *scan) fold() {
@@ -94,7 +100,7 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 		r.add(from, to+size, sp.Entity)
 	}
 	w.out = inner.out[:0]
-	clear(w.text[:n])
+	arena.Wipe(w.text[:n:n])
 	if i < len(text) && i-last < foldMargin { // full: go on inside, so that nothing is cut
 		return max(i-foldMargin, start+foldMargin)
 	}

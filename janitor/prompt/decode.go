@@ -5,6 +5,8 @@ package prompt
 import (
 	"bytes"
 	"unicode/utf8"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 )
 
 // checkpointEvery is after how many decoded bytes, at least, Decoded notes the
@@ -51,7 +53,7 @@ func (d *Decoded) decode(src []byte, t Text, outer *Decoded) {
 		d.Bytes = raw
 		return
 	}
-	d.buf = d.buf[:0]
+	d.buf = arena.Grow("decoded text", d.buf[:0], len(raw)) // an escape is longer than what it stands for
 	for i := 0; i < len(raw); {
 		plain := bytes.IndexByte(raw[i:], '\\')
 		if plain < 0 {
@@ -93,8 +95,9 @@ func escape(b []byte) (rune, int) {
 	return '\\', 1
 }
 
-// appendUnescaped appends the text of a checked raw string to dst.
+// appendUnescaped appends the text of a checked raw string to dst, an arena.
 func appendUnescaped(dst, raw []byte) []byte {
+	dst = arena.Grow("decoded names", dst, len(raw))
 	for len(raw) > 0 {
 		if raw[0] == '\\' {
 			r, n := escape(raw)
@@ -179,7 +182,7 @@ func (d *Decoded) checkpoint(dec int) (at, raw int) {
 
 // Wipe overwrites the decoded copy and lets go of everything else d refers to.
 func (d *Decoded) Wipe() {
-	clear(d.buf[:cap(d.buf)])
+	arena.Wipe(d.buf)
 	*d = Decoded{buf: d.buf[:0], marks: d.marks[:0]}
 }
 

@@ -5,6 +5,8 @@ package prompt
 import (
 	"hash"
 	"unsafe"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 )
 
 // Text is a string of the body that has to be scrubbed.
@@ -173,7 +175,7 @@ func (d *Document) Reset() {
 	d.clear()
 	d.tape.body, d.tape.nodes = nil, d.tape.nodes[:0]
 	for _, b := range [...][]byte{d.chunk, d.plain, d.tape.keys.plain, d.tape.keys.plain2} {
-		clear(b[:cap(b)])
+		arena.Wipe(b)
 	}
 }
 

@@ -2,7 +2,11 @@
 
 package prompt
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
+)
 
 // Cursor goes through the texts inside one Text: itself, or, when it holds a
 // JSON document, the strings of that, decoded twice. Their spans lead back to
@@ -78,7 +82,7 @@ func (c *Cursor) Wipe() {
 	c.outer.Wipe()
 	c.inner.Wipe()
 	for _, b := range [...][]byte{c.tape.keys.plain, c.tape.keys.plain2} {
-		clear(b[:cap(b)])
+		arena.Wipe(b)
 	}
 	c.tape.body, c.tape.nodes, c.nested = nil, c.tape.nodes[:0], false
 }
