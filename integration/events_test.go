@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+)
+
+// eventsSite is a gateway that follows its engines' events.
+func eventsSite(engines []*enginesim.Engine, options string) string {
+	_, port, _ := strings.Cut(engines[0].EventsAddr(0), ":")
+	_, replay, _ := strings.Cut(engines[0].ReplayAddr(0), ":")
+	const host = "tcp://{http.reverse_proxy.upstream.host}:"
+	return fmt.Sprintf("pii_janitor\nheader >X-Predicted {http.kv_aware.match_tokens}\nreverse_proxy %s {\nlb_policy kv_aware {\nevents %s%s {\nreplay %s%s\n}\n%s\n}\n}\n",
+		addresses(engines), host, port, host, replay, options)
+}
+
+// startFleet starts engines that publish their events, until the end of the test.
+func startFleet(t testing.TB, n int, config enginesim.Config) []*enginesim.Engine {
+	t.Helper()
+	if config.Events == nil {
+		config.Events = &enginesim.EventsConfig{Replay: true}
+	}
+	engines, err := enginesim.StartFleet(config, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range engines {
+		t.Cleanup(e.Close)
+	}
+	return engines
+}
+
+// predicted is a prompt of which the gateway has said how much is cached, and
+// the engine how much was.
+type predicted struct {
+	tokens, predicted, reported int
+	answer                      string
+}
+
+func (p predicted) err() float64 {
+	return math.Abs(float64(p.predicted-p.reported)) / float64(p.tokens)
+}
+
+// completion is what the tests read of an answer.
+type completion struct {
+	Choices []struct{ Message struct{ Content string } }
+	Usage   struct {
+		PromptTokens        int `json:"prompt_tokens"`
+		PromptTokensDetails struct {
+			CachedTokens int `json:"cached_tokens"`
+		} `json:"prompt_tokens_details"`
+	}
+}
+
+// predict sends a request and compares.
+func (g *gateway) predict(t testing.TB, path, body string) predicted {
+	t.Helper()
+	answer := g.post(t, path, body)
+	if answer.status != http.StatusOK {
+		t.Fatalf("status %d: %s", answer.status, answer.body)
+	}
+	var a completion
+	if err := json.Unmarshal([]byte(answer.body), &a); err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(answer.header.Get("X-Predicted"))
+	if err != nil {
+		t.Fatalf("no prediction: %q", answer.header.Get("X-Predicted"))
+	}
+	return predicted{a.Usage.PromptTokens, n, a.Usage.PromptTokensDetails.CachedTokens, a.Choices[0].Message.Content}
+}
+
+// conversation is one that goes on with what the engine answers.
+type conversation struct {
+	messages []map[string]string
+}
+
+func (c *conversation) say(text string) string {
+	c.messages = append(c.messages, map[string]string{"role": "user", "content": text})
+	body, err := json.Marshal(map[string]any{"model": "sim", "messages": c.messages})
+	if err != nil {
+		panic(err)
+	}
+	return string(body)
+}
+
+func (c *conversation) begin(system string) {
+	c.messages = []map[string]string{{"role": "system", "content": system}}
+}
+
+func (c *conversation) answered(text string) {
+	c.messages = append(c.messages, map[string]string{"role": "assistant", "content": text})
+}
+
+// A conversation's next turns are predicted to the token, answers and all: the
+// engine holds what it has computed and generated, and says so.
+func TestEventsFollowAConversation(t *testing.T) {
+	engines := startFleet(t, 2, enginesim.Config{Speed: 100, CacheBlocks: 4000})
+	g := startGateway(t, "caddyfile", ":8080 {\n"+eventsSite(engines, "")+"}")
+	rnd := rand.New(rand.NewPCG(1, 1))
+	var c conversation
+	for turn := range 5 {
+		p := g.predict(t, "/v1/chat/completions", c.say(words(rnd, 3000)))
+		if p.predicted != p.reported || turn > 0 && p.reported < p.tokens/2 {
+			t.Errorf("turn %d: of %d tokens %d were predicted to be cached, %d were", turn, p.tokens, p.predicted, p.reported)
+		}
+		c.answered(p.answer)
+		untilStill(t, engines)
+	}
+}
+
+// untilStill waits until what has been learned beside the requests is there.
+func untilStill(t testing.TB, engines []*enginesim.Engine) {
+	t.Helper()
+	last, still := 0.0, 0
+	for range 200 {
+		time.Sleep(10 * time.Millisecond)
+		now := metric(t, "caddy_kv_aware_tree_bytes") + metric(t, "caddy_kv_aware_events_blocks_total")
+		if still++; now != last {
+			last, still = now, 0
+		}
+		if still == 5 {
+			return
+		}
+	}
+	t.Fatal("what is learned never comes to an end")
+}
+
+// arm is a gateway's site with engines of its own.
+type arm struct {
+	path    string
+	engines []*enginesim.Engine
+	client  *http.Client // for what does not come by the gateway
+
+	mu   sync.Mutex
+	seen []predicted
+}
+
+// figures are what an arm came to.
+type figures struct {
+	long, short float64 // mean error of prompts of 4k tokens and more, and of others
+	prompts     int     // long ones
+	hitRate     float64
+	ttft        time.Duration // mean, in the engines' time
+	p50, p90    time.Duration
+}
+
+func (a *arm) figures() (f figures) {
+	var tokens, cached int
+	short := 0
+	for _, p := range a.seen {
+		tokens += p.tokens
+		cached += p.reported
+		if p.tokens >= 4096 {
+			f.long += p.err()
+			f.prompts++
+		} else {
+			f.short += p.err()
+			short++
+		}
+	}
+	f.long /= float64(max(1, f.prompts))
+	f.short /= float64(max(1, short))
+	f.hitRate = float64(cached) / float64(tokens)
+	var times []time.Duration
+	for _, e := range a.engines {
+		ours := make(map[int64]bool)
+		for _, r := range e.Received() {
+			ours[r.Request] = r.Header.Get(unseen) == "" && strings.HasSuffix(r.Path, "/chat/completions")
+		}
+		for _, s := range e.Served() {
+			if ours[s.Request] {
+				times = append(times, s.TTFT)
+				f.ttft += s.TTFT
+			}
+		}
+	}
+	slices.Sort(times)
+	f.ttft /= time.Duration(len(times))
+	f.p50, f.p90 = times[len(times)/2], times[len(times)*9/10]
+	return f
+}
+
+// The promise of following events: with caches that are far too small, and
+// another gateway's traffic on the same engines, what is cached where is known
+// nearly to the token, and routing by it finds more than by what was sent where.
+// Both ways serve the same conversations at the same time, on engines of their
+// own.
+func TestEventsAgainstHistory(t *testing.T) {
+	skipComparison(t)
+	e, h := eventsAgainstHistory(t, false)
+	if e.long > 0.02 {
+		t.Errorf("events: off by %.2f %% on average, 2 %% at most are promised", 100*e.long)
+	}
+	if 5*e.long > h.long {
+		t.Errorf("events: off by %.2f %%, own history by %.2f %%: not five times as much", 100*e.long, 100*h.long)
+	}
+	if e.hitRate <= h.hitRate || e.ttft >= h.ttft {
+		t.Errorf("events: hit rate %.3f and TTFT %v, own history %.3f and %v: no gain", e.hitRate, e.ttft, h.hitRate, h.ttft)
+	}
+}
+
+// The same where every third turn of the conversations themselves comes by the
+// other gateway: what is said there is not linked before it comes by here.
+func TestEventsOfConversationsByTwoGateways(t *testing.T) {
+	skipComparison(t)
+	if e, h := eventsAgainstHistory(t, true); 2*e.long > h.long || e.hitRate <= h.hitRate {
+		t.Errorf("events: off by %.2f %%, hit rate %.3f; own history %.2f %% and %.3f", 100*e.long, e.hitRate, 100*h.long, h.hitRate)
+	}
+}
+
+// skipComparison leaves out what is compared by time where that is another.
+func skipComparison(t *testing.T) {
+	t.Helper()
+	if underRace {
+		t.Skip("the race detector makes the gateway slow and the engines not; TestEventsFollowAConversation looks for races")
+	}
+	if testing.Short() {
+		t.Skip("takes a quarter of a minute")
+	}
+}
+
+// eventsAgainstHistory runs both ways side by side. With split, turns of the
+// conversations come by the other gateway too.
+func eventsAgainstHistory(t *testing.T, split bool) (e, h figures) {
+	const nodes, users, otherUsers, talks, turns = 4, 12, 8, 3, 6
+	config := enginesim.Config{
+		Speed: eventsSpeed, Record: 10000, CacheBlocks: 2600, OutputTokens: 120, MaxModelLen: 40000, DecodeRate: 100,
+	}
+	events := &arm{path: "/events", engines: startFleet(t, nodes, config), client: newClient(t)}
+	history := &arm{path: "/history", engines: startFleet(t, nodes, config), client: newClient(t)}
+	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\nhandle_path /events/* {\n%s}\nhandle_path /history/* {\n%s}\n}",
+		eventsSite(events.engines, ""),
+		fmt.Sprintf("pii_janitor\nheader >X-Predicted {http.kv_aware.match_tokens}\nreverse_proxy %s {\nlb_policy kv_aware\n}\n", addresses(history.engines))))
+	system := make([]string, 3)
+	for i := range system {
+		system[i] = words(rand.New(rand.NewPCG(9, uint64(i))), 9000)
+	}
+	stop := make(chan struct{})
+	var ours, others sync.WaitGroup
+	both := func(do func(*arm)) {
+		var wg sync.WaitGroup
+		for _, a := range []*arm{events, history} {
+			wg.Go(func() { do(a) })
+		}
+		wg.Wait()
+	}
+	for user := range users + otherUsers {
+		mine := user < users
+		rnd := rand.New(rand.NewPCG(uint64(user), 1))
+		talk := func() {
+			c := map[*arm]*conversation{events: {}, history: {}}
+			start := system[rnd.IntN(len(system))]
+			both(func(a *arm) { c[a].begin(start) })
+			home := rnd.IntN(nodes) // the other gateway keeps a conversation where it is
+			for turn := range turns {
+				text := words(rnd, 2000+rnd.IntN(9000))
+				both(func(a *arm) {
+					if mine && !(split && turn%3 == 2) {
+						a.ask(t, g, c[a], text)
+					} else {
+						c[a].answered(a.direct(t, home, c[a].say(text)))
+					}
+				})
+				pause(rnd, 4*time.Second)
+			}
+		}
+		if mine {
+			ours.Go(func() {
+				pause(rnd, 6*time.Second) // they do not all come at once
+				for range talks {
+					talk()
+				}
+			})
+			continue
+		}
+		others.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					talk()
+				}
+			}
+		})
+	}
+	ours.Wait()
+	close(stop)
+	others.Wait()
+	e, h = events.figures(), history.figures()
+	t.Logf("%d prompts, %d of 4k tokens and more\n"+
+		"             error >= 4k   shorter   hit rate   TTFT mean      p50      p90\n"+
+		"events       %10.2f %% %7.2f %% %8.1f %% %8d ms %5d ms %5d ms\n"+
+		"own history  %10.2f %% %7.2f %% %8.1f %% %8d ms %5d ms %5d ms",
+		len(events.seen), e.prompts,
+		100*e.long, 100*e.short, 100*e.hitRate, e.ttft.Milliseconds(), e.p50.Milliseconds(), e.p90.Milliseconds(),
+		100*h.long, 100*h.short, 100*h.hitRate, h.ttft.Milliseconds(), h.p50.Milliseconds(), h.p90.Milliseconds())
+	return e, h
+}
+
+// eventsSpeed is how much faster than real time these engines and users are.
+const eventsSpeed = 8
+
+// pause waits for up to a time of the engines'.
+func pause(rnd *rand.Rand, most time.Duration) {
+	time.Sleep(time.Duration(rnd.Int64N(int64(most))) / eventsSpeed)
+}
+
+// ask sends a conversation's next turn and notes what was predicted.
+func (a *arm) ask(t *testing.T, g *gateway, c *conversation, text string) {
+	p := g.predict(t, a.path+"/v1/chat/completions", c.say(text))
+	c.answered(p.answer)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.seen = append(a.seen, p)
+}
+
+// direct sends an engine a request that the gateway does not see.
+func (a *arm) direct(t *testing.T, engine int, body string) (answer string) {
+	r, err := http.NewRequest(http.MethodPost, a.engines[engine].URL()+"/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	r.Header.Set(unseen, "yes")
+	resp, err := a.client.Do(r)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer resp.Body.Close()
+	var v completion
+	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil || len(v.Choices) == 0 {
+		t.Errorf("an engine's answer: %v", err)
+		return ""
+	}
+	return v.Choices[0].Message.Content
+}
+
+// unseen marks requests that came by another way.
+const unseen = "X-Unseen"
+
+// words is a text of so many bytes.
+func words(rnd *rand.Rand, bytes int) string {
+	var b strings.Builder
+	for b.Len() < bytes {
+		fmt.Fprintf(&b, "word%x ", rnd.Uint32()&0xffff)
+	}
+	return b.String()
+}
