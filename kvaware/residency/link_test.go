@@ -67,14 +67,6 @@ func exactAnchors(text string, ends []int, block int) (anchors []Anchor) {
 	return anchors
 }
 
-// guessed is anchors by proportion.
-func guessed(text string, tokens, block, less int) (anchors []Anchor) {
-	for n := block; n <= len(text); n += block {
-		anchors = append(anchors, Anchor{Tokens: max(0, tokens*n/len(text)-less)})
-	}
-	return anchors
-}
-
 func randomText(r *rand.Rand, n int) string {
 	b := make([]byte, n)
 	for i := range b {
