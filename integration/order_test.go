@@ -171,10 +171,10 @@ var blind = []string{"round_robin", "random", "least_conn"}
 const orderTie = 0.03
 
 // orderLag is by how much requests may be late, in engines' time, for a round
-// to count: a fraction of the times compared. The engines live in real time, if
+// to count: about what one of them takes under the better policies. The engines live in real time, if
 // in another scale. On a machine that has something else to do for as long,
 // requests come in heaps, and what is compared is who gets along with those.
-const orderLag = 100 * time.Millisecond
+const orderLag = 300 * time.Millisecond
 
 // TestOrderOfPolicies has every policy of the replay route the same requests
 // through a real gateway to live engines. In both kv_aware has the lowest mean
