@@ -2,13 +2,24 @@
 
 package pii
 
-import "bytes"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // Bounds of an assignment.
 const (
 	maxName    = 48  // of the name, from its end
-	maxValue   = 512 // of the value
+	maxJudged  = 512 // of the value: what it begins with is judged, all of it is taken
+	maxChosen  = 128 // of a password of a person; a longer one was made by a machine
 	maxPadding = 32  // white space between name, operator and value
+
+	// maxNested bounds how many assignments within one stretch without a
+	// break are judged. Each value reaches to the end of the stretch, so that
+	// more of them would take time that grows with its square; text of that
+	// kind is none, and all of it is taken when there is much of it.
+	maxNested  = 3
+	nestedMuch = 48
 )
 
 // nameKind is what a name says of its value.
@@ -21,9 +32,20 @@ const (
 	nameHeader            // Authorization: a scheme, then a credential
 )
 
+// value is what an operator gives to a name.
+type value struct {
+	start, end int
+	quoted     bool
+	stop       byte // the quote that ends it, 0 when there is none
+	cut        bool // goes on behind the window, see fold.go
+}
+
 // assignment looks at the ':' or '=' at text[i] as the operator between a name
 // and a value.
 func (r *scan) assignment(i int) {
+	if i < r.taken {
+		return // within a value that is taken already
+	}
 	text := r.text
 	if prev := at(text, i-1); prev == ':' || prev == '=' {
 		return // the rest of an operator
@@ -33,30 +55,92 @@ func (r *scan) assignment(i int) {
 		r.userOption(i)
 		return
 	}
-	start, end, quoted := r.valueAfter(i)
-	if end-start < 4 || end-start > maxValue && kind != nameHeader {
+	v := r.valueAfter(i)
+	if v.end-v.start < 4 {
 		return
 	}
+	tight := v.start == i+1
 	if kind == nameHeader {
-		if start = schemeAfter(text, start, end); start == 0 {
+		if v.start = schemeAfter(text, v.start, v.end); v.start == 0 {
 			return
 		}
-		if !quoted {
-			end = r.unquotedEnd(start)
+		if !v.quoted {
+			v.end = r.unquotedEnd(v.start)
+			v.cut = r.goesOn(v.end)
 		}
-		kind = nameSecret
-		if !quoted && (text[i] == '=' || at(text, end) == '(') {
-			return // program text
-		}
-		if end-start >= 12 && !template(text[start:end]) && credential(text[start:end]) {
-			r.add(start, end, EntitySecret)
-		}
-		return
 	}
-	tight := start == i+1
-	if r.secretValue(kind, start, end, quoted, tight) {
-		r.add(start, end, EntitySecret)
+	var ok bool
+	if !v.quoted && r.nested >= maxNested && v.end-v.start >= nestedMuch {
+		ok = true
+	} else if kind == nameHeader {
+		ok = r.headerValue(v, text[i])
+	} else {
+		ok = r.secretValue(kind, v, tight)
 	}
+	switch {
+	case ok:
+		r.take(max(0, i-maxName), v)
+	case !v.quoted:
+		r.nested++
+	}
+}
+
+// take records a value as a secret, to its end even when that lies behind the
+// window. Its name is no farther away than text[name].
+func (r *scan) take(name int, v value) {
+	if r.win != nil && r.win.pure(name, v.end) {
+		return // the first pass has seen it, and as a whole
+	}
+	r.out = append(r.out, Span{v.start, v.end, EntitySecret})
+	if !v.quoted {
+		r.taken = v.end
+	}
+	if v.cut {
+		r.reach = max(r.reach, valueEnd(r.outer, r.beyond, v.stop))
+	}
+}
+
+// headerValue judges the credential behind the name of a header.
+func (r *scan) headerValue(v value, operator byte) bool {
+	var buf [maxJudged]byte
+	head, next := r.judged(v, &buf)
+	if !v.quoted && (operator == '=' || next == '(') {
+		return false // program text
+	}
+	return len(head) >= 12 && !template(head) && credential(head)
+}
+
+// judged returns the beginning of a value as it reads: folded where it is not
+// ASCII, and taken from behind the window where the value is cut. The second
+// result is the byte that follows the value, 0 when it is not known.
+func (r *scan) judged(v value, buf *[maxJudged]byte) (head []byte, next byte) {
+	if v.cut && v.start < len(r.text) {
+		n := foldHead(buf[:], r.outer[r.win.from[v.start]:])
+		for k, c := range buf[:n] {
+			if v.ends(c) {
+				return buf[:k], c
+			}
+		}
+		return buf[:n], 0
+	}
+	head, next = r.text[v.start:v.end], at(r.text, v.end)
+	if len(head) > maxJudged {
+		head = head[:maxJudged]
+	}
+	for _, c := range head {
+		if c >= utf8.RuneSelf {
+			return buf[:foldHead(buf[:], r.text[v.start:v.end])], next
+		}
+	}
+	return head, next
+}
+
+// ends tells whether c ends the value.
+func (v value) ends(c byte) bool {
+	if v.quoted {
+		return c == v.stop || c < ' '
+	}
+	return endsValue(c)
 }
 
 // element looks at "</" at text[i] as the end of an XML element whose name
@@ -71,8 +155,8 @@ func (r *scan) element(i int) {
 	if at(text, end) != '>' || kind != namePassword && kind != nameSecret {
 		return
 	}
-	start := i
-	for start > 0 && i-start < maxValue && text[start-1] != '>' && text[start-1] != '<' {
+	start := i // the way back ends at the element before, so no byte is on two of them
+	for start > 0 && text[start-1] != '>' && text[start-1] != '<' {
 		start--
 	}
 	if at(text, start-1) != '>' {
@@ -85,8 +169,8 @@ func (r *scan) element(i int) {
 	for start < stop && text[stop-1] <= ' ' {
 		stop--
 	}
-	if stop-start >= 4 && r.secretValue(kind, start, stop, true, true) {
-		r.add(start, stop, EntitySecret)
+	if v := (value{start: start, end: stop, quoted: true}); stop-start >= 4 && r.secretValue(kind, v, true) {
+		r.take(start, v)
 	}
 }
 
@@ -116,7 +200,7 @@ func (r *scan) userOption(i int) {
 		return
 	}
 	end := r.unquotedEnd(i + 1)
-	if value := text[i+1 : end]; len(value) >= 6 && !template(value) && credential(value) {
+	if head := text[i+1 : min(end, i+1+maxJudged)]; len(head) >= 6 && !template(head) && credential(head) {
 		r.add(i+1, end, EntitySecret)
 	}
 }
@@ -151,11 +235,11 @@ func nameBefore(text []byte, i int) nameKind {
 	return kindOf(text[start:end])
 }
 
-// valueAfter returns the value behind the operator at text[i] and whether it
-// stands in quotes.
-func (r *scan) valueAfter(i int) (start, end int, quoted bool) {
+// valueAfter returns the value behind the operator at text[i]; an empty one
+// when there is none.
+func (r *scan) valueAfter(i int) value {
 	text := r.text
-	start = i
+	start := i
 	for start < len(text) && start-i < 4 && (text[start] == ':' || text[start] == '=' || text[start] == '>') {
 		start++
 	}
@@ -168,20 +252,22 @@ func (r *scan) valueAfter(i int) (start, end int, quoted bool) {
 	}
 	switch quote := at(text, start); quote {
 	case '"', '\'', '`':
-		start++
-		end = start
-		for end < len(text) && end-start <= maxValue && text[end] != quote && text[end] >= ' ' {
-			end++
+		// The way to the next quote of the kind is gone once: the one after
+		// begins there.
+		v := value{start: start + 1, end: start + 1, quoted: true, stop: quote}
+		for v.end < len(text) && !v.ends(text[v.end]) {
+			v.end++
 		}
-		if at(text, end) != quote {
-			return 0, 0, false
+		if v.cut = r.goesOn(v.end); !v.cut && at(text, v.end) != quote {
+			return value{}
 		}
-		if text[end-1] == '\\' {
-			end--
+		if !v.cut && text[v.end-1] == '\\' {
+			v.end--
 		}
-		return start, end, true
+		return v
 	}
-	return start, r.unquotedEnd(start), false
+	end := r.unquotedEnd(start)
+	return value{start: start, end: end, cut: r.goesOn(end)}
 }
 
 // unquotedEnd returns where a value without quotes that begins at text[start]
@@ -195,7 +281,7 @@ func (r *scan) unquotedEnd(start int) int {
 	for end < len(r.text) && !endsValue(r.text[end]) {
 		end++
 	}
-	r.plainFrom, r.plainTo = start, end
+	r.plainFrom, r.plainTo, r.nested = start, end, 0
 	return end
 }
 
@@ -227,28 +313,28 @@ func schemeAfter(text []byte, start, end int) int {
 	return i
 }
 
-// secretValue judges the value text[start:end] of a name.
-func (r *scan) secretValue(kind nameKind, start, end int, quoted, tight bool) bool {
-	value := r.text[start:end]
-	if template(value) || len(value) > maxValue || containsFold(value, "example") || placeholder(value) > 0 {
+// secretValue judges the value of a name.
+func (r *scan) secretValue(kind nameKind, v value, tight bool) bool {
+	var buf [maxJudged]byte
+	head, next := r.judged(v, &buf)
+	if len(head) < 4 || template(head) || containsFold(head, "example") || placeholder(head) > 0 {
 		return false
 	}
-	if kind == nameSecret {
-		if len(value) < 16 || !random62(value) && !guid(value) && !(quoted && figures(value)) {
+	if kind == nameSecret || len(head) > maxChosen {
+		if len(head) < 16 || !random62(head) && !guid(head) && !(v.quoted && figures(head)) {
 			return false
 		}
-		return quoted || at(r.text, end) != '(' && (tight || digitRuns(value) >= 2)
+		return v.quoted || next != '(' && (tight || digitRuns(head) >= 2)
 	}
-	if len(value) < 6 || len(value) > 128 || !chosen(value) {
+	if len(head) < 6 || !chosen(head) {
 		return false
 	}
-	if quoted {
+	if v.quoted {
 		return true
 	}
 	// Without quotes it may be an expression: only what stands as in a
 	// configuration file is taken, and only a word that is no name.
-	next := at(r.text, end)
-	return digitRuns(value) > 0 && (tight || next == '\n' || next == '\r' || next == 0) && next != '(' && next != '[' && !identifier(value, tight)
+	return digitRuns(head) > 0 && (tight || next == '\n' || next == '\r' || next == 0) && next != '(' && next != '[' && !identifier(head, tight)
 }
 
 // chosen judges a password of a person: letters with digits or signs; not a

@@ -98,9 +98,13 @@ func TestEveryAddressOfMany(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(2, 3))
 	var b strings.Builder
 	const n = 20000
-	for range n {
-		b.WriteString(checksummed(rnd))
-		b.WriteByte(' ')
+	for k := 0; k < n; {
+		address := checksummed(rnd)
+		if strings.ContainsAny(address[2:], "abcdef") && strings.ContainsAny(address[2:], "ABCDEF") { // else a word must speak for it
+			b.WriteString(address)
+			b.WriteByte(' ')
+			k++
+		}
 	}
 	if got := found(s, b.String()); len(got) != n {
 		t.Errorf("%d addresses of %d found", len(got), n)

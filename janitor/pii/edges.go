@@ -8,35 +8,87 @@ package pii
 // address and the rest of it, "[EMAIL_1]4012888888881881" holds a card. So
 // the text beside such findings is looked at again as it will be.
 
-// edgeMargin is how much text around a finding is looked at again: the longest
-// value of an assignment and its name.
-const edgeMargin = maxValue + 128
+// edgeMargin is how much text around a finding is looked at again: as much of
+// a value as is judged, and its name.
+const edgeMargin = maxJudged + 128
 
-// maxRounds bounds how often that is done over again for what it brings up.
-const maxRounds = 8
+// maxRounds bounds how often that is done over again for what it brings up,
+// edgeBudget how much text is read for it, in multiples of the text; texts
+// below edgeFree have it all. Behind the bounds whatever touches a finding
+// goes with it.
+const (
+	maxRounds  = 8
+	edgeBudget = 2
+	edgeFree   = 256 << 10
+)
 
 // edges looks again at the text beside the settled findings spans[from:] and
-// returns them with what that brings up.
+// returns them with what that brings up. After the first round only findings
+// that are new, or grew, can bring up more.
 func (s *Scanner) edges(text []byte, spans []Span, from int) []Span {
+	budget := edgeFree + edgeBudget*len(text)
+	var before []Span
 	for range maxRounds {
 		n := len(spans)
-		spans = s.edgeRound(text, spans, from)
-		if len(spans) == n {
-			break
+		spans = s.edgeRound(text, spans, from, before, &budget)
+		if len(spans) == n && budget >= 0 {
+			return spans
 		}
+		if budget < 0 {
+			spans = s.settle(text, spans, from)
+			break // what this round did not come to counts as new
+		}
+		before = append(before[:0], spans[from:n]...)
 		spans = s.settle(text, spans, from)
 	}
-	return spans
+	return s.glue(text, spans, from, before)
+}
+
+// glue widens the findings that are not among those of before over everything
+// that touches them.
+func (s *Scanner) glue(text []byte, spans []Span, from int, before []Span) []Span {
+	end := 0
+	for k := from; k < len(spans); k++ {
+		sp := &spans[k]
+		if old(&before, *sp) {
+			end = max(end, sp.End)
+			continue
+		}
+		for sp.Start > end && text[sp.Start-1] > ' ' {
+			sp.Start--
+		}
+		sp.End = max(sp.End, end)
+		for sp.End < len(text) && text[sp.End] > ' ' {
+			sp.End++
+		}
+		end = sp.End
+	}
+	return s.settle(text, spans, from)
+}
+
+// old tells whether a finding is among those of before, of which it drops what
+// lies in front: both are sorted, and asked for in order.
+func old(before *[]Span, sp Span) bool {
+	b := *before
+	for len(b) > 0 && b[0].Start < sp.Start {
+		b = b[1:]
+	}
+	*before = b
+	return len(b) > 0 && b[0] == sp
 }
 
 // edgeRound appends, unsettled, what is found beside findings that touch
-// other text.
-func (s *Scanner) edgeRound(text []byte, spans []Span, from int) []Span {
+// other text and are not among those of before.
+func (s *Scanner) edgeRound(text []byte, spans []Span, from int, before []Span, budget *int) []Span {
 	var w *window
 	n := len(spans)
+	first := from // the first finding that can reach into the window
 	for k := from; k < n; k++ {
-		if !tight(text, spans[k]) {
+		if old(&before, spans[k]) || !tight(text, spans[k]) {
 			continue
+		}
+		if *budget < 0 {
+			break
 		}
 		if w == nil {
 			w = windows.Get().(*window)
@@ -52,13 +104,13 @@ func (s *Scanner) edgeRound(text []byte, spans []Span, from int) []Span {
 			last = j
 		}
 		size = min(size, max(spans[last].End-start+edgeMargin, edgeMargin))
-		first := k
-		for first > from && spans[first-1].End > start {
-			first--
+		for first < k && spans[first].End <= start {
+			first++
 		}
 		for j := first; j < n && spans[j].Start < start+size; j++ {
 			mask(w.text[:size], spans[j].Start-start, spans[j].End-start)
 		}
+		*budget -= size
 		inner := scan{Scanner: s, text: w.text[:size], out: w.out[:0], part: true}
 		inner.run()
 		for _, sp := range inner.out {

@@ -39,6 +39,7 @@ var windows = sync.Pool{New: func() any {
 
 // fold scans the neighbourhood of every character that folds.
 func (r *scan) fold() {
+	r.goOn()
 	var w *window
 	for i := r.nextFold(0); i >= 0; {
 		if w == nil {
@@ -49,7 +50,7 @@ func (r *scan) fold() {
 			start++
 		}
 		end := r.foldWindow(w, start, i)
-		if end == len(r.text) {
+		if end >= len(r.text) {
 			break
 		}
 		i = r.nextFold(end)
@@ -59,9 +60,25 @@ func (r *scan) fold() {
 	}
 }
 
+// goOn extends the secrets that the first pass has found up to a character
+// that folds to what could be part of them.
+func (r *scan) goOn() {
+	from, to := 0, 0 // the last stretch walked
+	for k := range r.out {
+		sp := &r.out[k]
+		if !sp.Entity.Secret() || at(r.text, sp.End) < utf8.RuneSelf {
+			continue
+		}
+		if sp.End < from || sp.End >= to {
+			from, to = sp.End, secretEnd(r.text, sp.End, sp.Entity)
+		}
+		sp.End = max(sp.End, to)
+	}
+}
+
 // foldWindow folds and scans text[start:] up to a margin behind the last
 // character that folds, or until the window is full, and returns where to go
-// on. The character at text[first] is the one the window is for.
+// on: behind a secret that reached out of the window, whatever is in it. The character at text[first] is the one the window is for.
 func (r *scan) foldWindow(w *window, start, first int) int {
 	text := r.text
 	n, i, last := 0, start, first
@@ -88,21 +105,109 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 		}
 		i += size
 	}
-	inner := scan{Scanner: r.Scanner, text: w.text[:n], out: w.out[:0], part: r.part || start > 0 || i < len(text)}
+	inner := scan{Scanner: r.Scanner, text: w.text[:n], out: w.out[:0], part: r.part || start > 0 || i < len(text), win: w, outer: text}
+	if i < len(text) {
+		inner.beyond = i
+	}
 	inner.runPlain()
+	reach := 0
 	for _, sp := range inner.out {
 		from := w.from[sp.Start]
 		to := w.from[sp.End-1]
 		_, size := utf8.DecodeRune(text[to:])
-		if w.from[sp.End-1]-from+size == sp.End-sp.Start {
-			continue // nothing folded in it: the first pass has seen it
+		end := to + size
+		if sp.End == n && inner.beyond > 0 && sp.Entity.Secret() {
+			// What is cut by the end of the window is taken to its own end.
+			end = max(end, inner.reach, secretEnd(text, i, sp.Entity))
+			reach = max(reach, end)
 		}
-		r.add(from, to+size, sp.Entity)
+		r.add(from, end, sp.Entity)
 	}
 	w.out = inner.out[:0]
 	arena.Wipe(w.text[:n:n])
 	if i < len(text) && i-last < foldMargin { // full: go on inside, so that nothing is cut
-		return max(i-foldMargin, start+foldMargin)
+		return max(i-foldMargin, start+foldMargin, reach)
+	}
+	return max(i, reach)
+}
+
+// pure tells whether nothing folded in text[start:end] of a window, so that
+// the first pass has seen it as it stands.
+func (w *window) pure(start, end int) bool {
+	return w.from[end-1]-w.from[start] == end-1-start
+}
+
+// goesOn tells whether a stretch that ends at text[end] goes on behind the
+// window.
+func (r *scan) goesOn(end int) bool { return r.beyond > 0 && end == len(r.text) }
+
+// foldHead folds text into buf until that is full and returns how much there
+// is.
+func foldHead(buf, text []byte) int {
+	n := 0
+	for i := 0; i < len(text) && n < len(buf); {
+		to, size := foldAt(text[i:])
+		switch to {
+		case foldNone:
+			n += copy(buf[n:], text[i:i+size])
+		case foldDrop:
+		default:
+			buf[n] = byte(to)
+			n++
+		}
+		i += size
+	}
+	return n
+}
+
+// foldAt is foldRune for ASCII as well.
+func foldAt(text []byte) (to, size int) {
+	if text[0] < utf8.RuneSelf {
+		return int(text[0]), 1
+	}
+	return foldRune(text)
+}
+
+// valueEnd returns where a value that goes on at text[i] ends: at its quote,
+// or, when stop is 0, at what ends a value without quotes.
+func valueEnd(text []byte, i int, stop byte) int {
+	v := value{quoted: stop != 0, stop: stop}
+	for i < len(text) {
+		to, size := foldAt(text[i:])
+		if to >= 0 && v.ends(byte(to)) {
+			break
+		}
+		i += size
+	}
+	return i
+}
+
+// secretEnd returns where a secret that goes on at text[i], behind a window,
+// ends: a key block at its last line, a token at what cannot be part of one.
+func secretEnd(text []byte, i int, e Entity) int {
+	dashes, limit := 0, len(text)
+	if e == EntityPrivateKey {
+		limit = min(limit, i+maxPEM)
+	}
+	for i < limit {
+		to, size := foldAt(text[i:])
+		switch {
+		case to == foldDrop:
+		case to < 0:
+			return i
+		case e == EntityPrivateKey:
+			if to == '-' {
+				dashes++
+			} else if !inPEM(byte(to)) {
+				return i
+			}
+			if dashes == 10 { // "-----END PRIVATE KEY-----"
+				return i + size
+			}
+		case alphabetBits[to]&(1<<abAny) == 0:
+			return i
+		}
+		i += size
 	}
 	return i
 }
@@ -114,9 +219,9 @@ const (
 )
 
 // nextFold returns the offset of the next character from text[i] on that folds
-// and could belong to a finding: a digit, a full-width character, or a space,
-// hyphen or character without width beside a letter, digit or "@"; -1 when
-// there is none.
+// and could belong to a finding: a digit, a full-width character, an operator
+// behind a name, or a space, hyphen or character without width beside a letter,
+// digit or "@"; -1 when there is none.
 func (r *scan) nextFold(i int) int {
 	text := r.text
 	for i < len(text) {
@@ -142,6 +247,8 @@ func (r *scan) nextFold(i int) int {
 		case to == foldNone:
 		case to > ' ' && isAlnum(byte(to)), to == '@', to == '%':
 			return i
+		case (to == ':' || to == '=') && i > 0 && (text[i-1] == '"' || text[i-1] == '\''):
+			return i // behind a name in quotes
 		case i > 0 && joins(text[i-1]), i+size < len(text) && joins(text[i+size]):
 			return i
 		}

@@ -5,6 +5,7 @@ package pii
 import (
 	"bytes"
 	"encoding/base64"
+	"unicode/utf8"
 )
 
 // maxJWTHeader bounds the header part that is decoded.
@@ -37,8 +38,18 @@ func (r *scan) jwt(p int) int {
 		}
 		end = next
 	}
-	if end == payload {
+	if end == payload && !r.broken(payload) {
 		return p
 	}
 	return end
+}
+
+// broken tells whether a token ends at text[end] only as it stands: at a
+// character that folds, or where a window ends.
+func (r *scan) broken(end int) bool {
+	if c := at(r.text, end); c < utf8.RuneSelf {
+		return r.goesOn(end)
+	}
+	to, _ := foldRune(r.text[end:])
+	return to != foldNone
 }

@@ -65,8 +65,7 @@ func (r *scan) pemEnd(body int) int {
 	i := body
 	for limit := min(len(text), body+maxPEM); i < limit; i++ {
 		switch c := text[i]; {
-		case class[c]&clsStd64 != 0, c == '=', c == '\n', c == '\r', c == ' ', c == '\t':
-		case c == '\\', c == '"', c == '\'', c == ',', c == '+', c == ':', c == '.': // in program text, with headers
+		case inPEM(c):
 		case c == '-':
 			if bytes.HasPrefix(text[i:], pemEnd) {
 				line := text[i+len(pemEnd) : min(len(text), i+len(pemEnd)+maxPEMLabel)]
@@ -83,4 +82,14 @@ func (r *scan) pemEnd(body int) int {
 		}
 	}
 	return i
+}
+
+// inPEM are the bytes of a block but for the hyphens of its last line: base64,
+// headers, and what stands around the lines in program text.
+func inPEM(c byte) bool {
+	switch c {
+	case '=', '\n', '\r', ' ', '\t', '\\', '"', '\'', ',', ':', '.':
+		return true
+	}
+	return class[c]&clsStd64 != 0
 }

@@ -15,6 +15,12 @@ type scan struct {
 	out  []Span
 	part bool // the text is a window of a longer one
 
+	// Of a window of folded text, see fold.go.
+	win    *window
+	outer  []byte // the text it was folded from
+	beyond int    // where in it the window ends, 0 when that is its end
+	reach  int    // where in it the last of the values ends that go on there
+
 	runs     runs // stretches of secret alphabets, see secrets.go
 	numDone  int  // digits before this offset are settled
 	wordDone int  // words of letters and digits before this are settled
@@ -22,6 +28,8 @@ type scan struct {
 	hexDone  int // colon-separated groups before this offset are settled
 
 	plainFrom, plainTo int      // the last value without quotes, see assignment.go
+	nested             int      // assignments in it that were judged in vain
+	taken              int      // assignments before this offset are in a value found
 	words              vicinity // see context.go
 }
 

@@ -9,8 +9,13 @@ import (
 	"unicode/utf8"
 )
 
-// add records a finding. Order and overlaps are settled at the end.
+// add records a finding. Order and overlaps are settled at the end. In a
+// window of folded text only what folded counts: the rest was seen before, and
+// without the edges of the window.
 func (r *scan) add(start, end int, e Entity) {
+	if r.win != nil && r.win.pure(start, end) {
+		return
+	}
 	r.out = append(r.out, Span{start, end, e})
 }
 
