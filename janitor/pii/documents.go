@@ -61,7 +61,10 @@ func (r *scan) birthday(c *chain, i int) int {
 	if n > 4 || n == 3 {
 		return 0
 	}
-	k, end := c.dateFigures(i), 0
+	k, end := 0, 0
+	if c.said&ctxBirth != 0 {
+		k = c.dateFigures(i)
+	}
 	start := c.g[i].start
 	if k > 0 {
 		end = c.g[i+k-1].end

@@ -86,14 +86,15 @@ func (r *scan) national(c *chain, i int) int {
 	var buf [20]byte
 	var sure *grouping
 	shapes := shapesByFirst[first]
+	bare := i == 0 && r.bare()
 	for k := range shapes {
 		g := &shapes[k]
-		if !r.on[g.of.rec] || !g.matches(c, i) {
+		if c.said&g.of.topics == 0 && !g.sure && !bare || !r.on[g.of.rec] || !g.matches(c, i) {
 			continue
 		}
 		last := i + len(g.lens) - 1
-		said := (r.before(c.g[i].start)|r.after(c.g[last].end))&g.of.topics != 0
-		if !said && (sure != nil || !g.sure && !(i == 0 && last == c.n-1 && r.bare())) {
+		said := c.said&g.of.topics != 0 && (r.before(c.g[i].start)|r.after(c.g[last].end))&g.of.topics != 0
+		if !said && (sure != nil || !g.sure && !(bare && last == c.n-1)) {
 			continue
 		}
 		d := buf[:c.digits(i, last, buf[:])]

@@ -21,6 +21,11 @@ type chain struct {
 	rest [maxGroups]int // digits from this group to the end
 	n    int
 	done int // groups before this one belong to a finding
+
+	// said is what the words around the chain speak of: all that the words in
+	// front of any of its groups, and behind, can. What needs a word that is
+	// not there need not look at the groups.
+	said context
 }
 
 // number looks at a run of digits that begins at text[p].
@@ -60,6 +65,7 @@ func (r *scan) number(p int) {
 	if fraction {
 		return
 	}
+	c.said = r.before(p) | r.after(r.numDone)
 	for i := 0; i < c.n; {
 		n := r.groupsAt(c, i)
 		i += max(1, n)
