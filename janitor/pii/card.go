@@ -81,7 +81,7 @@ func (r *scan) card(c *chain, i int) int {
 		return 0
 	}
 	var buf [maxCard]byte
-	said := c.said&ctxCard != 0 && r.before(c.g[i].start)&ctxCard != 0
+	said := r.around(c)&ctxCard != 0 && r.before(c.g[i].start)&ctxCard != 0
 	for _, k := range [...]int{5, 4, 3} { // groups as printed: 4-4-4-4-3, 4-4-4-4, 4-6-5
 		if i+k > c.n || !c.printed(i, k) || !c.ends(i+k-1) {
 			continue
@@ -205,5 +205,5 @@ func (r *scan) looseCard(c *chain, i int) int {
 
 // cardContext tells whether something around groups i to j says card.
 func (r *scan) cardContext(c *chain, i, j int) bool {
-	return r.bare() || c.said&ctxCard != 0 && (r.before(c.g[i].start)|r.after(c.g[j].end))&ctxCard != 0
+	return r.bare() || r.around(c)&ctxCard != 0 && (r.before(c.g[i].start)|r.after(c.g[j].end))&ctxCard != 0
 }

@@ -62,7 +62,7 @@ func (r *scan) birthday(c *chain, i int) int {
 		return 0
 	}
 	k, end := 0, 0
-	if c.said&ctxBirth != 0 {
+	if i+3 <= c.n && r.around(c)&ctxBirth != 0 {
 		k = c.dateFigures(i)
 	}
 	start := c.g[i].start

@@ -89,11 +89,11 @@ func (r *scan) national(c *chain, i int) int {
 	bare := i == 0 && r.bare()
 	for k := range shapes {
 		g := &shapes[k]
-		if c.said&g.of.topics == 0 && !g.sure && !bare || !r.on[g.of.rec] || !g.matches(c, i) {
+		if !g.sure && !bare && r.around(c)&g.of.topics == 0 || !r.on[g.of.rec] || !g.matches(c, i) {
 			continue
 		}
 		last := i + len(g.lens) - 1
-		said := c.said&g.of.topics != 0 && (r.before(c.g[i].start)|r.after(c.g[last].end))&g.of.topics != 0
+		said := r.around(c)&g.of.topics != 0 && (r.before(c.g[i].start)|r.after(c.g[last].end))&g.of.topics != 0
 		if !said && (sure != nil || !g.sure && !(bare && last == c.n-1)) {
 			continue
 		}

@@ -22,10 +22,8 @@ type chain struct {
 	n    int
 	done int // groups before this one belong to a finding
 
-	// said is what the words around the chain speak of: all that the words in
-	// front of any of its groups, and behind, can. What needs a word that is
-	// not there need not look at the groups.
-	said context
+	topics context // see around
+	asked  bool    // topics are known
 }
 
 // number looks at a run of digits that begins at text[p].
@@ -51,7 +49,7 @@ func (r *scan) number(p int) {
 		return // too little for anything, and nothing can follow
 	}
 	c := &r.chain
-	c.text, c.n, c.done = text, 0, 0
+	c.text, c.n, c.done, c.asked = text, 0, 0, false
 	c.parse(p, end)
 	r.numDone = c.g[c.n-1].end
 	// Short numbers and decimal fractions are nothing but parts of words.
@@ -65,7 +63,6 @@ func (r *scan) number(p int) {
 	if fraction {
 		return
 	}
-	c.said = r.before(p) | r.after(r.numDone)
 	for i := 0; i < c.n; {
 		n := r.groupsAt(c, i)
 		i += max(1, n)
@@ -73,6 +70,16 @@ func (r *scan) number(p int) {
 			c.done = i
 		}
 	}
+}
+
+// around returns the topics of the words around the chain: all that the words
+// in front of any of its groups, and behind, can speak of. What needs a word
+// that is not there need not look at the groups.
+func (r *scan) around(c *chain) context {
+	if !c.asked {
+		c.topics, c.asked = r.before(c.g[0].start)|r.after(c.g[c.n-1].end), true
+	}
+	return c.topics
 }
 
 // besideWord tells whether letters stand close enough to text[p:end] for a date

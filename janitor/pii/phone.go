@@ -218,7 +218,7 @@ func (r *scan) trunk(c *chain, i int) int {
 // spoken takes other forms, beside a word that speaks of phones; or as a text
 // of nothing else.
 func (r *scan) spoken(c *chain, i int) int {
-	if c.said&(ctxPhone|ctxCall) == 0 && !r.bare() {
+	if r.around(c)&(ctxPhone|ctxCall) == 0 && !r.bare() {
 		return 0
 	}
 	first := c.text[c.g[i].start:c.g[i].end]
@@ -322,7 +322,7 @@ func plausibleBare(c *chain, i, k int) bool {
 
 // phoneContext returns what the words around k groups from i on say of phones.
 func (r *scan) phoneContext(c *chain, i, k int) context {
-	if c.said&(ctxPhone|ctxCall) == 0 {
+	if r.around(c)&(ctxPhone|ctxCall) == 0 {
 		return 0
 	}
 	return (r.before(c.g[i].start) | r.after(c.g[i+k-1].end)) & (ctxPhone | ctxCall)
