@@ -23,13 +23,15 @@ var (
 type follower struct {
 	set      *Set
 	source   Source
-	seen     atomic.Int64   // when it was last seen, in Unix nanoseconds
+	seen     atomic.Int64   // when it was last seen, in Unix nanoseconds; 0: dismissed
 	accepted chan *accepted // holds a connection of a Listener, the newest
 
-	mu    sync.Mutex // covers state for those who ask; only run writes it
+	mu    sync.Mutex // covers state for those who ask, which only run writes, and quit
 	state State
+	quit  context.CancelFunc // ends ctx
 
 	// Of the goroutine alone.
+	ctx       context.Context // over with the set, or when it is dismissed
 	sink      Sink
 	known     Knowledge
 	position  position
@@ -48,8 +50,9 @@ func newFollower(s *Set, source Source) *follower {
 // run follows the publisher until it is not seen any more or the set is closed.
 func (f *follower) run() {
 	for {
+		f.awake()
 		f.sink = f.set.options.Open(f.source)
-		for f.set.ctx.Err() == nil && !f.unseen() {
+		for f.ctx.Err() == nil && !f.unseen() {
 			f.connection()
 		}
 		if f.set.options.Closed != nil {
@@ -57,8 +60,30 @@ func (f *follower) run() {
 		}
 		if f.set.leave(f) {
 			f.drop()
+			f.dismiss()
 			return
 		}
+	}
+}
+
+// awake gives the follower a context for the time that it is seen.
+func (f *follower) awake() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.quit != nil {
+		f.quit()
+	}
+	f.ctx, f.quit = context.WithCancel(f.set.ctx)
+}
+
+// dismiss ends what the follower is at. It is not seen any more, until it is
+// again.
+func (f *follower) dismiss() {
+	f.seen.Store(0)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.quit != nil {
+		f.quit()
 	}
 }
 
@@ -130,7 +155,7 @@ func (f *follower) connection() {
 			f.failures, f.cold, f.coolTill = 0, 0, time.Time{}
 		}
 	}
-	if f.set.ctx.Err() != nil {
+	if f.ctx.Err() != nil {
 		err = nil // it was us
 	}
 	f.note(func(s *State) { s.Connected, s.Failure = false, err })
@@ -142,7 +167,7 @@ func (f *follower) connection() {
 
 // connect dials the publisher, or waits for it to connect.
 func (f *follower) connect() (*accepted, error) {
-	ctx := f.set.ctx
+	ctx := f.ctx
 	if f.source.Events != "" {
 		conn, err := f.set.options.Dial(ctx, f.source.Events, zmtp.SUB)
 		if err != nil {
@@ -171,20 +196,20 @@ func (f *follower) pause(d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-f.set.ctx.Done():
+	case <-f.ctx.Done():
 	}
 }
 
 // session follows the stream on one connection until that ends.
 func (f *follower) session(a *accepted) error {
 	// alive ends with the connection: what is asked beside it is of no use then.
-	alive, dead := context.WithCancel(f.set.ctx)
+	alive, dead := context.WithCancel(f.ctx)
 	defer dead()
 	q := newQueue(&f.set.held)
 	if a.first != nil {
 		q.offer(a.first)
 	}
-	stop := context.AfterFunc(f.set.ctx, func() { _ = a.conn.Close() })
+	stop := context.AfterFunc(f.ctx, func() { _ = a.conn.Close() })
 	defer stop()
 	pumped := make(chan struct{})
 	f.set.running.Go(func() {
@@ -234,7 +259,7 @@ func (f *follower) listen(alive context.Context, q *queue) error {
 	for {
 		timer.Reset(max(0, min(time.Until(quiet), idleAfter-f.sinceSeen()+1)))
 		select {
-		case <-f.set.ctx.Done():
+		case <-f.ctx.Done():
 			return zmtp.ErrClosed
 		case a := <-f.accepted:
 			// A publisher that connects again is the one that lives.
@@ -273,7 +298,7 @@ func (f *follower) drain(alive context.Context, q *queue) error {
 		f.note(func(s *State) { s.Malformed += malformed })
 	}
 	for i, m := range batch {
-		if f.set.ctx.Err() != nil {
+		if f.ctx.Err() != nil {
 			return zmtp.ErrClosed
 		}
 		f.live(alive, m)

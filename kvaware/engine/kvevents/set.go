@@ -95,6 +95,18 @@ func (s *Set) See(sources ...Source) {
 	}
 }
 
+// Dismiss notes that publishers are of no interest any more: they are followed
+// for no longer, unless they are seen again. It does not wait for the end.
+func (s *Set) Dismiss(sources ...Source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, source := range sources {
+		if f := s.followed[source]; f != nil {
+			f.dismiss()
+		}
+	}
+}
+
 // namesOf are the names under which a publisher that connects to us is found.
 func namesOf(source Source) []name {
 	if source.Events != "" {

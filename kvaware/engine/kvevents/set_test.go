@@ -42,6 +42,48 @@ func TestUnseenWithoutConnection(t *testing.T) {
 	}, func(p *fakePublisher) { p.refuse = true })
 }
 
+// TestDismiss: whom nobody is interested in any more is left at once, whatever
+// it is being done with, and followed again as if it were new.
+func TestDismiss(t *testing.T) {
+	other := Source{Upstream: "b:8000", Events: "a:1"} // without history
+	for name, set := range map[string]func(*fakePublisher){
+		"followed":      func(*fakePublisher) {},
+		"not reachable": func(p *fakePublisher) { p.refuse = true },
+		"asked":         func(p *fakePublisher) { p.noEnd = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				w.p.store(1)
+				w.set.See(other, source)
+				synctest.Wait()
+				began := time.Now()
+				w.set.Dismiss(source, Source{Upstream: "never seen:1"})
+				synctest.Wait()
+				if s := w.set.States(""); len(s) != 1 || s[0].Source != other || w.open != 1 || time.Since(began) > 0 {
+					t.Fatalf("%d sinks are open, followed: %+v", w.open, s)
+				}
+				w.set.Dismiss(source)
+				w.set.Dismiss(other)
+				w.set.See(other) // before it has ended
+				synctest.Wait()
+				if s := w.set.States(""); len(s) != 1 || s[0].Source != other || w.open != 1 {
+					t.Fatalf("%d sinks are open, followed: %+v", w.open, s)
+				}
+				w.set.Dismiss(other)
+				synctest.Wait()
+				if w.open != 0 || len(w.set.States("")) != 0 {
+					t.Fatalf("%d sinks are open, followed: %+v", w.open, w.set.States(""))
+				}
+				w.p.mu.Lock()
+				w.p.refuse, w.p.noEnd = false, false
+				w.p.mu.Unlock()
+				w.set.See(source)
+				w.check(t, Complete)
+			}, set)
+		})
+	}
+}
+
 func TestStates(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		one, two := source, source
