@@ -103,6 +103,7 @@ func (r *scan) take(name int, v value) {
 // headerValue judges the credential behind the name of a header.
 func (r *scan) headerValue(v value, operator byte) bool {
 	var buf [maxJudged]byte
+	defer clear(buf[:]) // the stack keeps nothing of the value
 	head, next := r.judged(v, &buf)
 	if !v.quoted && (operator == '=' || next == '(') {
 		return false // program text
@@ -115,7 +116,7 @@ func (r *scan) headerValue(v value, operator byte) bool {
 // result is the byte that follows the value, 0 when it is not known.
 func (r *scan) judged(v value, buf *[maxJudged]byte) (head []byte, next byte) {
 	if v.cut && v.start < len(r.text) {
-		n := foldHead(buf[:], r.outer[r.win.from[v.start]:])
+		n := foldHead(buf[:], r.outer[r.win.base+int(r.win.from[v.start]):])
 		for k, c := range buf[:n] {
 			if v.ends(c) {
 				return buf[:k], c
@@ -316,20 +317,25 @@ func schemeAfter(text []byte, start, end int) int {
 // secretValue judges the value of a name.
 func (r *scan) secretValue(kind nameKind, v value, tight bool) bool {
 	var buf [maxJudged]byte
+	defer clear(buf[:]) // the stack keeps nothing of the value
 	head, next := r.judged(v, &buf)
-	if len(head) < 4 || template(head) || containsFold(head, "example") || placeholder(head) > 0 {
-		return false
-	}
+	return len(head) >= 4 && judge(kind, head, v.quoted, tight, next) &&
+		!template(head) && !containsFold(head, "example") && placeholder(head) == 0
+}
+
+// judge tells whether a value could be what its name says. It is the quick
+// part: most values are none.
+func judge(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
 	if kind == nameSecret || len(head) > maxChosen {
-		if len(head) < 16 || !random62(head) && !guid(head) && !(v.quoted && figures(head)) {
+		if len(head) < 16 || !random62(head) && !guid(head) && !(quoted && figures(head)) {
 			return false
 		}
-		return v.quoted || next != '(' && (tight || digitRuns(head) >= 2)
+		return quoted || next != '(' && (tight || digitRuns(head) >= 2)
 	}
 	if len(head) < 6 || !chosen(head) {
 		return false
 	}
-	if v.quoted {
+	if quoted {
 		return true
 	}
 	// Without quotes it may be an expression: only what stands as in a

@@ -93,17 +93,17 @@ func (s *Scanner) edgeRound(text []byte, spans []Span, from int, before []Span, 
 		if w == nil {
 			w = windows.Get().(*window)
 		}
-		// One window takes all the findings that are close to each other.
+		// One window takes all the findings to be looked at that are close.
 		start := max(0, spans[k].Start-edgeMargin)
 		size := copy(w.text[:], text[start:])
 		last := k
-		for j := k; j < n && spans[j].Start-start < size-edgeMargin; j++ {
-			if j > k && spans[j].Start-spans[j-1].End > 2*edgeMargin {
-				break
+		for j, rest := k+1, before; j < n && spans[j].Start-start < size-edgeMargin && spans[j].Start-spans[last].End <= 2*edgeMargin; j++ {
+			if !old(&rest, spans[j]) && tight(text, spans[j]) {
+				last = j
 			}
-			last = j
 		}
 		size = min(size, max(spans[last].End-start+edgeMargin, edgeMargin))
+		size = wholeWords(text, start, size)
 		for first < k && spans[first].End <= start {
 			first++
 		}
@@ -126,6 +126,20 @@ func (s *Scanner) edgeRound(text []byte, spans []Span, from int, before []Span, 
 		windows.Put(w)
 	}
 	return spans
+}
+
+// wholeWords shortens the window text[start:start+size] to a white space near
+// its end: a word that is cut looks like what it is not.
+func wholeWords(text []byte, start, size int) int {
+	if start+size == len(text) {
+		return size
+	}
+	for n := size; n > size-edgeMargin/2 && n > 0; n-- {
+		if text[start+n-1] <= ' ' {
+			return n
+		}
+	}
+	return size
 }
 
 // tight tells whether a finding has something beside it that it could have

@@ -19,14 +19,19 @@ import (
 
 // Sizes of a window, in bytes of folded text.
 const (
-	foldWindow = 4096
+	foldWindow = 8192
 	foldMargin = 192 // kept in front of a character, and between windows
+
+	// maxReach bounds the text a window is folded from: characters without
+	// width take no room in it.
+	maxReach = 1 << 30
 )
 
 // window is folded text with the offset each byte came from.
 type window struct {
 	text [foldWindow]byte
-	from [foldWindow]int
+	from [foldWindow]uint32 // behind base
+	base int
 	out  []Span
 }
 
@@ -82,10 +87,11 @@ func (r *scan) goOn() {
 func (r *scan) foldWindow(w *window, start, first int) int {
 	text := r.text
 	n, i, last := 0, start, first
-	for i < len(text) && n < foldWindow && i-last < foldMargin {
+	w.base = start
+	for i < len(text) && n < foldWindow && i-last < foldMargin && i-start < maxReach {
 		c := text[i]
 		if c < utf8.RuneSelf {
-			w.text[n], w.from[n] = c, i
+			w.text[n], w.from[n] = c, uint32(i-start)
 			n++
 			i++
 			continue
@@ -93,13 +99,13 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 		to, size := foldRune(text[i:])
 		if to == foldNone {
 			for k := 0; k < size && n < foldWindow; k++ {
-				w.text[n], w.from[n] = text[i+k], i+k
+				w.text[n], w.from[n] = text[i+k], uint32(i+k-start)
 				n++
 			}
 		} else {
 			last = max(last, i)
 			if to != foldDrop {
-				w.text[n], w.from[n] = byte(to), i
+				w.text[n], w.from[n] = byte(to), uint32(i-start)
 				n++
 			}
 		}
@@ -112,8 +118,8 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 	inner.runPlain()
 	reach := 0
 	for _, sp := range inner.out {
-		from := w.from[sp.Start]
-		to := w.from[sp.End-1]
+		from := start + int(w.from[sp.Start])
+		to := start + int(w.from[sp.End-1])
 		_, size := utf8.DecodeRune(text[to:])
 		end := to + size
 		if sp.End == n && inner.beyond > 0 && sp.Entity.Secret() {
@@ -134,7 +140,7 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 // pure tells whether nothing folded in text[start:end] of a window, so that
 // the first pass has seen it as it stands.
 func (w *window) pure(start, end int) bool {
-	return w.from[end-1]-w.from[start] == end-1-start
+	return int(w.from[end-1]-w.from[start]) == end-1-start
 }
 
 // goesOn tells whether a stretch that ends at text[end] goes on behind the
