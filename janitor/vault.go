@@ -230,12 +230,13 @@ func (v *vault) mintKeyed(e pii.Entity, value []byte) {
 	_, _ = v.mac.Write([]byte(e))
 	_, _ = v.mac.Write([]byte{0})
 	_, _ = v.mac.Write(value)
+	// The hash, and the copy of it that Sum makes, keep the end of the value
+	// until a block of something else has come.
+	var nothing [sha256.BlockSize]byte
+	_, _ = v.mac.Write(nothing[:])
 	var sum [sha256.Size]byte
 	var digits [2 * sha256.Size]byte
 	hex.Encode(digits[:], v.mac.Sum(sum[:0]))
-	// The hash keeps the end of the value until it has a block of something else.
-	var nothing [sha256.BlockSize]byte
-	_, _ = v.mac.Write(nothing[:])
 	start := len(v.names)
 	for n := keyedDigits; ; n += 2 {
 		v.names = v.names[:start]

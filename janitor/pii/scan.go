@@ -77,6 +77,9 @@ func (r *scan) runPlain() bool {
 			block = tail[:]
 		}
 		digits, tokens, colons, beyond := masks((*[blockSize]byte)(block))
+		if len(text)-base < blockSize {
+			clear(tail[:]) // the stack keeps nothing of the text
+		}
 		high |= beyond
 		if digits != 0 {
 			starts := digits &^ (digits<<1 | digitCarry)
