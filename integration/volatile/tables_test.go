@@ -21,6 +21,8 @@ var exceptions = map[string]string{
 	"/kvaware/volatile os":                    "reads /proc/self, to count files that are open for writing",
 	"/kvaware/volatile golang.org/x/sys/unix": "the lock itself: prctl, setrlimit, closing the ruleset",
 	"/kvaware/engine syscall":                 "the number of an error, to tell a refused connection",
+	"/kvaware/engine/zmtp syscall":            "the numbers of errors, to tell a connection that was refused or reset",
+	"/kvaware/engine/zmtp os":                 "the error of a read that has run into its deadline",
 }
 
 // suspect are the imports that need an exception.
