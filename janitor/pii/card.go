@@ -182,20 +182,17 @@ func digitWord(text []byte, i, step int) bool {
 // looseCard takes any grouping, but only beside a word that says card.
 func (r *scan) looseCard(c *chain, i int) int {
 	var buf [maxCard]byte
-	total := 0
+	n := 0
 	for j := i; j < c.n && j < i+10; j++ {
 		if j > i && c.gap(j) != ' ' && c.gap(j) != '-' {
 			return 0
 		}
-		total += c.g[j].len()
-		if total > maxCard {
+		more := c.digits(j, j, buf[n:])
+		if more == 0 {
 			return 0
 		}
-		if total < 13 || !c.ends(j) {
-			continue
-		}
-		n := c.digits(i, j, buf[:])
-		if validCard(buf[:n]) {
+		n += more
+		if n >= 13 && c.ends(j) && validCard(buf[:n]) {
 			r.add(c.g[i].start, c.g[j].end, EntityCard)
 			return j - i + 1
 		}

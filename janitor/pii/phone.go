@@ -91,12 +91,13 @@ func (r *scan) international(c *chain, i int) int {
 // code that begins after skip digits. The longest one that fits is taken.
 func (c *chain) withCode(i, skip int) int {
 	var buf [maxPhone]byte
-	best := 0
+	best, n := 0, 0
 	for k := 1; i+k <= c.n && k <= 8; k++ {
-		n := c.digits(i, i+k-1, buf[:])
-		if n == 0 {
+		more := c.digits(i+k-1, i+k-1, buf[n:])
+		if more == 0 {
 			break
 		}
+		n += more
 		if n < skip+7 {
 			continue
 		}

@@ -31,6 +31,8 @@ type scan struct {
 	nested             int      // assignments in it that were judged in vain
 	taken              int      // assignments before this offset are in a value found
 	words              vicinity // see context.go
+
+	lastAt, lastScheme int // what the last look back for a URL found, see userinfo.go
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -29,14 +30,7 @@ func (r *scan) add(start, end int, e Entity) {
 // order in which recognisers ran.
 func (s *Scanner) settle(text []byte, spans []Span, from int) []Span {
 	raw := spans[from:]
-	slices.SortFunc(raw, func(a, b Span) int {
-		return cmp.Or(
-			cmp.Compare(a.Start, b.Start),
-			cmp.Compare(b.End, a.End),
-			cmp.Compare(rank(a.Entity), rank(b.Entity)),
-			cmp.Compare(a.Entity, b.Entity),
-		)
-	})
+	slices.SortFunc(raw, order)
 	out := spans[:from]
 	longest := 0 // length of the finding that gave the last span its label
 	for _, sp := range raw {
@@ -58,6 +52,20 @@ func (s *Scanner) settle(text []byte, spans []Span, from int) []Span {
 		out[last].End = max(out[last].End, sp.End)
 	}
 	return out
+}
+
+// order sorts findings by where they begin, then the longer, then the more
+// specific first. The strings are compared last: there can be many findings.
+func order(a, b Span) int {
+	switch {
+	case a.Start != b.Start:
+		return a.Start - b.Start
+	case a.End != b.End:
+		return b.End - a.End
+	case a.Entity == b.Entity:
+		return 0
+	}
+	return cmp.Or(rank(a.Entity)-rank(b.Entity), strings.Compare(string(a.Entity), string(b.Entity)))
 }
 
 // widen moves the ends of a span that would split a rune outwards.

@@ -10,8 +10,7 @@ const maxUserinfo = 256
 // true when the "@" belongs to a URL, which then is no address.
 //
 // Passwords hold unescaped "@" often enough; the last one before the path
-// counts. Looking ahead for it first keeps the work linear: only the last "@"
-// of a stretch looks back over it.
+// counts.
 func (r *scan) userinfo(i, after int) bool {
 	text := r.text
 	for j := after; j < len(text) && j-after < maxUserinfo; j++ {
@@ -22,7 +21,7 @@ func (r *scan) userinfo(i, after int) bool {
 			break
 		}
 	}
-	start := schemeBefore(text, i)
+	start := r.schemeBefore(i)
 	if start < 0 {
 		return false
 	}
@@ -47,17 +46,30 @@ func endsAuthority(c byte) bool {
 }
 
 // schemeBefore returns where the user information that ends at text[i] begins
-// when "scheme://" stands before it, else -1.
-func schemeBefore(text []byte, i int) int {
+// when "scheme://" stands before it, else -1. What the look back from an
+// earlier "@" came to is remembered, so no byte is looked at twice.
+func (r *scan) schemeBefore(i int) int {
+	start := r.schemeFrom(i)
+	r.lastAt, r.lastScheme = i, start
+	return start
+}
+
+func (r *scan) schemeFrom(i int) int {
+	text := r.text
 	for j := i - 1; j >= 2 && i-j <= maxUserinfo; j-- {
 		c := text[j]
-		if c == '/' {
+		switch {
+		case c == '@' && j == r.lastAt:
+			if i-r.lastScheme < maxUserinfo {
+				return r.lastScheme
+			}
+			return -1
+		case c == '/':
 			if text[j-1] == '/' && text[j-2] == ':' && j >= 3 && isAlnum(text[j-3]) {
 				return j + 1
 			}
 			return -1
-		}
-		if c <= ' ' || c == '"' || c == '<' || c == '>' || c == '`' {
+		case c <= ' ', c == '"', c == '<', c == '>', c == '`':
 			return -1
 		}
 	}
