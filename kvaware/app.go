@@ -130,10 +130,8 @@ func (a *App) Start() error {
 	if err := checkFollowing(policies); err != nil {
 		return err
 	}
-	for p := range policies {
-		if err := a.shared.following.listen(p); err != nil {
-			return err
-		}
+	if err := a.shared.following.prepare(policies); err != nil {
+		return err
 	}
 	if a.shared.apply(a.settings) {
 		a.logger.Info("hash_key has changed: the prefix tree starts empty")
@@ -141,7 +139,8 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
 	go a.sweepUntil(ctx)
-	go a.followUntil(ctx, policies)
+	// Now, so that what the config before follows too never ends.
+	go a.followUntil(ctx, policies, a.shared.following.followAll(policies))
 	return nil
 }
 
@@ -153,8 +152,9 @@ func (a *App) sweepUntil(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			a.shared.sweep(time.Now())
+		case now := <-tick.C:
+			a.shared.sweep(now)
+			a.shared.following.sweep(now)
 		}
 	}
 }

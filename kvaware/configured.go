@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -48,6 +49,10 @@ func searchRoutes(routes caddyhttp.RouteList, found map[*Policy][]string) {
 				if p, ok := h.LoadBalancing.SelectionPolicy.(*Policy); ok {
 					found[p] = staticAddresses(h.Upstreams)
 				}
+				for _, answer := range h.HandleResponse {
+					searchRoutes(answer.Routes, found)
+				}
+			case *intercept.Intercept:
 				for _, answer := range h.HandleResponse {
 					searchRoutes(answer.Routes, found)
 				}

@@ -44,8 +44,9 @@ func newEngines(f *fleet.Fleet, now func() time.Time, transport http.RoundTrippe
 
 // sight is when a policy last said which upstreams it has.
 type sight struct {
-	last atomic.Int64 // Unix nanoseconds
-	gone atomic.Bool  // the policy's config is
+	last       atomic.Int64  // Unix nanoseconds
+	gone       atomic.Bool   // the policy's config is
+	generation atomic.Uint64 // that of a newer config is higher; 0: none
 }
 
 // due reports whether it is time to say so again, to one of those who ask.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,6 +22,10 @@ import (
 // their engines are followed also while no requests come.
 const followInterval = 20 * time.Second
 
+// forgetUpstream is how long an upstream without a stream is remembered: longer
+// than it takes until one that was named is followed.
+const forgetUpstream = 5 * time.Minute
+
 // following brings what engines publish to the fleet. Like the fleet it is
 // there once for all configs of the process.
 type following struct {
@@ -30,14 +35,19 @@ type following struct {
 	mu        sync.Mutex
 	upstreams map[string]*streams   // by address
 	listeners map[string]*listening // by the host:port of the first rank
+	freed     chan struct{}         // closed when upstreams are nobody's any more
+
+	generations uint64 // configs that have started
 }
 
 // streams are what is followed of one upstream.
 type streams struct {
-	events *Events // as configured
-	by     *Policy // who has said so first
-	feeds  map[kvevents.Source]*residency.Feed
-	warned bool
+	events     *Events              // as configured
+	users      map[*Policy]struct{} // who want it so
+	generation uint64               // of the newest of their configs
+	claimed    time.Time            // when one of them last said so
+	feeds      map[kvevents.Source]*residency.Feed
+	warned     bool
 }
 
 // listening is for publishers that connect to us.
@@ -47,7 +57,9 @@ type listening struct {
 }
 
 func newFollowing(f *fleet.Fleet) *following {
-	s := &following{fleet: f, upstreams: make(map[string]*streams), listeners: make(map[string]*listening)}
+	s := &following{
+		fleet: f, upstreams: make(map[string]*streams), listeners: make(map[string]*listening), freed: make(chan struct{}),
+	}
 	s.set = kvevents.NewSet(kvevents.Options{Open: s.open, Closed: s.closed})
 	return s
 }
@@ -57,43 +69,64 @@ func (s *following) follow(p *Policy, addresses []string) {
 	if p.Events == nil {
 		return
 	}
+	now := time.Now()
 	var sources []kvevents.Source
+	s.mu.Lock()
+	defer s.mu.Unlock() // what is seen is claimed: nobody dismisses it in between
 	for _, address := range addresses {
-		if s.claim(p, address) {
-			sources = append(sources, p.Events.sources(address)...)
+		if of := p.Events.sources(address); len(of) > 0 && s.claim(p, address, now) {
+			sources = append(sources, of...)
 		}
 	}
 	s.set.See(sources...)
 }
 
 // claim reports whether an upstream is to be followed as the policy says. It is
-// not while another policy that is still there follows it differently: where
-// the config shows that, it is refused, but upstreams can be dynamic.
-func (s *following) claim(p *Policy, address string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// not while another policy follows it differently that is of the same config,
+// which is refused where it shows, but upstreams can be dynamic; or of a newer
+// one. The caller holds mu.
+func (s *following) claim(p *Policy, address string, now time.Time) bool {
+	if p.sight.gone.Load() {
+		return false // a request of a config that was replaced
+	}
 	u := s.upstreams[address]
 	switch {
 	case u == nil:
-		s.upstreams[address] = &streams{events: p.Events, by: p, feeds: make(map[kvevents.Source]*residency.Feed)}
+		u = &streams{events: p.Events, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Source]*residency.Feed)}
+		s.upstreams[address] = u
 	case u.events.same(p.Events):
-	case u.by.sight.gone.Load():
-		s.fleet.Follow(address, fleet.Feeds{}) // until the new ones are there
-		u.events, u.by, u.warned = p.Events, p, false
+	case len(u.users) == 0 || p.sight.generation.Load() > u.generation:
+		s.change(address, u, p.Events)
 	default:
-		if !u.warned {
+		if p.sight.generation.Load() == u.generation && !u.warned {
 			u.warned = true
 			p.logger.Warn("another kv_aware policy follows this upstream's events differently: that one counts",
 				zap.String("upstream", address))
 		}
 		return false
 	}
+	u.users[p], u.claimed, u.generation = struct{}{}, now, max(u.generation, p.sight.generation.Load())
 	return true
+}
+
+// change has an upstream followed in another way from now on. The caller holds
+// mu.
+func (s *following) change(address string, u *streams, events *Events) {
+	wanted := events.sources(address)
+	for _, source := range u.events.sources(address) {
+		if !slices.Contains(wanted, source) {
+			s.set.Dismiss(source)
+		}
+	}
+	clear(u.users)
+	u.events, u.warned = events, false
+	s.attach(address, u)
 }
 
 // open is called when the following of a publisher begins.
 func (s *following) open(source kvevents.Source) kvevents.Sink {
-	feed := s.fleet.Residency().Feed(source.Upstream + " events " + source.Events + " " + strconv.Itoa(source.Rank))
+	// A name of its own: what is followed in another way now may not have ended yet.
+	feed := s.fleet.Residency().Feed(source.Upstream + " events " + source.Events + " " + strconv.Itoa(source.Rank) + " " + source.Replay)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u := s.upstreams[source.Upstream]; u != nil {
@@ -103,14 +136,15 @@ func (s *following) open(source kvevents.Source) kvevents.Sink {
 	return &sink{Feed: feed, fleet: s.fleet, address: source.Upstream}
 }
 
-// attach gives the fleet the feeds of an upstream when all are there. The
-// caller holds mu.
+// attach gives the fleet the feeds of an upstream when all are there, and none
+// before. The caller holds mu.
 func (s *following) attach(address string, u *streams) {
 	feeds := fleet.Feeds{Weights: u.events.weights()}
 	for _, source := range u.events.sources(address) {
 		feed := u.feeds[source]
 		if feed == nil {
-			return
+			feeds = fleet.Feeds{}
+			break
 		}
 		feeds.Ranks = append(feeds.Ranks, feed)
 	}
@@ -123,7 +157,7 @@ func (s *following) closed(source kvevents.Source, opened kvevents.Sink) {
 	s.mu.Lock()
 	if u := s.upstreams[source.Upstream]; u != nil {
 		delete(u.feeds, source)
-		if len(u.feeds) == 0 {
+		if len(u.feeds) == 0 && len(u.users) == 0 {
 			delete(s.upstreams, source.Upstream)
 		}
 	}
@@ -160,20 +194,47 @@ func (s *sink) Apply(e *kvevents.Event) bool {
 	return s.Feed.Apply(e)
 }
 
-// followUntil names the static upstreams of a config's policies, now and then.
-func (a *App) followUntil(ctx context.Context, policies map[*Policy][]string) {
+// followUntil names the static upstreams of a config's policies, now and then,
+// and when another config has let go of some, which followAll has told.
+func (a *App) followUntil(ctx context.Context, policies map[*Policy][]string, freed <-chan struct{}) {
 	tick := time.NewTicker(followInterval)
 	defer tick.Stop()
 	for {
-		for p, addresses := range policies {
-			a.shared.following.follow(p, addresses)
-		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-freed:
 		case <-tick.C:
 		}
+		freed = a.shared.following.followAll(policies)
 	}
+}
+
+// followAll names the static upstreams of policies. What it returns is closed
+// when it may be worth to do it again.
+func (s *following) followAll(policies map[*Policy][]string) <-chan struct{} {
+	s.mu.Lock()
+	freed := s.freed
+	s.mu.Unlock()
+	for p, addresses := range policies {
+		s.follow(p, addresses)
+	}
+	return freed
+}
+
+// prepare is called when a config starts, with its policies.
+func (s *following) prepare(policies map[*Policy][]string) error {
+	s.mu.Lock()
+	s.generations++
+	generation := s.generations
+	s.mu.Unlock()
+	for p := range policies {
+		p.sight.generation.Store(generation)
+		if err := s.listen(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var errListening = errors.New("events: cannot listen at this address")
@@ -184,7 +245,15 @@ func (s *following) listen(p *Policy) error {
 	if p.Events == nil || p.Events.Listen == "" {
 		return nil
 	}
-	address := p.Events.listener()
+	if err := s.bind(p, p.Events.listener()); err != nil {
+		s.unlisten(p)
+		return err
+	}
+	return nil
+}
+
+// bind opens what is missing of the ports at an address.
+func (s *following) bind(p *Policy, address string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.listeners[address]
@@ -194,10 +263,8 @@ func (s *following) listen(p *Policy) error {
 	}
 	l.users[p] = struct{}{}
 	for len(l.ranks) < p.Events.ranks() {
-		at := plus(address, len(l.ranks))
-		listener, err := net.Listen("tcp", at)
+		listener, err := net.Listen("tcp", plus(address, len(l.ranks)))
 		if err != nil {
-			s.unlisten(p, address)
 			return errListening
 		}
 		l.ranks = append(l.ranks, kvevents.NewListener(s.set, listener, len(l.ranks)))
@@ -205,16 +272,23 @@ func (s *following) listen(p *Policy) error {
 	return nil
 }
 
-// unlisten takes a policy off a listener; the last one closes it. The caller
-// holds mu.
-func (s *following) unlisten(p *Policy, address string) {
+// unlisten takes a policy off its listener; the last one closes it.
+func (s *following) unlisten(p *Policy) {
+	address := p.Events.listener()
+	s.mu.Lock()
 	l := s.listeners[address]
 	if l == nil {
+		s.mu.Unlock()
 		return
 	}
-	if delete(l.users, p); len(l.users) == 0 {
+	delete(l.users, p)
+	unused := len(l.users) == 0
+	if unused {
 		delete(s.listeners, address)
-		go l.close() // waits for what is under way
+	}
+	s.mu.Unlock()
+	if unused {
+		l.close() // the ports are free when it returns
 	}
 }
 
@@ -237,12 +311,45 @@ func (s *following) forget(address string) {
 	}
 }
 
-// dismiss notes that a policy's config is gone.
+// dismiss notes that a policy's config is gone. What nobody else wants is not
+// followed any more.
 func (s *following) dismiss(p *Policy) {
-	if p.Events == nil || p.Events.Listen == "" {
+	if p.Events == nil {
 		return
+	}
+	if p.Events.Listen != "" {
+		s.unlisten(p)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unlisten(p, p.Events.listener())
+	freed := false
+	for address, u := range s.upstreams {
+		if _, used := u.users[p]; !used {
+			continue
+		}
+		if delete(u.users, p); len(u.users) > 0 {
+			continue
+		}
+		freed = true
+		s.set.Dismiss(u.events.sources(address)...)
+		if len(u.feeds) == 0 {
+			delete(s.upstreams, address)
+		}
+	}
+	if freed {
+		close(s.freed)
+		s.freed = make(chan struct{})
+	}
+}
+
+// sweep forgets upstreams that are followed no more, and that nobody has named
+// for so long that nothing of it can be under way.
+func (s *following) sweep(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for address, u := range s.upstreams {
+		if len(u.feeds) == 0 && now.Sub(u.claimed) > forgetUpstream {
+			delete(s.upstreams, address)
+		}
+	}
 }
