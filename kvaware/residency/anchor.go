@@ -5,6 +5,8 @@ package residency
 import (
 	"slices"
 	"sort"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 )
 
 // Prompt is what a prompt's anchors are made of.
@@ -82,7 +84,7 @@ type reading struct {
 func (r *reading) read() {
 	size := 0
 	r.p.Render(func(_ int32, chunk []byte) bool { size += len(chunk); return true })
-	r.text = make([]byte, 0, size)
+	r.text = arena.Make("rendition", 0, size)
 	r.p.Render(func(_ int32, chunk []byte) bool {
 		r.text = append(r.text, chunk[:min(len(chunk), cap(r.text)-len(r.text))]...)
 		return true
@@ -94,7 +96,7 @@ func (r *reading) read() {
 	for i := range r.p.Tokens {
 		size += len(r.p.Text(i))
 	}
-	r.tokens, r.ends = make([]byte, 0, size), make([]uint32, 0, r.p.Tokens)
+	r.tokens, r.ends = arena.Make("texts of tokens", 0, size), make([]uint32, 0, r.p.Tokens)
 	for i := range r.p.Tokens {
 		r.tokens = append(r.tokens, r.p.Text(i)...)
 		r.ends = append(r.ends, uint32(len(r.tokens)))
@@ -103,8 +105,8 @@ func (r *reading) read() {
 }
 
 func (r *reading) wipe() {
-	clear(r.text)
-	clear(r.tokens)
+	arena.Wipe(r.text)
+	arena.Wipe(r.tokens)
 	clear(r.ends)
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"math"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 )
 
 // reader takes tokens out of an engine's answer.
@@ -28,7 +30,7 @@ func readAnswer(src io.Reader, w way, completion bool, l Limits) (*Tokens, error
 		r.rendered()
 	}
 	r.end()
-	clear(r.buf[:cap(r.buf)])
+	arena.Wipe(r.buf)
 	err := r.err
 	switch {
 	case errors.Is(err, errLong):
@@ -61,7 +63,7 @@ func (r *reader) tokenized() {
 		t.decode()
 		return
 	}
-	clear(t.arena)
+	arena.Wipe(t.arena)
 	t.arena, t.ends = nil, nil // of another list than the ids: worth nothing
 }
 

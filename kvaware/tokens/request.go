@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 	"github.com/bauxite/caddy-kvaware/janitor/prompt"
 )
 
@@ -55,6 +56,7 @@ func ask(api prompt.API, body []byte) (*question, error) {
 	q := &question{body: body, completion: api == prompt.Completions, exact: true}
 	q.tokenize = append(q.tokenize, []byte(`{"return_token_strs":true`))
 	s := newScanner(bytes.NewReader(body), int64(len(body)))
+	defer func() { arena.Wipe(s.buf) }()
 	named := false
 	s.object(func(name []byte) {
 		named = q.member(s, string(name)) || named

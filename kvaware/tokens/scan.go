@@ -7,6 +7,8 @@ import (
 	"io"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/bauxite/caddy-kvaware/internal/arena"
 )
 
 const (
@@ -40,7 +42,7 @@ type scanner struct {
 }
 
 func newScanner(src io.Reader, limit int64) *scanner {
-	return &scanner{src: src, left: limit, buf: make([]byte, 0, scanBuffer)}
+	return &scanner{src: src, left: limit, buf: arena.Make("scanned text", 0, scanBuffer)}
 }
 
 // fail keeps the first error. Nothing more can be read then.
@@ -180,7 +182,7 @@ func (t *text) add(b []byte) {
 		b, t.cut = b[:t.room], true
 	}
 	t.room -= len(b)
-	t.b = appendWiping(t.b, b...)
+	t.b = arena.Append("texts of tokens", t.b, b...)
 }
 
 // single ends the wait for another half: there is none.

@@ -2,6 +2,8 @@
 
 package tokens
 
+import "github.com/bauxite/caddy-kvaware/internal/arena"
+
 // Tokens is what a prompt is made of for one model. It is a copy of the prompt
 // in another spelling: it must not outlive the work it was fetched for, and
 // Wipe has to be called in the end.
@@ -51,7 +53,7 @@ func (t *Tokens) Footprint() int64 {
 // Wipe zeroes ids and texts.
 func (t *Tokens) Wipe() {
 	clear(t.IDs[:cap(t.IDs)])
-	clear(t.arena[:cap(t.arena)])
+	arena.Wipe(t.arena)
 	clear(t.ends[:cap(t.ends)])
 	*t = Tokens{}
 }
