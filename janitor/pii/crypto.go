@@ -5,7 +5,8 @@ package pii
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
+	"math/bits"
 )
 
 // cryptoAt returns the end of a cryptocurrency address that begins at
@@ -44,20 +45,33 @@ var base58Value = func() (t [256]uint8) {
 // base58Check decodes an address of 25 bytes and checks its version and the
 // four bytes of double SHA-256 at its end.
 func base58Check(text []byte) bool {
+	var limbs [4]uint64 // the number, from its low end
+	for len(text) > 0 {
+		// Ten characters at a time are less than 2^64.
+		part, scale := uint64(0), uint64(1)
+		for len(text) > 0 && scale < 1<<58 {
+			v := base58Value[text[0]]
+			if v == 0 {
+				return false
+			}
+			part, scale, text = part*58+uint64(v-1), scale*58, text[1:]
+		}
+		for i, limb := range limbs {
+			high, low := bits.Mul64(limb, scale)
+			low, carry := bits.Add64(low, part, 0)
+			limbs[i], part = low, high+carry
+		}
+		if part != 0 {
+			return false
+		}
+	}
+	if limbs[3]>>8 != 0 {
+		return false // longer than 25 bytes
+	}
 	var raw [25]byte
-	for _, c := range text {
-		carry := int(base58Value[c]) - 1
-		if carry < 0 {
-			return false
-		}
-		for i := len(raw) - 1; i >= 0; i-- {
-			carry += int(raw[i]) * 58
-			raw[i] = byte(carry)
-			carry >>= 8
-		}
-		if carry != 0 {
-			return false
-		}
+	raw[0] = byte(limbs[3])
+	for i := range 3 {
+		binary.BigEndian.PutUint64(raw[1+8*i:], limbs[2-i])
 	}
 	switch raw[0] {
 	case 0x00, 0x05, 0x6f, 0xc4, 0x30, 0x32, 0x3a: // Bitcoin main and test, Litecoin
@@ -149,10 +163,8 @@ func (r *scan) ethereum(start, end int) bool {
 		lowered[i] = lower(c)
 	}
 	sum := keccak256(lowered[:])
-	var want [64]byte
-	hex.Encode(want[:], sum[:])
 	for i, c := range digits {
-		if isAlpha(c) && isUpper(c) != (want[i] >= '8') {
+		if high := sum[i/2]<<(4*(i&1))&0x80 != 0; isAlpha(c) && isUpper(c) != high {
 			return false
 		}
 	}

@@ -143,23 +143,35 @@ func wholeWords(text []byte, start, size int) int {
 }
 
 // tight tells whether a finding has something beside it that it could have
-// kept from being found: part of a word, a sign with more behind it, or a
-// number a space away.
+// kept from being found: part of a word, a sign with more behind it, or, beside
+// digits of its own, a number a space away.
 func tight(text []byte, sp Span) bool {
-	return binds(at(text, sp.Start-1), at(text, sp.Start-2)) || binds(at(text, sp.End), at(text, sp.End+1))
+	value := text[sp.Start:sp.End]
+	return binds(at(text, sp.Start-1), at(text, sp.Start-2), value[:min(len(value), 8)]) ||
+		binds(at(text, sp.End), at(text, sp.End+1), value[max(0, len(value)-8):])
 }
 
-// binds judges the byte beside a finding and the one beyond.
-func binds(c, beyond byte) bool {
+// binds judges the byte beside a finding and the one beyond; near is the end
+// of the finding there.
+func binds(c, beyond byte, near []byte) bool {
 	switch {
 	case isWord(c), c >= 0x80:
 		return true
 	case c == ' ':
-		return isDigit(beyond)
+		return isDigit(beyond) && holdsDigit(near)
 	case c < ' ', c == ',', c == ';', c == '"':
 		return false
 	}
 	return beyond > ' '
+}
+
+func holdsDigit(b []byte) bool {
+	for _, c := range b {
+		if isDigit(c) || c >= 0x80 {
+			return true
+		}
+	}
+	return false
 }
 
 // mask puts placeholders over the ends of text[start:end], cut to the text, and

@@ -143,6 +143,16 @@ func (w *window) pure(start, end int) bool {
 	return int(w.from[end-1]-w.from[start]) == end-1-start
 }
 
+// seen tells whether the first pass has seen text[start:end] and what is around
+// it as it stands, so that a window has nothing new to find there.
+func (r *scan) seen(start, end int) bool {
+	return r.win != nil && end+numberReach < len(r.text) && r.win.pure(max(0, start-numberReach), end+numberReach)
+}
+
+// numberReach is how far around its digits, or around a token, a finding can
+// extend: a month, an extension, a scheme in front.
+const numberReach = 24
+
 // goesOn tells whether a stretch that ends at text[end] goes on behind the
 // window.
 func (r *scan) goesOn(end int) bool { return r.beyond > 0 && end == len(r.text) }

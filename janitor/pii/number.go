@@ -52,6 +52,9 @@ func (r *scan) number(p int) {
 	c.text, c.n, c.done, c.asked = text, 0, 0, false
 	c.parse(p, end)
 	r.numDone = c.g[c.n-1].end
+	if r.seen(p, r.numDone) {
+		return
+	}
 	// Short numbers and decimal fractions are nothing but parts of words.
 	fraction := c.n == 2 && c.gap(1) == '.'
 	if (fraction || c.rest[0] < 6 && c.n < 3) && !r.besideWord(p, r.numDone) {

@@ -98,6 +98,9 @@ func (c *chain) withCode(i, skip int) int {
 			break
 		}
 		n += more
+		if n > skip && buf[skip] == '0' {
+			return 0 // no country's
+		}
 		if n < skip+7 {
 			continue
 		}

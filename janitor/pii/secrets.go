@@ -138,6 +138,9 @@ func (r *scan) runEnd(a alphabet, i int) int {
 // its start and behind each byte that is no letter or digit.
 func (r *scan) token(start, end int) {
 	text := r.text
+	if r.win != nil && r.seen(start, r.runEnd(abAny, end)) {
+		return
+	}
 	if n := end - start; (n == 17 || n == 23) && r.on[recMAC] && text[start+2] == '-' && r.macPairs(start, end) {
 		return
 	}

@@ -30,7 +30,7 @@ func (r *scan) add(start, end int, e Entity) {
 // order in which recognisers ran.
 func (s *Scanner) settle(text []byte, spans []Span, from int) []Span {
 	raw := spans[from:]
-	slices.SortFunc(raw, order)
+	sortSpans(raw)
 	out := spans[:from]
 	longest := 0 // length of the finding that gave the last span its label
 	for _, sp := range raw {
@@ -52,6 +52,56 @@ func (s *Scanner) settle(text []byte, spans []Span, from int) []Span {
 		out[last].End = max(out[last].End, sp.End)
 	}
 	return out
+}
+
+// sortSpans sorts findings that come as a few rows, one for each pass over the
+// text, each nearly in order: the rows are put in order by insertion, then
+// merged. What is in no order at all is left to the general algorithm.
+func sortSpans(raw []Span) {
+	const back, rows = 24, 8 // how far a finding may be out of place; rows merged
+	var starts [rows + 1]int
+	n := 1
+	for i := 1; i < len(raw); i++ {
+		if order(raw[i-1], raw[i]) <= 0 {
+			continue
+		}
+		low := max(starts[n-1], i-back)
+		if low > starts[n-1] && order(raw[low], raw[i]) > 0 { // far back: a new row
+			if n == rows {
+				slices.SortFunc(raw, order)
+				return
+			}
+			starts[n] = i
+			n++
+			continue
+		}
+		sp, k := raw[i], i
+		for ; k > starts[n-1] && order(raw[k-1], sp) > 0; k-- {
+			raw[k] = raw[k-1]
+		}
+		raw[k] = sp
+	}
+	starts[n] = len(raw)
+	for ; n > 1; n-- {
+		mergeSpans(raw[starts[n-2]:starts[n]], starts[n-1]-starts[n-2])
+		starts[n-1] = len(raw)
+	}
+}
+
+// mergeSpans merges the rows raw[:mid] and raw[mid:].
+func mergeSpans(raw []Span, mid int) {
+	var few [32]Span
+	rest := append(few[:0], raw[mid:]...)
+	i, k := mid-1, len(rest)-1
+	for at := len(raw) - 1; k >= 0; at-- {
+		if i >= 0 && order(raw[i], rest[k]) > 0 {
+			raw[at] = raw[i]
+			i--
+		} else {
+			raw[at] = rest[k]
+			k--
+		}
+	}
 }
 
 // order sorts findings by where they begin, then the longer, then the more
