@@ -108,6 +108,7 @@ type rivalFlight struct{ ticket *replay.Ticket }
 
 func (rivalFlight) Header(int, http.Header) {}
 func (f rivalFlight) FirstToken()           { f.ticket.First() }
+func (f rivalFlight) Finish(bool)           {}
 func (rivalFlight) Usage(answer.Usage)      {}
 func (f rivalFlight) End(error)             { f.ticket.Done() }
 

@@ -41,6 +41,11 @@ type Observer interface {
 	// Usage is called when the engine reported its token counts.
 	Usage(u answer.Usage)
 
+	// Finish is called at most once and after Usage, when the engine said that
+	// the answer is complete. toolCalls: it asks the client to run tools, and
+	// the next turn of the conversation follows soon.
+	Finish(toolCalls bool)
+
 	// End is called exactly once, however the request ends, a panic included.
 	// err is nil when the answer was passed on whole.
 	End(err error)

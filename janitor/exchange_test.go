@@ -5,6 +5,7 @@ package janitor
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -31,7 +32,10 @@ func (o *recorder) Header(status int, _ http.Header) {
 	o.calls = append(o.calls, "header")
 	o.status = status
 }
-func (o *recorder) FirstToken()          { o.calls = append(o.calls, "token") }
+func (o *recorder) FirstToken() { o.calls = append(o.calls, "token") }
+func (o *recorder) Finish(toolCalls bool) {
+	o.calls = append(o.calls, fmt.Sprint("finish ", toolCalls))
+}
 func (o *recorder) Usage(u answer.Usage) { o.calls = append(o.calls, "usage"); o.usage = u }
 func (o *recorder) End(err error) {
 	o.calls = append(o.calls, "end")

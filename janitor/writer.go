@@ -202,7 +202,11 @@ func (w watcher) Usage(u answer.Usage) {
 }
 
 // Finish implements answer.Observer.
-func (watcher) Finish(bool) {}
+func (w watcher) Finish(toolCalls bool) {
+	if w.x.observer != nil {
+		w.x.observer.Finish(toolCalls)
+	}
+}
 
 // Interface guards
 var (

@@ -124,12 +124,14 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 
 // enlist notes a policy of a config; dismiss takes it back.
 func (s *shared) enlist(p *Policy) {
+	s.stagings.open(p.stager)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.policies[p] = struct{}{}
 }
 
 func (s *shared) dismiss(p *Policy) {
+	s.stagings.close(p.stager)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.policies, p)

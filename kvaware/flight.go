@@ -24,9 +24,11 @@ const flightVar = "kv_aware.flight"
 type flight struct {
 	*fleet.Request // nil: it has no signature, the fallback routes it
 	policy         *Policy
+	exchange       *janitor.Exchange
 
-	prompt text // as it was signed
-	asked  bool // its tokens are being fetched
+	prompt text    // as it was signed
+	asked  bool    // its tokens are being fetched
+	errand *errand // nil: nothing is staged
 
 	model string
 	text  int // bytes of rendition
@@ -62,6 +64,7 @@ func (p *Policy) flight(x *janitor.Exchange, r *http.Request) *flight {
 	}
 	fl.Request, fl.model, fl.prompt = request, x.Model(), signed
 	fl.text, fl.media = signed.signature.PromptBytes(), signed.signature.Media()
+	fl.exchange, fl.errand = x, p.newErrand(x, signed)
 	x.Observe(fl)
 	return fl
 }
@@ -73,7 +76,7 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 	if !ok {
 		return text{}, nil, false
 	}
-	signed := text{signature: signature, epoch: signing.epoch}
+	signed := text{signature: signature, epoch: signing.epoch, alone: p.Events == nil}
 	if p.Events != nil {
 		signed.lineage = fleet.Lineage{
 			Model:   x.Model(),
@@ -91,6 +94,9 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 		Cut:         signature.Cut(),
 		BlockBytes:  signature.BlockSize(),
 		Lineage:     signed.lineage,
+	}
+	if p.stager != nil {
+		prompt.Offloads = &p.stager.weights
 	}
 	if signature.Media() == 0 {
 		prompt.Bytes = signature.PromptBytes()
@@ -116,7 +122,10 @@ func (p *Policy) learnTokens(x *janitor.Exchange, fl *flight) {
 		return
 	}
 	fl.asked = true
-	p.shared.prompts.fetch(x, fl.prompt, fl.address, func([]uint32) {})
+	arrived := fl.errand.await()
+	if !p.shared.prompts.fetch(x, fl.prompt, fl.address, arrived) {
+		arrived(nil)
+	}
 }
 
 // tokenizeFirst waits for the prompt's tokens before it is routed, if that is
@@ -133,9 +142,11 @@ func (p *Policy) tokenizeFirst(r *http.Request, x *janitor.Exchange, fl *flight,
 			idlest = t
 		}
 	}
-	done := make(chan struct{})
-	if p.shared.prompts.fetch(x, fl.prompt, idlest.Address, func([]uint32) { close(done) }) {
+	done, arrived := make(chan struct{}), fl.errand.await()
+	if p.shared.prompts.fetch(x, fl.prompt, idlest.Address, func(ids []uint32) { arrived(ids); close(done) }) {
 		wait(r.Context(), done, time.Duration(p.TokenizeDeadline))
+	} else {
+		arrived(nil)
 	}
 }
 
@@ -163,6 +174,7 @@ func (fl *flight) Header(status int, h http.Header) {
 	if fl.accepted = status >= 200 && status < 300; fl.accepted {
 		fl.Confirm()
 		fl.policy.shared.engines.watch.Answered(fl.address)
+		fl.errand.accepted(fl.exchange)
 		if strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") {
 			return // its first token is still to come
 		}
@@ -193,17 +205,27 @@ func (fl *flight) Usage(u answer.Usage) {
 	fl.reported = true
 	fl.Reported(u.PromptTokens, u.CachedTokens)
 	fl.policy.shared.metrics.compare(fl.address, fl.cached, u)
+	fl.errand.reported(fl.address, u.CachedTokens)
+}
+
+// Finish is called when the answer is complete.
+func (fl *flight) Finish(toolCalls bool) {
+	if toolCalls && fl.accepted {
+		fl.errand.predict(fl.address, fl.Request)
+	}
 }
 
 // End is called once, when the request is over in whatever way.
 func (fl *flight) End(error) {
 	fl.Request.End()
+	fl.errand.end(fl.accepted)
 	if !fl.answered && fl.address != "" {
 		fl.policy.shared.engines.watch.Suspect(fl.address) // it may be gone
 	}
 	if !fl.accepted || fl.reported {
 		return
 	}
+	fl.errand.unreported(fl.address)
 	fl.policy.shared.metrics.usageMissing.WithLabelValues(fl.address).Inc()
 	if fl.policy.shared.firstWarning(fl.address) {
 		fl.policy.logger.Warn("the engine does not report cached tokens, so predictions cannot be checked "+

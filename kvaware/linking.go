@@ -33,17 +33,22 @@ type text struct {
 	signature janitor.Signature
 	lineage   fleet.Lineage
 	epoch     uint64 // of the fleet
+	alone     bool   // no engine is followed: its tokens are of no use to others
+	attempt   uint64 // at sending it
 }
 
 // fetch has the tokens of the exchange's prompt fetched from the engine at an
-// address. use is called with them, or with nil when there are none; they are
-// wiped when it returns. fetch reports whether it will be called: it is not when
-// the prompt's tokens are on their way for another request, or cannot be had.
+// address. use is called with those in front of anything that is not text, or
+// with nil when there are none; they are wiped when it returns. fetch reports
+// whether it will be called: it is not when the prompt's tokens are on their way
+// for another request, or cannot be had.
 func (s *prompts) fetch(x *janitor.Exchange, t text, address string, use func([]uint32)) bool {
 	kept, ok := x.Retain()
-	if !ok {
-		return false
-	}
+	return ok && s.fetchOf(kept, t, address, use)
+}
+
+// fetchOf is fetch for what was retained of an exchange, which it releases.
+func (s *prompts) fetchOf(kept *janitor.Retained, t text, address string, use func([]uint32)) bool {
 	job := tokens.Job{Upstream: address, Key: t.key(), API: kept.API(), Body: kept.Body()}
 	job.Done = func(found *tokens.Tokens, err error) {
 		defer kept.Release()
@@ -51,8 +56,10 @@ func (s *prompts) fetch(x *janitor.Exchange, t text, address string, use func([]
 			use(nil)
 			return
 		}
-		s.link(kept, t, found)
-		use(found.IDs)
+		if !t.alone {
+			s.link(kept, t, found)
+		}
+		use(found.IDs[:found.Usable])
 	}
 	if !s.queue.Add(job) {
 		kept.Release()
@@ -61,8 +68,12 @@ func (s *prompts) fetch(x *janitor.Exchange, t text, address string, use func([]
 	return true
 }
 
-// key names a prompt: two with the same have the same tokens.
-func (t *text) key() uint64 {
+// key names a prompt: two with the same have the same tokens. A further attempt
+// at the same prompt has another, as its tokens are wanted from another engine.
+func (t *text) key() uint64 { return t.name() + t.attempt }
+
+// name names a prompt.
+func (t *text) name() uint64 {
 	chain := t.chain()
 	if len(chain) == 0 {
 		return t.signature.Variant() // nothing can be linked to it anyway

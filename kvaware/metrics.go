@@ -31,9 +31,10 @@ type metrics struct {
 	evictions    prometheus.CounterFunc
 	diskLocked   prometheus.GaugeFunc
 	events       *eventMetrics
+	stagings     *stagings
 }
 
-func newMetrics(f *fleet.Fleet, s *following) *metrics {
+func newMetrics(f *fleet.Fleet, s *following, st *stagings) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,
@@ -69,7 +70,8 @@ func newMetrics(f *fleet.Fleet, s *following) *metrics {
 			"Blocks dropped from the prefix tree to stay under its memory limit.")), func() float64 { return float64(f.Stats().Evictions) }),
 		diskLocked: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("disk_locked",
 			"1 when the process can create or write no file any more, else 0.")), diskLocked),
-		events: newEventMetrics(s),
+		events:   newEventMetrics(s),
+		stagings: st,
 	}
 }
 
@@ -77,7 +79,7 @@ func newMetrics(f *fleet.Fleet, s *following) *metrics {
 func (m *metrics) register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		m.requests, m.predicted, m.reportedVec, m.errorRatio, m.ttft, m.usageMissing,
-		m.treeBytes, m.treeBlocks, m.evictions, m.diskLocked, m.events,
+		m.treeBytes, m.treeBlocks, m.evictions, m.diskLocked, m.events, m.stagings,
 	} {
 		if err := r.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err

@@ -142,6 +142,7 @@ type Policy struct {
 	fallback     reverseproxy.Selector
 	coldFallback bool // the fallback decides for prompts that match nothing
 	shared       *shared
+	stager       *stager // nil: nothing is staged
 	available    func(*reverseproxy.Upstream) bool
 	logger       *zap.Logger
 }
@@ -183,6 +184,7 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the kv_aware app: %v", err)
 	}
 	p.shared = app.(*App).shared
+	p.stager = newStager(p)
 	p.shared.enlist(p)
 	return nil
 }
@@ -275,6 +277,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	pool = among.upstreams
 	p.met.meet(x.Janitor(), among.targets)
 	p.tokenizeFirst(r, x, fl, among.targets)
+	fl.errand.consult(among.targets)
 	d := fl.Route(among.targets, p.coldFallback)
 	var u *reverseproxy.Upstream
 	switch {
@@ -289,6 +292,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 		d = fl.Assign(targetOf(u, r))
 	}
 	fl.depart(address(u, r), d)
+	p.stage(r, x, fl)
 	p.learnTokens(x, fl)
 	note(r, d, fl.Tokens())
 	return u

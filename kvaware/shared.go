@@ -24,6 +24,7 @@ type shared struct {
 	// What engines publish, and the tokens of prompts, for policies with events.
 	following *following
 	prompts   *prompts
+	stagings  *stagings
 	metrics   *metrics
 	random    []byte // the hash key of configs that name none
 	signing   atomic.Pointer[signingKey]
@@ -91,7 +92,8 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 	s.signing.Store(&signingKey{key: s.random})
 	s.following = newFollowing(s.fleet)
 	s.prompts = newPrompts(s.fleet)
-	s.metrics = newMetrics(s.fleet, s.following)
+	s.stagings = newStagings()
+	s.metrics = newMetrics(s.fleet, s.following, s.stagings)
 	s.engines = newEngines(s.fleet, now, nil)
 	return s
 }

@@ -23,6 +23,8 @@ type upstreamReport struct {
 
 	Engine *engineReport  `json:"engine,omitempty"` // none: it is not asked
 	Events []eventsReport `json:"events,omitempty"` // of each rank; none: they are not followed
+
+	Staging *stagingReport `json:"staging,omitempty"` // none: nothing was ever to be staged there
 }
 
 // engineReport is what an engine tells about itself.
@@ -55,6 +57,7 @@ func (s *shared) report(address string) []upstreamReport {
 			CapacitySource: s.engines.capacitySource(u.Address, u.Capacity),
 			Engine:         s.engines.report(u.Address),
 			Events:         s.following.report(u.Address),
+			Staging:        s.stagings.report(u.Address),
 		})
 	}
 	slices.SortFunc(reports, func(a, b upstreamReport) int { return strings.Compare(a.Address, b.Address) })

@@ -32,6 +32,12 @@ type Prompt struct {
 	Ends []End
 	// Lineage is what the engines' blocks commit to beside the tokens.
 	Lineage Lineage
+	// Offloads says that the engines keep KV blocks outside their GPU too: what a
+	// token in each kvevents.Tier counts. What an upstream was sent and does not
+	// hold on its GPU any more is taken to be on its disk, where no target says
+	// better. And what such engines report as cached can be more than the GPU
+	// held, and says nothing of its size. nil: they do not.
+	Offloads *[3]float64
 }
 
 // End is where a message ends in a prompt's text: after so many bytes, with a
@@ -66,6 +72,10 @@ type Request struct {
 	blockBytes int
 	estimate   int  // tokens, before any were known
 	linked     bool // see Linked
+	offloads   *[3]float64
+
+	most    int // prompt tokens, see Outlook; covered by the fleet's mu
+	outlook Outlook
 
 	// Of the attempt under way; covered by the fleet's mu.
 	on          *upstream // nil: none
@@ -101,6 +111,7 @@ func (f *Fleet) NewRequest(p Prompt) *Request {
 		ends:     p.Ends,
 		bytes:    p.Bytes,
 		estimate: max(1, p.Tokens),
+		offloads: p.Offloads,
 
 		blockBytes: p.BlockBytes,
 	}
@@ -222,6 +233,9 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 	cached := int(int64(cachedTokens) * int64(r.prompt) / int64(promptTokens))
 	if r.service.tokens > 0 {
 		r.service.tokens = max(1, r.service.tokens+r.prompt-r.uncached-cached)
+	}
+	if r.offloads != nil && cached > r.cached {
+		return
 	}
 	if r.byEvents && r.on.followed != nil {
 		r.on.followed.judge(r.fleet.now(), r.cached, r.own, cached, r.prompt)

@@ -11,7 +11,8 @@ import (
 // Target is an upstream that could take a request now.
 type Target struct {
 	Address  string
-	Requests int // in flight there by another count, which may know of more
+	Requests int      // in flight there by another count, which may know of more
+	Offload  *Offload // what is kept of the prompt outside its GPU; nil: not known
 }
 
 // Reason says why a request went where it went.
@@ -49,10 +50,11 @@ func (r *Request) Route(targets []Target, leaveCold bool) Decision {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	longest := r.survey(targets)
-	if len(targets) == 0 || longest == 0 && leaveCold {
+	if len(targets) == 0 || longest == 0 && leaveCold && !anyOffload(targets) {
 		return Decision{Target: -1, Reason: Fallback}
 	}
 	d := r.decide(longest, true)
+	r.look(d.Target, targets[d.Target].Offload)
 	r.depart(f.scratch.upstreams[d.Target], f.scratch.held[d.Target])
 	return d
 }
@@ -90,6 +92,7 @@ func (r *Request) Assign(t Target) Decision {
 	defer f.mu.Unlock()
 	r.survey([]Target{t})
 	d := Decision{Cached: f.scratch.held[0].tokens, Reason: Fallback}
+	r.look(0, t.Offload)
 	r.depart(f.scratch.upstreams[0], f.scratch.held[0])
 	return d
 }
@@ -105,6 +108,7 @@ func (r *Request) survey(targets []Target) (longest int) {
 		s.matches = f.tree.Lookup(r.chain, s.matches)
 	}
 	f.note(s.matches)
+	r.most = r.longest(s.matches)
 	s.find(f, targets)
 	for _, u := range s.upstreams {
 		u.seen = now
@@ -116,6 +120,9 @@ func (r *Request) survey(targets []Target) (longest int) {
 		u := s.upstreams[i]
 		held := r.heldBy(u, now)
 		longest = max(longest, held.tokens)
+		if r.offloads != nil {
+			held.worth = max(held.worth, min(held.worth+r.offloaded(t, u, held.tokens), r.prompt-1))
+		}
 		s.held = append(s.held, held)
 		share, rate := u.demand.of(now)
 		s.candidates = append(s.candidates, candidate{

@@ -70,7 +70,10 @@ func (s *Service) Ask(p Prefix, upstreams []string, release func()) Result {
 		return result
 	}
 	upstreams = slices.Clone(upstreams)
-	s.running.Go(func() { s.look(&p, upstreams, probe, release) })
+	go func() {
+		defer s.running.Done()
+		s.look(&p, upstreams, probe, release)
+	}()
 	return Submitted
 }
 
@@ -102,6 +105,7 @@ func (s *Service) beginAsk(p *Prefix) (r Result, probe bool) {
 		a = l.add(p.Key)
 	}
 	a.asking = true
+	s.running.Add(1) // under the lock, as in begin
 	return Submitted, probe
 }
 

@@ -118,6 +118,29 @@ type node struct {
 	users   int                  // stagings under way
 	last    time.Time            // when it was last wanted
 	pace    atomicFloat          // seconds for a token, 0: not known
+	counts  NodeCounts
+}
+
+// NodeCounts is what became of the stagings that one node was asked for.
+type NodeCounts struct {
+	Orders  uint64 // begun
+	Done    uint64 // of those, the ones that LMCache says are done
+	Tokens  uint64 // in its CPU memory for them, by what it says
+	Last    Result // of the one that ended last
+	Resting bool   // it has failed lately and is left alone
+}
+
+// Node returns the counts of an upstream's node, if it was ever wanted lately.
+func (s *Service) Node(upstream string) (c NodeCounts, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.nodes[upstream]
+	if n == nil {
+		return c, false
+	}
+	c = n.counts
+	c.Resting = !n.breaker.closed(s.options.Now())
+	return c, true
 }
 
 type stagingKey struct {
@@ -152,7 +175,10 @@ func (s *Service) Stage(upstream string, p Prefix, release func()) *Staging {
 		release()
 		return st
 	}
-	s.running.Go(func() { s.run(st, &p, release) })
+	go func() {
+		defer s.running.Done()
+		s.run(st, &p, release)
+	}()
 	return st
 }
 
@@ -174,6 +200,8 @@ func (s *Service) begin(upstream string, p *Prefix) (st *Staging, begun bool) {
 		return endedStaging(s, end), false
 	}
 	n.users++
+	n.counts.Orders++
+	s.running.Add(1) // under the lock: Close waits for it once it has set closed
 	st = &Staging{service: s, node: n, key: key, probe: n.breaker.enter(), done: make(chan struct{})}
 	s.stagings[key] = st
 	s.queued++

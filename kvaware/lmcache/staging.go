@@ -231,6 +231,11 @@ func (s *Service) end(st *Staging, r Result, tokens int, v verdict) {
 	}
 	st.node.breaker.report(v, st.probe, now, s.options.Random())
 	st.node.users--
+	st.node.counts.Last = r
+	st.node.counts.Tokens += uint64(tokens)
+	if r == Completed || r == Partial || r == Noop {
+		st.node.counts.Done++
+	}
 	s.ended = append(s.ended, st)
 	s.mu.Unlock()
 	s.counted.add(r)

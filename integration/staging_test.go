@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/integration/lmcachesim"
+)
+
+// stagingNode is a host: an engine and the LMCache beside it, at one address.
+type stagingNode struct {
+	engine *enginesim.Engine
+	cache  *lmcachesim.Node
+}
+
+// startNodes starts hosts whose LMCache is at the same port on each.
+func startNodes(t testing.TB, n int, engine enginesim.Config, cache lmcachesim.NodeConfig) (nodes []stagingNode, cachePort string) {
+	t.Helper()
+	cachePort = "0"
+	for tries := 0; len(nodes) < n; tries++ {
+		if tries == 100 {
+			t.Fatal("no loopback addresses are free")
+		}
+		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(255), 1+rand.IntN(254))
+		c, err := lmcachesim.StartNode(net.JoinHostPort(host, cachePort), cache)
+		if err != nil {
+			continue
+		}
+		config := engine
+		config.External = c
+		e, err := enginesim.StartAt(config, net.JoinHostPort(host, "0"))
+		if err != nil {
+			c.Close()
+			continue
+		}
+		t.Cleanup(c.Close)
+		t.Cleanup(e.Close)
+		_, cachePort, _ = net.SplitHostPort(c.Addr())
+		nodes = append(nodes, stagingNode{e, c})
+	}
+	return nodes, cachePort
+}
+
+func enginesOf(nodes []stagingNode) (engines []*enginesim.Engine) {
+	for _, n := range nodes {
+		engines = append(engines, n.engine)
+	}
+	return engines
+}
+
+// stagingSite is a site whose policy has these options.
+func stagingSite(nodes []stagingNode, options string) string {
+	return fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_retries 2\n lb_retry_match {\n method POST\n }\n lb_policy kv_aware {\n %s\n }\n }\n}", addresses(enginesOf(nodes)), options)
+}
+
+const lmcacheOption = "lmcache http://{http.reverse_proxy.upstream.host}:"
+
+// The engines of the load tests: 8,000 tokens a second are computed, 16,000 come
+// from disk and 400,000 from CPU memory. The GPU holds four prompts.
+var (
+	slowDisk     = lmcachesim.NodeConfig{Sizes: lmcachesim.Sizes{DiskRate: 16000, GPURate: 400000, MemoryChunks: 2048}}
+	queueingNode = enginesim.Config{
+		Models: []string{"sim"}, CacheBlocks: 1200, MaxBatch: 2, OutputTokens: 4, DecodeRate: 200, Speed: 4,
+	}
+)
+
+// story is a prompt of some 4,000 tokens that starts like no other.
+func story(name string) string {
+	return "Story " + name + ". " + strings.Repeat("What "+name+" says about the matter. ", 560)
+}
+
+// load is what clients saw, and the engines' own times to the first token of
+// the prompts that came back, all sorted.
+type stagingLoad struct {
+	engine, client []time.Duration
+	cached         int // prompt tokens
+	fromDisk       int // chunks that engines waited for
+	staged         float64
+}
+
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	return sorted[int(q*float64(len(sorted)-1)+0.5)]
+}
+
+// driveStaging has conversations begin, lets what the engines hold of them go to
+// disk, and then has each go on among as many new prompts, at a pace that keeps
+// a queue in front of the engines.
+func driveStaging(t *testing.T, options func(cachePort string) string, conversations int, between time.Duration) (l stagingLoad) {
+	t.Helper()
+	nodes, cachePort := startNodes(t, 1, queueingNode, slowDisk)
+	g := startGateway(t, "caddyfile", stagingSite(nodes, "capacity 16000\n"+options(cachePort)))
+	for i := range conversations {
+		g.must(t, ask("sim", story(fmt.Sprint("old", i)), false, 2))
+	}
+	served := make([]int, len(nodes))
+	for i, n := range nodes {
+		n.cache.EvictMemory()
+		n.engine.Reset()
+		served[i] = len(n.engine.Served())
+	}
+	before := nodes[0].cache.Stats().FromDisk
+	staged := metric(t, "caddy_kv_aware_staged_tokens_total")
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	tick := time.NewTicker(between)
+	defer tick.Stop()
+	send := func(body string, returning bool) {
+		<-tick.C
+		group.Go(func() {
+			start := time.Now()
+			answer, err := g.client.Post(g.url+"/v1/chat/completions", "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusOK {
+				t.Errorf("status %d", answer.StatusCode)
+			}
+			if returning {
+				mu.Lock()
+				l.client = append(l.client, time.Since(start))
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range conversations {
+		send(ask("sim", story(fmt.Sprint("new", i)), false, 2), false)
+		send(ask("sim", story(fmt.Sprint("old", i))+" And then?", false, 2), true)
+	}
+	group.Wait()
+	for i, n := range nodes {
+		for _, s := range n.engine.Served()[served[i]:] {
+			l.engine = append(l.engine, s.TTFT)
+			l.cached += s.CachedTokens
+		}
+		l.fromDisk += n.cache.Stats().FromDisk
+	}
+	l.fromDisk -= before
+	l.staged = metric(t, "caddy_kv_aware_staged_tokens_total") - staged
+	slices.Sort(l.engine)
+	slices.Sort(l.client)
+	return l
+}
+
+// TestStagingShortensTTFT: the same load with and without staging, with a queue
+// in front of the engines.
+func TestStagingShortensTTFT(t *testing.T) {
+	const conversations = 24
+	const between = 55 * time.Millisecond
+	for name, option := range map[string]string{"off": "", "nobody there": lmcacheOption + "9", "on": lmcacheOption} {
+		l := driveStaging(t, func(port string) string {
+			if option == lmcacheOption {
+				return option + port
+			}
+			return option
+		}, conversations, between)
+		t.Logf("%-12s engine p50 %v p95 %v client p50 %v p95 %v cached %d awaited %d staged %v", name, quantile(l.engine, .5), quantile(l.engine, .95), quantile(l.client, .5), quantile(l.client, .95), l.cached, l.fromDisk, l.staged)
+	}
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/kvaware/lmcache"
+)
+
+const (
+	// startLead is how long it is taken to have a prompt's tokens and give
+	// LMCache an order, until that has happened; leadShare how much one time
+	// changes the average.
+	startLead = 20 * time.Millisecond
+	leadShare = 0.2
+
+	// lookupFor is for how long it is believed what LMCache has said about a
+	// prompt: some turns of a conversation.
+	lookupFor = time.Minute
+)
+
+// stager has LMCache bring the KV blocks of prompts up to the CPU memory of the
+// nodes that they go to, for one policy.
+type stager struct {
+	options *LMCache
+	weights [3]float64 // what a token in each tier counts
+	service *lmcache.Service
+	prompts *prompts
+	shelf   tokenShelf
+	turns   *turns
+	warmer  *warmer // nil: GPUs are not warmed
+
+	stages, looks bool // what LMCache can be asked for
+	lead          atomic.Int64
+	waits         atomic.Uint64
+	waited        atomic.Int64 // ns
+}
+
+// newStager returns what stages for a policy, nil when nothing does.
+func newStager(p *Policy) *stager {
+	if p.LMCache == nil {
+		return nil
+	}
+	s := &stager{options: p.LMCache, weights: defaultWeights, prompts: p.shared.prompts, turns: newTurns(time.Now)}
+	if p.Events != nil {
+		s.weights = p.Events.weights()
+	}
+	s.service = lmcache.NewService(lmcache.Options{Client: p.LMCache.client(), AnswerFor: lookupFor})
+	s.stages, s.looks = s.service.Can()
+	s.lead.Store(int64(startLead))
+	if p.LMCache.WarmGPU {
+		s.warmer = newWarmer(time.Now)
+	}
+	return s
+}
+
+// client returns the way to LMCache that is configured.
+func (l *LMCache) client() lmcache.Client {
+	fixed := func(address string) lmcache.FleetOptions {
+		base, _ := url.Parse(address) // checked before
+		return lmcache.FleetOptions{Base: base}
+	}
+	switch {
+	case l.Coordinator != "":
+		return lmcache.NewCoordinator(fixed(l.Coordinator))
+	case l.Controller != "":
+		return lmcache.NewController(fixed(l.Controller))
+	}
+	return lmcache.NewNode(lmcache.NodeOptions{Base: func(upstream string) *url.URL {
+		return endpoint(l.Address).of(upstream, "http")
+	}})
+}
+
+// close ends all staging, and waits for what is under way.
+func (s *stager) close() {
+	s.turns.close()
+	if s.warmer != nil {
+		s.warmer.close()
+	}
+	s.service.Close()
+}
+
+// learnLead takes in how long it took to have a prompt's tokens.
+func (s *stager) learnLead(took time.Duration) {
+	old := s.lead.Load()
+	s.lead.Store(old + int64(leadShare*float64(int64(took)-old)))
+}
+
+// prefixKey names a prompt's beginning up to the end of a message for LMCache,
+// which keeps apart what was made under different salts.
+func prefixKey(end, variant uint64, salt string) uint64 {
+	return end ^ variant ^ xxhash.Sum64String(salt)
+}
+
+// offload returns what LMCache is known to hold of an errand's prompt beside an
+// upstream: what it said about the whole of it, or an earlier turn.
+func (s *stager) offload(e *errand, address string) (o fleet.Offload, known bool) {
+	ends := e.prompt.signature.Ends()
+	for i := len(ends) - 1; i >= 0; i-- {
+		key := prefixKey(ends[i].Hash, e.prompt.signature.Variant(), e.salt)
+		if h, fresh := s.service.Known(key, address); fresh {
+			return fleet.Offload{CPU: h.Memory, Storage: h.Storage}, true
+		}
+	}
+	return fleet.Offload{}, false
+}

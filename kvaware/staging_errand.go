@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/janitor"
+	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/kvaware/lmcache"
+)
+
+// errand is what is done for one request to have its KV blocks staged. Its
+// tokens are kept until the request ends, and wiped then or when LMCache has
+// been sent them, whichever is later.
+type errand struct {
+	stager *stager
+	prompt text
+	model  string
+	salt   string
+	tools  bool // the answer may ask for tools to be run
+
+	// Of the goroutine that serves the request.
+	before    *turn             // that this is the next one of
+	upstreams []string          // that could have been picked
+	offloads  []fleet.Offload   // what LMCache is known to hold there
+	known     bool              // LMCache has said so
+	kept      *janitor.Retained // to fetch the tokens of after the answer; nil: not needed
+	warm      *janitor.Retained // to warm the GPU with; nil: it is not
+	held      time.Duration     // the request was, for so long
+
+	mu      sync.Mutex
+	tokens  *keptTokens   // nil: not there
+	arrival chan struct{} // closed when those on their way are there, or will not be; nil: none are
+	to      string        // where to stage when they are there, "" nowhere
+	staging *lmcache.Staging
+	at      string // where that is
+	over    bool   // the request is
+}
+
+// newErrand returns the errand of a request, nil when nothing is staged.
+func (p *Policy) newErrand(x *janitor.Exchange, prompt text) *errand {
+	s := p.stager
+	if s == nil {
+		return nil
+	}
+	e := &errand{stager: s, prompt: prompt, model: x.Model(), salt: x.CacheSalt()}
+	e.tools = bytes.Contains(x.Body(), []byte(`"tools"`)) || bytes.Contains(x.Body(), []byte(`"functions"`))
+	e.before = s.turns.arrived(func(yield func(uint64) bool) {
+		for _, end := range prompt.signature.Ends() {
+			if !yield(e.key(end.Hash)) {
+				return
+			}
+		}
+	})
+	return e
+}
+
+// key names the prompt up to an end.
+func (e *errand) key(end uint64) uint64 { return prefixKey(end, e.prompt.signature.Variant(), e.salt) }
+
+// whole names all of the prompt.
+func (e *errand) whole() uint64 { return prefixKey(e.prompt.name(), 0, e.salt) }
+
+// consult notes at the targets what LMCache is known to hold beside them.
+func (e *errand) consult(targets []fleet.Target) {
+	if e == nil || !e.stager.looks {
+		return
+	}
+	e.upstreams, e.offloads, e.known = e.upstreams[:0], slices.Grow(e.offloads[:0], len(targets)), false
+	for i := range targets {
+		e.upstreams = append(e.upstreams, targets[i].Address)
+		if o, known := e.stager.offload(e, targets[i].Address); known {
+			e.known = true
+			e.offloads = append(e.offloads, o)
+			targets[i].Offload = &e.offloads[len(e.offloads)-1]
+		}
+	}
+}
+
+// stage has the prompt's blocks staged where the request goes, if that helps,
+// and holds the request for it as long as it is worth it and allowed to.
+func (p *Policy) stage(r *http.Request, x *janitor.Exchange, fl *flight) {
+	e := fl.errand
+	if e == nil {
+		return
+	}
+	s, attempt := e.stager, len(fl.tried)
+	m := moment{
+		lead: time.Duration(s.lead.Load()), failover: attempt > 0, limit: time.Duration(s.options.Wait) - e.held,
+	}
+	o := fl.Outlook()
+	m.missing, m.own = missing(o)
+	m.wait, m.perToken = o.Wait, o.PerToken
+	m.expected = s.service.Expected(fl.address, m.missing)
+	wanted, hold := m.decide()
+	wanted = wanted && s.stages
+	if wanted {
+		e.want(fl.address)
+	}
+	if (wanted || s.looks && !e.known) && e.lacks(attempt) {
+		fl.asked = true
+		e.prompt.attempt = uint64(attempt)
+		arrived := e.await()
+		if !s.prompts.fetch(x, e.prompt, fl.address, arrived) {
+			arrived(nil)
+		}
+	}
+	if wanted && hold > 0 {
+		e.hold(r.Context(), hold)
+	}
+}
+
+// want notes where the prompt is to be staged, and does it if its tokens are
+// there.
+func (e *errand) want(address string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.to = address
+	e.begin()
+}
+
+// begin stages if all is there that is needed. The caller holds mu.
+func (e *errand) begin() {
+	if e.tokens == nil || e.to == "" {
+		return
+	}
+	e.staging, e.at = e.stager.order(e.to, e.prefix(e.tokens), e.tokens), e.to
+	e.to = ""
+}
+
+// order gives LMCache an order.
+func (s *stager) order(address string, p lmcache.Prefix, tokens *keptTokens) *lmcache.Staging {
+	return s.service.Stage(address, p, tokens.take())
+}
+
+func (e *errand) prefix(tokens *keptTokens) lmcache.Prefix {
+	return lmcache.Prefix{Model: e.model, Salt: e.salt, Tokens: tokens.ids, Key: e.whole()}
+}
+
+// lacks reports whether the tokens are neither there nor on their way from an
+// engine that has not failed.
+func (e *errand) lacks(attempt int) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.tokens == nil && (e.arrival == nil || attempt > 0)
+}
+
+// await begins to wait for tokens. What it returns is to be called with them,
+// once, or with nil.
+func (e *errand) await() (arrived func(ids []uint32)) {
+	if e == nil {
+		return func([]uint32) {}
+	}
+	done, since := make(chan struct{}), time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.arrival = done
+	return func(ids []uint32) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		defer close(done)
+		if e.tokens != nil || e.over {
+			return
+		}
+		if e.tokens = e.stager.shelf.keep(ids); e.tokens != nil {
+			e.stager.learnLead(time.Since(since))
+		}
+		e.begin()
+	}
+}
+
+// hold waits until the staging has ended, but not longer than d in all, nor
+// than the client does.
+func (e *errand) hold(ctx context.Context, d time.Duration) {
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	e.mu.Lock()
+	arrival := e.arrival
+	e.mu.Unlock()
+	if arrival != nil {
+		select {
+		case <-arrival:
+		case <-ctx.Done():
+		}
+	}
+	e.mu.Lock()
+	st := e.staging
+	e.mu.Unlock()
+	if st != nil {
+		select {
+		case <-st.Done():
+		case <-ctx.Done():
+		}
+	}
+	took := time.Since(start)
+	e.held += took
+	e.stager.waits.Add(1)
+	e.stager.waited.Add(int64(took))
+}
+
+// accepted is called when the engine has accepted the request: for the last
+// time something of it can be kept.
+func (e *errand) accepted(x *janitor.Exchange) {
+	if e == nil || !e.tools {
+		return
+	}
+	e.mu.Lock()
+	there := e.tokens != nil
+	e.mu.Unlock()
+	if e.stager.stages && !there {
+		e.kept, _ = x.Retain()
+	}
+	if e.stager.warmer != nil {
+		e.warm, _ = x.Retain()
+	}
+}
+
+// reported is called with how many tokens of the prompt were cached.
+func (e *errand) reported(address string, cached int) {
+	if e == nil {
+		return
+	}
+	if e.before != nil {
+		e.before.used(address, cached)
+	}
+	e.mu.Lock()
+	st, at := e.staging, e.at
+	e.mu.Unlock()
+	if at == address {
+		useOf(st, cached)
+	}
+}
+
+// unreported is called when the engine has not told how many were: then a
+// staging is not said to be in vain.
+func (e *errand) unreported(address string) { e.reported(address, int(^uint(0)>>2)) }
+
+// predict stages for the next turn, which is expected at the same upstream, and
+// has the GPU warmed shortly before.
+func (e *errand) predict(address string, request *fleet.Request) {
+	if e == nil || !e.stager.stages && e.stager.warmer == nil {
+		return
+	}
+	s := e.stager
+	t := s.turns.expect(e.whole(), address)
+	e.mu.Lock()
+	tokens := e.tokens
+	if tokens != nil && s.stages {
+		t.staged(s.order(address, e.prefix(tokens), tokens))
+	}
+	e.mu.Unlock()
+	if tokens == nil && e.kept != nil {
+		e.stageLater(t, e.kept)
+		e.kept = nil
+	}
+	if e.warm != nil {
+		s.warmer.later(t, s.turns.usualGap()*3/4, func() bool { return lost(request, address) }, e.warm)
+		e.warm = nil
+	}
+}
+
+// stageLater stages for a turn with tokens that are still to be fetched.
+func (e *errand) stageLater(t *turn, kept *janitor.Retained) {
+	e.stager.prompts.fetchOf(kept, e.prompt, t.address, func(ids []uint32) {
+		tokens := e.stager.shelf.keep(ids)
+		if tokens == nil {
+			return
+		}
+		t.staged(e.stager.order(t.address, e.prefix(tokens), tokens))
+		tokens.release()
+	})
+}
+
+// lost reports whether an upstream is predicted to hold less of a request's
+// prompt on its GPU than it was sent.
+func lost(request *fleet.Request, address string) bool {
+	forecasts, _ := request.Explain([]fleet.Target{{Address: address}})
+	return len(forecasts) == 1 && request.Tokens()-forecasts[0].Cached >= leastStaged
+}
+
+// end is called when the request is over. What LMCache holds of its prompt by
+// now is asked for the next turn.
+func (e *errand) end(accepted bool) {
+	if e == nil {
+		return
+	}
+	for _, kept := range []*janitor.Retained{e.kept, e.warm} {
+		if kept != nil {
+			kept.Release()
+		}
+	}
+	e.kept, e.warm = nil, nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over, e.to = true, ""
+	if e.tokens == nil {
+		return
+	}
+	if accepted && e.stager.looks && len(e.upstreams) > 0 {
+		e.stager.service.Ask(e.prefix(e.tokens), e.upstreams, e.tokens.take())
+	}
+	e.tokens.release()
+}

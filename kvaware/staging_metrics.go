@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/lmcache"
+)
+
+// stagingReport is what was staged for one upstream, for the admin API. It is
+// of the running configs.
+type stagingReport struct {
+	Orders  uint64 `json:"orders"`           // to LMCache
+	Done    uint64 `json:"done"`             // of those, the ones that LMCache says are
+	Tokens  uint64 `json:"tokens"`           // in CPU memory for them, by what it says
+	Result  string `json:"result,omitempty"` // of the last one
+	Resting bool   `json:"resting"`          // it has failed lately, and is left alone
+}
+
+// stagings counts what all policies of the process have staged, over reloads.
+type stagings struct {
+	staged, lookups         *prometheus.Desc
+	tokens, wasted          *prometheus.Desc
+	waits, waited, warmings *prometheus.Desc
+
+	mu    sync.Mutex
+	users map[*stager]struct{}
+	gone  stagingCounts // of the policies that are there no more
+}
+
+// stagingCounts are totals.
+type stagingCounts struct {
+	service lmcache.Counts
+	waits   uint64
+	waited  time.Duration
+	warmed  [numWarmResults]uint64
+}
+
+func newStagings() *stagings {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, name), help, labels, nil)
+	}
+	return &stagings{
+		users:    make(map[*stager]struct{}),
+		staged:   desc("staging_total", "Prompts that LMCache was to stage in CPU memory, by what came of it; submitted ones are counted again at their end.", "result"),
+		lookups:  desc("staging_lookups_total", "Times that LMCache was to tell who holds a prompt, by what came of it.", "result"),
+		tokens:   desc("staged_tokens_total", "Prompt tokens that LMCache said were in CPU memory after a staging."),
+		wasted:   desc("staging_wasted_total", "Stagings whose tokens no request found cached in the two minutes that followed."),
+		waits:    desc("staging_waits_total", "Requests that were held for their staging."),
+		waited:   desc("staging_wait_seconds_total", "For how long requests were held for their staging, in all."),
+		warmings: desc("warmups_total", "Requests for one token that were to bring a conversation's blocks to the GPU before its next turn, by what came of it.", "result"),
+	}
+}
+
+// open counts what a policy stages; nil is one that does not.
+func (s *stagings) open(st *stager) {
+	if st == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users[st] = struct{}{}
+}
+
+// close ends a policy's staging; what it has counted stays.
+func (s *stagings) close(st *stager) {
+	if st == nil {
+		return
+	}
+	st.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, there := s.users[st]; there {
+		delete(s.users, st)
+		s.gone.add(st)
+	}
+}
+
+// add adds what a policy has counted.
+func (c *stagingCounts) add(st *stager) {
+	counts := st.service.Counts()
+	for i := range counts.Results {
+		c.service.Results[i] += counts.Results[i]
+		c.service.Lookups[i] += counts.Lookups[i]
+	}
+	c.service.Tokens += counts.Tokens
+	c.service.Wasted += counts.Wasted
+	c.waits += st.waits.Load()
+	c.waited += time.Duration(st.waited.Load())
+	if st.warmer == nil {
+		return
+	}
+	for i := range c.warmed {
+		c.warmed[i] += st.warmer.counts[i].Load()
+	}
+}
+
+// Describe sends what the metrics are.
+func (s *stagings) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{s.staged, s.lookups, s.tokens, s.wasted, s.waits, s.waited, s.warmings} {
+		to <- d
+	}
+}
+
+// Collect sends the figures of this moment.
+func (s *stagings) Collect(to chan<- prometheus.Metric) {
+	s.mu.Lock()
+	total := s.gone
+	for st := range s.users {
+		total.add(st)
+	}
+	s.mu.Unlock()
+	send := func(d *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
+	}
+	for i, result := range lmcache.Results() {
+		send(s.staged, float64(total.service.Results[i]), result.String())
+		send(s.lookups, float64(total.service.Lookups[i]), result.String())
+	}
+	send(s.tokens, float64(total.service.Tokens))
+	send(s.wasted, float64(total.service.Wasted))
+	send(s.waits, float64(total.waits))
+	send(s.waited, total.waited.Seconds())
+	for i, n := range total.warmed {
+		send(s.warmings, float64(n), warmResultNames[i])
+	}
+}
+
+// report tells what was staged for an upstream; nil when nothing is.
+func (s *stagings) report(address string) *stagingReport {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var report *stagingReport
+	for st := range s.users {
+		n, known := st.service.Node(address)
+		if !known {
+			continue
+		}
+		if report == nil {
+			report = new(stagingReport)
+		}
+		report.Orders += n.Orders
+		report.Done += n.Done
+		report.Tokens += n.Tokens
+		report.Resting = report.Resting || n.Resting
+		if n.Orders > 0 {
+			report.Result = n.Last.String()
+		}
+	}
+	return report
+}
+
+// Interface guards
+var _ prometheus.Collector = (*stagings)(nil)
