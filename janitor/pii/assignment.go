@@ -88,7 +88,7 @@ func (r *scan) assignment(i int) {
 // take records a value as a secret, to its end even when that lies behind the
 // window. Its name is no farther away than text[name].
 func (r *scan) take(name int, v value) {
-	if r.win != nil && r.win.pure(name, v.end) {
+	if !r.fresh(name, v.end) {
 		return // the first pass has seen it, and as a whole
 	}
 	r.out = append(r.out, Span{v.start, v.end, EntitySecret})

@@ -16,16 +16,16 @@ func (r *scan) cryptoAt(p int) int {
 	text := r.text
 	switch text[p] {
 	case '1', '2', '3', 'm', 'n', 'L', 'M':
-		if end := r.runEnd(abAlnum, p); end-p >= 26 && end-p <= 35 && at(text, end) != '_' && base58Check(text[p:end]) {
+		if end := r.runEnd(abAlnum, p); end-p >= 26 && end-p <= 35 && at(text, end) != '_' && r.fresh(p, end) && base58Check(text[p:end]) {
 			return end
 		}
 	case 'b', 't', 'l', 'B', 'T':
-		if end := r.runEnd(abAlnum, p); end-p >= 14 && end-p <= 90 && at(text, end) != '_' && bech32(text[p:end]) {
+		if end := r.runEnd(abAlnum, p); end-p >= 14 && end-p <= 90 && at(text, end) != '_' && r.fresh(p, end) && bech32(text[p:end]) {
 			return end
 		}
 	case '0':
 		if at(text, p+1) == 'x' || at(text, p+1) == 'X' {
-			if end := r.runEnd(abAlnum, p+2); end-p == 42 && at(text, end) != '_' && r.ethereum(p, end) {
+			if end := r.runEnd(abAlnum, p+2); end-p == 42 && at(text, end) != '_' && r.fresh(p, end) && r.ethereum(p, end) {
 				return end
 			}
 		}

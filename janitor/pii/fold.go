@@ -143,6 +143,10 @@ func (w *window) pure(start, end int) bool {
 	return int(w.from[end-1]-w.from[start]) == end-1-start
 }
 
+// fresh tells whether something folded in text[start:end], so that a finding
+// there is news; outside of windows everything is.
+func (r *scan) fresh(start, end int) bool { return r.win == nil || !r.win.pure(start, end) }
+
 // seen tells whether the first pass has seen text[start:end] and what is around
 // it as it stands, so that a window has nothing new to find there.
 func (r *scan) seen(start, end int) bool {

@@ -156,6 +156,13 @@ func TestKnownTLD(t *testing.T) {
 			t.Errorf("%q: %v", label, got)
 		}
 	}
+	for a := byte('a'); a <= 'z'; a++ {
+		for b := byte('a'); b <= 'z'; b++ {
+			if _, want := tlds[string([]byte{a, b})]; knownTLD([]byte{a, b &^ 0x20}) != want {
+				t.Errorf("%c%c: %v", a, b, !want)
+			}
+		}
+	}
 	for tld := range tlds {
 		if len(tld) > maxTLD {
 			t.Errorf("%q is longer than maxTLD", tld)

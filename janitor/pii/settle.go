@@ -14,7 +14,7 @@ import (
 // window of folded text only what folded counts: the rest was seen before, and
 // without the edges of the window.
 func (r *scan) add(start, end int, e Entity) {
-	if r.win != nil && r.win.pure(start, end) {
+	if !r.fresh(start, end) {
 		return
 	}
 	r.out = append(r.out, Span{start, end, e})
@@ -58,7 +58,7 @@ func (s *Scanner) settle(text []byte, spans []Span, from int) []Span {
 // text, each nearly in order: the rows are put in order by insertion, then
 // merged. What is in no order at all is left to the general algorithm.
 func sortSpans(raw []Span) {
-	const back, rows = 24, 8 // how far a finding may be out of place; rows merged
+	const back, rows = 48, 8 // how far a finding may be out of place; rows merged
 	var starts [rows + 1]int
 	n := 1
 	for i := 1; i < len(raw); i++ {

@@ -16,6 +16,19 @@ var tlds = func() map[string]struct{} {
 	return set
 }()
 
+// countries are the domains of two letters, which most names end in: a look
+// into a table of a thousand instead of a hash.
+var countries = func() (table [1 << 10]bool) {
+	for w := range tlds {
+		if len(w) == 2 {
+			table[countryIndex([]byte(w))] = true
+		}
+	}
+	return table
+}()
+
+func countryIndex(label []byte) int { return int(label[0]&31)<<5 | int(label[1]&31) }
+
 // maxTLD is the length of the longest one.
 const maxTLD = 24
 
@@ -24,6 +37,9 @@ const maxTLD = 24
 func knownTLD(label []byte) bool {
 	if len(label) < 2 || len(label) > 63 {
 		return false
+	}
+	if len(label) == 2 && isAlpha(label[0]) && isAlpha(label[1]) {
+		return countries[countryIndex(label)]
 	}
 	if len(label) > 5 && equalFold(label[:4], "xn--") {
 		return true
