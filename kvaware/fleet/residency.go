@@ -275,7 +275,7 @@ func (r *Request) measure() {
 	for i := range r.fleet.scratch.linked {
 		if l := &r.fleet.scratch.linked[i]; l.textBlocks > 0 {
 			rest := max(0, r.bytes-l.bytes)
-			r.prompt = l.tokens + max(1, int(int64(rest)*int64(r.estimate)/int64(r.bytes)))
+			r.prompt = max(1, l.tokens+int(int64(rest)*int64(r.estimate)/int64(r.bytes)))
 			return
 		}
 	}
