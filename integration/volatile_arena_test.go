@@ -295,7 +295,7 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 		}
 	}
 	cmd := exec.Command("go", "test", "-vet=off", "-overlay", overlay, "-run", "^TestArenasHoldNothing$", ".")
-	cmd.Env = append(os.Environ(), "GOFLAGS=", "HOME="+realHome, "XDG_CACHE_HOME="+realCache, "GOCACHE="+os.Getenv("GOCACHE"))
+	cmd.Env = goEnv()
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		t.Fatalf("nothing was found\n%s", out)

@@ -27,16 +27,29 @@ import (
 // outside: at its system calls, and at its memory. The race detector has
 // nothing to find there, so they run without it only.
 
-// theBinary is built once for all of them.
-var theBinary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(os.Getenv("HOME"), "caddy") // TestMain's, removed at the end
-	cmd := exec.Command("go", "build", "-o", path, "../cmd/caddy")
-	cmd.Env = append(os.Environ(), "GOFLAGS=", "HOME="+realHome, "XDG_CACHE_HOME="+realCache, "GOCACHE="+os.Getenv("GOCACHE"))
+// theBinary is built once for all of them, and so is a Caddy without a module of
+// ours, which shares most of its packages.
+var (
+	theBinary   = sync.OnceValues(func() (string, error) { return build("../cmd/caddy") })
+	stockBinary = sync.OnceValues(func() (string, error) { return build("./testdata/stock") })
+)
+
+// build makes a binary in TestMain's directory, which is removed at the end.
+func build(pkg string) (path string, err error) {
+	path = filepath.Join(os.Getenv("HOME"), "built-"+filepath.Base(pkg))
+	cmd := exec.Command("go", "build", "-o", path, pkg)
+	cmd.Env = goEnv()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the binary: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
+
+// goEnv is the environment for the go command: the build cache is at the real
+// home.
+func goEnv() []string {
+	return append(os.Environ(), "GOFLAGS=", "HOME="+realHome, "XDG_CACHE_HOME="+realCache, "GOCACHE="+os.Getenv("GOCACHE"))
+}
 
 // TestMain gives the tests a home of their own; the build cache is at the real
 // one.
@@ -53,11 +66,17 @@ type process struct {
 	gateway // where it is, and what sends requests to it
 }
 
-// launch starts the binary with a Caddyfile, in which GATEWAY and ADMIN stand
+// launch starts the gateway with a Caddyfile, in which GATEWAY and ADMIN stand
 // for addresses. wrap is what the command line begins with, such as strace.
 func launch(t *testing.T, caddyfile string, env []string, wrap ...string) *process {
 	t.Helper()
-	binary, err := theBinary()
+	return launchBinary(t, theBinary, caddyfile, env, wrap...)
+}
+
+// launchBinary is launch with any Caddy.
+func launchBinary(t *testing.T, built func() (string, error), caddyfile string, env []string, wrap ...string) *process {
+	t.Helper()
+	binary, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
