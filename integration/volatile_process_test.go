@@ -238,10 +238,10 @@ func childOf(t *testing.T, pid int) int {
 	return child
 }
 
-// mustBeEmpty fails when the process has left anything in its directory.
-func (p *process) mustBeEmpty(t *testing.T) {
+// mustBeEmpty fails when a process has left anything in its directory.
+func mustBeEmpty(t *testing.T, dir string) {
 	t.Helper()
-	entries, err := os.ReadDir(p.dir)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
