@@ -4,6 +4,7 @@ package kvaware
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -19,13 +20,15 @@ import (
 // found in what engines say they hold. Like the fleet it is there once for all
 // configs of the process.
 type prompts struct {
-	fleet *fleet.Fleet
-	queue *tokens.Queue
-	late  atomic.Int32 // prompts that wait for the first events
+	fleet     *fleet.Fleet
+	transport *http.Transport
+	queue     *tokens.Queue
+	late      atomic.Int32 // prompts that wait for the first events
 }
 
 func newPrompts(f *fleet.Fleet) *prompts {
-	return &prompts{fleet: f, queue: tokens.NewQueue(&tokens.Fetcher{Transport: tokens.NewTransport()}, nil)}
+	transport := tokens.NewTransport()
+	return &prompts{fleet: f, transport: transport, queue: tokens.NewQueue(&tokens.Fetcher{Transport: transport}, nil)}
 }
 
 // text is a prompt as it was signed, in its fetched tokens' company.
@@ -185,8 +188,11 @@ func (t *text) anchors(kept *janitor.Retained, found *tokens.Tokens, blockTokens
 	return append(anchors, residency.Anchor{Tokens: len(found.IDs)}), ends
 }
 
-// close ends all fetching.
-func (s *prompts) close() { s.queue.Close() }
+// close ends all fetching, and the connections that it was done over.
+func (s *prompts) close() {
+	s.queue.Close()
+	s.transport.CloseIdleConnections()
+}
 
 // wait waits for a prompt's tokens, but not longer than d.
 func wait(ctx context.Context, done <-chan struct{}, d time.Duration) {

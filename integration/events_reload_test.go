@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+)
+
+// subscribers is how many connections there are to the events of each engine.
+func subscribers(engines []*enginesim.Engine) (all []int) {
+	for _, e := range engines {
+		all = append(all, e.Subscribers(0))
+	}
+	return all
+}
+
+// Through reloads the events are followed as if there were none; a config that
+// wants them otherwise gets them so, and when none wants them they end.
+func TestEventsThroughReloads(t *testing.T) {
+	engines := startFleet(t, 2, enginesim.Config{Speed: 200})
+	events := eventsOption(engines[0], 1)
+	g := startGateway(t, "caddyfile", policySite(engines, events))
+	rnd := rand.New(rand.NewPCG(1, 5))
+	prompt := chat(words(rnd, 8000), false)
+	g.exactly(t, "a new prompt", prompt, 0)
+	untilStill(t, engines)
+	was := [][]toldOf{told(t, engines[0]), told(t, engines[1])}
+
+	for i := range 3 {
+		g.reload(t, "caddyfile", policySite(engines, events+fmt.Sprintf("\nradix_depth %d", 100+i)))
+		g.exactly(t, "the prompt after a reload", prompt, 1900)
+	}
+	untilStill(t, engines)
+	for i, e := range engines {
+		now := told(t, e)
+		if len(now) != 1 || now[0].Restarts != was[i][0].Restarts || now[0].Replays != was[i][0].Replays || now[0].Known != "complete" || e.Subscribers(0) != 1 {
+			t.Errorf("reloads are not unnoticed: before %+v, after %+v, %d subscribers", was[i], now, e.Subscribers(0))
+		}
+	}
+
+	// Other weights: the same streams. No history: other ones.
+	g.reload(t, "caddyfile", policySite(engines, strings.Replace(events, "ranks 1", "tier_weight cpu 0.5", 1)))
+	g.exactly(t, "the prompt with other weights", prompt, 1900)
+	for i, e := range engines {
+		if now := told(t, e); len(now) != 1 || now[0].Restarts != was[i][0].Restarts {
+			t.Errorf("other weights: before %+v, after %+v", was[i], now)
+		}
+	}
+	g.reload(t, "caddyfile", policySite(engines, "events "+upstreamHost+portOf(engines[0].EventsAddr(0))))
+	eventually(t, "only the new streams are there", func() bool {
+		return fmt.Sprint(subscribers(engines)) == "[1 1]" && known(t, "partial", engines...)
+	})
+
+	// What is refused changes nothing.
+	port := portOf(engines[0].EventsAddr(0))
+	refused := fmt.Sprintf(":8080 {\nhandle /a/* {\n%s}\nhandle {\n%s}\n}", policyRoute(engines, events), policyRoute(engines, "events "+upstreamHost+port))
+	err := caddy.Load(adapted(t, "caddyfile", refused), true)
+	if err == nil || !strings.Contains(err.Error(), "two kv_aware policies follow the upstream "+engines[0].Addr()+" differently: give both the same events") &&
+		!strings.Contains(err.Error(), "two kv_aware policies follow the upstream "+engines[1].Addr()+" differently: give both the same events") {
+		t.Fatalf("two policies that follow upstreams differently: error %v", err)
+	}
+	if !known(t, "partial", engines...) {
+		t.Errorf("after a config that was refused: %+v, %+v", told(t, engines[0]), told(t, engines[1]))
+	}
+
+	g.reload(t, "caddyfile", policySite(engines, ""))
+	took := eventually(t, "nobody is followed any more", func() bool { return fmt.Sprint(subscribers(engines)) == "[0 0]" })
+	if told(t, engines[0]) != nil || took > 30*time.Second {
+		t.Errorf("%v after a reload without events: %+v", took, told(t, engines[0]))
+	}
+	if p := g.predict(t, chatPath, prompt); p.predicted < 1900 {
+		t.Errorf("by what was sent %d tokens are predicted, %d are cached", p.predicted, p.reported)
+	}
+
+	g.reload(t, "caddyfile", policySite(engines, events))
+	if ours() == "" {
+		t.Fatal("goroutines are not told apart")
+	}
+	eventually(t, "they are followed again", func() bool { return known(t, "complete", engines...) })
+	g.exactly(t, "the prompt by its history", prompt, 1900)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "nothing of ours runs any more", func() bool { return ours() == "" && fmt.Sprint(subscribers(engines)) == "[0 0]" })
+}
+
+// ours returns the stacks of the goroutines that run the product's own code, or
+// were started by it.
+func ours() string {
+	all := make([]byte, 8<<20)
+	var found []string
+	for stack := range strings.SplitSeq(string(all[:runtime.Stack(all, true)]), "\n\n") {
+		if strings.Contains(stack, "caddy-kvaware/kvaware") || strings.Contains(stack, "caddy-kvaware/janitor") {
+			found = append(found, stack)
+		}
+	}
+	return strings.Join(found, "\n\n")
+}
+
+// To look at a config binds no port and asks nobody.
+func TestEventsOfADryRun(t *testing.T) {
+	engines := startFleet(t, 1, enginesim.Config{})
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for what, options := range map[string]string{
+		"listen": "events listen tcp://" + taken.Addr().String(),
+		"dial":   eventsOption(engines[0], 1),
+	} {
+		var c caddy.Config
+		if err := json.Unmarshal(adapted(t, "caddyfile", policySite(engines, options)), &c); err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Validate(&c); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if n := engines[0].Subscribers(0); n != 0 {
+		t.Errorf("%d subscribers", n)
+	}
+	// To run it does: the port is somebody else's.
+	err = caddy.Load(adapted(t, "caddyfile", policySite(engines, "events listen tcp://"+taken.Addr().String())), true)
+	if err == nil || !strings.Contains(err.Error(), "events: cannot listen at this address") {
+		t.Errorf("a port that is taken: error %v", err)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Error(err)
+	}
+}
