@@ -38,8 +38,7 @@ type stager struct {
 
 	stages, looks bool // what LMCache can be asked for
 	lead          atomic.Int64
-	waits         atomic.Uint64
-	waited        atomic.Int64 // ns
+	totals        *stagings
 }
 
 // newStager returns what stages for a policy, nil when nothing does.
@@ -47,7 +46,7 @@ func newStager(p *Policy) *stager {
 	if p.LMCache == nil {
 		return nil
 	}
-	s := &stager{options: p.LMCache, weights: defaultWeights, prompts: p.shared.prompts, turns: newTurns(time.Now)}
+	s := &stager{options: p.LMCache, weights: defaultWeights, prompts: p.shared.prompts, turns: newTurns(time.Now), totals: p.shared.stagings}
 	if p.Events != nil {
 		s.weights = p.Events.weights()
 	}

@@ -99,6 +99,9 @@ func (p *Policy) stage(r *http.Request, x *janitor.Exchange, fl *flight) {
 	m.wait, m.perToken = o.Wait, o.PerToken
 	m.expected = s.service.Expected(fl.address, m.missing)
 	wanted, hold := m.decide()
+	if n, _ := s.service.Node(fl.address); n.Resting {
+		hold = 0 // it will not be asked
+	}
 	wanted = wanted && s.stages
 	if wanted {
 		e.want(fl.address)
@@ -201,8 +204,7 @@ func (e *errand) hold(ctx context.Context, d time.Duration) {
 	}
 	took := time.Since(start)
 	e.held += took
-	e.stager.waits.Add(1)
-	e.stager.waited.Add(int64(took))
+	e.stager.totals.held(took)
 }
 
 // accepted is called when the engine has accepted the request: for the last

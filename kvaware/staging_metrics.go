@@ -4,6 +4,7 @@ package kvaware
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,9 @@ type stagings struct {
 	tokens, wasted          *prometheus.Desc
 	waits, waited, warmings *prometheus.Desc
 
+	numHeld atomic.Uint64 // requests
+	heldFor atomic.Int64  // ns, all of them
+
 	mu    sync.Mutex
 	users map[*stager]struct{}
 	gone  stagingCounts // of the policies that are there no more
@@ -35,8 +39,6 @@ type stagings struct {
 // stagingCounts are totals.
 type stagingCounts struct {
 	service lmcache.Counts
-	waits   uint64
-	waited  time.Duration
 	warmed  [numWarmResults]uint64
 }
 
@@ -80,6 +82,12 @@ func (s *stagings) close(st *stager) {
 	}
 }
 
+// held counts a request that was held. It may outlive the policy that did it.
+func (s *stagings) held(d time.Duration) {
+	s.numHeld.Add(1)
+	s.heldFor.Add(int64(d))
+}
+
 // add adds what a policy has counted.
 func (c *stagingCounts) add(st *stager) {
 	counts := st.service.Counts()
@@ -89,8 +97,6 @@ func (c *stagingCounts) add(st *stager) {
 	}
 	c.service.Tokens += counts.Tokens
 	c.service.Wasted += counts.Wasted
-	c.waits += st.waits.Load()
-	c.waited += time.Duration(st.waited.Load())
 	if st.warmer == nil {
 		return
 	}
@@ -123,8 +129,8 @@ func (s *stagings) Collect(to chan<- prometheus.Metric) {
 	}
 	send(s.tokens, float64(total.service.Tokens))
 	send(s.wasted, float64(total.service.Wasted))
-	send(s.waits, float64(total.waits))
-	send(s.waited, total.waited.Seconds())
+	send(s.waits, float64(s.numHeld.Load()))
+	send(s.waited, time.Duration(s.heldFor.Load()).Seconds())
 	for i, n := range total.warmed {
 		send(s.warmings, float64(n), warmResultNames[i])
 	}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/integration/lmcachesim"
+)
+
+// quietNode computes a story in 50 ms of real time.
+var quietNode = enginesim.Config{Models: []string{"sim"}, CacheBlocks: 1200, OutputTokens: 2, Speed: 10, Record: 100}
+
+// heldSite has requests held for up to 150 ms, which is less than a story of
+// 4,000 tokens is taken to cost, half a second.
+const stagingWait = 150 * time.Millisecond
+
+func heldOptions(cachePort string) string {
+	return "capacity 16000\n" + lmcacheOption + cachePort + " {\n wait 150ms\n }"
+}
+
+// begin has conversations begin of which the engines' GPUs do not hold the
+// first ones any more.
+func begin(t *testing.T, g *gateway, nodes []stagingNode, conversations int) {
+	t.Helper()
+	for i := range conversations {
+		g.must(t, ask("sim", story(fmt.Sprint("old", i)), false, 2))
+	}
+	for _, n := range nodes {
+		n.cache.EvictMemory()
+		n.engine.Reset()
+	}
+}
+
+// timed sends a request and returns how long it took.
+func timed(t *testing.T, g *gateway, body string) time.Duration {
+	t.Helper()
+	start := time.Now()
+	g.must(t, body)
+	return time.Since(start)
+}
+
+// TestStagingFaults: whatever LMCache does or the engine's tokenizer, no request
+// fails, and none takes longer than it is allowed to be held.
+func TestStagingFaults(t *testing.T) {
+	const slack = 500 * time.Millisecond // of a machine with other things to do
+	cases := []struct {
+		name   string
+		fault  lmcachesim.Fault
+		engine enginesim.Fault
+		absent bool
+	}{
+		{name: "none"},
+		{name: "hang", fault: lmcachesim.Fault{Kind: lmcachesim.Hang}},
+		{name: "slow", fault: lmcachesim.Fault{Kind: lmcachesim.Delay, Delay: time.Minute}},
+		{name: "lie", fault: lmcachesim.Fault{Kind: lmcachesim.Lie}},
+		{name: "miscount", fault: lmcachesim.Fault{Kind: lmcachesim.Miscount}},
+		{name: "forever", fault: lmcachesim.Fault{Kind: lmcachesim.Forever}},
+		{name: "garbage", fault: lmcachesim.Fault{Kind: lmcachesim.Garbage}},
+		{name: "huge", fault: lmcachesim.Fault{Kind: lmcachesim.Huge}},
+		{name: "404", fault: lmcachesim.Fault{Kind: lmcachesim.Status, Status: 404}},
+		{name: "500", fault: lmcachesim.Fault{Kind: lmcachesim.Status, Status: 500}},
+		{name: "absent", absent: true},
+		{name: "no tokens", engine: enginesim.Fault{Kind: enginesim.Status, Status: 404, Path: "/tokenize"}},
+		{name: "tokens hang", engine: enginesim.Fault{Kind: enginesim.Hang, Path: "/tokenize"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			nodes, cachePort := startNodes(t, 1, quietNode, lmcachesim.NodeConfig{})
+			g := startGateway(t, "caddyfile", stagingSite(nodes, heldOptions(cachePort)))
+			begin(t, g, nodes, 8)
+			if c.fault.Kind != 0 {
+				nodes[0].cache.Fault(c.fault)
+			}
+			if c.engine.Kind != 0 {
+				if err := nodes[0].engine.Fault(c.engine); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.absent {
+				nodes[0].cache.Close()
+			}
+			waits, held := metric(t, "caddy_kv_aware_staging_waits_total"), metric(t, "caddy_kv_aware_staging_wait_seconds_total")
+			for i := range 3 {
+				// What the engine itself takes is a tenth of that.
+				if took := timed(t, g, ask("sim", story(fmt.Sprint("old", i))+" And then?", false, 2)); took > stagingWait+slack {
+					t.Errorf("request %d took %v", i, took)
+				}
+			}
+			waits, held = metric(t, "caddy_kv_aware_staging_waits_total")-waits, metric(t, "caddy_kv_aware_staging_wait_seconds_total")-held
+			if waits == 0 {
+				t.Error("no request was held: this proves nothing")
+			}
+			if most := waits * (stagingWait + slack/2).Seconds(); held > most {
+				t.Errorf("%v requests were held for %v s", waits, held)
+			}
+			if c.name == "none" && nodes[0].cache.Stats().FromDisk > 0 {
+				t.Errorf("the engine waited for %d chunks from disk", nodes[0].cache.Stats().FromDisk)
+			}
+		})
+	}
+}
+
+// TestStagingNotHeldForNothing: nobody waits for a prompt that is new, that is
+// on the GPU, or that is computed sooner than it could be staged.
+func TestStagingNotHeldForNothing(t *testing.T) {
+	nodes, cachePort := startNodes(t, 1, quietNode, lmcachesim.NodeConfig{})
+	g := startGateway(t, "caddyfile", stagingSite(nodes, heldOptions(cachePort)))
+	nodes[0].cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
+	before := metric(t, "caddy_kv_aware_staging_waits_total")
+	g.must(t, ask("sim", story("new"), false, 2))
+	g.must(t, ask("sim", story("new")+" And then?", false, 2))
+	for i := range 20 { // long ago sent, and short
+		g.must(t, ask("sim", fmt.Sprint("Short ", i, strings.Repeat(" words", 900)), false, 2))
+	}
+	g.must(t, ask("sim", fmt.Sprint("Short ", 0, strings.Repeat(" words", 900)), false, 2))
+	if waits := metric(t, "caddy_kv_aware_staging_waits_total") - before; waits != 0 {
+		t.Errorf("%v requests were held", waits)
+	}
+}
+
+// TestStagingClientGone: a client that leaves while its request is held is not
+// waited for.
+func TestStagingClientGone(t *testing.T) {
+	nodes, cachePort := startNodes(t, 1, quietNode, lmcachesim.NodeConfig{})
+	g := startGateway(t, "caddyfile", stagingSite(nodes, strings.Replace(heldOptions(cachePort), "150ms", "400ms", 1)))
+	begin(t, g, nodes, 8)
+	nodes[0].cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
+	seconds := metric(t, "caddy_kv_aware_staging_wait_seconds_total")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+"/v1/chat/completions", strings.NewReader(ask("sim", story("old0")+" And then?", false, 2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := g.client.Do(r); err == nil {
+		answer.Body.Close()
+		t.Fatal("the request was answered: it was not held")
+	}
+	await(t, "the request is not held any more", func() bool { return metric(t, "caddy_kv_aware_staging_wait_seconds_total") > seconds })
+	if held := metric(t, "caddy_kv_aware_staging_wait_seconds_total") - seconds; held > 0.35 {
+		t.Errorf("held for %v s, while the client was gone after 0.1", held)
+	}
+}
+
+// TestStagingReload: reloads in the middle of stagings lose no request, keep the
+// counts and leave no goroutine behind.
+func TestStagingReload(t *testing.T) {
+	nodes, cachePort := startNodes(t, 1, quietNode, lmcachesim.NodeConfig{})
+	site := stagingSite(nodes, heldOptions(cachePort))
+	g := startGateway(t, "caddyfile", site)
+	begin(t, g, nodes, 16)
+	nodes[0].cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
+	before := 0
+	for round := range 4 {
+		var group sync.WaitGroup
+		url := g.url
+		for i := range 4 {
+			group.Go(func() {
+				answer, err := g.client.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(ask("sim", story(fmt.Sprint("old", round*4+i))+" And then?", false, 2)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				answer.Body.Close()
+				if answer.StatusCode != http.StatusOK {
+					t.Errorf("status %d", answer.StatusCode)
+				}
+			})
+		}
+		time.Sleep(50 * time.Millisecond) // into the middle of what is held
+		g.reload(t, "caddyfile", strings.Replace(site, "lb_policy", strings.Repeat(" ", round+1)+"lb_policy", 1)+strings.Repeat("\n", round))
+		group.Wait()
+		waits := metric(t, "caddy_kv_aware_staging_waits_total")
+		if round == 0 && waits == 0 {
+			t.Fatal("nothing was held: this proves nothing")
+		}
+		g.client.CloseIdleConnections()
+		if round == 0 {
+			before = stagers()
+		}
+	}
+	await(t, "what the reloads left ends", func() bool { return stagers() <= before })
+}
+
+// stagers counts the goroutines that stage, look up or fetch tokens.
+func stagers() (n int) {
+	stacks := make([]byte, 8<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, stack := range strings.Split(string(stacks), "\n\n") {
+		if strings.Contains(stack, "kvaware/lmcache") || strings.Contains(stack, "kvaware/tokens") || strings.Contains(stack, "(*warmer)") {
+			n++
+		}
+	}
+	return n
+}
+
+// TestStagingLeaksNothing: nothing of a prompt is in what comes out while it is
+// staged, looked up, or fails to be; and what LMCache gets is made of the
+// scrubbed prompt.
+func TestStagingLeaksNothing(t *testing.T) {
+	logLines.reset()
+	nodes, cachePort := startNodes(t, 1, quietNode, lmcachesim.NodeConfig{})
+	g := startGateway(t, "caddyfile", "{\n debug\n}\n"+stagingSite(nodes, heldOptions(cachePort)))
+	secret := story("old0") + plantedText()
+	g.must(t, ask("sim", secret, false, 2))
+	begin(t, g, nodes, 8)
+	g.must(t, ask("sim", secret+" And then?", false, 2))
+	orders := 0
+	for _, r := range nodes[0].cache.Received() {
+		if r.Method == http.MethodPost {
+			orders++
+		}
+		for kind, value := range planted {
+			if strings.Contains(string(r.Body), value) {
+				t.Errorf("LMCache got the %s", kind)
+			}
+		}
+	}
+	if orders == 0 {
+		t.Fatal("nothing was staged: this proves nothing")
+	}
+	nodes[0].cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Garbage})
+	begin(t, g, nodes, 8)
+	g.must(t, ask("sim", secret+" And then? And after that?", false, 2))
+	for _, r := range nodes[0].engine.Received() {
+		for kind, value := range planted {
+			if strings.Contains(string(r.Body), value) {
+				t.Errorf("%s of the engine got the %s", r.Path, kind)
+			}
+		}
+	}
+	rec := httptest.NewRecorder()
+	promhttp.HandlerFor(registry(), promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for where, text := range map[string]string{"the log": logLines.String(), "metrics": rec.Body.String()} {
+		for kind, value := range planted {
+			if strings.Contains(text, value) {
+				t.Errorf("%s shows the %s", where, kind)
+			}
+		}
+		if strings.Contains(text, plainMarker) {
+			t.Errorf("%s shows the prompt's text", where)
+		}
+	}
+	if !strings.Contains(rec.Body.String(), `caddy_kv_aware_staging_total{result="completed"}`) {
+		t.Error("the metrics do not tell of stagings")
+	}
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+)
+
+func TestMissing(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		o        fleet.Outlook
+		all, own int
+	}{
+		{name: "cold"},
+		{name: "all on the GPU", o: fleet.Outlook{Held: 4000, Sent: 4000, Most: 4000}},
+		{name: "evicted there", o: fleet.Outlook{Held: 1000, Sent: 4000, Most: 4000}, all: 3000, own: 3000},
+		{name: "elsewhere", o: fleet.Outlook{Held: 0, Sent: 0, Most: 4000}, all: 4000},
+		{name: "partly elsewhere", o: fleet.Outlook{Held: 500, Sent: 1000, Most: 4000}, all: 3500, own: 500},
+		{name: "known to be on disk", o: fleet.Outlook{Offload: fleet.Offload{Storage: 2048}}, all: 2048, own: 2048},
+		{name: "known to be in memory", o: fleet.Outlook{Sent: 4000, Most: 4000, Offload: fleet.Offload{CPU: 4096, Storage: 4096}}},
+		{name: "half in memory", o: fleet.Outlook{Sent: 4000, Most: 4000, Offload: fleet.Offload{CPU: 1024, Storage: 4096}}, all: 3072, own: 3072},
+		{name: "more on the GPU than known", o: fleet.Outlook{Held: 4000, Sent: 4000, Most: 4000, Offload: fleet.Offload{Storage: 2048}}},
+	} {
+		if all, own := missing(c.o); all != c.all || own != c.own {
+			t.Errorf("%s: %d and %d, want %d and %d", c.name, all, own, c.all, c.own)
+		}
+	}
+}
+
+func TestStagingIsForThoseWhoWait(t *testing.T) {
+	const ms = time.Millisecond
+	// 4,000 tokens at 8,000 a second: computing them takes half a second.
+	base := moment{missing: 4000, own: 4000, lead: 20 * ms, perToken: 125 * time.Microsecond}
+	with := func(change func(m *moment)) moment {
+		m := base
+		change(&m)
+		return m
+	}
+	for _, c := range []struct {
+		name  string
+		m     moment
+		stage bool
+		hold  time.Duration
+	}{
+		{name: "an idle engine", m: base},
+		{name: "a queue", m: with(func(m *moment) { m.wait = 100 * ms }), stage: true},
+		{name: "a queue that is over before LMCache begins", m: with(func(m *moment) { m.wait = 15 * ms })},
+		{name: "a queue, but nothing missing", m: with(func(m *moment) { m.wait, m.missing, m.own = time.Second, 200, 200 })},
+		{name: "failover", m: with(func(m *moment) { m.failover = true }), stage: true},
+		{name: "failover of a new prompt", m: with(func(m *moment) { m.failover, m.missing, m.own = true, 0, 0 })},
+		{name: "held", m: with(func(m *moment) { m.limit = 150 * ms }), stage: true, hold: 150 * ms},
+		{name: "held, for less than is gained", m: with(func(m *moment) { m.limit, m.expected = 10*time.Second, 300*ms }), stage: true, hold: 500*ms - 1},
+		{name: "not known how long, and that may be too long", m: with(func(m *moment) { m.limit = 600 * ms })},
+		{name: "staging takes longer than computing", m: with(func(m *moment) { m.limit, m.expected = time.Second, 600*ms })},
+		{name: "staging takes longer than allowed", m: with(func(m *moment) { m.limit, m.expected = 150*ms, 200*ms })},
+		{name: "the queue is long enough", m: with(func(m *moment) { m.limit, m.expected, m.wait = 150*ms, 100*ms, 200*ms }), stage: true},
+		{name: "the queue is too short", m: with(func(m *moment) { m.limit, m.expected, m.wait = 150*ms, 100*ms, 50*ms }), stage: true, hold: 150 * ms},
+		{name: "nobody waits for what only others had", m: with(func(m *moment) { m.limit, m.own = 150*ms, 0 })},
+	} {
+		if stage, hold := c.m.decide(); stage != c.stage || hold != c.hold {
+			t.Errorf("%s: %v, %v, want %v, %v", c.name, stage, hold, c.stage, c.hold)
+		}
+	}
+}
+
+// TestStagingHoldsWithinBounds: whatever the moment, nobody is held for longer
+// than allowed, nor for as long as the blocks would take to compute, nor
+// without a staging.
+func TestStagingHoldsWithinBounds(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	duration := func(most time.Duration) time.Duration {
+		if random.IntN(4) == 0 {
+			return 0
+		}
+		return time.Duration(random.Int64N(int64(most)))
+	}
+	held := 0
+	for range 100_000 {
+		m := moment{
+			missing: random.IntN(100_000), wait: duration(2 * time.Second), lead: duration(100 * time.Millisecond),
+			expected: duration(2 * time.Second), perToken: duration(time.Millisecond), failover: random.IntN(2) == 0,
+			limit: duration(time.Second) - 10*time.Millisecond,
+		}
+		m.own = random.IntN(m.missing + 1)
+		stage, hold := m.decide()
+		if hold == 0 {
+			continue
+		}
+		held++
+		if !stage || hold < 0 || hold > m.limit || hold >= time.Duration(m.own)*m.perToken {
+			t.Fatalf("%+v: %v, %v", m, stage, hold)
+		}
+	}
+	if held == 0 {
+		t.Fatal("nobody was ever held")
+	}
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+)
+
+func TestWarmBody(t *testing.T) {
+	for _, c := range []struct {
+		name, body, salt, want string
+		api                    prompt.API
+	}{
+		{name: "chat", api: prompt.Chat,
+			body: `{"model":"m","messages":[{"role":"user","content":"a\u003cb"}],"tools":[{"x":1.50}],"stream":true,"stream_options":{"include_usage":true},"n":3,"max_completion_tokens":100,"min_tokens":50,"cache_salt":"mine","response_format":{"type":"json_object"},"chat_template_kwargs":{"a":1}}`,
+			want: `{"chat_template_kwargs":{"a":1},"max_tokens":1,"messages":[{"role":"user","content":"a\u003cb"}],"model":"m","tools":[{"x":1.50}]}`},
+		{name: "salt", api: prompt.Completions, salt: `a"b`, body: `{"model":"m","prompt":"p","max_tokens":9,"best_of":2,"echo":true}`,
+			want: `{"cache_salt":"a\"b","max_tokens":1,"model":"m","prompt":"p"}`},
+		{name: "responses", api: prompt.Responses, body: `{"model":"m","input":"i","max_output_tokens":9,"store":true,"background":true}`,
+			want: `{"input":"i","max_output_tokens":1,"model":"m","store":false}`},
+		{name: "messages", api: prompt.Messages, body: `{"model":"m","max_tokens":9,"messages":[],"stream":true}`,
+			want: `{"max_tokens":1,"messages":[],"model":"m"}`},
+	} {
+		got, err := warmBody(c.api, []byte(c.body), c.salt)
+		if err != nil || string(got) != c.want {
+			t.Errorf("%s: %s, %v", c.name, got, err)
+		}
+	}
+	for name, body := range map[string]string{"none": "", "null": "null", "a list": "[1]", "broken": `{"a":`} {
+		if _, err := warmBody(prompt.Chat, []byte(body), ""); err == nil {
+			t.Errorf("%s was made a request of", name)
+		}
+	}
+	if _, err := warmBody(prompt.Embeddings, []byte(`{"input":"x"}`), ""); err == nil {
+		t.Error("embeddings have no KV blocks")
+	}
+}
