@@ -51,6 +51,7 @@ func (r *scan) assignment(i int) {
 		return // the rest of an operator
 	}
 	kind := nameBefore(text, i)
+	r.work += maxName / 2
 	if kind == nameOther {
 		r.userOption(i)
 		return
@@ -96,7 +97,9 @@ func (r *scan) take(name int, v value) {
 		r.taken = v.end
 	}
 	if v.cut {
-		r.reach = max(r.reach, valueEnd(r.outer, r.beyond, v.stop))
+		end := valueEnd(r.outer, r.beyond, v.stop)
+		r.reach = max(r.reach, end)
+		r.work += end - r.beyond
 	}
 }
 
@@ -105,6 +108,7 @@ func (r *scan) headerValue(v value, operator byte) bool {
 	var buf [maxJudged]byte
 	defer clear(buf[:]) // the stack keeps nothing of the value
 	head, next := r.judged(v, &buf)
+	r.work += 2 * len(head)
 	if !v.quoted && (operator == '=' || next == '(') {
 		return false // program text
 	}
@@ -160,6 +164,7 @@ func (r *scan) element(i int) {
 	for start > 0 && text[start-1] != '>' && text[start-1] != '<' {
 		start--
 	}
+	r.work += i - start
 	if at(text, start-1) != '>' {
 		return
 	}
@@ -259,6 +264,7 @@ func (r *scan) valueAfter(i int) value {
 		for v.end < len(text) && !v.ends(text[v.end]) {
 			v.end++
 		}
+		r.work += v.end - v.start
 		if v.cut = r.goesOn(v.end); !v.cut && at(text, v.end) != quote {
 			return value{}
 		}
@@ -283,6 +289,7 @@ func (r *scan) unquotedEnd(start int) int {
 		end++
 	}
 	r.plainFrom, r.plainTo, r.nested = start, end, 0
+	r.work += end - start
 	return end
 }
 
@@ -319,6 +326,7 @@ func (r *scan) secretValue(kind nameKind, v value, tight bool) bool {
 	var buf [maxJudged]byte
 	defer clear(buf[:]) // the stack keeps nothing of the value
 	head, next := r.judged(v, &buf)
+	r.work += 4 * len(head)
 	return len(head) >= 4 && judge(kind, head, v.quoted, tight, next) &&
 		!template(head) && !containsFold(head, "example") && placeholder(head) == 0
 }

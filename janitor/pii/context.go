@@ -172,6 +172,7 @@ func (r *scan) before(i int) context {
 			w.to++ // the rest of a word that began earlier
 		}
 	}
+	r.work += max(0, i-w.to) + len(w.recent)
 	for w.to < i {
 		if w.to+8 <= i {
 			// Eight bytes without a letter, bracket or line end say nothing.

@@ -16,16 +16,19 @@ func (r *scan) cryptoAt(p int) int {
 	text := r.text
 	switch text[p] {
 	case '1', '2', '3', 'm', 'n', 'L', 'M':
-		if end := r.runEnd(abAlnum, p); end-p >= 26 && end-p <= 35 && at(text, end) != '_' && r.fresh(p, end) && base58Check(text[p:end]) {
-			return end
+		if end := r.runEnd(abAlnum, p); end-p >= 26 && end-p <= 35 && at(text, end) != '_' && r.unseen(p, end) {
+			r.work += workHash
+			if base58Check(text[p:end]) {
+				return end
+			}
 		}
 	case 'b', 't', 'l', 'B', 'T':
-		if end := r.runEnd(abAlnum, p); end-p >= 14 && end-p <= 90 && at(text, end) != '_' && r.fresh(p, end) && bech32(text[p:end]) {
+		if end := r.runEnd(abAlnum, p); end-p >= 14 && end-p <= 90 && at(text, end) != '_' && r.unseen(p, end) && bech32(text[p:end]) {
 			return end
 		}
 	case '0':
 		if at(text, p+1) == 'x' || at(text, p+1) == 'X' {
-			if end := r.runEnd(abAlnum, p+2); end-p == 42 && at(text, end) != '_' && r.fresh(p, end) && r.ethereum(p, end) {
+			if end := r.runEnd(abAlnum, p+2); end-p == 42 && at(text, end) != '_' && r.unseen(p, end) && r.ethereum(p, end) {
 				return end
 			}
 		}
@@ -162,6 +165,7 @@ func (r *scan) ethereum(start, end int) bool {
 	for i, c := range digits {
 		lowered[i] = lower(c)
 	}
+	r.work += workHash
 	sum := keccak256(lowered[:])
 	for i, c := range digits {
 		if high := sum[i/2]<<(4*(i&1))&0x80 != 0; isAlpha(c) && isUpper(c) != high {

@@ -13,24 +13,26 @@ package pii
 const edgeMargin = maxJudged + 128
 
 // maxRounds bounds how often that is done over again for what it brings up,
-// edgeBudget how much text is read for it, in multiples of the text; texts
-// below edgeFree have it all. Behind the bounds whatever touches a finding
-// goes with it.
+// edgeBudget how much text is read for it, in multiples of the text and beyond
+// edgeFree bytes. Only texts that are built for it need as much; in those,
+// whatever touches a finding goes with it.
 const (
-	maxRounds  = 8
-	edgeBudget = 2
-	edgeFree   = 256 << 10
+	maxRounds  = 4
+	edgeBudget = 3
+	edgeFree   = 4 << 10
 )
 
 // edges looks again at the text beside the settled findings spans[from:] and
 // returns them with what that brings up. After the first round only findings
 // that are new, or grew, can bring up more.
-func (s *Scanner) edges(text []byte, spans []Span, from int) []Span {
+func (s *Scanner) edges(text []byte, spans []Span, from int, work *int) []Span {
 	budget := edgeFree + edgeBudget*len(text)
 	var before []Span
 	for range maxRounds {
 		n := len(spans)
-		spans = s.edgeRound(text, spans, from, before, &budget)
+		left := budget
+		spans = s.edgeRound(text, spans, from, before, &budget, work)
+		*work += left - budget
 		if len(spans) == n && budget >= 0 {
 			return spans
 		}
@@ -79,7 +81,7 @@ func old(before *[]Span, sp Span) bool {
 
 // edgeRound appends, unsettled, what is found beside findings that touch
 // other text and are not among those of before.
-func (s *Scanner) edgeRound(text []byte, spans []Span, from int, before []Span, budget *int) []Span {
+func (s *Scanner) edgeRound(text []byte, spans []Span, from int, before []Span, budget, work *int) []Span {
 	var w *window
 	n := len(spans)
 	first := from // the first finding that can reach into the window
@@ -95,15 +97,20 @@ func (s *Scanner) edgeRound(text []byte, spans []Span, from int, before []Span, 
 		}
 		// One window takes all the findings to be looked at that are close.
 		start := max(0, spans[k].Start-edgeMargin)
-		size := copy(w.text[:], text[start:])
+		size := min(len(w.text), len(text)-start)
+		room := size - edgeMargin
+		if start+size == len(text) {
+			room = size
+		}
 		last := k
-		for j, rest := k+1, before; j < n && spans[j].Start-start < size-edgeMargin && spans[j].Start-spans[last].End <= 2*edgeMargin; j++ {
+		for j, rest := k+1, before; j < n && spans[j].Start-start < room && spans[j].Start-spans[last].End <= 2*edgeMargin; j++ {
 			if !old(&rest, spans[j]) && tight(text, spans[j]) {
 				last = j
 			}
 		}
 		size = min(size, max(spans[last].End-start+edgeMargin, edgeMargin))
 		size = wholeWords(text, start, size)
+		copy(w.text[:size], text[start:])
 		for first < k && spans[first].End <= start {
 			first++
 		}
@@ -111,8 +118,9 @@ func (s *Scanner) edgeRound(text []byte, spans []Span, from int, before []Span, 
 			mask(w.text[:size], spans[j].Start-start, spans[j].End-start)
 		}
 		*budget -= size
-		inner := scan{Scanner: s, text: w.text[:size], out: w.out[:0], part: true}
+		inner := scan{Scanner: s, text: w.text[:size], out: w.out[:0], part: true, masked: true}
 		inner.run()
+		*work += inner.work
 		for _, sp := range inner.out {
 			if !insidePlaceholder(inner.text, sp) {
 				spans = append(spans, Span{sp.Start + start, sp.End + start, sp.Entity})

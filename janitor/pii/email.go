@@ -27,10 +27,12 @@ func (r *scan) mail(i, after int) {
 		return
 	}
 	end := domainEnd(r.text, after)
+	r.work += max(end-after, 8)
 	if end == 0 {
 		return
 	}
 	start := localStart(r.text, i)
+	r.work += i - start
 	if start == i || scpLike(r.text, start, i, end) {
 		return
 	}

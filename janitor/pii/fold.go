@@ -116,6 +116,7 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 		inner.beyond = i
 	}
 	inner.runPlain()
+	r.work += inner.work + (i - start) + n
 	reach := 0
 	for _, sp := range inner.out {
 		from := start + int(w.from[sp.Start])
@@ -125,6 +126,7 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 		if sp.End == n && inner.beyond > 0 && sp.Entity.Secret() {
 			// What is cut by the end of the window is taken to its own end.
 			end = max(end, inner.reach, secretEnd(text, i, sp.Entity))
+			r.work += end - i
 			reach = max(reach, end)
 		}
 		r.add(from, end, sp.Entity)
@@ -146,6 +148,12 @@ func (w *window) pure(start, end int) bool {
 // fresh tells whether something folded in text[start:end], so that a finding
 // there is news; outside of windows everything is.
 func (r *scan) fresh(start, end int) bool { return r.win == nil || !r.win.pure(start, end) }
+
+// unseen tells whether the word text[start:end] has not been judged by itself
+// before: it is fresh, and where findings are masked, stands beside one.
+func (r *scan) unseen(start, end int) bool {
+	return r.fresh(start, end) && (!r.masked || at(r.text, start-1) == ']' || at(r.text, end) == '[')
+}
 
 // seen tells whether the first pass has seen text[start:end] and what is around
 // it as it stands, so that a window has nothing new to find there.

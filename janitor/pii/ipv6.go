@@ -38,6 +38,7 @@ func (r *scan) ipv6(i int) {
 	}
 whole:
 	r.hexDone = end
+	r.work += end - start
 	if r.on[recMAC] && !isWord(at(text, start-1)) && !isWord(at(text, end)) && r.macPairs(start, end) {
 		return
 	}

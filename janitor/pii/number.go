@@ -52,6 +52,7 @@ func (r *scan) number(p int) {
 	c.text, c.n, c.done, c.asked = text, 0, 0, false
 	c.parse(p, end)
 	r.numDone = c.g[c.n-1].end
+	r.work += r.numDone - p
 	if r.seen(p, r.numDone) {
 		return
 	}
@@ -67,6 +68,7 @@ func (r *scan) number(p int) {
 		return
 	}
 	for i := 0; i < c.n; {
+		r.work += workGroup
 		n := r.groupsAt(c, i)
 		i += max(1, n)
 		if n > 0 {

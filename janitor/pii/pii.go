@@ -196,8 +196,12 @@ func (s *Scanner) Scan(text []byte, dst []Span) []Span {
 	if len(s.patterns) > 0 || len(s.guests) > 0 {
 		r.extras()
 	}
-	if len(r.out) == from {
-		return r.out
+	out := r.out
+	if len(out) > from {
+		out = s.edges(text, s.settle(text, out, from), from, &r.work)
 	}
-	return s.edges(text, s.settle(text, r.out, from), from)
+	if effort != nil {
+		effort(r.work + len(text))
+	}
+	return out
 }

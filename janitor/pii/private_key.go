@@ -37,6 +37,7 @@ func (r *scan) privateKeys() {
 		}
 		body := from + dashes + 5
 		end := r.pemEnd(body)
+		r.work += end - body
 		if !longBase64(r.text[body:end]) {
 			continue
 		}

@@ -15,6 +15,8 @@ type scan struct {
 	out  []Span
 	part bool // the text is a window of a longer one
 
+	masked bool // the text is one with placeholders over what was found, see edges.go
+
 	// Of a window of folded text, see fold.go.
 	win    *window
 	outer  []byte // the text it was folded from
@@ -32,6 +34,8 @@ type scan struct {
 	taken              int      // assignments before this offset are in a value found
 	words              vicinity // see context.go
 
+	work int // bytes looked at beyond the first pass, about; see effort
+
 	lastAt, lastScheme int // what the last look back for a URL found, see userinfo.go
 }
 
@@ -47,6 +51,18 @@ const (
 	// minToken is the length of the shortest token worth a look in the table
 	// of secrets. Being above 15 it needs only one mask.
 	minToken = 16
+)
+
+// effort is told, after each scan, about how many bytes the verifiers have
+// looked at. Tests set it to see that the work is linear in the text; it is nil
+// otherwise.
+var effort func(work int)
+
+// Work of what costs more than its bytes, in bytes.
+const (
+	workHash   = 512 // a checksum of an address
+	workGroup  = 32  // all kinds of numbers at a group of digits
+	workFormat = 8   // the table of secrets at a word
 )
 
 // run scans the text, and once more where characters fold to ASCII.

@@ -131,6 +131,7 @@ func (r *scan) runEnd(a alphabet, i int) int {
 		end++
 	}
 	m.from, m.end = i, end
+	r.work += end - i
 	return end
 }
 
@@ -150,6 +151,7 @@ func (r *scan) token(start, end int) {
 	}
 	for p+2 < end {
 		if isAlnum(text[p]) {
+			r.work += workFormat
 			done := r.secretAt(p)
 			if done == p {
 				done = r.runEnd(abAlnum, p)

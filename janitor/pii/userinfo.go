@@ -57,6 +57,7 @@ func (r *scan) schemeBefore(i int) int {
 func (r *scan) schemeFrom(i int) int {
 	text := r.text
 	for j := i - 1; j >= 2 && i-j <= maxUserinfo; j-- {
+		r.work++
 		c := text[j]
 		switch {
 		case c == '@' && j == r.lastAt:
