@@ -71,7 +71,7 @@ func (w *writer) check(t *testing.T) (there int) {
 // All that was written is found, as it was written last; under a limit the newest
 // and what is asked for again and again; and lowering the limit gives memory back.
 func TestLogAndTable(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(manySeeds) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		var told int64
 		x := New(radixcache.New(1<<20), func(bytes int64) { told = bytes })
