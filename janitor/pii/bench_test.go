@@ -179,7 +179,21 @@ var hostile = []shape{
 	{"quotes", repeated(`"`)}, {"key", repeated(`key:"`)}, {"hex-colons", repeated("ab:")}, {"gh", repeated("gh" + "p_")},
 	{"long-local", repeated("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@")},
 	{"brackets", repeated("[A")}, {"minus", repeated("1-")}, {"equals", repeated("=")}, {"placeholders", repeated("[A_1] 1234567 ")},
+
+	// The slowest that BenchmarkPairs has found, and what was slow once.
+	{"arabic-mail", repeated("٤a@b.co ")}, {"arabic-at", repeated("٤a@")}, {"mac-full-width-at", repeated("＠0012.3456.789a ")},
+	{"mac-colon", repeated("：0012.3456.789a ")}, {"ethereum", repeated(ethereum)}, {"ethereum-wrong", repeated(ethereum[:41] + "e ")},
+	{"ethereum-full-width-at", repeated(ethereum[:42] + "＠")}, {"ethereum-mac", repeated(ethereum[:41] + "e 0012.3456.789a ")},
+	{"slash-noughts", repeated("/00")}, {"slash-ones", repeated("1/")}, {"entra", repeated("1Q~")},
+	{"url-of-one-letter", repeated("://a:b@0x")}, {"bitcoin-wrong", repeated("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3 ")},
+	{"full-width-password", repeated("１password=")}, {"full-width-ip", repeated("１2001:")},
+	{"passwords", repeated(strings.Repeat("password=", 23) + ",")}, {"authorization", repeated("authorization:")},
+	{"placeholder-at", repeated("@[A_1]")},
 }
+
+// ethereum is an address of EIP-55's own examples.
+const ethereum = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed "
+
 
 // cpuTime is the processor time of this process, user and system: on a busy
 // machine the elapsed time measures the neighbours.

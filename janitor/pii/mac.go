@@ -43,12 +43,16 @@ func (r *scan) digitsOnly(text []byte) bool {
 	return true
 }
 
+// dottedMAC is the length of three groups of four with dots between.
+const dottedMAC = 14
+
 // macDotted takes three groups of four hexadecimal digits joined by dots, as
 // network equipment prints them, at text[start:].
 func (r *scan) macDotted(start int) bool {
 	text := r.text
+	end := start + dottedMAC
 	if at(text, start+4) != '.' || at(text, start+9) != '.' || isWord(at(text, start-1)) || at(text, start-1) == '.' ||
-		joinedAfter(text, start+14) || at(text, start+14) == '.' && isHex(at(text, start+15)) {
+		joinedAfter(text, end) || at(text, end) == '.' && isHex(at(text, end+1)) {
 		return false
 	}
 	switch at(text, start-1) {
@@ -56,7 +60,7 @@ func (r *scan) macDotted(start int) bool {
 		return false
 	}
 	letters := false
-	for i := range 14 {
+	for i := range dottedMAC {
 		if i == 4 || i == 9 {
 			continue
 		}
@@ -69,6 +73,6 @@ func (r *scan) macDotted(start int) bool {
 	if !letters && r.before(start)&ctxMAC == 0 {
 		return false
 	}
-	r.add(start, start+14, EntityMAC)
+	r.add(start, end, EntityMAC)
 	return true
 }

@@ -61,10 +61,13 @@ func (r *scan) number(p int) {
 	if (fraction || c.rest[0] < 6 && c.n < 3) && !r.besideWord(p, r.numDone) {
 		return
 	}
+	covered := p // by hardware addresses, as far as they follow on each other
 	for i := 0; i < c.n; i++ {
-		r.figureWord(c.g[i])
+		if end := r.figureWord(c.g[i]); c.g[i].start <= covered {
+			covered = max(covered, end)
+		}
 	}
-	if fraction {
+	if fraction || covered >= r.numDone {
 		return
 	}
 	for i := 0; i < c.n; {
@@ -94,18 +97,23 @@ func (r *scan) besideWord(p, end int) bool {
 }
 
 // figureWord looks at a group as the beginning of a word: the number of a
-// document, a hardware address, a code.
-func (r *scan) figureWord(g group) {
+// document, a hardware address, a code. It returns the end of the hardware
+// address, or 0.
+func (r *scan) figureWord(g group) int {
 	if !r.begun(g.start) {
-		return
+		return 0
 	}
 	if g.len() >= 4 {
 		r.document(g.start)
 	}
-	r.dotted(g.start)
+	end := 0
+	if r.dotted(g.start) {
+		end = g.start + dottedMAC
+	}
 	if isAlpha(at(r.text, g.end)) {
 		r.word(g.start)
 	}
+	return end
 }
 
 // begun tells whether a word begins at text[p].
@@ -336,8 +344,6 @@ func (r *scan) lettered(p int) {
 }
 
 // dotted looks at text[start:] for a hardware address in groups of four.
-func (r *scan) dotted(start int) {
-	if r.on[recMAC] && at(r.text, start+4) == '.' {
-		r.macDotted(start)
-	}
+func (r *scan) dotted(start int) bool {
+	return r.on[recMAC] && at(r.text, start+4) == '.' && r.macDotted(start)
 }
