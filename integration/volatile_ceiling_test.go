@@ -70,7 +70,7 @@ func TestCeilingsHoldUnderAttack(t *testing.T) {
 	engine := drain(t)
 	p := launch(t, strings.Replace(attacked, "ENGINE", engine.Listener.Addr().String(), 1), []string{"GOMEMLIMIT=" + strconv.Itoa(attackLimit)})
 	idle := anonymous(t, p.pid)
-	a := &attack{p: p, address: strings.TrimPrefix(p.url, "http://"), text: prose(10_000_000)}
+	a := &siege{p: p, address: strings.TrimPrefix(p.url, "http://"), text: prose(10_000_000)}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var all sync.WaitGroup
@@ -147,8 +147,8 @@ func drain(t *testing.T) *httptest.Server {
 	return s
 }
 
-// attack is what hostile clients do, and what comes of it.
-type attack struct {
+// siege is what hostile clients do, and what comes of it.
+type siege struct {
 	p       *process
 	address string
 	text    string
@@ -158,19 +158,19 @@ type attack struct {
 }
 
 // body is a prompt that nobody has sent before.
-func (a *attack) body(size int, stream bool) string {
+func (a *siege) body(size int, stream bool) string {
 	n := a.serial.Add(1)
 	return fmt.Sprintf(`{"stream":%t,"model":"m","messages":[{"role":"user","content":"%d %s"}]}`, stream, n, a.text[:size])
 }
 
-func (a *attack) repeat(ctx context.Context, f func(ctx context.Context)) {
+func (a *siege) repeat(ctx context.Context, f func(ctx context.Context)) {
 	for ctx.Err() == nil {
 		f(ctx)
 	}
 }
 
 // send posts a body as one of 10,000 tenants from one of 250 addresses.
-func (a *attack) send(ctx context.Context, client *http.Client, body string) (*http.Response, error) {
+func (a *siege) send(ctx context.Context, client *http.Client, body string) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, a.p.url+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -179,7 +179,7 @@ func (a *attack) send(ctx context.Context, client *http.Client, body string) (*h
 	return client.Do(r)
 }
 
-func (a *attack) ask(ctx context.Context, body string) {
+func (a *siege) ask(ctx context.Context, body string) {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 2, byte(1+rand.IntN(250)))}}
 	transport := &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}
 	resp, err := a.send(ctx, &http.Client{Transport: transport}, body)
@@ -198,11 +198,11 @@ func (a *attack) ask(ctx context.Context, body string) {
 	}
 }
 
-func (a *attack) distinct(ctx context.Context) { a.ask(ctx, a.body(1000+rand.IntN(40_000), false)) }
-func (a *attack) huge(ctx context.Context)     { a.ask(ctx, a.body(9_900_000, false)) }
+func (a *siege) distinct(ctx context.Context) { a.ask(ctx, a.body(1000+rand.IntN(40_000), false)) }
+func (a *siege) huge(ctx context.Context)     { a.ask(ctx, a.body(9_900_000, false)) }
 
 // abandon reads a little of a stream that has no end.
-func (a *attack) abandon(ctx context.Context) {
+func (a *siege) abandon(ctx context.Context) {
 	resp, err := a.send(ctx, a.p.client, a.body(20_000, true))
 	if err != nil {
 		return
@@ -214,7 +214,7 @@ func (a *attack) abandon(ctx context.Context) {
 }
 
 // stall opens many connections that each send the half of a large body.
-func (a *attack) stall(ctx context.Context, t *testing.T) {
+func (a *siege) stall(ctx context.Context, t *testing.T) {
 	half := a.text[:400_000]
 	for i := 0; ctx.Err() == nil && i < attackConns; i++ {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 3, byte(1+i%250))}}

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -116,10 +117,17 @@ func volatileExample(t *testing.T, engines []*enginesim.Engine, changes ...strin
 // leave something on a disk. Attempts that the lock has denied count too.
 func TestNothingIsWritten(t *testing.T) {
 	wrap, log := strace(t)
-	engines := startEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 8, Responder: enginesim.Echo})
-	config := volatileExample(t, engines)
+	engines := startFleet(t, 2, enginesim.Config{Speed: 100, OutputTokens: 8, Responder: enginesim.Echo, CacheBlocks: 4000, Record: 5000})
+	config := volatileExample(t, engines, "lb_policy kv_aware", "lb_policy kv_aware {\n "+eventsOption(engines[0], 1)+"\n }")
 	p := launch(t, config, nil, wrap...)
 	everyTraffic(t, p, engines, config)
+	asked := slices.ContainsFunc(append(engines[0].Received(), engines[1].Received()...), func(r enginesim.Received) bool {
+		return strings.HasSuffix(r.Path, "/render") || r.Path == "/tokenize" && r.Header.Get("User-Agent") == "caddy-kvaware"
+	})
+	followed := regexp.MustCompile(`"known":"complete".*?"blocks":[1-9]`).MatchString(p.adminGet(t, "/kv_aware/upstreams"))
+	if !followed || !asked {
+		t.Errorf("events followed: %t, engines asked for tokens: %t; it proves nothing of these", followed, asked)
+	}
 	p.awaitState(t, `"locked":"fully"`)
 	p.stop(t)
 	calls, lines := diskCalls(t, log)
