@@ -45,6 +45,20 @@ func threeTurns(t *testing.T, g *gateway, engines []*enginesim.Engine) {
 	}
 }
 
+// What the template puts behind the last message counts too, wherever the last
+// block ends.
+func TestEventsOfPromptsSentAgain(t *testing.T) {
+	engines := startFleet(t, 1, enginesim.Config{Speed: 200})
+	g := startGateway(t, "caddyfile", policySite(engines, eventsOption(engines[0], 1)))
+	rnd := rand.New(rand.NewPCG(1, 19))
+	for bytes := 3995; bytes < 4060; bytes += 7 { // 16 tokens are 64 bytes
+		prompt := chat(words(rnd, bytes), false)
+		g.predict(t, chatPath, prompt)
+		untilStill(t, engines)
+		g.exactly(t, fmt.Sprint(bytes, " bytes"), prompt, 950)
+	}
+}
+
 // Publishers that dial out are accepted, told apart by their topics, and found
 // again after a restart.
 func TestEventsThatDialOut(t *testing.T) {

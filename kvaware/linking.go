@@ -146,7 +146,10 @@ func (s *prompts) enter(p *tokenised, sizes []int) {
 		key.BlockTokens = size
 		space := index.Space(key)
 		contradicted := index.Link(space, p.chain(), p.anchors, p.ids)
-		for i, end := range p.signature.Ends() {
+		// Not the last one: that is the prompt's own, with what the template has
+		// put behind it.
+		ends := p.signature.Ends()
+		for i, end := range ends[:max(0, len(ends)-1)] {
 			at := end.Bytes / p.signature.BlockSize()
 			if contradicted || !p.ends[i].Exact || at > len(chain) {
 				continue
