@@ -54,7 +54,7 @@ func timed(t *testing.T, g *gateway, body string) time.Duration {
 // TestStagingFaults: whatever LMCache does or the engine's tokenizer, no request
 // fails, and none takes longer than it is allowed to be held.
 func TestStagingFaults(t *testing.T) {
-	const slack = 500 * time.Millisecond // of a machine with other things to do
+	const slack = 1500 * time.Millisecond // of a machine with other things to do; LMCache itself has two seconds
 	cases := []struct {
 		name   string
 		fault  lmcachesim.Fault
@@ -102,7 +102,7 @@ func TestStagingFaults(t *testing.T) {
 			if waits == 0 {
 				t.Error("no request was held: this proves nothing")
 			}
-			if most := waits * (stagingWait + slack/2).Seconds(); held > most {
+			if most := waits * (stagingWait + slack/3).Seconds(); held > most {
 				t.Errorf("%v requests were held for %v s", waits, held)
 			}
 			if c.name == "none" && nodes[0].cache.Stats().FromDisk > 0 {

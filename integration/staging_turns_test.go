@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/integration/lmcachesim"
+	"github.com/bauxite/caddy-kvaware/kvaware"
+)
+
+// callsTool answers what offers tools with a call of one.
+func callsTool(r enginesim.Request) enginesim.Reply {
+	if strings.Contains(string(r.Body), `"tools"`) {
+		return enginesim.Reply{ToolCalls: []enginesim.ToolCall{{Name: "look", Arguments: "{}"}}}
+	}
+	return enginesim.Reply{Text: "Fine."}
+}
+
+// agent is a conversation that runs tools, after so many of its turns.
+func agent(name string, turns int) string {
+	messages := []map[string]any{{"role": "user", "content": story(name)}}
+	for i := range turns {
+		id := fmt.Sprint("call", i)
+		messages = append(messages,
+			map[string]any{"role": "assistant", "content": nil, "tool_calls": []any{map[string]any{"id": id, "type": "function", "function": map[string]string{"name": "look", "arguments": "{}"}}}},
+			map[string]any{"role": "tool", "tool_call_id": id, "content": "It is there."})
+	}
+	body, err := json.Marshal(map[string]any{
+		"model": "sim", "messages": messages, "max_tokens": 64,
+		"tools": []any{map[string]any{"type": "function", "function": map[string]any{"name": "look", "parameters": map[string]any{"type": "object"}}}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return string(body)
+}
+
+// orders counts the stagings that a node was asked for.
+func orders(n *lmcachesim.Node) (count int) {
+	for _, r := range n.Received() {
+		if r.Method == http.MethodPost && r.Path == "/cache/prefetches" {
+			count++
+		}
+	}
+	return count
+}
+
+// TestStagingAfterToolCalls: the next turn of a conversation whose answer ends
+// in tool calls finds in CPU memory what the turn before had to take from disk.
+func TestStagingAfterToolCalls(t *testing.T) {
+	config := quietNode
+	config.Responder, config.OutputTokens = callsTool, 16
+	nodes, cachePort := startNodes(t, 1, config, lmcachesim.NodeConfig{})
+	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort))
+	node := nodes[0]
+	g.must(t, agent("one", 0))
+	await(t, "the first turn is staged for the next", func() bool { return orders(node.cache) == 1 })
+	awaitStaged(t, 1)
+	node.cache.EvictMemory()
+	node.engine.Reset()
+	g.must(t, agent("one", 1)) // the engine is idle: it loads from disk itself
+	fromDisk := node.cache.Stats().FromDisk
+	if fromDisk == 0 {
+		t.Fatal("the second turn waited for nothing from disk: this proves nothing")
+	}
+	await(t, "the second turn is staged for the next", func() bool { return orders(node.cache) == 2 })
+	awaitStaged(t, 2)
+	node.engine.Reset()
+	g.must(t, agent("one", 2))
+	if now := node.cache.Stats().FromDisk; now != fromDisk {
+		t.Errorf("the third turn waited for %d chunks from disk", now-fromDisk)
+	}
+	before := orders(node.cache)
+	g.must(t, ask("sim", "Hello.", false, 2))
+	g.must(t, ask("sim", story("two"), false, 2))
+	if now := orders(node.cache); now > before+1 { // the third turn's may still come
+		t.Errorf("%d stagings for answers without tool calls", now-before)
+	}
+}
+
+// awaitStaged returns once so many stagings are done.
+func awaitStaged(t *testing.T, n int) {
+	t.Helper()
+	await(t, fmt.Sprint(n, " stagings are done"), func() bool {
+		return labelled(t, "caddy_kv_aware_staging_total", "completed")+labelled(t, "caddy_kv_aware_staging_total", "partial") >= float64(n)
+	})
+}
+
+// labelled returns a metric's value for a result.
+func labelled(t *testing.T, name, result string) float64 {
+	t.Helper()
+	families, err := registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == result {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+// TestStagingWarmsGPU: what a request for one token gives the next turn of a
+// conversation, whose blocks the GPU has lost to others meanwhile.
+func TestStagingWarmsGPU(t *testing.T) {
+	const conversations, gap = 6, 900 * time.Millisecond
+	run := func(options func(cachePort string) string) (median time.Duration, computed int64, warmed float64) {
+		config := quietNode
+		config.Responder, config.OutputTokens = callsTool, 16
+		nodes, cachePort := startNodes(t, 1, config, slowDisk)
+		g := startGateway(t, "caddyfile", stagingSite(nodes, "capacity 16000\n"+options(cachePort)))
+		engine, cache := nodes[0].engine, nodes[0].cache
+		before := labelled(t, "caddy_kv_aware_warmups_total", "completed")
+		var ttft []time.Duration
+		for i := range conversations {
+			name := fmt.Sprint("agent", i)
+			g.must(t, agent(name, 0))
+			next := time.After(gap)
+			for j := range 5 { // of 4,000 tokens each, on a GPU that holds 19,200
+				g.must(t, ask("sim", story(fmt.Sprint(name, "'s neighbour ", j)), false, 2))
+			}
+			cache.EvictMemory() // there, too, others came
+			<-next
+			g.must(t, agent(name, 1))
+			if served := engine.Served(); i > 0 { // the first gap is not known before
+				ttft = append(ttft, served[len(served)-1].TTFT)
+			}
+		}
+		slices.Sort(ttft)
+		stats := engine.Stats()
+		return quantile(ttft, 0.5), stats.PromptTokens - stats.CachedTokens - stats.ExternalHits, labelled(t, "caddy_kv_aware_warmups_total", "completed") - before
+	}
+	off, offComputed, _ := run(func(string) string { return "" })
+	on, onComputed, warmed := run(func(port string) string { return lmcacheOption + port + " {\n warm_gpu on\n }" })
+	t.Logf("TTFT p50 of next turns: %v warmed, %v without; %.0f requests for one token for %d turns; %d tokens computed, %d without",
+		on.Round(time.Millisecond), off.Round(time.Millisecond), warmed, conversations, onComputed, offComputed)
+	if warmed == 0 {
+		t.Fatal("nothing was warmed")
+	}
+	if !underRace && on*2 > off {
+		t.Errorf("TTFT %v with warm_gpu, %v without", on, off)
+	}
+}
+
+// TestStagingOnFailover: a conversation whose node has gone is staged on the one
+// that takes over.
+func TestStagingOnFailover(t *testing.T) {
+	nodes, cachePort := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
+	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort))
+	g.must(t, ask("sim", story("one"), false, 2))
+	first := slices.IndexFunc(nodes, func(n stagingNode) bool { return len(n.engine.Served()) == 1 })
+	if first < 0 || orders(nodes[0].cache)+orders(nodes[1].cache) != 0 {
+		t.Fatal("a new prompt was staged")
+	}
+	if err := nodes[first].engine.Fault(enginesim.Fault{Kind: enginesim.Reset}); err != nil {
+		t.Fatal(err)
+	}
+	g.must(t, ask("sim", story("one")+" And then?", false, 2))
+	await(t, "the other node is asked to stage", func() bool { return orders(nodes[1-first].cache) == 1 })
+	if n := orders(nodes[first].cache); n != 0 {
+		t.Errorf("the node that failed was asked %d times", n)
+	}
+}
+
+// TestLookupsDecide: conversations of which the gateway has forgotten everything
+// go to where LMCache says their blocks are.
+func TestLookupsDecide(t *testing.T) {
+	coordinator, err := lmcachesim.StartCoordinator("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(coordinator.Close)
+	nodes, _ := startNodes(t, 3, quietNode, lmcachesim.NodeConfig{})
+	for i, n := range nodes {
+		coordinator.Register(fmt.Sprint("mp-", i), n.cache)
+	}
+	g := startGateway(t, "caddyfile", stagingSite(nodes, "lmcache coordinator "+coordinator.URL()))
+	const conversations = 6
+	served := func() (counts [3]int) {
+		for i, n := range nodes {
+			counts[i] = len(n.engine.Served())
+		}
+		return counts
+	}
+	send := func(body string) (at int) {
+		t.Helper()
+		before := served()
+		g.must(t, body)
+		for i, n := range served() {
+			if n > before[i] {
+				return i
+			}
+		}
+		t.Fatal("nobody has served it")
+		return -1
+	}
+	var home [conversations]int
+	for i := range home {
+		home[i] = send(ask("sim", story(fmt.Sprint("old", i)), false, 2))
+		await(t, "LMCache is asked who holds it", func() bool {
+			return labelled(t, "caddy_kv_aware_staging_lookups_total", "completed") >= float64(i+1)
+		})
+	}
+	if home[0] == home[1] && home[1] == home[2] {
+		t.Fatal("all went to one node: this proves nothing")
+	}
+	for _, n := range nodes {
+		forget(t, n.engine.Addr())
+	}
+	for _, i := range []int{3, 0, 4, 1, 5, 2} {
+		if at := send(goneOn(story(fmt.Sprint("old", i)))); at != home[i] {
+			t.Errorf("conversation %d went to node %d, its blocks are on %d", i, at, home[i])
+		}
+	}
+}
+
+// goneOn is the next turn after a question.
+func goneOn(question string) string {
+	body, err := json.Marshal(map[string]any{"model": "sim", "max_tokens": 2, "messages": []map[string]string{
+		{"role": "user", "content": question}, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And then?"},
+	}})
+	if err != nil {
+		panic(err)
+	}
+	return string(body)
+}
+
+// forget has the gateway forget an upstream, as its admin API does.
+func forget(t *testing.T, address string) {
+	t.Helper()
+	for _, route := range (kvaware.Admin{}).Routes() {
+		if !strings.HasSuffix(route.Pattern, "/upstreams/") {
+			continue
+		}
+		if err := route.Handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodDelete, route.Pattern+url.PathEscape(address), nil)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatal("the admin API does not forget upstreams")
+}
