@@ -194,7 +194,6 @@ var hostile = []shape{
 // ethereum is an address of EIP-55's own examples.
 const ethereum = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed "
 
-
 // cpuTime is the processor time of this process, user and system: on a busy
 // machine the elapsed time measures the neighbours.
 func cpuTime() time.Duration {

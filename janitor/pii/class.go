@@ -51,6 +51,15 @@ func isUpper(c byte) bool { return c-'A' < 26 }
 func isLower(c byte) bool { return c-'a' < 26 }
 func isHex(c byte) bool   { return class[c]&clsHex != 0 }
 
+// allAlnum tells whether all eight bytes are letters or digits; see masks.
+func allAlnum(x uint64) bool {
+	y := x & lows
+	digit := (y + ones*(0x80-0x30)) &^ (y + ones*(0x80-0x3a))
+	y |= ones * 0x20
+	letter := (y + ones*(0x80-0x61)) &^ (y + ones*(0x80-0x7b))
+	return (digit|letter)&^x&highs == highs
+}
+
 // isWord is what \w is in regular expressions.
 func isWord(c byte) bool { return c == '_' || class[c]&clsAlnum != 0 }
 

@@ -3,6 +3,7 @@
 package pii
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
 	"regexp"
@@ -142,6 +143,18 @@ func TestFormatsLikeALoop(t *testing.T) {
 		}
 		if longest > got {
 			t.Fatalf("%s: %q: %d bytes found, want %d", f.vendor, text, got, longest)
+		}
+	}
+}
+
+func TestAllAlnum(t *testing.T) {
+	for k := range 8 {
+		for c := range 256 {
+			b := []byte("aZ09zA5x")
+			b[k] = byte(c)
+			if got := allAlnum(binary.LittleEndian.Uint64(b)); got != isAlnum(byte(c)) {
+				t.Errorf("%q: %v", b, got)
+			}
 		}
 	}
 }

@@ -2,6 +2,8 @@
 
 package pii
 
+import "encoding/binary"
+
 // group is a run of digits.
 type group struct{ start, end int }
 
@@ -319,6 +321,9 @@ func (r *scan) groupsAt(c *chain, i int) int {
 // lettered looks at digits with a letter directly in front, at text[p]: the
 // numbers that begin with letters.
 func (r *scan) lettered(p int) {
+	if p >= 8 && allAlnum(binary.LittleEndian.Uint64(r.text[p-8:])) {
+		return // within a longer word, as most digits of encoded data are
+	}
 	start := p - 1
 	for start > 0 && p-start <= 6 && isAlpha(r.text[start-1]) {
 		start--
