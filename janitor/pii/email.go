@@ -142,7 +142,7 @@ func letterBefore(text []byte, end int) int {
 // spaces between, where a change to ASCII letters is the edge of a word.
 func spaceless(b []byte) bool {
 	c, _ := utf8.DecodeRune(b)
-	return unicode.In(c, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
+	return c >= 0xe00 && unicode.In(c, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
 }
 
 // domainEnd returns the end of the domain name that begins at text[start],
