@@ -13,6 +13,7 @@ type national struct {
 // grouping is one way of writing a number in groups.
 type grouping struct {
 	lens []int
+	next int    // length of the second group, 0 when there is none
 	seps []byte // between the groups; '_' stands for a space or a hyphen
 	sure bool
 	of   *national
@@ -25,6 +26,9 @@ var shapesByFirst = func() (table [20][]grouping) {
 		n := &nationals[k]
 		for _, g := range parseShapes(n.shapes) {
 			g.of = n
+			if len(g.lens) > 1 {
+				g.next = g.lens[1]
+			}
 			table[g.lens[0]] = append(table[g.lens[0]], g)
 		}
 	}
@@ -87,8 +91,15 @@ func (r *scan) national(c *chain, i int) int {
 	var sure *grouping
 	shapes := shapesByFirst[first]
 	bare := i == 0 && r.bare()
+	next := 0
+	if i+1 < c.n {
+		next = c.g[i+1].len()
+	}
 	for k := range shapes {
 		g := &shapes[k]
+		if g.next > 0 && g.next != next {
+			continue
+		}
 		if !g.sure && !bare && r.around(c)&g.of.topics == 0 || !r.on[g.of.rec] || !g.matches(c, i) {
 			continue
 		}
