@@ -329,6 +329,24 @@ func TestUsageTakenOut(t *testing.T) {
 	}
 }
 
+// TestFinish: the observer is told that the answer is complete, and whether it
+// asks for tools, but not of an answer that broke off.
+func TestFinish(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}`:       "header finish false end",
+		`{"choices":[{"index":0,"message":{"content":null},"finish_reason":"tool_calls"}]}`: "header finish true end",
+		`{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":null}]}`:         "header end",
+	} {
+		h, o, e := newHandler(t), new(recorder), new(engine)
+		e.answer = func(w http.ResponseWriter, r *http.Request) error {
+			e.exchange.Observe(o)
+			return answerJSON(body)(w, r)
+		}
+		serveTo(t, h, postChat("hi"), e)
+		o.want(t, want, nil)
+	}
+}
+
 func TestSalt(t *testing.T) {
 	cases := []struct{ body, salt, want string }{
 		{`{"messages":[]}`, "ab_1-Z", `{"cache_salt":"ab_1-Z","messages":[]}`},

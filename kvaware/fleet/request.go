@@ -81,6 +81,7 @@ type Request struct {
 	on          *upstream // nil: none
 	reservation reservation
 	held        int // blocks that were known there before this attempt
+	before      int // blocks that had been sent there before it, -1: not tracked
 	cached      int // prompt tokens predicted to be cached there
 	uncached    int // that it is predicted to compute
 	own         int // what would be predicted from what was sent there
@@ -144,6 +145,7 @@ func (r *Request) depart(u *upstream, h hit) {
 	if r.current() {
 		r.depths = u.reuse.use(r.chain, r.perBlock, u.capacity.estimate, r.depths)
 	}
+	r.before = -1
 	r.held = r.record(u)
 	u.pending = append(u.pending, r)
 	if u.followed != nil {
@@ -175,7 +177,9 @@ func (r *Request) track(u *upstream) {
 		}
 		f.byID.set(u.sent, u)
 	}
-	f.tree.Insert(u.sent, r.chain, uint32(r.perBlock))
+	if known := f.tree.Insert(u.sent, r.chain, uint32(r.perBlock)); r.before < 0 {
+		r.before = known
+	}
 }
 
 // Confirm notes that the engine has accepted the prompt: it will hold it.
@@ -328,7 +332,7 @@ func (r *Request) takeBack() {
 	}
 	r.fleet.tree.Cut(u.id, r.chain, r.held)
 	if u.sent != 0 {
-		r.fleet.tree.Cut(u.sent, r.chain, r.held)
+		r.fleet.tree.Cut(u.sent, r.chain, max(r.held, r.before))
 	}
 	for _, other := range u.pending {
 		// The claim is the other request's now, to keep or to take back.

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"testing"
+	"time"
+)
+
+var halves = [3]float64{1, 0.8, 0.3}
+
+// offloading is a request for a prompt of 16 blocks of 64 tokens, to engines
+// that keep blocks outside their GPUs.
+func offloading(f *Fleet, from uint64) *Request {
+	chain := make([]uint64, 16)
+	for i := range chain {
+		chain[i] = from + uint64(i)
+	}
+	return f.NewRequest(Prompt{Chain: chain, Tokens: 1200, BlockTokens: 64, Offloads: &halves})
+}
+
+func sendTo(r *Request, address string) {
+	r.Assign(Target{Address: address})
+	r.Confirm()
+	r.End()
+}
+
+func TestOutlook(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := New(2_000_000, func() time.Time { return now })
+	f.SetCapacity("one", 1024)
+	sendTo(offloading(f, 1), "one")
+	again := offloading(f, 1)
+	again.Assign(Target{Address: "one"})
+	if o := again.Outlook(); o.Held != 1024 || o.Sent != 1024 || o.Most != 1024 || o.PerToken <= 0 {
+		t.Errorf("of what it holds: %+v", o)
+	}
+	again.End()
+	sendTo(offloading(f, 100), "one") // pushes the other out
+	evicted := offloading(f, 1)
+	evicted.Assign(Target{Address: "one"})
+	if o := evicted.Outlook(); o.Held >= 512 || o.Sent != 1024 || o.Most != 1024 {
+		t.Errorf("of what was pushed out: %+v", o)
+	}
+	evicted.End()
+	elsewhere := offloading(f, 1)
+	elsewhere.Assign(Target{Address: "two", Offload: &Offload{CPU: 256, Storage: 512}})
+	if o := elsewhere.Outlook(); o.Held != 0 || o.Sent != 0 || o.Most != 1024 || o.Offload != (Offload{CPU: 256, Storage: 512}) {
+		t.Errorf("where it never was: %+v", o)
+	}
+	elsewhere.End()
+	cold := offloading(f, 500)
+	cold.Assign(Target{Address: "two"})
+	if o := cold.Outlook(); o.Held != 0 || o.Sent != 0 || o.Most != 0 {
+		t.Errorf("of a new prompt: %+v", o)
+	}
+}
+
+// What is known to be in a tier beside the GPU counts as much as it is worth,
+// and is not predicted to be cached.
+func TestOffloadCounts(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := New(2_000_000, func() time.Time { return now })
+	choose := func(one, two *Offload) Decision {
+		t.Helper()
+		r := offloading(f, 1)
+		_, d := r.Explain([]Target{{Address: "one", Offload: one}, {Address: "two", Offload: two}})
+		return d
+	}
+	memory, disk, none := &Offload{CPU: 512, Storage: 512}, &Offload{Storage: 512}, &Offload{}
+	if d := choose(none, disk); d.Target != 1 || d.Cached != 0 {
+		t.Errorf("disk against nothing: %+v", d)
+	}
+	if d := choose(memory, disk); d.Target != 0 || d.Cached != 0 {
+		t.Errorf("memory against disk: %+v", d)
+	}
+	if d := choose(disk, memory); d.Target != 1 || d.Cached != 0 {
+		t.Errorf("disk against memory: %+v", d)
+	}
+	if d := choose(&Offload{Storage: 1 << 40}, none); d.Target != 0 {
+		t.Errorf("more than there is: %+v", d)
+	}
+	r := offloading(f, 1)
+	if d := r.Route([]Target{{Address: "one", Offload: disk}}, true); d.Target != 0 {
+		t.Error("what is on disk is left to another policy as if nobody had it")
+	}
+	r.End()
+}
+
+// What an engine takes from outside its GPU says nothing of how large the GPU's
+// cache is.
+func TestOffloadedIsNotLearned(t *testing.T) {
+	limit := func(offloads *[3]float64) int64 {
+		now := time.Unix(1000, 0)
+		f := New(2_000_000, func() time.Time { return now })
+		f.SetCapacity("one", 2048)
+		for i := range 30 {
+			r := offloading(f, uint64(1000*(i%6)+1)) // each comes again after 6,000 tokens
+			r.offloads = offloads
+			r.Assign(Target{Address: "one"})
+			r.Confirm()
+			r.FirstToken()
+			cached := 1088
+			if i < 6 {
+				cached = 0
+			}
+			r.Reported(1200, cached)
+			r.End()
+		}
+		return f.upstreams["one"].capacity.estimate
+	}
+	if got := limit(&halves); got != 2048 {
+		t.Errorf("from what was elsewhere a capacity of %d was learned", got)
+	}
+	if got := limit(nil); got <= 2048 {
+		t.Errorf("a capacity of %d was learned from what was on the GPU: this proves nothing", got)
+	}
+}
