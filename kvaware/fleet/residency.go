@@ -323,8 +323,17 @@ func (r *Request) toldBy(u *upstream) hit {
 		return hit{events: true}
 	}
 	n := len(w.Ranks)
-	tokens := min(w.tokens/n, r.prompt-1)
+	tokens := min(w.tokens/n, r.reusable(w.Ranks[0].BlockTokens()))
 	return hit{tokens: tokens, worth: int(float64(tokens) * w.worth / float64(w.tokens)), events: true}
+}
+
+// reusable is how many of the prompt's tokens an engine can take from its cache:
+// whole blocks, and never the last token, whose output is the answer's first.
+func (r *Request) reusable(blockTokens int) int {
+	if blockTokens < 1 {
+		return r.prompt - 1
+	}
+	return (r.prompt - 1) / blockTokens * blockTokens
 }
 
 // computedOn returns how many tokens the prompt shares with one that is being
@@ -338,7 +347,7 @@ func (r *Request) computedOn(u *upstream, l *linked) int {
 		return r.tokens(int32(most))
 	}
 	tokens := l.tokens * min(most, l.textBlocks) / l.textBlocks
-	return min(tokens/l.blockTokens*l.blockTokens, r.prompt-1)
+	return min(tokens/l.blockTokens*l.blockTokens, r.reusable(l.blockTokens))
 }
 
 // compute notes that the prompt is being computed on the upstream.
