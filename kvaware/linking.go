@@ -146,6 +146,10 @@ func (s *prompts) enter(p *tokenised, sizes []int) {
 		key.BlockTokens = size
 		space := index.Space(key)
 		contradicted := index.Link(space, p.chain(), p.anchors, p.ids)
+		if contradicted { // the epoch has ended, and the next begins with this prompt
+			space = index.Space(key)
+			contradicted = index.Link(space, p.chain(), p.anchors, p.ids)
+		}
 		// Not the last one: that is the prompt's own, with what the template has
 		// put behind it.
 		ends := p.signature.Ends()
