@@ -68,9 +68,14 @@ type completion struct {
 // predict sends a request and compares.
 func (g *gateway) predict(t testing.TB, path, body string) predicted {
 	t.Helper()
-	answer := g.post(t, path, body)
+	return comparePrediction(t, g.post(t, path, body))
+}
+
+// comparePrediction reads what was predicted and what was so from an answer.
+func comparePrediction(t testing.TB, answer reply) predicted {
+	t.Helper()
 	if answer.status != http.StatusOK {
-		t.Fatalf("status %d: %s", answer.status, answer.body)
+		t.Fatalf("status %d: %.300s", answer.status, answer.body)
 	}
 	var a completion
 	if err := json.Unmarshal([]byte(answer.body), &a); err != nil {

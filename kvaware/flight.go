@@ -72,7 +72,11 @@ func (p *Policy) flight(x *janitor.Exchange, r *http.Request) *flight {
 // sign makes of a scrubbed request what the fleet needs to know of it. It
 // reports false when it has no signature.
 func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (text, *fleet.Request, bool) {
-	signature, ok := x.Sign(signing.key, x.Model(), who.id, p.BlockSize, p.RadixDepth)
+	sharers := who.id
+	if salt := x.CacheSalt(); salt != who.id {
+		sharers += "\x00" + salt // the client's own: the engine keeps it apart
+	}
+	signature, ok := x.Sign(signing.key, x.Model(), sharers, p.BlockSize, p.RadixDepth)
 	if !ok {
 		return text{}, nil, false
 	}
