@@ -132,7 +132,7 @@ func quotedLocal(text []byte, i int) int {
 // at text[end], 0 when the rune there is something else.
 func letterBefore(text []byte, end int) int {
 	c, n := utf8.DecodeLastRune(text[:end])
-	if c == utf8.RuneError || !unicode.In(c, unicode.L, unicode.M, unicode.Nd) {
+	if c == utf8.RuneError || !unicode.In(c, unicode.Nd, unicode.L, unicode.M) {
 		return 0
 	}
 	return n
@@ -195,7 +195,7 @@ func validLabel(label []byte) bool {
 // letterAt returns the size of the letter, mark or digit rune at text[i], or 0.
 func letterAt(text []byte, i int) int {
 	c, n := utf8.DecodeRune(text[i:])
-	if c == utf8.RuneError || !unicode.In(c, unicode.L, unicode.M, unicode.Nd) {
+	if c == utf8.RuneError || !unicode.In(c, unicode.Nd, unicode.L, unicode.M) {
 		return 0
 	}
 	return n
