@@ -51,7 +51,7 @@ func BenchmarkRouteFollowed(b *testing.B) {
 		Bytes: tokens * 4, BlockBytes: blockBytes, Lineage: Lineage{Model: "m"},
 	}
 	r := f.NewRequest(p)
-	if d := r.Route(targets, false); d.Cached != tokens-1 || !r.Linked() {
+	if d := r.Route(targets, false); d.Cached != tokens-blockTokens || !r.Linked() {
 		b.Fatalf("%d tokens are predicted to be cached", d.Cached)
 	}
 	r.Confirm()
