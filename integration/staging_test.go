@@ -177,7 +177,7 @@ func TestStagingShortensTTFT(t *testing.T) {
 	if with.cached != without.cached {
 		t.Errorf("%d tokens were cached with staging, %d without: that is not the same load", with.cached, without.cached)
 	}
-	if with.fromDisk*2 > without.fromDisk {
+	if !underRace && with.fromDisk*2 > without.fromDisk {
 		t.Errorf("engines waited for %d chunks from disk with staging, %d without", with.fromDisk, without.fromDisk)
 	}
 	for _, q := range []float64{0.5, 0.95} {

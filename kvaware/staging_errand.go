@@ -38,6 +38,8 @@ type errand struct {
 	tokens  *keptTokens   // nil: not there
 	arrival chan struct{} // closed when those on their way are there, or will not be; nil: none are
 	to      string        // where to stage when they are there, "" nowhere
+	until   time.Time     // when that is of no use any more; zero: never
+	ask     bool          // who holds the prompt, when its tokens are there
 	staging *lmcache.Staging
 	at      string // where that is
 	over    bool   // the request is
@@ -104,7 +106,7 @@ func (p *Policy) stage(r *http.Request, x *janitor.Exchange, fl *flight) {
 	}
 	wanted = wanted && s.stages
 	if wanted {
-		e.want(fl.address)
+		e.want(fl.address, m.until(time.Now(), hold))
 	}
 	if (wanted || s.looks && !e.known) && e.lacks(attempt) {
 		fl.asked = true
@@ -121,10 +123,10 @@ func (p *Policy) stage(r *http.Request, x *janitor.Exchange, fl *flight) {
 
 // want notes where the prompt is to be staged, and does it if its tokens are
 // there.
-func (e *errand) want(address string) {
+func (e *errand) want(address string, until time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.to = address
+	e.to, e.until = address, until
 	e.begin()
 }
 
@@ -133,7 +135,9 @@ func (e *errand) begin() {
 	if e.tokens == nil || e.to == "" {
 		return
 	}
-	e.staging, e.at = e.stager.order(e.to, e.prefix(e.tokens), e.tokens), e.to
+	p := e.prefix(e.tokens)
+	p.Until = e.until
+	e.staging, e.at = e.stager.order(e.to, p, e.tokens), e.to
 	e.to = ""
 }
 
@@ -168,6 +172,9 @@ func (e *errand) await() (arrived func(ids []uint32)) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		defer close(done)
+		if e.ask {
+			e.askWith(e.stager.shelf.keep(ids))
+		}
 		if e.tokens != nil || e.over {
 			return
 		}
@@ -302,11 +309,22 @@ func (e *errand) end(accepted bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.over, e.to = true, ""
-	if e.tokens == nil {
-		return
+	looks := accepted && e.stager.looks && len(e.upstreams) > 0
+	switch {
+	case e.tokens == nil:
+		e.ask = looks // they may be on their way
+	case looks:
+		e.askWith(e.tokens)
+	default:
+		e.tokens.release()
 	}
-	if accepted && e.stager.looks && len(e.upstreams) > 0 {
-		e.stager.service.Ask(e.prefix(e.tokens), e.upstreams, e.tokens.take())
+}
+
+// askWith asks who holds the prompt and lets go of its tokens. The caller holds
+// mu.
+func (e *errand) askWith(tokens *keptTokens) {
+	e.ask = false
+	if tokens != nil {
+		e.stager.service.Ask(e.prefix(tokens), e.upstreams, tokens.release)
 	}
-	e.tokens.release()
 }

@@ -42,8 +42,9 @@ func missing(o fleet.Outlook) (all, own int) {
 // Staging helps only when it has a start of the engine: one that is idle
 // schedules the request at once and has LMCache load the same blocks from the
 // same disk for itself, and a staging beside that would only slow it down. So
-// it is for a prompt that will wait in the engine's queue, for one that is held
-// here, and for one that comes to an upstream where it was never before.
+// it is for a prompt that will wait in the engine's queue until the staging has
+// ended, for one that is held here, and for one that comes to an upstream where
+// it was never before.
 //
 // A request that waits in the engine's queue for long enough is not held here:
 // there it has its place.
@@ -58,5 +59,15 @@ func (m moment) decide() (stage bool, hold time.Duration) {
 	if m.own >= leastStaged && m.wait < needs {
 		hold = lmcache.ShouldWait(lmcache.Gain(m.own, m.perToken.Seconds()), takes, m.limit)
 	}
-	return hold > 0 || m.failover || m.wait > m.lead, hold
+	return hold > 0 || m.failover || m.wait > m.lead+m.expected, hold
+}
+
+// until returns when it is too late to begin, if it is decided now: the engine
+// has then scheduled the request. Zero: after a failover, where LMCache may have
+// to fetch the blocks from far away, it is never too late.
+func (m moment) until(now time.Time, hold time.Duration) time.Time {
+	if m.failover {
+		return time.Time{}
+	}
+	return now.Add(max(m.wait, hold))
 }

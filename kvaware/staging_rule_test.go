@@ -50,6 +50,7 @@ func TestStagingIsForThoseWhoWait(t *testing.T) {
 		{name: "an idle engine", m: base},
 		{name: "a queue", m: with(func(m *moment) { m.wait = 100 * ms }), stage: true},
 		{name: "a queue that is over before LMCache begins", m: with(func(m *moment) { m.wait = 15 * ms })},
+		{name: "a queue that is over before LMCache is done", m: with(func(m *moment) { m.wait, m.expected = 100*ms, 90*ms })},
 		{name: "a queue, but nothing missing", m: with(func(m *moment) { m.wait, m.missing, m.own = time.Second, 200, 200 })},
 		{name: "failover", m: with(func(m *moment) { m.failover = true }), stage: true},
 		{name: "failover of a new prompt", m: with(func(m *moment) { m.failover, m.missing, m.own = true, 0, 0 })},
@@ -98,5 +99,20 @@ func TestStagingHoldsWithinBounds(t *testing.T) {
 	}
 	if held == 0 {
 		t.Fatal("nobody was ever held")
+	}
+}
+
+func TestStagingIsNotBegunTooLate(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for want, m := range map[time.Duration]moment{
+		300 * time.Millisecond: {wait: 300 * time.Millisecond},
+		150 * time.Millisecond: {wait: 50 * time.Millisecond},
+	} {
+		if got := m.until(now, 150*time.Millisecond); got.Sub(now) != want {
+			t.Errorf("%+v: %v later, want %v", m, got.Sub(now), want)
+		}
+	}
+	if got := (moment{failover: true, wait: time.Second}).until(now, 0); !got.IsZero() {
+		t.Errorf("on failover: %v", got)
 	}
 }

@@ -5,6 +5,7 @@ package lmcache
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // MaxTokens is how many token ids LMCache takes in one request. A longer
@@ -27,6 +28,9 @@ type Prefix struct {
 	// WorldSize is over how many ranks the engine has split the model. 0: what
 	// the node tells of the model, or else 1.
 	WorldSize int
+	// Until is when it is too late to begin: the engine has scheduled the request
+	// by then, and reads the same blocks itself. Zero: it is never too late.
+	Until time.Time
 	// Key names the prefix, model and salt included, to know it again.
 	Key uint64
 }
@@ -41,6 +45,9 @@ type Job struct {
 	Chunks      int    // whole chunks in the prefix
 	ChunkTokens int    // tokens in each
 }
+
+// late reports whether it is too late to begin.
+func (p *Prefix) late(now time.Time) bool { return !p.Until.IsZero() && now.After(p.Until) }
 
 // Progress is what LMCache says about a Job. Found are, of Total keys (one for
 // each chunk and rank), those that are in DRAM now. Versions differ in whether

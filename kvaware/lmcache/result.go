@@ -25,12 +25,13 @@ const (
 	Lost                       // accepted, but not known any more when asked
 	Unmapped                   // no LMCache is known for the upstream
 	Unsupported                // this way to LMCache cannot do it
+	Late                       // not begun: its time was over before its turn came
 	numResults
 )
 
 var resultNames = [numResults]string{
 	"submitted", "completed", "partial", "noop", "deduplicated", "limited", "broken", "refused",
-	"no_layout", "timeout", "failed", "lost", "unmapped", "unsupported",
+	"no_layout", "timeout", "failed", "lost", "unmapped", "unsupported", "late",
 }
 
 // String returns the result as metrics name it.

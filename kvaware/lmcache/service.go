@@ -214,8 +214,11 @@ func (s *Service) admit(upstream string, p *Prefix, now time.Time) (*node, Resul
 	if stage, _ := s.options.Client.Can(); !stage {
 		return nil, Unsupported
 	}
-	if len(p.Tokens) == 0 {
+	switch {
+	case len(p.Tokens) == 0:
 		return nil, Noop
+	case p.late(now):
+		return nil, Late
 	}
 	n := s.node(upstream, now)
 	switch {

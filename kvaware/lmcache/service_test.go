@@ -168,6 +168,43 @@ func TestStage(t *testing.T) {
 	})
 }
 
+// TestLate: what is too late when its turn comes is not begun, and says nothing
+// about the node's health.
+func TestLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{submit: func(context.Context, string, *Prefix) (Job, error) {
+			time.Sleep(time.Second)
+			return Job{ID: "j", Chunks: 4, ChunkTokens: 256}, nil
+		}}
+		s, end := newService(t, f, func(o *Options) { o.AtOnce = 1 })
+		defer end()
+		released := 0
+		until := func(key uint64, d time.Duration) *Staging {
+			return s.Stage("a", Prefix{Model: "m", Tokens: count(1100), Key: key, Until: time.Now().Add(d)}, func() { released++ })
+		}
+		expectResult(t, until(1, -1), Late, 0)
+		first := until(2, time.Minute)
+		synctest.Wait()
+		second := until(3, 500*time.Millisecond)
+		synctest.Wait() // it waits first
+		third := until(4, time.Minute)
+		expectResult(t, first, Completed, 1024)
+		expectResult(t, second, Late, 0)
+		expectResult(t, third, Completed, 1024)
+		synctest.Wait()
+		if released != 4 || len(f.submitted) != 2 {
+			t.Errorf("%d of 4 released, %v submitted", released, f.submitted)
+		}
+		n, known := s.Node("a")
+		if !known || n.Orders != 3 || n.Done != 2 || n.Tokens != 2048 || n.Resting || n.Last == Submitted {
+			t.Errorf("the node has %+v", n)
+		}
+		if _, known := s.Node("nobody"); known {
+			t.Error("a node that was never asked is known")
+		}
+	})
+}
+
 // TestEnds: every way in which a staging ends is told apart, and the tokens
 // are released once whichever it is.
 func TestEnds(t *testing.T) {

@@ -113,6 +113,11 @@ func (s *Service) run(st *Staging, p *Prefix, release func()) {
 		return
 	}
 	defer func() { <-st.node.turns }()
+	if p.late(s.options.Now()) {
+		release()
+		s.end(st, Late, 0, silent)
+		return
+	}
 	tokens, model := len(p.Tokens), p.Model
 	job, err := s.submit(st.key.upstream, p)
 	release()
