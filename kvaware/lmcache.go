@@ -17,6 +17,19 @@ const maxStagingWait = time.Minute
 // is on its way. The GPU is filled by the engine itself, when it schedules the
 // request: nothing outside can do that.
 //
+// A prompt is staged where it goes when some of it was there before, or on
+// another upstream, is not expected on the GPU any more, and the staging would
+// end before the engine schedules the request: while that waits in the engine's
+// queue, or is held (`wait`). It also is on an upstream that takes over from one
+// that has failed, and, when an answer ends in tool calls, for the next turn of
+// that conversation. What the GPU holds is known by the policy's `events`, or
+// else by the engine's capacity.
+//
+// What a coordinator or controller says about who holds a prompt, asked after
+// its answer, counts where the next turn goes, by the weights of the tiers (see
+// `events`); so does, for less, what an upstream was sent and its GPU has given
+// up.
+//
 // One of `address`, `coordinator` and `controller` is to be given.
 type LMCache struct {
 	// Each node's LMCache server (MP mode), as a URL such as
@@ -32,14 +45,21 @@ type LMCache struct {
 	// instance holds a prefix: nothing shows that it can raise one from disk.
 	Controller string `json:"controller,omitempty"`
 
-	// How long a request may be held for its blocks to be staged. It is, only
-	// when computing them would take longer than that. Default: 0, not at all.
+	// How long a request may be held for its blocks to be staged, its tokens
+	// being fetched included. It is, only when computing the tokens that were on
+	// that upstream before is predicted to take longer than that, and when it
+	// would not wait in the engine's queue for as long anyway. Default: 0, not at
+	// all.
 	Wait caddy.Duration `json:"wait,omitempty"`
 
-	// Whether to send the engine a request for one token with the same prompt
-	// ahead of the real one, which is the only way from outside to have its
-	// blocks on the GPU before that. It takes a place in the engine's batch, may
-	// push out others' blocks, and counts in the engine's figures. Default: false.
+	// Whether to send the engine a request for one token with the prompt of a
+	// conversation whose answer ended in tool calls, shortly before its next turn
+	// is expected (by how long others have taken), if its GPU is predicted to have
+	// given the prompt up: the only way from outside to have its blocks there
+	// before that turn. It takes a place in the engine's batch, may push out
+	// others' blocks, computes what LMCache does not have, and counts in the
+	// engine's figures; the scrubbed body is kept in memory until then, under
+	// `in_flight_limit`. One at a time for each upstream. Default: false.
 	WarmGPU bool `json:"warm_gpu,omitempty"`
 }
 
