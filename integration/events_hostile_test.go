@@ -21,7 +21,7 @@ import (
 // Frames of ZMTP 3.0, as far as an attacker needs them.
 var (
 	greeting = append([]byte("\xff\x00\x00\x00\x00\x00\x00\x00\x00\x7f\x03\x00NULL"), make([]byte, 48)...)
-	ready    = []byte("\x04\x29\x05READY\x0bSocket-Type\x00\x00\x00\x03PUB\x08Identity\x00\x00\x00\x00")
+	ready    = []byte("\x04\x26\x05READY\x0bSocket-Type\x00\x00\x00\x03PUB\x08Identity\x00\x00\x00\x00")
 )
 
 // batchFrames are the frames of one message of the live stream.
@@ -183,6 +183,15 @@ func TestEventsOfHostilePublishers(t *testing.T) {
 		if ranks := told(t, e); ranks[0].Known != "complete" || ranks[0].Gaps+ranks[0].Losses+ranks[0].Malformed > 0 {
 			t.Errorf("a good one: %+v", ranks)
 		}
+	}
+	met := 0
+	for _, e := range engines[good:] {
+		if ranks := told(t, e); len(ranks) == 1 && ranks[0].Restarts > 0 {
+			met++
+		}
+	}
+	if met < 6 {
+		t.Errorf("only %d attackers got beyond the handshake; it proves little", met)
 	}
 	nobody := told(t, engines[len(engines)-1])
 	if len(nobody) != 1 || nobody[0].Connected || nobody[0].Known != "unknown" || nobody[0].Failure == "" {
