@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func TestTokenizeOptions(t *testing.T) {
+	t.Setenv("EVENTS_HOST", "node-a")
+	events := func() *Events { return &Events{Address: "tcp://{env.EVENTS_HOST}:5557"} }
+	lmcache := func() *LMCache { return &LMCache{Address: "http://node-a:8080"} }
+	for _, c := range []struct {
+		name     string
+		p        Policy
+		want     string
+		deadline time.Duration
+		err      error
+	}{
+		{name: "nothing", p: Policy{}},
+		{name: "events", p: Policy{Events: events()}, want: "after"},
+		{name: "LMCache", p: Policy{LMCache: lmcache()}, want: "after"},
+		{name: "off", p: Policy{Events: events(), Tokenize: "off"}, want: "off"},
+		{name: "inline", p: Policy{Events: events(), Tokenize: "inline"}, want: "inline", deadline: 20 * time.Millisecond},
+		{name: "inline for long", p: Policy{Events: events(), Tokenize: "inline", TokenizeDeadline: caddy.Duration(10 * time.Second)}, want: "inline", deadline: 10 * time.Second},
+
+		{name: "inline for too long", p: Policy{Events: events(), Tokenize: "inline", TokenizeDeadline: caddy.Duration(10*time.Second + 1)}, err: errTokenize},
+		{name: "inline for less than nothing", p: Policy{Events: events(), Tokenize: "inline", TokenizeDeadline: -1}, err: errTokenize},
+		{name: "after a time", p: Policy{Events: events(), Tokenize: "after", TokenizeDeadline: 1}, err: errTokenize},
+		{name: "sometimes", p: Policy{Events: events(), Tokenize: "sometimes"}, err: errTokenize},
+		{name: "for nobody", p: Policy{Tokenize: "after"}, err: errTokenizeAlone},
+		{name: "a time for nobody", p: Policy{TokenizeDeadline: 1}, err: errTokenizeAlone},
+		{name: "LMCache without tokens", p: Policy{LMCache: lmcache(), Tokenize: "off"}, err: errStagingBlind},
+		{name: "events nowhere", p: Policy{Events: &Events{}}, err: errEvents},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.p.fillTokens()
+			if err := c.p.checkTokens(); err != c.err {
+				t.Fatalf("error %v, want %v", err, c.err)
+			}
+			if c.err != nil {
+				return
+			}
+			if c.p.Tokenize != c.want || time.Duration(c.p.TokenizeDeadline) != c.deadline {
+				t.Errorf("tokenize %q with %v", c.p.Tokenize, time.Duration(c.p.TokenizeDeadline))
+			}
+			if c.p.Events != nil && c.p.Events.Address != "tcp://node-a:5557" {
+				t.Errorf("events at %s", c.p.Events.Address)
+			}
+		})
+	}
+}
+
+// Waiting for tokens ends with them, with the request, or when it was long
+// enough.
+func TestWait(t *testing.T) {
+	ready, never := make(chan struct{}), make(chan struct{})
+	close(ready)
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	began := time.Now()
+	wait(context.Background(), ready, time.Hour)
+	wait(gone, never, time.Hour)
+	wait(context.Background(), never, time.Millisecond)
+	if took := time.Since(began); took < time.Millisecond || took > time.Minute {
+		t.Errorf("it took %v", took)
+	}
+}
