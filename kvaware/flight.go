@@ -139,15 +139,18 @@ func (p *Policy) tokenizeFirst(r *http.Request, x *janitor.Exchange, fl *flight,
 	if fl.asked || p.Events == nil || p.Tokenize != tokenizeInline || len(targets) == 0 || !fl.LacksTokens(targets) {
 		return
 	}
-	fl.asked = true
-	idlest := targets[0]
-	for _, t := range targets {
-		if t.Requests < idlest.Requests {
-			idlest = t
+	idlest := -1
+	for i, t := range targets {
+		if (idlest < 0 || t.Requests < targets[idlest].Requests) && !p.shared.prompts.queue.Failing(t.Address) {
+			idlest = i
 		}
 	}
+	if idlest < 0 {
+		return // it would wait in vain: an engine is asked beside the request, to see whether it is well again
+	}
+	fl.asked = true
 	done, arrived := make(chan struct{}), fl.errand.await()
-	if p.shared.prompts.fetch(x, fl.prompt, idlest.Address, func(ids []uint32) { arrived(ids); close(done) }) {
+	if p.shared.prompts.fetch(x, fl.prompt, targets[idlest].Address, func(ids []uint32) { arrived(ids); close(done) }) {
 		wait(r.Context(), done, time.Duration(p.TokenizeDeadline))
 	} else {
 		arrived(nil)

@@ -262,6 +262,15 @@ func (q *Queue) resume(l *line) {
 	finish(out, ErrDropped)
 }
 
+// Failing reports whether the last answer of an upstream was none: it may take
+// long until there is one.
+func (q *Queue) Failing(upstream string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.lines[upstream]
+	return l != nil && l.failures > 0
+}
+
 // Forget drops what waits for an upstream and everything known of it.
 func (q *Queue) Forget(upstream string) {
 	q.mu.Lock()

@@ -171,6 +171,9 @@ func TestQueueBackOff(t *testing.T) {
 			t.Errorf("attempts at %v, want %v", e.times, want)
 		}
 		times := len(e.times)
+		if !q.Failing("a:1") || q.Failing("b:1") {
+			t.Error("who fails is told wrongly")
+		}
 		if s := q.States()[0]; s.Failure != ErrBusy || s.Failed != uint64(times) || s.Dropped == 0 {
 			t.Errorf("state %+v", s)
 		}
@@ -181,7 +184,7 @@ func TestQueueBackOff(t *testing.T) {
 		add(6)
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
-		if s := q.States()[0]; s.Failure != nil || s.Waiting+s.Running != 0 || s.Fetched < 7 {
+		if s := q.States()[0]; s.Failure != nil || s.Waiting+s.Running != 0 || s.Fetched < 7 || q.Failing("a:1") {
 			t.Errorf("state %+v", s)
 		}
 	})
