@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/bauxite/caddy-kvaware/integration/enginesim"
 )
 
@@ -163,10 +165,36 @@ type figures struct {
 	p50, p90    time.Duration
 }
 
-func (a *arm) figures() (f figures) {
-	var tokens, cached int
-	short := 0
-	for _, p := range a.seen {
+// record is what was seen of some rounds.
+type record struct {
+	prompts []predicted
+	ttft    []time.Duration // of each, in no order
+}
+
+func (r *record) add(more record) {
+	r.prompts, r.ttft = append(r.prompts, more.prompts...), append(r.ttft, more.ttft...)
+}
+
+// record returns what an arm has seen.
+func (a *arm) record() record {
+	r := record{prompts: a.seen}
+	for _, e := range a.engines {
+		ours := make(map[int64]bool)
+		for _, got := range e.Received() {
+			ours[got.Request] = got.Header.Get(unseen) == "" && strings.HasSuffix(got.Path, "/chat/completions")
+		}
+		for _, s := range e.Served() {
+			if ours[s.Request] {
+				r.ttft = append(r.ttft, s.TTFT)
+			}
+		}
+	}
+	return r
+}
+
+func (r *record) figures() (f figures) {
+	var tokens, cached, short int
+	for _, p := range r.prompts {
 		tokens += p.tokens
 		cached += p.reported
 		if p.tokens >= 4096 {
@@ -180,21 +208,10 @@ func (a *arm) figures() (f figures) {
 	f.long /= float64(max(1, f.prompts))
 	f.short /= float64(max(1, short))
 	f.hitRate = float64(cached) / float64(tokens)
-	var times []time.Duration
-	for _, e := range a.engines {
-		ours := make(map[int64]bool)
-		for _, r := range e.Received() {
-			ours[r.Request] = r.Header.Get(unseen) == "" && strings.HasSuffix(r.Path, "/chat/completions")
-		}
-		for _, s := range e.Served() {
-			if ours[s.Request] {
-				times = append(times, s.TTFT)
-				f.ttft += s.TTFT
-			}
-		}
+	times := slices.Sorted(slices.Values(r.ttft))
+	for _, ttft := range times {
+		f.ttft += ttft / time.Duration(len(times))
 	}
-	slices.Sort(times)
-	f.ttft /= time.Duration(len(times))
 	f.p50, f.p90 = times[len(times)/2], times[len(times)*9/10]
 	return f
 }
@@ -205,25 +222,59 @@ func (a *arm) figures() (f figures) {
 // Both ways serve the same conversations at the same time, on engines of their
 // own.
 func TestEventsAgainstHistory(t *testing.T) {
-	skipComparison(t)
-	e, h := eventsAgainstHistory(t, false)
-	if e.long > 0.02 {
-		t.Errorf("events: off by %.2f %% on average, 2 %% at most are promised", 100*e.long)
-	}
-	if 5*e.long > h.long {
-		t.Errorf("events: off by %.2f %%, own history by %.2f %%: not five times as much", 100*e.long, 100*h.long)
-	}
-	if e.hitRate <= h.hitRate || e.ttft >= h.ttft {
-		t.Errorf("events: hit rate %.3f and TTFT %v, own history %.3f and %v: no gain", e.hitRate, e.ttft, h.hitRate, h.ttft)
-	}
+	compareEvents(t, false, func(e, h figures) string {
+		switch {
+		case e.long > 0.02:
+			return fmt.Sprintf("off by %.2f %% on average, 2 %% at most are promised", 100*e.long)
+		case 5*e.long > h.long:
+			return fmt.Sprintf("off by %.2f %%, own history by %.2f %%: not five times as much", 100*e.long, 100*h.long)
+		case e.hitRate <= h.hitRate || e.ttft >= h.ttft:
+			return fmt.Sprintf("hit rate %.3f and TTFT %v, own history %.3f and %v: no gain", e.hitRate, e.ttft, h.hitRate, h.ttft)
+		}
+		return ""
+	})
 }
 
 // The same where every third turn of the conversations themselves comes by the
 // other gateway: what is said there is not linked before it comes by here.
 func TestEventsOfConversationsByTwoGateways(t *testing.T) {
+	compareEvents(t, true, func(e, h figures) string {
+		if 2*e.long > h.long || e.hitRate <= h.hitRate || e.ttft >= h.ttft {
+			return fmt.Sprintf("off by %.2f %%, hit rate %.3f, TTFT %v; own history %.2f %%, %.3f and %v",
+				100*e.long, e.hitRate, e.ttft, 100*h.long, h.hitRate, h.ttft)
+		}
+		return ""
+	})
+}
+
+// compareEvents runs rounds until they come to what is promised, and fails when
+// three of them together do not: no two runs are alike, and who is sent where
+// first decides about a lot.
+func compareEvents(t *testing.T, split bool, broken func(e, h figures) string) {
 	skipComparison(t)
-	if e, h := eventsAgainstHistory(t, true); 2*e.long > h.long || e.hitRate <= h.hitRate {
-		t.Errorf("events: off by %.2f %%, hit rate %.3f; own history %.2f %% and %.3f", 100*e.long, e.hitRate, 100*h.long, h.hitRate)
+	var events, history record
+	for round := range uint64(3) {
+		e, h := eventsAgainstHistory(t, round, split)
+		events.add(e)
+		history.add(h)
+		fe, fh := events.figures(), history.figures()
+		t.Logf("%d prompts, %d of 4k tokens and more\n"+
+			"             error >= 4k   shorter   hit rate   TTFT mean      p50      p90\n"+
+			"events       %10.2f %% %7.2f %% %8.1f %% %8d ms %5d ms %5d ms\n"+
+			"own history  %10.2f %% %7.2f %% %8.1f %% %8d ms %5d ms %5d ms",
+			len(events.prompts), fe.prompts,
+			100*fe.long, 100*fe.short, 100*fe.hitRate, fe.ttft.Milliseconds(), fe.p50.Milliseconds(), fe.p90.Milliseconds(),
+			100*fh.long, 100*fh.short, 100*fh.hitRate, fh.ttft.Milliseconds(), fh.p50.Milliseconds(), fh.p90.Milliseconds())
+		why := broken(fe, fh)
+		switch {
+		case why == "":
+			return
+		case round == 2:
+			t.Errorf("events: %s", why)
+		}
+		if err := caddy.Stop(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -240,7 +291,7 @@ func skipComparison(t *testing.T) {
 
 // eventsAgainstHistory runs both ways side by side. With split, turns of the
 // conversations come by the other gateway too.
-func eventsAgainstHistory(t *testing.T, split bool) (e, h figures) {
+func eventsAgainstHistory(t *testing.T, round uint64, split bool) (e, h record) {
 	const nodes, users, otherUsers, talks, turns = 4, 12, 8, 3, 6
 	config := enginesim.Config{
 		Speed: eventsSpeed, Record: 10000, CacheBlocks: 2600, OutputTokens: 120, MaxModelLen: 40000, DecodeRate: 100,
@@ -265,7 +316,7 @@ func eventsAgainstHistory(t *testing.T, split bool) (e, h figures) {
 	}
 	for user := range users + otherUsers {
 		mine := user < users
-		rnd := rand.New(rand.NewPCG(uint64(user), 1))
+		rnd := rand.New(rand.NewPCG(uint64(user), round))
 		talk := func() {
 			c := map[*arm]*conversation{events: {}, history: {}}
 			start := system[rnd.IntN(len(system))]
@@ -306,15 +357,7 @@ func eventsAgainstHistory(t *testing.T, split bool) (e, h figures) {
 	ours.Wait()
 	close(stop)
 	others.Wait()
-	e, h = events.figures(), history.figures()
-	t.Logf("%d prompts, %d of 4k tokens and more\n"+
-		"             error >= 4k   shorter   hit rate   TTFT mean      p50      p90\n"+
-		"events       %10.2f %% %7.2f %% %8.1f %% %8d ms %5d ms %5d ms\n"+
-		"own history  %10.2f %% %7.2f %% %8.1f %% %8d ms %5d ms %5d ms",
-		len(events.seen), e.prompts,
-		100*e.long, 100*e.short, 100*e.hitRate, e.ttft.Milliseconds(), e.p50.Milliseconds(), e.p90.Milliseconds(),
-		100*h.long, 100*h.short, 100*h.hitRate, h.ttft.Milliseconds(), h.p50.Milliseconds(), h.p90.Milliseconds())
-	return e, h
+	return events.record(), history.record()
 }
 
 // eventsSpeed is how much faster than real time these engines and users are.
