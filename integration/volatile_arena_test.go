@@ -27,7 +27,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/bauxite/caddy-kvaware/integration/enginesim"
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 )
 
 // everyArena is what arenas are there for, but for bodies.
@@ -272,7 +272,7 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds these tests anew")
 	}
-	source, err := filepath.Abs("../internal/arena/arena.go")
+	source, err := filepath.Abs("../janitor/arena/arena.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 )
 
 // A body's buffer begins with firstBuffer bytes and doubles up to

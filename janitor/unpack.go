@@ -7,7 +7,7 @@ import (
 	"io"
 	"iter"
 
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 )
 
 // errStopped ends a decoder whose answer was cut off.

@@ -39,7 +39,7 @@ func loadGateway(t *testing.T) *program {
 // The promise: none of our functions can reach one that writes a file.
 func TestNothingOfOursCanWriteAFile(t *testing.T) {
 	p := loadGateway(t)
-	for _, name := range []string{"", "/cmd/caddy", "/integration/enginesim", "/internal/arena", "/janitor", "/janitor/answer", "/janitor/pii",
+	for _, name := range []string{"", "/cmd/caddy", "/integration/enginesim", "/janitor", "/janitor/answer", "/janitor/arena", "/janitor/pii",
 		"/janitor/prompt", "/kvaware", "/kvaware/adapter", "/kvaware/commands", "/kvaware/engine", "/kvaware/engine/kvevents",
 		"/kvaware/engine/msgpack", "/kvaware/engine/zmtp", "/kvaware/fleet", "/kvaware/lmcache", "/kvaware/replay", "/kvaware/residency",
 		"/kvaware/tokens", "/kvaware/volatile", "/radixcache"} {

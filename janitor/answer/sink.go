@@ -5,7 +5,7 @@ package answer
 import (
 	"io"
 
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 )
 
 // sinkSize bounds what is gathered before it is written. An answer full of

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 )
 
 // Digits, letters and punctuation of other blocks read the same to a model

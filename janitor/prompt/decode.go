@@ -6,7 +6,7 @@ import (
 	"bytes"
 	"unicode/utf8"
 
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 )
 
 // checkpointEvery is after how many decoded bytes, at least, Decoded notes the

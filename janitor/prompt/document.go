@@ -6,7 +6,7 @@ import (
 	"hash"
 	"unsafe"
 
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 )
 
 // Text is a string of the body that has to be scrubbed.

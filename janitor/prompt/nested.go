@@ -5,7 +5,7 @@ package prompt
 import (
 	"bytes"
 
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 )
 
 // Cursor goes through the texts inside one Text: itself, or, when it holds a

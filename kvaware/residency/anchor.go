@@ -6,7 +6,7 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 )
 
 // Prompt is what a prompt's anchors are made of.

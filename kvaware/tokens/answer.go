@@ -7,7 +7,7 @@ import (
 	"io"
 	"math"
 
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 )
 
 // reader takes tokens out of an engine's answer.

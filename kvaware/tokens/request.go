@@ -8,7 +8,7 @@ import (
 	"net"
 	"slices"
 
-	"github.com/bauxite/caddy-kvaware/internal/arena"
+	"github.com/bauxite/caddy-kvaware/janitor/arena"
 	"github.com/bauxite/caddy-kvaware/janitor/prompt"
 )
 

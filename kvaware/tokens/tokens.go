@@ -2,7 +2,7 @@
 
 package tokens
 
-import "github.com/bauxite/caddy-kvaware/internal/arena"
+import "github.com/bauxite/caddy-kvaware/janitor/arena"
 
 // Tokens is what a prompt is made of for one model. It is a copy of the prompt
 // in another spelling: it must not outlive the work it was fetched for, and
