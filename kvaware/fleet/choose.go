@@ -67,10 +67,7 @@ type crowd struct {
 // decisions made here, and must not feed back on them.
 //
 // With an idle upstream nobody has to wait. But when even the shortest queue
-// holds k prompts, then about k more will have come when this one has its turn
-// (Little's law: a queue holds as many as arrive during the wait in it), and
-// more of them come while those are served: k/(1-demand) in all, the length of
-// a busy period.
+// holds some prompts, then others will wait behind this one, see toCome.
 func crowdOf(candidates []candidate) (c crowd) {
 	if len(candidates) == 0 {
 		return c
@@ -83,8 +80,32 @@ func crowdOf(candidates []candidate) (c crowd) {
 	}
 	n := float64(len(candidates))
 	c.rate /= n
-	c.behind = float64(shortest) / (1 - min(busiest, demand/n))
+	c.behind = toCome(shortest, demand/n)
 	return c
+}
+
+// toCome is how many will come to a queue of so many prompts before it is
+// empty again.
+//
+// About as many will have come when the last of them has its turn (Little's
+// law: a queue holds as many as arrive during the wait in it), more of them
+// while those are served, and so on: queued/(1-demand) in all, the length of a
+// busy period.
+//
+// A demand above 1 would never let it end. But no overload lasts for ever, and
+// the best guess knowing nothing of its cause is that it is halfway through: as
+// many are to come as have come. They are more than those that still wait, of
+// whom there is only what could not be served, a share of 1-1/demand. To
+// reckon with more would let a queue grow far beyond the others for the sake of
+// ever smaller hits, and those at its end wait longest of all.
+func toCome(queued int, demand float64) float64 {
+	times := 1 / (1 - busiest)
+	if demand < 1 {
+		times = min(times, 1/(1-demand))
+	} else {
+		times = min(times, demand/(demand-1))
+	}
+	return float64(queued) * times
 }
 
 // price is the predicted time to first token, plus what this request costs

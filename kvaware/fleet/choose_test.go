@@ -3,6 +3,7 @@
 package fleet
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -100,6 +101,57 @@ func TestOverloadWeighsRecomputing(t *testing.T) {
 		c[i].Uncached, c[i].Unsent = 10_000_000, 10_000_000
 		if p := c[i].price(crowdOf(c)); p <= 0 {
 			t.Errorf("price %v", p)
+		}
+	}
+}
+
+// Below capacity the prompts that come are those of a busy period: each brings
+// demand more while it is served. Above it they are as many as have come since
+// the overload began, counted here one by one.
+func TestWhoIsToCome(t *testing.T) {
+	for _, demand := range []float64{0, 0.3, 0.5, 0.8} {
+		var want float64
+		for generation := 7.0; generation > 1e-6; generation *= demand {
+			want += generation
+		}
+		if got := toCome(7, demand); math.Abs(got-want) > 1e-3 {
+			t.Errorf("demand %v: %v are to come behind 7, want %v", demand, got, want)
+		}
+	}
+	for _, demand := range []float64{1.25, 1.5, 2, 4, 10} {
+		const came = 100_000
+		queued, served := 0, 0.0
+		for range came {
+			queued++
+			for served += 1 / demand; served >= 1; served-- {
+				queued--
+			}
+		}
+		if got := toCome(queued, demand); math.Abs(got-came) > came/100 {
+			t.Errorf("demand %v: %v are to come behind %d, but %d have come", demand, got, queued, came)
+		}
+	}
+	for _, demand := range []float64{0.9, 0.99, 1, 1.01, 1.1} {
+		if got := toCome(3, demand); got < 29.9 || got > 33.1 {
+			t.Errorf("demand %v, about 1: %v are to come behind 3", demand, got)
+		}
+		if got := toCome(0, demand); got != 0 {
+			t.Errorf("demand %v: %v are to come to an idle upstream", demand, got)
+		}
+	}
+}
+
+// A short overload is worth waiting long to spare others a little work, one
+// that is twice what can be done is not: most of whom it delays have come.
+func TestADeepOverloadKeepsQueuesTogether(t *testing.T) {
+	c := []candidate{
+		{Wait: 200 * time.Second, PerToken: startCost, Uncached: 8000, Unsent: 8000, Queued: 40},
+		{Wait: 100 * time.Second, PerToken: startCost, Uncached: 10_400, Unsent: 10_400, Queued: 40},
+	}
+	for demand, want := range map[float64]int{0.95: 0, 1.05: 0, 2: 1, 5: 1} {
+		c[0].Demand, c[1].Demand = demand, demand
+		if got, _ := choose(c); got != want {
+			t.Errorf("demand %v: 100 s of waiting or 0.3 s of work: chose %d, want %d", demand, got, want)
 		}
 	}
 }

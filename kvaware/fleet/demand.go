@@ -9,8 +9,9 @@ const (
 	// prefill of a prompt, short against the ups and downs of a day.
 	demandMemory = 2 * time.Minute
 
-	// busiest is the demand above which it is not believed: near 1 a queue's
-	// length depends on the last percent, which nobody knows.
+	// busiest is how near to 1 a demand is believed, from below and, as 1/busiest,
+	// from above: there, how long a queue will last depends on the last percent,
+	// which nobody knows.
 	busiest = 0.9
 )
 

@@ -92,6 +92,11 @@ func TestFiguresOfAnIndependentSimulation(t *testing.T) {
 	}
 }
 
+// Where it does not hold, by a little, is in an overload without end: with 4
+// nodes at speed 1.5 and chunks of 2,048 tokens the p99 is 1.3 % over llm_d's,
+// the mean 9 % below the best. And with a capacity guessed half there, of the
+// trace without its first 100 to 600 requests, the mean is 1.8 % and the p90
+// 3.2 % over the best of the others on average, the p99 2.6 % below.
 func TestOrderOnARecordedTrace(t *testing.T) {
 	skipLong(t)
 	trace := sharedTrace(t, "mooncake-conversation.jsonl")
@@ -105,6 +110,10 @@ func TestOrderOnARecordedTrace(t *testing.T) {
 		{"1.5 times the speed", func(s *Setup) { s.Speed = 1.5 }, 1.05},
 		{"4 nodes, half the speed", func(s *Setup) { s.Nodes, s.Speed = 4, 0.5 }, 1.05},
 		{"4 nodes, overloaded", func(s *Setup) { s.Nodes = 4 }, 1.05},
+		{"4 nodes, 1.5 times the speed", func(s *Setup) { s.Nodes, s.Speed = 4, 1.5 }, 1.05},
+		{"4 nodes, 1.5 times the speed, 30 % noise", func(s *Setup) { s.Nodes, s.Speed, s.Model.Noise = 4, 1.5, 0.3 }, 1.05},
+		{"3 nodes, overloaded", func(s *Setup) { s.Nodes, s.Speed = 3, 0.8 }, 1.05},
+		{"5 nodes, twice the speed", func(s *Setup) { s.Nodes, s.Speed = 5, 2 }, 1.05},
 		{"32 nodes", func(s *Setup) { s.Nodes = 32 }, 1.05},
 		{"capacity guessed half", func(s *Setup) { s.KVAware.Capacity = 0.5 }, 1.05},
 		{"capacity guessed double", func(s *Setup) { s.KVAware.Capacity = 2 }, 1.05},
@@ -139,6 +148,20 @@ func TestHitRateOfRecordedAgents(t *testing.T) {
 
 // The same order on traffic of other kinds, so that nothing can be fitted to the
 // recorded traces unseen. They are short, so that chance is a few percent.
+//
+// It does not hold, and is left out, for "rag" at 0.4 and 0.9, where hundreds of
+// documents that nobody holds come within a minute or two, and what is asked of
+// those that are held waits among them. At 0.4 (mean of 8 seeds) the p90 is 24 %
+// over the best of the others and the mean 2 %, for a p99 35 % below theirs; at
+// 0.9 the mean is 4 % over, with p90 and p99 27 % and 42 % below. It is the price
+// of queues that are kept together: even one cache shared by all nodes, the
+// bound "pooled", has a longer p90 than llm_d in 7 of the 8, which has some
+// nodes wait for half a minute and others hardly at all. To weigh what a prompt
+// delays by what comes to each upstream, not by the mean of all, helps (p90 7 %
+// over, mean 8 % below), but then one upstream ends up with the short prompts,
+// and the p99 of an overload is half as long again as the others'. Nor does it
+// hold for "system" at 0.9, where engines that run as many requests as they may
+// hold back new ones: p90 3 % and p99 2 % over the best of the others.
 func TestOrderOnOtherTraffic(t *testing.T) {
 	skipLong(t)
 	for _, kind := range syntheticKinds {
