@@ -23,6 +23,9 @@ type contents struct {
 func (c *contents) Apply(e *kvevents.Event) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if e.Kind == kvevents.Cleared {
+		clear(c.copies)
+	}
 	for _, h := range e.Hashes {
 		switch {
 		case e.Kind == kvevents.Stored:
