@@ -129,17 +129,18 @@ func TestEventsFollowAConversation(t *testing.T) {
 	}
 }
 
-// untilStill waits until what has been learned beside the requests is there.
+// untilStill waits until what has been learned beside the requests is there: it
+// has not changed for some times as long as a prompt may wait for the first event.
 func untilStill(t testing.TB, engines []*enginesim.Engine) {
 	t.Helper()
 	last, still := 0.0, 0
-	for range 200 {
+	for range 1000 {
 		time.Sleep(10 * time.Millisecond)
 		now := metric(t, "caddy_kv_aware_tree_bytes") + metric(t, "caddy_kv_aware_events_blocks_total")
 		if still++; now != last {
 			last, still = now, 0
 		}
-		if still == 5 {
+		if still == 25 {
 			return
 		}
 	}
