@@ -33,9 +33,10 @@ var (
 	// opening is a line of strace that opens a file: its path and flags.
 	opening = regexp.MustCompile(`\b(?:openat\([^,]*, |open\()"([^"]*)", ([A-Z_|0-9x]+)`)
 	writing = regexp.MustCompile(`O_(WRONLY|RDWR|CREAT|TRUNC|APPEND|TMPFILE)`)
-	// aside is a line that is no call: a signal, an exit, or the second half of
-	// a call whose arguments stand in the first.
-	aside = regexp.MustCompile(`^\d+ +(\+\+\+ |--- |<\.\.\. \w+ resumed>)`)
+	// aside is a line that is no call: a signal, an exit, the second half of a
+	// call whose arguments stand in the first, or a thread of a process that has
+	// exited, of which strace lets go without having learned of any call.
+	aside = regexp.MustCompile(`^\d+ +(\+\+\+ |--- |<\.\.\. \w+ resumed>|\?\?\?\( <detached \.\.\.>)`)
 )
 
 // disk returns what a line of strace says of the disk, or "".
@@ -278,6 +279,7 @@ func TestDiskCallsAreTold(t *testing.T) {
 		`1 openat(AT_FDCWD, "/etc/hosts", O_RDONLY <unfinished ...>`:                           false,
 		`1 <... openat resumed>)             = 13`:                                             false,
 		`1 +++ exited with 0 +++`:                                                              false,
+		`1 ???( <detached ...>`:                                                                false,
 		`1 --- SIGURG {si_signo=SIGURG, si_code=SI_TKILL, si_pid=1, si_uid=0} ---`:             false,
 		`1 openat(AT_FDCWD, "x", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0600) = 3`:                true,
 		`1 openat(AT_FDCWD, "x", O_RDWR) = -1 EACCES (Permission denied)`:                      true,
