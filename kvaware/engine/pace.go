@@ -33,22 +33,4 @@ const (
 	// lookGap is the least time between two readings that something other
 	// than the clock asked for.
 	lookGap = 500 * time.Millisecond
-
-	// jitterShare is by which share a pause is made longer or shorter, so that
-	// several gateways do not ask in step.
-	jitterShare = 0.2
 )
-
-// backoff is the pause after so many failures in a row, at least one.
-func backoff(failures int, first, most time.Duration) time.Duration {
-	pause := first
-	for ; failures > 1 && pause < most; failures-- {
-		pause *= 2
-	}
-	return min(pause, most)
-}
-
-// jitter varies a pause by random, from 0 to 1.
-func jitter(pause time.Duration, random float64) time.Duration {
-	return time.Duration(float64(pause) * (1 + jitterShare*(2*random-1)))
-}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/pace"
 )
 
 // watched is one engine that is watched.
@@ -239,11 +241,11 @@ func (e *watched) lookAtModels(ctx context.Context) {
 	if err != nil {
 		models = nil
 		e.noModels++
-		pause = backoff(e.noModels, uselessFirst, uselessMost)
+		pause = pace.Backoff(e.noModels, uselessFirst, uselessMost)
 	} else {
 		e.noModels = 0
 	}
-	e.nextModels = now.Add(jitter(pause, e.watch.options.Random()))
+	e.nextModels = now.Add(pace.Jitter(pause, e.watch.options.Random()))
 	e.setModels(models)
 }
 
@@ -266,13 +268,13 @@ func (e *watched) pause() time.Duration {
 	var pause time.Duration
 	switch {
 	case e.gone:
-		pause = backoff(e.failures, goneFirst, goneMost)
+		pause = pace.Backoff(e.failures, goneFirst, goneMost)
 	case e.failures > 0:
-		pause = backoff(e.failures, uselessFirst, uselessMost)
+		pause = pace.Backoff(e.failures, uselessFirst, uselessMost)
 	case e.sinceSeen() <= busyFor:
 		pause = busyInterval
 	default:
 		pause = quietInterval
 	}
-	return jitter(pause, e.watch.options.Random())
+	return pace.Jitter(pause, e.watch.options.Random())
 }

@@ -2,7 +2,11 @@
 
 package lmcache
 
-import "time"
+import (
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/pace"
+)
 
 const (
 	// tolerated is after how many failures in a row a node is left alone.
@@ -12,10 +16,6 @@ const (
 	pauseFirst  = 5 * time.Second
 	pauseAbsent = 30 * time.Second
 	pauseMost   = 5 * time.Minute
-
-	// jitterShare is by which share a pause is made longer or shorter, so that
-	// several gateways do not come back in step.
-	jitterShare = 0.2
 )
 
 // breaker keeps calls from a node that fails. After a pause it lets a single
@@ -70,7 +70,7 @@ func (b *breaker) open(v verdict, now time.Time, random float64) {
 		first = pauseAbsent
 	}
 	b.pause = min(max(2*b.pause, first), pauseMost)
-	b.until = now.Add(time.Duration(float64(b.pause) * (1 + jitterShare*(2*random-1))))
+	b.until = now.Add(pace.Jitter(b.pause, random))
 }
 
 // bucket limits a rate: it fills evenly up to burst, and each call takes one.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/kvaware/engine/zmtp"
+	"github.com/bauxite/caddy-kvaware/kvaware/pace"
 )
 
 func TestMessages(t *testing.T) {
@@ -66,11 +67,11 @@ func TestKnowledge(t *testing.T) {
 
 func TestPauses(t *testing.T) {
 	for failures, want := range map[int]time.Duration{1: reconnectFirst, 2: 2 * reconnectFirst, 3: 4 * reconnectFirst, 7: reconnectMost, 1 << 40: reconnectMost} {
-		if got := backoff(failures, reconnectFirst, reconnectMost); got != want {
+		if got := pace.Backoff(failures, reconnectFirst, reconnectMost); got != want {
 			t.Errorf("after %d failures: %v, want %v", failures, got, want)
 		}
 	}
-	if a, b, c := jitter(time.Second, 0), jitter(time.Second, 0.5), jitter(time.Second, 1); a != 800*time.Millisecond || b != time.Second || c != 1200*time.Millisecond {
+	if a, b, c := pace.Jitter(time.Second, 0), pace.Jitter(time.Second, 0.5), pace.Jitter(time.Second, 1); a != 800*time.Millisecond || b != time.Second || c != 1200*time.Millisecond {
 		t.Error(a, b, c)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/kvaware/engine/zmtp"
+	"github.com/bauxite/caddy-kvaware/kvaware/pace"
 )
 
 // Why a session ends that could go on.
@@ -162,7 +163,7 @@ func (f *follower) connection() {
 	f.failures++
 	// Also before a connection that a publisher opened: one that opens many
 	// must not have history read for each.
-	f.pause(jitter(backoff(f.failures, reconnectFirst, reconnectMost), f.set.options.Random()))
+	f.pause(pace.Jitter(pace.Backoff(f.failures, reconnectFirst, reconnectMost), f.set.options.Random()))
 }
 
 // connect dials the publisher, or waits for it to connect.
@@ -253,7 +254,7 @@ func (f *follower) listen(alive context.Context, q *queue) error {
 		silence = silenceMost
 	}
 	random := f.set.options.Random
-	quiet := time.Now().Add(jitter(silence, random()))
+	quiet := time.Now().Add(pace.Jitter(silence, random()))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -275,7 +276,7 @@ func (f *follower) listen(alive context.Context, q *queue) error {
 			}
 			f.retry(alive)
 			silence = silenceFirst
-			quiet = time.Now().Add(jitter(silence, random()))
+			quiet = time.Now().Add(pace.Jitter(silence, random()))
 		case <-timer.C:
 			if f.unseen() {
 				return errUnseen
@@ -285,7 +286,7 @@ func (f *follower) listen(alive context.Context, q *queue) error {
 			}
 			f.silent(alive, q)
 			silence = min(max(2*silence, silenceFirst), silenceMost)
-			quiet = time.Now().Add(jitter(silence, random()))
+			quiet = time.Now().Add(pace.Jitter(silence, random()))
 		}
 	}
 }

@@ -54,10 +54,6 @@ const (
 	// settleFor is how long after a replay a first live batch may be one that
 	// the replay had; later, such a number means that counting began anew.
 	settleFor = 5 * time.Second
-
-	// jitterShare is by which share a pause is made longer or shorter, so that
-	// gateways and publishers do not get in step.
-	jitterShare = 0.2
 )
 
 const (
@@ -72,17 +68,3 @@ const (
 	maxHistory        = 32 << 20
 	maxHistoryBatches = 16384
 )
-
-// backoff is the pause after so many failures in a row, at least one.
-func backoff(failures int, first, most time.Duration) time.Duration {
-	pause := first
-	for ; failures > 1 && pause < most; failures-- {
-		pause *= 2
-	}
-	return min(pause, most)
-}
-
-// jitter varies a pause by random, from 0 to 1.
-func jitter(pause time.Duration, random float64) time.Duration {
-	return time.Duration(float64(pause) * (1 + jitterShare*(2*random-1)))
-}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/kvaware/engine/zmtp"
+	"github.com/bauxite/caddy-kvaware/kvaware/pace"
 )
 
 // ErrHistory is in a State while history could not be read.
@@ -71,7 +72,7 @@ func (f *follower) settle(alive context.Context, r *replay, all, done bool) bool
 		return false // it was cut short from here
 	}
 	f.cold++
-	f.coolTill = now.Add(jitter(backoff(f.cold, coolFirst, coolMost), f.set.options.Random()))
+	f.coolTill = now.Add(pace.Jitter(pace.Backoff(f.cold, coolFirst, coolMost), f.set.options.Random()))
 	f.note(func(s *State) { s.Failure = ErrHistory })
 	return false
 }
