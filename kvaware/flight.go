@@ -72,20 +72,20 @@ func (p *Policy) flight(x *janitor.Exchange, r *http.Request) *flight {
 // sign makes of a scrubbed request what the fleet needs to know of it. It
 // reports false when it has no signature.
 func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (text, *fleet.Request, bool) {
-	sharers := who.id
-	if salt := x.CacheSalt(); salt != who.id {
+	sharers, salt := who.id, x.CacheSalt()
+	if salt != who.id {
 		sharers += "\x00" + salt // the client's own: the engine keeps it apart
 	}
 	signature, ok := x.Sign(signing.key, x.Model(), sharers, p.BlockSize, p.RadixDepth)
 	if !ok {
 		return text{}, nil, false
 	}
-	signed := text{signature: signature, epoch: signing.epoch, alone: p.Events == nil}
+	signed := text{signature: signature, epoch: signing.epoch, salt: salt, alone: p.Events == nil}
 	if p.Events != nil {
 		signed.lineage = fleet.Lineage{
 			Model:   x.Model(),
 			Adapter: p.shared.fleet.Residency().Adapter(x.Model()),
-			Salt:    kvevents.SaltExtra(x.CacheSalt()),
+			Salt:    kvevents.SaltExtra(salt),
 			Variant: signature.Variant(),
 		}
 	}

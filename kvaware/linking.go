@@ -36,6 +36,7 @@ type text struct {
 	signature janitor.Signature
 	lineage   fleet.Lineage
 	epoch     uint64 // of the fleet
+	salt      string // cache_salt, as the engine gets it
 	alone     bool   // no engine is followed: its tokens are of no use to others
 	attempt   uint64 // at sending it
 }

@@ -102,7 +102,7 @@ func prefixKey(end, variant uint64, salt string) uint64 {
 func (s *stager) offload(e *errand, address string) (o fleet.Offload, known bool) {
 	ends := e.prompt.signature.Ends()
 	for i := len(ends) - 1; i >= 0; i-- {
-		key := prefixKey(ends[i].Hash, e.prompt.signature.Variant(), e.salt)
+		key := prefixKey(ends[i].Hash, e.prompt.signature.Variant(), e.prompt.salt)
 		if h, fresh := s.service.Known(key, address); fresh {
 			return fleet.Offload{CPU: h.Memory, Storage: h.Storage}, true
 		}

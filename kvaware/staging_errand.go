@@ -22,7 +22,6 @@ type errand struct {
 	stager *stager
 	prompt text
 	model  string
-	salt   string
 	tools  bool // the answer may ask for tools to be run
 
 	// Of the goroutine that serves the request.
@@ -51,7 +50,7 @@ func (p *Policy) newErrand(x *janitor.Exchange, prompt text) *errand {
 	if s == nil {
 		return nil
 	}
-	e := &errand{stager: s, prompt: prompt, model: x.Model(), salt: x.CacheSalt()}
+	e := &errand{stager: s, prompt: prompt, model: x.Model()}
 	e.tools = bytes.Contains(x.Body(), []byte(`"tools"`)) || bytes.Contains(x.Body(), []byte(`"functions"`))
 	e.before = s.turns.arrived(func(yield func(uint64) bool) {
 		for _, end := range prompt.signature.Ends() {
@@ -64,10 +63,12 @@ func (p *Policy) newErrand(x *janitor.Exchange, prompt text) *errand {
 }
 
 // key names the prompt up to an end.
-func (e *errand) key(end uint64) uint64 { return prefixKey(end, e.prompt.signature.Variant(), e.salt) }
+func (e *errand) key(end uint64) uint64 {
+	return prefixKey(end, e.prompt.signature.Variant(), e.prompt.salt)
+}
 
 // whole names all of the prompt.
-func (e *errand) whole() uint64 { return prefixKey(e.prompt.name(), 0, e.salt) }
+func (e *errand) whole() uint64 { return prefixKey(e.prompt.name(), 0, e.prompt.salt) }
 
 // consult notes at the targets what LMCache is known to hold beside them.
 func (e *errand) consult(targets []fleet.Target) {
@@ -147,7 +148,7 @@ func (s *stager) order(address string, p lmcache.Prefix, tokens *keptTokens) *lm
 }
 
 func (e *errand) prefix(tokens *keptTokens) lmcache.Prefix {
-	return lmcache.Prefix{Model: e.model, Salt: e.salt, Tokens: tokens.ids, Key: e.whole()}
+	return lmcache.Prefix{Model: e.model, Salt: e.prompt.salt, Tokens: tokens.ids, Key: e.whole()}
 }
 
 // lacks reports whether the tokens are neither there nor on their way from an
@@ -189,25 +190,17 @@ func (e *errand) await() (arrived func(ids []uint32)) {
 // than the client does.
 func (e *errand) hold(ctx context.Context, d time.Duration) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
 	e.mu.Lock()
 	arrival := e.arrival
 	e.mu.Unlock()
 	if arrival != nil {
-		select {
-		case <-arrival:
-		case <-ctx.Done():
-		}
+		wait(ctx, arrival, d)
 	}
 	e.mu.Lock()
 	st := e.staging
 	e.mu.Unlock()
 	if st != nil {
-		select {
-		case <-st.Done():
-		case <-ctx.Done():
-		}
+		st.Wait(ctx, d-time.Since(start))
 	}
 	took := time.Since(start)
 	e.held += took
