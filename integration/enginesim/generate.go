@@ -38,17 +38,7 @@ type usage struct{ prompt, cached, output int }
 
 // generate serves the formats that generate text.
 func (c *call) generate(api API) {
-	w, failure := c.engine.cfg.decode(api, c.body)
-	if failure != nil {
-		c.fail(failure)
-		return
-	}
-	tokens, texts, failure := w.promptTokens(api, c.engine.templateDate())
-	if failure != nil {
-		c.fail(failure)
-		return
-	}
-	limit, failure := c.engine.cfg.outputLimit(w, tokens)
+	w, tokens, texts, limit, failure := c.asked(api)
 	if failure != nil {
 		c.fail(failure)
 		return
@@ -70,6 +60,19 @@ func (c *call) generate(api API) {
 	} else {
 		c.whole(x)
 	}
+}
+
+// asked reads a request to generate: its prompts, in tokens and as text, and how
+// many tokens each answer may have.
+func (c *call) asked(api API) (w *wire, tokens [][]uint32, texts []string, limit int, failure *apiError) {
+	if w, failure = c.engine.cfg.decode(api, c.body); failure != nil {
+		return w, nil, nil, 0, failure
+	}
+	if tokens, texts, failure = w.promptTokens(api, c.engine.templateDate()); failure != nil {
+		return w, nil, nil, 0, failure
+	}
+	limit, failure = c.engine.cfg.outputLimit(w, tokens)
+	return w, tokens, texts, limit, failure
 }
 
 // outputLimit returns how many tokens each answer may have.

@@ -16,17 +16,7 @@ func (c *call) render(api API) {
 		c.json(http.StatusNotFound, map[string]string{"detail": "Not Found"})
 		return
 	}
-	w, failure := c.engine.cfg.decode(api, c.body)
-	if failure != nil {
-		c.fail(failure)
-		return
-	}
-	tokens, _, failure := w.promptTokens(api, c.engine.templateDate())
-	if failure != nil {
-		c.fail(failure)
-		return
-	}
-	limit, failure := c.engine.cfg.outputLimit(w, tokens)
+	w, tokens, _, limit, failure := c.asked(api)
 	if failure != nil {
 		c.fail(failure)
 		return
