@@ -88,7 +88,8 @@
 // on a machine that is a half slower, and at 300 that were told by events and share
 // one. The other bound is the longest chain: to drop a claim, the way down to a leaf
 // is walked (Cut), and to store behind a block, the way up from it (Stored), a step
-// for 64 blocks. Growing the lists that find the segments copies 8 bytes for each
+// for 64 blocks; Beyond walks along one. Lowering the limit moves a run of more than
+// 4,096 claims whole when no other room is left. Growing the lists that find the segments copies 8 bytes for each
 // 64 KiB of the tree in one go.
 //
 // # Speed
@@ -103,17 +104,17 @@
 // from the processor time they take and the time they wait for locks.
 //
 //	index                       p50 / p99 us  ns a block  bytes a block  lookups a CPU-second at 1, 2  by    remove one  right
-//	radixcache                  1.04 / 3.5    17          12.4           781k, 738k                            1.73  0.8 ms      2000 of 2000
-//	radixcache, 20 MB           0.97 / 3.2    21          12.6           611k, 652k                            -     0.5 ms      2000 of 2000
-//	flat table, jump search     1.78 / 5.4    30          22.6           507k, 390k                            1.37  1.5 ms      2000 of 2000
-//	flat table, block by block  3.80 / 67     33          22.6           219k, 159k                            1.27  1.9 ms      2000 of 2000
-//	Go map, jump search         2.03 / 6.3    73          25.4           296k, 214k                            1.18  67 ms       2000 of 2000
-//	Go map, block by block      8.90 / 129    79          25.4           93k, 76k                              -     182 ms      2000 of 2000
-//	go-immutable-radix          18.9 / 89     5098        398            7k, 8k                                -     974 ms      2000 of 2000
+//	radixcache                  0.72 / 2.5    10          12.4           991k, 907k                            1.82  0.8 ms      2000 of 2000
+//	radixcache, 20 MB           0.59 / 2.1    13          12.6           944k, 864k                            1.80  0.4 ms      2000 of 2000
+//	flat table, jump search     1.49 / 4.4    25          22.6           592k, 457k                            1.35  1.3 ms      2000 of 2000
+//	flat table, block by block  3.17 / 57     27          22.6           237k, 186k                            1.37  1.3 ms      2000 of 2000
+//	Go map, jump search         1.68 / 5.4    61          25.4           346k, 264k                            1.23  49 ms       2000 of 2000
+//	Go map, block by block      5.10 / 74     56          25.4           126k, 97k                             1.28  49 ms       2000 of 2000
+//	go-immutable-radix          10.7 / 43     3118        398            12k, 10k                              1.49  343 ms      2000 of 2000
 //
-// The machine was busy with other builds. Over eight runs our p50 lay between
-// 0.79 and 1.10 us, p99 between 2.7 and 3.7, and "by" between 1.73 and 1.92;
-// removal, a wall time, once took 6.7 ms. Lines with "-" are of an earlier run.
+// The machine was quiet for the first rows, and not always for the last three. When it
+// was busy with other builds, our p50 lay between 0.79 and 1.10 us in eight runs,
+// p99 between 2.7 and 3.7, and removal, a wall time, once took 6.7 ms.
 //
 // The rivals know 64 upstreams, no age, no limit and no holes. With the limit of
 // 20 MB an answer counts as right when it is never longer than the truth.
