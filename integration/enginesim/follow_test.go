@@ -68,11 +68,12 @@ func (c *contents) knows(k kvevents.Knowledge) bool {
 
 // kvClient is the gateway's client, following one node.
 type kvClient struct {
-	t      *testing.T
-	engine *Engine
-	set    *kvevents.Set
-	mu     sync.Mutex
-	sinks  map[int]*contents // by rank
+	t       *testing.T
+	engine  *Engine
+	set     *kvevents.Set
+	sources []kvevents.Source
+	mu      sync.Mutex
+	sinks   map[int]*contents // by rank
 }
 
 func follow(t *testing.T, e *Engine) *kvClient {
@@ -87,8 +88,9 @@ func follow(t *testing.T, e *Engine) *kvClient {
 	}})
 	t.Cleanup(c.set.Close)
 	for _, r := range e.ranks {
-		c.set.See(kvevents.Source{Upstream: e.Addr(), Rank: r.id, Events: e.EventsAddr(r.id), Replay: e.ReplayAddr(r.id)})
+		c.sources = append(c.sources, kvevents.Source{Upstream: e.Addr(), Rank: r.id, Events: e.EventsAddr(r.id), Replay: e.ReplayAddr(r.id)})
 	}
+	c.set.See(c.sources...)
 	c.until("connected", func() bool {
 		n := 0
 		for _, s := range c.set.States(e.Addr()) {
@@ -97,6 +99,15 @@ func follow(t *testing.T, e *Engine) *kvClient {
 			}
 		}
 		return n == len(e.ranks)
+	})
+	// Connected is not subscribed yet, at the other end.
+	c.until("subscribed", func() bool {
+		for _, r := range e.ranks {
+			if e.Subscribers(r.id) == 0 {
+				return false
+			}
+		}
+		return true
 	})
 	return c
 }
@@ -110,11 +121,11 @@ func (c *kvClient) sink(rank int) *contents {
 // until waits for what the client does on its own.
 func (c *kvClient) until(what string, done func() bool) {
 	c.t.Helper()
-	for range 1000 {
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(10 * time.Millisecond) {
 		if done() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		c.set.See(c.sources...) // as requests do
 	}
 	c.t.Fatalf("never %s: %+v", what, c.set.States(""))
 }
@@ -272,16 +283,18 @@ func TestTheGatewaysListener(t *testing.T) {
 		return sink
 	}})
 	defer set.Close()
+	var sources []kvevents.Source
 	for _, e := range engines {
 		for rank := range e.ranks {
-			set.See(kvevents.Source{Upstream: e.Addr(), Rank: rank})
+			sources = append(sources, kvevents.Source{Upstream: e.Addr(), Rank: rank})
 		}
 	}
+	set.See(sources...)
 	for rank, l := range row {
 		n := kvevents.NewListener(set, l, rank)
 		defer n.Close()
 	}
-	c := &kvClient{t: t, set: set}
+	c := &kvClient{t: t, set: set, sources: sources}
 	c.until("the same", func() bool {
 		same := true
 		for i, e := range engines {

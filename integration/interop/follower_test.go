@@ -92,9 +92,33 @@ func (h *held) await(blocks int, first uint64) {
 func follow(t *testing.T, h *held, source kvevents.Source, dial kvevents.Dial) *kvevents.Set {
 	t.Helper()
 	s := kvevents.NewSet(kvevents.Options{Open: func(kvevents.Source) kvevents.Sink { return h }, Dial: dial})
+	see(t, s, source)
 	t.Cleanup(s.Close)
-	s.See(source)
 	return s
+}
+
+// see sees a source until the test ends, as requests do: who is not seen for a
+// minute is not followed any more.
+func see(t *testing.T, s *kvevents.Set, source kvevents.Source) {
+	s.See(source)
+	stop := make(chan struct{})
+	var seeing sync.WaitGroup
+	seeing.Go(func() {
+		tick := time.NewTicker(5 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				s.See(source)
+			case <-stop:
+				return
+			}
+		}
+	})
+	t.Cleanup(func() {
+		close(stop)
+		seeing.Wait()
+	})
 }
 
 // state waits until the state tells of so many batches: it does so after the
@@ -243,7 +267,7 @@ func TestListenerFollowsWhoDialsOut(t *testing.T) {
 	p := publish(t, "--connect", l.Addr().String(), "--topic", "kv@10.0.0.1:8000@model")
 	source := p.source()
 	source.Events = ""
-	set.See(source)
+	see(t, set, source)
 	total := 0
 	for start := time.Now(); ; { // until the subscription has taken effect
 		p.do(map[string]any{"chain": map[string]any{"times": 1, "tokens": 16, "array": false}})

@@ -33,9 +33,6 @@ func TestReplayBeyondTheHighWaterMark(t *testing.T) {
 		}
 		got, whole := readReplay(t, c, next, size)
 		dropped = dropped || !whole
-		if got == next && whole {
-			t.Fatalf("the history ends at %d", next)
-		}
 		next = got
 	}
 	if !dropped {

@@ -236,7 +236,7 @@ func TestWaysAreRemembered(t *testing.T) {
 // TestSlowEngine: an answer that does not end in time is given up, and so is
 // one that nobody waits for any more.
 func TestSlowEngine(t *testing.T) {
-	begun := make(chan struct{}, 1)
+	begun := make(chan struct{}, 2)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"tokens":[1,`)
 		_ = http.NewResponseController(w).Flush()
@@ -246,15 +246,15 @@ func TestSlowEngine(t *testing.T) {
 	defer server.Close()
 	transport := NewTransport()
 	defer transport.CloseIdleConnections()
-	f := &Fetcher{Transport: transport, Limits: Limits{Time: 50 * time.Millisecond}}
-	if _, err := f.Fetch(t.Context(), server.Listener.Addr().String(), prompt.Chat, []byte(chatBody)); err != ErrUnreachable {
-		t.Errorf("error %v", err)
-	}
-	<-begun
-	f.Limits.Time = time.Minute
+	f := &Fetcher{Transport: transport, Limits: Limits{Time: time.Hour}}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-begun; cancel() }()
 	if _, err := f.Fetch(ctx, server.Listener.Addr().String(), prompt.Chat, []byte(chatBody)); err != ErrUnreachable {
+		t.Errorf("error %v", err)
+	}
+	// It may be over before it has come to the engine.
+	f.Limits.Time = 50 * time.Millisecond
+	if _, err := f.Fetch(t.Context(), server.Listener.Addr().String(), prompt.Chat, []byte(chatBody)); err != ErrUnreachable {
 		t.Errorf("error %v", err)
 	}
 }
@@ -273,7 +273,7 @@ func TestHostileEngine(t *testing.T) {
 	defer server.Close()
 	transport := NewTransport()
 	defer transport.CloseIdleConnections()
-	f := &Fetcher{Transport: transport}
+	f := &Fetcher{Transport: transport, Limits: Limits{Time: time.Minute}} // that it is too large is known by its bytes
 	if _, err := f.Fetch(t.Context(), server.Listener.Addr().String(), prompt.Chat, []byte(chatBody)); err != ErrTooLarge {
 		t.Errorf("error %v", err)
 	}

@@ -9,7 +9,7 @@ import msgpack
 import zmq
 
 context = zmq.Context()
-LIMIT = 10000  # ms
+LIMIT = 60000  # ms
 
 
 def socket(kind):
@@ -18,7 +18,7 @@ def socket(kind):
     s.setsockopt(zmq.LINGER, 0)
     # A peer that does not answer PING within this loses its connection.
     s.setsockopt(zmq.HEARTBEAT_IVL, 50)
-    s.setsockopt(zmq.HEARTBEAT_TIMEOUT, 1000)
+    s.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
     return s
 
 

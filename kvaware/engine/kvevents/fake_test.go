@@ -289,6 +289,18 @@ func (s *fakeSink) holds() (map[uint64]uint64, Knowledge) {
 	return maps.Clone(s.blocks), s.known
 }
 
+// toldOf is how many times it was told that this is what is known.
+func (s *fakeSink) toldOf(k Knowledge) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, told := range s.told {
+		if told == k {
+			n++
+		}
+	}
+	return n
+}
+
 // world is a Set that follows one publisher, both fake outside.
 type world struct {
 	net  *fakeNet

@@ -38,7 +38,7 @@ func listening(t *testing.T, rank int, sources ...Source) (*Listener, *sinks, st
 	opened := newSinks()
 	set := NewSet(Options{Open: opened.open})
 	t.Cleanup(set.Close)
-	set.See(sources...)
+	watch(t, set, sources...)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestPublisherConnectsAgain(t *testing.T) {
 	second := dialOut(t, address)
 	say(t, second, "kv@"+up+"@m", 0, storeOf(2))
 	sink.await(t, "the second", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && b[2] == 1 && b[1] == 0 })
-	if err := first.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := first.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := first.Read(make([]byte, 1)); n != 0 || err == nil {
