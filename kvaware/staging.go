@@ -23,6 +23,10 @@ const (
 	// lookupFor is for how long it is believed what LMCache has said about a
 	// prompt: some turns of a conversation.
 	lookupFor = time.Minute
+	// lookupAfter is how long after its answer LMCache is asked who holds a
+	// prompt: engines store its blocks while they answer, and nodes report to a
+	// coordinator once a second. Who is asked before says that nobody does.
+	lookupAfter = 2 * time.Second
 )
 
 // stager has LMCache bring the KV blocks of prompts up to the CPU memory of the
@@ -50,7 +54,7 @@ func newStager(p *Policy) *stager {
 	if p.Events != nil {
 		s.weights = p.Events.weights()
 	}
-	s.service = lmcache.NewService(lmcache.Options{Client: p.LMCache.client(), AnswerFor: lookupFor})
+	s.service = lmcache.NewService(lmcache.Options{Client: p.LMCache.client(), AnswerFor: lookupFor, AskAfter: lookupAfter})
 	s.stages, s.looks = s.service.Can()
 	s.lead.Store(int64(startLead))
 	if p.LMCache.WarmGPU {

@@ -84,7 +84,7 @@ func readProgress(r io.Reader, id string) (Progress, error) {
 
 // nodeStatus is what a node tells about itself.
 type nodeStatus struct {
-	chunkTokens int
+	chunkTokens int            // 0: not told
 	worlds      map[string]int // ranks by model
 }
 
@@ -136,14 +136,16 @@ func (s *nodeStatus) model(name string) (string, int) {
 // instance is a node as a coordinator knows it.
 type instance struct {
 	id, host string
+	port     int // of its HTTP API, 0: not told
 }
 
 // readInstances reads a coordinator's list of nodes.
 func readInstances(r io.Reader) ([]instance, error) {
 	var a struct {
 		Instances []struct {
-			ID string `json:"instance_id"`
-			IP string `json:"ip"`
+			ID   string `json:"instance_id"`
+			IP   string `json:"ip"`
+			Port int    `json:"http_port"`
 		} `json:"instances"`
 	}
 	if err := readJSON(r, &a); err != nil {
@@ -157,7 +159,10 @@ func readInstances(r io.Reader) ([]instance, error) {
 		if i.ID == "" || len(i.ID) > maxID || i.IP == "" || len(i.IP) > maxID {
 			return nil, ErrAnswer
 		}
-		list = append(list, instance{i.ID, i.IP})
+		if i.Port < 0 || i.Port > 65535 {
+			return nil, ErrAnswer
+		}
+		list = append(list, instance{i.ID, i.IP, i.Port})
 	}
 	return list, nil
 }

@@ -155,7 +155,7 @@ func TestCoordinatorContract(t *testing.T) {
 		t.Fatalf("%+v, %v", j, err)
 	}
 	const order = `{"instance_id":"mp/2","model_name":"m","world_size":2,"token_ids":[7,8,9],"cache_salt":"s","source_tier":"l2","target_tier":"l1"}`
-	w.expect(t, "GET http://c:9300/instances", "POST http://c:9300/cache/prefetches "+order)
+	w.expect(t, "GET http://c:9300/instances", "GET http://node-b:8080/status", "GET http://node-b:8080/api/status", "POST http://c:9300/cache/prefetches "+order)
 	if p, err := c.Poll(t.Context(), "node-b:8000", j); err != nil || p != (Progress{Done: true, Found: 3, Total: 4}) {
 		t.Errorf("%+v, %v", p, err)
 	}
@@ -168,7 +168,7 @@ func TestCoordinatorContract(t *testing.T) {
 	}
 	w.expect(t, "POST http://c:9300/cache/prefetches "+order)
 
-	if found, err := c.Lookup(t.Context(), p, []string{"node-b:8000"}); err != nil || len(found) != 0 {
+	if found, err := c.Lookup(t.Context(), p, []string{"node-b:8000"}); err != nil || !reflect.DeepEqual(found, []Holding{{"node-b:8000", 0, 0}}) {
 		t.Errorf("%+v, %v", found, err)
 	}
 	w.expect(t, `POST http://c:9300/directory/lookup {"token_ids":[7,8,9],"model_name":"m","world_size":2,"cache_salt":"s"}`)
@@ -198,6 +198,58 @@ func TestCoordinatorContract(t *testing.T) {
 	}
 }
 
+// TestCoordinatorAsksHowNodesKeepAModel: over how many ranks it is split, under
+// which name, in chunks of which size: only the nodes say so. Who does not know
+// them finds nothing, and stages nothing.
+func TestCoordinatorAsksHowNodesKeepAModel(t *testing.T) {
+	key := `{"key":{"chunk_hash_hex":"aa","model_name":"Qwen/Qwen3-8B","kv_rank":0,"cache_salt":""},"placements":[` +
+		`{"instance_id":"mp-1","incarnation":3,"tier":"l2","backend":"fs","size_bytes":4096,"shared":false}],"token_ids":[]}`
+	w := &wire{answers: map[string]reply{
+		"GET http://c:9300/instances":         {status: 200, body: instancesAnswer},
+		"GET http://10.0.0.1:8080/status":     {status: 200, body: strings.Replace(nodeStatusAnswer, `"chunk_size":256`, `"chunk_size":128`, 1)},
+		"POST http://c:9300/cache/prefetches": {status: 200, body: `{"instance_id":"mp-1","request_id":"abc","chunks":1,"status":"submitted"}`},
+		"POST http://c:9300/directory/lookup": {status: 200, body: `{"chunks":1,"results":[` + key + `,` + strings.Replace(key, `"kv_rank":0`, `"kv_rank":1`, 1) + `]}`},
+	}}
+	c := NewCoordinator(FleetOptions{
+		Base: mustURL(t, "http://c:9300"), Transport: w,
+		Resolve: func(context.Context, string) ([]string, error) { return nil, errors.New("no such host") },
+	})
+	p := &Prefix{Model: "qwen", Tokens: []uint32{7, 8, 9}}
+	j, err := c.Submit(t.Context(), "10.0.0.1:8000", p)
+	if err != nil || j != (Job{ID: "abc", Node: "mp-1", Chunks: 1, ChunkTokens: 128}) {
+		t.Fatalf("%+v, %v", j, err)
+	}
+	w.expect(t, "GET http://c:9300/instances", "GET http://10.0.0.1:8080/status",
+		`POST http://c:9300/cache/prefetches {"instance_id":"mp-1","model_name":"Qwen/Qwen3-8B","world_size":2,"token_ids":[7,8,9],"cache_salt":"","source_tier":"l2","target_tier":"l1"}`)
+	p.Tokens = count(200)
+	found, err := c.Lookup(t.Context(), p, []string{"nowhere:1", "10.0.0.1:8000"})
+	if want := []Holding{{"10.0.0.1:8000", 0, 128}}; err != nil || !reflect.DeepEqual(found, want) {
+		t.Errorf("%+v, %v", found, err)
+	}
+	if last := w.sent[len(w.sent)-1]; !strings.HasSuffix(last, `],"model_name":"Qwen/Qwen3-8B","world_size":2,"cache_salt":""}`) {
+		t.Errorf("asked %.300s", last)
+	}
+
+	// Nodes that do not tell are not asked by the dozen.
+	delete(w.answers, "GET http://10.0.0.1:8080/status")
+	w.answers["GET http://c:9300/instances"] = reply{status: 200, body: strings.Replace(instancesAnswer, `"10.0.0.3","http_port":8081`, `"10.0.0.4","http_port":8080`, 1)}
+	w.answers["POST http://c:9300/directory/lookup"] = reply{status: 200, body: `{"chunks":0,"results":[]}`}
+	c = NewCoordinator(FleetOptions{Base: mustURL(t, "http://c:9300"), Transport: w})
+	w.sent = nil
+	if _, err := c.Lookup(t.Context(), p, []string{"10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000", "10.0.0.4:8000"}); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for _, sent := range w.sent {
+		if strings.HasSuffix(sent, ":8080/status") {
+			asked++
+		}
+	}
+	if asked != maxAskedShapes {
+		t.Errorf("%d nodes were asked for their status: %q", asked, w.sent)
+	}
+}
+
 func TestCoordinatorLookup(t *testing.T) {
 	key := func(hash string, rank string, places string) string {
 		return `{"key":{"chunk_hash_hex":"` + hash + `","model_name":"m","kv_rank":` + rank + `,"cache_salt":""},"placements":[` + places + `],"token_ids":[1,2,3]}`
@@ -216,7 +268,7 @@ func TestCoordinatorLookup(t *testing.T) {
 	}}
 	c := newTestCoordinator(t, w)
 	got, err := c.Lookup(t.Context(), &Prefix{Model: "m", Tokens: count(800)}, []string{"10.0.0.1:8000", "node-b:8000", "nowhere:1", "10.0.0.3:8001"})
-	want := []Holding{{"10.0.0.1:8000", 256, 768}, {"node-b:8000", 0, 256}}
+	want := []Holding{{"10.0.0.1:8000", 256, 768}, {"node-b:8000", 0, 256}, {"10.0.0.3:8001", 0, 0}} // nothing is known of nowhere
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -236,7 +288,7 @@ func TestControllerContract(t *testing.T) {
 	w.expect(t, `POST http://l:9000/lookup {"tokens":[0,1,2,3]}`)
 	p.Tokens = count(800)
 	got, err := c.Lookup(t.Context(), p, []string{"a:8000", "b:8000", "c:8000"})
-	if want := []Holding{{"a:8000", 768, 768}, {"b:8000", 0, 512}}; err != nil || !reflect.DeepEqual(got, want) {
+	if want := []Holding{{"a:8000", 768, 768}, {"b:8000", 0, 512}, {"c:8000", 0, 0}}; err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	w.sent = nil
@@ -251,6 +303,14 @@ func TestControllerContract(t *testing.T) {
 	}
 	if len(w.sent) != 3 || !strings.HasPrefix(w.sent[1], `POST http://l:9000/query_instance {"event_id":"caddy-kvaware-`) || !strings.HasSuffix(w.sent[1], `","ip":"10.0.0.7"}`) {
 		t.Errorf("sent %.100q", w.sent)
+	}
+
+	// Of two engines on one host each has an LMCache of its own: an address does
+	// not tell which.
+	w.sent = nil
+	got, err = c.Lookup(t.Context(), p, []string{"10.0.0.8:8000", "10.0.0.8:8001", "a:8000"})
+	if want := []Holding{{"a:8000", 768, 768}}; err != nil || !reflect.DeepEqual(got, want) || len(w.sent) != 1 {
+		t.Errorf("%+v, %v, after %d requests", got, err, len(w.sent))
 	}
 
 	if _, err := c.Lookup(t.Context(), &Prefix{Salt: "s", Tokens: count(800)}, nil); err != ErrUnsupported {

@@ -60,23 +60,37 @@ func (c *Controller) Lookup(ctx context.Context, p *Prefix, upstreams []string) 
 		runs, err = readLayout(r, len(tokens))
 		return err
 	})
-	if err != nil || len(runs) == 0 {
+	if err != nil {
 		return nil, err
+	}
+	hosts := make(map[string]int, len(upstreams))
+	for _, upstream := range upstreams {
+		hosts[hostOf(upstream)]++
 	}
 	var found []Holding
 	for _, upstream := range upstreams {
-		node, err := c.nodes.get(ctx, upstream, func(host string) (string, error) { return c.query(ctx, host) })
+		if _, ok := c.options.Nodes[upstream]; !ok && hosts[hostOf(upstream)] > 1 {
+			continue // each engine has an LMCache of its own: an address does not tell which
+		}
+		node, err := c.nodes.get(ctx, upstream, func(host string) (instance, error) {
+			id, err := c.query(ctx, host)
+			return instance{id: id}, err
+		})
 		if err == ErrUnmapped {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		if held := runs[node]; held.any > 0 {
-			found = append(found, Holding{Upstream: upstream, Memory: held.memory, Storage: held.any})
-		}
+		held := runs[node.id]
+		found = append(found, Holding{Upstream: upstream, Memory: held.memory, Storage: held.any})
 	}
 	return found, nil
+}
+
+func hostOf(upstream string) string {
+	host, _, _ := net.SplitHostPort(upstream)
+	return host
 }
 
 // query asks for the node at a host, by its addresses.

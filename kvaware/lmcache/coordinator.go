@@ -15,6 +15,10 @@ import (
 const (
 	directoryPath = "/directory/lookup"
 	instancesPath = "/instances"
+
+	// maxAskedShapes is how many nodes are asked how they keep a model, until
+	// one tells.
+	maxAskedShapes = 2
 )
 
 // FleetOptions are what a Coordinator or a Controller needs.
@@ -28,23 +32,70 @@ type FleetOptions struct {
 	Nodes map[string]string
 	// Resolve returns the addresses of a host. nil: the system's resolver.
 	Resolve func(ctx context.Context, host string) ([]string, error)
-	// WorldSize is over how many ranks the models are split. 0: 1.
+	// WorldSize is over how many ranks the models are split. 0: a coordinator's
+	// nodes are asked, who say so of each model; else 1.
 	WorldSize int
-	// ChunkTokens is LMCache's chunk size. 0: DefaultChunkTokens.
+	// ChunkTokens is LMCache's chunk size. 0: its nodes are asked; else
+	// DefaultChunkTokens.
 	ChunkTokens int
 }
 
 // Coordinator asks an LMCache coordinator, which knows all nodes by names of
-// their own.
+// their own. How they keep a model only they know: a node's status is asked at
+// the port it has registered with, on the upstream's own host.
 type Coordinator struct {
-	options FleetOptions
-	nodes   *nodeNames
+	options  FleetOptions
+	nodes    *nodeNames
+	statuses *statuses
 }
 
 // NewCoordinator returns a Coordinator.
 func NewCoordinator(o FleetOptions) *Coordinator {
 	o.setDefaults()
-	return &Coordinator{options: o, nodes: newNodeNames(o)}
+	return &Coordinator{options: o, nodes: newNodeNames(o), statuses: newStatuses(o.Transport, o.Now)}
+}
+
+// shape is how the nodes keep a model.
+type shape struct {
+	model       string
+	world       int // ranks
+	chunkTokens int
+}
+
+// shape returns how the node of an upstream keeps the model of a prefix; told
+// is whether it has said so itself.
+func (c *Coordinator) shape(ctx context.Context, node instance, p *Prefix) (s shape, told bool) {
+	var status nodeStatus
+	if node.port > 0 {
+		status = c.statuses.of(ctx, &url.URL{Scheme: "http", Host: net.JoinHostPort(node.host, strconv.Itoa(node.port))})
+	}
+	model, world := status.model(p.Model)
+	return shape{
+		model:       model,
+		world:       firstPositive(p.WorldSize, c.options.WorldSize, world),
+		chunkTokens: firstPositive(c.options.ChunkTokens, status.chunkTokens, DefaultChunkTokens),
+	}, len(status.worlds) > 0
+}
+
+// shapeAmong is shape for the first of some upstreams that tells. Only a few are
+// asked: one that hangs takes its time.
+func (c *Coordinator) shapeAmong(ctx context.Context, upstreams []string, p *Prefix) (s shape) {
+	s, _ = c.shape(ctx, instance{}, p)
+	asked := 0
+	for _, upstream := range upstreams {
+		node, err := c.nodes.node(ctx, upstream, c.listed)
+		if err != nil {
+			continue
+		}
+		told := false
+		if s, told = c.shape(ctx, node, p); told {
+			return s
+		}
+		if asked++; asked == maxAskedShapes {
+			break
+		}
+	}
+	return s
 }
 
 func (o *FleetOptions) setDefaults() {
@@ -57,12 +108,6 @@ func (o *FleetOptions) setDefaults() {
 	if o.Resolve == nil {
 		o.Resolve = net.DefaultResolver.LookupHost
 	}
-	if o.WorldSize <= 0 {
-		o.WorldSize = 1
-	}
-	if o.ChunkTokens <= 0 {
-		o.ChunkTokens = DefaultChunkTokens
-	}
 }
 
 // Submit asks for POST /cache/prefetches.
@@ -72,21 +117,22 @@ func (c *Coordinator) Submit(ctx context.Context, upstream string, p *Prefix) (J
 		return Job{}, err
 	}
 	tokens := p.cut()
+	as, _ := c.shape(ctx, node, p)
 	var j Job
 	err = do(ctx, c.options.Transport, request{
 		method: http.MethodPost, base: c.options.Base, path: prefetchesPath,
-		tokens: stagingBody(quote(node), p.Model, firstPositive(p.WorldSize, c.options.WorldSize), tokens, p.Salt),
+		tokens: stagingBody(quote(node.id), as.model, as.world, tokens, p.Salt),
 	}, func(r io.Reader) (err error) {
 		j, err = readSubmitted(r, len(tokens))
 		return err
 	})
-	if err == nil && j.ID != "" && j.Node != node {
+	if err == nil && j.ID != "" && j.Node != node.id {
 		return Job{}, ErrAnswer
 	}
 	if err == ErrNotFound {
 		c.nodes.forget() // it has another name now, or is gone
 	}
-	j.Node, j.ChunkTokens = node, c.options.ChunkTokens
+	j.Node, j.ChunkTokens = node.id, as.chunkTokens
 	return j, err
 }
 
@@ -105,14 +151,14 @@ func (c *Coordinator) Poll(ctx context.Context, _ string, j Job) (p Progress, er
 // Lookup asks for POST /directory/lookup. What it tells is up to a second or
 // so behind, and needs every node to report its events to the coordinator.
 func (c *Coordinator) Lookup(ctx context.Context, p *Prefix, upstreams []string) ([]Holding, error) {
-	ranks := firstPositive(p.WorldSize, c.options.WorldSize)
+	as := c.shapeAmong(ctx, upstreams, p)
 	tokens := p.cut()
 	var runs map[string]run
 	err := do(ctx, c.options.Transport, request{
 		method: http.MethodPost, base: c.options.Base, path: directoryPath,
-		tokens: lookupBody(p.Model, ranks, tokens, p.Salt),
+		tokens: lookupBody(as.model, as.world, tokens, p.Salt),
 	}, func(r io.Reader) (err error) {
-		runs, err = readDirectory(r, ranks)
+		runs, err = readDirectory(r, as.world)
 		return err
 	})
 	if err != nil {
@@ -122,8 +168,8 @@ func (c *Coordinator) Lookup(ctx context.Context, p *Prefix, upstreams []string)
 	return c.nodes.holdings(ctx, upstreams, c.listed, func(node string) run {
 		held := runs[node]
 		held.any = max(held.any, shared)
-		held.memory = min(held.memory*c.options.ChunkTokens, len(tokens))
-		held.any = min(held.any*c.options.ChunkTokens, len(tokens))
+		held.memory = min(held.memory*as.chunkTokens, len(tokens))
+		held.any = min(held.any*as.chunkTokens, len(tokens))
 		return held
 	})
 }

@@ -9,13 +9,15 @@ import (
 )
 
 const (
-	// maxAnswers is how many answers are remembered.
-	maxAnswers = 4096
-	// maxHoldings is how many upstreams of an answer are.
+	// maxAnswers is how many answers are remembered, maxHoldings how many
+	// upstreams of an answer are, and maxHeld how many of all of them: 1 MiB.
+	maxAnswers  = 4096
 	maxHoldings = 64
-	// maxLooking is how many lookups are under way at the same time; a further
-	// one is not made.
+	maxHeld     = 32768
+	// maxLooking is how many lookups are under way at the same time, and
+	// maxToLook how many wait until they are; a further one is not made.
 	maxLooking = 4
+	maxToLook  = 256
 	// A lookup has all tokens of a prompt sent and hashed: there are at most
 	// lookRate a second, after a pause lookBurst.
 	lookRate  = 50
@@ -28,8 +30,10 @@ type lookups struct {
 	breaker breaker
 	bucket  bucket
 	looking int
+	waiting int // until they are made
 	answers map[uint64]*answer
 	order   []uint64 // oldest first, each once
+	held    int      // holdings in all answers
 }
 
 type answer struct {
@@ -55,41 +59,81 @@ func (s *Service) Known(prefix uint64, upstream string) (h Holding, known bool) 
 			return a.holdings[i], true
 		}
 	}
-	return Holding{Upstream: upstream}, true
+	return Holding{}, false // it was not asked about, or nothing is known of it
 }
 
-// Ask looks up which of some upstreams hold a prefix, in the background, for
+// Ask looks up what some upstreams hold of a prefix, in the background, for
 // Known to tell. It reports what came of it so far: Submitted when somebody is
-// asked now. release is called exactly once, when p.Tokens are not read any
+// to be asked. release is called exactly once, when p.Tokens are not read any
 // more.
 func (s *Service) Ask(p Prefix, upstreams []string, release func()) Result {
-	result, probe := s.beginAsk(&p)
+	upstreams = slices.Clone(upstreams)
+	result, probe := s.admitAsk(&p), false
+	if result == Submitted && s.options.AskAfter == 0 {
+		if result, probe = s.beginAsk(&p); result != Submitted {
+			s.running.Done()
+		}
+	}
 	if result != Submitted {
 		s.counted.looked[result].Add(1)
 		release()
 		return result
 	}
-	upstreams = slices.Clone(upstreams)
 	go func() {
 		defer s.running.Done()
+		if result := s.awaitAsk(&p, &probe); result != Submitted {
+			s.counted.looked[result].Add(1)
+			release()
+			return
+		}
 		s.look(&p, upstreams, probe, release)
 	}()
 	return Submitted
 }
 
-// beginAsk decides whether somebody is asked; Submitted: yes.
-func (s *Service) beginAsk(p *Prefix) (r Result, probe bool) {
+// admitAsk decides whether somebody may be asked at all; Submitted: yes, and
+// running counts it.
+func (s *Service) admitAsk(p *Prefix) Result {
 	if _, look := s.options.Client.Can(); !look {
-		return Unsupported, false
+		return Unsupported
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(p.Tokens) == 0:
+		return Noop
+	case s.closed || s.lookups.waiting >= maxToLook:
+		return Limited
+	}
+	s.lookups.waiting++
+	s.running.Add(1) // under the lock, as in begin
+	return Submitted
+}
+
+// awaitAsk begins a lookup when its time has come, if it has not begun.
+func (s *Service) awaitAsk(p *Prefix, probe *bool) (r Result) {
+	if s.options.AskAfter == 0 {
+		return Submitted
+	}
+	timer := time.NewTimer(s.options.AskAfter)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.ctx.Done():
+	}
+	r, *probe = s.beginAsk(p)
+	return r
+}
+
+// beginAsk decides whether somebody is asked now; Submitted: yes.
+func (s *Service) beginAsk(p *Prefix) (r Result, probe bool) {
 	now := s.options.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &s.lookups
+	l.waiting--
 	a := l.answers[p.Key]
 	switch {
-	case len(p.Tokens) == 0:
-		return Noop, false
 	case a != nil && (a.asking || now.Sub(a.at) < s.options.AnswerFor):
 		return Deduplicated, false
 	case s.closed || l.looking >= maxLooking:
@@ -105,7 +149,6 @@ func (s *Service) beginAsk(p *Prefix) (r Result, probe bool) {
 		a = l.add(p.Key)
 	}
 	a.asking = true
-	s.running.Add(1) // under the lock, as in begin
 	return Submitted, probe
 }
 
@@ -113,13 +156,28 @@ func (s *Service) beginAsk(p *Prefix) (r Result, probe bool) {
 // answer will not be remembered.
 func (l *lookups) add(prefix uint64) *answer {
 	if len(l.order) >= maxAnswers {
-		delete(l.answers, l.order[0])
-		l.order = l.order[1:]
+		l.dropOldest()
 	}
 	a := &answer{}
 	l.answers[prefix] = a
 	l.order = append(l.order, prefix)
 	return a
+}
+
+func (l *lookups) dropOldest() {
+	l.held -= len(l.answers[l.order[0]].holdings)
+	delete(l.answers, l.order[0])
+	l.order = l.order[1:]
+}
+
+// answered remembers an answer.
+func (l *lookups) answered(a *answer, holdings []Holding, now time.Time) {
+	holdings = slices.Clip(holdings[:min(len(holdings), maxHoldings)])
+	l.held += len(holdings) - len(a.holdings)
+	a.holdings, a.at = holdings, now
+	for l.held > maxHeld && len(l.order) > 1 {
+		l.dropOldest()
+	}
 }
 
 // look asks and remembers the answer.
@@ -145,7 +203,7 @@ func (s *Service) look(p *Prefix, upstreams []string, probe bool, release func()
 	if a := l.answers[p.Key]; a != nil {
 		a.asking = false
 		if err == nil {
-			a.holdings, a.at = holdings[:min(len(holdings), maxHoldings)], now
+			l.answered(a, holdings, now)
 		}
 	}
 }

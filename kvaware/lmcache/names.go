@@ -29,7 +29,7 @@ type nodeNames struct {
 }
 
 type knownName struct {
-	node string // "": none
+	node instance // without id: none
 	at   time.Time
 }
 
@@ -39,20 +39,22 @@ func newNodeNames(o FleetOptions) *nodeNames {
 
 // node returns the node of an upstream, asking for the list of all nodes when
 // it is not known.
-func (n *nodeNames) node(ctx context.Context, upstream string, list func(context.Context) ([]instance, error)) (string, error) {
-	return n.get(ctx, upstream, func(host string) (string, error) {
+func (n *nodeNames) node(ctx context.Context, upstream string, list func(context.Context) ([]instance, error)) (instance, error) {
+	return n.get(ctx, upstream, func(host string) (instance, error) {
 		all, err := list(ctx)
 		if err != nil {
-			return "", err
+			return instance{}, err
 		}
-		return n.match(ctx, host, all), nil
+		node := n.match(ctx, host, all)
+		node.host = host // the upstream's own, whatever a coordinator calls it
+		return node, nil
 	})
 }
 
 // get returns the node of an upstream as it is known or as find finds it.
-func (n *nodeNames) get(ctx context.Context, upstream string, find func(host string) (string, error)) (string, error) {
+func (n *nodeNames) get(ctx context.Context, upstream string, find func(host string) (instance, error)) (instance, error) {
 	if name, ok := n.fixed[upstream]; ok {
-		return name, nil
+		return instance{id: name}, nil
 	}
 	n.mu.Lock()
 	known, ok := n.known[upstream]
@@ -60,17 +62,17 @@ func (n *nodeNames) get(ctx context.Context, upstream string, find func(host str
 	if !ok || n.now().Sub(known.at) >= namesFor {
 		host, _, err := net.SplitHostPort(upstream)
 		if err != nil {
-			return "", ErrUnmapped
+			return instance{}, ErrUnmapped
 		}
-		name, err := find(host)
+		node, err := find(host)
 		if err != nil {
-			return "", err
+			return instance{}, err
 		}
-		known = knownName{name, n.now()}
+		known = knownName{node, n.now()}
 		n.remember(upstream, known)
 	}
-	if known.node == "" {
-		return "", ErrUnmapped
+	if known.node.id == "" {
+		return instance{}, ErrUnmapped
 	}
 	return known.node, nil
 }
@@ -94,16 +96,16 @@ func (n *nodeNames) forget() {
 // match returns the one node on a host. Where there are several, an address
 // does not tell which of them is meant, and a wrong one would load its disk
 // for nothing.
-func (n *nodeNames) match(ctx context.Context, host string, all []instance) (node string) {
+func (n *nodeNames) match(ctx context.Context, host string, all []instance) (node instance) {
 	for _, i := range all {
 		if i.host == host {
-			if node != "" {
-				return ""
+			if node.id != "" {
+				return instance{}
 			}
-			node = i.id
+			node = i
 		}
 	}
-	if node != "" {
+	if node.id != "" {
 		return node
 	}
 	addresses := n.addresses(ctx, host)
@@ -112,10 +114,10 @@ func (n *nodeNames) match(ctx context.Context, host string, all []instance) (nod
 		if err != nil || !addresses[address.Unmap()] {
 			continue
 		}
-		if node != "" {
-			return ""
+		if node.id != "" {
+			return instance{}
 		}
-		node = i.id
+		node = i
 	}
 	return node
 }
@@ -155,9 +157,8 @@ func (n *nodeNames) holdings(ctx context.Context, upstreams []string, list func(
 		if err != nil {
 			return nil, err
 		}
-		if h := held(node); h.any > 0 {
-			found = append(found, Holding{Upstream: upstream, Memory: h.memory, Storage: h.any})
-		}
+		h := held(node.id)
+		found = append(found, Holding{Upstream: upstream, Memory: h.memory, Storage: h.any})
 	}
 	return found, nil
 }

@@ -8,25 +8,10 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync"
 	"time"
 )
 
-const (
-	prefetchesPath = "/cache/prefetches"
-
-	// statusFor is how long a node's status is believed, and a failure to get
-	// it too.
-	statusFor = 30 * time.Second
-	// statusTimeout is how long a node may take to tell its status. What it
-	// tells is worth no more waiting: without it the defaults are used.
-	statusTimeout = time.Second
-	// maxStatuses is of how many nodes the status is remembered.
-	maxStatuses = 1024
-)
-
-// statusPaths are where a node tells its status: the newer place first.
-var statusPaths = []string{"/status", "/api/status"}
+const prefetchesPath = "/cache/prefetches"
 
 // NodeOptions are what a Node needs.
 type NodeOptions struct {
@@ -48,16 +33,8 @@ type NodeOptions struct {
 // It cannot look up: a node knows nothing of the others and does not tell what
 // it holds of a prefix.
 type Node struct {
-	options NodeOptions
-
-	mu       sync.Mutex
-	statuses map[string]*knownStatus // by base URL
-}
-
-// knownStatus is what was last heard of a node's status.
-type knownStatus struct {
-	nodeStatus
-	read time.Time
+	options  NodeOptions
+	statuses *statuses
 }
 
 // NewNode returns a Node.
@@ -68,7 +45,7 @@ func NewNode(o NodeOptions) *Node {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Node{options: o, statuses: make(map[string]*knownStatus)}
+	return &Node{options: o, statuses: newStatuses(o.Transport, o.Now)}
 }
 
 // Submit asks for POST /cache/prefetches, and first for the node's status when
@@ -78,7 +55,7 @@ func (n *Node) Submit(ctx context.Context, upstream string, p *Prefix) (Job, err
 	if base == nil {
 		return Job{}, ErrUnmapped
 	}
-	status := n.status(ctx, base)
+	status := n.statuses.of(ctx, base)
 	model, world := status.model(p.Model)
 	world = firstPositive(p.WorldSize, n.options.WorldSize, world)
 	tokens := p.cut()
@@ -90,7 +67,7 @@ func (n *Node) Submit(ctx context.Context, upstream string, p *Prefix) (Job, err
 		j, err = readSubmitted(r, len(tokens))
 		return err
 	})
-	j.ChunkTokens = status.chunkTokens
+	j.ChunkTokens = firstPositive(status.chunkTokens, DefaultChunkTokens)
 	return j, err
 }
 
@@ -119,45 +96,6 @@ func (n *Node) Can() (stage, look bool) { return true, false }
 
 // Close lets connections go.
 func (n *Node) Close() { closeIdle(n.options.Transport) }
-
-// status returns what a node has told about itself, or the defaults.
-func (n *Node) status(ctx context.Context, base *url.URL) nodeStatus {
-	key, now := base.String(), n.options.Now()
-	n.mu.Lock()
-	known := n.statuses[key]
-	n.mu.Unlock()
-	if known != nil && now.Sub(known.read) < statusFor {
-		return known.nodeStatus
-	}
-	known = &knownStatus{nodeStatus: n.askStatus(ctx, base), read: now}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.statuses) >= maxStatuses {
-		clear(n.statuses) // nodes that came and went
-	}
-	n.statuses[key] = known
-	return known.nodeStatus
-}
-
-// askStatus asks a node for its status, where newer and then where older
-// versions tell it.
-func (n *Node) askStatus(ctx context.Context, base *url.URL) (s nodeStatus) {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	for _, path := range statusPaths {
-		err := do(ctx, n.options.Transport, request{method: http.MethodGet, base: base, path: path}, func(r io.Reader) (err error) {
-			s, err = readStatus(r)
-			return err
-		})
-		if err == nil {
-			return s
-		}
-		if err != ErrNotFound {
-			break
-		}
-	}
-	return nodeStatus{chunkTokens: DefaultChunkTokens}
-}
 
 // stagingBody is the request for a staging. node is set for a coordinator.
 func stagingBody(node []byte, model string, world int, tokens []uint32, salt string) *tokenBody {

@@ -73,8 +73,8 @@ type Client interface {
 	Submit(ctx context.Context, upstream string, p *Prefix) (Job, error)
 	// Poll asks how far a Job is. LMCache tells of its end only once.
 	Poll(ctx context.Context, upstream string, j Job) (Progress, error)
-	// Lookup asks which of some upstreams hold a prefix. Upstreams that hold
-	// nothing of it are not in the answer.
+	// Lookup asks what some upstreams hold of a prefix. Upstreams of which that
+	// is not known, such as those without LMCache, are not in the answer.
 	Lookup(ctx context.Context, p *Prefix, upstreams []string) ([]Holding, error)
 	// Can tells which of them are possible: Submit and Poll, and Lookup.
 	Can() (stage, look bool)

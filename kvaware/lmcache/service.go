@@ -45,6 +45,9 @@ type Options struct {
 	// AnswerFor is for how long the answer to a lookup is believed. Default:
 	// 5 s.
 	AnswerFor time.Duration
+	// AskAfter is how long a lookup waits before it is made: whoever is asked
+	// knows of what was just computed only some time later. Default: not at all.
+	AskAfter time.Duration
 }
 
 const (

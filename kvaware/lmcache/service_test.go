@@ -549,7 +549,7 @@ func TestLookups(t *testing.T) {
 			if failing.Load() {
 				return nil, ErrTimeout
 			}
-			return []Holding{{"a", 256, 512}, {"b", 0, 256}}, nil
+			return []Holding{{"a", 256, 512}, {"b", 0, 0}}, nil
 		}}
 		s, end := newService(t, f, nil)
 		defer end()
@@ -571,10 +571,13 @@ func TestLookups(t *testing.T) {
 		if ask(1) != Deduplicated || released.Load() != 3 {
 			t.Errorf("released %d times", released.Load())
 		}
-		for upstream, want := range map[string]Holding{"a": {"a", 256, 512}, "b": {"b", 0, 256}, "c": {"c", 0, 0}} {
+		for upstream, want := range map[string]Holding{"a": {"a", 256, 512}, "b": {"b", 0, 0}} {
 			if got, known := s.Known(1, upstream); !known || got != want {
 				t.Errorf("%s: %+v, %v", upstream, got, known)
 			}
+		}
+		if got, known := s.Known(1, "c"); known {
+			t.Errorf("nobody was asked about c, and it holds %+v", got)
 		}
 		time.Sleep(s.options.AnswerFor)
 		if _, known := s.Known(1, "a"); known {
@@ -613,6 +616,79 @@ func TestLookups(t *testing.T) {
 			t.Errorf("counts %+v", c)
 		}
 	})
+}
+
+// TestLookupsWait: who is asked is not asked before it can know.
+func TestLookupsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{lookup: func(context.Context, *Prefix) ([]Holding, error) { return []Holding{{"a", 0, 512}}, nil }}
+		s, end := newService(t, f, func(o *Options) { o.AskAfter, o.AnswerFor = 2*time.Second, time.Minute })
+		ended := false
+		defer func() {
+			if !ended {
+				end()
+			}
+		}()
+		var released atomic.Int32
+		ask := func(key uint64) Result {
+			return s.Ask(Prefix{Model: "m", Tokens: count(600), Key: key}, []string{"a"}, func() { released.Add(1) })
+		}
+		looked := func() int {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.looked
+		}
+		for range 2 { // only the first of them will be
+			if r := ask(1); r != Submitted {
+				t.Error(r)
+			}
+		}
+		time.Sleep(2*time.Second - time.Millisecond)
+		if looked() != 0 || released.Load() != 0 {
+			t.Errorf("asked %d times before the time, %d released", looked(), released.Load())
+		}
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if h, known := s.Known(1, "a"); looked() != 1 || released.Load() != 2 || !known || h.Storage != 512 {
+			t.Errorf("asked %d times, %d released: %+v, %v", looked(), released.Load(), h, known)
+		}
+		for key := range uint64(maxToLook) {
+			if r := ask(10 + key); r != Submitted {
+				t.Fatalf("lookup %d that waits: %v", key, r)
+			}
+		}
+		if r := ask(5000); r != Limited {
+			t.Errorf("one too many: %v", r)
+		}
+		ended = true
+		end()
+		if looked() != 1 || released.Load() != 2+maxToLook+1 || s.lookups.waiting != 0 {
+			t.Errorf("after the end asked %d times, %d released, %d wait", looked(), released.Load(), s.lookups.waiting)
+		}
+		if c := s.Counts(); c.Lookups[Completed] != 1 || c.Lookups[Deduplicated] != 1 || c.Lookups[Limited] != 1+maxToLook {
+			t.Errorf("counts %+v", c)
+		}
+	})
+}
+
+func TestHoldingsAreBounded(t *testing.T) {
+	l := newLookups()
+	many := make([]Holding, 2*maxHoldings)
+	for key := range uint64(2 * maxHeld / maxHoldings) {
+		l.answered(l.add(key), many, time.Unix(1, 0))
+	}
+	held := 0
+	for _, a := range l.answers {
+		held += len(a.holdings)
+	}
+	last := l.answers[2*maxHeld/maxHoldings-1]
+	if held != l.held || held > maxHeld || held < maxHeld/2 || last == nil || len(last.holdings) != maxHoldings || len(l.order) != len(l.answers) {
+		t.Errorf("%d holdings in %d answers, noted %d", held, len(l.answers), l.held)
+	}
+	l.answered(last, nil, time.Unix(2, 0)) // asked again
+	if l.held != held-maxHoldings {
+		t.Errorf("%d holdings are noted, of %d one answer's were replaced", l.held, held)
+	}
 }
 
 func TestAnswersAreBounded(t *testing.T) {
