@@ -41,10 +41,13 @@ func anyOffload(targets []Target) bool {
 // Outlook is what was known of a prompt where it went, when it was routed; all
 // in tokens from its beginning.
 type Outlook struct {
-	Held int // predicted to be in the upstream's KV cache
+	Held int // predicted to be on the upstream's GPU
 	Sent int // the upstream holds it, or was sent it at some time
 	Most int // the same, of the upstream that has most: also of one that cannot be picked
-	// Offload is what the target said.
+	Near int // the same, of those that could be picked
+	// Blocks is how many blocks of the chain Most stands for.
+	Blocks int
+	// Offload is what the target said, or the upstream's events.
 	Offload Offload
 	// Wait is how long it is predicted to wait until its prefill can begin, and
 	// PerToken what a token of it costs.
@@ -63,17 +66,37 @@ func (r *Request) look(i int, offload *Offload) {
 	s := &r.fleet.scratch
 	u, c, held := s.upstreams[i], &s.candidates[i], s.held[i].tokens
 	sent := max(held, r.tokens(u.known), r.tokens(u.matched))
-	r.outlook = Outlook{Held: held, Sent: sent, Most: max(sent, r.most), Wait: c.Wait, PerToken: c.PerToken}
+	o := Outlook{Held: held, Sent: sent, Most: max(sent, r.tokens(r.most)), Near: sent, Blocks: int(r.most), Wait: c.Wait, PerToken: c.PerToken}
 	if offload != nil {
-		r.outlook.Offload = *offload
+		o.Offload = *offload
 	}
+	if gpu, memory := r.tiersOf(u, s.held[i]); gpu < held {
+		o.Held = gpu
+		o.Offload.CPU, o.Offload.Storage = max(o.Offload.CPU, memory), max(o.Offload.Storage, held)
+	}
+	for k, other := range s.upstreams {
+		o.Near = max(o.Near, s.held[k].tokens, r.tokens(other.known), r.tokens(other.matched))
+	}
+	r.outlook = o
 }
 
-// longest returns how much of the prompt the upstream has, or was sent, that
-// has most of it.
-func (r *Request) longest(matches []radixcache.Match) (tokens int) {
-	for _, m := range matches {
-		tokens = max(tokens, r.tokens(m.Blocks))
+// tiersOf returns how much of what u is predicted to hold is on its GPU, and
+// how much there or in CPU memory, by its events; all of it where those do not
+// tell.
+func (r *Request) tiersOf(u *upstream, held hit) (gpu, memory int) {
+	w := u.followed
+	if !held.events || w == nil || w.surveyed != r.fleet.surveyed || w.tokens == 0 || held != r.toldBy(u) {
+		return held.tokens, held.tokens
 	}
-	return tokens
+	share := func(tokens int) int { return int(int64(held.tokens) * int64(tokens) / int64(w.tokens)) }
+	return held.tokens - share(w.slow[kvevents.CPU]+w.slow[kvevents.Disk]), held.tokens - share(w.slow[kvevents.Disk])
+}
+
+// longest returns how many blocks of the prompt the upstream has, or was sent,
+// that has most of it.
+func (r *Request) longest(matches []radixcache.Match) (blocks int32) {
+	for _, m := range matches {
+		blocks = max(blocks, m.Blocks)
+	}
+	return blocks
 }

@@ -5,6 +5,8 @@ package fleet
 import (
 	"testing"
 	"time"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
 )
 
 var halves = [3]float64{1, 0.8, 0.3}
@@ -54,6 +56,50 @@ func TestOutlook(t *testing.T) {
 	if o := cold.Outlook(); o.Held != 0 || o.Sent != 0 || o.Most != 0 {
 		t.Errorf("of a new prompt: %+v", o)
 	}
+}
+
+// What events say is on disk or in CPU memory is not on the GPU, whatever it
+// counts: it can be staged.
+func TestOutlookByEvents(t *testing.T) {
+	f, _ := newTestFleet()
+	f.link(t, "abcdef")
+	feed := f.followRanks("one", 1)[0]
+	look := func() Outlook {
+		t.Helper()
+		r := f.followedRequest("abcdef")
+		defer r.End()
+		r.Assign(Target{Address: "one"})
+		o := r.Outlook()
+		return Outlook{Held: o.Held, Sent: o.Sent, Offload: o.Offload}
+	}
+	says(t, feed, kvevents.GPU, idsOf("a"))
+	if o, want := look(), (Outlook{Held: 64, Sent: 64}); o != want {
+		t.Errorf("all on the GPU: %+v, want %+v", o, want)
+	}
+	says(t, feed, kvevents.CPU, idsOf("abc"))
+	says(t, feed, kvevents.Disk, idsOf("abcd"))
+	if o, want := look(), (Outlook{Held: 64, Sent: 256, Offload: Offload{CPU: 192, Storage: 256}}); o != want {
+		t.Errorf("in all tiers: %+v, want %+v", o, want)
+	}
+}
+
+// Where a prompt was is told, also when that upstream cannot be picked.
+func TestOutlookOfWhoIsGone(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := New(2_000_000, func() time.Time { return now })
+	sendTo(offloading(f, 1), "one")
+	r := offloading(f, 1)
+	r.Route([]Target{{Address: "two"}, {Address: "three"}}, false)
+	if o := r.Outlook(); o.Most != 1024 || o.Near != 0 || o.Blocks != 16 {
+		t.Errorf("%+v", o)
+	}
+	r.End()
+	r = offloading(f, 1)
+	r.Assign(Target{Address: "one"})
+	if o := r.Outlook(); o.Near != 1024 || o.Most != 1024 {
+		t.Errorf("where it was: %+v", o)
+	}
+	r.End()
 }
 
 // What is known to be in a tier beside the GPU counts as much as it is worth,

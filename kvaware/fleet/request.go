@@ -74,7 +74,7 @@ type Request struct {
 	linked     bool // see Linked
 	offloads   *[3]float64
 
-	most    int // prompt tokens, see Outlook; covered by the fleet's mu
+	most    int32 // blocks, see Outlook; covered by the fleet's mu
 	outlook Outlook
 
 	// Of the attempt under way; covered by the fleet's mu.

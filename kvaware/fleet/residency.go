@@ -51,6 +51,7 @@ type residence struct {
 	surveyed  uint64     // the survey that these two are of
 	tokens    int        // of the prompt that it holds, over all ranks
 	worth     float64    // the same, weighed by the tiers they are in
+	slow      [3]int     // of them, those in a tier other than the GPU's, by kvevents.Tier
 }
 
 // linked is what is known of the tokens of a request's prompt.
@@ -239,7 +240,7 @@ func (r *Request) answered(up radixcache.Upstream, l *linked) int {
 func (w *residence) hold(r *Request, m radixcache.Match, l *linked) {
 	f := r.fleet
 	if w.surveyed != f.surveyed {
-		w.surveyed, w.tokens, w.worth = f.surveyed, 0, 0
+		w.surveyed, w.tokens, w.worth, w.slow = f.surveyed, 0, 0, [3]int{}
 	}
 	tokens := int(m.Blocks) * l.blockTokens
 	w.tokens += tokens
@@ -249,6 +250,9 @@ func (w *residence) hold(r *Request, m radixcache.Match, l *linked) {
 			worth = 0
 			for tier, blocks := range f.tree.Tiers(m.Upstream, l.chain[:m.Blocks]) {
 				worth += float64(int(blocks)*l.blockTokens) * w.Weights[tier]
+				if kvevents.Tier(tier) != kvevents.GPU {
+					w.slow[tier] += int(blocks) * l.blockTokens
+				}
 			}
 		}
 	}
