@@ -79,23 +79,36 @@ type toldOf struct {
 	Failure        string
 }
 
+// reported is what the admin API tells of an upstream, as far as events go.
+type reported struct {
+	Address string
+	Events  []toldOf
+	Tokens  struct {
+		Waiting                  int
+		Fetched, Failed, Dropped uint64
+		Failure                  string
+	}
+}
+
+// reportedOf returns what the admin API tells of all upstreams, by address.
+func reportedOf(t testing.TB) map[string]reported {
+	t.Helper()
+	var all []reported
+	_, answer := askAdmin(t, "GET", "/kv_aware/upstreams", "")
+	if err := json.Unmarshal([]byte(answer), &all); err != nil {
+		t.Fatalf("%v: %s", err, answer)
+	}
+	of := make(map[string]reported)
+	for _, r := range all {
+		of[r.Address] = r
+	}
+	return of
+}
+
 // told returns what the admin API tells of an engine's publishers.
 func told(t testing.TB, e *enginesim.Engine) []toldOf {
 	t.Helper()
-	var reports []struct {
-		Address string
-		Events  []toldOf
-	}
-	_, answer := askAdmin(t, "GET", "/kv_aware/upstreams", "")
-	if err := json.Unmarshal([]byte(answer), &reports); err != nil {
-		t.Fatalf("%v: %s", err, answer)
-	}
-	for _, r := range reports {
-		if r.Address == e.Addr() {
-			return r.Events
-		}
-	}
-	return nil
+	return reportedOf(t)[e.Addr()].Events
 }
 
 // known reports whether that is what is known of all ranks of all engines.

@@ -170,7 +170,7 @@ func TestEventsOfHostilePublishers(t *testing.T) {
 			if p.predicted != p.reported {
 				t.Errorf("round %d: %d tokens were predicted, %d were cached", rounds, p.predicted, p.reported)
 			}
-			untilStill(t, engines)
+			untilStill(t, engines[:good])
 		}
 		slowest = max(slowest, time.Since(began))
 		if answer := g.post(t, chatPath, chat(words(rnd, 400), rounds%2 == 0)); answer.status != http.StatusOK {
@@ -180,7 +180,7 @@ func TestEventsOfHostilePublishers(t *testing.T) {
 		most = max(most, now.HeapAlloc)
 	}
 	for _, e := range engines[:good] {
-		if ranks := told(t, e); ranks[0].Known != "complete" || ranks[0].Gaps+ranks[0].Losses+ranks[0].Malformed > 0 {
+		if ranks := told(t, e); ranks[0].Known != "complete" || ranks[0].Losses+ranks[0].Malformed > 0 {
 			t.Errorf("a good one: %+v", ranks)
 		}
 	}

@@ -58,7 +58,7 @@ func TestEventsAreVisible(t *testing.T) {
 	eventually(t, "the blocks of both", func() bool { return is("blocks_total", engines[0]) >= 60 && is("blocks_total", engines[1]) >= 60 })
 	for _, e := range engines {
 		r := told(t, e)[0]
-		if is("connected", e) != 1 || is("gaps_total", e) != 0 || is("replays_total", e) < 1 || is("unknown_parents_total", e) != 0 {
+		if is("connected", e) != 1 || is("replays_total", e) < 1 || is("unknown_parents_total", e) != 0 {
 			t.Errorf("of a sound stream: %+v", r)
 		}
 		if lag := is("lag_seconds", e); lag <= 0 || lag > 30 || r.Lag == nil || r.Blocks != uint64(is("blocks_total", e)) || r.BlockTokens != 16 {
@@ -66,27 +66,32 @@ func TestEventsAreVisible(t *testing.T) {
 		}
 	}
 
+	// What came by a question whether anything was missed counts as a gap too,
+	// if it was quicker than the stream.
+	before := is("gaps_total", engines[0])
 	fault(enginesim.Fault{Kind: enginesim.DropEvents, Count: 1})
 	send(engines[0])
 	send(engines[0])
 	eventually(t, "a gap is counted, and closed", func() bool {
-		return is("gaps_total", engines[0]) == 1 && is("replays_total", engines[0]) >= 2 && known(t, "complete", engines[0]) && told(t, engines[0])[0].Losses == 0
+		return is("gaps_total", engines[0]) > before && is("replays_total", engines[0]) >= 2 && known(t, "complete", engines[0]) && told(t, engines[0])[0].Losses == 0
 	})
 
+	before = is("gaps_total", engines[0])
 	fault(enginesim.Fault{Kind: enginesim.ForgetEvents})
 	fault(enginesim.Fault{Kind: enginesim.LoseEvents, Count: 1})
 	send(engines[0])
 	send(engines[0])
 	eventually(t, "a gap that cannot be closed is counted too", func() bool {
-		return is("gaps_total", engines[0]) == 2 && told(t, engines[0])[0].Losses == 1 && known(t, "partial", engines[0])
+		return is("gaps_total", engines[0]) > before && told(t, engines[0])[0].Losses == 1 && known(t, "partial", engines[0])
 	})
 
+	eventually(t, "a prompt's tokens were fetched", func() bool { return metric(t, "caddy_kv_aware_tokenized_prompts_total") > 0 })
 	fault(enginesim.Fault{Kind: enginesim.Crash})
 	eventually(t, "the end of the stream shows", func() bool {
 		r := told(t, engines[0])[0]
 		return is("connected", engines[0]) == 0 && r.Known == "unknown" && r.Failure != ""
 	})
-	if is("connected", engines[1]) != 1 || is("gaps_total", engines[1]) != 0 {
+	if is("connected", engines[1]) != 1 || told(t, engines[1])[0].Losses != 0 {
 		t.Errorf("of the other: %+v", told(t, engines[1]))
 	}
 	if err := engines[0].Heal(); err != nil {

@@ -231,6 +231,18 @@ func TestTokenizeThatFails(t *testing.T) {
 					t.Errorf("the prompt again: %+v", p)
 				}
 			}
+			// An operator sees it.
+			eventually(t, "what became of asking is told", func() bool {
+				var fetched, failed uint64
+				texts := ""
+				for _, r := range reportedOf(t) {
+					fetched, failed, texts = fetched+r.Tokens.Fetched, failed+r.Tokens.Failed, texts+r.Tokens.Failure
+				}
+				if c.precise {
+					return fetched > 0 && failed == 0 && texts == ""
+				}
+				return fetched == 0 && failed > 0 && strings.Contains(texts, "tokens: ")
+			})
 			t.Logf("%v at the quickest", quickest)
 			if most := deadline + 400*time.Millisecond; quickest > most {
 				t.Errorf("requests take %v at the quickest, with a deadline of %v", quickest, deadline)

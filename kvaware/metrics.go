@@ -31,10 +31,11 @@ type metrics struct {
 	evictions    prometheus.CounterFunc
 	diskLocked   prometheus.GaugeFunc
 	events       *eventMetrics
+	tokens       *tokenMetrics
 	stagings     *stagings
 }
 
-func newMetrics(f *fleet.Fleet, s *following, st *stagings) *metrics {
+func newMetrics(f *fleet.Fleet, s *following, p *prompts, st *stagings) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,
@@ -71,6 +72,7 @@ func newMetrics(f *fleet.Fleet, s *following, st *stagings) *metrics {
 		diskLocked: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("disk_locked",
 			"1 when the process can create or write no file any more, else 0.")), diskLocked),
 		events:   newEventMetrics(s),
+		tokens:   newTokenMetrics(p),
 		stagings: st,
 	}
 }
@@ -79,7 +81,7 @@ func newMetrics(f *fleet.Fleet, s *following, st *stagings) *metrics {
 func (m *metrics) register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		m.requests, m.predicted, m.reportedVec, m.errorRatio, m.ttft, m.usageMissing,
-		m.treeBytes, m.treeBlocks, m.evictions, m.diskLocked, m.events, m.stagings,
+		m.treeBytes, m.treeBlocks, m.evictions, m.diskLocked, m.events, m.tokens, m.stagings,
 	} {
 		if err := r.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err

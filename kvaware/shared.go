@@ -93,7 +93,7 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 	s.following = newFollowing(s.fleet)
 	s.prompts = newPrompts(s.fleet)
 	s.stagings = newStagings()
-	s.metrics = newMetrics(s.fleet, s.following, s.stagings)
+	s.metrics = newMetrics(s.fleet, s.following, s.prompts, s.stagings)
 	s.engines = newEngines(s.fleet, now, nil)
 	return s
 }

@@ -23,6 +23,7 @@ type upstreamReport struct {
 
 	Engine *engineReport  `json:"engine,omitempty"` // none: it is not asked
 	Events []eventsReport `json:"events,omitempty"` // of each rank; none: they are not followed
+	Tokens *tokensReport  `json:"tokens,omitempty"` // none: it was never asked for a prompt's
 
 	Staging *stagingReport `json:"staging,omitempty"` // none: nothing was ever to be staged there
 }
@@ -57,6 +58,7 @@ func (s *shared) report(address string) []upstreamReport {
 			CapacitySource: s.engines.capacitySource(u.Address, u.Capacity),
 			Engine:         s.engines.report(u.Address),
 			Events:         s.following.report(u.Address),
+			Tokens:         s.prompts.report(u.Address),
 			Staging:        s.stagings.report(u.Address),
 		})
 	}

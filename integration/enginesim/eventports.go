@@ -141,6 +141,15 @@ func (e *Engine) ReplayAddr(rank int) string {
 	return ""
 }
 
+// Published returns how many batches of events a rank has published since it
+// was started.
+func (e *Engine) Published(rank int) uint64 {
+	if e.publishing(rank) == nil {
+		return 0
+	}
+	return e.NextSequence(rank) - e.cfg.Events.FirstSequence
+}
+
 // NextSequence returns the number that a rank's next batch of events will have.
 func (e *Engine) NextSequence(rank int) uint64 {
 	r := e.publishing(rank)

@@ -161,7 +161,7 @@ func TestEventsAreTheCache(t *testing.T) {
 			if f.hits == 0 || f.hits == f.asked {
 				t.Errorf("predictions tested nothing: %d of %d are hits", f.hits, f.asked)
 			}
-			if e.Subscribers(0) != 1 || e.Subscribers(2) != 0 || e.EventsAddr(2) != "" || e.CachedBlocks(-1) != nil {
+			if e.Subscribers(0) != 1 || e.Subscribers(2) != 0 || e.EventsAddr(2) != "" || e.Published(2) != 0 || e.Published(0) != e.NextSequence(0)-events.FirstSequence || e.CachedBlocks(-1) != nil {
 				t.Error("ranks that do not exist")
 			}
 		})

@@ -175,7 +175,9 @@ func TestTheGatewaysClient(t *testing.T) {
 				}
 			}
 			for _, s := range c.set.States("") {
-				if s.Malformed+s.Gaps+s.Losses != 0 || s.Batches == 0 {
+				// A batch that a question whether any was missed brings before the
+				// stream does is a gap, if one that is closed.
+				if s.Malformed+s.Losses != 0 || s.Batches == 0 {
 					t.Errorf("state %+v", s)
 				}
 			}

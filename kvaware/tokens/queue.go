@@ -72,7 +72,8 @@ type Queue struct {
 	lines   map[string]*line
 	keys    map[uint64]struct{} // of jobs that wait or run
 	running int
-	behind  []*line // that could run but for atOnceAll, longest first
+	behind  []*line     // that could run but for atOnceAll, longest first
+	expiry  *time.Timer // nil while nothing waits
 	closed  bool
 }
 
@@ -136,9 +137,34 @@ func (q *Queue) Add(j Job) bool {
 	out := l.outdated()
 	q.drop(l, out)
 	q.dispatch(l)
+	if len(l.waiting) > 0 && q.expiry == nil {
+		q.expiry = time.AfterFunc(maxWait, q.expire)
+	}
 	q.mu.Unlock()
 	finish(out, ErrDropped)
 	return true
+}
+
+// expire drops what has waited too long: prompts are kept no longer than that,
+// also while nothing else happens.
+func (q *Queue) expire() {
+	var out []ticket
+	var oldest time.Time
+	q.mu.Lock()
+	for _, l := range q.lines {
+		late := l.outdated()
+		q.drop(l, late)
+		out = append(out, late...)
+		if len(l.waiting) > 0 && (oldest.IsZero() || l.waiting[0].since.Before(oldest)) {
+			oldest = l.waiting[0].since
+		}
+	}
+	q.expiry = nil
+	if !oldest.IsZero() {
+		q.expiry = time.AfterFunc(time.Until(oldest.Add(maxWait)), q.expire)
+	}
+	q.mu.Unlock()
+	finish(out, ErrDropped)
 }
 
 // line returns the line of an upstream, nil if there are too many.
@@ -303,12 +329,27 @@ func (q *Queue) States() []State {
 	defer q.mu.Unlock()
 	all := make([]State, 0, len(q.lines))
 	for _, l := range q.lines {
-		s := l.state
-		s.Waiting, s.Running = len(l.waiting), l.running
-		all = append(all, s)
+		all = append(all, l.snapshot())
 	}
 	slices.SortFunc(all, func(a, b State) int { return cmp.Compare(a.Upstream, b.Upstream) })
 	return all
+}
+
+// State tells what became of the jobs of one upstream, and whether it is known.
+func (q *Queue) State(upstream string) (s State, known bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.lines[upstream]
+	if l == nil {
+		return s, false
+	}
+	return l.snapshot(), true
+}
+
+func (l *line) snapshot() State {
+	s := l.state
+	s.Waiting, s.Running = len(l.waiting), l.running
+	return s
 }
 
 // Close ends everything: what runs is cut off and waited for, what waits is
@@ -322,6 +363,9 @@ func (q *Queue) Close() {
 		out = append(out, q.empty(l)...)
 	}
 	q.behind = nil
+	if q.expiry != nil {
+		q.expiry.Stop()
+	}
 	q.mu.Unlock()
 	finish(out, ErrClosed)
 	q.work.Wait()

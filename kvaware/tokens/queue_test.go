@@ -190,6 +190,41 @@ func TestQueueBackOff(t *testing.T) {
 	})
 }
 
+// TestQueueKeepsNothingForLong: what waits for an engine that is left alone is
+// let go when it has waited too long, though nothing else happens.
+func TestQueueKeepsNothingForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, o := newEngines(), new(outcomes)
+		e.set("a:1", ErrBusy)
+		q := newQueue(e.fetch, func() float64 { return 0 })
+		defer q.Close()
+		for i := range 9 { // until it is left alone for a minute each time
+			time.Sleep(2 * lastPause)
+			q.Add(Job{Upstream: "a:1", Key: uint64(i), Done: func(*Tokens, error) {}})
+		}
+		time.Sleep(2 * time.Second)
+		asked := len(e.asked)
+		for i := range 3 {
+			if !q.Add(Job{Upstream: "a:1", Key: uint64(10 + i), Done: o.done}) {
+				t.Fatal("not taken")
+			}
+			time.Sleep(10 * time.Second)
+		}
+		time.Sleep(maxWait - 10*time.Second)
+		synctest.Wait()
+		if len(e.asked) != asked {
+			t.Fatal("it was asked meanwhile: this shows nothing")
+		}
+		o.want(t, map[error]int{ErrDropped: 3})
+		if s, known := q.State("a:1"); !known || s.Waiting != 0 || len(q.keys) != 0 {
+			t.Errorf("%d wait, %d keys", s.Waiting, len(q.keys))
+		}
+		if _, known := q.State("b:1"); known {
+			t.Error("an upstream that was never named")
+		}
+	})
+}
+
 // TestQueueHarmlessFailures: that one request cannot be asked about does not
 // keep others waiting.
 func TestQueueHarmlessFailures(t *testing.T) {
