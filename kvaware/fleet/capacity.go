@@ -55,6 +55,16 @@ func (c *capacity) limit() int64 {
 	return c.estimate
 }
 
+// size is how much running requests can hold, in tokens; 0: nobody has told.
+// What answers have shown can make it larger, not smaller: they tell for how
+// long a prompt is remembered, and answers in progress take from that.
+func (c *capacity) size() int64 {
+	if c.given == 0 {
+		return 0
+	}
+	return max(c.given, c.estimate)
+}
+
 // learn takes an answer's word for it: of the prompt's first blocks, held were
 // in the cache. Blocks before that were there, although last used so long ago;
 // the first one after was gone.

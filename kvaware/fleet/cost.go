@@ -46,7 +46,7 @@ type cost struct {
 	took   float64 // ns, fading
 	tokens float64 // fading
 	count  float64 // fading
-	beside float64 // fading: tokens, times the requests running beside them
+	beside company // fading: tokens, times what was decoded beside them
 	spread float64 // ns^2, fading: what was observed less what was expected
 	square float64 // ns^2, fading: what was expected
 }
@@ -62,7 +62,9 @@ func (c *cost) learn(s service, start time.Duration) {
 	c.took = c.took*fade + took
 	c.tokens = c.tokens*fade + float64(s.tokens)
 	c.count = c.count*fade + 1
-	c.beside = c.beside*fade + float64(s.tokens)*float64(s.running)
+	beside := companyOf(s.running)
+	c.beside.any = c.beside.any*fade + float64(s.tokens)*beside.any
+	c.beside.each = c.beside.each*fade + float64(s.tokens)*beside.each
 	c.spread = c.spread*fade*fade + (took-expected)*(took-expected)
 	c.square = c.square*fade*fade + expected*expected
 }
@@ -93,12 +95,12 @@ func (c *cost) prompt() int {
 	return int(c.tokens / c.count)
 }
 
-// running returns how many requests ran beside a prefill on average.
-func (c *cost) running() float64 {
+// running returns what was decoded beside a prefill on average.
+func (c *cost) running() company {
 	if c.tokens == 0 {
-		return 0
+		return company{}
 	}
-	return c.beside / c.tokens
+	return company{c.beside.any / c.tokens, c.beside.each / c.tokens}
 }
 
 // among returns the time a token costs on one of several upstreams, of which

@@ -165,8 +165,8 @@ func (f *Fleet) remove(u *upstream) {
 // for all that one decision looks at.
 type known struct {
 	perToken time.Duration // what a token costs
-	running  float64       // requests that are decoded beside a prefill
-	share    float64       // by which each of them slows it down
+	running  company       // decoded beside a prefill
+	share    company       // by which that slows it down
 	late     float64       // what a late prefill still counts for
 }
 
@@ -183,10 +183,10 @@ func (f *Fleet) known() known {
 // holds the fleet's mu.
 func (u *upstream) perToken(k *known) time.Duration {
 	own := u.cost.among(k.perToken)
-	if k.share == 0 {
+	if k.share == (company{}) {
 		return own
 	}
-	more := float64(u.load.requests-u.load.queued) - k.running
+	more := companyOf(u.load.requests - u.load.queued).minus(k.running)
 	return time.Duration(float64(own) * slowdown(k.share, more))
 }
 
@@ -194,7 +194,7 @@ func (u *upstream) perToken(k *known) time.Duration {
 func (f *Fleet) learn(u *upstream, s service) {
 	typical := f.typical.perToken(startCost)
 	mean := float64(s.tokens) * float64(u.cost.perToken(typical))
-	more := float64(s.running) - f.typical.running()
+	more := companyOf(s.running).minus(f.typical.running())
 	factor := f.decode.factor(more)
 	if u.cost.count > 1 {
 		f.decode.learn(s.tokens, float64(s.took)/mean, more)

@@ -37,7 +37,7 @@ func (f *Fleet) SetLoad(address string, l EngineLoad) {
 	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.load.count())
 	waiting := min(others, max(0, l.Waiting-u.load.queued))
 	u.told = reportedLoad{EngineLoad{Waiting: waiting, Running: others - waiting}, now}
-	u.blocks.told(l.Usage, u.capacity.given)
+	u.blocks.told(l.Usage, u.capacity.size())
 }
 
 // foreign returns how many requests wait at the upstream that this gateway has

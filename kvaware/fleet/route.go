@@ -165,7 +165,7 @@ func (f *Fleet) wait(c *candidate, u *upstream, now time.Time, late float64) {
 		c.InFlight = max(c.InFlight, inFlight)
 	}
 	// Those before it need room before it does, and are computed meanwhile.
-	room := u.blocks.wait(c.Uncached, u.foreignTokens(now), u.capacity.given, f.holding.mean())
+	room := u.blocks.wait(c.Uncached, u.foreignTokens(now), u.capacity.size(), f.holding.mean())
 	c.Wait = max(c.Wait, room)
 }
 

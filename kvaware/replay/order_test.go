@@ -56,21 +56,25 @@ func wantLowest(t *testing.T, trace *Trace, s Setup, tie float64) (ours Result) 
 	t.Helper()
 	ours = mustRun(t, trace, s, "kv_aware")
 	for _, policy := range rivals {
-		theirs := mustRun(t, trace, s, policy)
-		for _, c := range []struct {
-			what string
-			a, b time.Duration
-		}{
-			{"mean", ours.TTFT.Mean, theirs.TTFT.Mean},
-			{"p90", ours.TTFT.P90, theirs.TTFT.P90},
-			{"p99", ours.TTFT.P99, theirs.TTFT.P99},
-		} {
-			if float64(c.a) > float64(c.b)*(1+tie) {
-				t.Errorf("%s TTFT %v, but %s has %v", c.what, c.a, policy, c.b)
-			}
-		}
+		wantLower(t, ours, mustRun(t, trace, s, policy), tie)
 	}
 	return ours
+}
+
+func wantLower(t *testing.T, ours, theirs Result, tie float64) {
+	t.Helper()
+	for _, c := range []struct {
+		what string
+		a, b time.Duration
+	}{
+		{"mean", ours.TTFT.Mean, theirs.TTFT.Mean},
+		{"p90", ours.TTFT.P90, theirs.TTFT.P90},
+		{"p99", ours.TTFT.P99, theirs.TTFT.P99},
+	} {
+		if float64(c.a) > float64(c.b)*(1+tie) {
+			t.Errorf("%s TTFT %v, but %s has %v", c.what, c.a, theirs.Policy, c.b)
+		}
+	}
 }
 
 // The figures of an independent simulation of the same engines.
@@ -92,45 +96,73 @@ func TestFiguresOfAnIndependentSimulation(t *testing.T) {
 	}
 }
 
-// Where it does not hold, by a little, is in an overload without end: with 4
-// nodes at speed 1.5 and chunks of 2,048 tokens the p99 is 1.3 % over llm_d's,
-// the mean 9 % below the best. And with a capacity guessed half there, of the
-// trace without its first 100 to 600 requests, the mean is 1.8 % and the p90
-// 3.2 % over the best of the others on average, the p99 2.6 % below.
+// TestOrderOnARecordedTrace: from nearly idle to several times what the nodes
+// can do, whatever the gateway takes their caches to hold, and however they
+// compute.
 func TestOrderOnARecordedTrace(t *testing.T) {
 	skipLong(t)
 	trace := sharedTrace(t, "mooncake-conversation.jsonl")
-	for _, c := range []struct {
-		name  string
-		set   func(s *Setup)
-		exact float64 // most that the mean may be over that of exact knowledge
+	for _, load := range []struct {
+		nodes int
+		speed float64
 	}{
-		{"as recorded", func(*Setup) {}, 1.05},
-		{"half the speed", func(s *Setup) { s.Speed = 0.5 }, 1.05},
-		{"1.5 times the speed", func(s *Setup) { s.Speed = 1.5 }, 1.05},
-		{"4 nodes, half the speed", func(s *Setup) { s.Nodes, s.Speed = 4, 0.5 }, 1.05},
-		{"4 nodes, overloaded", func(s *Setup) { s.Nodes = 4 }, 1.05},
-		{"4 nodes, 1.5 times the speed", func(s *Setup) { s.Nodes, s.Speed = 4, 1.5 }, 1.05},
-		{"4 nodes, 1.5 times the speed, 30 % noise", func(s *Setup) { s.Nodes, s.Speed, s.Model.Noise = 4, 1.5, 0.3 }, 1.05},
-		{"3 nodes, overloaded", func(s *Setup) { s.Nodes, s.Speed = 3, 0.8 }, 1.05},
-		{"5 nodes, twice the speed", func(s *Setup) { s.Nodes, s.Speed = 5, 2 }, 1.05},
-		{"32 nodes", func(s *Setup) { s.Nodes = 32 }, 1.05},
-		{"capacity guessed half", func(s *Setup) { s.KVAware.Capacity = 0.5 }, 1.05},
-		{"capacity guessed double", func(s *Setup) { s.KVAware.Capacity = 2 }, 1.05},
-		{"nothing told by engines", func(s *Setup) { s.KVAware = Knowledge{MemoryLimit: s.KVAware.MemoryLimit} }, 1.05},
-		// The bound knows each prompt's own noise before it is computed.
-		{"30 % noise", func(s *Setup) { s.Model.Noise = 0.3 }, 1.08},
-		{"chunked prefill", func(s *Setup) { s.Model.Chunk = 2048 }, 1.05},
-		{"small chunks", func(s *Setup) { s.Model.Chunk = 512 }, 1.05},
+		{4, 0.5}, {4, 1}, {4, 1.5}, {8, 0.5}, {8, 1}, {8, 1.5}, {32, 0.5}, {32, 1}, {32, 1.5},
+		{3, 0.8}, {5, 2},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		for _, engines := range []struct {
+			name string
+			set  func(*Model)
+		}{
+			{"whole prompts", func(*Model) {}},
+			{"30 % noise", func(m *Model) { m.Noise = 0.3 }},
+			{"chunks of 2,048", func(m *Model) { m.Chunk = 2048 }},
+			{"chunks of 512", func(m *Model) { m.Chunk = 512 }},
+		} {
 			s := defaultSetup()
-			c.set(&s)
-			ours := wantLowest(t, trace, s, 0.01)
-			if exact := mustRun(t, trace, s, "exact"); float64(ours.TTFT.Mean) > c.exact*float64(exact.TTFT.Mean) {
-				t.Errorf("mean %v, with exact knowledge %v", ours.TTFT.Mean, exact.TTFT.Mean)
+			s.Nodes, s.Speed = load.nodes, load.speed
+			engines.set(&s.Model)
+			t.Run(fmt.Sprintf("%d nodes, speed %v, %s", s.Nodes, s.Speed, engines.name), func(t *testing.T) {
+				ours := wantLowest(t, trace, s, 0.01)
+				exact := mustRun(t, trace, s, "exact")
+				if float64(ours.TTFT.Mean) > 1.05*float64(exact.TTFT.Mean) {
+					t.Errorf("mean %v, with exact knowledge %v", ours.TTFT.Mean, exact.TTFT.Mean)
+				}
+			})
+		}
+	}
+}
+
+// TestOrderWhateverIsKnown: the same with a capacity that is off by two either
+// way, and with engines that tell nothing at all.
+func TestOrderWhateverIsKnown(t *testing.T) {
+	skipLong(t)
+	trace := sharedTrace(t, "mooncake-conversation.jsonl")
+	for _, nodes := range []int{4, 8, 32} {
+		for _, speed := range []float64{0.5, 1, 1.5} {
+			s := defaultSetup()
+			s.Nodes, s.Speed = nodes, speed
+			var theirs []Result
+			for _, policy := range append([]string{"exact"}, rivals...) {
+				theirs = append(theirs, mustRun(t, trace, s, policy))
 			}
-		})
+			for name, know := range map[string]Knowledge{
+				"half the capacity":  {Capacity: 0.5, Usage: true, Metrics: true, MemoryLimit: s.KVAware.MemoryLimit},
+				"twice the capacity": {Capacity: 2, Usage: true, Metrics: true, MemoryLimit: s.KVAware.MemoryLimit},
+				"nothing":            {MemoryLimit: s.KVAware.MemoryLimit},
+			} {
+				t.Run(fmt.Sprintf("%d nodes, speed %v, %s", nodes, speed, name), func(t *testing.T) {
+					s := s
+					s.KVAware = know
+					ours := mustRun(t, trace, s, "kv_aware")
+					for _, r := range theirs[1:] {
+						wantLower(t, ours, r, 0.01)
+					}
+					if float64(ours.TTFT.Mean) > 1.05*float64(theirs[0].TTFT.Mean) {
+						t.Errorf("mean %v, with exact knowledge %v", ours.TTFT.Mean, theirs[0].TTFT.Mean)
+					}
+				})
+			}
+		}
 	}
 }
 
