@@ -316,6 +316,13 @@ func TestCaddyShowsWhatItWillWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // Caddy has no word for it
+		for running() != nil {
+			if err := leave(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 	if behind := configBehind(ctx); behind != &c {
 		t.Errorf("the config behind the context is %p, not %p", behind, &c)
 	}
