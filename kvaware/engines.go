@@ -153,7 +153,7 @@ func (e *engines) Silent(t engine.Target) {
 // of what was recorded.
 func (e *engines) Restarted(t engine.Target) {
 	e.endEpochs(t.Address)
-	if e.fleet.Forget(t.Address) {
+	if e.fleet.Lose(t.Address) {
 		caddy.Log().Named("kv_aware").Info("the engine was restarted: what it held is forgotten",
 			zap.String("upstream", t.Address))
 	}

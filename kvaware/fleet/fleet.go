@@ -91,6 +91,7 @@ type upstream struct {
 	surveyed  uint64     // the survey that these two are of
 	matched   int32      // blocks of the prompt that it holds
 	known     int32      // blocks of the prompt that it was ever sent
+	offloads  bool       // it keeps blocks outside its GPU too, see Prompt
 	seen      time.Time  // when a request could last have picked it
 }
 
@@ -205,8 +206,8 @@ func (f *Fleet) learn(u *upstream, s service) {
 	f.typical.learn(s, startCost)
 }
 
-// Forget drops everything recorded about what an upstream holds, as after a
-// restart of the engine. It reports whether the upstream is known.
+// Forget drops everything recorded about what an upstream holds, or was sent. It
+// reports whether the upstream is known.
 func (f *Fleet) Forget(address string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -29,6 +29,29 @@ func (r *Request) offloaded(t Target, u *upstream, onGPU int) int {
 	return int(float64(memory)*r.offloads[kvevents.CPU] + float64(disk)*r.offloads[kvevents.Disk])
 }
 
+// Lose notes that the engine at an address has lost its KV cache, as after a
+// restart. What it was sent may be outside its GPU still, if it keeps blocks
+// there too. It reports whether the upstream is known.
+func (f *Fleet) Lose(address string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := f.upstreams[address]
+	if u != nil {
+		f.lose(u)
+	}
+	return u != nil
+}
+
+// lose empties the GPU of an upstream. The caller holds mu.
+func (f *Fleet) lose(u *upstream) {
+	sent := u.sent
+	if u.offloads {
+		u.sent = 0 // stays
+	}
+	f.empty(u)
+	u.sent = sent
+}
+
 func anyOffload(targets []Target) bool {
 	for i := range targets {
 		if o := targets[i].Offload; o != nil && o.Storage > 0 {

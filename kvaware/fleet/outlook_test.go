@@ -83,6 +83,63 @@ func TestOutlookByEvents(t *testing.T) {
 	}
 }
 
+// An engine that was restarted holds nothing on its GPU. What LMCache keeps beside
+// it is there still; without LMCache there is nothing.
+func TestOutlookAfterARestart(t *testing.T) {
+	for name, restart := range map[string]func(*Fleet){
+		"told": func(f *Fleet) {
+			if !f.Lose("one") || f.Lose("nobody") {
+				t.Error("it is not told who is known")
+			}
+		},
+		"seen": func(f *Fleet) {
+			for i := range lostAfter {
+				r := offloading(f, uint64(1000*i))
+				sendTo(r, "one")
+				r = offloading(f, uint64(1000*i))
+				r.Assign(Target{Address: "one"})
+				r.Confirm()
+				r.fleet.upstreams["one"].capacity.told = true
+				r.Reported(1200, 0)
+				r.End()
+			}
+		},
+	} {
+		for _, capacity := range []int64{0, 100_000} {
+			now := time.Unix(1000, 0)
+			f := New(2_000_000, func() time.Time { return now })
+			f.SetCapacity("one", capacity)
+			sendTo(offloading(f, 50_000), "one")
+			restart(f)
+			r := offloading(f, 50_000)
+			r.Assign(Target{Address: "one"})
+			if o := r.Outlook(); o.Held != 0 || o.Sent != 1024 || o.Most != 1024 {
+				t.Errorf("%s, capacity %d: %+v", name, capacity, o)
+			}
+			r.End()
+			f.Forget("one")
+			r = offloading(f, 50_000)
+			r.Assign(Target{Address: "one"})
+			if o := r.Outlook(); o.Sent != 0 || o.Most != 0 {
+				t.Errorf("%s, capacity %d, forgotten: %+v", name, capacity, o)
+			}
+			r.End()
+		}
+	}
+	now := time.Unix(1000, 0)
+	f := New(2_000_000, func() time.Time { return now })
+	f.SetCapacity("one", 100_000)
+	plain := offloading(f, 1)
+	plain.offloads = nil
+	sendTo(plain, "one")
+	f.Lose("one")
+	r := offloading(f, 1)
+	r.Assign(Target{Address: "one"})
+	if o := r.Outlook(); o.Held != 0 || o.Sent != 0 {
+		t.Errorf("without anything outside its GPU: %+v", o)
+	}
+}
+
 // Where a prompt was is told, also when that upstream cannot be picked.
 func TestOutlookOfWhoIsGone(t *testing.T) {
 	now := time.Unix(1000, 0)

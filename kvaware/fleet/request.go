@@ -135,6 +135,7 @@ func (r *Request) depart(u *upstream, h hit) {
 	r.service = service{}
 	k := r.fleet.known()
 	took := prefill(r.uncached, u.perToken(&k))
+	u.offloads = u.offloads || r.offloads != nil
 	u.footprint += int64(r.uncached)
 	u.capacity.filled += int64(r.uncached)
 	u.demand.add(r.sent, took)
@@ -160,15 +161,19 @@ func (r *Request) record(u *upstream) (held int) {
 		return len(r.chain)
 	}
 	held = r.fleet.tree.Insert(u.id, r.chain, uint32(r.perBlock))
-	if limit := u.capacity.limit(); limit > 0 {
+	limit := u.capacity.limit()
+	if limit > 0 || u.offloads {
 		r.track(u)
+	}
+	if limit > 0 {
 		r.fleet.tree.Trim(u.id, limit)
 	}
 	return held
 }
 
 // track enters the prompt as one that u was sent, which goes on to be known
-// when what u holds is trimmed to its capacity. The caller holds mu.
+// when what u holds is trimmed to its capacity, or lost while blocks are kept
+// elsewhere too. The caller holds mu.
 func (r *Request) track(u *upstream) {
 	f := r.fleet
 	if u.sent == 0 {
@@ -255,7 +260,7 @@ func (r *Request) shown(cached int) {
 		return
 	}
 	if !r.byEvents && c.restarted(r.cached, cached) {
-		r.fleet.empty(r.on)
+		r.fleet.lose(r.on)
 		return
 	}
 	c.learn(r.depths, (cached+r.perBlock/2)/r.perBlock)
