@@ -183,9 +183,9 @@ func TestHitRateOfRecordedAgents(t *testing.T) {
 //
 // It does not hold, and is left out, for "rag" at 0.4 and 0.9, where hundreds of
 // documents that nobody holds come within a minute or two, and what is asked of
-// those that are held waits among them. At 0.4 (mean of 8 seeds) the p90 is 24 %
-// over the best of the others and the mean 2 %, for a p99 35 % below theirs; at
-// 0.9 the mean is 4 % over, with p90 and p99 27 % and 42 % below. It is the price
+// those that are held waits among them. At 0.4 (mean of 8 seeds) the p90 is 25 %
+// over the best of the others and the mean the same, for a p99 32 % below
+// theirs; at 0.9 the mean is 3 % over, with p90 and p99 29 % and 44 % below. It is the price
 // of queues that are kept together: even one cache shared by all nodes, the
 // bound "pooled", has a longer p90 than llm_d in 7 of the 8, which has some
 // nodes wait for half a minute and others hardly at all. To weigh what a prompt
