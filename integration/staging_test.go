@@ -96,12 +96,16 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 // driveStaging has conversations begin, lets what the engines hold of them go to
 // disk, and then has each go on among as many new prompts, at a pace that keeps
 // a queue in front of the engines.
-func driveStaging(t *testing.T, options func(cachePort string) string, conversations int, between time.Duration) (l stagingLoad) {
+//
+// What the gateway has learned of other engines it remembers, so each load has
+// prompts of its own.
+func driveStaging(t *testing.T, of string, options func(cachePort string) string, conversations int, between time.Duration) (l stagingLoad) {
 	t.Helper()
+	old := func(i int) string { return story(fmt.Sprint(of, "old", i)) }
 	nodes, cachePort := startNodes(t, 1, queueingNode, slowDisk)
 	g := startGateway(t, "caddyfile", stagingSite(nodes, "capacity 16000\n"+options(cachePort)))
 	for i := range conversations {
-		g.must(t, ask("sim", story(fmt.Sprint("old", i)), false, 2))
+		g.must(t, ask("sim", old(i), false, 2))
 	}
 	served := make([]int, len(nodes))
 	for i, n := range nodes {
@@ -136,8 +140,8 @@ func driveStaging(t *testing.T, options func(cachePort string) string, conversat
 		})
 	}
 	for i := range conversations {
-		send(ask("sim", story(fmt.Sprint("new", i)), false, 2), false)
-		send(ask("sim", story(fmt.Sprint("old", i))+" And then?", false, 2), true)
+		send(ask("sim", story(fmt.Sprint(of, "new", i)), false, 2), false)
+		send(ask("sim", old(i)+" And then?", false, 2), true)
 	}
 	group.Wait()
 	for i, n := range nodes {
@@ -162,8 +166,8 @@ func driveStaging(t *testing.T, options func(cachePort string) string, conversat
 // prompt waits for its turn is loaded from CPU memory then.
 func TestStagingShortensTTFT(t *testing.T) {
 	const conversations, between = 24, 75 * time.Millisecond
-	without := driveStaging(t, func(string) string { return "" }, conversations, between)
-	with := driveStaging(t, func(port string) string { return lmcacheOption + port }, conversations, between)
+	without := driveStaging(t, "a", func(string) string { return "" }, conversations, between)
+	with := driveStaging(t, "b", func(port string) string { return lmcacheOption + port }, conversations, between)
 	for name, l := range map[string]stagingLoad{"without staging": without, "with staging": with} {
 		t.Logf("%-15s TTFT p50 %v, p95 %v; engines waited for %d chunks from disk; %d tokens cached, %.0f staged", name,
 			quantile(l.engine, 0.5).Round(time.Millisecond), quantile(l.engine, 0.95).Round(time.Millisecond), l.fromDisk, l.cached, l.staged)

@@ -33,7 +33,7 @@ func agent(name string, turns int) string {
 		id := fmt.Sprint("call", i)
 		messages = append(messages,
 			map[string]any{"role": "assistant", "content": nil, "tool_calls": []any{map[string]any{"id": id, "type": "function", "function": map[string]string{"name": "look", "arguments": "{}"}}}},
-			map[string]any{"role": "tool", "tool_call_id": id, "content": "It is there."})
+			map[string]any{"role": "tool", "tool_call_id": id, "content": fmt.Sprint("It is there. ", strings.Repeat(id+" found it. ", 40))})
 	}
 	body, err := json.Marshal(map[string]any{
 		"model": "sim", "messages": messages, "max_tokens": 64,

@@ -94,7 +94,7 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 	err := m.janitor.Examine(w, r, func(x *janitor.Exchange) {
 		answer.Findings = x.Findings()
 		signing := p.shared.signing.Load()
-		_, request, ok := p.sign(x, p.tenantNamed(tenant, signing.key), signing)
+		signed, request, ok := p.sign(x, p.tenantNamed(tenant, signing.key), signing)
 		if !ok {
 			return // the fallback would take it
 		}
@@ -102,6 +102,7 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		for i, address := range m.addresses {
 			targets[i].Address = address
 		}
+		p.stager.consult(&signed, targets, nil)
 		forecasts, d := request.Explain(targets)
 		answer.PromptTokens = request.Tokens()
 		if d.Target >= 0 && (d.Reason != fleet.Cold || !p.coldFallback) {

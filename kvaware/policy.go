@@ -257,6 +257,7 @@ func (p *Policy) loadFallback(ctx caddy.Context) error {
 // further attempt, which is how it tells that the one before has failed.
 func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	p.see(pool, r)
+	everybody := pool
 	x, scrubbed := janitor.From(r)
 	if !scrubbed {
 		return p.selectUnscrubbed(pool, r, w)
@@ -292,7 +293,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 		d = fl.Assign(targetOf(u, r))
 	}
 	fl.depart(address(u, r), d)
-	p.stage(r, x, fl)
+	p.stage(r, x, fl, everybody)
 	p.learnTokens(x, fl)
 	note(r, d, fl.Tokens())
 	return u

@@ -4,6 +4,7 @@ package kvaware
 
 import (
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -101,15 +102,33 @@ func prefixKey(end, variant uint64, salt string) uint64 {
 	return end ^ variant ^ xxhash.Sum64String(salt)
 }
 
-// offload returns what LMCache is known to hold of an errand's prompt beside an
-// upstream: what it said about the whole of it, or an earlier turn.
-func (s *stager) offload(e *errand, address string) (o fleet.Offload, known bool) {
-	ends := e.prompt.signature.Ends()
+// offload returns what LMCache is known to hold of a prompt beside an upstream:
+// what it said about the whole of it, or an earlier turn.
+func (s *stager) offload(prompt *text, address string) (o fleet.Offload, known bool) {
+	ends := prompt.signature.Ends()
 	for i := len(ends) - 1; i >= 0; i-- {
-		key := prefixKey(ends[i].Hash, e.prompt.signature.Variant(), e.prompt.salt)
+		key := prefixKey(ends[i].Hash, prompt.signature.Variant(), prompt.salt)
 		if h, fresh := s.service.Known(key, address); fresh {
 			return fleet.Offload{CPU: h.Memory, Storage: h.Storage}, true
 		}
 	}
 	return fleet.Offload{}, false
+}
+
+// consult notes at targets what LMCache is known to hold of a prompt beside
+// them, in room, and reports whether anything is known. A nil stager knows
+// nothing.
+func (s *stager) consult(prompt *text, targets []fleet.Target, room []fleet.Offload) (_ []fleet.Offload, known bool) {
+	if s == nil || !s.looks {
+		return room[:0], false
+	}
+	room = slices.Grow(room[:0], len(targets))
+	for i := range targets {
+		if o, told := s.offload(prompt, targets[i].Address); told {
+			known = true
+			room = append(room, o)
+			targets[i].Offload = &room[len(room)-1]
+		}
+	}
+	return room, known
 }

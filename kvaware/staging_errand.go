@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
 	"github.com/bauxite/caddy-kvaware/janitor"
 	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
 	"github.com/bauxite/caddy-kvaware/kvaware/lmcache"
@@ -37,6 +39,7 @@ type errand struct {
 	tokens  *keptTokens   // nil: not there
 	arrival chan struct{} // closed when those on their way are there, or will not be; nil: none are
 	to      string        // where to stage when they are there, "" nowhere
+	as      uint64        // what is to be staged then, by its name
 	until   time.Time     // when that is of no use any more; zero: never
 	ask     bool          // who holds the prompt, when its tokens are there
 	staging *lmcache.Staging
@@ -70,34 +73,49 @@ func (e *errand) key(end uint64) uint64 {
 // whole names all of the prompt.
 func (e *errand) whole() uint64 { return prefixKey(e.prompt.name(), 0, e.prompt.salt) }
 
+// beginning names what a prompt shares with others that have the same first
+// blocks: a document before other questions, or a conversation's next turn.
+func (e *errand) beginning(blocks int) uint64 {
+	chain := e.prompt.signature.Chain()
+	if blocks < 1 || blocks > len(chain) {
+		return e.whole()
+	}
+	return e.key(chain[blocks-1])
+}
+
+// stored names what there can be of a prompt to be staged: what some upstream
+// was sent before, or all of it if LMCache has more.
+func (e *errand) stored(o fleet.Outlook) uint64 {
+	if o.Offload.Storage > o.Most {
+		return e.whole()
+	}
+	return e.beginning(o.Blocks)
+}
+
 // consult notes at the targets what LMCache is known to hold beside them.
 func (e *errand) consult(targets []fleet.Target) {
 	if e == nil || !e.stager.looks {
 		return
 	}
-	e.upstreams, e.offloads, e.known = e.upstreams[:0], slices.Grow(e.offloads[:0], len(targets)), false
+	e.upstreams = e.upstreams[:0]
 	for i := range targets {
 		e.upstreams = append(e.upstreams, targets[i].Address)
-		if o, known := e.stager.offload(e, targets[i].Address); known {
-			e.known = true
-			e.offloads = append(e.offloads, o)
-			targets[i].Offload = &e.offloads[len(e.offloads)-1]
-		}
 	}
+	e.offloads, e.known = e.stager.consult(&e.prompt, targets, e.offloads)
 }
 
 // stage has the prompt's blocks staged where the request goes, if that helps,
-// and holds the request for it as long as it is worth it and allowed to.
-func (p *Policy) stage(r *http.Request, x *janitor.Exchange, fl *flight) {
+// and holds the request for it as long as it is worth it and allowed to. pool is
+// who could be picked if all were well.
+func (p *Policy) stage(r *http.Request, x *janitor.Exchange, fl *flight, pool reverseproxy.UpstreamPool) {
 	e := fl.errand
 	if e == nil {
 		return
 	}
 	s, attempt := e.stager, len(fl.tried)
-	m := moment{
-		lead: time.Duration(s.lead.Load()), failover: attempt > 0, limit: time.Duration(s.options.Wait) - e.held,
-	}
+	m := moment{lead: time.Duration(s.lead.Load()), limit: time.Duration(s.options.Wait) - e.held}
 	o := fl.Outlook()
+	m.failover = attempt > 0 || o.Most-o.Near >= leastStaged && has(pool, o.At, r)
 	m.missing, m.own = missing(o)
 	m.wait, m.perToken = o.Wait, o.PerToken
 	m.expected = s.service.Expected(fl.address, m.missing)
@@ -106,10 +124,8 @@ func (p *Policy) stage(r *http.Request, x *janitor.Exchange, fl *flight) {
 		hold = 0 // it will not be asked
 	}
 	wanted = wanted && s.stages
-	if wanted {
-		e.want(fl.address, m.until(time.Now(), hold))
-	}
-	if (wanted || s.looks && !e.known) && e.lacks(attempt) {
+	under := wanted && e.want(fl.address, e.stored(o), m.until(time.Now(), hold))
+	if (wanted && !under || s.looks && !e.known) && e.lacks(attempt) {
 		fl.asked = true
 		e.prompt.attempt = uint64(attempt)
 		arrived := e.await()
@@ -122,13 +138,24 @@ func (p *Policy) stage(r *http.Request, x *janitor.Exchange, fl *flight) {
 	}
 }
 
+// has reports whether an address is that of an upstream in a pool.
+func has(pool reverseproxy.UpstreamPool, at string, r *http.Request) bool {
+	return slices.ContainsFunc(pool, func(u *reverseproxy.Upstream) bool { return address(u, r) == at })
+}
+
 // want notes where the prompt is to be staged, and does it if its tokens are
-// there.
-func (e *errand) want(address string, until time.Time) {
+// there. It reports whether that is under way, for this request or another one:
+// then its tokens are not needed for it.
+func (e *errand) want(address string, as uint64, until time.Time) (under bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.to, e.until = address, until
+	if st := e.stager.service.Standing(address, as); st != nil {
+		e.staging, e.at, e.to = st, address, ""
+		return true
+	}
+	e.to, e.as, e.until = address, as, until
 	e.begin()
+	return e.to == ""
 }
 
 // begin stages if all is there that is needed. The caller holds mu.
@@ -136,7 +163,7 @@ func (e *errand) begin() {
 	if e.tokens == nil || e.to == "" {
 		return
 	}
-	p := e.prefix(e.tokens)
+	p := e.prefix(e.tokens, e.as)
 	p.Until = e.until
 	e.staging, e.at = e.stager.order(e.to, p, e.tokens), e.to
 	e.to = ""
@@ -147,9 +174,12 @@ func (s *stager) order(address string, p lmcache.Prefix, tokens *keptTokens) *lm
 	return s.service.Stage(address, p, tokens.take())
 }
 
-func (e *errand) prefix(tokens *keptTokens) lmcache.Prefix {
-	return lmcache.Prefix{Model: e.model, Salt: e.prompt.salt, Tokens: tokens.ids, Key: e.whole()}
+func (e *errand) prefix(tokens *keptTokens, key uint64) lmcache.Prefix {
+	return lmcache.Prefix{Model: e.model, Salt: e.prompt.salt, Tokens: tokens.ids, Key: key}
 }
+
+// next names what the next turn shares with this one.
+func (e *errand) next() uint64 { return e.beginning(len(e.prompt.signature.Chain())) }
 
 // lacks reports whether the tokens are neither there nor on their way from an
 // engine that has not failed.
@@ -255,7 +285,7 @@ func (e *errand) predict(address string, request *fleet.Request) {
 	e.mu.Lock()
 	tokens := e.tokens
 	if tokens != nil && s.stages {
-		t.staged(s.order(address, e.prefix(tokens), tokens))
+		t.staged(s.order(address, e.prefix(tokens, e.next()), tokens))
 	}
 	e.mu.Unlock()
 	if tokens == nil && e.kept != nil {
@@ -275,7 +305,7 @@ func (e *errand) stageLater(t *turn, kept *janitor.Retained) {
 		if tokens == nil {
 			return
 		}
-		t.staged(e.stager.order(t.address, e.prefix(tokens), tokens))
+		t.staged(e.stager.order(t.address, e.prefix(tokens, e.next()), tokens))
 		tokens.release()
 	})
 }
@@ -318,6 +348,6 @@ func (e *errand) end(accepted bool) {
 func (e *errand) askWith(tokens *keptTokens) {
 	e.ask = false
 	if tokens != nil {
-		e.stager.service.Ask(e.prefix(tokens), e.upstreams, tokens.release)
+		e.stager.service.Ask(e.prefix(tokens, e.whole()), e.upstreams, tokens.release)
 	}
 }

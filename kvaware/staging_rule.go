@@ -22,7 +22,7 @@ type moment struct {
 	lead     time.Duration // until LMCache begins: the tokens must be fetched and sent
 	expected time.Duration // how long LMCache takes then, 0: not known
 	perToken time.Duration // what a prompt token costs to compute there
-	failover bool          // another upstream has failed it
+	failover bool          // another upstream has failed it, or cannot be picked and had more of it
 	limit    time.Duration // the option `wait`
 }
 

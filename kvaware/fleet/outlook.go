@@ -68,8 +68,9 @@ type Outlook struct {
 	Sent int // the upstream holds it, or was sent it at some time
 	Most int // the same, of the upstream that has most: also of one that cannot be picked
 	Near int // the same, of those that could be picked
-	// Blocks is how many blocks of the chain Most stands for.
+	// Blocks is how many blocks of the chain Most stands for, and At who has them.
 	Blocks int
+	At     string
 	// Offload is what the target said, or the upstream's events.
 	Offload Offload
 	// Wait is how long it is predicted to wait until its prefill can begin, and
@@ -90,6 +91,9 @@ func (r *Request) look(i int, offload *Offload) {
 	u, c, held := s.upstreams[i], &s.candidates[i], s.held[i].tokens
 	sent := max(held, r.tokens(u.known), r.tokens(u.matched))
 	o := Outlook{Held: held, Sent: sent, Most: max(sent, r.tokens(r.most)), Near: sent, Blocks: int(r.most), Wait: c.Wait, PerToken: c.PerToken}
+	if r.mostOn != nil {
+		o.At = r.mostOn.address
+	}
 	if offload != nil {
 		o.Offload = *offload
 	}
@@ -116,10 +120,13 @@ func (r *Request) tiersOf(u *upstream, held hit) (gpu, memory int) {
 }
 
 // longest returns how many blocks of the prompt the upstream has, or was sent,
-// that has most of it.
+// that has most of it, and notes which that is.
 func (r *Request) longest(matches []radixcache.Match) (blocks int32) {
+	r.mostOn = nil
 	for _, m := range matches {
-		blocks = max(blocks, m.Blocks)
+		if u := r.fleet.byID.find(m.Upstream); u != nil && m.Blocks > blocks {
+			blocks, r.mostOn = m.Blocks, u
+		}
 	}
 	return blocks
 }

@@ -147,7 +147,7 @@ func TestOutlookOfWhoIsGone(t *testing.T) {
 	sendTo(offloading(f, 1), "one")
 	r := offloading(f, 1)
 	r.Route([]Target{{Address: "two"}, {Address: "three"}}, false)
-	if o := r.Outlook(); o.Most != 1024 || o.Near != 0 || o.Blocks != 16 {
+	if o := r.Outlook(); o.Most != 1024 || o.Near != 0 || o.Blocks != 16 || o.At != "one" {
 		t.Errorf("%+v", o)
 	}
 	r.End()

@@ -74,7 +74,8 @@ type Request struct {
 	linked     bool // see Linked
 	offloads   *[3]float64
 
-	most    int32 // blocks, see Outlook; covered by the fleet's mu
+	most    int32     // blocks, see Outlook; covered by the fleet's mu
+	mostOn  *upstream // nil: nobody has any
 	outlook Outlook
 
 	// Of the attempt under way; covered by the fleet's mu.

@@ -212,6 +212,19 @@ func (s *Service) begin(upstream string, p *Prefix) (st *Staging, begun bool) {
 	return st, true
 }
 
+// Standing returns the staging of a prefix by its key that is under way on an
+// upstream's node, or just done, so that there is no need for another one; nil
+// when there is none. It counts as one that was given to somebody else.
+func (s *Service) Standing(upstream string, key uint64) *Staging {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.stagings[stagingKey{upstream, key}]; st != nil && st.standsFor(s.options.Now(), s.options.Again) {
+		s.counted.add(Deduplicated)
+		return st
+	}
+	return nil
+}
+
 // admit decides whether a node is asked now; Submitted: yes.
 func (s *Service) admit(upstream string, p *Prefix, now time.Time) (*node, Result) {
 	if stage, _ := s.options.Client.Can(); !stage {

@@ -139,8 +139,11 @@ func TestStage(t *testing.T) {
 			t.Errorf("%v while it is under way", r)
 		}
 		again, released2 := stage(s, "a", 1, 1100)
-		if again != st || released2() != 1 {
+		if again != st || released2() != 1 || s.Standing("a", 1) != st {
 			t.Error("the same prefix is staged twice at the same time")
+		}
+		if s.Standing("a", 2) != nil || s.Standing("b", 1) != nil {
+			t.Error("what nobody has asked for is under way")
 		}
 		other, _ := stage(s, "b", 1, 1100) // another node's
 		expectResult(t, st, Completed, 1024)
@@ -148,6 +151,9 @@ func TestStage(t *testing.T) {
 		again, _ = stage(s, "a", 1, 1100)
 		if again != st {
 			t.Error("staged again right after")
+		}
+		if s.Standing("a", 1) != st {
+			t.Error("what is just done does not count")
 		}
 		time.Sleep(s.options.Again)
 		if again, _ = stage(s, "a", 1, 1100); again == st {
@@ -162,7 +168,7 @@ func TestStage(t *testing.T) {
 			t.Error("something is expected of a node that was never asked")
 		}
 		c := s.Counts()
-		if c.Results[Submitted] != 3 || c.Results[Completed] != 3 || c.Results[Deduplicated] != 2 || c.Tokens != 3*1024 {
+		if c.Results[Submitted] != 3 || c.Results[Completed] != 3 || c.Results[Deduplicated] != 4 || c.Tokens != 3*1024 {
 			t.Errorf("counts %+v", c)
 		}
 	})
