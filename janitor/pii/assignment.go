@@ -26,10 +26,11 @@ const (
 type nameKind uint8
 
 const (
-	nameOther    nameKind = iota
-	namePassword          // chosen by people: short, of words
-	nameSecret            // made by machines: long and random
-	nameHeader            // Authorization: a scheme, then a credential
+	nameOther     nameKind = iota
+	namePassword           // chosen by people: short, of words
+	nameSecret             // made by machines: long and random
+	nameHeader             // Authorization: a scheme, then a credential
+	nameSignature          // of a URL that grants access by itself
 )
 
 // value is what an operator gives to a name.
@@ -226,7 +227,7 @@ func nameBefore(text []byte, i int) nameKind {
 		return nameOther
 	}
 	switch text[end-1] | 0x20 { // the last letters of what kindOf knows
-	case 'd', 't', 'n', 'y', 'e', 's', 'w', 'h', 'l':
+	case 'd', 't', 'n', 'y', 'e', 's', 'w', 'h', 'l', 'g':
 	default:
 		return nameOther
 	}
@@ -334,6 +335,9 @@ func (r *scan) secretValue(kind nameKind, v value, tight bool) bool {
 // judge tells whether a value could be what its name says. It is the quick
 // part: most values are none.
 func judge(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
+	if kind == nameSignature {
+		return tight && len(head) >= 40 && random62(head)
+	}
 	if kind == nameSecret || len(head) > maxChosen {
 		if len(head) < 16 || !random62(head) && !guid(head) && !(quoted && figures(head)) {
 			return false
@@ -354,12 +358,11 @@ func judge(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
 // chosen judges a password of a person: letters with digits or signs; not a
 // word, a path, a format or a sentence.
 func chosen(v []byte) bool {
-	var letter, digit, sign, lowerThenUpper bool
+	var letter, digit, sign bool
 	for i, c := range v {
 		switch {
 		case isAlpha(c):
 			letter = true
-			lowerThenUpper = lowerThenUpper || i > 0 && isUpper(c) && isLower(v[i-1])
 		case isDigit(c):
 			digit = true
 		case c == ' ', c == '{', c == '}', c == '<', c == '>', c == '(', c == ')', c == '\\', c == ';':

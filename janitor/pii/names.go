@@ -75,6 +75,8 @@ func ending(part []byte) (kind nameKind, key bool) {
 	switch string(part[n-2:]) {
 	case "rd", "wd", "se", "rt", "ss", "pw":
 		switch {
+		case hasEnd(part, "kennwort"), hasEnd(part, "wachtwoord"):
+			return namePassword, false
 		case hasEnd(part, "password"), hasEnd(part, "passwd"), hasEnd(part, "passphrase"), hasEnd(part, "passwort"), hasEnd(part, "pwd"),
 			n == 4 && hasEnd(part, "pass"), n == 2 && hasEnd(part, "pw"):
 			return namePassword, false
@@ -101,6 +103,12 @@ func ending(part []byte) (kind nameKind, key bool) {
 		if vendors[string(stem)] {
 			return nameSecret, false
 		}
+	case "ig": // of a shared access signature
+		if n == 3 {
+			return nameSignature, false
+		}
+	case "at":
+		return nameOther, n == 3 && string(part) == "pat" // personal access token
 	case "on", "er":
 		if hasEnd(part, "authorization") || n == 6 && hasEnd(part, "bearer") {
 			return nameHeader, false

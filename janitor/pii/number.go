@@ -31,6 +31,9 @@ type chain struct {
 // number looks at a run of digits that begins at text[p].
 func (r *scan) number(p int) {
 	text := r.text
+	if r.on[recAssignment] {
+		r.toldPassword(p)
+	}
 	if p > 0 && isAlpha(text[p-1]) {
 		r.lettered(p)
 		return

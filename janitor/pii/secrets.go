@@ -61,6 +61,7 @@ const (
 	dotted              // random, and at least one dot
 	mixed               // letters and digits change throughout; for short prefixes
 	dashed              // random, and at least one hyphen
+	uuid                // 8-4-4-4-12 hexadecimal digits
 )
 
 // format is one vendor's secret.
@@ -206,6 +207,9 @@ func (r *scan) secretAt(p int) int {
 			continue
 		}
 		end := r.runEnd(f.alpha, p+n)
+		for end > p+n && text[end-1] == '.' { // of the sentence
+			end--
+		}
 		if end-p-n < f.min || end-p-n > f.max || !f.holds(text[p+n:end]) {
 			continue
 		}
@@ -261,6 +265,8 @@ func (f *format) holds(body []byte) bool {
 		return dot && (digit || distinct > 12)
 	case dashed:
 		return dash && (digit || distinct > 12)
+	case uuid:
+		return guid(body)
 	}
 	return digit && letter || distinct > 16
 }

@@ -34,8 +34,13 @@ func fakeBody(rnd *rand.Rand, f *format, n int) string {
 			b[n/2] = '.'
 		case dashed:
 			b[n/2] = '-'
+		case uuid:
+			for i := range b {
+				b[i] = "0123456789abcdef"[rnd.IntN(16)]
+			}
+			b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
 		}
-		if f.holds(b) {
+		if f.holds(b) || f.check == uuid && n != 36 { // no other length does
 			return string(b)
 		}
 	}
@@ -59,7 +64,7 @@ func TestFormats(t *testing.T) {
 		}
 		for _, n := range []int{f.min, (f.min + f.max) / 2, f.max} {
 			secret := f.prefix + fakeBody(rnd, f, n)
-			for _, text := range []string{secret, "use " + secret + " now", `x("` + secret + `")`, "a," + secret + "\n"} {
+			for _, text := range []string{secret, "use " + secret + " now", `x("` + secret + `")`, "a," + secret + "\n", "It is " + secret + "."} {
 				spans := s.Scan([]byte(text), nil)
 				i := strings.Index(text, secret)
 				if !covered(spans, i, i+len(secret), EntitySecret, EntityJWT) {
@@ -91,6 +96,8 @@ func TestShapes(t *testing.T) {
 		{"bot 7213808860:" + "AAH1bjqpKKW3maRSPAxzIU-0v6xNuq2-NjM", []string{"SECRET:7213808860:" + "AAH1bjqpKKW3maRSPAxzIU-0v6xNuq2-NjM"}},
 		{"Nzk5MjgxNDk0NDc2NDU1OTg3." + "YABS5g.2lmzECVlZv3vv6miVnUaKPQi2wI", []string{"SECRET:Nzk5MjgxNDk0NDc2NDU1OTg3." + "YABS5g.2lmzECVlZv3vv6miVnUaKPQi2wI"}},
 		{"client YYz7Q" + "~Sudoqwap1PnzEBA3zqBK~i5uesDIv.C end", []string{"SECRET:YYz7Q" + "~Sudoqwap1PnzEBA3zqBK~i5uesDIv.C"}},
+		{"It is YYz7Q" + "~Sudoqwap1PnzEBA3zqBK~i5uesDIvxC9.", []string{"SECRET:YYz7Q" + "~Sudoqwap1PnzEBA3zqBK~i5uesDIvxC9"}},
+		{"key 8d5db58992f4f1876ede986939b9c6d14ee6" + "NRAL", []string{"SECRET:8d5db58992f4f1876ede986939b9c6d14ee6" + "NRAL"}},
 		{"x " + hex + "-us12", []string{"SECRET:" + hex + "-us12"}},
 		{"1308742762612587" + "|rhoK1cbv0DOU_RTX_87O4MkX7AI", []string{"SECRET:1308742762612587" + "|rhoK1cbv0DOU_RTX_87O4MkX7AI"}},
 		{"https://hooks.sl" + "ack.com/services/T0DCUJB1Q/B0DD08H5G/bJtrpFi1fO1JMCcwLx8uZyAg", []string{"SECRET:https://hooks.sl" + "ack.com/services/T0DCUJB1Q/B0DD08H5G/bJtrpFi1fO1JMCcwLx8uZyAg"}},
@@ -143,6 +150,10 @@ func TestAssignment(t *testing.T) {
 		{"-H 'X-Api-Key: a8Fk29dKq01LzPw73bXc'", []string{"SECRET:a8Fk29dKq01LzPw73bXc"}},
 		{"curl -u elastic:gH7kP2q9 https://x", []string{"SECRET:gH7kP2q9"}},
 		{`OPENAI_KEY="1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d"`, []string{"SECRET:1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d"}},
+		{"https://a.blob.example.net/c?sp=r&se=2030-01-01&sig=CVJhd98qk1NZn8DJwoDYyVYP2fbBHznQowOEy0NqEOe%3D",
+			[]string{"SECRET:CVJhd98qk1NZn8DJwoDYyVYP2fbBHznQowOEy0NqEOe%3D"}},
+		{"GITHUB_PAT=a8Fk29dKq01LzPw73bXc", []string{"SECRET:a8Fk29dKq01LzPw73bXc"}},
+		{`password = "$ummer!2024x"; pw = "$DB_PASS1"; pw = "$secrets.pw1"`, []string{"SECRET:$ummer!2024x"}},
 		{"registry/:_authToken=743b294a-cd03-11ec-9d64-0242ac120002", []string{"SECRET:743b294a-cd03-11ec-9d64-0242ac120002"}},
 		// What is none.
 		{`password = "password"; passwd: "changeme"; pwd = "${DB_PASSWORD}"`, nil},
@@ -161,6 +172,8 @@ func TestAssignment(t *testing.T) {
 		{"password=[SECRET_1] token: [REDACTED]", nil},
 		{"Authorization: Bearer ${TOKEN}", nil},
 		{"the password: it is a word with 2 meanings", nil},
+		{"file.pat = x1y2z3w4x1y2z3w4a", nil},
+		{"sig=v4 and sig = sha256_of_body_0123456789abcdef0123456789abcdef", nil},
 	})
 }
 

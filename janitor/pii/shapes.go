@@ -26,6 +26,8 @@ func (r *scan) shapeAt(p int) int {
 	switch n := word - p; {
 	case n == 84 && string(text[p+52:p+56]) == "JQQJ": // Azure, with the signature of the platform
 		return word
+	case n == 40 && string(text[word-4:word]) == "NRAL": // New Relic, to send data
+		return word
 	case n == 14 && bytes.HasPrefix(text[word:], []byte(".atlasv1.")): // Terraform and Vagrant cloud
 		if end := r.runEnd(abURLDot, p); end-word >= 60 && end-word <= 90 {
 			return end
@@ -106,6 +108,9 @@ func (r *scan) azureSecret(q int) {
 	end := q + 2
 	for end < len(r.text) && end-q <= 40 && (alphabetBits[r.text[end]]&(1<<abURLDot) != 0 || r.text[end] == '~') {
 		end++
+	}
+	for end > q+2 && r.text[end-1] == '.' { // of the sentence
+		end--
 	}
 	if n := end - q - 2; n < 31 || n > 34 {
 		return

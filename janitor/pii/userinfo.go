@@ -87,8 +87,16 @@ func hostAt(text []byte, i int) bool {
 // format verbs, masks and placeholders.
 func template(value []byte) bool {
 	switch value[0] {
-	case '$', '<', '{', '[', '%':
+	case '<', '{', '[', '%':
 		return true
+	case '$': // a variable, not a password that begins so
+		name := 1
+		for name < len(value) && isWord(value[name]) {
+			name++
+		}
+		if name == len(value) || name == 1 || value[name] == '.' || value[name] == '(' {
+			return true
+		}
 	}
 	if len(value) > 4 && equalFold(value[:4], "your") {
 		return true

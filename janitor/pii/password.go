@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import "bytes"
+
+// Bounds of a password that is told in a sentence or behind an option.
+const (
+	maxBeforeDigit = 16 // characters of it in front of its first digit
+	maxVerb        = 5
+)
+
+// toldPassword looks at the first digit of a word, at text[p], for a password
+// that no operator assigns: "my password is hunter2", "--password k3Y!abc",
+// "login bob password k3Yabc". One without a digit cannot be told from a word.
+func (r *scan) toldPassword(p int) {
+	text := r.text
+	start := p
+	for start > 0 && text[start-1] > ' ' && text[start-1] < 0x80 && !quote(text[start-1]) {
+		if start--; p-start > maxBeforeDigit || isDigit(text[start]) {
+			return
+		}
+	}
+	i := start // where what comes before the password ends
+	stop := at(text, i-1)
+	if quote(stop) {
+		i--
+	} else {
+		stop = 0
+	}
+	verb := toldIn(text[:i])
+	if !verb {
+		if at(text, i-1) != ' ' {
+			return
+		}
+		var named bool
+		if named, verb = toldAfter(text, i-1); !named {
+			return
+		}
+	}
+	end := r.toldEnd(start, stop)
+	r.work += end - start
+	if next := at(text, end); next == '(' || next == '[' || next == '{' {
+		return // program text
+	}
+	if v := text[start:end]; len(v) >= 6 && v[0] != '-' && v[0] != '*' && len(v) <= maxChosen && chosen(v) && !template(v) && !containsFold(v, "example") && !plainWord(v, verb) {
+		r.add(start, end, EntitySecret)
+	}
+}
+
+func quote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
+
+// toldAfter tells whether the words that end at text[:i] name a password, and
+// whether a verb stands between it and the value.
+func toldAfter(text []byte, i int) (named, verb bool) {
+	switch at(text, i-1) | 0x20 { // the last letters of the verbs and of the names
+	case 's', 't', 'o', 'd', 'e', 'w':
+	default:
+		return false, false
+	}
+	word := wordBefore(text, i)
+	if word == i {
+		return false, false
+	}
+	switch w := text[word:i]; {
+	case len(w) <= maxVerb && at(text, word-1) == ' ' &&
+		(equalFold(w, "is") || equalFold(w, "ist") || equalFold(w, "est") || equalFold(w, "es") || equalFold(w, "was") || equalFold(w, "to")):
+		i, verb = word-1, true
+		if word = wordBefore(text, i); word == i {
+			return false, false
+		}
+	}
+	name := text[word:i]
+	if verb && equalFold(name, "pass") || !verb && name[0] != '-' && !equalFold(name, "password") && !equalFold(name, "passwd") && !equalFold(name, "passwort") {
+		return false, false // "pass" is a verb too, and names of program text stand side by side
+	}
+	return kindOf(name) == namePassword, verb
+}
+
+// wordBefore returns where the name that ends at text[:i] begins.
+func wordBefore(text []byte, i int) int {
+	start := i
+	for start > 0 && i-start <= maxName && (isWord(text[start-1]) || text[start-1] == '-') {
+		start--
+	}
+	return start
+}
+
+// toldNames are words of languages without spaces that name a password and say
+// that it follows.
+var toldNames = [...]string{"密码是", "密码为", "密码：", "密碼是", "密碼為", "密碼：", "パスワードは", "パスワード："}
+
+func toldIn(before []byte) bool {
+	if at(before, len(before)-1) < 0x80 {
+		return false
+	}
+	for _, name := range toldNames {
+		if bytes.HasSuffix(before, []byte(name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// toldEnd returns the end of a value that begins at text[start]: the quote it
+// stands in, or white space, without the punctuation of the sentence.
+func (r *scan) toldEnd(start int, stop byte) int {
+	text := r.text
+	end := start
+	for end < len(text) && end-start <= maxChosen && text[end] > ' ' && text[end] < 0x80 && (text[end] != stop || stop == 0) && !(stop == 0 && endsValue(text[end])) {
+		end++
+	}
+	for stop == 0 && end > start && (text[end-1] == '.' || text[end-1] == '?' || text[end-1] == ':') {
+		end--
+	}
+	return end
+}
+
+// schemes are words with digits that are said of passwords.
+var schemes = set("sha1 sha224 sha256 sha384 sha512 md4 md5 base32 base58 base64 utf8 utf16 rot13 aes128 aes192 aes256 " +
+	"pbkdf2 argon2 argon2i argon2id bcrypt2 blake2 blake2b blake2s blake3 scrypt2 ntlmv1 ntlmv2 rfc2307 oauth1 oauth2 auth0 " +
+	"ascii7 unicode6 windows10 windows11 iso27001 ripemd160 x25519 ed25519")
+
+// plainWord tells words with digits from passwords: parts of letters or of
+// digits, or a name with a number behind. Behind a verb the last is a password
+// unless it is known for what it is.
+func plainWord(v []byte, verb bool) bool {
+	parts := 0
+	for i := 0; i < len(v); parts++ {
+		from := i
+		for i < len(v) && isAlpha(v[i]) {
+			i++
+		}
+		letters := i - from
+		for i < len(v) && isDigit(v[i]) {
+			i++
+		}
+		digits := i - from - letters
+		if i < len(v) && isAlpha(v[i]) && (letters > 0 || digits > 3) {
+			return false // letters and digits mixed
+		}
+		for i < len(v) && isAlpha(v[i]) { // 12th, 90days
+			i++
+		}
+		if i == len(v) {
+			break
+		}
+		switch v[i] {
+		case '-', '_', '.', '\'':
+			i++
+		default:
+			return false // a sign no word has
+		}
+	}
+	if parts > 0 || !verb || !isAlpha(v[0]) {
+		return true
+	}
+	var buf [maxWord]byte
+	if len(v) > len(buf) {
+		return false
+	}
+	for i, c := range v {
+		buf[i] = lower(c)
+	}
+	return schemes[string(buf[:len(v)])]
+}
