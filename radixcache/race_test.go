@@ -5,6 +5,7 @@ package radixcache
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,14 +52,22 @@ func TestLookupsBesideEverything(t *testing.T) {
 			}
 		})
 	}
+	var renewed atomic.Int64 // times
 	for g := range 3 {
-		writers.Go(func() { disturb(tree, rand.New(rand.NewPCG(uint64(g), 3)), chains, g) })
+		writers.Go(func() {
+			disturb(tree, rand.New(rand.NewPCG(uint64(g), 3)), chains, g, func() {
+				for was := renewed.Load(); renewed.Load() < was+2; {
+					runtime.Gosched() // else there may be enough of others that is younger
+				}
+			})
+		})
 	}
 	readers.Go(func() {
 		for !stop.Load() {
 			for _, chain := range chains {
 				tree.Insert(steady, chain, 16) // keeps it young
 			}
+			renewed.Add(1)
 		}
 	})
 	writers.Wait()
@@ -69,9 +78,13 @@ func TestLookupsBesideEverything(t *testing.T) {
 	}
 }
 
-// disturb does everything a tree can do, but to steady.
-func disturb(tree *Tree, r *rand.Rand, chains [][]uint64, g int) {
-	for range 700 {
+// disturb does everything a tree can do, but to steady. It calls pause before
+// that has become too much.
+func disturb(tree *Tree, r *rand.Rand, chains [][]uint64, g int, pause func()) {
+	for i := range 700 {
+		if i%100 == 0 {
+			pause()
+		}
 		up := tree.Register(fmt.Sprint("node-", g, "-", r.IntN(8)))
 		chain := chains[r.IntN(len(chains))]
 		chain = append(append([]uint64{}, chain[:r.IntN(len(chain))]...), distinct(r, 1+r.IntN(200))...)
