@@ -5,10 +5,10 @@ package radixcache
 import (
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Upstream "steady" is told of one set of chains and never loses anything; the
@@ -57,7 +57,7 @@ func TestLookupsBesideEverything(t *testing.T) {
 		writers.Go(func() {
 			disturb(tree, rand.New(rand.NewPCG(uint64(g), 3)), chains, g, func() {
 				for was := renewed.Load(); renewed.Load() < was+2; {
-					runtime.Gosched() // else there may be enough of others that is younger
+					time.Sleep(time.Millisecond) // else there may be enough of others that is younger
 				}
 			})
 		})
