@@ -14,6 +14,7 @@ const (
 	ctxSSN
 	ctxITIN
 	ctxIP
+	ctxFrom // where a connection or a version comes from
 	ctxPassport
 	ctxIBAN
 	ctxDriver
@@ -54,6 +55,7 @@ const (
 	ctxNIP
 	ctxSPI
 	ctxVersion // version, section, chapter: dotted numbers are no addresses
+	ctxUpdate  // words of change logs: the numbers in such a line are versions
 )
 
 // contextWords are the words that raise confidence, by topic. They are
@@ -71,7 +73,8 @@ var contextWords = func() map[string]context {
 		ctxSSN:  {"ssn", "ssns", "social", "ssid"},
 		ctxITIN: {"itin", "taxpayer", "tax", "tin"},
 		ctxIP: {"ip", "ips", "ipv4", "ipv6", "host", "address", "addr", "server", "client", "remote", "peer", "dns", "resolver",
-			"nameserver", "gateway", "ping", "traceroute", "ssh", "whois", "connect", "connecting", "connected", "from"},
+			"nameserver", "gateway", "ping", "traceroute", "ssh", "whois", "connect", "connecting", "connected"},
+		ctxFrom:        {"from"},
 		ctxIBAN:        {"iban", "account", "bank", "konto", "compte", "cuenta", "conto", "rekening"},
 		ctxPassport:    {"passport", "passports", "reisepass", "passeport", "pasaporte", "passaporto", "passaporte", "paspoort", "paszport"},
 		ctxDriver:      {"driver", "drivers", "driving"},
@@ -114,6 +117,8 @@ var contextWords = func() map[string]context {
 		ctxVersion: {"version", "versions", "ver", "v", "release", "released", "rev", "revision", "build", "firmware", "driver",
 			"section", "sections", "sec", "chapter", "clause", "appendix", "paragraph", "annex", "oid", "table", "figure", "rfc",
 			"upgrade", "upgraded", "chrome", "firefox", "safari", "edge", "opera"},
+		ctxUpdate: {"upgrade", "upgraded", "upgrades", "upgrading", "update", "updated", "updates", "updating", "bump", "bumps", "bumped",
+			"downgrade", "downgraded", "deps", "changelog"},
 	} {
 		for _, w := range list {
 			words[w] |= topic

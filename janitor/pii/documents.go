@@ -28,7 +28,7 @@ func (r *scan) document(start int) {
 	if isWord(at(r.text, end)) || joinedBefore(r.text, start) {
 		return
 	}
-	if n < 6 || digits < 4 {
+	if n < 6 || digits < 4 || years(r.text[start:end]) {
 		return
 	}
 	topics := r.before(start)
@@ -38,6 +38,15 @@ func (r *scan) document(start int) {
 	case topics&ctxLicense != 0 && (topics&ctxDriver != 0 || topics&ctxLicenseOnly != 0) && r.on[recLicense]:
 		r.add(start, end, EntityLicense)
 	}
+}
+
+// years tells a range of years and a date from a number: "2011-2020" stands
+// beside "licence" and "driver" in every copyright file.
+func years(w []byte) bool {
+	if len(w) < 8 || !year(w) || w[4] != '-' {
+		return false
+	}
+	return len(w) == 9 && year(w[5:]) || len(w) == 10 && w[7] == '-'
 }
 
 // passportShape takes six to ten characters: at most three letters in front and

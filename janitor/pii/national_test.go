@@ -76,6 +76,7 @@ func TestDocuments(t *testing.T) {
 		{"my driver's license is A56319335", []string{"DRIVER_LICENSE:A56319335"}},
 		{"Apache License 2.0, 20040101", nil},
 		{"the driver loaded 12345678 rows", nil},
+		{"Licence: GPL-2+\nFiles: test-driver\nCopyright: 2011-2020, 2021-01-15", nil},
 		{"passport 1994-1999", nil},
 		{"order X1234567", nil},
 	})
