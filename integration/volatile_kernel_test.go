@@ -37,7 +37,7 @@ func TestRequireNeedsTheKernel(t *testing.T) {
 			t.Fatal(err)
 		}
 		wrap := append(kernelWith(t, answer), binary, "run", "--config", "-", "--adapter", "caddyfile")
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // if it should start
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // if it should start
 		defer cancel()
 		cmd := exec.CommandContext(ctx, wrap[0], wrap[1:]...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // strace lets go of what it traces when it is killed alone

@@ -203,7 +203,7 @@ func (p *process) adminGet(t *testing.T, path string) string {
 // config has started, which a first answer does not wait for.
 func (p *process) awaitState(t *testing.T, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

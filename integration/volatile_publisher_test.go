@@ -11,7 +11,6 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // flooder is what a hostile engine has at the ports of its events: publishers
@@ -19,17 +18,19 @@ import (
 // its history. What they say is well-formed, so that it is taken in.
 type flooder struct {
 	events, replay int // the ports of rank 0
-	until          time.Time
 	said           atomic.Int64
+	over           atomic.Bool
 }
 
 // floodRanks is how many publishers a flooder has.
 const floodRanks = 4
 
-// startFlooder listens at ports that follow one another. It floods for so long.
-func startFlooder(t *testing.T, lasts time.Duration) *flooder {
+// startFlooder listens at ports that follow one another, until the end of the
+// test.
+func startFlooder(t *testing.T) *flooder {
 	t.Helper()
-	f := &flooder{until: time.Now().Add(lasts)}
+	f := new(flooder)
+	t.Cleanup(func() { f.over.Store(true) })
 	f.events = f.listen(t, "\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03PUB", []byte("\x01\x00\x01\x08"))
 	f.replay = f.listen(t, "\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06ROUTER", []byte("\x01\x00\x01\x00\x01\x08"))
 	return f
@@ -112,7 +113,7 @@ func (f *flooder) flood(c net.Conn, rank int, head []byte) {
 func (f *flooder) say(c net.Conn, b []byte) bool {
 	n, err := c.Write(b)
 	f.said.Add(int64(n))
-	return err == nil && time.Now().Before(f.until)
+	return err == nil && !f.over.Load()
 }
 
 // hostileBatch stores blocks that nobody has, each after the one before: 16 at
