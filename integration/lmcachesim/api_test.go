@@ -155,6 +155,32 @@ func TestCoordinatorAnswers(t *testing.T) {
 	)
 }
 
+// TestCoordinatorIsBehind: with nodes that report now and then its directory
+// tells what was so before.
+func TestCoordinatorIsBehind(t *testing.T) {
+	a := startNode(t, "127.0.0.1:0", nil)
+	c, err := StartCoordinator("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	c.Register("a", a)
+	c.ReportEvery(time.Hour)
+	a.Store(0, a.Chain("m", "", eight()))
+	const lookup = `{"token_ids":[1,2,3,4],"model_name":"m","world_size":1}`
+	if got := ask(t, "POST", c.URL()+"/directory/lookup", lookup); !strings.Contains(got, `"placements":[]`) {
+		t.Errorf("before it was reported: %s", got)
+	}
+	c.report()
+	if got := ask(t, "POST", c.URL()+"/directory/lookup", lookup); !strings.Contains(got, `"instance_id":"a"`) {
+		t.Errorf("after it was reported: %s", got)
+	}
+	a.EvictMemory()
+	if got := ask(t, "POST", c.URL()+"/directory/lookup", lookup); !strings.Contains(got, `"tier":"l1"`) {
+		t.Errorf("an eviction is known at once: %s", got)
+	}
+}
+
 func TestControllerAnswers(t *testing.T) {
 	a, b := startNode(t, "127.0.0.1:0", nil), startNode(t, "127.0.0.1:0", nil)
 	c, err := StartController("127.0.0.1:0", "m", Instance{"a", "10.0.0.1", a}, Instance{"b", "10.0.0.2", b})

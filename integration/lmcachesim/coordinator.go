@@ -23,9 +23,16 @@ type Coordinator struct {
 	server
 	client *http.Client
 
-	fleet sync.Mutex
-	nodes []member // in the order of their registration
+	fleet  sync.Mutex
+	nodes  []member            // in the order of their registration
+	told   map[string]reported // what nodes have reported, by id; nil: all is known at once
+	stop   chan struct{}       // closed by Close
+	closed sync.Once
+	ticks  sync.WaitGroup
 }
+
+// reported is what a node held when it last reported.
+type reported struct{ memory, disk map[uint64]bool }
 
 // member is a node that has registered.
 type member struct {
@@ -42,8 +49,62 @@ const proxyTimeout = 5 * time.Second
 // StartCoordinator returns a Coordinator of no node that listens on an
 // address, such as 127.0.0.1:0.
 func StartCoordinator(address string) (*Coordinator, error) {
-	c := &Coordinator{client: &http.Client{Timeout: proxyTimeout}}
+	c := &Coordinator{client: &http.Client{Timeout: proxyTimeout}, stop: make(chan struct{})}
 	return c, c.open(address, c.serve)
+}
+
+// ReportEvery has nodes report what they hold only so often, as LMCache's do
+// each second: until then its directory is behind. It may be called once.
+func (c *Coordinator) ReportEvery(d time.Duration) {
+	c.report()
+	c.ticks.Go(func() {
+		tick := time.NewTicker(d)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				c.report()
+			case <-c.stop:
+				return
+			}
+		}
+	})
+}
+
+func (c *Coordinator) report() {
+	told := make(map[string]reported)
+	for _, m := range c.members() {
+		m.node.state.Lock()
+		m.node.store.settle(m.node.now())
+		told[m.id] = reported{m.node.store.memory.all(), m.node.store.disk.all()}
+		m.node.state.Unlock()
+	}
+	c.fleet.Lock()
+	defer c.fleet.Unlock()
+	c.told = told
+}
+
+// Close ends all connections.
+func (c *Coordinator) Close() {
+	c.closed.Do(func() { close(c.stop) })
+	c.ticks.Wait()
+	c.server.Close()
+}
+
+// holds returns whether a node has a chunk in memory and on disk, as far as it
+// has reported.
+func (c *Coordinator) holds(m *member, chunk uint64) (memory, disk bool) {
+	c.fleet.Lock()
+	told := c.told
+	c.fleet.Unlock()
+	if told != nil {
+		r := told[m.id]
+		return r.memory[chunk], r.disk[chunk]
+	}
+	m.node.state.Lock()
+	defer m.node.state.Unlock()
+	m.node.store.settle(m.node.now())
+	return m.node.store.memory.has(chunk), m.node.store.disk.has(chunk)
 }
 
 // Register adds a node, or replaces one of the same name.
@@ -244,7 +305,7 @@ func (c *Coordinator) lookup(q *call) {
 		chain := members[0].node.Chain(*o.Model, o.Salt, *o.Tokens)
 		chunks = len(chain)
 		for i, chunk := range chain {
-			places := place(members, chunk, size*bytesPerToken/ranks)
+			places := c.place(members, chunk, size*bytesPerToken/ranks)
 			tokens := []uint32{}
 			if len(places) > 0 {
 				tokens = (*o.Tokens)[i*size : (i+1)*size]
@@ -261,18 +322,16 @@ func (c *Coordinator) lookup(q *call) {
 }
 
 // place returns where a chunk is.
-func place(members []member, chunk uint64, bytes int) []placement {
+func (c *Coordinator) place(members []member, chunk uint64, bytes int) []placement {
 	list := []placement{}
 	for _, m := range members {
-		m.node.state.Lock()
-		m.node.store.settle(m.node.now())
-		if m.node.store.memory.has(chunk) {
+		memory, disk := c.holds(&m, chunk)
+		if memory {
 			list = append(list, placement{m.id, 1, "l1", "cpu", bytes, false})
 		}
-		if m.node.store.disk.has(chunk) {
+		if disk {
 			list = append(list, placement{m.id, 1, "l2", "fs", bytes, false})
 		}
-		m.node.state.Unlock()
 	}
 	return list
 }

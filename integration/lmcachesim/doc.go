@@ -15,7 +15,7 @@
 //
 // What is simpler: every store is written through to both tiers at no cost,
 // all ranks of a model are moved together, the hash of a chunk is not
-// LMCache's, and a directory is never behind.
+// LMCache's, and a directory is only behind if it is told to be.
 //
 // Times are simulated: those of the engine that a Node is given to as
 // enginesim.Config.External, or of a clock of its own.

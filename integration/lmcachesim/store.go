@@ -58,6 +58,15 @@ func newTier(size int) *tier { return &tier{size: size, at: make(map[uint64]*lis
 
 func (t *tier) has(chunk uint64) bool { return t.at[chunk] != nil }
 
+// all returns what is in the tier.
+func (t *tier) all() map[uint64]bool {
+	set := make(map[uint64]bool, len(t.at))
+	for chunk := range t.at {
+		set[chunk] = true
+	}
+	return set
+}
+
 func (t *tier) touch(chunk uint64) {
 	if e := t.at[chunk]; e != nil {
 		t.order.MoveToFront(e)

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/integration/lmcachesim"
+)
+
+// startCoordinator starts a coordinator of these nodes, mp-0, mp-1 and so on.
+func startCoordinator(t *testing.T, nodes []stagingNode) *lmcachesim.Coordinator {
+	t.Helper()
+	c, err := lmcachesim.StartCoordinator("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	for i, n := range nodes {
+		c.Register(fmt.Sprint("mp-", i), n.cache)
+	}
+	return c
+}
+
+// startController starts a legacy controller of these nodes, vllm-0, vllm-1 and
+// so on.
+func startController(t *testing.T, nodes []stagingNode) *lmcachesim.Controller {
+	t.Helper()
+	var instances []lmcachesim.Instance
+	for i, n := range nodes {
+		host, _, _ := net.SplitHostPort(n.engine.Addr())
+		instances = append(instances, lmcachesim.Instance{ID: fmt.Sprint("vllm-", i), IP: host, Node: n.cache})
+	}
+	c, err := lmcachesim.StartController("127.0.0.1:0", "sim", instances...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// servedBy sends a request and returns which node has served it.
+func servedBy(t *testing.T, g *gateway, nodes []stagingNode, body string, header ...string) int {
+	t.Helper()
+	before := make([]int, len(nodes))
+	for i, n := range nodes {
+		before[i] = len(n.engine.Served())
+	}
+	if answer := g.post(t, chatPath, body, header...); answer.status != http.StatusOK {
+		t.Fatalf("status %d: %.300s", answer.status, answer.body)
+	}
+	for i, n := range nodes {
+		if len(n.engine.Served()) > before[i] {
+			return i
+		}
+	}
+	t.Fatal("nobody has served it")
+	return -1
+}
+
+// twoNodes is a policy that takes it that the GPUs of two nodes hold no more
+// than the last of twoNodesFull conversations, and that does not look.
+const (
+	twoNodes     = "metrics off\ncapacity 16000\n"
+	twoNodesFull = 12
+)
+
+// emptied takes everything to disk.
+func emptied(nodes []stagingNode) {
+	for _, n := range nodes {
+		n.cache.EvictMemory()
+		n.engine.Reset()
+	}
+}
+
+// staged is an order as LMCache got it.
+type staged struct {
+	Node   string   `json:"instance_id"`
+	Model  string   `json:"model_name"`
+	World  int      `json:"world_size"`
+	Tokens []uint32 `json:"token_ids"`
+	Salt   string   `json:"cache_salt"`
+}
+
+// stagedBy returns the orders among what a server of LMCache's got.
+func stagedBy(t *testing.T, received []lmcachesim.Received) (orders []staged) {
+	t.Helper()
+	for _, r := range received {
+		if r.Method != http.MethodPost || r.Path != "/cache/prefetches" {
+			continue
+		}
+		var o staged
+		if err := json.Unmarshal(r.Body, &o); err != nil {
+			t.Fatal(err)
+		}
+		orders = append(orders, o)
+	}
+	return orders
+}
+
+// TestStagingThroughACoordinator: a conversation whose blocks are on its node's
+// disk is staged there by way of the coordinator, by the name that the node has
+// there, over as many ranks as its engine has, for the tenant's salt; the engine
+// then waits for nothing from the disk.
+func TestStagingThroughACoordinator(t *testing.T) {
+	nodes, _ := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{WorldSize: 2})
+	coordinator := startCoordinator(t, nodes)
+	g := startGateway(t, "caddyfile", stagingSite(nodes,
+		twoNodes+"tenant {http.request.header.X-User}\ncache_salt on\nlmcache coordinator "+coordinator.URL()+" {\n wait 400ms\n }"))
+	const again = 4 // conversations that go on
+	var home [twoNodesFull]int
+	as := func(i int) []string { return []string{"X-User", fmt.Sprint("user", i%2)} }
+	for i := range home {
+		home[i] = servedBy(t, g, nodes, ask("sim", story(fmt.Sprint("coordinated", i)), false, 2), as(i)...)
+	}
+	if slices.Max(home[:again]) == slices.Min(home[:again]) {
+		t.Fatal("all went to one node: this proves nothing")
+	}
+	emptied(nodes)
+	waits := metric(t, "caddy_kv_aware_staging_waits_total")
+	for i := range again {
+		before := len(coordinator.Received())
+		completed := labelled(t, "caddy_kv_aware_staging_total", "completed")
+		at := servedBy(t, g, nodes, goneOn(story(fmt.Sprint("coordinated", i))), as(i)...)
+		if at != home[i] {
+			t.Errorf("conversation %d went to node %d, its blocks are on %d's disk", i, at, home[i])
+		}
+		received := coordinator.Received()[before:]
+		orders := stagedBy(t, received)
+		if len(orders) != 1 {
+			t.Fatalf("conversation %d: %d orders", i, len(orders))
+		}
+		got := nodes[at].engine.Received()
+		var sent struct {
+			Salt string `json:"cache_salt"`
+		}
+		for _, r := range got {
+			if strings.HasSuffix(r.Path, "/chat/completions") {
+				if err := json.Unmarshal(r.Body, &sent); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if o := orders[0]; o.Node != fmt.Sprint("mp-", at) || o.Model != "sim" || o.World != 2 || sent.Salt == "" || o.Salt != sent.Salt || len(o.Tokens) < 4000 {
+			t.Errorf("conversation %d on node %d, with the salt %q: %s of %s over %d ranks, %d tokens, with the salt %q", i, at, sent.Salt, o.Node, o.Model, o.World, len(o.Tokens), o.Salt)
+		}
+		polled := slices.ContainsFunc(received, func(r lmcachesim.Received) bool {
+			return r.Method == http.MethodGet && strings.HasPrefix(r.Path, fmt.Sprintf("/cache/prefetches/mp-%d/", at))
+		})
+		if !polled {
+			t.Error("it was not asked whether it is done")
+		}
+		if now := labelled(t, "caddy_kv_aware_staging_total", "completed") + labelled(t, "caddy_kv_aware_staging_total", "partial"); now <= completed {
+			t.Errorf("conversation %d: no staging was done", i)
+		}
+	}
+	if n := metric(t, "caddy_kv_aware_staging_waits_total") - waits; n != again {
+		t.Errorf("%v of %d requests were held", n, again)
+	}
+	for i, n := range nodes {
+		if s := n.cache.Stats(); s.FromDisk > 0 || orders(n.cache) > 0 && s.Staged == 0 {
+			t.Errorf("the engine of node %d waited for %d chunks from disk, %d were staged", i, s.FromDisk, s.Staged)
+		}
+	}
+}
+
+// TestStagingThroughNobody: whatever a coordinator or controller does, no request
+// fails or is held for longer than it may be, and what is known is the gateway's
+// own.
+func TestStagingThroughNobody(t *testing.T) {
+	const slack = 1500 * time.Millisecond // as in TestStagingFaults
+	faults := map[string]lmcachesim.Fault{
+		"hang":    {Kind: lmcachesim.Hang},
+		"slow":    {Kind: lmcachesim.Delay, Delay: time.Minute},
+		"garbage": {Kind: lmcachesim.Garbage},
+		"huge":    {Kind: lmcachesim.Huge},
+		"404":     {Kind: lmcachesim.Status, Status: 404},
+		"502":     {Kind: lmcachesim.Status, Status: 502},
+		"absent":  {},
+	}
+	for name, fault := range faults {
+		for _, way := range []string{"coordinator", "controller"} {
+			t.Run(way+", "+name, func(t *testing.T) {
+				nodes, _ := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
+				server := faulty(startCoordinator(t, nodes))
+				if way == "controller" {
+					server = startController(t, nodes)
+				}
+				g := startGateway(t, "caddyfile", stagingSite(nodes, twoNodes+"lmcache "+way+" "+server.URL()+" {\n wait 150ms\n }"))
+				text := func(i int) string { return story(fmt.Sprint(way, " ", name, i)) }
+				var home [twoNodesFull]int
+				for i := range home {
+					home[i] = servedBy(t, g, nodes, ask("sim", text(i), false, 2))
+				}
+				emptied(nodes)
+				if fault.Kind == 0 {
+					server.Close()
+				} else {
+					server.Fault(fault)
+				}
+				waits, held := metric(t, "caddy_kv_aware_staging_waits_total"), metric(t, "caddy_kv_aware_staging_wait_seconds_total")
+				for i := range 3 {
+					start := time.Now()
+					if at := servedBy(t, g, nodes, goneOn(text(i))); at != home[i] {
+						t.Errorf("conversation %d went to node %d, it was on %d", i, at, home[i])
+					}
+					if took := time.Since(start); took > stagingWait+slack {
+						t.Errorf("request %d took %v", i, took)
+					}
+				}
+				waits, held = metric(t, "caddy_kv_aware_staging_waits_total")-waits, metric(t, "caddy_kv_aware_staging_wait_seconds_total")-held
+				if most := waits * (stagingWait + slack/3).Seconds(); held > most {
+					t.Errorf("%v requests were held for %v s", waits, held)
+				}
+				if (waits > 0) != (way == "coordinator") {
+					t.Errorf("%v requests were held", waits)
+				}
+			})
+		}
+	}
+}
+
+// faulty is a server of LMCache's that fails.
+type faulty interface {
+	URL() string
+	Fault(...lmcachesim.Fault)
+	Received() []lmcachesim.Received
+	Close()
+}
+
+// directly sends an engine a request that the gateway does not see.
+func directly(t *testing.T, e *enginesim.Engine, body string) {
+	t.Helper()
+	answer, err := http.Post(e.URL()+chatPath, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Fatalf("status %d", answer.StatusCode)
+	}
+}
+
+// TestLookupsTellTiers: of two nodes that both hold a conversation's blocks, of
+// which the gateway has forgotten everything, the next turn goes to the one that
+// has them in CPU memory, by what the coordinator or controller says; and the
+// admin API explains it so.
+func TestLookupsTellTiers(t *testing.T) {
+	for _, way := range []string{"coordinator", "controller"} {
+		t.Run(way, func(t *testing.T) {
+			nodes, _ := startNodes(t, 3, quietNode, lmcachesim.NodeConfig{})
+			coordinator := startCoordinator(t, nodes)
+			coordinator.ReportEvery(time.Second)
+			server := faulty(coordinator)
+			if way == "controller" {
+				server = startController(t, nodes)
+			}
+			g := startGateway(t, "caddyfile", stagingSite(nodes, "lmcache "+way+" "+server.URL()))
+			for round := range 4 {
+				question := story(fmt.Sprint(way, round))
+				looked := labelled(t, "caddy_kv_aware_staging_lookups_total", "completed")
+				first := servedBy(t, g, nodes, ask("sim", question, false, 2))
+				other := (first + 1 + round%2) % len(nodes)
+				directly(t, nodes[other].engine, ask("sim", question, false, 2))
+				want := []int{first, other}[round/2]
+				for i, n := range nodes {
+					if i != want {
+						n.cache.EvictMemory()
+					}
+				}
+				await(t, "LMCache has said who holds it", func() bool {
+					return labelled(t, "caddy_kv_aware_staging_lookups_total", "completed") > looked
+				})
+				for _, n := range nodes {
+					forget(t, n.engine.Addr())
+				}
+				var explained struct{ Upstream string }
+				if _, answer := askAdmin(t, "POST", "/kv_aware/explain", goneOn(question)); json.Unmarshal([]byte(answer), &explained) != nil || explained.Upstream != nodes[want].engine.Addr() {
+					t.Errorf("round %d: explained by %s, node %d is %s", round, answer, want, nodes[want].engine.Addr())
+				}
+				if at := servedBy(t, g, nodes, goneOn(question)); at != want {
+					t.Errorf("round %d: went to node %d; its blocks are in memory on %d, and on the disks of %d and %d", round, at, want, first, other)
+				}
+			}
+			for _, r := range server.Received() {
+				if way == "controller" && r.Path != "/lookup" && r.Path != "/query_instance" {
+					t.Errorf("the controller was asked for %s", r.Path)
+				}
+			}
+		})
+	}
+}
+
+// TestLookupsOfNobody: the legacy controller knows no salts, so that it is not
+// asked about prompts that have one, and nothing is staged through it.
+func TestLookupsOfNobody(t *testing.T) {
+	nodes, _ := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
+	controller := startController(t, nodes)
+	g := startGateway(t, "caddyfile", stagingSite(nodes, "lmcache controller "+controller.URL()))
+	before := labelled(t, "caddy_kv_aware_staging_lookups_total", "unsupported")
+	body := strings.Replace(ask("sim", story("salted"), false, 2), `{`, `{"cache_salt":"mine",`, 1)
+	servedBy(t, g, nodes, body)
+	await(t, "the prompt with a salt is passed over", func() bool {
+		return labelled(t, "caddy_kv_aware_staging_lookups_total", "unsupported") > before
+	})
+	if got := controller.Received(); len(got) != 0 {
+		t.Errorf("the controller was asked %d times", len(got))
+	}
+	for i, n := range nodes {
+		if orders(n.cache) != 0 {
+			t.Errorf("node %d was asked to stage", i)
+		}
+	}
+}
