@@ -71,7 +71,7 @@ func (r *scan) card(c *chain, i int) int {
 		// have, for parts of paths and for round numbers, a word must say what
 		// it is.
 		usual := (n == 16 || n == 15 && amex(c.text[c.g[i].start:])) && at(c.text, c.g[i].start-1) != '/'
-		if (!usual || round(c.text[c.g[i].start:c.g[i].end])) && !r.cardContext(c, i, i) {
+		if (!usual || round(c.text[c.g[i].start:c.g[i].end], 9)) && !r.cardContext(c, i, i) {
 			return 0
 		}
 		r.add(c.g[i].start, c.g[i].end, EntityCard)
@@ -100,9 +100,10 @@ func (r *scan) card(c *chain, i int) int {
 	return r.looseCard(c, i)
 }
 
-// round tells amounts, such as a month in nanoseconds.
-func round(d []byte) bool {
-	for _, c := range d[len(d)-9:] {
+// round tells amounts, such as a month in nanoseconds: digits that end in so
+// many noughts.
+func round(d []byte, noughts int) bool {
+	for _, c := range d[max(0, len(d)-noughts):] {
 		if c != '0' {
 			return false
 		}

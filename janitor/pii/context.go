@@ -2,14 +2,18 @@
 
 package pii
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // context is a set of topics that words near a candidate speak of.
 type context uint64
 
 const (
-	ctxPhone context = 1 << iota
-	ctxCall          // words that speak of phones among much else
+	ctxPhone  context = 1 << iota
+	ctxCall           // words that speak of phones among much else
+	ctxNumber         // words that speak of numbers of all kinds
 	ctxCard
 	ctxSSN
 	ctxITIN
@@ -64,10 +68,13 @@ var contextWords = func() map[string]context {
 	words := make(map[string]context)
 	for topic, list := range map[context][]string{
 		ctxPhone: {"phone", "phones", "telephone", "tel", "mobile", "cellphone", "fax", "whatsapp", "sms", "landline", "hotline",
-			"voicemail", "pager", "handy", "telefon", "telefonnummer", "mobil", "mobilnummer", "rufnummer", "téléphone", "portable",
+			"voicemail", "pager", "telefon", "telefonnummer", "mobil", "mobilnummer", "rufnummer", "handynummer", "téléphone",
 			"teléfono", "telefono", "celular", "móvil", "movil", "cellulare", "telefoon", "telefoonnummer", "komórka", "puhelin",
-			"telefone", "telemóvel", "contacto", "ph", "mob", "msisdn", "phonenumber", "telephonenumber", "mobilenumber", "电话", "手机"},
-		ctxCall: {"call", "calling", "called", "dial", "ring", "answering", "reach", "office", "cell", "cellular"},
+			"telefone", "telemóvel", "contacto", "ph", "mob", "msisdn", "phonenumber", "telephonenumber", "mobilenumber",
+			"телефон", "Телефон", "телефону", "тел", "Тел", "моб", "τηλέφωνο", "Τηλέφωνο", "κινητό", "هاتف", "جوال", "फोन", "मोबाइल", "โทร"},
+		ctxCall: {"call", "calling", "called", "dial", "ring", "answering", "reach", "office", "cell", "cellular", "contact",
+			"handy", "portable", "rückruf", "Rückruf", "anruf", "anrufen", "rufen", "appelez", "appeler", "llámame", "llamar", "ligue", "звоните", "позвоните"},
+		ctxNumber: {"number", "nummer", "numéro", "número", "numero", "номер"},
 		ctxCard: {"card", "cards", "credit", "debit", "visa", "mastercard", "amex", "maestro", "discover", "diners", "jcb", "cc", "pan",
 			"cardnumber", "creditcard", "kreditkarte", "karte", "carte", "tarjeta", "carta", "cartão", "kaart", "karta"},
 		ctxSSN:  {"ssn", "ssns", "social", "ssid"},
@@ -87,7 +94,7 @@ var contextWords = func() map[string]context {
 		ctxNPI:         {"npi", "provider", "prescriber"},
 		ctxMBI:         {"mbi", "medicare", "beneficiary", "hicn"},
 		ctxDEA:         {"dea", "prescriber"},
-		ctxCASIN:       {"sin", "nas", "social"},
+		ctxCASIN:       {"sin", "nas", "insurance", "assurance"},
 		ctxAUTFN:       {"tfn"},
 		ctxAUABN:       {"abn"},
 		ctxMedicare:    {"medicare"},
@@ -260,6 +267,9 @@ func isLetter(c byte) bool { return class[c]&(clsAlpha|clsHigh) != 0 }
 // topicsOf looks a word up without regard to ASCII case; words written
 // together in camel case are looked up by their parts as well.
 func topicsOf(word []byte) context {
+	if len(word) > 2*maxWord && word[len(word)-1] >= 0x80 {
+		word = word[len(word)-2*maxWord:] // a sentence without spaces
+	}
 	if len(word) < 2 || len(word) > 2*maxWord {
 		return 0
 	}
@@ -272,6 +282,9 @@ func topicsOf(word []byte) context {
 	}
 	topics := lookUp(low)
 	if topics != 0 || !hump {
+		if topics == 0 && word[len(word)-1] >= 0x80 {
+			return topicsWithin(low)
+		}
 		return topics
 	}
 	from := 0
@@ -279,6 +292,32 @@ func topicsOf(word []byte) context {
 		if i == len(word) || isUpper(word[i]) && isLower(word[i-1]) {
 			topics |= lookUp(low[from:i])
 			from = i
+		}
+	}
+	return topics
+}
+
+// spacelessWords are context words of languages that do not put spaces between
+// words. They are looked for within what stands between spaces.
+var spacelessWords = []struct {
+	word   []byte
+	topics context
+}{
+	{[]byte("电话"), ctxPhone}, {[]byte("電話"), ctxPhone}, {[]byte("手机"), ctxPhone}, {[]byte("手機"), ctxPhone}, {[]byte("传真"), ctxPhone},
+	{[]byte("携帯"), ctxPhone}, {[]byte("전화"), ctxPhone}, {[]byte("휴대폰"), ctxPhone}, {[]byte("号码"), ctxNumber},
+	{[]byte("信用卡"), ctxCard}, {[]byte("银行卡"), ctxCard}, {[]byte("卡号"), ctxCard}, {[]byte("カード"), ctxCard}, {[]byte("카드"), ctxCard},
+	{[]byte("身份证"), ctxCNID}, {[]byte("护照"), ctxPassport}, {[]byte("パスポート"), ctxPassport}, {[]byte("여권"), ctxPassport},
+	{[]byte("주민등록"), ctxKRRRN}, {[]byte("出生"), ctxBirth}, {[]byte("生年月日"), ctxBirth}, {[]byte("生日"), ctxBirth},
+	{[]byte("地址"), ctxIP}, {[]byte("服务器"), ctxIP}, {[]byte("版本"), ctxVersion},
+}
+
+// topicsWithin returns the topics of all the words within a sentence without
+// spaces.
+func topicsWithin(sentence []byte) context {
+	var topics context
+	for i := range spacelessWords {
+		if bytes.Contains(sentence, spacelessWords[i].word) {
+			topics |= spacelessWords[i].topics
 		}
 	}
 	return topics

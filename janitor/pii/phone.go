@@ -35,6 +35,9 @@ func (r *scan) phone(c *chain, i int) int {
 		}
 	}
 	if k == 0 {
+		k = c.nationalPhone(i)
+	}
+	if k == 0 {
 		k = r.spoken(c, i)
 	}
 	if k > 0 {
@@ -81,10 +84,22 @@ func (r *scan) international(c *chain, i int) int {
 		return 0
 	}
 	k := c.withCode(i, 0)
-	if k > 0 {
-		r.addPhone(c, i, k)
+	if k == 0 || k == 2 && r.coordinates(c, i) {
+		return 0
 	}
+	r.addPhone(c, i, k)
 	return k
+}
+
+// coordinates tells a place on earth in degrees and minutes, and seconds
+// (ISO 6709), from a number: "+4612-05957". A word says that it is none.
+func (r *scan) coordinates(c *chain, i int) bool {
+	a, b := c.g[i], c.g[i+1]
+	if c.gap(i+1) != '-' || !(a.len() == 4 && b.len() == 5 || a.len() == 6 && b.len() == 7) {
+		return false
+	}
+	latitude, longitude := c.text[a.start:a.end], c.text[b.start:b.end]
+	return num(latitude[:2]) < 90 && latitude[2] < '6' && num(longitude[:3]) <= 180 && longitude[3] < '6' && r.phoneContext(c, i, 2) == 0
 }
 
 // withCode returns how many groups from i on make a number with a country
@@ -140,7 +155,7 @@ func (r *scan) prefixed(c *chain, i int) int {
 		return 0
 	}
 	k := c.withCode(i, skip)
-	if k == 0 {
+	if k == 0 || !freeBefore(c.text, g.start) || k > 1 && c.gap(i+1) == '.' && c.gap(i+k-1) != '.' {
 		return 0
 	}
 	if k >= 3 && c.gap(i+1) != ' ' || r.phoneContext(c, i, k)&ctxPhone != 0 || r.bare() && k == c.n {
@@ -216,6 +231,9 @@ func (r *scan) trunk(c *chain, i int) int {
 	if clean && hyphen && best <= 3 && c.g[i+best-1].len() >= 4 || r.phoneContext(c, i, best) != 0 || r.bare() && i == 0 && best == c.n {
 		return best
 	}
+	if best >= 3 && clean && r.around(c)&ctxNumber != 0 && r.before(c.g[i].start)&ctxNumber != 0 {
+		return best // "my number is 0412 345 678"
+	}
 	return 0
 }
 
@@ -235,7 +253,16 @@ func (r *scan) spoken(c *chain, i int) int {
 		return 0
 	}
 	best := c.dialled(i)
-	if best == 0 || c.date(i, best) || best == 1 && timestamp(first) {
+	if best == 0 || c.date(i, best) || best == 1 && (timestamp(first) || round(first, 6) || at(c.text, c.g[i].start-1) == ':' && at(c.text, c.g[i].end) == ':') {
+		return 0
+	}
+	if best == 2 && (next == '.' && len(first) != 3 || next == '-' && len(first) == 5 && c.g[i+1].len() == 4 && first[0] != '9') {
+		return 0 // a fraction, a postal code
+	}
+	if i+1 < c.n && c.text[c.g[i].end] == ' ' && c.g[i+1].len() == 4 && year(c.text[c.g[i+1].start:]) && c.text[c.g[i+1].start-1] == '(' {
+		return 0 // volume (year) pages
+	}
+	if len(first) == 4 && year(first) && at(c.text, c.g[i].end) == ')' {
 		return 0
 	}
 	switch topics := r.phoneContext(c, i, best); {
@@ -284,7 +311,7 @@ func followedByWord(c *chain) bool {
 func (c *chain) dialled(i int) int {
 	total, best := 0, 0
 	for k := 0; i+k < c.n && k < 7; k++ {
-		if k > 0 && c.g[i+k].start-c.g[i+k-1].end > 2 {
+		if k > 0 && (c.g[i+k].start-c.g[i+k-1].end > 2 || c.gap(i+k) == '/') {
 			break
 		}
 		total += c.g[i+k].len()

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// phoneShape is a way in which a country writes its numbers that hardly
+// anything else is written in.
+type phoneShape struct {
+	lens   string // digits of each group
+	second byte   // the least second digit
+}
+
+// zeroShapes are those of numbers with the trunk prefix 0, in groups with
+// spaces (ITU-T E.123 and the numbering plans): the trunk prefix tells them
+// from amounts, and the grouping from dates and rows of figures.
+var zeroShapes = []phoneShape{
+	{"22222", '1'}, // FR 06 12 34 56 78
+	{"56", '1'},    // UK 07400 123456
+	{"344", '1'},   // UK 020 7946 0958, JP, KR
+	{"434", '1'},   // UK 0161 496 0000, PH 0917 123 4567
+	{"433", '1'},   // AU 0412 345 678, KE
+	{"334", '1'},   // ZA 071 123 4567, TH, EC
+	{"4222", '1'},  // BE 0470 12 34 56
+	{"2322", '1'},  // BE 02 123 45 67
+	{"3322", '1'},  // CH 076 123 45 67, SE
+	{"47", '1'},    // DE 0171 1234567
+	{"48", '1'},    // DE 0151 12345678
+	{"57", '1'},    // DE 01512 3456789
+	{"38", '1'},    // EG 010 01234567
+}
+
+// nationalPhone returns how many groups from i on make a number in a national
+// form that needs no word: it stands by itself, and in no row of figures.
+func (c *chain) nationalPhone(i int) int {
+	start := c.g[i].start
+	first := c.text[start:c.g[i].end]
+	if i > 0 && c.gap(i) != 0 {
+		return 0
+	}
+	switch at(c.text, start-1) {
+	case '(':
+		return c.parenthesised(i)
+	case '0', '.', '-', '/', '_', ',', '|', ';':
+		return 0
+	}
+	if len(first) < 2 || !freeBefore(c.text, start) {
+		return 0
+	}
+	if first[0] == '0' {
+		for _, s := range zeroShapes {
+			if first[1] >= s.second && c.shaped(i, s.lens) {
+				return len(s.lens)
+			}
+		}
+	}
+	if len(first) == 3 && first[0] == '1' && first[1] >= '3' && c.shaped(i, "344") { // CN 138 1234 5678
+		return 3
+	}
+	return 0
+}
+
+// shaped tells whether the groups from i on have these lengths, with a space
+// between, and that they are no count and no part of a row of figures.
+func (c *chain) shaped(i int, lens string) bool {
+	last := i + len(lens) - 1
+	if last >= c.n {
+		return false
+	}
+	for k := range len(lens) {
+		if c.g[i+k].len() != int(lens[k]-'0') || k > 0 && c.gap(i+k) != ' ' && (k > 1 || c.gap(i+k) != '-') {
+			return false
+		}
+	}
+	if last+1 < c.n && c.gap(last+1) != 0 || !c.endsPhone(last) || c.counting(i, last) {
+		return false
+	}
+	start, end := c.g[i].start, c.g[last].end
+	return !digitWord(c.text, end+1, 1) && !digitWord(c.text, start-2, -1) && !hexRow(c.text, end)
+}
+
+// hexRow tells whether two pairs of hexadecimal digits follow text[:i], as in a
+// dump of memory.
+func hexRow(text []byte, i int) bool {
+	for range 2 {
+		from := i
+		for i < len(text) && i-from < 3 && text[i] == ' ' {
+			i++
+		}
+		if i == from || !isHex(at(text, i)) || !isHex(at(text, i+1)) || isWord(at(text, i+2)) {
+			return false
+		}
+		i += 2
+	}
+	return true
+}
+
+// counting tells groups that go up one by one or are all the same.
+func (c *chain) counting(i, last int) bool {
+	for k := i + 1; k <= last; k++ {
+		step := num(c.text[c.g[k].start:c.g[k].end]) - num(c.text[c.g[k-1].start:c.g[k-1].end])
+		if c.g[k].len() == c.g[k-1].len() && step != 0 && step != 1 {
+			return false
+		}
+	}
+	return c.g[i].len() == c.g[last].len()
+}
+
+// parenthesised takes an area code in parentheses and a number in groups of a
+// form that sums and years do not have: "(020) 7946 0958", "(11) 91234-5678",
+// "(495) 123-45-67".
+func (c *chain) parenthesised(i int) int {
+	area := c.g[i]
+	if at(c.text, area.end) != ')' || area.len() < 2 || area.len() > 5 {
+		return 0
+	}
+	if before := at(c.text, area.start-2); isWord(before) || before == ')' || before == ']' || before == '.' {
+		return 0 // a call, a year behind a volume
+	}
+	total, last := area.len(), i
+	for last+1 < c.n && (last == i || c.gap(last+1) == ' ' || c.gap(last+1) == '-') {
+		last++
+		total += c.g[last].len()
+	}
+	groups := last - i + 1
+	size, hyphen := c.g[last].len(), c.gap(last) == '-'
+	zero := c.text[area.start] == '0' && c.text[area.start+1] != '0'
+	switch {
+	case !c.endsPhone(last):
+	case zero && groups >= 2 && groups <= 4 && total >= 9 && total <= 12 && c.g[i+1].len() >= 3:
+		return groups
+	case area.len() == 2 && groups == 3 && hyphen && size == 4 && c.g[i+1].len() >= 4 && total <= 11: // BR
+		return groups
+	case area.len() == 3 && groups == 4 && hyphen && size == 2 && c.g[i+2].len() == 2 && c.g[i+1].len() == 3: // RU, UA
+		return groups
+	}
+	return 0
+}
