@@ -105,7 +105,7 @@ func (f *Fleet) unfollow(u *upstream) {
 }
 
 // BlockSizes returns the sizes of the blocks of all followed engines that have
-// said how large they are, in tokens.
+// said how large they are, and of what is kept beside them, in tokens.
 func (f *Fleet) BlockSizes() (sizes []int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -114,8 +114,11 @@ func (f *Fleet) BlockSizes() (sizes []int) {
 			continue
 		}
 		for _, feed := range u.followed.Ranks {
-			if size := feed.BlockTokens(); size > 0 && !slices.Contains(sizes, size) {
-				sizes = append(sizes, size)
+			_, chunk := feed.Outside()
+			for _, size := range []int{feed.BlockTokens(), chunk} {
+				if size > 0 && !slices.Contains(sizes, size) {
+					sizes = append(sizes, size)
+				}
 			}
 		}
 	}
@@ -156,8 +159,47 @@ func (r *Request) consult(upstreams []*upstream) {
 			l := r.linkedBy(size)
 			r.linked = r.linked && l != nil && l.textBlocks >= len(r.chain)
 		}
+		r.consultOutside(u.followed)
 	}
 	r.measure()
+}
+
+// consultOutside asks what is kept of the prompt beside an engine, in chunks of
+// another size. It counts behind what the engine holds itself. The caller holds
+// mu.
+func (r *Request) consultOutside(w *residence) {
+	f := r.fleet
+	memory, all := 0, 0 // tokens, over all ranks
+	for _, feed := range w.Ranks {
+		up, size := feed.Outside()
+		if up == 0 || size == 0 {
+			continue
+		}
+		if r.linkedBy(size) == nil {
+			r.link(size)
+		}
+		l := r.linkedBy(size)
+		r.linked = r.linked && l.textBlocks >= len(r.chain)
+		tiers := f.tree.Tiers(up, l.chain)
+		near := int(tiers[kvevents.GPU]+tiers[kvevents.CPU]) * size
+		memory, all = memory+near, all+near+int(tiers[kvevents.Disk])*size
+	}
+	if all == 0 {
+		return
+	}
+	w.begin(f)
+	memory, all = max(0, memory-w.tokens), max(0, all-max(memory, w.tokens))
+	w.tokens += memory + all
+	w.worth += float64(memory)*w.Weights[kvevents.CPU] + float64(all)*w.Weights[kvevents.Disk]
+	w.slow[kvevents.CPU] += memory
+	w.slow[kvevents.Disk] += all
+}
+
+// begin forgets what an earlier survey has written down.
+func (w *residence) begin(f *Fleet) {
+	if w.surveyed != f.surveyed {
+		w.surveyed, w.tokens, w.worth, w.slow = f.surveyed, 0, 0, [3]int{}
+	}
 }
 
 // linkedBy returns what is known of the prompt's tokens in blocks of a size,
@@ -239,9 +281,7 @@ func (r *Request) answered(up radixcache.Upstream, l *linked) int {
 // hold notes that a rank of the upstream holds blocks of the prompt.
 func (w *residence) hold(r *Request, m radixcache.Match, l *linked) {
 	f := r.fleet
-	if w.surveyed != f.surveyed {
-		w.surveyed, w.tokens, w.worth, w.slow = f.surveyed, 0, 0, [3]int{}
-	}
+	w.begin(f)
 	tokens := int(m.Blocks) * l.blockTokens
 	w.tokens += tokens
 	worth := float64(tokens) * w.Weights[kvevents.GPU]

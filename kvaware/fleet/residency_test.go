@@ -3,6 +3,7 @@
 package fleet
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -26,15 +27,21 @@ func idsOf(text string) (ids []uint32) {
 	return ids
 }
 
-// link tells the fleet which tokens a text has.
+// link tells the fleet which tokens a text has, in the engine's blocks.
 func (f *Fleet) link(t *testing.T, text string) {
+	t.Helper()
+	f.linkIn(t, text, engineBlock)
+}
+
+// linkIn does it in blocks of a size.
+func (f *Fleet) linkIn(t *testing.T, text string, blockTokens int) {
 	t.Helper()
 	chain := chainOf(text)
 	anchors := make([]residency.Anchor, len(chain))
 	for i := range anchors {
 		anchors[i] = residency.Anchor{Tokens: (i + 1) * letterTokens, Exact: true}
 	}
-	space := f.Residency().Space(Lineage{Model: "m", BlockTokens: engineBlock})
+	space := f.Residency().Space(Lineage{Model: "m", BlockTokens: blockTokens})
 	if f.Residency().Link(space, chain, anchors, idsOf(text)) {
 		t.Fatal("the links contradict each other")
 	}
@@ -238,6 +245,48 @@ func TestTiersHaveWeights(t *testing.T) {
 	says(t, feed, kvevents.CPU, idsOf("abc"))
 	says(t, feed, kvevents.Disk, idsOf("abcd"))
 	wantHit(t, f.followedRequest("abcdef"), "one", hit{tokens: 256, worth: 64 + 128/2 + 64/4, events: true})
+}
+
+// What LMCache keeps in chunks of its own counts behind what the GPU holds, and
+// can be staged.
+func TestChunksOutsideCount(t *testing.T) {
+	f, _ := newTestFleet()
+	feed := f.followRanks("one", 1)[0]
+	chunks := func(tier kvevents.Tier, text string) {
+		t.Helper()
+		const size = 2 * letterTokens
+		ids := idsOf(text)
+		e := &kvevents.Event{Kind: kvevents.Stored, Root: true, Tier: tier, Tokens: ids, BlockSize: size}
+		for i := size; i <= len(ids); i += size {
+			e.Hashes = append(e.Hashes, uint64(1000*i)+uint64(text[0]))
+		}
+		if !feed.Apply(e) {
+			t.Fatal("an event could not be used")
+		}
+	}
+	says(t, feed, kvevents.GPU, idsOf("a"))
+	chunks(kvevents.CPU, "ab")
+	chunks(kvevents.Disk, "abcdef")
+	f.link(t, "abcdefgh")
+	if sizes := f.BlockSizes(); !slices.Contains(sizes, engineBlock) || !slices.Contains(sizes, 2*letterTokens) || len(sizes) != 2 {
+		t.Fatalf("blocks of %v tokens", sizes)
+	}
+	wantHit(t, f.followedRequest("abcdefgh"), "one", hit{tokens: 64, worth: 64, events: true}) // not linked in chunks yet
+	f.linkIn(t, "abcdefgh", 2*letterTokens)
+	// One letter on the GPU, one more in CPU memory, four more on disk.
+	wantHit(t, f.followedRequest("abcdefgh"), "one", hit{tokens: 6 * 64, worth: 64 + 64/2 + 4*64/4, events: true})
+	r := f.followedRequest("abcdefgh")
+	r.Assign(Target{Address: "one"})
+	if o := r.Outlook(); o.Held != 64 || o.Sent != 6*64 || o.Offload != (Offload{CPU: 2 * 64, Storage: 6 * 64}) {
+		t.Errorf("%+v", o)
+	}
+	if !r.Linked() {
+		t.Error("its tokens are to be fetched once more")
+	}
+	r.End()
+	wantHit(t, f.followedRequest("xyz"), "one", hit{events: true})
+	says(t, feed, kvevents.GPU, idsOf("abcdefgh"))
+	wantHit(t, f.followedRequest("abcdefgh"), "one", hit{tokens: 496, worth: 496, events: true}) // all whole blocks but the last
 }
 
 // Which rank gets a request is the engine's choice: what counts is the mean, and

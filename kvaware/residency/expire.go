@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
-	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
 // stepChunks is how many chunks are ended before events get in between.
@@ -37,7 +36,7 @@ func (f *Feed) wait(tier kvevents.Tier, keys []uint64) bool {
 func (f *Feed) endOldest(t int) bool {
 	var room [chunkKeys]uint64
 	keys := f.waiting[t].pop(&f.x.chunks, room[:0])
-	f.x.tree.Removed(f.up, keys, radixcache.Tier(t+1))
+	f.takeOff(keys, kvevents.Tier(t+1))
 	f.expired.Add(uint64(len(keys)))
 	return len(keys) > 0
 }

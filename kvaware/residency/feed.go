@@ -34,6 +34,7 @@ type Feed struct {
 	waiting [slowTiers]queue // of tiers for which there was no removal
 	removes [slowTiers]bool
 	own     [eventBlocks]uint64
+	outside outside
 
 	knowledge   atomic.Uint32
 	short       atomic.Bool // something was not entered for want of room
@@ -111,18 +112,27 @@ func (f *Feed) stored(e *kvevents.Event) bool {
 		return true
 	}
 	f.x.adapters.note(e.LoRA)
+	up := f.up
+	if f.foreign(e) {
+		if up = f.outside.open(f); up == 0 {
+			return false
+		}
+	}
 	parent := f.x.root(string(e.LoRA))
 	if !e.Root {
 		known := false
-		if parent, known = f.x.tree.Block(f.up, e.Parent); !known {
+		if parent, known = f.x.tree.Block(up, e.Parent); !known {
 			f.orphans.Add(1)
 			return false
 		}
 	}
-	if !f.wait(e.Tier, e.Hashes) {
-		return f.noRoom()
+	switch {
+	case f.wait(e.Tier, e.Hashes) && f.enter(up, e, parent):
+		return true
+	case up != f.up:
+		return false // of what is kept elsewhere absence means nothing anyway
 	}
-	return f.enter(e, parent) || f.noRoom()
+	return f.noRoom()
 }
 
 // noRoom notes that absence means nothing from now on.
@@ -131,8 +141,9 @@ func (f *Feed) noRoom() bool {
 	return false
 }
 
-// enter enters the blocks of an event behind one with the own hash parent.
-func (f *Feed) enter(e *kvevents.Event, parent uint64) bool {
+// enter enters the blocks of an event as an upstream's, behind one with the own
+// hash parent.
+func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) bool {
 	n := e.BlockSize
 	stored := radixcache.StoredBlocks{Root: e.Root, Parent: e.Parent, Weight: uint32(n), Tier: radixcache.Tier(e.Tier)}
 	for at := 0; at < len(e.Hashes); {
@@ -146,12 +157,16 @@ func (f *Feed) enter(e *kvevents.Event, parent uint64) bool {
 			f.own[i-at] = parent
 		}
 		stored.Keys, stored.Blocks = e.Hashes[at:end], f.own[:end-at]
-		if !f.x.tree.Stored(f.up, stored) {
+		if !f.x.tree.Stored(up, stored) {
 			return false
 		}
 		f.blocks.Add(uint64(end - at))
 		stored.Root, stored.Parent = false, e.Hashes[end-1]
 		at = end
+	}
+	if up != f.up {
+		f.outside.tokens.Store(f.outside.sizes.note(n, len(e.Hashes), false))
+		return true
 	}
 	if e.Tier != kvevents.GPU {
 		f.tiered.Store(true)
@@ -165,6 +180,9 @@ func (f *Feed) copied(e *kvevents.Event) bool {
 	n := 0
 	if e.Group == f.group {
 		n = f.x.tree.Copied(f.up, e.Hashes, radixcache.Tier(e.Tier))
+		if up, _ := f.Outside(); up != 0 {
+			n += f.x.tree.Copied(up, e.Hashes, radixcache.Tier(e.Tier))
+		}
 	}
 	if n == 0 {
 		f.ignored.Add(1)
@@ -175,7 +193,7 @@ func (f *Feed) copied(e *kvevents.Event) bool {
 		f.tiered.Store(true)
 	}
 	if !f.wait(e.Tier, e.Hashes) {
-		f.x.tree.Removed(f.up, e.Hashes, radixcache.Tier(e.Tier))
+		f.takeOff(e.Hashes, e.Tier)
 		return f.noRoom()
 	}
 	return true
@@ -205,9 +223,15 @@ func (f *Feed) remove(e *kvevents.Event) bool {
 		f.removes[t] = true
 		f.waiting[t].drop(&f.x.chunks)
 	}
-	f.x.tree.Removed(f.up, e.Hashes, radixcache.Tier(e.Tier))
+	f.takeOff(e.Hashes, e.Tier)
 	f.removed.Add(uint64(len(e.Hashes)))
 	return true
+}
+
+// takeOff takes a copy of each block off a tier.
+func (f *Feed) takeOff(keys []uint64, tier kvevents.Tier) {
+	f.x.tree.Removed(f.up, keys, radixcache.Tier(tier))
+	f.outside.removed(f, keys, tier)
 }
 
 // Clear drops all that was entered. What is known of the publisher's ways goes
@@ -227,6 +251,7 @@ func (f *Feed) clear() {
 	}
 	f.group, f.sizes = noGroup, blockSizes{}
 	f.tiered.Store(false)
+	f.outside.clear(f)
 	f.x.tree.Forget(f.up)
 	f.short.Store(false)
 }
@@ -240,6 +265,7 @@ func (f *Feed) end() {
 	for t := range f.waiting {
 		f.waiting[t].drop(&f.x.chunks)
 	}
+	f.outside.clear(f)
 	f.x.tree.Remove(f.up)
 }
 
