@@ -14,6 +14,10 @@ var decoders = sync.Pool{New: func() any { return new(Decoder) }}
 
 // apply takes a batch in, whatever it is worth.
 func (f *follower) apply(m message, live bool) {
+	if !f.turn() {
+		return
+	}
+	began := time.Now()
 	d := decoders.Get().(*Decoder)
 	unindexed := uint64(0)
 	batch, err := d.Decode(m.payload, func(e *Event) bool {
@@ -26,6 +30,8 @@ func (f *follower) apply(m message, live bool) {
 		return true
 	})
 	decoders.Put(d)
+	f.worked += time.Since(began)
+	<-f.set.applying
 	f.position.reach(m.seq)
 	malformed := uint64(batch.Malformed())
 	switch {

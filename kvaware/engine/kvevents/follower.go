@@ -42,6 +42,8 @@ type follower struct {
 	restarted time.Time // when the last restart showed in the live stream
 	behind    bool      // it is to be read from its start, and could not be
 	spare     []message
+	share     share
+	worked    time.Duration // since the last rest
 }
 
 func newFollower(s *Set, source Source) *follower {
@@ -305,6 +307,7 @@ func (f *follower) drain(alive context.Context, q *queue) error {
 		f.live(alive, m)
 		q.done(m)
 		batch[i] = message{}
+		f.rest(m)
 	}
 	f.spare = nil
 	if cap(batch) <= 64 {

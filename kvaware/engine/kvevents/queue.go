@@ -36,8 +36,10 @@ type queue struct {
 	waiting   []message
 	bytes     int
 	malformed uint64 // messages that were none of a publisher
-	stopped   bool   // nobody pops any more
-	ended     error  // why nothing comes any more
+	noise     int    // of these, since noiseFrom
+	noiseFrom time.Time
+	stopped   bool  // nobody pops any more
+	ended     error // why nothing comes any more
 }
 
 func newQueue(held *atomic.Int64) *queue {
@@ -60,7 +62,10 @@ func (q *queue) pump(conn Conn) {
 			q.end(err)
 			return
 		}
-		q.offer(m.Parts)
+		if !q.offer(m.Parts) {
+			q.end(ErrNoise)
+			return
+		}
 	}
 }
 
@@ -77,8 +82,8 @@ func (q *queue) awaitRoom() bool {
 	}
 }
 
-// offer copies a message into the queue.
-func (q *queue) offer(parts [][]byte) {
+// offer copies a message into the queue. It is false when too many were none.
+func (q *queue) offer(parts [][]byte) bool {
 	m, ok := liveMessage(parts)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -86,10 +91,23 @@ func (q *queue) offer(parts [][]byte) {
 	switch {
 	case !ok:
 		q.malformed++
+		return q.quiet()
 	case q.stopped || !q.take(len(m.payload)):
 	default:
 		q.waiting = append(q.waiting, message{m.seq, bytes.Clone(m.payload)})
 	}
+	return true
+}
+
+// quiet counts a message that was none, and tells whether there are not too many
+// of them: they wait for nobody, so that nothing else would hold them up.
+func (q *queue) quiet() bool {
+	now := time.Now()
+	if now.Sub(q.noiseFrom) >= noiseTime {
+		q.noise, q.noiseFrom = 0, now
+	}
+	q.noise++
+	return q.noise < maxNoise
 }
 
 // take counts bytes, unless that were too much.

@@ -15,6 +15,10 @@ import (
 // ErrHistory is in a State while history could not be read.
 var ErrHistory = errors.New("what it has published could not be read")
 
+// ErrNoise is in a State when a publisher was left because of what it sent: too
+// many messages that are no batches.
+var ErrNoise = errors.New("too many of its messages are no batches of events")
+
 // history asks for what was published after the position, or for all of it, and
 // applies what comes. It is false when it may have missed some, and pauses then
 // before it asks again. The live stream waits meanwhile.
@@ -257,6 +261,7 @@ func (r *replay) apply(ctx context.Context) {
 	for i, m := range r.held {
 		if ctx.Err() == nil {
 			r.follower.apply(m, false)
+			r.follower.rest(m)
 		}
 		r.held[i] = message{}
 	}

@@ -33,7 +33,9 @@ type Set struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	replays chan struct{} // one for each publisher that is asked for history
-	held    atomic.Int64  // bytes in queues beyond what each has free
+	// applying has one for each batch that is being applied.
+	applying chan struct{}
+	held     atomic.Int64 // bytes in queues beyond what each has free
 
 	mu       sync.Mutex
 	closed   bool
@@ -60,6 +62,7 @@ func NewSet(o Options) *Set {
 	s := &Set{
 		options:  o,
 		replays:  make(chan struct{}, maxReplays),
+		applying: make(chan struct{}, atOnce()),
 		followed: make(map[Source]*follower),
 		named:    make(map[name][]*follower),
 	}
