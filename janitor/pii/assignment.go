@@ -227,7 +227,11 @@ func nameBefore(text []byte, i int) nameKind {
 		return nameOther
 	}
 	switch text[end-1] | 0x20 { // the last letters of what kindOf knows
-	case 'd', 't', 'n', 'y', 'e', 's', 'w', 'h', 'l', 'g':
+	case 'd', 't', 'n', 'y', 'e', 's', 'w', 'h', 'l':
+	case 'g': // "sig", and not every "msg"
+		if at(text, end-2)|0x20 != 'i' {
+			return nameOther
+		}
 	default:
 		return nameOther
 	}

@@ -31,12 +31,12 @@ type chain struct {
 // number looks at a run of digits that begins at text[p].
 func (r *scan) number(p int) {
 	text := r.text
-	if r.on[recAssignment] {
-		r.toldPassword(p)
-	}
 	if p > 0 && isAlpha(text[p-1]) {
 		r.lettered(p)
 		return
+	}
+	if p > 0 && toldBehind[text[p-1]] && r.on[recAssignment] && couldBeTold(text, p) {
+		r.toldPassword(p)
 	}
 	if p < r.numDone {
 		return
@@ -326,6 +326,9 @@ func (r *scan) groupsAt(c *chain, i int) int {
 func (r *scan) lettered(p int) {
 	if p >= 8 && allAlnum(binary.LittleEndian.Uint64(r.text[p-8:])) {
 		return // within a longer word, as most digits of encoded data are
+	}
+	if r.on[recAssignment] {
+		r.toldPassword(p)
 	}
 	start := p - 1
 	for start > 0 && p-start <= 6 && isAlpha(r.text[start-1]) {

@@ -10,6 +10,54 @@ const (
 	maxVerb        = 5
 )
 
+// toldBehind are the bytes with which a password can begin, or that can stand in
+// front of one, when a digit follows.
+var toldBehind = func() (t [256]bool) {
+	for _, c := range []byte(" \"'`!#$&*?@^_~-\xaf\xba\x9a") {
+		t[c] = true
+	}
+	return t
+}()
+
+// couldBeTold tells whether toldPassword is worth a look at digits at text[p]
+// behind one of toldBehind: behind a word and a space, or in a word with signs.
+func couldBeTold(text []byte, p int) bool {
+	switch text[p-1] {
+	case ' ':
+		return endsToldName(at(text, p-2)) && wordy(text, p)
+	case '"', '\'', '`':
+		return at(text, p-2) == ' ' && endsToldName(at(text, p-3)) && wordy(text, p)
+	case '-':
+		return isAlpha(at(text, p-2))
+	}
+	return true
+}
+
+// endsToldName tells the last letters of verbs and of names of passwords.
+func endsToldName(c byte) bool {
+	switch c | 0x20 {
+	case 's', 't', 'o', 'd', 'e', 'w':
+		return true
+	}
+	return false
+}
+
+// endsTelling tells the last bytes of toldNames.
+func endsTelling(c byte) bool { return c == 0xaf || c == 0xba || c == 0x9a }
+
+// wordy tells whether the digits at text[p] go on with a letter or a sign.
+func wordy(text []byte, p int) bool {
+	for isDigit(at(text, p)) {
+		p++
+	}
+	switch c := at(text, p); c {
+	case '.', ',', ':', ';', ')', ']', '/', '%', '"', '\'':
+		return false
+	default:
+		return c > ' ' && c < 0x80
+	}
+}
+
 // toldPassword looks at the first digit of a word, at text[p], for a password
 // that no operator assigns: "my password is hunter2", "--password k3Y!abc",
 // "login bob password k3Yabc". One without a digit cannot be told from a word.
@@ -53,9 +101,7 @@ func quote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
 // toldAfter tells whether the words that end at text[:i] name a password, and
 // whether a verb stands between it and the value.
 func toldAfter(text []byte, i int) (named, verb bool) {
-	switch at(text, i-1) | 0x20 { // the last letters of the verbs and of the names
-	case 's', 't', 'o', 'd', 'e', 'w':
-	default:
+	if !endsToldName(at(text, i-1)) {
 		return false, false
 	}
 	word := wordBefore(text, i)
@@ -91,7 +137,7 @@ func wordBefore(text []byte, i int) int {
 var toldNames = [...]string{"密码是", "密码为", "密码：", "密碼是", "密碼為", "密碼：", "パスワードは", "パスワード："}
 
 func toldIn(before []byte) bool {
-	if at(before, len(before)-1) < 0x80 {
+	if !endsTelling(at(before, len(before)-1)) {
 		return false
 	}
 	for _, name := range toldNames {
