@@ -47,7 +47,9 @@ func TestAdminAPI(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	// No connection is kept: a reload cuts off those to the admin endpoint.
 	client := newClient(t)
+	client.Transport.(*http.Transport).DisableKeepAlives = true
 	call := func(method, path, body string) (int, string) {
 		t.Helper()
 		r, err := http.NewRequest(method, "http://"+admin+path, strings.NewReader(body))
