@@ -3,8 +3,10 @@
 package janitor
 
 import (
+	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -56,7 +58,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		option := d.Val()
 		parse, ok := options[option]
 		if !ok {
-			return d.Errf("unrecognized option '%s'", option)
+			return d.Errf("unrecognized option '%s': pii_janitor takes %s", option, strings.Join(slices.Sorted(maps.Keys(options)), ", "))
 		}
 		if seen[option] && !slices.Contains(repeatable, option) {
 			return d.Errf("%s is specified already", option)

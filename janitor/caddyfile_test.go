@@ -60,7 +60,7 @@ func TestCaddyfileErrors(t *testing.T) {
 		want  []string
 	}{
 		{`on`, []string{"pii_janitor"}},
-		{"{\n modus redact\n}", []string{"unrecognized option 'modus'"}},
+		{"{\n modus redact\n}", []string{"unrecognized option 'modus'", "takes admit_wait, allow, in_flight_limit, max_size, mode, pattern"}},
 		{"{\n mode\n}", []string{"mode: argument missing", "placeholder, redact, block or detect"}},
 		{"{\n mode mask\n}", []string{"mode: 'mask' is not valid", "placeholder, redact, block or detect"}},
 		{"{\n mode redact\n mode block\n}", []string{"mode is specified already"}},

@@ -129,6 +129,11 @@ func (s *scan) run() error {
 			}
 		}
 		s.progress()
+		if in.Buffered() == 0 { // who types, or follows a log, wants to see it now
+			if err := out.Flush(); err != nil {
+				return err
+			}
+		}
 	}
 	if s.bar {
 		fmt.Fprint(s.notes, "\r\033[K") // before the last findings, which may go to the same terminal

@@ -3,9 +3,11 @@
 package commands
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"strings"
@@ -113,5 +115,28 @@ func TestListRecognizers(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the list lacks %s", want)
 		}
+	}
+}
+
+// TestScanAnswersLineByLine: who types a line, or follows a log, sees what is
+// in it before the next one comes.
+func TestScanAnswersLineByLine(t *testing.T) {
+	in, lines := io.Pipe()
+	answers, out := io.Pipe()
+	s := scan{in: in, out: out, notes: io.Discard}
+	ended := make(chan error, 1)
+	go func() { ended <- s.run() }()
+	got := bufio.NewReader(answers)
+	for n := 1; n <= 3; n++ {
+		if _, err := io.WriteString(lines, "bob@example.com\n"); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := got.ReadString('\n'); err != nil || line != fmt.Sprintf("%d: EMAIL 0-15\n", n) {
+			t.Fatalf("line %d: %q, %v", n, line, err)
+		}
+	}
+	lines.Close()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
 	}
 }
