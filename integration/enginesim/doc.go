@@ -17,7 +17,8 @@
 //     and who finds no room for its blocks waits;
 //   - what it publishes: each block that a cache stores or gives up, copy by
 //     copy, in one batch for each step, over ZMTP with replay (see
-//     EventsConfig). Applying all of it gives exactly the cache;
+//     EventsConfig). Applying all of it gives exactly the cache; and, if asked to,
+//     what becomes of an External's chunks;
 //   - what it says of tokens: /tokenize and the render endpoints give the very
 //     ids that are computed and published;
 //   - the clock: time to first token follows from the two above by

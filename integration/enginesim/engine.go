@@ -71,6 +71,9 @@ func newEngine(cfg Config) (*Engine, error) {
 	}
 	e.wg.Add(1)
 	go e.drive()
+	if from, ok := cfg.External.(Reporter); ok && cfg.Events != nil && cfg.Events.External {
+		e.wg.Go(func() { e.tellExternal(from) })
+	}
 	return e, nil
 }
 

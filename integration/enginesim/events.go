@@ -55,6 +55,11 @@ type EventsConfig struct {
 	// BufferSteps is how many batches are kept for replay. Default: 10000.
 	BufferSteps int
 
+	// External also publishes what becomes of the chunks of Config.External, if
+	// that is a Reporter, as LMCache's connector does: in chunks of their own size,
+	// under names of their own. Not with EventSGLang.
+	External bool
+
 	// Sources answers GET /kv_event_sources, as the newest vLLM does.
 	Sources bool
 }
@@ -87,7 +92,7 @@ func (c EventsConfig) withDefaults() (EventsConfig, error) {
 	}
 	known := slices.Contains([]string{EventMap, EventArray, EventSGLang}, c.Encoding) &&
 		slices.Contains([]string{"yes", "no"}, c.ReplayTopic)
-	if !known || c.ReplayHWM < 0 || c.ReplayHWM > maxBlocks || c.WideHashes && c.Encoding == EventSGLang {
+	if !known || c.ReplayHWM < 0 || c.ReplayHWM > maxBlocks || (c.WideHashes || c.External) && c.Encoding == EventSGLang {
 		return c, errConfig
 	}
 	return c, nil
@@ -103,11 +108,15 @@ type recorder struct {
 	writer  eventWriter
 	rank    int
 	publish func(payload []byte)
+	chunks  map[uint64]chunk // of the external tier; nil: it is not told of
 }
 
 func newRecorder(cfg *Config, rank int, publish func([]byte)) *recorder {
 	r := &recorder{cfg: cfg, events: *cfg.Events, rank: rank, publish: publish}
 	r.writer = eventWriter{encoding: cfg.Events.Encoding, blockTokens: cfg.BlockTokens, wideHashes: cfg.Events.WideHashes}
+	if cfg.Events.External {
+		r.chunks = make(map[uint64]chunk)
+	}
 	r.restart()
 	return r
 }

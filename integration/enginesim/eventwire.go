@@ -26,6 +26,7 @@ type kvEvent struct {
 	loraID int
 	salt   string
 	medium string // default: GPU
+	size   int    // tokens in a block, default: the engine's
 }
 
 const (
@@ -168,8 +169,11 @@ func (w *eventWriter) parent(dst []byte, e *kvEvent) []byte {
 
 // size is the tokens of a block; a store that names only hashes has none.
 func (w *eventWriter) size(e *kvEvent) uint64 {
-	if len(e.tokens) == 0 {
+	switch {
+	case len(e.tokens) == 0:
 		return 0
+	case e.size > 0:
+		return uint64(e.size)
 	}
 	return uint64(w.blockTokens)
 }

@@ -25,6 +25,22 @@ type External interface {
 	Store(at time.Duration, chain []uint64)
 }
 
+// Reporter is an External that tells what becomes of its chunks, for
+// EventsConfig.External.
+type Reporter interface {
+	External
+	// Changes returns what has changed since the last call, in that order.
+	Changes() []ExternalChange
+}
+
+// ExternalChange says that a chunk is kept in a medium now, such as CPU or
+// STORAGE, or is not any more.
+type ExternalChange struct {
+	Chunk   uint64
+	Medium  string
+	Removed bool
+}
+
 // lookAgain is after how long an engine that has nothing to do but to wait for
 // loads looks whether a request has come.
 const lookAgain = time.Millisecond
@@ -83,7 +99,11 @@ func (s *Scheduler) awaitLoads(at time.Duration) {
 // store keeps the chunks among j's first tokens in the external tier.
 func (s *Scheduler) store(j *Job, tokens int) {
 	if x := s.cfg.External; x != nil && len(j.outside.chain) > 0 {
-		x.Store(s.now, j.outside.chain[:min(tokens/x.ChunkTokens(), len(j.outside.chain))])
+		chain := j.outside.chain[:min(tokens/x.ChunkTokens(), len(j.outside.chain))]
+		x.Store(s.now, chain)
+		if r, ok := s.watch.(*recorder); ok && r.chunks != nil {
+			r.remember(j, chain, x.ChunkTokens())
+		}
 	}
 }
 

@@ -42,6 +42,8 @@ type Node struct {
 	jobs    map[string]job
 	number  int
 	stats   Stats
+	changes []enginesim.ExternalChange // since Changes was called last
+	told    bool                       // it is called
 }
 
 // job is a staging under way, or one of whose end nobody was told.
@@ -142,6 +144,31 @@ func (n *Node) EvictMemory() {
 	n.state.Lock()
 	defer n.state.Unlock()
 	n.store.memory.clear()
+}
+
+// maxChanges is how many changes are kept that nobody has asked for.
+const maxChanges = 32768
+
+// Changes returns what has become of chunks since the last call, which the first
+// one begins.
+func (n *Node) Changes() []enginesim.ExternalChange {
+	n.state.Lock()
+	defer n.state.Unlock()
+	if !n.told {
+		n.told = true
+		n.store.memory.changed = func(chunk uint64, gone bool) { n.change(chunk, "CPU", gone) }
+		n.store.disk.changed = func(chunk uint64, gone bool) { n.change(chunk, "STORAGE", gone) }
+	}
+	n.store.settle(n.now())
+	changes := n.changes
+	n.changes = nil
+	return changes
+}
+
+func (n *Node) change(chunk uint64, medium string, gone bool) {
+	if len(n.changes) < maxChanges {
+		n.changes = append(n.changes, enginesim.ExternalChange{Chunk: chunk, Medium: medium, Removed: gone})
+	}
 }
 
 // Stats returns the counters.
@@ -313,4 +340,4 @@ func deref(s *string, missing string) string {
 	return *s
 }
 
-var _ enginesim.External = (*Node)(nil)
+var _ enginesim.Reporter = (*Node)(nil)

@@ -52,9 +52,17 @@ type tier struct {
 	size  int
 	order list.List // of uint64, most recently used first
 	at    map[uint64]*list.Element
+	// changed, if set, is told of each chunk that came, or went.
+	changed func(chunk uint64, gone bool)
 }
 
 func newTier(size int) *tier { return &tier{size: size, at: make(map[uint64]*list.Element)} }
+
+func (t *tier) tell(chunk uint64, gone bool) {
+	if t.changed != nil {
+		t.changed(chunk, gone)
+	}
+}
 
 func (t *tier) has(chunk uint64) bool { return t.at[chunk] != nil }
 
@@ -82,11 +90,16 @@ func (t *tier) put(chunk uint64) {
 		last := t.order.Back()
 		delete(t.at, last.Value.(uint64))
 		t.order.Remove(last)
+		t.tell(last.Value.(uint64), true)
 	}
 	t.at[chunk] = t.order.PushFront(chunk)
+	t.tell(chunk, false)
 }
 
 func (t *tier) clear() {
+	for e := t.order.Front(); e != nil; e = e.Next() {
+		t.tell(e.Value.(uint64), true)
+	}
 	t.order.Init()
 	clear(t.at)
 }

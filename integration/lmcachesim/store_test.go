@@ -113,3 +113,35 @@ func TestChain(t *testing.T) {
 		}
 	}
 }
+
+// TestChanges: what comes to a tier and what goes from it is told once, in order,
+// and taken together it is what the node holds.
+func TestChanges(t *testing.T) {
+	n := startNode(t, "127.0.0.1:0", func(c *NodeConfig) { c.MemoryChunks = 2 })
+	n.Store(0, n.Chain("m", "", []uint32{9, 9, 9, 9})) // before anybody listens
+	if got := n.Changes(); len(got) != 0 {
+		t.Errorf("%d changes before the first call", len(got))
+	}
+	chain := n.Chain("m", "", []uint32{1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4})
+	n.Store(0, chain)
+	n.Store(0, chain[2:]) // is there
+	n.EvictMemory()
+	held := map[string]map[uint64]bool{"CPU": {}, "STORAGE": {}}
+	changes := n.Changes()
+	for i, c := range changes {
+		if !c.Removed && held[c.Medium][c.Chunk] {
+			t.Errorf("change %d came twice: %+v", i, c)
+		}
+		if c.Removed {
+			delete(held[c.Medium], c.Chunk)
+		} else {
+			held[c.Medium][c.Chunk] = true
+		}
+	}
+	if len(held["CPU"]) != 0 || len(held["STORAGE"]) != 3 || !held["STORAGE"][chain[1]] {
+		t.Errorf("by what was told it holds %v", held)
+	}
+	if again := n.Changes(); len(again) != 0 {
+		t.Errorf("%d changes are told twice", len(again))
+	}
+}

@@ -112,7 +112,7 @@ func (r *Request) look(i int, offload *Offload) {
 // tell.
 func (r *Request) tiersOf(u *upstream, held hit) (gpu, memory int) {
 	w := u.followed
-	if !held.events || w == nil || w.surveyed != r.fleet.surveyed || w.tokens == 0 || held != r.toldBy(u) {
+	if !held.events || w == nil || w.surveyed != r.fleet.surveyed || w.tokens == 0 || held.tokens != r.toldBy(u).tokens {
 		return held.tokens, held.tokens
 	}
 	share := func(tokens int) int { return int(int64(held.tokens) * int64(tokens) / int64(w.tokens)) }

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/integration/lmcachesim"
+)
+
+// startTellingNodes starts hosts whose engines tell of their own KV caches and of
+// what LMCache keeps, at the same ports on each.
+func startTellingNodes(t *testing.T, n int) (nodes []stagingNode, cachePort string) {
+	t.Helper()
+	cachePort = "0"
+	events := enginesim.EventsConfig{Replay: true, External: true}
+	for tries := 0; len(nodes) < n; tries++ {
+		if tries == 100 {
+			t.Fatal("no loopback addresses are free")
+		}
+		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(255), 1+rand.IntN(254))
+		c, err := lmcachesim.StartNode(net.JoinHostPort(host, cachePort), lmcachesim.NodeConfig{})
+		if err != nil {
+			continue
+		}
+		config, own := quietNode, events
+		config.External, config.Events = c, &own
+		e, err := enginesim.StartAt(config, net.JoinHostPort(host, "0"))
+		if err != nil {
+			c.Close()
+			continue
+		}
+		t.Cleanup(c.Close)
+		t.Cleanup(e.Close)
+		cachePort = portOf(c.Addr())
+		events.Port, _ = strconv.Atoi(portOf(e.EventsAddr(0)))
+		events.ReplayPort, _ = strconv.Atoi(portOf(e.ReplayAddr(0)))
+		nodes = append(nodes, stagingNode{e, c})
+	}
+	return nodes, cachePort
+}
+
+// crowd pushes everything else off an engine's GPU, with prompts that the gateway
+// does not see.
+func crowd(t *testing.T, n stagingNode) {
+	t.Helper()
+	for range 5 { // of 4,600 tokens each, on a GPU that holds 19,200
+		directly(t, n.engine, ask("sim", story(fmt.Sprint("stranger ", rand.Uint64())), false, 2))
+	}
+}
+
+// TestStagingByEvents: what engines say of their GPUs, and LMCache of its tiers,
+// decides whether a conversation is staged: not from the GPU nor from CPU memory,
+// but from the disk of the node that has it, for the request's model and salt.
+func TestStagingByEvents(t *testing.T) {
+	nodes, cachePort := startTellingNodes(t, 2)
+	g := startGateway(t, "caddyfile", stagingSite(nodes,
+		eventsOption(nodes[0].engine, 1)+"\n"+lmcacheOption+cachePort+" {\n wait 400ms\n }"))
+	// From the first prompts on it is known how large blocks and chunks are.
+	for i := range 4 {
+		servedBy(t, g, nodes, ask("sim", story(fmt.Sprint("first ", i)), false, 2))
+	}
+	untilStill(t, enginesOf(nodes))
+	for name, salt := range map[string]string{"without a salt": "", "with a salt": "mine"} {
+		t.Run(name, func(t *testing.T) {
+			question := story("told " + name)
+			turn := func(body string) string {
+				if salt == "" {
+					return body
+				}
+				return strings.Replace(body, "{", fmt.Sprintf(`{"cache_salt":%q,`, salt), 1)
+			}
+			home := servedBy(t, g, nodes, turn(ask("sim", question, false, 2)))
+			node, address := nodes[home], nodes[home].engine.Addr()
+			cached := func() int { return forecast(t, turn(goneOn(question)))[address] }
+			eventually(t, "the events say that the GPU holds it", func() bool { return cached() > 4000 })
+			untilStill(t, enginesOf(nodes))
+			again := func(want int) {
+				t.Helper()
+				before := orders(node.cache)
+				if at := servedBy(t, g, nodes, turn(goneOn(question))); at != home {
+					t.Errorf("it went to node %d, it is on %d", at, home)
+				}
+				if n := orders(node.cache) - before; n != want {
+					t.Errorf("%d stagings, want %d", n, want)
+				}
+			}
+			again(0) // from the GPU
+			crowd(t, node)
+			untilStill(t, enginesOf(nodes))
+			if salt == "" { // LMCache does not tell of what is salted
+				if n := cached(); n < 4000 {
+					t.Fatalf("LMCache has it in CPU memory, and %d tokens are predicted", n)
+				}
+				again(0)
+				crowd(t, node)
+			}
+			node.cache.EvictMemory()
+			untilStill(t, enginesOf(nodes))
+			fromDisk, tokens := node.cache.Stats().FromDisk, metric(t, "caddy_kv_aware_staged_tokens_total")
+			again(1)
+			if n := node.cache.Stats().FromDisk - fromDisk; n != 0 {
+				t.Errorf("the engine waited for %d chunks from disk", n)
+			}
+			got := stagedBy(t, node.cache.Received())
+			o := got[len(got)-1]
+			if o.Model != "sim" || o.Salt != salt || o.World != 1 {
+				t.Errorf("it was staged as %s with the salt %q over %d ranks", o.Model, o.Salt, o.World)
+			}
+			var report struct {
+				Staging struct {
+					Done, Tokens uint64
+					Result       string
+				}
+			}
+			_, answer := askAdmin(t, "GET", "/kv_aware/upstreams/"+address, "")
+			if err := json.Unmarshal([]byte(answer), &report); err != nil {
+				t.Fatalf("%v: %s", err, answer)
+			}
+			if s := report.Staging; s.Done == 0 || s.Tokens < 4000 || s.Result != "completed" && s.Result != "partial" {
+				t.Errorf("the admin API tells of %+v", s)
+			}
+			if n := metric(t, "caddy_kv_aware_staged_tokens_total") - tokens; n > float64(len(o.Tokens)) || n < 0.9*float64(len(o.Tokens)) {
+				t.Errorf("%v tokens were staged of %d", n, len(o.Tokens))
+			}
+		})
+	}
+}
+
+// TestTiersByEventsDecide: of two nodes that both have lost a conversation from
+// their GPUs, the one that has it in CPU memory gets its next turn, also when the
+// gateway has only ever sent it to the other, which has it on disk.
+func TestTiersByEventsDecide(t *testing.T) {
+	nodes, cachePort := startTellingNodes(t, 2)
+	g := startGateway(t, "caddyfile", stagingSite(nodes, eventsOption(nodes[0].engine, 1)+"\n"+lmcacheOption+cachePort))
+	for i := range 4 {
+		servedBy(t, g, nodes, ask("sim", story(fmt.Sprint("begun ", i)), false, 2))
+	}
+	untilStill(t, enginesOf(nodes))
+	for round := range 2 {
+		question := story(fmt.Sprint("tiers", round))
+		first := servedBy(t, g, nodes, ask("sim", question, false, 2))
+		directly(t, nodes[1-first].engine, ask("sim", question, false, 2))
+		for _, n := range nodes {
+			crowd(t, n)
+		}
+		want := []int{first, 1 - first}[round]
+		nodes[1-want].cache.EvictMemory()
+		untilStill(t, enginesOf(nodes))
+		if at := servedBy(t, g, nodes, goneOn(question)); at != want {
+			t.Errorf("round %d: it went to node %d; it was sent to %d, and is in memory on %d", round, at, first, want)
+		}
+	}
+}
