@@ -70,6 +70,9 @@ func (r *scan) card(c *chain, i int) int {
 		// For lengths without a card of today, that counters and identifiers
 		// have, for parts of paths and for round numbers, a word must say what
 		// it is.
+		if number := c.text[c.g[i].start:c.g[i].end]; n == 18 && r.on[recCNID] && validCNID(number) || n == 15 && r.on[recFRNIR] && validNIR(number) {
+			return 0 // a person's number, by the stronger check
+		}
 		usual := (n == 16 || n == 15 && amex(c.text[c.g[i].start:])) && at(c.text, c.g[i].start-1) != '/'
 		if (!usual || round(c.text[c.g[i].start:c.g[i].end], 9)) && !r.cardContext(c, i, i) {
 			return 0

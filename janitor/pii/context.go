@@ -95,7 +95,7 @@ var contextWords = func() map[string]context {
 		ctxMBI:         {"mbi", "medicare", "beneficiary", "hicn"},
 		ctxDEA:         {"dea", "prescriber"},
 		ctxCASIN:       {"sin", "nas", "insurance", "assurance"},
-		ctxAUTFN:       {"tfn"},
+		ctxAUTFN:       {"tfn", "tax"},
 		ctxAUABN:       {"abn"},
 		ctxMedicare:    {"medicare"},
 		ctxNHS:         {"nhs", "patient", "health"},

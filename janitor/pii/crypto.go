@@ -158,8 +158,8 @@ func (r *scan) ethereum(start, end int) bool {
 		low = low || isLower(c)
 		up = up || isUpper(c)
 	}
-	if !low || !up {
-		return r.alone(start, end) || (r.before(start)|r.after(end))&ctxCrypto != 0
+	if !up {
+		return r.spokenOf(start, end)
 	}
 	var lowered [40]byte
 	for i, c := range digits {
@@ -169,8 +169,13 @@ func (r *scan) ethereum(start, end int) bool {
 	sum := keccak256(lowered[:])
 	for i, c := range digits {
 		if high := sum[i/2]<<(4*(i&1))&0x80 != 0; isAlpha(c) && isUpper(c) != high {
-			return false
+			return !low && r.spokenOf(start, end)
 		}
 	}
 	return true
+}
+
+// spokenOf tells whether a word speaks for an address without a checksum.
+func (r *scan) spokenOf(start, end int) bool {
+	return r.alone(start, end) || (r.before(start)|r.after(end))&ctxCrypto != 0
 }

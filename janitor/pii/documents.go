@@ -12,7 +12,9 @@ func (r *scan) document(start int) {
 	switch at(r.text, start-1) {
 	case ' ', ':', '#', '"', '\'', '>', 0:
 	default:
-		return
+		if r.text[start-1] < 0x80 {
+			return
+		}
 	}
 	end, digits := start, 0
 	for end < len(r.text) && (isAlnum(r.text[end]) || r.text[end] == '-' && isDigit(at(r.text, end+1))) {
@@ -50,10 +52,13 @@ func years(w []byte) bool {
 }
 
 // passportShape takes six to ten characters: at most three letters in front and
-// one behind, the rest digits.
+// one behind, the rest digits; or nine capitals and digits mixed, as in Germany.
 func passportShape(w []byte) bool {
 	if len(w) < 6 || len(w) > 10 {
 		return false
+	}
+	if len(w) == 9 && isUpper(w[0]) && mixedCode(w) {
+		return true
 	}
 	for i, c := range w {
 		if !isDigit(c) && (!isAlpha(c) || i > 2 && i < len(w)-1) {
@@ -61,6 +66,19 @@ func passportShape(w []byte) bool {
 		}
 	}
 	return isDigit(w[3])
+}
+
+// mixedCode tells capitals and at least four digits.
+func mixedCode(w []byte) bool {
+	digits := 0
+	for _, c := range w {
+		if isDigit(c) {
+			digits++
+		} else if !isUpper(c) {
+			return false
+		}
+	}
+	return digits >= 4
 }
 
 // birthday looks at group i as a date of birth: a date in figures, or a day
@@ -135,9 +153,9 @@ func monthDate(text []byte, g group) (start, end int) {
 	for i < len(text) && i-g.end < 3 && isAlpha(text[i]) && isLower(text[i]) { // 12th
 		i++
 	}
-	if m := skip(text, i, " .-,of"); m > i && monthAt(text, m) > 0 {
+	if m := skipOf(text, i); m > i && monthAt(text, m) > 0 {
 		m = monthAt(text, m)
-		if y := yearAt(text, skip(text, m, " .,-")); y > 0 {
+		if y := yearAt(text, skipOf(text, m)); y > 0 {
 			return g.start, y
 		}
 		return 0, 0
@@ -148,7 +166,7 @@ func monthDate(text []byte, g group) (start, end int) {
 		back--
 	}
 	word := back
-	for word > 0 && back-word < 10 && isAlpha(text[word-1]) {
+	for word > 0 && back-word < 10 && isLetter(text[word-1]) {
 		word--
 	}
 	if back == g.start || word == back || monthAt(text, word) != back {
@@ -158,6 +176,19 @@ func monthDate(text []byte, g group) (start, end int) {
 		return word, y
 	}
 	return 0, 0
+}
+
+// skipOf passes over what stands between a day, a month and a year: punctuation
+// and the word "of" in three languages.
+func skipOf(text []byte, i int) int {
+	i = skip(text, i, " .-,")
+	if at(text, i+2) == ' ' {
+		switch string(text[i : i+2]) {
+		case "of", "de", "di":
+			return i + 3
+		}
+	}
+	return i
 }
 
 // skip passes over at most four bytes of a set.
@@ -175,19 +206,30 @@ func skip(text []byte, i int, set string) int {
 	return i
 }
 
-// monthAt returns the end of the English, German, French or Spanish name of a
-// month, or its first three letters, at text[i], or 0.
+// months are the beginnings of the names of months in English, German, Dutch,
+// French, Spanish, Italian and Portuguese.
+var months = set("jan feb mar apr may mai jun jul aug sep oct okt nov dec dez ene avr abr ago dic gen mag giu lug set ott out fev mrt mei")
+
+// accented are those that are not ASCII, with what they mean in their bytes.
+var accented = [...]string{"mär", "fév", "aoû", "déc"}
+
+// monthAt returns the end of the name of a month, or its first three letters,
+// at text[i], or 0.
 func monthAt(text []byte, i int) int {
 	end := i
-	for end < len(text) && end-i < 12 && isAlpha(text[end]) {
+	for end < len(text) && end-i < 12 && isLetter(text[end]) {
 		end++
 	}
 	if end-i < 3 {
 		return 0
 	}
-	switch string([]byte{lower(text[i]), lower(text[i+1]), lower(text[i+2])}) {
-	case "jan", "feb", "mar", "apr", "may", "mai", "jun", "jul", "aug", "sep", "oct", "okt", "nov", "dec", "dez", "ene", "avr", "abr", "ago", "dic":
+	if months[string([]byte{lower(text[i]), lower(text[i+1]), lower(text[i+2])})] {
 		return end
+	}
+	for _, name := range accented {
+		if end-i >= len(name) && lower(text[i]) == name[0] && string(text[i+1:i+len(name)]) == name[1:] {
+			return end
+		}
 	}
 	return 0
 }

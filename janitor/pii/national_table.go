@@ -25,6 +25,8 @@ var nationals = []national{
 	{recZAID, "13", ctxZAID},
 	{recKRRRN, "13 !6-7", ctxKRRRN},
 	{recFRNIR, "!15 !1_2_2_2_3_3_2 !13_2", ctxFRNIR},
+	{recCNID, "!18", ctxCNID},
+	{recFIHETU, "6-4", ctxHETU},
 }
 
 // valid applies the algorithm of the number. A switch, not a field of the
@@ -71,6 +73,14 @@ func (n *national) valid(d []byte) bool {
 		return validRRN(d)
 	case recFRNIR:
 		return validNIR(d)
+	case recCNID:
+		return validCNID(d)
+	case recFIHETU:
+		var w [11]byte
+		copy(w[:], d[:6])
+		w[6] = '-'
+		copy(w[7:], d[6:])
+		return validHETU(w[:])
 	}
 	return false
 }

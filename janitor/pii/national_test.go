@@ -57,6 +57,10 @@ func TestCode(t *testing.T) {
 		{"NI AB123456C", []string{"NINO:AB123456C"}},
 		{"nino: ab 12 34 56 c", []string{"NINO:ab 12 34 56 c"}},
 		// What is none.
+		{"身份证号码：110105194912310011，谢谢", []string{"CN_ID:110105194912310011"}},
+		{"hetu 250468-1026, TFN: 410350803, my tax file number is 926 941 955", []string{"FI_HETU:250468-1026", "AU_TFN:410350803", "AU_TFN:926 941 955"}},
+		{"152057542827197", []string{"FR_NIR:152057542827197"}},
+		{"110105194912310012 110105194913310021 250468-1027", nil},
 		{"DNI 12345678A", nil},
 		{"part 12345678Z in stock", nil},
 		{"CF RSSMRA85T10A562T", nil},
@@ -71,7 +75,9 @@ func TestCode(t *testing.T) {
 func TestDocuments(t *testing.T) {
 	checkFindings(t, []finding{
 		{"passport X1234567 issued", []string{"PASSPORT:X1234567"}},
-		{"Reisepass Nr. C01X00T47", nil},
+		{"Reisepass Nr. C01X00T47", []string{"PASSPORT:C01X00T47"}},
+		{"护照号：KB0686167", []string{"PASSPORT:KB0686167"}},
+		{"passport c01x00t47 and Reisepass ABCDEF123", nil},
 		{"passport number is 123456789", []string{"PASSPORT:123456789"}},
 		{"my driver's license is A56319335", []string{"DRIVER_LICENSE:A56319335"}},
 		{"Apache License 2.0, 20040101", nil},
@@ -89,6 +95,8 @@ func TestBirthday(t *testing.T) {
 		{"date of birth 12 March 1980", []string{"DOB:12 March 1980"}},
 		{"born on March 12th, 1980", []string{"DOB:March 12th, 1980"}},
 		{"geboren am 12.03.1980", []string{"DOB:12.03.1980"}},
+		{"née le 3 déc. 1980, geboren 3. März 1975, nacido el 5 de mayo de 1990", []string{"DOB:3 déc. 1980", "DOB:3. März 1975", "DOB:5 de mayo de 1990"}},
+		{"nata il 7 luglio 1961; 出生日期：1980-03-12", []string{"DOB:7 luglio 1961", "DOB:1980-03-12"}},
 		{"due 03/12/1980 and 12 March 1980", nil},
 		{"born 35/12/1980", nil},
 		{"born 1980-03-12T10:00:00Z", nil},
@@ -106,6 +114,8 @@ func TestCrypto(t *testing.T) {
 		{"1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3", nil},
 		{"bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdr", nil},
 		{"0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", nil},
+		{"send to 0x52908400098527886E0F7030069857D2E4169EE7", []string{"CRYPTO:0x52908400098527886E0F7030069857D2E4169EE7"}},
+		{"sha1 0x52908400098527886E0F7030069857D2E4169EE8", nil},
 		{"sha1 0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", nil},
 	})
 }
