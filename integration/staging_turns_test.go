@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,6 +156,72 @@ func TestStagingWarmsGPU(t *testing.T) {
 	}
 }
 
+// TestWarmingWhatIsHeldGainsNothing is why a request that is held for its staging
+// has no GPU warmed before it is sent: it brings its blocks there itself, as soon
+// as one for one token would. One ahead of it goes through the same queue and the
+// same load, and the request then waits for both.
+func TestWarmingWhatIsHeldGainsNothing(t *testing.T) {
+	const conversations = 8
+	for _, queue := range []int{0, 3} {
+		config := queueingNode
+		config.Record, config.Speed = 1000, 20
+		nodes, _ := startNodes(t, 1, config, slowDisk)
+		engine, cache := nodes[0].engine, nodes[0].cache
+		question := func(i int) string { return story(fmt.Sprintf("held%02d", i)) } // all of one length
+		for i := range 2 * conversations {
+			directly(t, engine, ask("sim", question(i), false, 1))
+		}
+		engine.Reset() // what LMCache has is in CPU memory, as after a staging
+		stop, crowd := make(chan struct{}), new(sync.WaitGroup)
+		for i := range queue {
+			crowd.Go(func() {
+				for j := 0; ; j++ {
+					select {
+					case <-stop:
+						return
+					default:
+						directly(t, engine, ask("sim", story(fmt.Sprint("before it ", i, "-", j)), false, 2))
+					}
+				}
+			})
+		}
+		ttft := func(body string) time.Duration {
+			before := len(engine.Received())
+			directly(t, engine, body)
+			for _, r := range engine.Received()[before:] {
+				if string(r.Body) != body {
+					continue
+				}
+				for _, s := range engine.Served() {
+					if s.Request == r.Request {
+						return s.TTFT
+					}
+				}
+			}
+			t.Fatal("the engine does not tell when it was answered")
+			return 0
+		}
+		var sent, warmed []time.Duration
+		for i := range conversations {
+			sent = append(sent, ttft(goneOn(question(i))))
+			ahead := ttft(strings.Replace(goneOn(question(conversations+i)), `"max_tokens":2`, `"max_tokens":1`, 1))
+			warmed = append(warmed, ahead+ttft(goneOn(question(conversations+i))))
+		}
+		close(stop)
+		crowd.Wait()
+		if loads := cache.Stats().Loads; loads < 2*conversations {
+			t.Errorf("%d loads from CPU memory: this proves nothing", loads)
+		}
+		slices.Sort(sent)
+		slices.Sort(warmed)
+		t.Logf("%d others at a time: first token of what is staged %v after it is sent, %v with a request for one token ahead of it", queue,
+			quantile(sent, 0.5).Round(time.Millisecond), quantile(warmed, 0.5).Round(time.Millisecond))
+		if quantile(warmed, 0.5) <= quantile(sent, 0.5) {
+			t.Errorf("with %d others at a time it is sooner: %v, %v", queue, quantile(warmed, 0.5), quantile(sent, 0.5))
+		}
+	}
+}
+
 // TestStagingOnFailover: a conversation whose node has gone is staged on the one
 // that takes over.
 func TestStagingOnFailover(t *testing.T) {
@@ -173,6 +240,83 @@ func TestStagingOnFailover(t *testing.T) {
 	if n := orders(nodes[first].cache); n != 0 {
 		t.Errorf("the node that failed was asked %d times", n)
 	}
+}
+
+// TestStagingWhereOneIsDown: once a node is known to be down its conversations go
+// elsewhere at the first attempt. They are staged there as well; what was never on
+// the node that is down is not.
+func TestStagingWhereOneIsDown(t *testing.T) {
+	nodes, cachePort := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
+	g := startGateway(t, "caddyfile", strings.Replace(stagingSite(nodes, lmcacheOption+cachePort), "lb_retries 2", "lb_retries 2\n fail_duration 1m", 1))
+	at := make(map[int][]string)
+	for i := 0; len(at[0]) < 2 || len(at[1]) < 1; i++ {
+		if i == 50 {
+			t.Fatal("all go to one node: this proves nothing")
+		}
+		question := story(fmt.Sprint("down", i))
+		home := servedBy(t, g, nodes, ask("sim", question, false, 2))
+		at[home] = append(at[home], question)
+	}
+	if err := nodes[0].engine.Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
+		t.Fatal(err)
+	}
+	for i, question := range at[0][:2] {
+		if home := servedBy(t, g, nodes, goneOn(question)); home != 1 {
+			t.Fatalf("served by node %d, which is down", home)
+		}
+		await(t, "the node that takes over is asked to stage", func() bool { return orders(nodes[1].cache) == i+1 })
+	}
+	servedBy(t, g, nodes, goneOn(at[1][0]))
+	servedBy(t, g, nodes, ask("sim", story("new, with one down"), false, 2))
+	servedBy(t, g, nodes, goneOn(at[0][0]+" ")) // is staged there already, or never was anywhere
+	if n := orders(nodes[1].cache); n > 2 {
+		t.Errorf("%d stagings for two conversations of the node that is down", n)
+	}
+	if n := orders(nodes[0].cache); n != 0 {
+		t.Errorf("the node that is down was asked %d times", n)
+	}
+}
+
+// TestWastedStagings: what is staged for a conversation's next turn is used when
+// that finds it, and wasted when it goes elsewhere.
+func TestWastedStagings(t *testing.T) {
+	config := quietNode
+	config.Responder, config.OutputTokens = callsTool, 16
+	nodes, cachePort := startNodes(t, 2, config, lmcachesim.NodeConfig{})
+	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort))
+	wasted := metric(t, "caddy_kv_aware_staging_wasted_total")
+	done := func() float64 {
+		return labelled(t, "caddy_kv_aware_staging_total", "completed") + labelled(t, "caddy_kv_aware_staging_total", "partial")
+	}
+	turn := func(name string, n int) (at int) {
+		t.Helper()
+		before := done()
+		at = servedBy(t, g, nodes, agent(name, n))
+		await(t, "the next turn is staged", func() bool { return done() > before })
+		return at
+	}
+	first := turn("used", 0)
+	for _, n := range nodes {
+		n.engine.Reset()
+	}
+	if at := turn("used", 1); at != first {
+		t.Fatalf("the next turn went to node %d, it was staged on %d", at, first)
+	}
+	served := nodes[first].engine.Served()
+	if cached := served[len(served)-1].CachedTokens; cached < 4000 {
+		t.Fatalf("the next turn found %d tokens: this proves nothing", cached)
+	}
+	if n := metric(t, "caddy_kv_aware_staging_wasted_total") - wasted; n != 0 {
+		t.Errorf("%v stagings count as wasted, and one was used", n)
+	}
+	first = turn("wasted", 0)
+	if err := nodes[first].engine.Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
+		t.Fatal(err)
+	}
+	if at := turn("wasted", 1); at == first {
+		t.Fatalf("served by node %d, which is down", at)
+	}
+	await(t, "the staging counts as wasted", func() bool { return metric(t, "caddy_kv_aware_staging_wasted_total")-wasted == 1 })
 }
 
 // TestLookupsDecide: conversations of which the gateway has forgotten everything

@@ -51,7 +51,7 @@ func newStagings() *stagings {
 		staged:   desc("staging_total", "Prompts that LMCache was to stage in CPU memory, by what came of it; submitted ones are counted again at their end.", "result"),
 		lookups:  desc("staging_lookups_total", "Times that LMCache was to tell who holds a prompt, by what came of it.", "result"),
 		tokens:   desc("staged_tokens_total", "Prompt tokens that LMCache said were in CPU memory after a staging."),
-		wasted:   desc("staging_wasted_total", "Stagings whose tokens no request found cached in the two minutes that followed."),
+		wasted:   desc("staging_wasted_total", "Stagings whose tokens the next turn that they were for did not find cached, or no request in the two minutes that followed."),
 		waits:    desc("staging_waits_total", "Requests that were held for their staging."),
 		waited:   desc("staging_wait_seconds_total", "For how long requests were held for their staging, in all."),
 		warmings: desc("warmups_total", "Requests for one token that were to bring a conversation's blocks to the GPU before its next turn, by what came of it.", "result"),

@@ -40,24 +40,28 @@ func (t *turn) staged(st *lmcache.Staging) {
 	t.staging = st
 }
 
-// used says how much of its prompt the next turn found cached, at an upstream.
+// used says how much of its prompt the next turn found cached, at an upstream. What
+// was staged for it at another one, or not found, was in vain.
 func (t *turn) used(address string, cached int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.address == address {
-		useOf(t.staging, cached)
+	if t.staging != nil && !(t.address == address && useOf(t.staging, cached)) {
+		t.staging.Waste()
 	}
 }
 
 // useOf counts a staging as used when the engine has found as many tokens in a
 // cache as were staged; the last ones of a prompt are always computed.
-func useOf(st *lmcache.Staging, cached int) {
+func useOf(st *lmcache.Staging, cached int) bool {
 	if st == nil {
-		return
+		return false
 	}
-	if _, tokens := st.Result(); tokens > 0 && cached+leastStaged > tokens {
-		st.Use()
+	_, tokens := st.Result()
+	if tokens == 0 || cached+leastStaged <= tokens {
+		return false
 	}
+	st.Use()
+	return true
 }
 
 // turns are the conversations whose next turn is expected, by the hash of the

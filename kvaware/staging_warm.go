@@ -3,7 +3,6 @@
 package kvaware
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -146,10 +145,12 @@ var errWarm = errors.New("the engine did not take the request")
 // send sends one, and cuts it off when the next turn comes: the engine has
 // then better to do.
 func (w *warmer) send(ctx context.Context, address string, kept *janitor.Retained) error {
-	body, err := warmBody(kept.API(), kept.Body(), kept.Salt())
+	raw, err := warmBody(kept.API(), kept.Body(), kept.Salt())
 	if err != nil {
 		return err
 	}
+	body := &wipedBody{data: raw}
+	defer body.wipe()
 	ctx, cancel := context.WithTimeout(ctx, warmFor)
 	defer cancel()
 	defer context.AfterFunc(w.ctx, cancel)()
@@ -158,8 +159,8 @@ func (w *warmer) send(ctx context.Context, address string, kept *janitor.Retaine
 		URL:           &url.URL{Scheme: "http", Host: address, Path: warmPaths[kept.API()]},
 		Host:          address,
 		Header:        http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"caddy-kvaware"}},
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		ContentLength: int64(len(body)),
+		Body:          body,
+		ContentLength: int64(len(raw)),
 	}
 	answer, err := w.transport.RoundTrip(r.WithContext(ctx))
 	if err != nil {
@@ -170,6 +171,39 @@ func (w *warmer) send(ctx context.Context, address string, kept *janitor.Retaine
 		return errWarm
 	}
 	return nil
+}
+
+// wipedBody is a request's body that is wiped when the request is over: net/http
+// may go on reading it after the answer is there.
+type wipedBody struct {
+	mu   sync.Mutex
+	data []byte // nil: wiped
+	at   int
+}
+
+// Read reads on, and fails once the body is wiped.
+func (b *wipedBody) Read(p []byte) (n int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.data == nil:
+		return 0, io.ErrClosedPipe
+	case b.at == len(b.data):
+		return 0, io.EOF
+	}
+	n = copy(p, b.data[b.at:])
+	b.at += n
+	return n, nil
+}
+
+// Close does nothing: the end of the request wipes the body.
+func (b *wipedBody) Close() error { return nil }
+
+func (b *wipedBody) wipe() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.data)
+	b.data = nil
 }
 
 // warmPaths are where engines take prompts.
@@ -190,10 +224,16 @@ var howAnswered = [...]string{
 // warmBody makes the request for one token of the one that was sent.
 func warmBody(api prompt.API, body []byte, salt string) ([]byte, error) {
 	var members map[string]json.RawMessage
+	defer func() {
+		for _, copied := range members {
+			clear(copied)
+		}
+	}()
 	if warmPaths[api] == "" || json.Unmarshal(body, &members) != nil || members == nil {
 		return nil, errWarm
 	}
 	for _, name := range howAnswered {
+		clear(members[name])
 		delete(members, name)
 	}
 	if salt != "" {

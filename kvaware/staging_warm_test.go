@@ -3,6 +3,9 @@
 package kvaware
 
 import (
+	"bytes"
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/bauxite/caddy-kvaware/janitor/prompt"
@@ -36,4 +39,31 @@ func TestWarmBody(t *testing.T) {
 	if _, err := warmBody(prompt.Embeddings, []byte(`{"input":"x"}`), ""); err == nil {
 		t.Error("embeddings have no KV blocks")
 	}
+}
+
+// TestWarmBodyIsWiped: what was made of the prompt is gone when the request is
+// over, while net/http may still be about to read it.
+func TestWarmBodyIsWiped(t *testing.T) {
+	asked := []byte(`{"model":"m","prompt":"` + strings.Repeat("secret ", 1000) + `"}`)
+	raw, err := warmBody(prompt.Completions, asked, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := string(raw)
+	b := &wipedBody{data: raw}
+	begin := make([]byte, 100)
+	if _, err := io.ReadFull(b, begin); err != nil || string(begin) != want[:100] {
+		t.Fatalf("%q, %v", begin, err)
+	}
+	if rest, err := io.ReadAll(b); err != nil || string(rest) != want[100:] {
+		t.Fatalf("%d bytes more, %v", len(rest), err)
+	}
+	b.wipe()
+	if !bytes.Equal(raw, make([]byte, len(raw))) {
+		t.Error("it is still there")
+	}
+	if n, err := b.Read(begin); n != 0 || err != io.ErrClosedPipe {
+		t.Errorf("%d bytes are read of what is wiped, %v", n, err)
+	}
+	b.wipe()
 }

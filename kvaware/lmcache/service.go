@@ -299,10 +299,7 @@ func (s *Service) sweep(now time.Time) {
 		if s.stagings[st.key] == st {
 			delete(s.stagings, st.key)
 		}
-		if st.tokens > 0 && !st.used.Swap(true) {
-			s.counted.wasted.Add(1)
-			s.counted.wastedTokens.Add(uint64(st.tokens))
-		}
+		s.waste(st)
 	}
 	s.ended = s.ended[n:]
 }

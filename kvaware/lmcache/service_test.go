@@ -470,10 +470,43 @@ func TestWasted(t *testing.T) {
 		if c := s.Counts(); c.Wasted != 1 || c.WastedTokens != 600 {
 			t.Errorf("counts %+v", c)
 		}
-		wasted.Use() // too late
+		wasted.Use()   // too late
+		wasted.Waste() // once is enough
 		if c := s.Counts(); c.Wasted != 1 || len(s.stagings) != 0 || len(s.ended) != 0 {
 			t.Errorf("counts %+v, %d stagings kept", c, len(s.stagings))
 		}
+	})
+}
+
+// TestWastedAtOnce: who knows better needs not wait.
+func TestWastedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{poll: func(_ context.Context, n int) (Progress, error) {
+			return Progress{Done: n > 1, Found: 4, Total: 4}, nil
+		}}
+		s, end := newService(t, f, nil)
+		defer end()
+		wasted := func(want uint64) {
+			t.Helper()
+			if c := s.Counts(); c.Wasted != want {
+				t.Errorf("%d are wasted, want %d", c.Wasted, want)
+			}
+		}
+		st, _ := stage(s, "a", 1, 1100)
+		st.Waste() // it has not even ended
+		wasted(0)
+		<-st.Done()
+		st.Waste()
+		st.Waste()
+		wasted(1)
+		used, _ := stage(s, "b", 1, 1100)
+		<-used.Done()
+		used.Use()
+		used.Waste() // it was of use to somebody else
+		empty, _ := stage(s, "a", 2, 0)
+		empty.Waste()
+		time.Sleep(s.options.Keep)
+		wasted(1)
 	})
 }
 

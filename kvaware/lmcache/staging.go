@@ -89,6 +89,24 @@ func (st *Staging) Wait(ctx context.Context, d time.Duration) bool {
 // prefix from a cache. A staging that nobody uses is counted as wasted.
 func (st *Staging) Use() { st.used.Store(true) }
 
+// Waste says that who it was for has had no use of it. It is counted as wasted at
+// once, and not only when nobody has used it for a while, unless somebody has
+// before, or nothing was staged.
+func (st *Staging) Waste() {
+	if _, tokens := st.Result(); tokens > 0 {
+		st.service.waste(st)
+	}
+}
+
+// waste counts a staging that has ended as wasted, if it was not used nor counted
+// before.
+func (s *Service) waste(st *Staging) {
+	if st.tokens > 0 && !st.used.Swap(true) {
+		s.counted.wasted.Add(1)
+		s.counted.wastedTokens.Add(uint64(st.tokens))
+	}
+}
+
 // standsFor reports whether the staging is under way, or so fresh that there
 // is no need for another one.
 func (st *Staging) standsFor(now time.Time, again time.Duration) bool {

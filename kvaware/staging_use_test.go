@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/lmcache"
+)
+
+// readyClient is an LMCache that has staged what it is asked for at once.
+type readyClient struct{}
+
+func (c *readyClient) Submit(_ context.Context, _ string, p *lmcache.Prefix) (lmcache.Job, error) {
+	return lmcache.Job{ID: "j", Chunks: len(p.Tokens) / 256, ChunkTokens: 256}, nil
+}
+
+func (c *readyClient) Poll(context.Context, string, lmcache.Job) (lmcache.Progress, error) {
+	return lmcache.Progress{Done: true, Found: 1, Total: 1}, nil
+}
+
+func (c *readyClient) Lookup(context.Context, *lmcache.Prefix, []string) ([]lmcache.Holding, error) {
+	return nil, lmcache.ErrUnsupported
+}
+
+func (c *readyClient) Can() (stage, look bool) { return true, false }
+func (c *readyClient) Close()                  {}
+
+// TestUseOfStagings: whether a staging was in vain is decided by what the request
+// found cached that it was for: its own, or the next turn of its conversation; or
+// by nobody, when none has come for a while.
+func TestUseOfStagings(t *testing.T) {
+	const staged = 4096
+	const keep = 2 * time.Minute
+	for _, c := range []struct {
+		name     string
+		next     func(e *errand) // what comes of the request
+		own      bool            // it was for the request itself, not for its next turn
+		at, then uint64          // wasted right after, and when its time is over
+	}{
+		{name: "found", next: func(e *errand) { e.reported("a:1", staged) }},
+		{name: "found but for the end, which is always computed", next: func(e *errand) { e.reported("a:1", staged-leastStaged+1) }},
+		{name: "a chunk is missing", next: func(e *errand) { e.reported("a:1", staged-leastStaged) }, at: 1, then: 1},
+		{name: "nothing found", next: func(e *errand) { e.reported("a:1", 0) }, at: 1, then: 1},
+		{name: "elsewhere", next: func(e *errand) { e.reported("b:1", staged) }, at: 1, then: 1},
+		{name: "not told", next: func(e *errand) { e.unreported("a:1") }},
+		{name: "not told, elsewhere", next: func(e *errand) { e.unreported("b:1") }, at: 1, then: 1},
+		{name: "no next turn", next: func(*errand) {}, then: 1},
+		{name: "its own, found", own: true, next: func(e *errand) { e.reported("a:1", staged) }},
+		{name: "its own, not found", own: true, next: func(e *errand) { e.reported("a:1", 0) }, then: 1}, // others may want the same
+		{name: "its own, failed over", own: true, next: func(e *errand) { e.reported("b:1", staged) }, then: 1},
+		{name: "its own, refused", own: true, next: func(*errand) {}, then: 1},
+		{name: "twice", next: func(e *errand) { e.reported("a:1", 0); e.reported("a:1", staged) }, at: 1, then: 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &stager{service: lmcache.NewService(lmcache.Options{Client: &readyClient{}}), turns: newTurns(time.Now)}
+				defer s.service.Close()
+				tokens := s.shelf.keep(make([]uint32, staged))
+				st := s.order("a:1", lmcache.Prefix{Model: "m", Tokens: tokens.ids, Key: 7}, tokens)
+				<-st.Done()
+				tokens.release()
+				e := &errand{stager: s}
+				if c.own {
+					e.staging, e.at = st, "a:1"
+				} else {
+					s.turns.expect(1, "a:1").staged(st)
+					if e.before = s.turns.arrived(slices.Values([]uint64{1})); e.before == nil {
+						t.Fatal("the next turn is not known")
+					}
+				}
+				c.next(e)
+				if n := s.service.Counts().Wasted; n != c.at {
+					t.Errorf("%d are wasted right after, want %d", n, c.at)
+				}
+				time.Sleep(keep)
+				if n := s.service.Counts().Wasted; n != c.then {
+					t.Errorf("%d are wasted when their time is over, want %d", n, c.then)
+				}
+				if n := s.shelf.kept.Load(); n != 0 {
+					t.Errorf("%d tokens are kept", n)
+				}
+			})
+		})
+	}
+}
