@@ -194,7 +194,10 @@ func (g *gateway) exactly(t testing.TB, what, body string, atLeast int) predicte
 	t.Helper()
 	p := g.predict(t, chatPath, body)
 	if p.predicted != p.reported || p.reported < atLeast {
-		t.Errorf("%s: of %d tokens %d were predicted to be cached, %d were; at least %d should be", what, p.tokens, p.predicted, p.reported, atLeast)
+		_, upstreams := askAdmin(t, "GET", "/kv_aware/upstreams", "")
+		_, tree := askAdmin(t, "GET", "/kv_aware/tree", "")
+		t.Errorf("%s: of %d tokens %d were predicted to be cached, %d were; at least %d should be; what is known then: %s%s",
+			what, p.tokens, p.predicted, p.reported, atLeast, upstreams, tree)
 	}
 	return p
 }

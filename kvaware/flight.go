@@ -122,7 +122,7 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 // learnTokens has the prompt's tokens fetched, if they are of use to others that
 // come after it.
 func (p *Policy) learnTokens(x *janitor.Exchange, fl *flight) {
-	if fl.asked || p.Events == nil || p.Tokenize == tokenizeOff || fl.Linked() {
+	if fl.asked || p.Events == nil || p.Tokenize == tokenizeOff || fl.Linked() && p.shared.following.begun() {
 		return
 	}
 	fl.asked = true

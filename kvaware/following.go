@@ -47,6 +47,7 @@ type streams struct {
 	generation uint64               // of the newest of their configs
 	claimed    time.Time            // when one of them last said so
 	feeds      map[kvevents.Source]*residency.Feed
+	attached   bool // the fleet has all of them
 	warned     bool
 }
 
@@ -148,7 +149,21 @@ func (s *following) attach(address string, u *streams) {
 		}
 		feeds.Ranks = append(feeds.Ranks, feed)
 	}
+	u.attached = len(feeds.Ranks) > 0
 	s.fleet.Follow(address, feeds)
+}
+
+// begun reports whether anything engines say has a place to go. Right after a
+// start it has not: that no prompt lacks its tokens then says nothing.
+func (s *following) begun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range s.upstreams {
+		if u.attached {
+			return true
+		}
+	}
+	return false
 }
 
 // closed is called when the following of a publisher has ended.
@@ -157,6 +172,7 @@ func (s *following) closed(source kvevents.Source, opened kvevents.Sink) {
 	s.mu.Lock()
 	if u := s.upstreams[source.Upstream]; u != nil {
 		delete(u.feeds, source)
+		u.attached = false
 		if len(u.feeds) == 0 && len(u.users) == 0 {
 			delete(s.upstreams, source.Upstream)
 		}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
 	"github.com/bauxite/caddy-kvaware/kvaware/residency"
 )
 
@@ -39,11 +40,10 @@ func stopConfig(s *following, p *Policy) {
 // until waits for what happens in other goroutines.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for range 5000 {
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(time.Millisecond) {
 		if is() {
 			return
 		}
-		time.Sleep(time.Millisecond)
 	}
 	t.Fatalf("never: %s", what)
 }
@@ -80,6 +80,32 @@ func feedOf(t *testing.T, s *following, upstream string) *residency.Feed {
 // stored is an engine's event of one block of 16 tokens.
 func stored() *kvevents.Event {
 	return &kvevents.Event{Kind: kvevents.Stored, Root: true, Hashes: []uint64{7}, Tokens: make([]uint32, 16), BlockSize: 16}
+}
+
+// Following has begun when all ranks of some upstream have a place for what they
+// say, and not before.
+func TestFollowingBegins(t *testing.T) {
+	s := newFollowing(fleet.New(2_000_000, time.Now))
+	defer s.close()
+	if s.begun() {
+		t.Error("it has begun with nobody")
+	}
+	two := &Events{Address: nobody, Ranks: 2}
+	s.upstreams["a:1"] = &streams{events: two, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Source]*residency.Feed)}
+	sources := two.sources("a:1")
+	for i, source := range sources {
+		if s.begun() {
+			t.Errorf("it has begun with %d ranks of %d", i, len(sources))
+		}
+		s.open(source)
+	}
+	if len(sources) != 2 || !s.begun() {
+		t.Errorf("it has not begun with all %d ranks", len(sources))
+	}
+	s.closed(sources[1], &sink{Feed: s.feed(sources[1]), fleet: s.fleet, address: "a:1"})
+	if s.begun() {
+		t.Error("it has begun where one of two ranks has ended")
+	}
 }
 
 func TestFollowingWithReloads(t *testing.T) {
