@@ -21,14 +21,15 @@ const maxStagingWait = time.Minute
 // another upstream, is not expected on the GPU any more, and the staging would
 // end before the engine schedules the request: while that waits in the engine's
 // queue, or is held (`wait`). It also is on an upstream that takes over from one
-// that has failed, and, when an answer ends in tool calls, for the next turn of
-// that conversation. What the GPU holds is known by the policy's `events`, or
-// else by the engine's capacity.
+// that has failed or cannot be picked any more, and, when an answer ends in tool
+// calls, for the next turn of that conversation. What the GPU holds, and what is
+// in CPU memory or on disk, is known by the policy's `events`, or else by what was
+// sent where, the engine's capacity, and what answers report.
 //
-// What a coordinator or controller says about who holds a prompt, asked after
-// its answer, counts where the next turn goes, by the weights of the tiers (see
-// `events`); so does, for less, what an upstream was sent and its GPU has given
-// up.
+// What a coordinator or controller says about who holds a prompt, asked two
+// seconds after its answer, when nodes have reported, counts where the next turn
+// goes for a minute, by the weights of the tiers (see `events`); so does, for
+// less, what an upstream was sent and its GPU has given up, or lost in a restart.
 //
 // One of `address`, `coordinator` and `controller` is to be given.
 type LMCache struct {
@@ -38,11 +39,16 @@ type LMCache struct {
 	Address string `json:"address,omitempty"`
 
 	// In its place the MP coordinator's URL, which knows all nodes. A node is
-	// found by the IP address it has registered with.
+	// found by the IP address it has registered with, which has to be the
+	// upstream's; over how many ranks it keeps a model, and under which name, it is
+	// asked at the port it has registered with.
 	Coordinator string `json:"coordinator,omitempty"`
 
 	// Or the URL of the controller of in-process LMCache. It only tells which
-	// instance holds a prefix: nothing shows that it can raise one from disk.
+	// instance holds a prefix: nothing shows that it can raise one from disk. It
+	// knows nothing of models and salts: it is for one model, and not asked about
+	// prompts with a salt. Of several engines on one host it is not known which is
+	// meant.
 	Controller string `json:"controller,omitempty"`
 
 	// How long a request may be held for its blocks to be staged, its tokens
@@ -59,7 +65,10 @@ type LMCache struct {
 	// before that turn. It takes a place in the engine's batch, may push out
 	// others' blocks, computes what LMCache does not have, and counts in the
 	// engine's figures; the scrubbed body is kept in memory until then, under
-	// `in_flight_limit`. One at a time for each upstream. Default: false.
+	// `in_flight_limit`. One at a time for each upstream. It carries no credentials:
+	// an engine that asks for an API key refuses it. Not for a request that is held
+	// (`wait`): that brings its blocks to the GPU itself, as soon as one sent ahead
+	// of it would, and would only wait for both. Default: false.
 	WarmGPU bool `json:"warm_gpu,omitempty"`
 }
 

@@ -88,3 +88,37 @@ func TestUseOfStagings(t *testing.T) {
 		})
 	}
 }
+
+// TestStagedOnce: what is on its way for one request is not ordered by another that
+// begins in the same way, which waits for it if it is held.
+func TestStagedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stager{service: lmcache.NewService(lmcache.Options{Client: &readyClient{}}), turns: newTurns(time.Now), totals: newStagings()}
+		defer s.service.Close()
+		one, two := &errand{stager: s}, &errand{stager: s}
+		if one.want("a:1", 7, time.Time{}) {
+			t.Fatal("it is under way before there are tokens")
+		}
+		one.await()(make([]uint32, 4096))
+		if one.staging == nil || !two.want("a:1", 7, time.Time{}) || two.staging != one.staging || two.at != "a:1" {
+			t.Fatalf("the second one has %p, the first %p", two.staging, one.staging)
+		}
+		two.hold(t.Context(), time.Second)
+		if r, tokens := two.staging.Result(); r != lmcache.Completed || tokens != 4096 {
+			t.Errorf("%v with %d tokens after the wait", r, tokens)
+		}
+		if two.want("b:1", 7, time.Time{}) || two.want("a:1", 8, time.Time{}) {
+			t.Error("what nobody has ordered is under way")
+		}
+		for _, e := range []*errand{one, two} {
+			e.end(true)
+		}
+		synctest.Wait()
+		if n := s.shelf.kept.Load(); n != 0 {
+			t.Errorf("%d tokens are kept", n)
+		}
+		if c := s.service.Counts(); c.Results[lmcache.Submitted] != 1 || c.Results[lmcache.Deduplicated] != 1 {
+			t.Errorf("counts %+v", c)
+		}
+	})
+}
