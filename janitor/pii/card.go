@@ -150,7 +150,7 @@ func (c *chain) alone(i, k int) bool {
 	if c.gap(i+1) != ' ' {
 		return true
 	}
-	if digitWord(c.text, c.g[i].start-2, -1) || digitWord(c.text, c.g[i+k-1].end+1, 1) {
+	if c.besideHex(i, i+k-1) {
 		return false // in a row of hexadecimal numbers
 	}
 	size := c.g[i].len()
@@ -164,6 +164,13 @@ func (c *chain) alone(i, k int) bool {
 		return false
 	}
 	return true
+}
+
+// besideHex tells whether a short word of letters and digits stands a space
+// away from groups i to j.
+func (c *chain) besideHex(i, j int) bool {
+	start, end := c.g[i].start, c.g[j].end
+	return at(c.text, start-1) == ' ' && digitWord(c.text, start-2, -1) || at(c.text, end) == ' ' && digitWord(c.text, end+1, 1)
 }
 
 // digitWord tells whether a word of letters and digits of at most six

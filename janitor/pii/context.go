@@ -217,7 +217,11 @@ func (r *scan) before(i int) context {
 		if w.to-start <= 3 && (isDigit(at(r.text, start-1)) || isDigit(at(r.text, w.to))) {
 			continue // part of a hexadecimal number
 		}
-		if topics := topicsOf(r.text[start:w.to]); topics != 0 {
+		topics := topicsOf(r.text[start:w.to])
+		if topics == 0 && at(r.text, start-1) == '\\' {
+			topics = topicsOf(r.text[min(start+escapeAt(r.text, start), w.to):w.to])
+		}
+		if topics != 0 {
 			w.recent[w.written%len(w.recent)] = mention{w.to, topics}
 			w.written++
 			w.last = w.to

@@ -12,7 +12,7 @@ func (r *scan) document(start int) {
 	switch at(r.text, start-1) {
 	case ' ', ':', '#', '"', '\'', '>', 0:
 	default:
-		if r.text[start-1] < 0x80 {
+		if r.text[start-1] < 0x80 && escapeBefore(r.text, start) == 0 {
 			return
 		}
 	}

@@ -31,8 +31,16 @@ func (r *scan) mail(i, after int) {
 	if end == 0 {
 		return
 	}
+	if at(r.text, i-1) == '\\' {
+		i-- // as in Markdown
+	}
 	start := localStart(r.text, i)
 	r.work += i - start
+	if at(r.text, start-1) == '\\' {
+		if n := escapeAt(r.text, start); start+n < i {
+			start += n
+		}
+	}
 	if start == i || scpLike(r.text, start, i, end) {
 		return
 	}

@@ -17,7 +17,7 @@ func (r *scan) ipv6(i int) {
 	}
 	text := r.text
 	start := i
-	for start > r.hexDone && i-start <= 4 && isHex(text[start-1]) {
+	for start > r.hexDone && i-start <= 4 && isHex(text[start-1]) && escapeBefore(text, start) == 0 {
 		start--
 	}
 	end, colons, digits, double := start, 0, 0, false
@@ -39,13 +39,13 @@ func (r *scan) ipv6(i int) {
 whole:
 	r.hexDone = end
 	r.work += end - start
-	if r.on[recMAC] && !isWord(at(text, start-1)) && !isWord(at(text, end)) && r.macPairs(start, end) {
+	if r.on[recMAC] && !inWord(text, start) && !isWord(at(text, end)) && r.macPairs(start, end) {
 		return
 	}
 	if colons < 2 || end-start > maxIPv6+2 || digits == 0 {
 		return
 	}
-	if c := at(text, start-1); isWord(c) || c == '.' || c == '-' {
+	if c := at(text, start-1); inWord(text, start) || c == '.' || c == '-' {
 		return
 	}
 	if c := at(text, end); isWord(c) {

@@ -51,7 +51,7 @@ const dottedMAC = 14
 func (r *scan) macDotted(start int) bool {
 	text := r.text
 	end := start + dottedMAC
-	if at(text, start+4) != '.' || at(text, start+9) != '.' || isWord(at(text, start-1)) || at(text, start-1) == '.' ||
+	if at(text, start+4) != '.' || at(text, start+9) != '.' || inWord(text, start) || at(text, start-1) == '.' ||
 		joinedAfter(text, end) || at(text, end) == '.' && isHex(at(text, end+1)) {
 		return false
 	}

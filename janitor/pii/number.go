@@ -31,7 +31,7 @@ type chain struct {
 // number looks at a run of digits that begins at text[p].
 func (r *scan) number(p int) {
 	text := r.text
-	if p > 0 && isAlpha(text[p-1]) {
+	if p > 0 && isAlpha(text[p-1]) && escapeBefore(text, p) == 0 {
 		r.lettered(p)
 		return
 	}
@@ -122,7 +122,9 @@ func (r *scan) figureWord(g group) int {
 }
 
 // begun tells whether a word begins at text[p].
-func (r *scan) begun(p int) bool { return p == 0 || !isWord(r.text[p-1]) }
+func (r *scan) begun(p int) bool {
+	return p == 0 || !isWord(r.text[p-1]) || escapeBefore(r.text, p) > 0
+}
 
 // parse collects the groups from the run of digits text[p:end] on.
 func (c *chain) parse(p, end int) {
@@ -204,7 +206,7 @@ func joinedBefore(text []byte, i int) bool {
 		}
 		return false
 	default:
-		return isWord(c)
+		return isWord(c) && escapeBefore(text, i) == 0
 	}
 }
 
@@ -331,10 +333,10 @@ func (r *scan) lettered(p int) {
 		r.toldPassword(p)
 	}
 	start := p - 1
-	for start > 0 && p-start <= 6 && isAlpha(r.text[start-1]) {
+	for start > 0 && p-start <= 6 && isAlpha(r.text[start-1]) && escapeBefore(r.text, start) == 0 {
 		start--
 	}
-	if isWord(at(r.text, start-1)) {
+	if inWord(r.text, start) {
 		return
 	}
 	if p-start == 2 && r.on[recIBAN] {

@@ -80,7 +80,7 @@ func (r *scan) international(c *chain, i int) int {
 	if c.text[plus] == '(' {
 		plus--
 	}
-	if before := at(c.text, plus-1); isWord(before) || before == '+' || before == ')' || before == ']' || before == '.' {
+	if before := at(c.text, plus-1); inWord(c.text, plus) || before == '+' || before == ')' || before == ']' || before == '.' {
 		return 0
 	}
 	k := c.withCode(i, 0)
@@ -287,7 +287,7 @@ func freeBefore(text []byte, i int) bool {
 	case ':', ',', ';', '"', '\'', '>', '=', '|', '`', 0:
 		return true
 	default:
-		return c <= ' ' || c >= 0x80
+		return c <= ' ' || c >= 0x80 || escapeBefore(text, i) > 0
 	}
 }
 

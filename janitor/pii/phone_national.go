@@ -73,8 +73,7 @@ func (c *chain) shaped(i int, lens string) bool {
 	if last+1 < c.n && c.gap(last+1) != 0 || !c.endsPhone(last) || c.counting(i, last) {
 		return false
 	}
-	start, end := c.g[i].start, c.g[last].end
-	return !digitWord(c.text, end+1, 1) && !digitWord(c.text, start-2, -1) && !hexRow(c.text, end)
+	return !c.besideHex(i, last) && !hexRow(c.text, c.g[last].end)
 }
 
 // hexRow tells whether two pairs of hexadecimal digits follow text[:i], as in a
@@ -112,7 +111,7 @@ func (c *chain) parenthesised(i int) int {
 	if at(c.text, area.end) != ')' || area.len() < 2 || area.len() > 5 {
 		return 0
 	}
-	if before := at(c.text, area.start-2); isWord(before) || before == ')' || before == ']' || before == '.' {
+	if before := at(c.text, area.start-2); inWord(c.text, area.start-1) || before == ')' || before == ']' || before == '.' {
 		return 0 // a call, a year behind a volume
 	}
 	total, last := area.len(), i

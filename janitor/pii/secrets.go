@@ -154,6 +154,9 @@ func (r *scan) token(start, end int) {
 		if isAlnum(text[p]) {
 			r.work += workFormat
 			done := r.secretAt(p)
+			if done == p && p > 0 && text[p-1] == '\\' {
+				done += escapeAt(text, p)
+			}
 			if done == p {
 				done = r.runEnd(abAlnum, p)
 			}

@@ -40,7 +40,7 @@ func (r *scan) spacedNINO(c *chain, i, k int) int {
 	if at(text, end) == ' ' {
 		end++
 	}
-	if start < 0 || !isAlpha(text[start]) || !isAlpha(text[start+1]) || isWord(at(text, start-1)) ||
+	if start < 0 || !isAlpha(text[start]) || !isAlpha(text[start+1]) || inWord(text, start) ||
 		!isAlpha(at(text, end)) || isWord(at(text, end+1)) {
 		return 0
 	}
