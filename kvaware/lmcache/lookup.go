@@ -31,6 +31,7 @@ type lookups struct {
 	bucket  bucket
 	looking int
 	waiting int // until they are made
+	tokens  int // of those
 	answers map[uint64]*answer
 	order   []uint64 // oldest first, each once
 	held    int      // holdings in all answers
@@ -102,10 +103,11 @@ func (s *Service) admitAsk(p *Prefix) Result {
 	switch {
 	case len(p.Tokens) == 0:
 		return Noop
-	case s.closed || s.lookups.waiting >= maxToLook:
+	case s.closed || s.lookups.waiting >= maxToLook || s.lookups.tokens+len(p.Tokens) > s.options.AskTokens:
 		return Limited
 	}
 	s.lookups.waiting++
+	s.lookups.tokens += len(p.Tokens)
 	s.running.Add(1) // under the lock, as in begin
 	return Submitted
 }
@@ -132,6 +134,7 @@ func (s *Service) beginAsk(p *Prefix) (r Result, probe bool) {
 	defer s.mu.Unlock()
 	l := &s.lookups
 	l.waiting--
+	l.tokens -= len(p.Tokens)
 	a := l.answers[p.Key]
 	switch {
 	case a != nil && (a.asking || now.Sub(a.at) < s.options.AnswerFor):

@@ -48,6 +48,9 @@ type Options struct {
 	// AskAfter is how long a lookup waits before it is made: whoever is asked
 	// knows of what was just computed only some time later. Default: not at all.
 	AskAfter time.Duration
+	// AskTokens is how many tokens the lookups that wait may have together.
+	// Default: 2 Mi (8 MiB).
+	AskTokens int
 }
 
 const (
@@ -83,6 +86,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.Again, 5*time.Second)
 	setDefault(&o.Keep, 2*time.Minute)
 	setDefault(&o.AnswerFor, 5*time.Second)
+	setDefault(&o.AskTokens, 2<<20)
 }
 
 func setDefault[T int | float64 | time.Duration](field *T, value T) {

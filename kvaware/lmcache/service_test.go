@@ -710,6 +710,33 @@ func TestLookupsWait(t *testing.T) {
 	})
 }
 
+// TestLookupsThatWaitAreBounded: by the tokens that are kept for them.
+func TestLookupsThatWaitAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{lookup: func(context.Context, *Prefix) ([]Holding, error) { return nil, nil }}
+		s, end := newService(t, f, func(o *Options) { o.AskAfter, o.AskTokens = time.Second, 1000 })
+		defer end()
+		var released atomic.Int32
+		ask := func(key uint64, tokens int) Result {
+			return s.Ask(Prefix{Model: "m", Tokens: count(tokens), Key: key}, []string{"a"}, func() { released.Add(1) })
+		}
+		if r := ask(1, 1001); r != Limited {
+			t.Errorf("more than there may be: %v", r)
+		}
+		if ask(2, 600) != Submitted || ask(3, 400) != Submitted || ask(4, 1) != Limited {
+			t.Error("not as many as there may be")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := released.Load(); n != 4 || s.lookups.tokens != 0 {
+			t.Errorf("%d of 4 were released, %d tokens are noted", n, s.lookups.tokens)
+		}
+		if r := ask(5, 1000); r != Submitted {
+			t.Errorf("after the others were made: %v", r)
+		}
+	})
+}
+
 func TestHoldingsAreBounded(t *testing.T) {
 	l := newLookups()
 	many := make([]Holding, 2*maxHoldings)
