@@ -48,7 +48,7 @@ func (r *scan) number(p int) {
 	next := at(text, end)
 	if end-p < 6 && !separator(next) && !isAlpha(next) && (next != ',' || !isAlpha(at(text, p-2))) {
 		r.numDone = end
-		if end-p >= 5 && r.begun(p) {
+		if end-p >= 5 && !inWord(text, p) {
 			r.document(p)
 		}
 		return // too little for anything, and nothing can follow
@@ -105,8 +105,8 @@ func (r *scan) besideWord(p, end int) bool {
 // document, a hardware address, a code. It returns the end of the hardware
 // address, or 0.
 func (r *scan) figureWord(g group) int {
-	if !r.begun(g.start) {
-		return 0
+	if p := g.start; p > 0 && isWord(r.text[p-1]) && escapeBefore(r.text, p) == 0 {
+		return 0 // no word begins here
 	}
 	if g.len() >= 4 {
 		r.document(g.start)
@@ -119,11 +119,6 @@ func (r *scan) figureWord(g group) int {
 		r.word(g.start)
 	}
 	return end
-}
-
-// begun tells whether a word begins at text[p].
-func (r *scan) begun(p int) bool {
-	return p == 0 || !isWord(r.text[p-1]) || escapeBefore(r.text, p) > 0
 }
 
 // parse collects the groups from the run of digits text[p:end] on.
@@ -329,12 +324,12 @@ func (r *scan) lettered(p int) {
 	if p >= 8 && allAlnum(binary.LittleEndian.Uint64(r.text[p-8:])) {
 		return // within a longer word, as most digits of encoded data are
 	}
-	if r.on[recAssignment] {
-		r.toldPassword(p)
-	}
 	start := p - 1
 	for start > 0 && p-start <= 6 && isAlpha(r.text[start-1]) && escapeBefore(r.text, start) == 0 {
 		start--
+	}
+	if (p-start > 6 || start > 0 && toldBehind[r.text[start-1]] && couldBeTold(r.text, start)) && r.on[recAssignment] {
+		r.toldPassword(p)
 	}
 	if inWord(r.text, start) {
 		return

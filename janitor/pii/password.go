@@ -19,16 +19,17 @@ var toldBehind = func() (t [256]bool) {
 	return t
 }()
 
-// couldBeTold tells whether toldPassword is worth a look at digits at text[p]
-// behind one of toldBehind: behind a word and a space, or in a word with signs.
-func couldBeTold(text []byte, p int) bool {
-	switch text[p-1] {
+// couldBeTold tells whether toldPassword is worth a look at letters or digits at
+// text[i] behind one of toldBehind: behind a word and a space, or in a word with
+// signs. Digits must go on with something else.
+func couldBeTold(text []byte, i int) bool {
+	switch text[i-1] {
 	case ' ':
-		return endsToldName(at(text, p-2)) && wordy(text, p)
+		return endsToldName(at(text, i-2)) && wordy(text, i)
 	case '"', '\'', '`':
-		return at(text, p-2) == ' ' && endsToldName(at(text, p-3)) && wordy(text, p)
+		return at(text, i-2) == ' ' && endsToldName(at(text, i-3)) && wordy(text, i)
 	case '-':
-		return isAlpha(at(text, p-2))
+		return isAlpha(at(text, i-2))
 	}
 	return true
 }
@@ -45,7 +46,8 @@ func endsToldName(c byte) bool {
 // endsTelling tells the last bytes of toldNames.
 func endsTelling(c byte) bool { return c == 0xaf || c == 0xba || c == 0x9a }
 
-// wordy tells whether the digits at text[p] go on with a letter or a sign.
+// wordy tells whether a letter stands at text[p], or behind the digits there a
+// letter or a sign.
 func wordy(text []byte, p int) bool {
 	for isDigit(at(text, p)) {
 		p++

@@ -158,7 +158,10 @@ func (r *scan) prefixed(c *chain, i int) int {
 	if k == 0 || !freeBefore(c.text, g.start) || k > 1 && c.gap(i+1) == '.' && c.gap(i+k-1) != '.' {
 		return 0
 	}
-	if k >= 3 && c.gap(i+1) != ' ' || r.phoneContext(c, i, k)&ctxPhone != 0 || r.bare() && k == c.n {
+	// With spaces, the country code stands by itself and its number has no trunk
+	// prefix, as nothing in a row of figures does.
+	spaced := c.gap(i+1) == ' ' && len(first) >= 4 && len(first) <= 5 && c.text[c.g[i+1].start] != '0' && (i == 0 || c.gap(i) == 0) && (i+k == c.n || c.gap(i+k) == 0)
+	if k >= 3 && (c.gap(i+1) != ' ' || spaced && !c.besideHex(i, i+k-1)) || r.phoneContext(c, i, k)&ctxPhone != 0 || r.bare() && k == c.n {
 		return k
 	}
 	return 0
