@@ -89,6 +89,39 @@ func TestStagingAfterToolCalls(t *testing.T) {
 	}
 }
 
+// TestStagingAfterToolCallsOfAnyKind: answers that end in tool calls are known
+// whole and streamed. Engines tell the tokens of chats; prompts of Anthropic's
+// messages and of OpenAI's responses are served and not staged.
+func TestStagingAfterToolCallsOfAnyKind(t *testing.T) {
+	config := quietNode
+	config.Responder, config.OutputTokens, config.ScaleOut = callsTool, 16, true
+	nodes, cachePort := startNodes(t, 1, config, lmcachesim.NodeConfig{})
+	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort))
+	const function = `{"name":"look","parameters":{"type":"object"}}`
+	staged := 0
+	for _, c := range []struct {
+		path, body string
+		staged     int
+	}{
+		{"/v1/messages", `"max_tokens":64,"messages":[{"role":"user","content":%q}],"tools":[{"name":"look","input_schema":{"type":"object"}}]`, 0},
+		{"/v1/responses", `"input":[{"role":"user","content":%q}],"tools":[{"type":"function","name":"look","parameters":{"type":"object"}}]`, 0},
+		{chatPath, `"messages":[{"role":"user","content":%q}],"tools":[{"type":"function","function":` + function + `}]`, 1},
+	} {
+		for _, stream := range []bool{false, true} {
+			body := fmt.Sprintf(`{"model":"sim","stream":%v,`+c.body+`}`, stream, story(fmt.Sprint(c.path, " ", stream)))
+			answer := g.post(t, c.path, body)
+			if answer.status != http.StatusOK || !strings.Contains(answer.body, "look") {
+				t.Fatalf("%s, streamed: %v: status %d, no tool is called: %.300s", c.path, stream, answer.status, answer.body)
+			}
+			staged += c.staged
+			await(t, fmt.Sprintf("%s, streamed: %v: it is staged for the next turn", c.path, stream), func() bool { return orders(nodes[0].cache) >= staged })
+		}
+	}
+	if n := orders(nodes[0].cache); n != staged {
+		t.Errorf("%d stagings, want %d", n, staged)
+	}
+}
+
 // awaitStaged returns once so many stagings are done.
 func awaitStaged(t *testing.T, n int) {
 	t.Helper()

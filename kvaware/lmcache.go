@@ -31,6 +31,9 @@ const maxStagingWait = time.Minute
 // goes for a minute, by the weights of the tiers (see `events`); so does, for
 // less, what an upstream was sent and its GPU has given up, or lost in a restart.
 //
+// LMCache is asked with a prompt's tokens, which engines tell of chats and
+// completions (`tokenize`): prompts of other APIs are not staged.
+//
 // One of `address`, `coordinator` and `controller` is to be given.
 type LMCache struct {
 	// Each node's LMCache server (MP mode), as a URL such as
