@@ -160,7 +160,7 @@ func (r *scan) prefixed(c *chain, i int) int {
 	}
 	// With spaces, the country code stands by itself and its number has no trunk
 	// prefix, as nothing in a row of figures does.
-	spaced := c.gap(i+1) == ' ' && len(first) >= 4 && len(first) <= 5 && c.text[c.g[i+1].start] != '0' && (i == 0 || c.gap(i) == 0) && (i+k == c.n || c.gap(i+k) == 0)
+	spaced := c.gap(i+1) == ' ' && len(first) >= 4 && len(first) <= 5 && c.text[c.g[i+1].start] != '0' && c.g[i+k-1].len() != len(first) && (i == 0 || c.gap(i) == 0) && (i+k == c.n || c.gap(i+k) == 0)
 	if k >= 3 && (c.gap(i+1) != ' ' || spaced && !c.besideHex(i, i+k-1)) || r.phoneContext(c, i, k)&ctxPhone != 0 || r.bare() && k == c.n {
 		return k
 	}
