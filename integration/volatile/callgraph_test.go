@@ -41,7 +41,7 @@ func TestNothingOfOursCanWriteAFile(t *testing.T) {
 	p := loadGateway(t)
 	for _, name := range []string{"", "/cmd/caddy", "/integration/enginesim", "/janitor", "/janitor/answer", "/janitor/arena", "/janitor/pii",
 		"/janitor/prompt", "/kvaware", "/kvaware/adapter", "/kvaware/commands", "/kvaware/engine", "/kvaware/engine/kvevents",
-		"/kvaware/engine/msgpack", "/kvaware/engine/zmtp", "/kvaware/fleet", "/kvaware/lmcache", "/kvaware/replay", "/kvaware/residency",
+		"/kvaware/engine/msgpack", "/kvaware/engine/zmtp", "/kvaware/fleet", "/kvaware/lmcache", "/kvaware/pace", "/kvaware/replay", "/kvaware/residency",
 		"/kvaware/tokens", "/kvaware/volatile", "/radixcache"} {
 		if !p.own[module+name] {
 			t.Errorf("%s%s was not analysed", module, name)

@@ -14,7 +14,8 @@ var decoders = sync.Pool{New: func() any { return new(Decoder) }}
 
 // apply takes a batch in, whatever it is worth.
 func (f *follower) apply(m message, live bool) {
-	if !f.turn() {
+	done, ok := f.turn()
+	if !ok {
 		return
 	}
 	began := time.Now()
@@ -31,7 +32,7 @@ func (f *follower) apply(m message, live bool) {
 	})
 	decoders.Put(d)
 	f.worked += time.Since(began)
-	<-f.set.applying
+	done()
 	f.position.reach(m.seq)
 	malformed := uint64(batch.Malformed())
 	switch {

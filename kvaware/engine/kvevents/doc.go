@@ -12,5 +12,7 @@
 // Every byte comes from outside. A publisher that misbehaves costs its own
 // connection and bounded memory: a message is 16 MiB at most, all large ones
 // under way 256 MiB, live batches that wait 256 KiB for each publisher and
-// 256 MiB beyond that for all, histories 32 MiB for each of eight at a time.
+// 256 MiB beyond that for all, histories 32 MiB for each of eight at a time. Its
+// batches take half a core over time, and those of all publishers half of the
+// cores; messages that are no batches end the connection when there are many.
 package kvevents

@@ -42,12 +42,16 @@ type follower struct {
 	restarted time.Time // when the last restart showed in the live stream
 	behind    bool      // it is to be read from its start, and could not be
 	spare     []message
-	share     share
+	share     account
+	modest    account
 	worked    time.Duration // since the last rest
 }
 
 func newFollower(s *Set, source Source) *follower {
-	return &follower{set: s, source: source, accepted: make(chan *accepted, 1), state: State{Source: source}}
+	return &follower{
+		set: s, source: source, accepted: make(chan *accepted, 1), state: State{Source: source},
+		share: account{part: sharePart, burst: shareBurst}, modest: account{part: modestPart, burst: modestBurst},
+	}
 }
 
 // run follows the publisher until it is not seen any more or the set is closed.

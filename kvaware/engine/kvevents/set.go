@@ -33,7 +33,7 @@ type Set struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	replays chan struct{} // one for each publisher that is asked for history
-	// applying has one for each batch that is being applied.
+	// applying has one for each batch that is being applied in turn.
 	applying chan struct{}
 	held     atomic.Int64 // bytes in queues beyond what each has free
 

@@ -11,11 +11,15 @@ const (
 	// A publisher's batches take one part in sharePart of a core over time, and
 	// shareBurst of it at once: a history, or what came while the machine was
 	// busy. Beyond, the next one waits; so do those behind it, and then the
-	// publisher. A busy engine takes some hundredths of a core.
+	// publisher.
 	sharePart  = 2
 	shareBurst = 2 * time.Second
 	// shareRest is the least debt that is worth a pause.
 	shareRest = time.Millisecond
+	// A publisher is modest while it takes no more than one part in modestPart,
+	// and modestBurst at once: a busy engine takes some hundredths of a core.
+	modestPart  = 16
+	modestBurst = time.Second
 	// What it takes to receive a batch, beside applying it, is charged at these
 	// rates: for each, and for each byte.
 	receiveBatch = 2 * time.Microsecond
@@ -27,48 +31,59 @@ const (
 	noiseTime = 10 * time.Second
 )
 
-// share is what a publisher may still take of a core. The zero value may take a
-// burst.
-type share struct {
-	debt time.Duration // beyond what has been earned; below zero: saved
-	at   time.Time     // of the last charge
+// account is what a publisher may still take of a core. Without a processor's
+// clock for each goroutine, it is kept in time by the wall.
+type account struct {
+	part  time.Duration // of so many parts of the time, one is earned
+	burst time.Duration // the most that is saved, which it begins with
+	debt  time.Duration // beyond what has been earned; below zero: saved
+	at    time.Time     // of debt; zero: all is saved
 }
 
-// charge takes off what something cost, and returns how long to rest for it.
-// Without a processor's clock for each goroutine, costs are times by the wall.
-func (s *share) charge(cost time.Duration, now time.Time) (rest time.Duration) {
-	earned := shareBurst
-	if !s.at.IsZero() {
-		earned = now.Sub(s.at) / sharePart
-	}
-	s.at = now
-	s.debt = max(s.debt-max(earned, 0), -shareBurst) + max(cost, 0)
-	if s.debt < shareRest {
-		return 0
-	}
-	return sharePart * s.debt
+// charge takes off what something cost, and returns the debt.
+func (a *account) charge(cost time.Duration, now time.Time) time.Duration {
+	a.debt, a.at = a.balance(now)+max(cost, 0), now
+	return a.debt
 }
 
-// atOnce is how many batches are applied at the same time: half of the cores are
-// left to others, whatever publishers say.
+// balance returns the debt now.
+func (a *account) balance(now time.Time) time.Duration {
+	if a.at.IsZero() {
+		return -a.burst
+	}
+	return max(a.debt-max(now.Sub(a.at), 0)/a.part, -a.burst)
+}
+
+// atOnce is how many batches of publishers that are not modest are applied at the
+// same time: half of the cores are left to others, however many these are.
 func atOnce() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
-// turn waits until a batch may be applied. It is false when the follower is to
-// end. The turn is given back by reading from applying.
-func (f *follower) turn() bool {
+// turn waits until a batch may be applied, if the publisher is not modest. It is
+// false when the follower is to end. done is to be called when it is applied.
+func (f *follower) turn() (done func(), ok bool) {
+	if f.modest.balance(time.Now()) < 0 {
+		return func() {}, true
+	}
 	select {
 	case f.set.applying <- struct{}{}:
-		return true
+		return f.set.applied, true
 	case <-f.ctx.Done():
-		return false
+		return nil, false
 	}
 }
+
+// applied gives a turn back.
+func (s *Set) applied() { <-s.applying }
 
 // rest pauses when the publisher has taken more than its share.
 func (f *follower) rest(m message) {
+	now := time.Now()
 	cost := f.worked + receiveBatch + time.Duration(len(m.payload))*receiveByte
 	f.worked = 0
-	if d := f.share.charge(cost, time.Now()); d > 0 {
-		f.pause(d)
+	if f.modest.charge(cost, now) > modestBurst { // it is to be modest again some time
+		f.modest.debt = modestBurst
+	}
+	if debt := f.share.charge(cost, now); debt >= shareRest {
+		f.pause(sharePart * debt)
 	}
 }
