@@ -100,6 +100,12 @@ func TestStagingByEvents(t *testing.T) {
 					t.Fatalf("LMCache has it in CPU memory, and %d tokens are predicted", n)
 				}
 				again(0)
+				sendTo(t, node.engine, "/reset_prefix_cache", "") // clears the GPU
+				untilStill(t, enginesOf(nodes))
+				if n := cached(); n < 4000 {
+					t.Errorf("LMCache has it in CPU memory still, and %d tokens are predicted", n)
+				}
+				again(0)
 				crowd(t, node)
 			}
 			node.cache.EvictMemory()

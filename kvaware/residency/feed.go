@@ -90,7 +90,7 @@ func (f *Feed) Apply(e *kvevents.Event) (indexed bool) {
 	case e.Kind == kvevents.Removed:
 		return f.remove(e)
 	case e.Kind == kvevents.Cleared:
-		f.clear()
+		f.emptied()
 		return true
 	}
 	return false
@@ -245,13 +245,21 @@ func (f *Feed) Clear() {
 }
 
 func (f *Feed) clear() {
-	for t := range f.waiting {
-		f.waiting[t].drop(&f.x.chunks)
-		f.removes[t] = false
+	f.outside.clear(f)
+	f.emptied()
+}
+
+// emptied drops what the engine had itself, as it says that it has cleared it. What
+// is kept beside it in chunks stays there, and nobody would tell of it again.
+func (f *Feed) emptied() {
+	if f.outside.up.Load() == 0 {
+		for t := range f.waiting {
+			f.waiting[t].drop(&f.x.chunks)
+			f.removes[t] = false
+		}
 	}
 	f.group, f.sizes = noGroup, blockSizes{}
 	f.tiered.Store(false)
-	f.outside.clear(f)
 	f.x.tree.Forget(f.up)
 	f.short.Store(false)
 }

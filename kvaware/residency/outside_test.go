@@ -96,7 +96,17 @@ func TestChunksOutside(t *testing.T) {
 	if f.Apply(more) || f.Stats().UnknownParents != 1 {
 		t.Error("a chunk behind one that is not known was entered")
 	}
+	// The engine clears its cache, not what is kept beside it.
 	f.Apply(&kvevents.Event{Kind: kvevents.Cleared})
+	want(0, 2, 0)
+	apply(e)
+	apply(disk) // what has its time has it still
+	want(8, 2, 0)
+	apply(&kvevents.Event{Kind: kvevents.Removed, Tier: kvevents.CPU, Hashes: memory.Hashes})
+	want(8, 0, 2)
+	x.Expire(time.Unix(1000, 0).Add(3 * TTL))
+	want(8, 0, 0)
+	f.Clear()
 	if up, size := f.Outside(); up != 0 || size != 0 {
 		t.Errorf("after all was cleared: upstream %d with chunks of %d tokens", up, size)
 	}
