@@ -354,9 +354,33 @@ func judge(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
 	if quoted {
 		return true
 	}
+	if (next == ' ' || next == ',') && signed(head) {
+		return true // "pw: Hunter2!x, thanks"
+	}
 	// Without quotes it may be an expression: only what stands as in a
 	// configuration file is taken, and only a word that is no name.
 	return digitRuns(head) > 0 && (tight || next == '\n' || next == '\r' || next == 0) && next != '(' && next != '[' && !identifier(head, tight)
+}
+
+// signed tells a password of a person that no expression looks like: capitals,
+// small letters and digits with a sign between.
+func signed(v []byte) bool {
+	var digit, up, low, sign bool
+	for i, c := range v {
+		switch {
+		case isDigit(c):
+			digit = true
+		case isUpper(c):
+			up = true
+		case isLower(c):
+			low = true
+		case c == '!', c == '@', c == '#', c == '$', c == '^', c == '*', c == '?', c == '~', c == '%':
+			sign = sign || i > 0
+		default:
+			return false
+		}
+	}
+	return digit && up && low && sign
 }
 
 // chosen judges a password of a person: letters with digits or signs; not a

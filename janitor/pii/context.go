@@ -68,7 +68,7 @@ var contextWords = func() map[string]context {
 	words := make(map[string]context)
 	for topic, list := range map[context][]string{
 		ctxPhone: {"phone", "phones", "telephone", "tel", "mobile", "cellphone", "fax", "whatsapp", "sms", "landline", "hotline",
-			"voicemail", "pager", "telefon", "telefonnummer", "mobil", "mobilnummer", "rufnummer", "handynummer", "téléphone",
+			"voicemail", "pager", "telefon", "telefonnummer", "mobil", "mobilnummer", "rufnummer", "handynummer", "téléphone", "tél", "Tél",
 			"teléfono", "telefono", "celular", "móvil", "movil", "cellulare", "telefoon", "telefoonnummer", "komórka", "puhelin",
 			"telefone", "telemóvel", "contacto", "ph", "mob", "msisdn", "phonenumber", "telephonenumber", "mobilenumber",
 			"телефон", "Телефон", "телефону", "тел", "Тел", "моб", "τηλέφωνο", "Τηλέφωνο", "κινητό", "هاتف", "جوال", "फोन", "मोबाइल", "โทร"},

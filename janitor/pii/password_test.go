@@ -16,6 +16,7 @@ func TestToldPassword(t *testing.T) {
 		{"machine x.org login bob password d9imEnFHiVmn", []string{"SECRET:d9imEnFHiVmn"}},
 		{"psql --password R0DqgigDGQqG -h db", []string{"SECRET:R0DqgigDGQqG"}},
 		{"我的密码是abc123xyz，谢谢", []string{"SECRET:abc123xyz"}},
+		{"my pw: Hunter2!x, and password: Hunter3!x thanks", []string{"SECRET:Hunter2!x", "SECRET:Hunter3!x"}},
 		// What is none.
 		{"the password is sha256 hashed, the password is base64-encoded and the password is SHA512", nil},
 		{"the password is 8-16 characters, a password is 12-digit, the password is 90days old", nil},
@@ -23,6 +24,7 @@ func TestToldPassword(t *testing.T) {
 		{"this is hunter2, his compass is hunter2x1, bypass is ab12cd34", nil},
 		{"password is [SECRET_1] and the password is $DB_PASS1", nil},
 		{"the token is sha256 and secret is utf8", nil},
+		{"password: Cfg2!.x, pw: Str2, password: a*B2c.d pwd: Foo2 == Bar", nil},
 		{"Hash the data to get the value to pass to quote2.", nil},
 		{"have to pass --enable-gui=gtk3 or pass AI_V4MAPPED, chgpassword n3detach", nil},
 		{"user_password *get1_by_user(x); password get1user(x); FunctionPass *createX86Pass();", nil},

@@ -66,7 +66,13 @@ func (c *chain) shaped(i int, lens string) bool {
 		return false
 	}
 	for k := range len(lens) {
-		if c.g[i+k].len() != int(lens[k]-'0') || k > 0 && c.gap(i+k) != ' ' && (k > 1 || c.gap(i+k) != '-') {
+		if c.g[i+k].len() != int(lens[k]-'0') {
+			return false
+		}
+		switch gap := c.gap(i + k); {
+		case k == 0, gap == ' ', gap == '-' && k == 1:
+		case gap == '.' && len(lens) == 5 && (k == 1 || c.gap(i+1) == '.'): // FR 06.12.34.56.78
+		default:
 			return false
 		}
 	}
