@@ -243,6 +243,9 @@ func nameBefore(text []byte, i int) nameKind {
 		}
 		start--
 	}
+	if text[i] == ':' && end == i && at(text, start-1) == ':' && isDigit(at(text, start-2)) {
+		return nameOther // part of a longer name: arn:aws:secretsmanager:eu:123456789012:secret:name
+	}
 	return kindOf(text[start:end])
 }
 
@@ -333,7 +336,7 @@ func (r *scan) secretValue(kind nameKind, v value, tight bool) bool {
 	head, next := r.judged(v, &buf)
 	r.work += 4 * len(head)
 	return len(head) >= 4 && judge(kind, head, v.quoted, tight, next) &&
-		!template(head) && !containsFold(head, "example") && placeholder(head) == 0
+		!template(head) && !containsFold(head, "example") && placeholder(head) == 0 && !bytes.HasPrefix(head, []byte("urn:"))
 }
 
 // judge tells whether a value could be what its name says. It is the quick
@@ -346,7 +349,7 @@ func judge(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
 		if len(head) < 16 || !random62(head) && !guid(head) && !(quoted && figures(head)) {
 			return false
 		}
-		return quoted || next != '(' && (tight || digitRuns(head) >= 2)
+		return quoted || next != '(' && (tight || digitRuns(head) >= 2 && !member(head))
 	}
 	if len(head) < 6 || !chosen(head) {
 		return false
@@ -360,6 +363,23 @@ func judge(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
 	// Without quotes it may be an expression: only what stands as in a
 	// configuration file is taken, and only a word that is no name.
 	return digitRuns(head) > 0 && (tight || next == '\n' || next == '\r' || next == 0) && next != '(' && next != '[' && !identifier(head, tight)
+}
+
+// member tells names joined by dots, each with one number at most, such as
+// ed25519.Ed25519PrivateKey.
+func member(v []byte) bool {
+	parts := 0
+	for from := 0; from <= len(v); parts++ {
+		n := bytes.IndexByte(v[from:], '.')
+		if n < 0 {
+			n = len(v) - from
+		}
+		if part := v[from : from+n]; n == 0 || digitRuns(part) > 1 || isDigit(part[0]) {
+			return false
+		}
+		from += n + 1
+	}
+	return parts > 1
 }
 
 // signed tells a password of a person that no expression looks like: capitals,

@@ -19,7 +19,7 @@ var (
 		"coinbase kraken binance ibm softlayer openweather")
 	// others make a name one of something else, whatever its end.
 	others = set("public pub publishable page next continuation pad eos bos unk sep cls mask stop num max min input output " +
-		"sync cancellation is show hide field label confirm has forgot reset change count")
+		"sync cancellation is show hide field label confirm has forgot reset change count lock idempotency")
 )
 
 // set makes a set of the words of a list.

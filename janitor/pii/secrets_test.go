@@ -173,6 +173,9 @@ func TestAssignment(t *testing.T) {
 		{"Authorization: Bearer ${TOKEN}", nil},
 		{"the password: it is a word with 2 meanings", nil},
 		{"file.pat = x1y2z3w4x1y2z3w4a", nil},
+		{"arn:aws:secretsmanager:us-west-2:123456789012:secret:MyTestDatabaseSecret1-d4e5f6", nil},
+		{"private_key: ed25519.Ed25519PrivateKey, f_priv", nil},
+		{"Token: `urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6` LockToken: \"e48f26ff-d0f9-4ab8-a878-120db1edf111\"", nil},
 		{"sig=v4 and sig = sha256_of_body_0123456789abcdef0123456789abcdef", nil},
 	})
 }
