@@ -310,6 +310,45 @@ func TestStagingWhereOneIsDown(t *testing.T) {
 	}
 }
 
+// TestStagingAfterARestart: an engine that was restarted holds nothing any more,
+// but the disk beside it does: its conversations come back to it, and are staged.
+func TestStagingAfterARestart(t *testing.T) {
+	nodes, cachePort := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
+	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort+" {\n wait 400ms\n }"))
+	var home [4]int
+	for i := range home {
+		home[i] = servedBy(t, g, nodes, ask("sim", story(fmt.Sprint("restart", i)), false, 2))
+	}
+	for _, n := range nodes {
+		awaitReading(t, n.engine) // to be compared with
+	}
+	for _, n := range nodes {
+		if err := n.engine.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		n.cache.EvictMemory()
+	}
+	for i := range home {
+		question := goneOn(story(fmt.Sprint("restart", i)))
+		await(t, "the restart is known", func() bool {
+			cached := forecast(t, question)
+			return cached[nodes[0].engine.Addr()]+cached[nodes[1].engine.Addr()] == 0
+		})
+		before := orders(nodes[home[i]].cache)
+		if at := servedBy(t, g, nodes, question); at != home[i] {
+			t.Errorf("conversation %d went to node %d, its blocks are on %d's disk", i, at, home[i])
+		}
+		if n := orders(nodes[home[i]].cache) - before; n != 1 {
+			t.Errorf("conversation %d: %d stagings", i, n)
+		}
+	}
+	for i, n := range nodes {
+		if chunks := n.cache.Stats().FromDisk; chunks != 0 {
+			t.Errorf("the engine of node %d waited for %d chunks from disk", i, chunks)
+		}
+	}
+}
+
 // TestWastedStagings: what is staged for a conversation's next turn is used when
 // that finds it, and wasted when it goes elsewhere.
 func TestWastedStagings(t *testing.T) {
