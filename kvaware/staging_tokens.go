@@ -8,7 +8,8 @@ import (
 )
 
 // maxKeptTokens is how many tokens all requests of a policy may keep together:
-// 16 MiB. What is beyond that is not staged.
+// 16 MiB, of which lookups that wait can have half. What is beyond that is not
+// staged.
 const maxKeptTokens = 4 << 20
 
 // tokenShelf counts the tokens that are kept.
