@@ -362,7 +362,11 @@ func judge(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
 	}
 	// Without quotes it may be an expression: only what stands as in a
 	// configuration file is taken, and only a word that is no name.
-	return digitRuns(head) > 0 && (tight || next == '\n' || next == '\r' || next == 0) && next != '(' && next != '[' && !identifier(head, tight)
+	ends := next == '\n' || next == '\r' || next == '\\' || next == 0
+	if digitRuns(head) == 0 || !tight && !ends || next == '(' || next == '[' {
+		return false
+	}
+	return !identifier(head, tight) || tight && (ends || next == ' ') && changes(head) >= 3
 }
 
 // member tells names joined by dots, each with one number at most, such as

@@ -187,8 +187,11 @@ func plainWord(v []byte, verb bool) bool {
 		if i < len(v) && isAlpha(v[i]) && (letters > 0 || digits > 3) {
 			return false // letters and digits mixed
 		}
-		for i < len(v) && isAlpha(v[i]) { // 12th, 90days
+		for i < len(v) && isLower(v[i]) { // 12th, 90days
 			i++
+		}
+		if i < len(v) && isUpper(v[i]) {
+			return false
 		}
 		if i == len(v) {
 			break

@@ -14,6 +14,7 @@ func TestToldPassword(t *testing.T) {
 		{"mein Passwort ist Sommer2019", []string{"SECRET:Sommer2019"}},
 		{"mijn wachtwoord: Zomer-19!x", []string{"SECRET:Zomer-19!x"}},
 		{"machine x.org login bob password d9imEnFHiVmn", []string{"SECRET:d9imEnFHiVmn"}},
+		{"psql --password 2nTcpIuimCoN", []string{"SECRET:2nTcpIuimCoN"}},
 		{"psql --password R0DqgigDGQqG -h db", []string{"SECRET:R0DqgigDGQqG"}},
 		{"我的密码是abc123xyz，谢谢", []string{"SECRET:abc123xyz"}},
 		{"my pw: Hunter2!x, and password: Hunter3!x thanks", []string{"SECRET:Hunter2!x", "SECRET:Hunter3!x"}},
