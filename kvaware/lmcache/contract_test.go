@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // The tests in this file hold every byte that is sent, and every answer that
@@ -121,6 +122,30 @@ func TestNodeWithoutStatus(t *testing.T) {
 		}
 	}
 	w.expect(t, "GET http://a:8080/status", order, order)
+}
+
+// TestStatusIsAskedLessAndLess: of a node that never tells; one that does is asked
+// again after a while, as its engine may have started meanwhile.
+func TestStatusIsAskedLessAndLess(t *testing.T) {
+	now := time.Unix(1000, 0)
+	w := &wire{answers: map[string]reply{"GET http://a:8080/status": {status: 500}}}
+	s := newStatuses(w, func() time.Time { return now })
+	asked := func(d time.Duration) (n int) {
+		for end := now.Add(d); now.Before(end); now = now.Add(time.Second) {
+			s.of(t.Context(), mustURL(t, "http://a:8080"))
+		}
+		n, w.sent = len(w.sent), nil
+		return n
+	}
+	// After 0, 30, 90, 210, 450 and 930 seconds, and every 16 minutes from then on.
+	if n := asked(time.Hour); n != 8 {
+		t.Errorf("asked %d times in an hour", n)
+	}
+	w.answers["GET http://a:8080/status"] = reply{status: 200, body: nodeStatusAnswer}
+	asked(statusFor << statusDoubled)
+	if n := asked(10 * statusFor); n != 10 {
+		t.Errorf("one that answers was asked %d times in 5 minutes", n)
+	}
 }
 
 const instancesAnswer = `{"instances":[` +

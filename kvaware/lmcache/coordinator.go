@@ -78,8 +78,11 @@ func (c *Coordinator) shape(ctx context.Context, node instance, p *Prefix) (s sh
 }
 
 // shapeAmong is shape for the first of some upstreams that tells. Only a few are
-// asked: one that hangs takes its time.
+// asked, and together they may take as long as one: those that hang take their
+// time.
 func (c *Coordinator) shapeAmong(ctx context.Context, upstreams []string, p *Prefix) (s shape) {
+	asking, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
 	s, _ = c.shape(ctx, instance{}, p)
 	asked := 0
 	for _, upstream := range upstreams {
@@ -88,7 +91,7 @@ func (c *Coordinator) shapeAmong(ctx context.Context, upstreams []string, p *Pre
 			continue
 		}
 		told := false
-		if s, told = c.shape(ctx, node, p); told {
+		if s, told = c.shape(asking, node, p); told {
 			return s
 		}
 		if asked++; asked == maxAskedShapes {

@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	// statusFor is how long a node's status is believed, and a failure to get
-	// it too.
-	statusFor = 30 * time.Second
+	// statusFor is how long a node's status is believed. A failure to get it is
+	// too, twice as long after each further one, statusDoubled times: a port that
+	// cannot be reached from here costs little then.
+	statusFor     = 30 * time.Second
+	statusDoubled = 5
 	// statusTimeout is how long a node may take to tell its status. What it
 	// tells is worth no more waiting: without it the defaults are used.
 	statusTimeout = time.Second
@@ -39,7 +41,12 @@ type statuses struct {
 // knownStatus is what was last heard of a node's status.
 type knownStatus struct {
 	nodeStatus
-	read time.Time
+	read     time.Time
+	failures int // in a row
+}
+
+func (k *knownStatus) fresh(now time.Time) bool {
+	return now.Sub(k.read) < statusFor<<min(max(k.failures-1, 0), statusDoubled)
 }
 
 func newStatuses(t http.RoundTripper, now func() time.Time) *statuses {
@@ -52,10 +59,18 @@ func (s *statuses) of(ctx context.Context, base *url.URL) nodeStatus {
 	s.mu.Lock()
 	known := s.known[key]
 	s.mu.Unlock()
-	if known != nil && now.Sub(known.read) < statusFor {
+	if known != nil && known.fresh(now) {
 		return known.nodeStatus
 	}
-	known = &knownStatus{nodeStatus: s.ask(ctx, base), read: now}
+	failures := 1
+	if known != nil {
+		failures += known.failures
+	}
+	status, ok := s.ask(ctx, base)
+	if ok {
+		failures = 0
+	}
+	known = &knownStatus{status, now, failures}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.known) >= maxStatuses {
@@ -67,7 +82,7 @@ func (s *statuses) of(ctx context.Context, base *url.URL) nodeStatus {
 
 // ask asks a node for its status, where newer and then where older versions
 // tell it.
-func (s *statuses) ask(ctx context.Context, base *url.URL) (status nodeStatus) {
+func (s *statuses) ask(ctx context.Context, base *url.URL) (status nodeStatus, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	for _, path := range statusPaths {
@@ -76,11 +91,11 @@ func (s *statuses) ask(ctx context.Context, base *url.URL) (status nodeStatus) {
 			return err
 		})
 		if err == nil {
-			return status
+			return status, true
 		}
 		if err != ErrNotFound {
 			break
 		}
 	}
-	return nodeStatus{}
+	return nodeStatus{}, false
 }
