@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,8 +106,20 @@ func TestStagingFaults(t *testing.T) {
 			if most := waits * (stagingWait + slack/3).Seconds(); held > most {
 				t.Errorf("%v requests were held for %v s", waits, held)
 			}
-			if c.name == "none" && nodes[0].cache.Stats().FromDisk > 0 {
-				t.Errorf("the engine waited for %d chunks from disk", nodes[0].cache.Stats().FromDisk)
+			if c.name != "none" {
+				return
+			}
+			// Each is staged before the engine needs it, but on a machine that
+			// stands still for as long as a request may be held.
+			for i := 3; nodes[0].cache.Stats().FromDisk > 0; i++ {
+				if i == 8 {
+					t.Fatalf("the engine waited for %d chunks from disk, again and again", nodes[0].cache.Stats().FromDisk)
+				}
+				before := nodes[0].cache.Stats().FromDisk
+				g.must(t, ask("sim", story(fmt.Sprint("old", i))+" And then?", false, 2))
+				if nodes[0].cache.Stats().FromDisk == before {
+					break
+				}
 			}
 		})
 	}
@@ -165,10 +178,14 @@ func TestStagingReload(t *testing.T) {
 	before := 0
 	for round := range 4 {
 		var group sync.WaitGroup
-		url := g.url
+		var ended atomic.Int64
+		url, bytes := g.url, metric(t, "caddy_pii_janitor_in_flight_bytes")
 		for i := range 4 {
+			body := ask("sim", story(fmt.Sprint("old", round*4+i))+" And then?", false, 2)
+			bytes += float64(len(body))
 			group.Go(func() {
-				answer, err := g.client.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(ask("sim", story(fmt.Sprint("old", round*4+i))+" And then?", false, 2)))
+				defer ended.Add(1)
+				answer, err := g.client.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(body))
 				if err != nil {
 					t.Error(err)
 					return
@@ -179,7 +196,9 @@ func TestStagingReload(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(50 * time.Millisecond) // into the middle of what is held
+		await(t, "all have come, and are held", func() bool {
+			return ended.Load() > 0 || metric(t, "caddy_pii_janitor_in_flight_bytes") >= bytes
+		})
 		g.reload(t, "caddyfile", strings.Replace(site, "lb_policy", strings.Repeat(" ", round+1)+"lb_policy", 1)+strings.Repeat("\n", round))
 		group.Wait()
 		waits := metric(t, "caddy_kv_aware_staging_waits_total")
