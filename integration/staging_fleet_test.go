@@ -252,8 +252,8 @@ func directly(t *testing.T, e *enginesim.Engine, body string) {
 
 // TestLookupsTellTiers: of two nodes that both hold a conversation's blocks, of
 // which the gateway has forgotten everything, the next turn goes to the one that
-// has them in CPU memory, by what the coordinator or controller says; and the
-// admin API explains it so.
+// has them in CPU memory, by what the coordinator or controller says, and not to
+// whom the fallback picks for what nobody has; and the admin API explains it so.
 func TestLookupsTellTiers(t *testing.T) {
 	for _, way := range []string{"coordinator", "controller"} {
 		t.Run(way, func(t *testing.T) {
@@ -264,7 +264,7 @@ func TestLookupsTellTiers(t *testing.T) {
 			if way == "controller" {
 				server = startController(t, nodes)
 			}
-			g := startGateway(t, "caddyfile", stagingSite(nodes, "lmcache "+way+" "+server.URL()))
+			g := startGateway(t, "caddyfile", stagingSite(nodes, "fallback round_robin\nlmcache "+way+" "+server.URL()))
 			for round := range 4 {
 				question := story(fmt.Sprint(way, round))
 				looked := labelled(t, "caddy_kv_aware_staging_lookups_total", "completed")

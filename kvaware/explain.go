@@ -102,10 +102,11 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		for i, address := range m.addresses {
 			targets[i].Address = address
 		}
-		p.stager.consult(&signed, targets, nil)
+		offloads, _ := p.stager.consult(&signed, targets, nil)
+		kept := slices.ContainsFunc(offloads, func(o fleet.Offload) bool { return o.Storage > 0 })
 		forecasts, d := request.Explain(targets)
 		answer.PromptTokens = request.Tokens()
-		if d.Target >= 0 && (d.Reason != fleet.Cold || !p.coldFallback) {
+		if d.Target >= 0 && (d.Reason != fleet.Cold || kept || !p.coldFallback) {
 			answer.Upstream, answer.Reason = m.addresses[d.Target], string(d.Reason)
 		}
 		for _, f := range forecasts {
