@@ -62,12 +62,7 @@ func TestEventsOfPromptsSentAgain(t *testing.T) {
 // Publishers that dial out are accepted, told apart by their topics, and found
 // again after a restart.
 func TestEventsThatDialOut(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := l.Addr().String()
-	l.Close()
+	at := freeAddress(t)
 	engines := startEngines(t, 2, enginesim.Config{Speed: 200, Events: &enginesim.EventsConfig{Connect: at}})
 	g := startGateway(t, "caddyfile", policySite(engines, "metrics off\nevents listen tcp://"+at))
 	eventually(t, "the engines have connected", func() bool { return engines[0].Subscribers(0) == 1 && engines[1].Subscribers(0) == 1 })

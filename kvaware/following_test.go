@@ -4,6 +4,7 @@ package kvaware
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -284,24 +285,20 @@ func TestForgetIsOfEventsToo(t *testing.T) {
 	}
 }
 
-// freePorts returns an address with that many ports behind each other.
+// freePorts returns an address with that many ports behind each other, out of the
+// range from which the kernel gives ports to those who do not care.
 func freePorts(t *testing.T, n int) string {
 	t.Helper()
 	for range 100 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		first.Close()
-		free := true
+		first, free := fmt.Sprint("127.0.0.1:", 15000+rand.IntN(15000)), true
 		for i := range n {
-			l, err := net.Listen("tcp", plus(first.Addr().String(), i))
+			l, err := net.Listen("tcp", plus(first, i))
 			if free = free && err == nil; err == nil {
 				l.Close()
 			}
 		}
 		if free {
-			return first.Addr().String()
+			return first
 		}
 	}
 	t.Fatal("no free ports")
