@@ -273,6 +273,10 @@ func (r *scan) nextFold(i int) int {
 		to, size := foldRune(text[i:])
 		switch {
 		case to == foldNone:
+		case text[i] == 0xcc || text[i] == 0xcd: // a mark, which only digits never have
+			if i > 0 && isDigit(text[i-1]) {
+				return i
+			}
 		case to > ' ' && isAlnum(byte(to)), to == '@', to == '%':
 			return i
 		case (to == ':' || to == '=') && i > 0 && (text[i-1] == '"' || text[i-1] == '\''):
@@ -290,7 +294,7 @@ func joins(c byte) bool { return isAlnum(c) || c == '@' }
 
 // folds tells the first bytes of runes that may fold.
 var folds = func() (t [256]bool) {
-	for _, c := range []byte{0xc2, 0xd9, 0xdb, 0xe0, 0xe2, 0xe3, 0xef, 0xf0, 0xf3} {
+	for _, c := range []byte{0xc2, 0xcc, 0xcd, 0xd8, 0xd9, 0xdb, 0xe0, 0xe1, 0xe2, 0xe3, 0xef, 0xf0, 0xf3} {
 		t[c] = true
 	}
 	return t
@@ -318,12 +322,16 @@ func runeSize(text []byte) int {
 func foldRune(text []byte) (to, size int) {
 	c, size := utf8.DecodeRune(text)
 	switch {
-	case c == 0xa0, c >= 0x2000 && c <= 0x200a, c == 0x202f, c == 0x205f, c == 0x3000:
+	case c == 0xa0, c == 0x1680, c >= 0x2000 && c <= 0x200a, c == 0x202f, c == 0x205f, c == 0x2800, c == 0x3000:
 		return ' ', size
+	case c >= 0x300 && c <= 0x36f: // combining marks; on letters they are part of a word
+		return foldDrop, size
+	case c == 0x61c, c == 0x115f, c == 0x1160, c == 0x17b4, c == 0x17b5, c >= 0x180b && c <= 0x180f, c == 0x3164, c == 0xffa0:
+		return foldDrop, size
 	case c == 0xad, c >= 0x200b && c <= 0x200f, c >= 0x202a && c <= 0x202e, c >= 0x2060 && c <= 0x206f, c == 0xfeff,
 		c >= 0xfe00 && c <= 0xfe0f, c >= 0xe0000 && c <= 0xe01ef:
 		return foldDrop, size
-	case c >= 0x2010 && c <= 0x2015, c == 0x2212, c == 0xfe63:
+	case c >= 0x2010 && c <= 0x2015, c == 0x2043, c == 0x2212, c == 0x30fc, c == 0xfe58, c == 0xfe63:
 		return '-', size
 	case c >= 0xff01 && c <= 0xff5e:
 		return int(c - 0xff01 + '!'), size

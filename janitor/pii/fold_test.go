@@ -25,6 +25,11 @@ func TestFold(t *testing.T) {
 		{"call ＋１　（６５０）　３３３－６０００ now", []string{"PHONE:＋１　（６５０）　３３３－６０００"}},
 		{"ssn 078\u00ad-05-\u00ad1123", []string{"SSN:078\u00ad-05-\u00ad1123"}},
 		{"a" + zw + "nn@exam" + zw + "ple.com and bob@example.com", []string{"EMAIL:a" + zw + "nn@exam" + zw + "ple.com", "EMAIL:bob@example.com"}},
+		{"card " + strings.Join(strings.Split(card, ""), "\u0335") + " ok", []string{"CARD:" + strings.Join(strings.Split(card, ""), "\u0335")}},
+		{"card 4012\u31648888\u061c8888\u180e1881 ok", []string{"CARD:4012\u31648888\u061c8888\u180e1881"}},
+		{"電話 ０３ー１２３４ー５６７８ です", []string{"PHONE:０３ー１２３４ー５６７８"}},
+		{"card 4012\u28008888\u28008888\u28001881 ok", []string{"CARD:4012\u28008888\u28008888\u28001881"}},
+		{"cafe\u0301 1 and サーバー1, Tiếng Việt 12, e\u0301 2", nil},
 		{filler + "mail bob＠example.com" + filler + "card ４０１２８８８８８８８８１８８１", []string{"EMAIL:bob＠example.com", "CARD:４０１２８８８８８８８８１８８１"}},
 		{"家族👨\u200d👩\u200d👧 ６月 １２ ３％", nil},
 	})
