@@ -31,9 +31,14 @@ type chain struct {
 // number looks at a run of digits that begins at text[p].
 func (r *scan) number(p int) {
 	text := r.text
-	if p > 0 && isAlpha(text[p-1]) && escapeBefore(text, p) == 0 {
-		r.lettered(p)
-		return
+	if p > 0 && isAlpha(text[p-1]) {
+		if p >= 8 && allAlnum(binary.LittleEndian.Uint64(text[p-8:])) {
+			return // within a longer word, as most digits of encoded data are
+		}
+		if escapeBefore(text, p) == 0 {
+			r.lettered(p)
+			return
+		}
 	}
 	if p > 0 && toldBehind[text[p-1]] && r.on[recAssignment] && couldBeTold(text, p) {
 		r.toldPassword(p)
@@ -321,9 +326,6 @@ func (r *scan) groupsAt(c *chain, i int) int {
 // lettered looks at digits with a letter directly in front, at text[p]: the
 // numbers that begin with letters.
 func (r *scan) lettered(p int) {
-	if p >= 8 && allAlnum(binary.LittleEndian.Uint64(r.text[p-8:])) {
-		return // within a longer word, as most digits of encoded data are
-	}
 	start := p - 1
 	for start > 0 && p-start <= 6 && isAlpha(r.text[start-1]) && escapeBefore(r.text, start) == 0 {
 		start--
