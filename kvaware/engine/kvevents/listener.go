@@ -52,6 +52,9 @@ type Listener struct {
 	peers    atomic.Int64
 
 	refused, unknown atomic.Uint64
+
+	mu        sync.Mutex
+	strangers account // of those that wait, under mu
 }
 
 // ListenerStats are counts of what a Listener turned away.
@@ -64,7 +67,10 @@ type ListenerStats struct {
 // NewListener accepts the publishers of one rank at l, for a Set to follow:
 // engines add the rank to the port they connect to. It owns l.
 func NewListener(s *Set, l net.Listener, rank int) *Listener {
-	n := &Listener{set: s, listener: l, rank: rank, options: connOptions()}
+	n := &Listener{
+		set: s, listener: l, rank: rank, options: connOptions(),
+		strangers: account{part: strangersPart, burst: strangersBurst},
+	}
 	n.ctx, n.stop = context.WithCancel(s.ctx)
 	n.running.Go(n.accept)
 	return n
@@ -96,7 +102,7 @@ func (n *Listener) accept() {
 			}
 			return
 		case err != nil:
-			n.rest() // out of file descriptors, most likely
+			n.rest(reconnectFirst) // out of file descriptors, most likely
 		case n.peers.Add(1) > maxPeers:
 			n.peers.Add(-1)
 			n.refused.Add(1)
@@ -110,8 +116,8 @@ func (n *Listener) accept() {
 	}
 }
 
-func (n *Listener) rest() {
-	timer := time.NewTimer(reconnectFirst)
+func (n *Listener) rest(d time.Duration) {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -152,7 +158,28 @@ func (n *Listener) wait(conn Conn) bool {
 			stop = context.AfterFunc(n.ctx, func() { _ = conn.Close() })
 		}
 		n.unknown.Add(1)
+		if d := n.charge(m.Parts); d > 0 {
+			n.rest(d)
+		}
 	}
+}
+
+// charge takes what a message has cost that nobody wanted off what all who wait
+// may take, and returns how long to rest for it. It is not read on meanwhile: an
+// engine that nobody follows yet loses nothing by that.
+func (n *Listener) charge(parts [][]byte) time.Duration {
+	cost := 2 * receiveBatch
+	for _, p := range parts {
+		cost += time.Duration(len(p)) * receiveByte
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	debt := min(n.strangers.charge(cost, time.Now()), strangersMost)
+	n.strangers.debt = debt
+	if debt < shareRest {
+		return 0
+	}
+	return strangersPart * debt
 }
 
 // addressOf takes the address out of a message's topic.

@@ -25,6 +25,13 @@ const (
 	receiveBatch = 2 * time.Microsecond
 	receiveByte  = time.Nanosecond
 
+	// All connections to a Listener of whom nobody knows who they are take one part
+	// in strangersPart, and strangersBurst at once. They never owe more than
+	// strangersMost, so that none of them waits for longer than a few seconds.
+	strangersPart  = 4
+	strangersBurst = time.Second
+	strangersMost  = time.Second
+
 	// A publisher that sends maxNoise messages that are none within noiseTime
 	// loses its connection.
 	maxNoise  = 1000

@@ -3,6 +3,7 @@
 package kvevents
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"sync"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/engine/zmtp"
 )
 
 func TestAccount(t *testing.T) {
@@ -132,6 +135,61 @@ func leaveRoom(t *testing.T, floods int) {
 		t.Errorf("it takes %v until they are let go", took)
 	}
 	w.set.Close()
+}
+
+// stranger is a connection that says without end what concerns nobody.
+type stranger struct {
+	*fakeConn
+	left *atomic.Int64
+}
+
+func (s stranger) ReceiveUntil(m *zmtp.Message, _ time.Time) error {
+	if s.left.Add(-1) < 0 {
+		return zmtp.ErrEnded
+	}
+	m.Parts = [][]byte{[]byte("kv@10.0.0.9:8000@m"), seqOf(1), {}}
+	return nil
+}
+
+// TestStrangersTakeTurns: connections that no follower has taken over take their
+// share of a core, however many they are; a publisher that is followed does not
+// wait for them.
+func TestStrangersTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		defer w.set.Close()
+		known := Source{Upstream: "10.0.0.1:8000"}
+		w.set.See(known)
+		n := &Listener{set: w.set, strangers: account{part: strangersPart, burst: strangersBurst}}
+		n.ctx, n.stop = context.WithCancel(context.Background())
+		const messages = 1_000_000
+		var left atomic.Int64
+		left.Store(messages)
+		began := time.Now()
+		var waiting sync.WaitGroup
+		for range 20 {
+			waiting.Go(func() {
+				if n.wait(stranger{newFakeConn(w.p), &left}) {
+					t.Error("a stranger was taken over")
+				}
+			})
+		}
+		time.Sleep(5 * time.Second)
+		c := newFakeConn(w.p)
+		c.messages <- msg{[]byte("kv@10.0.0.1:8000@m"), seqOf(0), batchOf(storeOf(1))}
+		if at := time.Now(); !n.wait(c) || time.Since(at) > 0 {
+			t.Error("a publisher that is followed has to wait")
+		}
+		waiting.Wait()
+		cost := messages * (2*receiveBatch + 26*receiveByte)
+		if took, least := time.Since(began), strangersPart*(cost-strangersBurst-shareRest); took < least || took > 2*least {
+			t.Errorf("%v for %v of work, at least %v", took, cost, least)
+		}
+		if n.Stats().Unknown != messages {
+			t.Errorf("%d messages of nobody", n.Stats().Unknown)
+		}
+		n.stop()
+	})
 }
 
 // TestNoise: messages that are none cost their connection when there are many,
