@@ -4,6 +4,7 @@ package pii
 
 import (
 	"bytes"
+	"encoding/base64"
 	"unicode/utf8"
 )
 
@@ -31,6 +32,7 @@ const (
 	nameSecret             // made by machines: long and random
 	nameHeader             // Authorization: a scheme, then a credential
 	nameSignature          // of a URL that grants access by itself
+	nameBasic              // user and password as in the Basic scheme of HTTP
 )
 
 // value is what an operator gives to a name.
@@ -342,6 +344,9 @@ func (r *scan) secretValue(kind nameKind, v value, tight bool) bool {
 // judge tells whether a value could be what its name says. It is the quick
 // part: most values are none.
 func judge(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
+	if kind == nameBasic {
+		return quoted && basic(head)
+	}
 	if kind == nameSignature {
 		return tight && len(head) >= 40 && random62(head)
 	}
@@ -384,6 +389,27 @@ func member(v []byte) bool {
 		from += n + 1
 	}
 	return parts > 1
+}
+
+// basic tells a user and a password in base64 (RFC 7617): printable ASCII with a
+// colon in it.
+func basic(v []byte) bool {
+	var buf [maxChosen]byte
+	defer clear(buf[:]) // the stack keeps nothing of the value
+	if len(v) < 12 || len(v) > maxChosen {
+		return false
+	}
+	n, err := base64.StdEncoding.Decode(buf[:], v)
+	if err != nil {
+		return false
+	}
+	for _, c := range buf[:n] {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	colon := bytes.IndexByte(buf[:n], ':')
+	return colon > 0 && colon < n-1
 }
 
 // signed tells a password of a person that no expression looks like: capitals,

@@ -107,6 +107,10 @@ func ending(part []byte) (kind nameKind, key bool) {
 		if n == 3 {
 			return nameSignature, false
 		}
+	case "th":
+		if n == 4 && string(part) == "auth" { // of a registry, in Docker's configuration
+			return nameBasic, false
+		}
 	case "at":
 		return nameOther, n == 3 && string(part) == "pat" // personal access token
 	case "on", "er":

@@ -173,6 +173,8 @@ func TestAssignment(t *testing.T) {
 		{"Authorization: Bearer ${TOKEN}", nil},
 		{"the password: it is a word with 2 meanings", nil},
 		{"file.pat = x1y2z3w4x1y2z3w4a", nil},
+		{`{"auths": {"r.example.org": {"auth": "Ym9iOmhsVlR1QUdMMk5Ga29h"}}}`, []string{"SECRET:Ym9iOmhsVlR1QUdMMk5Ga29h"}},
+		{`"auth": "c29tZSB3b3JkcyBvbmx5" auth = "required" "auth": "basic-auth-2024x"`, nil},
 		{"app --password=RRZUtlLKGT0l --x", []string{"SECRET:RRZUtlLKGT0l"}},
 		{`env: "password: nPQ3kWad9T#1\n"`, []string{"SECRET:nPQ3kWad9T#1"}},
 		{"f(password=getUtf8, token=x)", nil},
