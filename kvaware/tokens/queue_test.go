@@ -203,6 +203,7 @@ func TestQueueKeepsNothingForLong(t *testing.T) {
 			q.Add(Job{Upstream: "a:1", Key: uint64(i), Done: func(*Tokens, error) {}})
 		}
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		asked := len(e.asked)
 		for i := range 3 {
 			if !q.Add(Job{Upstream: "a:1", Key: uint64(10 + i), Done: o.done}) {
