@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,28 +20,14 @@ func startTellingNodes(t *testing.T, n int) (nodes []stagingNode, cachePort stri
 	t.Helper()
 	cachePort = "0"
 	events := enginesim.EventsConfig{Replay: true, External: true}
-	for tries := 0; len(nodes) < n; tries++ {
-		if tries == 100 {
-			t.Fatal("no loopback addresses are free")
-		}
-		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(255), 1+rand.IntN(254))
-		c, err := lmcachesim.StartNode(net.JoinHostPort(host, cachePort), lmcachesim.NodeConfig{})
-		if err != nil {
-			continue
-		}
+	for range n {
 		config, own := quietNode, events
-		config.External, config.Events = c, &own
-		e, err := enginesim.StartAt(config, net.JoinHostPort(host, "0"))
-		if err != nil {
-			c.Close()
-			continue
-		}
-		t.Cleanup(c.Close)
-		t.Cleanup(e.Close)
-		cachePort = portOf(c.Addr())
-		events.Port, _ = strconv.Atoi(portOf(e.EventsAddr(0)))
-		events.ReplayPort, _ = strconv.Atoi(portOf(e.ReplayAddr(0)))
-		nodes = append(nodes, stagingNode{e, c})
+		config.Events = &own
+		node := startNode(t, config, lmcachesim.NodeConfig{}, cachePort)
+		cachePort = portOf(node.cache.Addr())
+		events.Port, _ = strconv.Atoi(portOf(node.engine.EventsAddr(0)))
+		events.ReplayPort, _ = strconv.Atoi(portOf(node.engine.ReplayAddr(0)))
+		nodes = append(nodes, node)
 	}
 	return nodes, cachePort
 }

@@ -185,15 +185,7 @@ func TestStagingReload(t *testing.T) {
 			bytes += float64(len(body))
 			group.Go(func() {
 				defer ended.Add(1)
-				answer, err := g.client.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(body))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				answer.Body.Close()
-				if answer.StatusCode != http.StatusOK {
-					t.Errorf("status %d", answer.StatusCode)
-				}
+				answered(t, g.client, url, body)
 			})
 		}
 		await(t, "all have come, and are held", func() bool {

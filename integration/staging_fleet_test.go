@@ -291,15 +291,7 @@ type faulty interface {
 // directly sends an engine a request that the gateway does not see.
 func directly(t *testing.T, e *enginesim.Engine, body string) {
 	t.Helper()
-	answer, err := http.Post(e.URL()+chatPath, "application/json", strings.NewReader(body))
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		t.Errorf("status %d", answer.StatusCode)
-	}
+	answered(t, http.DefaultClient, e.URL(), body)
 }
 
 // TestLookupsTellTiers: of nodes that all hold a conversation's blocks, of

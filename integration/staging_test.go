@@ -27,28 +27,51 @@ type stagingNode struct {
 func startNodes(t testing.TB, n int, engine enginesim.Config, cache lmcachesim.NodeConfig) (nodes []stagingNode, cachePort string) {
 	t.Helper()
 	cachePort = "0"
-	for tries := 0; len(nodes) < n; tries++ {
-		if tries == 100 {
-			t.Fatal("no loopback addresses are free")
-		}
+	for range n {
+		node := startNode(t, engine, cache, cachePort)
+		cachePort = portOf(node.cache.Addr())
+		nodes = append(nodes, node)
+	}
+	return nodes, cachePort
+}
+
+// startNode starts a host at an address where the ports it wants are free.
+func startNode(t testing.TB, engine enginesim.Config, cache lmcachesim.NodeConfig, cachePort string) stagingNode {
+	t.Helper()
+	for range 100 {
 		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(255), 1+rand.IntN(254))
 		c, err := lmcachesim.StartNode(net.JoinHostPort(host, cachePort), cache)
 		if err != nil {
 			continue
 		}
-		config := engine
-		config.External = c
-		e, err := enginesim.StartAt(config, net.JoinHostPort(host, "0"))
+		engine.External = c
+		e, err := enginesim.StartAt(engine, net.JoinHostPort(host, "0"))
 		if err != nil {
 			c.Close()
 			continue
 		}
 		t.Cleanup(c.Close)
 		t.Cleanup(e.Close)
-		_, cachePort, _ = net.SplitHostPort(c.Addr())
-		nodes = append(nodes, stagingNode{e, c})
+		return stagingNode{e, c}
 	}
-	return nodes, cachePort
+	t.Fatal("no loopback addresses are free")
+	return stagingNode{}
+}
+
+// answered sends a chat request and reports whether it was answered, which it
+// should be. Unlike most that send requests it may be called in any goroutine.
+func answered(t *testing.T, client *http.Client, url, body string) bool {
+	t.Helper()
+	answer, err := client.Post(url+chatPath, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("status %d", answer.StatusCode)
+	}
+	return answer.StatusCode == http.StatusOK
 }
 
 func enginesOf(nodes []stagingNode) (engines []*enginesim.Engine) {
@@ -123,14 +146,8 @@ func driveStaging(t *testing.T, of string, options func(cachePort string) string
 		<-tick.C
 		group.Go(func() {
 			start := time.Now()
-			answer, err := g.client.Post(g.url+"/v1/chat/completions", "application/json", strings.NewReader(body))
-			if err != nil {
-				t.Error(err)
+			if !answered(t, g.client, g.url, body) {
 				return
-			}
-			answer.Body.Close()
-			if answer.StatusCode != http.StatusOK {
-				t.Errorf("status %d", answer.StatusCode)
 			}
 			if returning {
 				mu.Lock()
