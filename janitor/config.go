@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
@@ -79,6 +80,14 @@ func (h *Handler) check() error {
 	}
 	h.pass = h.Unknown == unknownPass
 	return nil
+}
+
+// warn says what is allowed, but hardly meant.
+func (h *Handler) warn() {
+	if h.InFlightLimit/uploadShare < h.MaxSize {
+		h.logger.Warn("in_flight_limit is less than twice max_size: the uploads of one client may fill half of it, so that bodies of max_size are never admitted",
+			zap.Int64("in_flight_limit", h.InFlightLimit), zap.Int64("max_size", h.MaxSize))
+	}
 }
 
 // provisionScanner makes the scanner and what depends on the entities it may

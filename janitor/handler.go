@@ -104,7 +104,8 @@ type Handler struct {
 	// as they arrive. Half of it at most may be held by the unfinished uploads
 	// of one client address. When others wait, stalled uploads are given up, then
 	// those of the addresses that hold most.
-	// Above it requests are refused with status 507. Default: 512000000.
+	// Above it requests are refused with status 507. It should be at least twice
+	// `max_size`. Default: 512000000.
 	InFlightLimit int64 `json:"in_flight_limit,omitempty"`
 
 	// How long a request may wait for room under `in_flight_limit`. Default: 1s.
@@ -145,6 +146,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.check(); err != nil {
 		return err
 	}
+	h.warn()
 	if err := h.provisionScanner(ctx); err != nil {
 		return err
 	}
