@@ -110,9 +110,8 @@ func toldAfter(text []byte, i int) (named, verb bool) {
 	if word == i {
 		return false, false
 	}
-	switch w := text[word:i]; {
-	case len(w) <= maxVerb && at(text, word-1) == ' ' &&
-		(equalFold(w, "is") || equalFold(w, "ist") || equalFold(w, "est") || equalFold(w, "es") || equalFold(w, "was") || equalFold(w, "to")):
+	if w := text[word:i]; len(w) <= maxVerb && at(text, word-1) == ' ' &&
+		(equalFold(w, "is") || equalFold(w, "ist") || equalFold(w, "est") || equalFold(w, "es") || equalFold(w, "was") || equalFold(w, "to")) {
 		i, verb = word-1, true
 		if word = wordBefore(text, i); word == i {
 			return false, false
@@ -207,6 +206,7 @@ func plainWord(v []byte, verb bool) bool {
 		return true
 	}
 	var buf [maxWord]byte
+	defer clear(buf[:]) // the stack keeps nothing of the value
 	if len(v) > len(buf) {
 		return false
 	}
