@@ -239,11 +239,18 @@ func (f *Fleet) Clear() uint64 {
 	return f.epoch
 }
 
+// empty drops what is recorded of what u holds, and was sent. The caller holds
+// mu.
 func (f *Fleet) empty(u *upstream) {
-	f.tree.Forget(u.id)
 	if u.sent != 0 {
 		f.tree.Forget(u.sent)
 	}
+	f.emptyGPU(u)
+}
+
+// emptyGPU drops what is recorded of what u holds. The caller holds mu.
+func (f *Fleet) emptyGPU(u *upstream) {
+	f.tree.Forget(u.id)
 	u.footprint, u.reuse, u.capacity.filled = 0, reuse{}, 0
 }
 

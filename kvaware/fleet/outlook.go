@@ -42,14 +42,13 @@ func (f *Fleet) Lose(address string) bool {
 	return u != nil
 }
 
-// lose empties the GPU of an upstream. The caller holds mu.
+// lose notes that u has lost its KV cache. The caller holds mu.
 func (f *Fleet) lose(u *upstream) {
-	sent := u.sent
 	if u.offloads {
-		u.sent = 0 // stays
+		f.emptyGPU(u)
+	} else {
+		f.empty(u)
 	}
-	f.empty(u)
-	u.sent = sent
 }
 
 func anyOffload(targets []Target) bool {
@@ -67,7 +66,7 @@ type Outlook struct {
 	Held int // predicted to be on the upstream's GPU
 	Sent int // the upstream holds it, or was sent it at some time
 	Most int // the same, of the upstream that has most: also of one that cannot be picked
-	Near int // the same, of those that could be picked
+	Near int // the same, of those that could be picked, where blocks are kept outside GPUs
 	// Blocks is how many blocks of the chain Most stands for, and At who has them.
 	Blocks int
 	At     string
@@ -101,8 +100,10 @@ func (r *Request) look(i int, offload *Offload) {
 		o.Held = gpu
 		o.Offload.CPU, o.Offload.Storage = max(o.Offload.CPU, memory), max(o.Offload.Storage, held)
 	}
-	for k, other := range s.upstreams {
-		o.Near = max(o.Near, s.held[k].tokens, r.tokens(other.known), r.tokens(other.matched))
+	if r.offloads != nil { // nobody asks otherwise
+		for k, other := range s.upstreams {
+			o.Near = max(o.Near, s.held[k].tokens, r.tokens(other.known), r.tokens(other.matched))
+		}
 	}
 	r.outlook = o
 }
@@ -124,7 +125,10 @@ func (r *Request) tiersOf(u *upstream, held hit) (gpu, memory int) {
 func (r *Request) longest(matches []radixcache.Match) (blocks int32) {
 	r.mostOn = nil
 	for _, m := range matches {
-		if u := r.fleet.byID.find(m.Upstream); u != nil && m.Blocks > blocks {
+		if m.Blocks <= blocks {
+			continue
+		}
+		if u := r.fleet.byID.find(m.Upstream); u != nil {
 			blocks, r.mostOn = m.Blocks, u
 		}
 	}
