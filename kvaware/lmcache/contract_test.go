@@ -142,7 +142,7 @@ func TestStatusIsAskedLessAndLess(t *testing.T) {
 		t.Errorf("asked %d times in an hour", n)
 	}
 	w.answers["GET http://a:8080/status"] = reply{status: 200, body: nodeStatusAnswer}
-	asked(statusFor << statusDoubled)
+	asked(statusMost)
 	if n := asked(10 * statusFor); n != 10 {
 		t.Errorf("one that answers was asked %d times in 5 minutes", n)
 	}

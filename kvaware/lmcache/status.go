@@ -9,14 +9,16 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/bauxite/caddy-kvaware/kvaware/pace"
 )
 
 const (
 	// statusFor is how long a node's status is believed. A failure to get it is
-	// too, twice as long after each further one, statusDoubled times: a port that
+	// too, twice as long after each further one, up to statusMost: a port that
 	// cannot be reached from here costs little then.
-	statusFor     = 30 * time.Second
-	statusDoubled = 5
+	statusFor  = 30 * time.Second
+	statusMost = 16 * time.Minute
 	// statusTimeout is how long a node may take to tell its status. What it
 	// tells is worth no more waiting: without it the defaults are used.
 	statusTimeout = time.Second
@@ -46,7 +48,7 @@ type knownStatus struct {
 }
 
 func (k *knownStatus) fresh(now time.Time) bool {
-	return now.Sub(k.read) < statusFor<<min(max(k.failures-1, 0), statusDoubled)
+	return now.Sub(k.read) < pace.Backoff(k.failures, statusFor, statusMost)
 }
 
 func newStatuses(t http.RoundTripper, now func() time.Time) *statuses {
