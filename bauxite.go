@@ -9,6 +9,6 @@ package bauxite
 import (
 	_ "github.com/bauxite/caddy-kvaware/janitor"
 	_ "github.com/bauxite/caddy-kvaware/kvaware"
-	_ "github.com/bauxite/caddy-kvaware/kvaware/adapter"
-	_ "github.com/bauxite/caddy-kvaware/kvaware/commands"
+	_ "github.com/bauxite/caddy-kvaware/internal/adapter"
+	_ "github.com/bauxite/caddy-kvaware/internal/commands"
 )

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	_ "github.com/bauxite/caddy-kvaware/kvaware/adapter"
+	_ "github.com/bauxite/caddy-kvaware/internal/adapter"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // productYAML is the configuration that users of the product's YAML have,

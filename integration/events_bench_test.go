@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // processTime is how much of a core this process has had.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // metricOf returns one upstream's value of a metric, and whether there is one.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // request is a chat request with one message, and what else is given.

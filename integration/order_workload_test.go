@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/replay"
+	"github.com/bauxite/caddy-kvaware/internal/replay"
 )
 
 // arrival is one request of a workload whose times are given.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // A reload in the middle of streams loses none of them, and the tree is warm

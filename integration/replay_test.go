@@ -21,7 +21,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // turn is one prompt of an agent session.

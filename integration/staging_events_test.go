@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
-	"github.com/bauxite/caddy-kvaware/integration/lmcachesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
 
 // startTellingNodes starts hosts whose engines tell of their own KV caches and of

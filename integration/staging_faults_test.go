@@ -16,8 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
-	"github.com/bauxite/caddy-kvaware/integration/lmcachesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
 
 // quietNode computes a story in 50 ms of real time.
@@ -210,7 +210,7 @@ func stagers() (n int) {
 	stacks := make([]byte, 8<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
 	for _, stack := range strings.Split(string(stacks), "\n\n") {
-		if strings.Contains(stack, "kvaware/lmcache") || strings.Contains(stack, "kvaware/tokens") || strings.Contains(stack, "(*warmer)") {
+		if strings.Contains(stack, "internal/lmcache") || strings.Contains(stack, "internal/tokenize") || strings.Contains(stack, "(*warmer)") {
 			n++
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
-	"github.com/bauxite/caddy-kvaware/integration/lmcachesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
 
 // startCoordinator starts a coordinator of these nodes, mp-0, mp-1 and so on.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
-	"github.com/bauxite/caddy-kvaware/integration/lmcachesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
 
 // stagingNode is a host: an engine and the LMCache beside it, at one address.

@@ -26,8 +26,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
-	"github.com/bauxite/caddy-kvaware/janitor/arena"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
 // everyArena is what arenas are there for, but for bodies.
@@ -44,7 +44,7 @@ var everyArena = []string{
 func TestArenasHoldNothing(t *testing.T) {
 	runtime.GC()
 	runtime.GC() // what was pooled before would not be seen
-	watch := arena.Observe()
+	watch := sensitive.Observe()
 	defer watch.End()
 	engines := startFleet(t, 2, enginesim.Config{Speed: 50, CacheBlocks: 4000, Responder: enginesim.Echo, ChunkSizes: []int{3, 1, 7}})
 	g := startGateway(t, "caddyfile", arenaSites(engines))
@@ -77,7 +77,7 @@ func TestArenasHoldNothing(t *testing.T) {
 }
 
 // leftInArenas tells what is left, once for each kind of arena and value.
-func leftInArenas(watch *arena.Watch) (left []string) {
+func leftInArenas(watch *sensitive.Watch) (left []string) {
 	for _, a := range watch.All() {
 		if a.Of != "body" {
 			if bytes.Trim(a.Bytes, "\x00") != nil {
@@ -272,7 +272,7 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds these tests anew")
 	}
-	source, err := filepath.Abs("../janitor/arena/arena.go")
+	source, err := filepath.Abs("../internal/sensitive/arena.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // tracedCommand runs a command of the binary under strace, in an empty

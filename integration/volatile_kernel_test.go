@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // kernelWith returns a command line under which the kernel's Landlock answers

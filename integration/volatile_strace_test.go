@@ -19,7 +19,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/integration/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // traced are the system calls that can leave something on a disk, or hand the

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/janitor/arena"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
 // A body's buffer begins with firstBuffer bytes and doubles up to
@@ -87,7 +87,7 @@ func (h *Handler) readBody(control *http.ResponseController, r *http.Request, a 
 		return nil, err
 	}
 	if !a.lease.arrived() {
-		arena.Wipe(body)
+		sensitive.Wipe(body)
 		return nil, errEvicted
 	}
 	_ = control.SetReadDeadline(time.Time{})
@@ -113,7 +113,7 @@ func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *l
 	var b []byte
 	defer func() {
 		if err != nil {
-			arena.Wipe(b)
+			sensitive.Wipe(b)
 		}
 	}()
 	for {
@@ -157,9 +157,9 @@ func growBody(ctx context.Context, b []byte, announced int64, l *lease) ([]byte,
 	if err := l.grow(ctx, size); err != nil {
 		return nil, err
 	}
-	grown := arena.Make("body", len(b), int(size))
+	grown := sensitive.Make("body", len(b), int(size))
 	copy(grown, b)
-	arena.Wipe(b) // nothing of a prompt is left to the garbage collector
+	sensitive.Wipe(b) // nothing of a prompt is left to the garbage collector
 	l.shrink(old)
 	return grown, nil
 }

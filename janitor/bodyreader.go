@@ -5,7 +5,7 @@ package janitor
 import (
 	"io"
 
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 // bodyReader reads a body with edits made to it, without copying it.

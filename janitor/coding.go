@@ -14,7 +14,7 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/bauxite/caddy-kvaware/janitor/arena"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
 // A body that is larger than maxRatioFloor and more than maxRatio times as
@@ -101,7 +101,7 @@ type decoder struct {
 // newDecoder does not read before the first Read.
 func newDecoder(c coding, r io.Reader) *decoder {
 	d := &decoder{in: countingReader{r: r}, coding: c}
-	arena.Enter("compressed data", d.in.buf[:])
+	sensitive.Enter("compressed data", d.in.buf[:])
 	return d
 }
 
@@ -151,7 +151,7 @@ func (d *decoder) exhausted() bool {
 
 // Close frees what the decoder holds. The source stays open.
 func (d *decoder) Close() error {
-	arena.Wipe(d.in.buf[:]) // data may be stored in it as it is
+	sensitive.Wipe(d.in.buf[:]) // data may be stored in it as it is
 	if d.out != nil {
 		return d.out.Close()
 	}

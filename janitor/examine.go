@@ -8,7 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 // Janitor returns the handler that let the request through.

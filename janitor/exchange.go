@@ -8,9 +8,9 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/bauxite/caddy-kvaware/janitor/answer"
+	"github.com/bauxite/caddy-kvaware/internal/answer"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/bauxite/caddy-kvaware/janitor/answer"
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/answer"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 // recorder writes down what an observer is told.

@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
-	"github.com/bauxite/caddy-kvaware/janitor/arena"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 // maxFindings is how many findings one request may have. Nobody writes more
@@ -76,8 +76,8 @@ func (f *finder) footprint() int64 {
 func (f *finder) wipe() {
 	f.cursor.Wipe()
 	f.part.Wipe()
-	arena.Wipe(f.values)
-	arena.Wipe(f.joined)
+	sensitive.Wipe(f.values)
+	sensitive.Wipe(f.joined)
 	f.values, f.joined = f.values[:0], f.joined[:0]
 	f.spans, f.found, f.seams = f.spans[:0], f.found[:0], f.seams[:0]
 }
@@ -130,7 +130,7 @@ func (f *finder) add(t *prompt.Decoded, sp pii.Span, text, piece int32) {
 
 // keep copies a value.
 func (f *finder) keep(value []byte) span {
-	f.values = arena.Append("findings", f.values, value...)
+	f.values = sensitive.Append("findings", f.values, value...)
 	return span{len(f.values) - len(value), len(f.values)}
 }
 
@@ -148,7 +148,7 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 		}
 		d.Texts[i].Decode(d.Body, &f.part)
 		f.seams = append(f.seams, len(f.joined))
-		f.joined = arena.Append("joined parts", f.joined, f.part.Bytes...)
+		f.joined = sensitive.Append("joined parts", f.joined, f.part.Bytes...)
 	}
 	alone := len(f.found)
 	f.acrossEnd = 0

@@ -19,9 +19,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/bauxite/caddy-kvaware/janitor/arena"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 func init() {
@@ -226,7 +226,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 	understood := false
 	defer func() {
 		if !understood { // also after a panic: nobody has been given it
-			arena.Wipe(body)
+			sensitive.Wipe(body)
 		}
 	}()
 	if refused := h.understand(r, x, body); refused != nil {

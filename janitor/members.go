@@ -5,7 +5,7 @@ package janitor
 import (
 	"slices"
 
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 // members is where in the forwarded body members can be added or replaced.

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/bauxite/caddy-kvaware/janitor/arena"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
@@ -90,7 +90,7 @@ func (f *forgetful) Write(b []byte) (int, error) {
 // its buffers are the only other place.
 func TestValuesAreOnlyInArenas(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // what is let go of stays as it is
-	watch := arena.Observe()
+	watch := sensitive.Observe()
 	defer watch.End()
 	var s searcher
 	placed, answered := make(map[string]bool), 0
@@ -169,7 +169,7 @@ func echoText(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // belongs tells which arena an address is in.
-func belongs(all []arena.Arena, at uintptr) (of string, ok bool) {
+func belongs(all []sensitive.Arena, at uintptr) (of string, ok bool) {
 	for _, a := range all {
 		if from := uintptr(unsafe.Pointer(unsafe.SliceData(a.Bytes))); at >= from && at < from+uintptr(len(a.Bytes)) {
 			return a.Of, true

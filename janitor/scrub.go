@@ -10,9 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/bauxite/caddy-kvaware/janitor/arena"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 // redacted stands for values that are not to be told apart.
@@ -227,7 +227,7 @@ func (x *Exchange) splice(ctx context.Context, forward, hidden []prompt.Edit) er
 	x.places = membersOf(x.doc)
 	if len(forward) > 0 {
 		// Nobody needs the original any more: it goes, values and all.
-		arena.Wipe(original)
+		sensitive.Wipe(original)
 		x.lease.shrink(int64(cap(original)))
 	}
 	x.hides = len(hidden) > 0

@@ -6,7 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/cespare/xxhash/v2"
 )
 

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/cespare/xxhash/v2"
 )
 

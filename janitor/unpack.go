@@ -7,7 +7,7 @@ import (
 	"io"
 	"iter"
 
-	"github.com/bauxite/caddy-kvaware/janitor/arena"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
 // errStopped ends a decoder whose answer was cut off.
@@ -49,8 +49,8 @@ func (u *unpacker) decode(c coding, yield func([]byte) bool) error {
 		return n, nil
 	}))
 	defer d.Close()
-	buf := arena.Make("decompressed answer", 16<<10, 16<<10)
-	defer arena.Wipe(buf)
+	buf := sensitive.Make("decompressed answer", 16<<10, 16<<10)
+	defer sensitive.Wipe(buf)
 	for {
 		n, err := d.Read(buf)
 		if n > 0 && !yield(buf[:n]) {

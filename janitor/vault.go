@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"unsafe"
 
-	"github.com/bauxite/caddy-kvaware/janitor/arena"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
@@ -176,7 +176,7 @@ func (v *vault) placeholder(e pii.Entity, value []byte) []byte {
 		return v.name(m)
 	}
 	m := mark{entity: e, older: -1, value: uint32(len(v.arena)), name: int32(len(v.names))}
-	v.arena = arena.Append("vault", v.arena, value...)
+	v.arena = sensitive.Append("vault", v.arena, value...)
 	m.valueEnd = uint32(len(v.arena))
 	if v.mac != nil {
 		v.mintKeyed(e, value)
@@ -312,6 +312,6 @@ func (v *vault) HasPrefix(tail []byte) bool {
 
 // wipe zeroes the values and forgets everything.
 func (v *vault) wipe() {
-	arena.Wipe(v.arena)
+	sensitive.Wipe(v.arena)
 	*v = vault{}
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/bauxite/caddy-kvaware/janitor/answer"
+	"github.com/bauxite/caddy-kvaware/internal/answer"
 )
 
 // responseWriter passes the engine's answer on to the client. When its header

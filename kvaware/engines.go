@@ -15,8 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine"
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/internal/engine/metrics"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 // seeInterval is how often a policy says which upstreams it has: often enough
@@ -26,8 +26,8 @@ const seeInterval = time.Second
 // engines brings what engines tell about themselves to the fleet. Like the
 // fleet it is there once for all configs of the process.
 type engines struct {
-	fleet *fleet.Fleet
-	watch *engine.Watch
+	fleet *routing.Fleet
+	watch *metrics.Watch
 	now   func() time.Time
 
 	mu    sync.Mutex
@@ -36,9 +36,9 @@ type engines struct {
 
 // newEngines returns engines that nobody watches yet. A nil transport means
 // the usual one.
-func newEngines(f *fleet.Fleet, now func() time.Time, transport http.RoundTripper) *engines {
+func newEngines(f *routing.Fleet, now func() time.Time, transport http.RoundTripper) *engines {
 	e := &engines{fleet: f, now: now, given: make(capacities)}
-	e.watch = engine.NewWatch(engine.Options{Transport: transport, Reporter: e, Now: now})
+	e.watch = metrics.NewWatch(metrics.Options{Transport: transport, Reporter: e, Now: now})
 	return e
 }
 
@@ -62,7 +62,7 @@ func (p *Policy) see(pool reverseproxy.UpstreamPool, r *http.Request) {
 	if !p.sight.due(e.now()) {
 		return
 	}
-	targets := make([]engine.Target, 0, len(pool))
+	targets := make([]metrics.Target, 0, len(pool))
 	addresses := make([]string, 0, len(pool))
 	for _, u := range pool {
 		a := address(u, r)
@@ -72,7 +72,7 @@ func (p *Policy) see(pool reverseproxy.UpstreamPool, r *http.Request) {
 		}
 		addresses = append(addresses, a)
 		if p.Metrics != "off" {
-			targets = append(targets, engine.Target{Address: a, Path: p.Metrics})
+			targets = append(targets, metrics.Target{Address: a, Path: p.Metrics})
 		}
 	}
 	e.watch.See(targets...)
@@ -133,9 +133,9 @@ func (e *engines) told(address string) int64 {
 }
 
 // Told is called with what an engine's metrics say.
-func (e *engines) Told(t engine.Target, r engine.Reading) {
+func (e *engines) Told(t metrics.Target, r metrics.Reading) {
 	if r.HasLoad {
-		e.fleet.SetLoad(t.Address, fleet.EngineLoad{Running: r.Running, Waiting: r.Waiting, Usage: max(0, r.Usage)})
+		e.fleet.SetLoad(t.Address, routing.EngineLoad{Running: r.Running, Waiting: r.Waiting, Usage: max(0, r.Usage)})
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -145,13 +145,13 @@ func (e *engines) Told(t engine.Target, r engine.Reading) {
 }
 
 // Silent is called when the load in an engine's last metrics counts no more.
-func (e *engines) Silent(t engine.Target) {
-	e.fleet.SetLoad(t.Address, fleet.EngineLoad{})
+func (e *engines) Silent(t metrics.Target) {
+	e.fleet.SetLoad(t.Address, routing.EngineLoad{})
 }
 
 // Restarted is called when an engine's process is a new one: it holds nothing
 // of what was recorded.
-func (e *engines) Restarted(t engine.Target) {
+func (e *engines) Restarted(t metrics.Target) {
 	e.endEpochs(t.Address)
 	if e.fleet.Lose(t.Address) {
 		caddy.Log().Named("kv_aware").Info("the engine was restarted: what it held is forgotten",
@@ -161,7 +161,7 @@ func (e *engines) Restarted(t engine.Target) {
 
 // Relisted is called when an engine serves other models than before: the same
 // names may stand for other tokens.
-func (e *engines) Relisted(t engine.Target) { e.endEpochs(t.Address) }
+func (e *engines) Relisted(t metrics.Target) { e.endEpochs(t.Address) }
 
 // endEpochs ends the epochs of the models that an engine lists.
 func (e *engines) endEpochs(address string) {
@@ -222,4 +222,4 @@ func (p *Policy) serving(pool reverseproxy.UpstreamPool, model string, r *http.R
 }
 
 // Interface guards
-var _ engine.Reporter = (*engines)(nil)
+var _ metrics.Reporter = (*engines)(nil)

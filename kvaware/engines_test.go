@@ -18,7 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 // pages answers for engines: a body by address and path, 404 without.
@@ -159,9 +159,9 @@ func TestForeignLoadReachesTheFleet(t *testing.T) {
 	testEngines(t, map[string]string{"a:1/metrics": vllmSays(4, 3, 1000, 100)}, []string{"a:1", "b:1"}, func(e *engineTest) {
 		e.look()
 		pick := func() int {
-			r := e.shared.fleet.NewRequest(fleet.Prompt{Tokens: 1000, BlockTokens: 64})
+			r := e.shared.fleet.NewRequest(routing.Prompt{Tokens: 1000, BlockTokens: 64})
 			defer r.End()
-			return r.Route([]fleet.Target{{Address: "a:1"}, {Address: "b:1"}}, false).Target
+			return r.Route([]routing.Target{{Address: "a:1"}, {Address: "b:1"}}, false).Target
 		}
 		if pick() != 1 {
 			t.Fatal("the engine with others' requests was picked")

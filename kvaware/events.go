@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
 // maxRanks bounds how many data-parallel ranks an engine may have.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
 func TestEventsCaddyfile(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/bauxite/caddy-kvaware/janitor"
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 const explainPath = "/kv_aware/explain"
@@ -28,9 +28,9 @@ type met struct {
 }
 
 // meet notes who was there. It allocates only when that has changed.
-func (a *acquaintance) meet(j *janitor.Handler, targets []fleet.Target) {
+func (a *acquaintance) meet(j *janitor.Handler, targets []routing.Target) {
 	last := a.last.Load()
-	if last != nil && last.janitor == j && slices.EqualFunc(last.addresses, targets, func(address string, t fleet.Target) bool { return address == t.Address }) {
+	if last != nil && last.janitor == j && slices.EqualFunc(last.addresses, targets, func(address string, t routing.Target) bool { return address == t.Address }) {
 		return
 	}
 	m := &met{janitor: j, addresses: make([]string, len(targets))}
@@ -90,7 +90,7 @@ func serveExplain(s *shared, w http.ResponseWriter, r *http.Request) error {
 // explain tells where the request would go.
 func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) (*explanation, error) {
 	m := p.met.last.Load()
-	answer := &explanation{Reason: string(fleet.Fallback), Upstreams: []upstreamForecast{}}
+	answer := &explanation{Reason: string(routing.Fallback), Upstreams: []upstreamForecast{}}
 	err := m.janitor.Examine(w, r, func(x *janitor.Exchange) {
 		answer.Findings = x.Findings()
 		signing := p.shared.signing.Load()
@@ -98,15 +98,15 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		if !ok {
 			return // the fallback would take it
 		}
-		targets := make([]fleet.Target, len(m.addresses))
+		targets := make([]routing.Target, len(m.addresses))
 		for i, address := range m.addresses {
 			targets[i].Address = address
 		}
 		offloads, _ := p.stager.consult(&signed, targets, nil)
-		kept := slices.ContainsFunc(offloads, func(o fleet.Offload) bool { return o.Storage > 0 })
+		kept := slices.ContainsFunc(offloads, func(o routing.Offload) bool { return o.Storage > 0 })
 		forecasts, d := request.Explain(targets)
 		answer.PromptTokens = request.Tokens()
-		if d.Target >= 0 && (d.Reason != fleet.Cold || kept || !p.coldFallback) {
+		if d.Target >= 0 && (d.Reason != routing.Cold || kept || !p.coldFallback) {
 			answer.Upstream, answer.Reason = m.addresses[d.Target], string(d.Reason)
 		}
 		for _, f := range forecasts {

@@ -11,9 +11,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bauxite/caddy-kvaware/janitor"
-	"github.com/bauxite/caddy-kvaware/janitor/answer"
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/internal/answer"
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 // flightVar is the request variable that holds its flight.
@@ -22,7 +22,7 @@ const flightVar = "kv_aware.flight"
 // flight is one request that a policy routes: it reads the answer for the
 // fleet. All of it happens in the request's goroutine.
 type flight struct {
-	*fleet.Request // nil: it has no signature, the fallback routes it
+	*routing.Request // nil: it has no signature, the fallback routes it
 	policy         *Policy
 	exchange       *janitor.Exchange
 
@@ -71,7 +71,7 @@ func (p *Policy) flight(x *janitor.Exchange, r *http.Request) *flight {
 
 // sign makes of a scrubbed request what the fleet needs to know of it. It
 // reports false when it has no signature.
-func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (text, *fleet.Request, bool) {
+func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (text, *routing.Request, bool) {
 	sharers, salt := who.id, x.CacheSalt()
 	if salt != who.id {
 		sharers += "\x00" + salt // the client's own: the engine keeps it apart
@@ -82,7 +82,7 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 	}
 	signed := text{signature: signature, epoch: signing.epoch, salt: salt, alone: p.Events == nil}
 	if p.Events != nil {
-		signed.lineage = fleet.Lineage{
+		signed.lineage = routing.Lineage{
 			Model:   x.Model(),
 			Adapter: p.shared.fleet.Residency().Adapter(x.Model()),
 			Salt:    kvevents.SaltExtra(salt),
@@ -90,7 +90,7 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 		}
 	}
 	perToken := p.shared.fleet.BytesPerToken(x.Model())
-	prompt := fleet.Prompt{
+	prompt := routing.Prompt{
 		Tokens:      int(float64(signature.PromptBytes()) / perToken),
 		BlockTokens: max(1, int(float64(signature.BlockSize())/perToken)),
 		Epoch:       signing.epoch,
@@ -107,7 +107,7 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 	}
 	if p.Events != nil {
 		for _, end := range signature.Ends() {
-			prompt.Ends = append(prompt.Ends, fleet.End(end))
+			prompt.Ends = append(prompt.Ends, routing.End(end))
 		}
 	}
 	if media := signature.Media(); media > 0 {
@@ -135,7 +135,7 @@ func (p *Policy) learnTokens(x *janitor.Exchange, fl *flight) {
 // tokenizeFirst waits for the prompt's tokens before it is routed, if that is
 // wanted and they are not known: for no longer than it is allowed to. Then they
 // are learned beside the request.
-func (p *Policy) tokenizeFirst(r *http.Request, x *janitor.Exchange, fl *flight, targets []fleet.Target) {
+func (p *Policy) tokenizeFirst(r *http.Request, x *janitor.Exchange, fl *flight, targets []routing.Target) {
 	if fl.asked || p.Events == nil || p.Tokenize != tokenizeInline || len(targets) == 0 || !fl.LacksTokens(targets) {
 		return
 	}
@@ -158,7 +158,7 @@ func (p *Policy) tokenizeFirst(r *http.Request, x *janitor.Exchange, fl *flight,
 }
 
 // depart notes where an attempt goes.
-func (fl *flight) depart(address string, d fleet.Decision) {
+func (fl *flight) depart(address string, d routing.Decision) {
 	fl.address, fl.cached = address, d.Cached
 	fl.policy.shared.metrics.picked(address, d.Reason)
 }

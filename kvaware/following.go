@@ -13,9 +13,9 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
-	"github.com/bauxite/caddy-kvaware/kvaware/residency"
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/kvindex"
 )
 
 // followInterval is how often a policy names its static upstreams, so that
@@ -29,7 +29,7 @@ const forgetUpstream = 5 * time.Minute
 // following brings what engines publish to the fleet. Like the fleet it is
 // there once for all configs of the process.
 type following struct {
-	fleet *fleet.Fleet
+	fleet *routing.Fleet
 	set   *kvevents.Set
 
 	mu        sync.Mutex
@@ -46,7 +46,7 @@ type streams struct {
 	users      map[*Policy]struct{} // who want it so
 	generation uint64               // of the newest of their configs
 	claimed    time.Time            // when one of them last said so
-	feeds      map[kvevents.Source]*residency.Feed
+	feeds      map[kvevents.Source]*kvindex.Feed
 	attached   bool // the fleet has all of them
 	warned     bool
 }
@@ -57,7 +57,7 @@ type listening struct {
 	users map[*Policy]struct{}
 }
 
-func newFollowing(f *fleet.Fleet) *following {
+func newFollowing(f *routing.Fleet) *following {
 	s := &following{
 		fleet: f, upstreams: make(map[string]*streams), listeners: make(map[string]*listening), freed: make(chan struct{}),
 	}
@@ -93,7 +93,7 @@ func (s *following) claim(p *Policy, address string, now time.Time) bool {
 	u := s.upstreams[address]
 	switch {
 	case u == nil:
-		u = &streams{events: p.Events, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Source]*residency.Feed)}
+		u = &streams{events: p.Events, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Source]*kvindex.Feed)}
 		s.upstreams[address] = u
 	case u.events.same(p.Events):
 	case len(u.users) == 0 || p.sight.generation.Load() > u.generation:
@@ -140,11 +140,11 @@ func (s *following) open(source kvevents.Source) kvevents.Sink {
 // attach gives the fleet the feeds of an upstream when all are there, and none
 // before. The caller holds mu.
 func (s *following) attach(address string, u *streams) {
-	feeds := fleet.Feeds{Weights: u.events.weights()}
+	feeds := routing.Feeds{Weights: u.events.weights()}
 	for _, source := range u.events.sources(address) {
 		feed := u.feeds[source]
 		if feed == nil {
-			feeds = fleet.Feeds{}
+			feeds = routing.Feeds{}
 			break
 		}
 		feeds.Ranks = append(feeds.Ranks, feed)
@@ -196,8 +196,8 @@ func (s *following) close() {
 
 // sink is where the events of one publisher go.
 type sink struct {
-	*residency.Feed
-	fleet   *fleet.Fleet
+	*kvindex.Feed
+	fleet   *routing.Fleet
 	address string
 }
 

@@ -5,8 +5,8 @@ package kvaware
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
-	"github.com/bauxite/caddy-kvaware/kvaware/residency"
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/kvindex"
 )
 
 // eventsReport is what is known of one publisher, for the admin API.
@@ -123,7 +123,7 @@ func (m *eventMetrics) Collect(to chan<- prometheus.Metric) {
 }
 
 // feed returns where a publisher's events go; nil when it is not followed.
-func (s *following) feed(source kvevents.Source) *residency.Feed {
+func (s *following) feed(source kvevents.Source) *kvindex.Feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u := s.upstreams[source.Upstream]; u != nil {

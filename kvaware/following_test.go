@@ -15,9 +15,9 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
-	"github.com/bauxite/caddy-kvaware/kvaware/residency"
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/kvindex"
 )
 
 // nobody is where nothing listens: what is followed there never connects.
@@ -67,7 +67,7 @@ func untilFollowed(t *testing.T, s *following, want ...string) {
 	until(t, fmt.Sprint("exactly these are followed: ", want), func() bool { return slices.Equal(s.followed(), want) })
 }
 
-func feedOf(t *testing.T, s *following, upstream string) *residency.Feed {
+func feedOf(t *testing.T, s *following, upstream string) *kvindex.Feed {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,13 +86,13 @@ func stored() *kvevents.Event {
 // Following has begun when all ranks of some upstream have a place for what they
 // say, and not before.
 func TestFollowingBegins(t *testing.T) {
-	s := newFollowing(fleet.New(2_000_000, time.Now))
+	s := newFollowing(routing.New(2_000_000, time.Now))
 	defer s.close()
 	if s.begun() {
 		t.Error("it has begun with nobody")
 	}
 	two := &Events{Address: nobody, Ranks: 2}
-	s.upstreams["a:1"] = &streams{events: two, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Source]*residency.Feed)}
+	s.upstreams["a:1"] = &streams{events: two, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Source]*kvindex.Feed)}
 	sources := two.sources("a:1")
 	for i, source := range sources {
 		if s.begun() {

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/janitor"
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
-	"github.com/bauxite/caddy-kvaware/kvaware/residency"
-	"github.com/bauxite/caddy-kvaware/kvaware/tokens"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/kvindex"
+	"github.com/bauxite/caddy-kvaware/internal/tokenize"
 )
 
 // prompts fetches the tokens of prompts from engines, beside the requests, and
@@ -20,21 +20,21 @@ import (
 // found in what engines say they hold. Like the fleet it is there once for all
 // configs of the process.
 type prompts struct {
-	fleet     *fleet.Fleet
+	fleet     *routing.Fleet
 	transport *http.Transport
-	queue     *tokens.Queue
+	queue     *tokenize.Queue
 	late      atomic.Int32 // prompts that wait for the first events
 }
 
-func newPrompts(f *fleet.Fleet) *prompts {
-	transport := tokens.NewTransport()
-	return &prompts{fleet: f, transport: transport, queue: tokens.NewQueue(&tokens.Fetcher{Transport: transport}, nil)}
+func newPrompts(f *routing.Fleet) *prompts {
+	transport := tokenize.NewTransport()
+	return &prompts{fleet: f, transport: transport, queue: tokenize.NewQueue(&tokenize.Fetcher{Transport: transport}, nil)}
 }
 
 // text is a prompt as it was signed, in its fetched tokens' company.
 type text struct {
 	signature janitor.Signature
-	lineage   fleet.Lineage
+	lineage   routing.Lineage
 	epoch     uint64 // of the fleet
 	salt      string // cache_salt, as the engine gets it
 	alone     bool   // no engine is followed: its tokens are of no use to others
@@ -53,8 +53,8 @@ func (s *prompts) fetch(x *janitor.Exchange, t text, address string, use func([]
 
 // fetchOf is fetch for what was retained of an exchange, which it releases.
 func (s *prompts) fetchOf(kept *janitor.Retained, t text, address string, use func([]uint32)) bool {
-	job := tokens.Job{Upstream: address, Key: t.key(), API: kept.API(), Body: kept.Body()}
-	job.Done = func(found *tokens.Tokens, err error) {
+	job := tokenize.Job{Upstream: address, Key: t.key(), API: kept.API(), Body: kept.Body()}
+	job.Done = func(found *tokenize.Tokens, err error) {
 		defer kept.Release()
 		if err != nil {
 			use(nil)
@@ -86,7 +86,7 @@ func (t *text) name() uint64 {
 }
 
 // link enters a prompt's tokens in the index.
-func (s *prompts) link(kept *janitor.Retained, t text, found *tokens.Tokens) {
+func (s *prompts) link(kept *janitor.Retained, t text, found *tokenize.Tokens) {
 	sizes := s.fleet.BlockSizes()
 	p := &tokenised{text: t}
 	p.anchors, p.ends = t.anchors(kept, found, slices.Max(append(sizes, usualBlock)))
@@ -131,7 +131,7 @@ func (s *prompts) enterLate(p *tokenised) {
 type tokenised struct {
 	text
 	ids           []uint32
-	anchors, ends []residency.Anchor
+	anchors, ends []kvindex.Anchor
 	tries         int
 }
 
@@ -177,8 +177,8 @@ func (t *text) chain() []uint64 {
 // its end. At the end of the prompt these are all: the next turn goes on there,
 // with the answer behind what the template has put there for it to begin with. If
 // it does not, then that is found out when that turn's tokens are known.
-func (t *text) anchors(kept *janitor.Retained, found *tokens.Tokens, blockTokens int) (anchors, ends []residency.Anchor) {
-	p := residency.Prompt{
+func (t *text) anchors(kept *janitor.Retained, found *tokenize.Tokens, blockTokens int) (anchors, ends []kvindex.Anchor) {
+	p := kvindex.Prompt{
 		Render:       kept.Render,
 		BlockBytes:   t.signature.BlockSize(),
 		Blocks:       len(t.signature.Chain()),
@@ -192,8 +192,8 @@ func (t *text) anchors(kept *janitor.Retained, found *tokens.Tokens, blockTokens
 	for _, end := range t.signature.Ends() {
 		p.Ends = append(p.Ends, end.Bytes)
 	}
-	anchors, ends = residency.AlignTokens(p)
-	return append(anchors, residency.Anchor{Tokens: len(found.IDs)}), ends
+	anchors, ends = kvindex.AlignTokens(p)
+	return append(anchors, kvindex.Anchor{Tokens: len(found.IDs)}), ends
 }
 
 // close ends all fetching, and the connections that it was done over.

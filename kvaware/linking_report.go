@@ -5,7 +5,7 @@ package kvaware
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/tokens"
+	"github.com/bauxite/caddy-kvaware/internal/tokenize"
 )
 
 // tokensReport is what became of asking an engine for the tokens of prompts,
@@ -34,7 +34,7 @@ func (s *prompts) report(address string) *tokensReport {
 
 // tokenMetrics are the same figures as metrics.
 type tokenMetrics struct {
-	queue   *tokens.Queue
+	queue   *tokenize.Queue
 	prompts *prometheus.Desc
 }
 

@@ -7,8 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/bauxite/caddy-kvaware/janitor/answer"
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/internal/answer"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 // metrics are the fleet's figures. They live as long as the fleet and are
 // registered anew with every config, because each config has its own registry.
 // Labels are upstream addresses and fixed words, never anything of a request.
-type metrics struct {
+type policyMetrics struct {
 	requests     *prometheus.CounterVec
 	predicted    *prometheus.CounterVec
 	reportedVec  *prometheus.CounterVec
@@ -35,7 +35,7 @@ type metrics struct {
 	stagings     *stagings
 }
 
-func newMetrics(f *fleet.Fleet, s *following, p *prompts, st *stagings) *metrics {
+func newPolicyMetrics(f *routing.Fleet, s *following, p *prompts, st *stagings) *policyMetrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,
@@ -44,7 +44,7 @@ func newMetrics(f *fleet.Fleet, s *following, p *prompts, st *stagings) *metrics
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help}
 	}
-	return &metrics{
+	return &policyMetrics{
 		requests: counter("requests_total",
 			"Requests sent to an upstream, by why it was picked.", "upstream", "reason"),
 		predicted: counter("predicted_cached_tokens_total",
@@ -78,7 +78,7 @@ func newMetrics(f *fleet.Fleet, s *following, p *prompts, st *stagings) *metrics
 }
 
 // register enters the metrics into a config's registry.
-func (m *metrics) register(r prometheus.Registerer) error {
+func (m *policyMetrics) register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		m.requests, m.predicted, m.reportedVec, m.errorRatio, m.ttft, m.usageMissing,
 		m.treeBytes, m.treeBlocks, m.evictions, m.diskLocked, m.events, m.tokens, m.stagings,
@@ -91,12 +91,12 @@ func (m *metrics) register(r prometheus.Registerer) error {
 }
 
 // picked counts a decision.
-func (m *metrics) picked(address string, why fleet.Reason) {
+func (m *policyMetrics) picked(address string, why routing.Reason) {
 	m.requests.WithLabelValues(address, string(why)).Inc()
 }
 
 // compare counts a prediction against what the engine reported.
-func (m *metrics) compare(address string, predicted int, u answer.Usage) {
+func (m *policyMetrics) compare(address string, predicted int, u answer.Usage) {
 	m.predicted.WithLabelValues(address).Add(float64(predicted))
 	m.reportedVec.WithLabelValues(address).Add(float64(u.CachedTokens))
 	if u.PromptTokens > 0 {
@@ -105,7 +105,7 @@ func (m *metrics) compare(address string, predicted int, u answer.Usage) {
 }
 
 // forget drops the series of an upstream that has gone.
-func (m *metrics) forget(address string) {
+func (m *policyMetrics) forget(address string) {
 	labels := prometheus.Labels{"upstream": address}
 	m.requests.DeletePartialMatch(labels)
 	m.predicted.DeletePartialMatch(labels)

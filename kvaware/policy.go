@@ -15,7 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bauxite/caddy-kvaware/janitor"
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 const (
@@ -269,7 +269,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	makeReplayable(r)
 	pool = p.serving(pool, x.Model(), r)
 	if fl.Request == nil {
-		note(r, fleet.Decision{Reason: fleet.Fallback}, 0)
+		note(r, routing.Decision{Reason: routing.Fallback}, 0)
 		return p.fallback.Select(pool, r, w)
 	}
 	fl.failed()
@@ -322,12 +322,12 @@ func address(u *reverseproxy.Upstream, r *http.Request) string {
 	return replacer(r).ReplaceAll(dial, "")
 }
 
-func targetOf(u *reverseproxy.Upstream, r *http.Request) fleet.Target {
-	return fleet.Target{Address: address(u, r), Requests: u.NumRequests()}
+func targetOf(u *reverseproxy.Upstream, r *http.Request) routing.Target {
+	return routing.Target{Address: address(u, r), Requests: u.NumRequests()}
 }
 
 // note leaves the decision in the request's placeholders.
-func note(r *http.Request, d fleet.Decision, promptTokens int) {
+func note(r *http.Request, d routing.Decision, promptTokens int) {
 	repl := replacer(r)
 	repl.Set("http.kv_aware.match_tokens", d.Cached)
 	repl.Set("http.kv_aware.prompt_tokens", promptTokens)

@@ -9,14 +9,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 // selection is between which upstreams one decision is. Its memory is used
 // again, so that a decision does not allocate by how many there are.
 type selection struct {
 	upstreams reverseproxy.UpstreamPool
-	targets   []fleet.Target // the same, in the same order
+	targets   []routing.Target // the same, in the same order
 }
 
 var selections = sync.Pool{New: func() any { return new(selection) }}

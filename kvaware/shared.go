@@ -12,20 +12,20 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 // shared is what all configs of the process have in common: the fleet with its
 // tree, and the key of its hashes. It survives reloads, and it stays usable
 // after the last config is gone, because answers may outlive it.
 type shared struct {
-	fleet   *fleet.Fleet
+	fleet   *routing.Fleet
 	engines *engines
 	// What engines publish, and the tokens of prompts, for policies with events.
 	following *following
 	prompts   *prompts
 	stagings  *stagings
-	metrics   *metrics
+	metrics   *policyMetrics
 	random    []byte // the hash key of configs that name none
 	signing   atomic.Pointer[signingKey]
 
@@ -83,7 +83,7 @@ func running() (s *shared) {
 
 func newShared(memoryLimit int64, now func() time.Time) *shared {
 	s := &shared{
-		fleet:    fleet.New(memoryLimit, now),
+		fleet:    routing.New(memoryLimit, now),
 		random:   make([]byte, 32),
 		policies: make(map[*Policy]struct{}),
 		warned:   make(map[string]bool),
@@ -93,7 +93,7 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 	s.following = newFollowing(s.fleet)
 	s.prompts = newPrompts(s.fleet)
 	s.stagings = newStagings()
-	s.metrics = newMetrics(s.fleet, s.following, s.prompts, s.stagings)
+	s.metrics = newPolicyMetrics(s.fleet, s.following, s.prompts, s.stagings)
 	s.engines = newEngines(s.fleet, now, nil)
 	return s
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 func newTestShared() *shared {
@@ -22,8 +22,8 @@ func newTestShared() *shared {
 
 // hold makes the fleet believe that address holds a prompt.
 func hold(s *shared, address string, chain ...uint64) {
-	r := s.fleet.NewRequest(fleet.Prompt{Chain: chain, Tokens: 1000, BlockTokens: 64, Epoch: s.signing.Load().epoch})
-	r.Route([]fleet.Target{{Address: address}}, false)
+	r := s.fleet.NewRequest(routing.Prompt{Chain: chain, Tokens: 1000, BlockTokens: 64, Epoch: s.signing.Load().epoch})
+	r.Route([]routing.Target{{Address: address}}, false)
 	r.Confirm()
 	r.End()
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
-	"github.com/bauxite/caddy-kvaware/kvaware/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 )
 
 const (
@@ -104,21 +104,21 @@ func prefixKey(end, variant uint64, salt string) uint64 {
 
 // offload returns what LMCache is known to hold of a prompt beside an upstream:
 // what it said about the whole of it, or an earlier turn.
-func (s *stager) offload(prompt *text, address string) (o fleet.Offload, known bool) {
+func (s *stager) offload(prompt *text, address string) (o routing.Offload, known bool) {
 	ends := prompt.signature.Ends()
 	for i := len(ends) - 1; i >= 0; i-- {
 		key := prefixKey(ends[i].Hash, prompt.signature.Variant(), prompt.salt)
 		if h, fresh := s.service.Known(key, address); fresh {
-			return fleet.Offload{CPU: h.Memory, Storage: h.Storage}, true
+			return routing.Offload{CPU: h.Memory, Storage: h.Storage}, true
 		}
 	}
-	return fleet.Offload{}, false
+	return routing.Offload{}, false
 }
 
 // consult notes at targets what LMCache is known to hold of a prompt beside
 // them, in room, and reports whether anything is known. A nil stager knows
 // nothing.
-func (s *stager) consult(prompt *text, targets []fleet.Target, room []fleet.Offload) (_ []fleet.Offload, known bool) {
+func (s *stager) consult(prompt *text, targets []routing.Target, room []routing.Offload) (_ []routing.Offload, known bool) {
 	if s == nil || !s.looks {
 		return room[:0], false
 	}

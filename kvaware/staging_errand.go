@@ -13,8 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/bauxite/caddy-kvaware/janitor"
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
-	"github.com/bauxite/caddy-kvaware/kvaware/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 )
 
 // errand is what is done for one request to have its KV blocks staged. Its
@@ -29,7 +29,7 @@ type errand struct {
 	// Of the goroutine that serves the request.
 	before    *turn             // that this is the next one of
 	upstreams []string          // that could have been picked
-	offloads  []fleet.Offload   // what LMCache is known to hold there
+	offloads  []routing.Offload   // what LMCache is known to hold there
 	known     bool              // LMCache has said so
 	kept      *janitor.Retained // to fetch the tokens of after the answer; nil: not needed
 	warm      *janitor.Retained // to warm the GPU with; nil: it is not
@@ -85,7 +85,7 @@ func (e *errand) beginning(blocks int) uint64 {
 
 // stored names what there can be of a prompt to be staged: what some upstream
 // was sent before, or all of it if LMCache has more.
-func (e *errand) stored(o fleet.Outlook) uint64 {
+func (e *errand) stored(o routing.Outlook) uint64 {
 	if o.Offload.Storage > o.Most {
 		return e.whole()
 	}
@@ -93,7 +93,7 @@ func (e *errand) stored(o fleet.Outlook) uint64 {
 }
 
 // consult notes at the targets what LMCache is known to hold beside them.
-func (e *errand) consult(targets []fleet.Target) {
+func (e *errand) consult(targets []routing.Target) {
 	if e == nil || !e.stager.looks {
 		return
 	}
@@ -276,7 +276,7 @@ func (e *errand) unreported(address string) { e.reported(address, int(^uint(0)>>
 
 // predict stages for the next turn, which is expected at the same upstream, and
 // has the GPU warmed shortly before.
-func (e *errand) predict(address string, request *fleet.Request) {
+func (e *errand) predict(address string, request *routing.Request) {
 	if e == nil || !e.stager.stages && e.stager.warmer == nil {
 		return
 	}
@@ -312,8 +312,8 @@ func (e *errand) stageLater(t *turn, kept *janitor.Retained) {
 
 // lost reports whether an upstream is predicted to hold less of a request's
 // prompt on its GPU than it was sent.
-func lost(request *fleet.Request, address string) bool {
-	forecasts, _ := request.Explain([]fleet.Target{{Address: address}})
+func lost(request *routing.Request, address string) bool {
+	forecasts, _ := request.Explain([]routing.Target{{Address: address}})
 	return len(forecasts) == 1 && request.Tokens()-forecasts[0].Cached >= leastStaged
 }
 

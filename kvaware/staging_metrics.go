@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 )
 
 // stagingReport is what was staged for one upstream, for the admin API. It is

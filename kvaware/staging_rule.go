@@ -5,8 +5,8 @@ package kvaware
 import (
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
-	"github.com/bauxite/caddy-kvaware/kvaware/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 )
 
 // leastStaged is how many tokens must be missing on the GPU for it to be worth
@@ -30,7 +30,7 @@ type moment struct {
 // below CPU memory: what an upstream had at some time, or is known to have
 // stored, less what the GPU and CPU memory hold. own is the same for what is
 // expected on the very upstream.
-func missing(o fleet.Outlook) (all, own int) {
+func missing(o routing.Outlook) (all, own int) {
 	near := max(o.Held, o.Offload.CPU)
 	own = max(0, max(o.Sent, o.Offload.Storage)-near)
 	return max(own, o.Most-near), own

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 )
 
 const (

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/janitor"
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
-	"github.com/bauxite/caddy-kvaware/kvaware/tokens"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/tokenize"
 )
 
 const (
@@ -66,7 +66,7 @@ type warmer struct {
 }
 
 func newWarmer(now func() time.Time) *warmer {
-	w := &warmer{transport: tokens.NewTransport(), now: now, busy: make(map[string]bool), rest: make(map[string]time.Time)}
+	w := &warmer{transport: tokenize.NewTransport(), now: now, busy: make(map[string]bool), rest: make(map[string]time.Time)}
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	return w
 }

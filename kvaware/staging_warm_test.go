@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/janitor/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 func TestWarmBody(t *testing.T) {

@@ -12,11 +12,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/fleet"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 // unscrubbed is the reason of requests that no janitor has seen.
-const unscrubbed fleet.Reason = "unscrubbed"
+const unscrubbed routing.Reason = "unscrubbed"
 
 // unscrubbedText says what is missing and where it goes.
 const unscrubbedText = "kv_aware refused this request: no pii_janitor has seen its body. " +
@@ -30,7 +30,7 @@ const unscrubbedBody = `{"type":"error","error":{"type":"api_error","code":"unsc
 // selectUnscrubbed handles a request that no janitor has seen. One without a
 // body has no prompt to protect: the fallback takes it.
 func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	why := fleet.Fallback
+	why := routing.Fallback
 	if p.Unscrubbed == "refuse" {
 		if hasBody(r) {
 			p.refuse(r, w)
@@ -39,7 +39,7 @@ func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Reques
 	} else if r.ContentLength != 0 {
 		why = unscrubbed
 	}
-	note(r, fleet.Decision{Reason: why}, 0)
+	note(r, routing.Decision{Reason: why}, 0)
 	u := p.fallback.Select(pool, r, w)
 	if u != nil && why == unscrubbed {
 		p.shared.metrics.picked(address(u, r), why)
@@ -51,7 +51,7 @@ func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Reques
 // empty 503 that tells nobody what to do; Caddy's own 503 that follows finds
 // the answer written already.
 func (p *Policy) refuse(r *http.Request, w http.ResponseWriter) {
-	note(r, fleet.Decision{Reason: unscrubbed}, 0)
+	note(r, routing.Decision{Reason: unscrubbed}, 0)
 	if caddyhttp.GetVar(r.Context(), refusedVar) != nil {
 		return // Caddy retries when no upstream was picked
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine"
+	"github.com/bauxite/caddy-kvaware/internal/engine/metrics"
 )
 
 // upstreamReport is what is known of one upstream.
@@ -76,7 +76,7 @@ func (e *engines) report(address string) *engineReport {
 	return describe(states[0], e.now())
 }
 
-func describe(s engine.State, now time.Time) *engineReport {
+func describe(s metrics.State, now time.Time) *engineReport {
 	r := &engineReport{Refused: s.Down, Models: len(s.Models)}
 	if s.Failure != nil {
 		r.Failure = s.Failure.Error() // a fixed text

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/volatile"
+	"github.com/bauxite/caddy-kvaware/internal/volatile"
 )
 
 // What volatile_only takes.

@@ -20,7 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/volatile"
+	"github.com/bauxite/caddy-kvaware/internal/volatile"
 )
 
 // A locked process stays locked, so each scene is played by this test binary

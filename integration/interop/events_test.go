@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/zmtp"
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
 // name is a block's, as an unsigned number: -2686226021210368064 is the same.

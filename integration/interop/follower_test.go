@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/zmtp"
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
 // held is a sink that keeps the blocks of the publisher's command "chain", of

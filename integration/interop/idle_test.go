@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
 // BenchmarkIdleFollowing is the share of a core that it takes to follow 256

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/zmtp"
+	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
 // TestReplayBeyondTheHighWaterMark shows what a follower is up against: a

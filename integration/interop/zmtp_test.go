@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/kvaware/engine/zmtp"
+	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
 // patience is for what takes milliseconds on a machine that is not busy.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
-	"github.com/bauxite/caddy-kvaware/janitor/arena"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
 // Digits, letters and punctuation of other blocks read the same to a model
@@ -38,7 +38,7 @@ type window struct {
 // windows are reused; they are wiped before they go back.
 var windows = sync.Pool{New: func() any {
 	w := new(window)
-	arena.Enter("folded text", w.text[:])
+	sensitive.Enter("folded text", w.text[:])
 	return w
 }}
 
@@ -132,7 +132,7 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 		r.add(from, end, sp.Entity)
 	}
 	w.out = inner.out[:0]
-	arena.Wipe(w.text[:n:n])
+	sensitive.Wipe(w.text[:n:n])
 	if i < len(text) && i-last < foldMargin { // full: go on inside, so that nothing is cut
 		return max(i-foldMargin, start+foldMargin, reach)
 	}

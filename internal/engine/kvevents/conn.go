@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvevents
+
+import (
+	"context"
+	"encoding/binary"
+	"math"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
+)
+
+// Conn is what a publisher is spoken to over: a zmtp.Conn, or a fake of it.
+// Close may be called at any time, and ends what waits.
+type Conn interface {
+	Subscribe(topic []byte) error
+	Send(parts ...[]byte) error
+	ReceiveUntil(m *zmtp.Message, deadline time.Time) error
+	Close() error
+}
+
+// Dial connects to host:port.
+type Dial func(ctx context.Context, address string, s zmtp.Socket) (Conn, error)
+
+// dialZMTP dials with limits that all connections share.
+func dialZMTP(o zmtp.Options) Dial {
+	return func(ctx context.Context, address string, s zmtp.Socket) (Conn, error) {
+		c, err := zmtp.Dial(ctx, address, s, o)
+		if err != nil {
+			return nil, err // and not a Conn that is a nil pointer
+		}
+		return c, nil
+	}
+}
+
+// connOptions are the limits of the connections of a Set.
+func connOptions() zmtp.Options {
+	return zmtp.Options{MaxFrame: maxMessage, MaxMessage: maxMessage, Budget: zmtp.NewBudget(messageBudget)}
+}
+
+// endOfHistory is the number in the message that ends a replay. No batch has it.
+const endOfHistory = math.MaxUint64
+
+// message is a batch on its way, not decoded yet.
+type message struct {
+	seq     uint64
+	payload []byte
+}
+
+// end reports whether it is the mark at the end of a replay.
+func (m message) end() bool { return m.seq == endOfHistory || len(m.payload) == 0 }
+
+// liveMessage reads a message of the live stream: topic, number, batch. The
+// payload is still part of the frames.
+func liveMessage(parts [][]byte) (message, bool) {
+	if len(parts) != 3 {
+		return message{}, false
+	}
+	m, ok := numbered(parts[1], parts[2])
+	return m, ok && !m.end()
+}
+
+// replayMessage reads a message of a replay: an empty frame, the topic since
+// vLLM 0.26, number, batch. The topic may be empty too, so that only one empty
+// frame is the delimiter.
+func replayMessage(parts [][]byte) (message, bool) {
+	if len(parts) > 2 && len(parts[0]) == 0 {
+		parts = parts[1:]
+	}
+	if len(parts) == 3 {
+		parts = parts[1:]
+	}
+	if len(parts) != 2 {
+		return message{}, false
+	}
+	return numbered(parts[0], parts[1])
+}
+
+func numbered(seq, payload []byte) (message, bool) {
+	if len(seq) != 8 {
+		return message{}, false
+	}
+	return message{binary.BigEndian.Uint64(seq), payload}, true
+}
+
+// request is the frames that ask for history from a number on.
+func request(from uint64) [][]byte {
+	return [][]byte{{}, binary.BigEndian.AppendUint64(nil, from)}
+}
+
+var _ Conn = (*zmtp.Conn)(nil)

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvevents
+
+import (
+	"errors"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/msgpack"
+)
+
+// ErrBatch is why Decode fails: what a batch says cannot be told from where it
+// stops making sense on.
+var ErrBatch = errors.New("kvevents: a batch cannot be read")
+
+// errEvent is why one event cannot be used. Its end can still be found.
+var errEvent = errors.New("kvevents: an event cannot be read")
+
+// Batch is what Decode tells about a batch beside its events.
+type Batch struct {
+	Time float64 // when it was assembled, by the engine's clock: seconds since 1970
+	Rank int     // of the data-parallel engine core; -1: not said
+
+	Events    int // that were yielded
+	Unknown   int // of types that did not exist when this was written
+	Elsewhere int // of blocks that other nodes hold as well; see Decode
+
+	// Events that cannot be read or are beyond the limits were skipped. It
+	// matters which: blocks of which a store is lost are not known to be
+	// there; blocks of which a removal is lost are believed to be there.
+	LostStores   int
+	LostRemovals int // also events of which not even the type can be read
+}
+
+// Malformed is how many events were skipped because they cannot be read.
+func (b *Batch) Malformed() int { return b.LostStores + b.LostRemovals }
+
+// Decoder decodes batches. It keeps its memory from one to the next; the zero
+// value is ready. It is not safe for concurrent use.
+type Decoder struct {
+	in    msgpack.Decoder
+	event Event
+	raw   fields
+
+	hashes []uint64
+	tokens []uint32
+	extra  []uint64
+	lora   []byte
+}
+
+// keptElements is how much memory a decoder keeps for the next batch, in
+// elements of each slice. A hostile batch must not make every publisher's
+// decoder as large as the largest event.
+const keptElements = 1 << 16
+
+// Decode reads a batch as vLLM (all versions with events) and SGLang publish
+// it, and yields its events in order until yield returns false. An event, and
+// all it refers to, is only valid until yield returns.
+//
+// Every event is an array or a map by its own first byte, so that one stream
+// may change in between. Fields, trailing elements and types that are not
+// known are skipped, as the engines' contract asks. Events of blocks with the
+// locality REMOTE are skipped too: such a block is in a store that is shared.
+// Every node can load it as well, so it is no reason to prefer this one, and
+// its removal must not be counted against a copy that is here. Who owns a copy
+// (ownership) makes no difference: a block is here until every copy was removed.
+//
+// After an error, events that came before the place where the batch breaks
+// were yielded. Nothing of the input is in an error.
+func (d *Decoder) Decode(payload []byte, yield func(*Event) bool) (Batch, error) {
+	defer d.trim()
+	b := Batch{Rank: -1}
+	d.in.Reset(payload)
+	n, err := d.in.Array()
+	if err != nil || n < 2 {
+		return b, ErrBatch
+	}
+	if !d.in.Nil() {
+		if b.Time, err = d.in.Float(); err != nil {
+			return b, ErrBatch
+		}
+	}
+	more, err := d.events(&b, yield)
+	if err != nil || !more {
+		return b, err
+	}
+	return b, d.rest(&b, n-2)
+}
+
+// rest reads what follows the events: the rank, then nothing that is known.
+func (d *Decoder) rest(b *Batch, n int) error {
+	for i := range n {
+		if i == 0 && d.in.Peek() == msgpack.Int {
+			rank, negative, err := d.in.Int()
+			if err != nil {
+				return ErrBatch
+			}
+			if !negative && rank <= maxRank {
+				b.Rank = int(rank)
+			}
+			continue
+		}
+		if d.in.Skip() != nil {
+			return ErrBatch
+		}
+	}
+	return nil
+}
+
+// events reads the array of events. It is false when yield wants no more.
+func (d *Decoder) events(b *Batch, yield func(*Event) bool) (more bool, err error) {
+	n, err := d.in.Array()
+	if err != nil {
+		return false, ErrBatch
+	}
+	for range n {
+		start := d.in.Offset()
+		d.event = Event{}
+		err := d.one()
+		if err != nil || d.event.Kind == 0 || d.raw.remote {
+			// However far it was read: its end is where its frame says.
+			d.in.Seek(start)
+			if d.in.Skip() != nil {
+				return false, ErrBatch
+			}
+			b.skipped(d.event.Kind, err)
+			continue
+		}
+		b.Events++
+		if !yield(&d.event) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// skipped counts an event that was not yielded.
+func (b *Batch) skipped(kind Kind, err error) {
+	switch {
+	case err == nil && kind == 0:
+		b.Unknown++
+	case err == nil:
+		b.Elsewhere++
+	case kind == Stored:
+		b.LostStores++
+	default:
+		b.LostRemovals++
+	}
+}
+
+// one reads one event into d.event. Its Kind stays 0 when the type is not
+// known; what is left of it is then not read.
+func (d *Decoder) one() error {
+	d.raw = fields{}
+	var err error
+	switch d.in.Peek() {
+	case msgpack.Array:
+		err = d.array()
+	case msgpack.Map:
+		err = d.mapped()
+	default:
+		return errEvent
+	}
+	if err == nil && d.event.Kind != 0 {
+		err = d.finish()
+	}
+	return err
+}
+
+// array reads an event whose fields are told by their positions.
+func (d *Decoder) array() error {
+	n, err := d.in.Array()
+	if err != nil || n == 0 {
+		return errEvent
+	}
+	tag, err := d.in.Str()
+	if err != nil {
+		return errEvent
+	}
+	d.event.Kind = kindOf(tag)
+	positions, least := positionsOf(d.event.Kind)
+	if n < least {
+		return errEvent
+	}
+	for i := 1; i < n && d.event.Kind != 0; i++ {
+		f := skipped
+		if i < len(positions) {
+			f = positions[i]
+		}
+		if err := d.field(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mapped reads an event whose fields have names, in any order.
+func (d *Decoder) mapped() error {
+	start := d.in.Offset()
+	n, err := d.in.Map()
+	if err != nil {
+		return errEvent
+	}
+	first := d.in.Offset()
+	if d.event.Kind, err = d.kind(n); err != nil || d.event.Kind == 0 {
+		return err
+	}
+	d.in.Seek(start)
+	if n, err = d.in.Map(); err != nil || d.in.Offset() != first {
+		return errEvent
+	}
+	for range n {
+		name, err := d.in.Str()
+		if err != nil {
+			return errEvent
+		}
+		if err := d.field(fieldOf(d.event.Kind, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kind looks for the type among n pairs. It is the first in all that engines
+// send, which costs nothing; elsewhere it has to be looked for, since the other
+// fields of an unknown type can be anything.
+func (d *Decoder) kind(n int) (Kind, error) {
+	for range n {
+		name, err := d.in.Str()
+		if err != nil {
+			return 0, errEvent
+		}
+		if string(name) == "type" {
+			tag, err := d.in.Str()
+			if err != nil {
+				return 0, errEvent
+			}
+			return kindOf(tag), nil
+		}
+		if d.in.Skip() != nil {
+			return 0, errEvent
+		}
+	}
+	return 0, errEvent
+}
+
+func kindOf(tag []byte) Kind {
+	switch string(tag) {
+	case "BlockStored":
+		return Stored
+	case "BlockRemoved":
+		return Removed
+	case "AllBlocksCleared":
+		return Cleared
+	}
+	return 0
+}
+
+// trim lets go of the payload and of memory that an ordinary batch does not need.
+func (d *Decoder) trim() {
+	d.in.Reset(nil)
+	d.event, d.raw = Event{}, fields{}
+	if cap(d.hashes) > keptElements {
+		d.hashes = nil
+	}
+	if cap(d.tokens) > keptElements {
+		d.tokens = nil
+	}
+	if cap(d.extra) > keptElements {
+		d.extra = nil
+	}
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvevents
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/msgpack"
+	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
+)
+
+// attack writes until the connection breaks or enough was written.
+type attack func(c net.Conn, enough int64, written *atomic.Int64)
+
+// endless repeats what make returns.
+func endless(make func(i uint64) []byte) attack {
+	return func(c net.Conn, enough int64, written *atomic.Int64) {
+		var chunk []byte
+		for i := uint64(0); written.Load() < enough; {
+			for chunk = chunk[:0]; len(chunk) < 1<<16; i++ {
+				chunk = append(chunk, make(i)...)
+			}
+			n, err := c.Write(chunk)
+			written.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+// attacks are what a hostile publisher says on a port, after the handshake.
+func attacks() map[string]attack {
+	r := rand.New(rand.NewPCG(1, 2))
+	noise := make([]byte, 1<<16)
+	for i := range noise {
+		noise[i] = byte(r.Uint32())
+	}
+	large := bytes.Repeat([]byte{0x91}, 1<<20)
+	empties := append(binary.BigEndian.AppendUint32([]byte("\x93\xc0\xdd"), 1<<20), bytes.Repeat([]byte{0x90}, 1<<20+1)...)
+	full := batchOf(pairs{"type", "BlockStored", "block_hashes", list(make([]int, maxHashes)), "token_ids", list(make([]int, maxTokens)), "block_size", 8})
+	return map[string]attack{
+		"random bytes": endless(func(uint64) []byte { return noise }),
+		"endless frame": endless(func(i uint64) []byte {
+			return append([]byte("\x00\x00\x00\x02\xff\xff\xff\xff\xff\xff\xff\xff")[min(i, 1)*12:], noise...)
+		}),
+		"endless message": endless(func(uint64) []byte { return append([]byte("\x01\xff"), noise[:255]...) }),
+		"nested deep":     endless(func(i uint64) []byte { return appendMessage(nil, nil, seqOf(i), large) }),
+		"many events":     endless(func(i uint64) []byte { return appendMessage(nil, nil, seqOf(i), empties) }),
+		"large events":    endless(func(i uint64) []byte { return appendMessage(nil, nil, seqOf(i), full) }),
+		"gaps":            endless(func(i uint64) []byte { return appendMessage(nil, nil, seqOf(i*1000), batchOf(storeOf(i))) }),
+		"restarts":        endless(func(i uint64) []byte { return appendMessage(nil, nil, seqOf(1<<40-i), batchOf(storeOf(i))) }),
+		"huge numbers":    endless(func(i uint64) []byte { return appendMessage(nil, nil, seqOf(1<<64-2-i%2), batchOf(storeOf(i))) }),
+		"no batches":      endless(func(uint64) []byte { return appendMessage(nil, nil, nil) }),
+		"endless history": endless(func(i uint64) []byte { return appendMessage(nil, nil, nil, seqOf(i), batchOf(storeOf(i))) }),
+		"heartbeats":      endless(func(uint64) []byte { return []byte("\x04\x07\x04PING\x00\x00") }),
+	}
+}
+
+// TestHostilePublishers: each attacks on both ports, while a good publisher is
+// followed by the same Set.
+func TestHostilePublishers(t *testing.T) {
+	const enough = 48 << 20 // far more than may be held of one publisher
+	const may = 400 << 20
+	for name, a := range attacks() {
+		t.Run(name, func(t *testing.T) {
+			good := newTCPPublisher(t)
+			good.publish(batchOf(storeOf(0)))
+			var written, ended atomic.Int64
+			port := func(ready []byte) string {
+				return serve(t, func(c net.Conn) {
+					defer ended.Add(1)
+					if shake(c, ready) == nil {
+						a(c, enough, &written)
+					}
+				})
+			}
+			evil := Source{Upstream: "evil:1", Events: port(readyPUB), Replay: port(readyROUTER)}
+			opened := newSinks()
+			set := NewSet(Options{Open: opened.open})
+			watch(t, set, good.source("good:1"), evil)
+			sink := opened.get(t, "good:1")
+			sink.await(t, "the good one's history", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 1 })
+			until(t, "the subscription", func() bool {
+				good.mu.Lock()
+				defer good.mu.Unlock()
+				return len(good.live) == 1
+			})
+			var memory runtime.MemStats
+			h, quickest := uint64(0), patience
+			until(t, "the attack's end", func() bool {
+				if h++; h%10 == 1 {
+					runtime.ReadMemStats(&memory)
+				}
+				good.publish(batchOf(storeOf(h)))
+				want := int(h) + 1
+				began := time.Now()
+				sink.await(t, "a batch of the good one", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == want })
+				quickest = min(quickest, time.Since(began))
+				if memory.HeapAlloc > may {
+					t.Fatalf("%d MiB are in use", memory.HeapAlloc>>20)
+				}
+				return written.Load() >= enough || ended.Load() >= 3
+			})
+			// How long one takes tells of the machine too, the quickest of many
+			// does not.
+			if quickest > 2*time.Second {
+				t.Errorf("the good one's batches take %v and more", quickest)
+			}
+			set.Close()
+			if held := set.held.Load(); held != 0 {
+				t.Errorf("%d bytes are held in the end", held)
+			}
+		})
+	}
+}
+
+// TestHistoryThatDrips: a batch each second, for ever. It holds its turn for a
+// limited time, and others get theirs.
+func TestHistoryThatDrips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var evil []Source
+		for i := range maxReplays {
+			evil = append(evil, Source{Upstream: "evil", Rank: i, Events: "evil:1", Replay: "evil:2"})
+		}
+		w.net.publishers["evil"] = newFakePublisher()
+		inner := w.set.options.Dial
+		w.set.options.Dial = func(ctx context.Context, address string, s zmtp.Socket) (Conn, error) {
+			c, err := inner(ctx, address, s)
+			if address == "evil:2" && err == nil {
+				return drip{c.(*fakeConn), new(uint64)}, nil
+			}
+			return c, err
+		}
+		w.set.See(evil...)
+		synctest.Wait()
+		w.p.store(1)
+		began := time.Now()
+		for !time.Now().After(began.Add(replayTime + replaySilence)) {
+			w.set.See(append(evil, source)...)
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		for _, s := range w.set.States("a:8000") {
+			if s.Known != Complete {
+				t.Errorf("%+v", s)
+			}
+		}
+		for _, s := range w.set.States("evil") {
+			if s.Known != Unknown || s.Batches > 130 {
+				t.Errorf("%+v", s)
+			}
+		}
+		w.set.Close()
+	})
+}
+
+// drip answers with the next batch once a second.
+type drip struct {
+	*fakeConn
+	n *uint64
+}
+
+func (d drip) Send(...[]byte) error { return nil }
+
+func (d drip) ReceiveUntil(m *zmtp.Message, _ time.Time) error {
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		m.Parts = [][]byte{{}, {}, seqOf(*d.n), batchOf(storeOf(*d.n))}
+		*d.n++
+		return nil
+	case <-d.closed:
+		return d.broken
+	}
+}
+
+func TestQueueBounds(t *testing.T) {
+	var held atomic.Int64
+	q := newQueue(&held)
+	parts := func(n int) [][]byte { return [][]byte{{}, seqOf(1), make([]byte, n)} }
+	q.offer(parts(freeBytes))
+	if held.Load() != 0 || len(q.waiting) != 1 {
+		t.Fatalf("%d held, %d wait", held.Load(), len(q.waiting))
+	}
+	q.offer(parts(1000))
+	if held.Load() != 1000 {
+		t.Errorf("%d held", held.Load())
+	}
+	held.Add(heldBytes - 1500) // of others
+	q.offer(parts(1000))       // does not fit
+	q.offer(parts(500))        // does
+	if held.Load() != heldBytes || len(q.waiting) != 3 {
+		t.Errorf("%d of %d held, %d wait", held.Load(), int64(heldBytes), len(q.waiting))
+	}
+	held.Add(-(heldBytes - 1500))
+	batch, _, _ := q.pop(nil)
+	for _, m := range batch[:2] {
+		q.done(m)
+	}
+	if q.bytes != 500 || held.Load() != 0 {
+		t.Errorf("%d bytes, %d held", q.bytes, held.Load())
+	}
+	for range queueBatches {
+		q.offer(parts(1))
+	}
+	ready := make(chan bool)
+	go func() { ready <- q.awaitRoom() }()
+	select {
+	case <-ready:
+		t.Error("there is room in a full queue")
+	default:
+	}
+	q.pop(nil)
+	q.done(message{payload: make([]byte, 1)})
+	if !<-ready {
+		t.Error("it was stopped")
+	}
+	q.stop()
+	if q.awaitRoom() || q.bytes != 0 || held.Load() != 0 {
+		t.Errorf("%d bytes, %d held after the stop", q.bytes, held.Load())
+	}
+	q.offer(parts(10))
+	if len(q.waiting) != 0 {
+		t.Error("it takes more after the stop")
+	}
+}
+
+// TestDeepBatch: a batch nested deeper than can be skipped is not read, and
+// costs what was known, not the connection.
+func TestDeepBatch(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.set.See(source)
+		synctest.Wait()
+		w.p.store(1)
+		deep := append([]byte("\x92\xc0\x91"), bytes.Repeat([]byte{0x91}, msgpack.MaxDepth+1)...)
+		w.p.publishRaw(append(deep, 0xc0))
+		w.check(t, Partial)
+		w.p.store(2)
+		w.check(t, Partial)
+		if s := w.state(); s.Malformed != 1 || !s.Connected || s.Batches != 3 {
+			t.Errorf("%+v", s)
+		}
+	})
+}

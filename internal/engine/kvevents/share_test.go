@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvevents
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
+)
+
+func TestAccount(t *testing.T) {
+	a := account{part: 2, burst: 2 * time.Second}
+	now := time.Unix(1000, 0)
+	pass := func(d time.Duration) { now = now.Add(d) }
+	want := func(cost, debt time.Duration) {
+		t.Helper()
+		if got := a.charge(cost, now); got != debt {
+			t.Errorf("%v cost: a debt of %v, want %v", cost, got, debt)
+		}
+		if got := a.balance(now); got != debt {
+			t.Errorf("%v cost: a balance of %v, want %v", cost, got, debt)
+		}
+	}
+	want(0, -2*time.Second) // what it begins with
+	want(3*time.Second, time.Second)
+	want(time.Millisecond, 1001*time.Millisecond)
+	pass(time.Second)
+	want(0, 501*time.Millisecond)
+	pass(1002 * time.Millisecond)
+	want(0, 0)
+	for range 1000 { // its part for ever
+		pass(10 * time.Millisecond)
+		want(5*time.Millisecond, 0)
+	}
+	pass(time.Hour) // no more than a burst is saved
+	want(0, -2*time.Second)
+	pass(-time.Hour)
+	want(time.Second, -time.Second)
+	want(-time.Hour, -time.Second)
+	pass(math.MaxInt64)
+	want(0, -2*time.Second)
+}
+
+// laborious is a sink whose every block is a millisecond of work.
+type laborious struct {
+	*fakeSink
+	busy, most *atomic.Int64
+}
+
+func (l laborious) Apply(e *Event) bool {
+	l.most.Store(max(l.most.Load(), l.busy.Add(1)))
+	time.Sleep(time.Duration(len(e.Hashes)) * time.Millisecond)
+	l.busy.Add(-1)
+	return l.fakeSink.Apply(e)
+}
+
+// TestFloodsLeaveRoom: publishers that say as much as they can, live and in their
+// histories, take their share of a core each and half of all together. Who says
+// little is heard at once beside them, and who is dismissed ends at once.
+func TestFloodsLeaveRoom(t *testing.T) {
+	for _, floods := range []int{1, 7} { // with one its share is the limit, with seven what all may have
+		synctest.Test(t, func(t *testing.T) { leaveRoom(t, floods) })
+	}
+}
+
+func leaveRoom(t *testing.T, floods int) {
+	const cores = 2
+	const work = 50 * time.Millisecond // of a flood's batch
+	batch := batchOf(pairs{"type", "BlockStored", "block_hashes", list(make([]int, work/time.Millisecond)), "parent_block_hash", nil, "token_ids", []any{1}, "block_size", 1})
+	w := newWorld()
+	var busy, most atomic.Int64
+	w.set.options.Open = func(Source) Sink { return laborious{newFakeSink(), &busy, &most} }
+	w.set.options.Closed = nil
+	w.set.applying = make(chan struct{}, cores)
+	var sources []Source
+	for i := range floods {
+		p := newFakePublisher()
+		host := fmt.Sprint("flood", i)
+		w.net.publishers[host] = p
+		sources = append(sources, Source{Upstream: host + ":8000", Events: host + ":1", Replay: host + ":2"})
+		for range 100 {
+			p.publishRaw(batch)
+		}
+	}
+	w.set.See(append(sources, source)...)
+	synctest.Wait()
+	for _, p := range w.net.publishers {
+		for range 1000 * min(1, len(p.batches)) {
+			p.publishRaw(batch)
+		}
+	}
+	began := time.Now()
+	for n := uint64(0); time.Since(began) < 20*time.Second; n++ {
+		w.set.See(append(sources, source)...)
+		w.p.store(n)
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		if got := w.set.States("a:8000")[0].Batches; got != n+1 {
+			t.Fatalf("of %d batches of who says little %d were heard", n+1, got)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if time.Since(began) < 5*time.Second {
+			most.Store(0) // at first they have a burst each
+		}
+	}
+	took := time.Since(began)
+	var all, largest time.Duration
+	for _, s := range sources {
+		got := time.Duration(w.set.States(s.Upstream)[0].Batches) * work
+		all, largest = all+got, max(largest, got)
+	}
+	t.Logf("%d floods: %v the largest, %v all, in %v", floods, largest, all, took)
+	if may := shareBurst + took/sharePart + 2*work; largest > may || floods == 1 && largest < may-4*work {
+		t.Errorf("one had %v of %v, %v are its share", largest, took, may)
+	}
+	if may := cores*took + time.Duration(floods)*shareBurst; all > may || floods > 2*cores && all < cores*took-time.Second {
+		t.Errorf("all together had %v of %v on %d cores, %v are their share", all, took, cores, may)
+	}
+	if n := most.Load(); n > cores+1 || floods > 2*cores && n < cores { // and who says little
+		t.Errorf("%d batches were applied at the same time", n)
+	}
+	at := time.Now()
+	w.set.Dismiss(sources...)
+	for len(w.set.States("")) > 1 {
+		time.Sleep(time.Millisecond)
+	}
+	if took := time.Since(at); took > work+time.Millisecond { // those under way
+		t.Errorf("it takes %v until they are let go", took)
+	}
+	w.set.Close()
+}
+
+// stranger is a connection that says without end what concerns nobody.
+type stranger struct {
+	*fakeConn
+	left *atomic.Int64
+}
+
+func (s stranger) ReceiveUntil(m *zmtp.Message, _ time.Time) error {
+	if s.left.Add(-1) < 0 {
+		return zmtp.ErrEnded
+	}
+	m.Parts = [][]byte{[]byte("kv@10.0.0.9:8000@m"), seqOf(1), {}}
+	return nil
+}
+
+// TestStrangersTakeTurns: connections that no follower has taken over take their
+// share of a core, however many they are; a publisher that is followed does not
+// wait for them.
+func TestStrangersTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		defer w.set.Close()
+		known := Source{Upstream: "10.0.0.1:8000"}
+		w.set.See(known)
+		n := &Listener{set: w.set, strangers: account{part: strangersPart, burst: strangersBurst}}
+		n.ctx, n.stop = context.WithCancel(context.Background())
+		const messages = 1_000_000
+		var left atomic.Int64
+		left.Store(messages)
+		began := time.Now()
+		var waiting sync.WaitGroup
+		for range 20 {
+			waiting.Go(func() {
+				if n.wait(stranger{newFakeConn(w.p), &left}) {
+					t.Error("a stranger was taken over")
+				}
+			})
+		}
+		time.Sleep(5 * time.Second)
+		c := newFakeConn(w.p)
+		c.messages <- msg{[]byte("kv@10.0.0.1:8000@m"), seqOf(0), batchOf(storeOf(1))}
+		if at := time.Now(); !n.wait(c) || time.Since(at) > 0 {
+			t.Error("a publisher that is followed has to wait")
+		}
+		waiting.Wait()
+		cost := messages * (2*receiveBatch + 26*receiveByte)
+		if took, least := time.Since(began), strangersPart*(cost-strangersBurst-shareRest); took < least || took > 2*least {
+			t.Errorf("%v for %v of work, at least %v", took, cost, least)
+		}
+		if n.Stats().Unknown != messages {
+			t.Errorf("%d messages of nobody", n.Stats().Unknown)
+		}
+		n.stop()
+	})
+}
+
+// TestNoise: messages that are none cost their connection when there are many,
+// and nothing when there are few.
+func TestNoise(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.p.store(1)
+		w.set.See(source)
+		w.check(t, Complete)
+		noise := func(n int) {
+			w.p.mu.Lock()
+			defer w.p.mu.Unlock()
+			for _, c := range w.p.live {
+				for range n {
+					c.messages <- msg{[]byte("neither"), []byte("nor")}
+				}
+			}
+		}
+		for range 5 {
+			noise(maxNoise - 1)
+			w.keep(noiseTime, source)
+		}
+		w.check(t, Complete)
+		if s := w.state(); s.Malformed != 5*(maxNoise-1) || s.Restarts != 1 || s.Failure != nil {
+			t.Errorf("%+v", s)
+		}
+		noise(maxNoise)
+		synctest.Wait()
+		if s := w.state(); s.Connected || s.Failure != ErrNoise || s.Known != Unknown {
+			t.Errorf("%+v", s)
+		}
+		w.keep(10*time.Second, source) // it is connected again, and heard
+		w.p.store(2)
+		w.check(t, Complete)
+		if s := w.state(); s.Failure != nil || s.Batches == 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestEndWhileOthersApply: who waits for a turn ends with the set.
+func TestEndWhileOthersApply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.set.applying = make(chan struct{}) // never free
+		var busy, most atomic.Int64
+		w.set.options.Open = func(Source) Sink { return laborious{newFakeSink(), &busy, &most} }
+		w.set.options.Closed = nil
+		w.p.publish(pairs{"type", "BlockStored", "block_hashes", list(make([]int, 3000)), "parent_block_hash", nil, "token_ids", []any{1}, "block_size", 1})
+		w.p.store(1)
+		w.set.See(source)
+		time.Sleep(time.Minute / 2)
+		synctest.Wait()
+		if s := w.state(); s.Batches != 1 {
+			t.Fatalf("%d batches were applied without a turn: this shows nothing", s.Batches)
+		}
+		var closing sync.WaitGroup
+		closing.Go(w.set.Close)
+		synctest.Wait()
+		closing.Wait()
+	})
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+)
+
+const (
+	// maxPage is how large a page of metrics may be, in bytes. A busy vLLM has
+	// some hundred KB of histograms.
+	maxPage = 8 << 20
+	// maxLine bounds the lines that are read; others are passed over at any
+	// length. A line of cache_config_info has about 1 KB.
+	maxLine = 16 << 10
+	// maxLabels is how many labels a series that is read may have.
+	maxLabels = 64
+	// maxNumber is how long a value may be, in bytes.
+	maxNumber = 64
+)
+
+// Errors of what an engine answers. Their texts are fixed: nothing of the
+// answer is in them.
+var (
+	ErrTooLarge = errors.New("the answer is larger than is read")
+	ErrSyntax   = errors.New("the answer is not in the format that was asked for")
+)
+
+// sample is one line of Prometheus' text format. Its slices are only valid
+// until the next one.
+type sample struct {
+	name   []byte
+	labels []label
+	value  float64
+}
+
+type label struct{ name, value []byte }
+
+// label returns the value of a label, nil without it.
+func (s *sample) label(name string) []byte {
+	for i := range s.labels {
+		if string(s.labels[i].name) == name {
+			return s.labels[i].value
+		}
+	}
+	return nil
+}
+
+// readSamples calls visit for every sample whose name is wanted. It reads
+// line by line and holds one line at a time. Lines with other names are not
+// looked at: they are most of a page, and their mistakes are nobody's here.
+func readSamples(r io.Reader, wanted func(name []byte) bool, visit func(*sample) error) error {
+	limited := &io.LimitedReader{R: r, N: maxPage + 1}
+	in := bufio.NewReaderSize(limited, maxLine)
+	p := sampleParser{sample: sample{labels: make([]label, 0, maxLabels)}}
+	for {
+		line, err := in.ReadSlice('\n')
+		if limited.N == 0 {
+			return ErrTooLarge
+		}
+		name := line[:nameLength(line)]
+		ours := len(name) > 0 && wanted(name)
+		switch {
+		case err == nil && ours:
+			if !p.parse(line[:len(line)-1], len(name)) {
+				return ErrSyntax
+			}
+			if err := visit(&p.sample); err != nil {
+				return err
+			}
+		case err == nil:
+		case err == io.EOF && !ours:
+			return nil
+		case errors.Is(err, bufio.ErrBufferFull) && !ours:
+			if err := skipLine(in); err != nil {
+				return err
+			}
+		case errors.Is(err, bufio.ErrBufferFull), err == io.EOF:
+			return ErrSyntax // too long, or cut off: half a number is a wrong number
+		default:
+			return errBroken
+		}
+	}
+}
+
+// skipLine reads to the end of a line, or to the end of what is read at all.
+func skipLine(in *bufio.Reader) error {
+	for {
+		switch _, err := in.ReadSlice('\n'); {
+		case err == nil, err == io.EOF:
+			return nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return errBroken
+		}
+	}
+}
+
+// nameLength returns how many bytes at the start of a line are a metric's name.
+func nameLength(line []byte) int {
+	for i, c := range line {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c == ':'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return i
+		}
+	}
+	return len(line)
+}
+
+// sampleParser parses lines one after the other, with the same memory.
+type sampleParser struct {
+	sample
+	rest []byte
+}
+
+// parse reads a line whose name is so long, strictly:
+//
+//	name ['{' label '=' '"' value '"' (',' label '=' '"' value '"')* [','] '}'] value [timestamp]
+func (p *sampleParser) parse(line []byte, nameLength int) bool {
+	p.name, p.rest, p.labels = line[:nameLength], line[nameLength:], p.labels[:0]
+	p.space()
+	if len(p.rest) > 0 && p.rest[0] == '{' {
+		p.rest = p.rest[1:]
+		if !p.readLabels() {
+			return false
+		}
+	} else if len(p.rest) == len(line)-nameLength {
+		return false // nothing between the name and what follows
+	}
+	p.space()
+	var ok bool
+	if p.value, ok = number(p.word()); !ok {
+		return false
+	}
+	p.space()
+	if len(p.rest) > 0 { // a timestamp, which says nothing here
+		if _, err := strconv.ParseInt(string(p.word()), 10, 64); err != nil {
+			return false
+		}
+		p.space()
+	}
+	return len(p.rest) == 0
+}
+
+func (p *sampleParser) space() {
+	p.rest = bytes.TrimLeft(p.rest, " \t")
+}
+
+// word takes what stands before the next space, as far as a number may go.
+func (p *sampleParser) word() []byte {
+	end := bytes.IndexAny(p.rest, " \t")
+	if end < 0 {
+		end = len(p.rest)
+	}
+	if end > maxNumber {
+		return nil
+	}
+	word := p.rest[:end]
+	p.rest = p.rest[end:]
+	return word
+}
+
+// number reads a float as Prometheus does: no hexadecimal, no underscores.
+func number(word []byte) (float64, bool) {
+	text := string(word)
+	if text == "" || strings.ContainsAny(text, "xXpP_") {
+		return 0, false
+	}
+	value, err := strconv.ParseFloat(text, 64)
+	return value, err == nil
+}
+
+// readLabels reads what stands between the braces.
+func (p *sampleParser) readLabels() bool {
+	for {
+		p.space()
+		if len(p.rest) > 0 && p.rest[0] == '}' {
+			p.rest = p.rest[1:]
+			return true
+		}
+		n := nameLength(p.rest)
+		if n == 0 || len(p.labels) == maxLabels {
+			return false
+		}
+		l := label{name: p.rest[:n]}
+		p.rest = p.rest[n:]
+		p.space()
+		if !p.take('=') {
+			return false
+		}
+		p.space()
+		var ok bool
+		if l.value, ok = p.quoted(); !ok {
+			return false
+		}
+		p.labels = append(p.labels, l)
+		p.space()
+		if !p.take(',') && (len(p.rest) == 0 || p.rest[0] != '}') {
+			return false
+		}
+	}
+}
+
+func (p *sampleParser) take(c byte) bool {
+	if len(p.rest) == 0 || p.rest[0] != c {
+		return false
+	}
+	p.rest = p.rest[1:]
+	return true
+}
+
+// quoted reads a label's value, and puts what was escaped in place.
+func (p *sampleParser) quoted() ([]byte, bool) {
+	if !p.take('"') {
+		return nil, false
+	}
+	text, n := p.rest, 0
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch c {
+		case '"':
+			p.rest = text[i+1:]
+			return text[:n], true
+		case '\\':
+			if i++; i == len(text) {
+				return nil, false
+			}
+			switch text[i] {
+			case '\\', '"':
+				c = text[i]
+			case 'n':
+				c = '\n'
+			default:
+				return nil, false
+			}
+		}
+		text[n] = c // the line is the parser's own to write to
+		n++
+	}
+	return nil, false
+}

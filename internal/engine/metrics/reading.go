@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"errors"
+	"hash/maphash"
+	"io"
+	"math"
+	"strconv"
+)
+
+// Kind is an engine's make, by the names of its metrics.
+type Kind string
+
+// The makes whose metrics are known.
+const (
+	VLLM     Kind = "vllm"
+	SGLang   Kind = "sglang"
+	LlamaCPP Kind = "llama.cpp"
+)
+
+// Reading is what an engine's metrics say at one moment.
+type Reading struct {
+	Engine   Kind
+	HasLoad  bool    // Running and Waiting were both there
+	Running  int     // requests it is working on
+	Waiting  int     // requests in its queue
+	Usage    float64 // share of its KV cache in use, 0 to 1; -1: not told
+	Capacity int64   // of its KV cache, in tokens; 0: not told
+	Started  float64 // of its process, in seconds of Unix time; 0: not told
+
+	totals [lastTotal + 1]float64 // counters since its start; -1: not told
+}
+
+// ErrNoEngine is a page of metrics, but not of an engine whose are known.
+var ErrNoEngine = errors.New("there are no metrics of a known engine")
+
+// maxSeries is how many series of one page are told apart.
+const maxSeries = 1024
+
+// figure is what a series is about.
+type figure uint8
+
+// The totals come first: they index Reading.totals.
+const (
+	promptTokens figure = iota
+	outputTokens
+	cacheQueries
+	cacheHits
+	running
+	waiting
+	usage
+	cacheConfig
+	cacheTokens
+	started
+
+	lastTotal = cacheHits
+)
+
+// series are the metrics that are read. Prompt tokens are also counted by
+// engines that do not count what was cached.
+var series = map[string]struct {
+	kind   Kind
+	figure figure
+}{
+	"vllm:num_requests_running":           {VLLM, running},
+	"vllm:num_requests_waiting":           {VLLM, waiting},
+	"vllm:kv_cache_usage_perc":            {VLLM, usage},
+	"vllm:gpu_cache_usage_perc":           {VLLM, usage}, // before v0.10
+	"vllm:cache_config_info":              {VLLM, cacheConfig},
+	"vllm:prompt_tokens_total":            {VLLM, promptTokens},
+	"vllm:generation_tokens_total":        {VLLM, outputTokens},
+	"vllm:prefix_cache_queries_total":     {VLLM, cacheQueries},
+	"vllm:prefix_cache_hits_total":        {VLLM, cacheHits},
+	"vllm:gpu_prefix_cache_queries_total": {VLLM, cacheQueries},
+	"vllm:gpu_prefix_cache_hits_total":    {VLLM, cacheHits},
+
+	"sglang:num_running_reqs":        {SGLang, running},
+	"sglang:num_queue_reqs":          {SGLang, waiting},
+	"sglang:token_usage":             {SGLang, usage},
+	"sglang:cache_config_info":       {SGLang, cacheConfig},
+	"sglang:max_total_num_tokens":    {SGLang, cacheTokens},
+	"sglang:prompt_tokens_total":     {SGLang, promptTokens},
+	"sglang:generation_tokens_total": {SGLang, outputTokens},
+	"sglang:cached_tokens_total":     {SGLang, cacheHits},
+
+	"llamacpp:requests_processing":    {LlamaCPP, running},
+	"llamacpp:requests_deferred":      {LlamaCPP, waiting},
+	"llamacpp:kv_cache_usage_ratio":   {LlamaCPP, usage}, // until 2025
+	"llamacpp:prompt_tokens_total":    {LlamaCPP, promptTokens},
+	"llamacpp:tokens_predicted_total": {LlamaCPP, outputTokens},
+
+	"process_start_time_seconds": {"", started},
+}
+
+// parts are the labels that tell the parts of an engine apart, whose figures
+// add up: data-parallel ranks, models, sources of cached tokens. Series that
+// differ in other labels tell the same from another side, as the ranks of
+// tensor parallelism do; of these the largest counts.
+var parts = []string{"engine", "dp_rank", "model_name", "engine_type", "cache_source"}
+
+// ReadMetrics reads a page of metrics in Prometheus' text format. Values out
+// of any sensible range are taken for not told. Its errors are ErrTooLarge,
+// ErrSyntax, ErrNoEngine, and one for a reader that fails.
+func ReadMetrics(r io.Reader) (Reading, error) {
+	p := page{values: make(map[part]float64)}
+	if err := readSamples(r, p.wanted, p.add); err != nil {
+		return Reading{}, err
+	}
+	if p.kind == "" {
+		return Reading{}, ErrNoEngine
+	}
+	return p.reading(), nil
+}
+
+// part is one figure of one part of an engine.
+type part struct {
+	figure figure
+	id     uint64
+}
+
+// page collects the figures of a page.
+type page struct {
+	kind   Kind
+	values map[part]float64
+}
+
+// wanted reports whether a metric is one of those read: of the engine whose
+// metrics come first on the page.
+func (p *page) wanted(name []byte) bool {
+	s, known := series[string(name)]
+	return known && (s.kind == "" || p.kind == "" || p.kind == s.kind)
+}
+
+func (p *page) add(s *sample) error {
+	what := series[string(s.name)]
+	if what.kind != "" {
+		p.kind = what.kind
+	}
+	value, ok := what.figure.check(s)
+	if !ok {
+		return nil
+	}
+	key := part{what.figure, identity(s)}
+	old, known := p.values[key]
+	if !known && len(p.values) == maxSeries {
+		return ErrTooLarge
+	}
+	p.values[key] = max(old, value)
+	return nil
+}
+
+// check returns what a sample counts for; ok is false when it makes no sense.
+func (f figure) check(s *sample) (value float64, ok bool) {
+	value = s.value
+	switch f {
+	case running, waiting:
+		ok = value <= 1e6
+	case usage:
+		ok = value <= 1
+	case cacheConfig:
+		value = configuredTokens(s)
+		ok = value > 0
+	case cacheTokens:
+		ok = value >= 1 && value <= 1e12
+	case started:
+		ok = value >= 1 && value <= 1e11
+	default: // a total
+		ok = value <= 1e18
+	}
+	return value, ok && value >= 0 // not for NaN
+}
+
+// configuredTokens returns the capacity that an engine's cache configuration
+// means, or 0. It is an info metric: the figures are in its labels.
+func configuredTokens(s *sample) float64 {
+	if n := whole(s.label("kv_cache_size_tokens"), 1e12); n > 0 {
+		return n // newer vLLM: counts layers of several kinds correctly
+	}
+	if n := whole(s.label("num_gpu_blocks"), 1e9) * whole(s.label("block_size"), 1<<16); n > 0 {
+		return n
+	}
+	return whole(s.label("num_pages"), 1e9) * whole(s.label("page_size"), 1<<16)
+}
+
+// whole reads a whole number up to a limit; 0 when it is none ("None").
+func whole(text []byte, limit float64) float64 {
+	if len(text) > maxNumber {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(text), 10, 63)
+	if err != nil || float64(n) > limit {
+		return 0
+	}
+	return float64(n)
+}
+
+var identitySeed = maphash.MakeSeed()
+
+// identity tells the parts of an engine apart.
+func identity(s *sample) (id uint64) {
+	for i, name := range parts {
+		if value := s.label(name); value != nil {
+			id = id*31 + maphash.Bytes(identitySeed, value) + uint64(i)
+		}
+	}
+	return id
+}
+
+// reading sums the parts up.
+func (p *page) reading() Reading {
+	r := Reading{Engine: p.kind, Usage: -1}
+	var sums [started + 1]float64
+	var counts [started + 1]int
+	for key, value := range p.values {
+		sums[key.figure] += value
+		counts[key.figure]++
+		if key.figure == started {
+			r.Started = max(r.Started, value) // the youngest process
+		}
+	}
+	r.HasLoad = counts[running] > 0 && counts[waiting] > 0
+	if r.HasLoad {
+		r.Running, r.Waiting = int(math.Round(sums[running])), int(math.Round(sums[waiting]))
+	}
+	if counts[usage] > 0 {
+		r.Usage = sums[usage] / float64(counts[usage])
+	}
+	r.Capacity = int64(sums[cacheConfig])
+	if r.Capacity == 0 {
+		r.Capacity = int64(sums[cacheTokens])
+	}
+	for f := range r.totals {
+		r.totals[f] = -1
+		if counts[f] > 0 {
+			r.totals[f] = sums[f]
+		}
+	}
+	return r
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvindex
+
+import (
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+)
+
+// stepChunks is how many chunks are ended before events get in between.
+const stepChunks = 32
+
+// wait notes the time of copies in a tier without removals. When there is no room
+// the oldest end early. It returns false when that is not enough.
+func (f *Feed) wait(tier kvevents.Tier, keys []uint64) bool {
+	t := int(tier) - 1
+	if t < 0 || f.removes[t] {
+		return true
+	}
+	for {
+		keys = keys[f.waiting[t].put(&f.x.chunks, f.x.now.Load(), keys):]
+		if len(keys) == 0 {
+			return true
+		}
+		if f.x.chunks.mayGrow() && f.x.links.giveOne() {
+			continue
+		}
+		if !f.endOldest(1-t) && !f.endOldest(t) {
+			return false
+		}
+	}
+}
+
+// endOldest ends the oldest copies in a tier, a chunk of them.
+func (f *Feed) endOldest(t int) bool {
+	var room [chunkKeys]uint64
+	keys := f.waiting[t].pop(&f.x.chunks, room[:0])
+	f.takeOff(keys, kvevents.Tier(t+1))
+	f.expired.Add(uint64(len(keys)))
+	return len(keys) > 0
+}
+
+// shorten ends the oldest copies early, to give memory back.
+func (f *Feed) shorten() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for range stepChunks {
+		if !f.endOldest(0) && !f.endOldest(1) {
+			return false
+		}
+		f.short.Store(true)
+	}
+	return true
+}
+
+// expire ends what was stored TTL before now or earlier, and returns true when
+// there may be more of it. What was stored before the first Expire of all counts
+// from that.
+func (f *Feed) expire(now int64) (more bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for range stepChunks {
+		done := true
+		for t := range f.waiting {
+			if at, ok := f.waiting[t].oldest(&f.x.chunks); ok && max(at, f.x.start.Load())+int64(TTL/time.Second) <= now {
+				f.endOldest(t)
+				done = false
+			}
+		}
+		if done {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompt
+
+import (
+	"bytes"
+
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
+)
+
+// Cursor goes through the texts inside one Text: itself, or, when it holds a
+// JSON document, the strings of that, decoded twice. Their spans lead back to
+// the body, so that both levels stay well-formed when they are replaced by
+// placeholders. The zero value is ready; its memory is reused. Not safe for
+// concurrent use.
+//
+//	for d := c.Open(body, t); d != nil; d = c.Next() { ... }
+type Cursor struct {
+	outer, inner Decoded
+	tape         tape
+	next         int
+	loose        bool
+	nested       bool
+}
+
+// Open starts over with t and returns its first text, nil when there is none.
+// What it returns is valid until the next call.
+func (c *Cursor) Open(body []byte, t Text) *Decoded {
+	t.Decode(body, &c.outer)
+	c.nested = t.Nested && c.parse(t.Loose)
+	if !c.nested {
+		return &c.outer
+	}
+	c.next, c.loose = 0, t.Loose
+	return c.Next()
+}
+
+// parse reads the decoded text as JSON, as leniently as engines do. A text
+// whose form does not matter is only opened when it has escapes: as a whole it
+// is scanned with everything around its strings, numbers too.
+func (c *Cursor) parse(loose bool) bool {
+	text := c.outer.Bytes
+	i := skipSpace(text, 0)
+	if i == len(text) || text[i] != '{' && text[i] != '[' && text[i] != '"' {
+		return false
+	}
+	if loose && bytes.IndexByte(text, '\\') < 0 {
+		return false
+	}
+	c.tape.lenient = true
+	return c.tape.parse(text) == nil
+}
+
+// Next returns the next text, nil behind the last one.
+func (c *Cursor) Next() *Decoded {
+	if !c.nested {
+		return nil
+	}
+	for c.next < len(c.tape.nodes) {
+		n := &c.tape.nodes[c.next]
+		c.next++
+		switch n.kind {
+		case kindString, kindKey:
+			if n.name != nameNone || n.start == n.end || isDataURL(c.outer.Bytes[n.start:n.end]) {
+				continue
+			}
+		case kindNumber:
+			if !c.loose {
+				continue
+			}
+		default:
+			continue
+		}
+		Text{Start: int(n.start), End: int(n.end), Escaped: n.escaped()}.DecodeInside(&c.outer, &c.inner)
+		return &c.inner
+	}
+	return nil
+}
+
+// Wipe overwrites the decoded texts and lets go of the body.
+func (c *Cursor) Wipe() {
+	c.outer.Wipe()
+	c.inner.Wipe()
+	for _, b := range [...][]byte{c.tape.keys.plain, c.tape.keys.plain2} {
+		sensitive.Wipe(b)
+	}
+	c.tape.body, c.tape.nodes, c.nested = nil, c.tape.nodes[:0], false
+}
+
+// Footprint returns how many bytes of memory the cursor keeps between texts.
+func (c *Cursor) Footprint() int {
+	return c.outer.Footprint() + c.inner.Footprint() + 16*cap(c.tape.nodes)
+}

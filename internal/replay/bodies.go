@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"encoding/json"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
+)
+
+// bodies parses logged request bodies, with the gateway's own reading of them,
+// so that a block here is a block there. They are not scrubbed: only hashes
+// are kept, and only for as long as the replay runs.
+type bodies struct {
+	blockBytes int
+	document   prompt.Document
+}
+
+func newBodies(o *ReadOptions) *bodies { return &bodies{blockBytes: o.BlockBytes} }
+
+// defaultOutput is how long an answer is taken to be when nothing tells.
+const defaultOutput = 256
+
+func (b *bodies) parse(line []byte) (req Request, stamp *json.Number, err error) {
+	var in struct {
+		Timestamp *json.Number    `json:"timestamp"`
+		Path      string          `json:"path"`
+		Body      json.RawMessage `json:"body"`
+		Output    *int            `json:"output_tokens"`
+		SessionID json.RawMessage `json:"session_id"`
+	}
+	if json.Unmarshal(line, &in) != nil {
+		return req, nil, errJSON
+	}
+	body := line
+	if in.Body != nil {
+		if body, err = unquote(in.Body); err != nil {
+			return req, nil, err
+		}
+	}
+	if req, err = b.request(in.Path, body); err != nil {
+		return req, nil, err
+	}
+	if in.Output != nil {
+		if err := req.setTokens(req.Tokens, *in.Output); err != nil {
+			return req, nil, err
+		}
+	}
+	if len(in.SessionID) > 0 && string(in.SessionID) != "null" {
+		req.Session = max(1, xxhash.Sum64(in.SessionID))
+	}
+	return req, in.Timestamp, nil
+}
+
+// unquote returns a body that was logged as a string.
+func unquote(raw json.RawMessage) ([]byte, error) {
+	if raw[0] != '"' {
+		return raw, nil
+	}
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return nil, errJSON
+	}
+	return []byte(s), nil
+}
+
+// request reads one body as the gateway would.
+func (b *bodies) request(path string, body []byte) (req Request, err error) {
+	var in struct {
+		Messages            json.RawMessage `json:"messages"`
+		Prompt              json.RawMessage `json:"prompt"`
+		MaxTokens           *int            `json:"max_tokens"`
+		MaxCompletionTokens *int            `json:"max_completion_tokens"`
+	}
+	if json.Unmarshal(body, &in) != nil {
+		return req, errBody
+	}
+	api := prompt.ByPath(path)
+	if path == "" {
+		switch {
+		case in.Messages != nil:
+			api = prompt.Chat
+		case in.Prompt != nil:
+			api = prompt.Completions
+		default:
+			api = prompt.Responses
+		}
+	}
+	if !api.Signable() || b.document.Parse(api, body) != nil || b.document.Many || len(b.document.Segments) == 0 {
+		return req, errBody
+	}
+	c := chainer{size: b.blockBytes, last: xxhash.Sum64String(b.document.Model)}
+	head := make([]byte, 0, affinityBytes)
+	b.document.Render(func(_ int32, chunk []byte) bool {
+		head = append(head, chunk[:min(len(chunk), affinityBytes-len(head))]...)
+		c.add(chunk)
+		return true
+	})
+	output := defaultOutput
+	for _, limit := range []*int{in.MaxTokens, in.MaxCompletionTokens} {
+		if limit != nil {
+			output = min(output, max(1, *limit))
+		}
+	}
+	if err := req.setTokens(tokensOf(c.total), output); err != nil {
+		return req, err
+	}
+	req.Chain, req.Affinity = c.chain, xxhash.Sum64(head)
+	return req, nil
+}

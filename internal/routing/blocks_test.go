@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"testing"
+	"time"
+)
+
+func TestWaitForRoom(t *testing.T) {
+	const second = time.Second
+	for _, c := range []struct {
+		name             string
+		pinned           int64
+		uncached         int
+		others, capacity int64
+		holding          time.Duration
+		want             time.Duration
+	}{
+		{"fits", 6000, 4000, 0, 10_000, second, 0},
+		{"a tenth too much, given back in a tenth of the time", 7000, 4000, 0, 10_000, second, second / 10},
+		{"others count", 6000, 4000, 5000, 10_000, second, second / 2},
+		{"a queue of several caches", 30_000, 0, 0, 10_000, second, 2 * second},
+		{"capacity not known", 30_000, 0, 0, 0, second, 0},
+		{"holding not known", 30_000, 0, 0, 10_000, 0, 0},
+		{"beyond all measure", 1 << 60, 1 << 30, 0, 1, 1000 * time.Hour, maxPrice},
+	} {
+		b := blocks{pinned: c.pinned}
+		if got := b.wait(c.uncached, c.others, c.capacity, c.holding); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestToldUsageAddsWhatIsNotKnown(t *testing.T) {
+	b := blocks{pinned: 4000}
+	for usage, want := range map[float64]int64{0: 0, 0.3: 0, 0.9: 5000, 7: 6000, -1: 0} {
+		if b.told(usage, 10_000); b.others != want {
+			t.Errorf("usage %v: %d tokens of others, want %d", usage, b.others, want)
+		}
+	}
+}
+
+func TestHoldingIsAMeanThatFades(t *testing.T) {
+	var h holding
+	if h.mean() != 0 {
+		t.Fatal("knows without having learned")
+	}
+	h.learn(2 * time.Second)
+	h.learn(4 * time.Second)
+	if got := h.mean(); got < 2900*time.Millisecond || got > 3100*time.Millisecond {
+		t.Fatalf("mean %v of 2 s and 4 s", got)
+	}
+	for range 10 * costMemory {
+		h.learn(10 * time.Second)
+	}
+	if got := h.mean(); got < 9900*time.Millisecond {
+		t.Fatalf("%v after many of 10 s", got)
+	}
+}
+
+// An upstream whose cache is taken by answers under way makes a prompt wait
+// although its GPU has no prefill to do, and although it holds the prompt.
+func TestAFullCacheMakesWait(t *testing.T) {
+	f, c := newTestFleet()
+	two := []Target{{Address: "one"}, {Address: "two"}}
+	const room = 20 * 64
+	f.SetCapacity("one", room)
+	f.SetCapacity("two", room)
+	run := func(r *Request) {
+		r.Confirm()
+		r.FirstToken()
+	}
+	known := f.newTestRequest("abcd")
+	known.Route(two[:1], false)
+	run(known)
+	c.add(20 * time.Second) // is what requests keep their blocks for
+	known.End()
+
+	probe := func() (target int, wait time.Duration) {
+		forecasts, d := f.newTestRequest("abcdefgh").Explain(two)
+		return d.Target, forecasts[0].Wait
+	}
+	if target, wait := probe(); target != 0 || wait != 0 {
+		t.Fatalf("target %d after %v, want the holder at once", target, wait)
+	}
+	long := f.newTestRequest("ijklmnopqrstuvwxyz")
+	long.Route(two[:1], false)
+	run(long)
+	if target, wait := probe(); target != 1 || wait < time.Second || wait > 20*time.Second {
+		t.Fatalf("target %d, a wait of %v at the full one", target, wait)
+	}
+	long.End()
+	if _, wait := probe(); wait != 0 {
+		t.Fatal("blocks that were given back still count")
+	}
+
+	// The engine says that others have filled it.
+	f.SetLoad("one", EngineLoad{Running: 3, Usage: 0.95})
+	if target, wait := probe(); target != 1 || wait == 0 {
+		t.Fatalf("target %d, a wait of %v, with 95 %% in use by others", target, wait)
+	}
+	c.add(loadLasts + time.Second)
+	if _, wait := probe(); wait != 0 {
+		t.Fatal("what was told long ago still counts")
+	}
+}
+
+// An attempt that fails gives its blocks back and teaches nothing.
+func TestAFailedAttemptHoldsNoBlocks(t *testing.T) {
+	f, c := newTestFleet()
+	r := f.newTestRequest("abcdefgh")
+	r.Route(a("one"), false)
+	c.add(time.Hour)
+	r.Route(a("two"), false) // tried again elsewhere
+	if one, two := f.upstreams["one"].blocks.pinned, f.upstreams["two"].blocks.pinned; one != 0 || two != int64(r.Tokens()) {
+		t.Fatalf("%d and %d tokens pinned, want none and %d", one, two, r.Tokens())
+	}
+	r.End()
+	r.End()
+	if two := f.upstreams["two"].blocks.pinned; two != 0 || f.holding.mean() != 0 {
+		t.Fatalf("%d tokens pinned after the end, holding %v learned", two, f.holding.mean())
+	}
+}

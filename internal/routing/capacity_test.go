@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// engineCache is a cache of a true size that the estimate is to find out.
+type engineCache struct {
+	lru
+	size int // blocks
+}
+
+// held returns how many blocks of the chain are there, then uses them.
+func (e *engineCache) held(chain []uint64) (n int) {
+	gone := false
+	for _, d := range e.use(chain) {
+		if gone = gone || d < 0 || d >= e.size; !gone {
+			n++
+		}
+	}
+	return n
+}
+
+func TestCapacityIsFoundFromAnswers(t *testing.T) {
+	const perBlock, size = 64, 600
+	for _, given := range []int64{0, perBlock * size / 2, perBlock * size, perBlock * size * 2} {
+		rnd := rand.New(rand.NewPCG(uint64(given), 4))
+		engine := engineCache{size: size}
+		var c capacity
+		var u reuse
+		c.give(given)
+		sessions := make([][]uint64, 60)
+		for range 1500 {
+			// The lower the number, the more often: some are in, some are out.
+			s := &sessions[rnd.IntN(1+rnd.IntN(len(sessions)))]
+			if len(*s) > 40 {
+				*s = nil
+			}
+			known := len(*s)
+			for range 1 + rnd.IntN(8) {
+				*s = append(*s, rnd.Uint64())
+			}
+			depths := u.use(*s, perBlock, c.estimate, nil)
+			held := engine.held(*s)
+			c.filled += int64((len(*s) - held) * perBlock)
+			if known > 0 {
+				c.learn(depths, held)
+			}
+		}
+		if low, high := int64(perBlock*size*7/10), int64(perBlock*size*3/2); c.estimate < low || c.estimate > high || c.limit() != c.estimate {
+			t.Errorf("given %d: estimate %d, want between %d and %d", given, c.estimate, low, high)
+		}
+	}
+}
+
+func TestOneWrongAnswerDoesNotEmptyTheTree(t *testing.T) {
+	c := capacity{filled: 1_000_000}
+	c.learn([]depth{{block: 3, tokens: 10}}, 0)
+	if c.estimate < 400_000 {
+		t.Errorf("one answer lowered the estimate to %d", c.estimate)
+	}
+	c = capacity{}
+	c.give(1_000_000)
+	c.learn([]depth{{block: 3, tokens: 800_000}}, 9) // there from deep down
+	c.learn([]depth{{block: 3, tokens: 1000}}, 0)    // this then cannot be the cache's size
+	if c.estimate != 1_000_000 {
+		t.Errorf("an implausible answer lowered the estimate to %d", c.estimate)
+	}
+}
+
+func TestAnUnsettledCapacityIsNotTrimmedTo(t *testing.T) {
+	var c capacity
+	c.give(1000)
+	if c.limit() != 1000 {
+		t.Errorf("without answers the limit is %d", c.limit())
+	}
+	c.learn([]depth{{block: 0, tokens: 500}}, 1)
+	if c.limit() != 2000 {
+		t.Errorf("before a block was seen gone the limit is %d", c.limit())
+	}
+	c.learn([]depth{{block: 0, tokens: 1500}}, 0)
+	if c.limit() != 1000 || c.estimate != 1000 {
+		t.Errorf("a block gone from deeper than the capacity: limit %d, estimate %d", c.limit(), c.estimate)
+	}
+	c.give(1000) // the same again, as every scrape does
+	if !c.settled {
+		t.Error("what was learned is lost when the same figure is given again")
+	}
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+func TestChoose(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		in   []candidate
+		want int
+	}{
+		{"none", nil, -1},
+		{"one", []candidate{{Uncached: 10}}, 0},
+		{"the one that holds the prefix", []candidate{{Uncached: 8000}, {Uncached: 100}}, 1},
+		{"waiting costs less than recomputing", []candidate{{Uncached: 100, Wait: ms(500)}, {Uncached: 8000}}, 0},
+		{"waiting costs more than recomputing", []candidate{{Uncached: 100, Wait: ms(1500)}, {Uncached: 8000}}, 1},
+		{"equal: fewer in flight", []candidate{{Uncached: 800, InFlight: 2}, {Uncached: 800, InFlight: 1}}, 1},
+		{"equal within a millisecond", []candidate{{Uncached: 800, InFlight: 2}, {Uncached: 804, InFlight: 1}}, 1},
+		{"not equal any more", []candidate{{Uncached: 800, InFlight: 2}, {Uncached: 809, InFlight: 1}}, 0},
+		{"equal in all: the emptier cache", []candidate{{Footprint: 9}, {Footprint: 3}, {Footprint: 5}}, 1},
+		{"all equal: the first", []candidate{{}, {}, {}}, 0},
+	} {
+		for i := range c.in {
+			c.in[i].PerToken, c.in[i].Unsent = startCost, c.in[i].Uncached
+		}
+		if got, _ := choose(c.in); got != c.want {
+			t.Errorf("%s: chose %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// Requests that arrive together must not all pick the same upstream.
+func TestABurstSpreads(t *testing.T) {
+	loads := make([]queue, 4)
+	picks := make([]int, 4)
+	for range 40 {
+		candidates := make([]candidate, len(loads))
+		for i := range loads {
+			candidates[i] = candidate{Wait: loads[i].wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: loads[i].count()}
+		}
+		pick, _ := choose(candidates)
+		loads[pick].reserve(new(reservation), epoch, 4000, prefill(4000, startCost), false)
+		picks[pick]++
+	}
+	for i, n := range picks {
+		if n != 10 {
+			t.Fatalf("upstream %d got %d of 40 equal requests: %v", i, n, picks)
+		}
+	}
+}
+
+// A prefix that only one upstream holds, asked for by a burst: as many stay
+// as can be served sooner there than computed elsewhere, the rest spread.
+func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
+	var holder, other queue
+	stay := 0
+	for range 30 {
+		c := []candidate{
+			{Wait: holder.wait(epoch, 0), PerToken: startCost, Uncached: 200, InFlight: holder.count()},
+			{Wait: other.wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: other.count()},
+		}
+		if pick, _ := choose(c); pick == 0 {
+			holder.reserve(new(reservation), epoch, 200, prefill(200, startCost), false)
+			stay++
+		} else {
+			other.reserve(new(reservation), epoch, 4000, prefill(4000, startCost), false)
+		}
+	}
+	// 20 x 200 uncached tokens queue up before computing all 4,000 is as soon.
+	if stay < 20 || stay == 30 {
+		t.Fatalf("%d of 30 stayed", stay)
+	}
+}
+
+// When all queues are long, what is computed again delays all who come behind.
+func TestOverloadWeighsRecomputing(t *testing.T) {
+	c := []candidate{
+		{Wait: ms(3000), PerToken: startCost, Uncached: 800, Unsent: 800, Queued: 2},
+		{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800, Queued: 2},
+	}
+	if got, _ := choose(c); got != 0 {
+		t.Errorf("two behind at least, each delayed by a second: chose %d", got)
+	}
+	c = append(c, candidate{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800})
+	if got, _ := choose(c); got == 0 {
+		t.Error("an upstream with an empty queue delays nobody, but the longest queue was taken")
+	}
+	for i := range c {
+		c[i].Queued, c[i].Demand = 1, 0.8
+	}
+	if got := crowdOf(c).behind; got < 4.99 || got > 5.01 {
+		t.Errorf("a queue of 1 at a demand of 0.8 makes %v wait, want 1/(1-0.8)", got)
+	}
+	for i := range c {
+		c[i].Queued, c[i].Demand = 1_000_000, 5
+		c[i].Uncached, c[i].Unsent = 10_000_000, 10_000_000
+		if p := c[i].price(crowdOf(c)); p <= 0 {
+			t.Errorf("price %v", p)
+		}
+	}
+}
+
+// Below capacity the prompts that come are those of a busy period: each brings
+// demand more while it is served. Above it they are as many as have come since
+// the overload began, counted here one by one.
+func TestWhoIsToCome(t *testing.T) {
+	for _, demand := range []float64{0, 0.3, 0.5, 0.8} {
+		var want float64
+		for generation := 7.0; generation > 1e-6; generation *= demand {
+			want += generation
+		}
+		if got := toCome(7, demand); math.Abs(got-want) > 1e-3 {
+			t.Errorf("demand %v: %v are to come behind 7, want %v", demand, got, want)
+		}
+	}
+	for _, demand := range []float64{1.25, 1.5, 2, 4, 10} {
+		const came = 100_000
+		queued, served := 0, 0.0
+		for range came {
+			queued++
+			for served += 1 / demand; served >= 1; served-- {
+				queued--
+			}
+		}
+		if got := toCome(queued, demand); math.Abs(got-came) > came/100 {
+			t.Errorf("demand %v: %v are to come behind %d, but %d have come", demand, got, queued, came)
+		}
+	}
+	for _, demand := range []float64{0.9, 0.99, 1, 1.01, 1.1} {
+		if got := toCome(3, demand); got < 29.9 || got > 33.1 {
+			t.Errorf("demand %v, about 1: %v are to come behind 3", demand, got)
+		}
+		if got := toCome(0, demand); got != 0 {
+			t.Errorf("demand %v: %v are to come to an idle upstream", demand, got)
+		}
+	}
+}
+
+// A short overload is worth waiting long to spare others a little work, one
+// that is twice what can be done is not: most of whom it delays have come.
+func TestADeepOverloadKeepsQueuesTogether(t *testing.T) {
+	c := []candidate{
+		{Wait: 200 * time.Second, PerToken: startCost, Uncached: 8000, Unsent: 8000, Queued: 40},
+		{Wait: 100 * time.Second, PerToken: startCost, Uncached: 10_400, Unsent: 10_400, Queued: 40},
+	}
+	for demand, want := range map[float64]int{0.95: 0, 1.05: 0, 2: 1, 5: 1} {
+		c[0].Demand, c[1].Demand = demand, demand
+		if got, _ := choose(c); got != want {
+			t.Errorf("demand %v: 100 s of waiting or 0.3 s of work: chose %d, want %d", demand, got, want)
+		}
+	}
+}
+
+// Requests that come to an idle upstream while it computes a long prompt wait
+// for it: that is what it costs to move a conversation.
+func TestArrivalsWeighRecomputing(t *testing.T) {
+	c := []candidate{
+		{Wait: ms(4900), PerToken: startCost, Uncached: 800},
+		{PerToken: startCost, Uncached: 36_000},
+	}
+	if got, _ := choose(c); got != 1 {
+		t.Errorf("nobody comes: chose %d", got)
+	}
+	for i := range c {
+		c[i].Rate = 1 / float64(time.Second)
+	}
+	// One a second: 4.5 s of prefill delay 4.5 of them by 2.25 s on average,
+	// 0.1 s after a wait of 4.9 s delay five of them by a tenth.
+	if got, _ := choose(c); got != 0 {
+		t.Errorf("one comes a second: chose %d", got)
+	}
+	if got, want := c[1].price(crowdOf(c)), ms(4500+10125); got < want-time.Microsecond || got > want+time.Microsecond {
+		t.Errorf("price %v, want %v", got, want)
+	}
+}
+
+// What was pushed out of full caches goes back to where it was, when there is
+// a queue everywhere.
+func TestEvictedPromptsGoBackInOverload(t *testing.T) {
+	c := []candidate{
+		{Wait: ms(1000), PerToken: startCost, Uncached: 8000, Unsent: 8000, Queued: 2},
+		{Wait: ms(1200), PerToken: startCost, Uncached: 8000, Unsent: 100, Queued: 2},
+	}
+	if got, _ := choose(c); got != 1 {
+		t.Errorf("chose %d", got)
+	}
+	c[0].Queued = 0
+	if got, _ := choose(c); got != 0 {
+		t.Errorf("with an empty queue: chose %d", got)
+	}
+}
+
+func BenchmarkChoose64(b *testing.B) {
+	candidates := make([]candidate, 64)
+	for i := range candidates {
+		candidates[i] = candidate{Wait: time.Duration(i*7919%64) * time.Millisecond, PerToken: startCost, Uncached: 8000 - i, InFlight: i % 5}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if pick, _ := choose(candidates); pick < 0 {
+			b.Fatal("nothing chosen")
+		}
+	}
+}

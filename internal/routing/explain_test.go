@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import "testing"
+
+func TestExplainIsWhatRouteDoes(t *testing.T) {
+	f, _ := newTestFleet()
+	targets := []Target{{Address: "one"}, {Address: "two", Requests: 2}}
+	warm := f.newTestRequest("abcdef")
+	warm.Route(targets[:1], false)
+	warm.Confirm()
+	warm.FirstToken()
+	warm.End()
+
+	r := f.newTestRequest("abcdefgh")
+	for range 2 { // asking changes nothing
+		forecasts, d := r.Explain(targets)
+		if d.Target != 0 || d.Reason != Hit || d.Cached != 6*64 {
+			t.Fatalf("would decide %+v", d)
+		}
+		one, two := forecasts[0], forecasts[1]
+		if one.Address != "one" || one.Cached != 6*64 || one.Prefill <= 0 || one.InFlight != 0 {
+			t.Fatalf("the holder: %+v", one)
+		}
+		if two.Cached != 0 || two.Prefill <= one.Prefill || two.InFlight != 2 {
+			t.Fatalf("the other: %+v", two)
+		}
+	}
+	if n := len(f.upstreams["one"].pending); n != 0 {
+		t.Fatalf("%d requests were recorded", n)
+	}
+	if d := r.Route(targets, false); d.Target != 0 || d.Cached != 6*64 {
+		t.Fatalf("Route decided otherwise: %+v", d)
+	}
+	if forecasts, d := r.Explain(nil); forecasts != nil || d.Target != -1 {
+		t.Fatalf("without targets: %v %+v", forecasts, d)
+	}
+}

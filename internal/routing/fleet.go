@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fleet is what the gateway knows of its engines, and how it picks the
+// one for a request. It knows no HTTP and no clock: the time is handed in, so
+// the same code routes real traffic and replays traces in virtual time.
+//
+// For each upstream that could take a request it predicts the time to first
+// token:
+//
+//	wait for the prefill already queued there + this request's own prefill
+//
+// both being uncached prompt tokens times what a token costs there; the wait is
+// longer where the KV cache has no room for the prompt before others end (see
+// blocks). To it comes
+// what the request's prefill costs those that come after it (see price). The
+// unit is time, so there is nothing to weigh: a prefix that many requests share
+// spills to a second upstream exactly when waiting for it costs more than
+// computing it again.
+//
+// What is cached where comes from a radix tree of prompt-prefix hashes. The
+// rest is learned: the cost of a token from first tokens, what running decodes
+// add to it, and the size of each KV cache from what answers had cached, as
+// reported or as their time tells.
+package routing
+
+import (
+	"sync"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/kvindex"
+	"github.com/bauxite/caddy-kvaware/radixcache"
+)
+
+const (
+	// idleUpstream is how long an upstream that no request could have picked
+	// is remembered: as long as Caddy keeps the counters of dynamic ones.
+	idleUpstream = time.Hour
+
+	// footprintDecay is the share of an upstream's footprint that a sweep
+	// takes off: at a sweep a minute half of it is gone after eleven minutes,
+	// so that an upstream which was once busy, or is new, is not judged by
+	// that for ever.
+	footprintDecay = 16
+)
+
+// Fleet is what this process knows of all engines: which prefixes each holds
+// and what each is busy with. It is safe for concurrent use, and stays usable
+// for as long as anything refers to it.
+//
+// One lock covers all but the tree. It is held for lookups and updates in
+// memory only, and around a whole decision, so that requests that arrive
+// together see each other's picks.
+type Fleet struct {
+	tree      *radixcache.Tree
+	residency *kvindex.Index
+	now       func() time.Time
+
+	mu        sync.Mutex
+	memory    memory
+	epoch     uint64
+	upstreams map[string]*upstream
+	byID      ids
+	byFeed    ids    // the feeds of those that are followed
+	typical   cost   // of a token, whatever the upstream
+	surveyed  uint64 // surveys so far
+	decode    decode
+	holding   holding
+	cuts      cutPrompts
+	sizes     tokenSizes
+	scratch   scratch
+}
+
+// upstream is one engine, known by its address: Caddy's *Upstream values are
+// made anew by reloads and by dynamic sources.
+type upstream struct {
+	address   string
+	gone      bool                // removed
+	id        radixcache.Upstream // in the tree: what it holds
+	sent      radixcache.Upstream // in the tree: what it was sent, see track
+	load      queue
+	told      reportedLoad
+	cost      cost
+	demand    demand
+	rent      time.Duration // computed there while it had too much, see spread
+	footprint int64         // uncached tokens sent there, decaying
+	capacity  capacity
+	blocks    blocks
+	reuse     reuse
+	followed  *residence // nil: its events are not
+	pending   []*Request // recorded, but not yet answered
+	surveyed  uint64     // the survey that these two are of
+	matched   int32      // blocks of the prompt that it holds
+	known     int32      // blocks of the prompt that it was ever sent
+	offloads  bool       // it keeps blocks outside its GPU too, see Prompt
+	seen      time.Time  // when a request could last have picked it
+}
+
+// New returns an empty fleet whose tree takes at most limit bytes. The time
+// comes from now.
+func New(limit int64, now func() time.Time) *Fleet {
+	f := &Fleet{
+		tree:      radixcache.New(limit),
+		now:       now,
+		upstreams: make(map[string]*upstream),
+	}
+	f.memory.tree = f.tree
+	f.residency = kvindex.New(f.tree, f.memory.reserve)
+	f.SetLimit(limit)
+	return f
+}
+
+// upstream returns the state kept for an address, new if need be.
+// The caller holds mu.
+func (f *Fleet) upstream(address string) *upstream {
+	u := f.upstreams[address]
+	if u == nil {
+		// A newcomer starts level with the emptiest one, or it would be sent
+		// every cold prompt until it has caught up with the others' past.
+		u = &upstream{address: address, id: f.tree.Register(address), footprint: f.smallestFootprint(), seen: f.now()}
+		f.upstreams[address] = u
+		f.byID.set(u.id, u)
+	}
+	return u
+}
+
+func (f *Fleet) smallestFootprint() int64 {
+	smallest := int64(-1)
+	for _, u := range f.upstreams {
+		if smallest < 0 || u.footprint < smallest {
+			smallest = u.footprint
+		}
+	}
+	return max(smallest, 0)
+}
+
+// Sweep forgets upstreams that have been gone for an hour, lets footprints
+// decay, and returns the addresses it forgot. It is to be called once a minute.
+func (f *Fleet) Sweep() (gone []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	for address, u := range f.upstreams {
+		u.footprint -= u.footprint / footprintDecay
+		if u.load.count() == 0 && now.Sub(u.seen) > idleUpstream {
+			f.remove(u)
+			gone = append(gone, address)
+		}
+	}
+	return gone
+}
+
+// remove forgets an upstream. The caller holds mu.
+func (f *Fleet) remove(u *upstream) {
+	f.tree.Remove(u.id)
+	f.byID.drop(u.id)
+	f.unfollow(u)
+	if u.sent != 0 {
+		f.tree.Remove(u.sent)
+		f.byID.drop(u.sent)
+	}
+	u.gone = true
+	delete(f.upstreams, u.address)
+}
+
+// known is what has been learned of all upstreams together: what is the same
+// for all that one decision looks at.
+type known struct {
+	perToken time.Duration // what a token costs
+	running  company       // decoded beside a prefill
+	share    company       // by which that slows it down
+	late     float64       // what a late prefill still counts for
+}
+
+func (f *Fleet) known() known {
+	return known{
+		perToken: f.typical.perToken(startCost),
+		running:  f.typical.running(),
+		share:    f.decode.share(),
+		late:     f.typical.late(),
+	}
+}
+
+// perToken returns what a prompt token costs on u at this moment. The caller
+// holds the fleet's mu.
+func (u *upstream) perToken(k *known) time.Duration {
+	own := u.cost.among(k.perToken)
+	if k.share == (company{}) {
+		return own
+	}
+	more := companyOf(u.load.requests - u.load.queued).minus(k.running)
+	return time.Duration(float64(own) * slowdown(k.share, more))
+}
+
+// learn takes in what a prefill on u took. The caller holds mu.
+func (f *Fleet) learn(u *upstream, s service) {
+	typical := f.typical.perToken(startCost)
+	mean := float64(s.tokens) * float64(u.cost.perToken(typical))
+	more := companyOf(s.running).minus(f.typical.running())
+	factor := f.decode.factor(more)
+	if u.cost.count > 1 {
+		f.decode.learn(s.tokens, float64(s.took)/mean, more)
+	}
+	// What the decodes beside it explain is not the upstream's own slowness.
+	s.took = time.Duration(float64(s.took) / factor)
+	u.cost.learn(s, typical)
+	f.typical.learn(s, startCost)
+}
+
+// Forget drops everything recorded about what an upstream holds, or was sent. It
+// reports whether the upstream is known.
+func (f *Fleet) Forget(address string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := f.upstreams[address]
+	if u == nil {
+		return false
+	}
+	f.empty(u)
+	return true
+}
+
+// IsEpoch reports whether what was signed in an epoch still means anything.
+func (f *Fleet) IsEpoch(epoch uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.epoch == epoch
+}
+
+// Clear drops what is recorded of every upstream and begins a new epoch:
+// requests that were signed in an older one are not recorded any more. It
+// returns the new epoch.
+func (f *Fleet) Clear() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, u := range f.upstreams {
+		f.empty(u)
+	}
+	f.epoch++
+	return f.epoch
+}
+
+// empty drops what is recorded of what u holds, and was sent. The caller holds
+// mu.
+func (f *Fleet) empty(u *upstream) {
+	if u.sent != 0 {
+		f.tree.Forget(u.sent)
+	}
+	f.emptyGPU(u)
+}
+
+// emptyGPU drops what is recorded of what u holds. The caller holds mu.
+func (f *Fleet) emptyGPU(u *upstream) {
+	f.tree.Forget(u.id)
+	u.footprint, u.reuse, u.capacity.filled = 0, reuse{}, 0
+}
+
+// SetCapacity notes how many tokens of KV cache an upstream has, as configured
+// or as it reports; 0: not known. What answers show corrects it.
+func (f *Fleet) SetCapacity(address string, tokens int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.upstream(address).capacity.give(tokens)
+}
+
+// Upstream is what is known of one upstream at one moment.
+type Upstream struct {
+	Address   string
+	Requests  int           // in flight
+	Wait      time.Duration // until the prefill queued there is done, as predicted
+	PerToken  time.Duration // what an uncached prompt token costs there, as learned
+	Footprint int64         // uncached tokens sent there lately, see candidate
+	Capacity  int64         // of its KV cache in tokens, as estimated; 0: not known
+	Seen      time.Duration // since a request could last have picked it
+}
+
+// Upstreams returns what is known of all upstreams, in no order.
+func (f *Fleet) Upstreams() []Upstream {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now, k := f.now(), f.known()
+	all := make([]Upstream, 0, len(f.upstreams))
+	for _, u := range f.upstreams {
+		all = append(all, Upstream{
+			Address:   u.address,
+			Requests:  u.load.count(),
+			Wait:      u.load.wait(now, k.late),
+			PerToken:  u.perToken(&k),
+			Footprint: u.footprint,
+			Capacity:  u.capacity.estimate,
+			Seen:      now.Sub(u.seen),
+		})
+	}
+	return all
+}

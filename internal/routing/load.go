@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import "time"
+
+// loadLasts is how long a load that an engine has told counts: a few scrapes.
+const loadLasts = 15 * time.Second
+
+// EngineLoad is what an engine tells of itself. It covers requests that came by other
+// ways than this gateway.
+type EngineLoad struct {
+	Waiting int // requests it has not begun with
+	Running int // requests it is prefilling or decoding
+
+	// Usage is the share of its KV cache that running requests hold, at most 1;
+	// 0: not told.
+	Usage float64
+}
+
+// reportedLoad is what of an upstream's load this gateway has not sent.
+type reportedLoad struct {
+	EngineLoad
+	at time.Time
+}
+
+// SetLoad notes the load that an upstream reports at this moment. What of it
+// is this gateway's is taken off now: later it is not known any more which of
+// the requests that are gone were among those reported. Ours that are being
+// computed do not wait, so it may be too much that is taken off, never too
+// little.
+func (f *Fleet) SetLoad(address string, l EngineLoad) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u, now := f.upstream(address), f.now()
+	u.load.advance(now)
+	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.load.count())
+	waiting := min(others, max(0, l.Waiting-u.load.queued))
+	u.told = reportedLoad{EngineLoad{Waiting: waiting, Running: others - waiting}, now}
+	u.blocks.told(l.Usage, u.capacity.size())
+}
+
+// foreign returns how many requests wait at the upstream that this gateway has
+// not sent, and how many there are in all, ours too, as far as is known.
+func (u *upstream) foreign(now time.Time) (waiting, inFlight int) {
+	if !u.told.counts(now) {
+		return 0, 0
+	}
+	return u.told.Waiting, u.told.Waiting + u.told.Running + u.load.count()
+}
+
+// foreignTokens returns how much of its KV cache the upstream uses beyond what
+// is known of the requests sent there.
+func (u *upstream) foreignTokens(now time.Time) int64 {
+	if !u.told.counts(now) {
+		return 0
+	}
+	return u.blocks.others
+}
+
+// counts reports whether what was told still says something.
+func (l *reportedLoad) counts(now time.Time) bool {
+	return !l.at.IsZero() && now.Sub(l.at) <= loadLasts
+}

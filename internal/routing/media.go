@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+const (
+	// startMedia is how many tokens an image or another medium is taken to be
+	// until prompts with some tell: the 24 by 24 patches of LLaVA-1.5
+	// (https://arxiv.org/abs/2310.03744), and the order of magnitude of others.
+	startMedia = 576
+	// startMediaWeight is the weight of that, in media seen.
+	startMediaWeight = 1
+	// mediaMemory is over how many prompts with media it is averaged.
+	mediaMemory = 256
+	// The bounds of what can be learned, in tokens. Some templates have one
+	// token for a medium that the engine fetches; an hour of sound is not more.
+	smallestMedia, largestMedia = 1, 1 << 16
+)
+
+// mediaSize is how many tokens a medium is, on average: what prompts have
+// beyond their text. The zero value has learned nothing.
+type mediaSize struct {
+	tokens, media float64 // weighted, fading
+}
+
+func (m *mediaSize) each() float64 {
+	each := (m.tokens + startMediaWeight*startMedia) / (m.media + startMediaWeight)
+	return min(largestMedia, max(smallestMedia, each))
+}
+
+// learn takes in a prompt of so many tokens, of which the text is taken to be
+// some. How many these are is known to some percent, so a prompt tells the more
+// of media the less text it has: its weight is the share that media are taken
+// to have in it. A single prompt cannot make them more than outlier times as
+// large: it may be a video among images.
+func (m *mediaSize) learn(media int, text, tokens float64) {
+	const fade = 1 - 1.0/mediaMemory
+	expected := float64(media) * m.each()
+	weight := expected / (expected + text)
+	m.tokens = m.tokens*fade + weight*min(tokens-text, outlier*expected)
+	m.media = m.media*fade + weight*float64(media)
+}
+
+// MediaTokens returns how many tokens an image or another medium is in a prompt
+// for the model, as learned from LearnMedia; 576 before that.
+func (f *Fleet) MediaTokens(model string) float64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sizes.of(model, false).media.each()
+}
+
+// LearnMedia takes in that an engine has counted so many tokens in a prompt
+// with some media and so many bytes of text.
+func (f *Fleet) LearnMedia(model string, media, bytes, tokens int) {
+	if media <= 0 || bytes < 0 || tokens <= 0 || tokens/media > 2*largestMedia {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	size := f.sizes.of(model, true)
+	size.media.learn(media, float64(bytes)/size.perToken(BytesPerToken), float64(tokens))
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"sync"
+
+	"github.com/bauxite/caddy-kvaware/radixcache"
+)
+
+// memory divides the limit: the tree may have what the index of the engines'
+// tokens beside it does not take.
+type memory struct {
+	tree *radixcache.Tree
+
+	mu    sync.Mutex
+	limit int64 // of both, in bytes
+	index int64 // what the index has
+}
+
+// SetLimit changes the ceiling of all that is remembered, in bytes. What no
+// longer fits goes, oldest first.
+func (f *Fleet) SetLimit(limit int64) {
+	if f.memory.set(limit) {
+		f.residency.SetLimit(limit)
+	}
+}
+
+// Limit returns the ceiling, in bytes.
+func (f *Fleet) Limit() int64 {
+	f.memory.mu.Lock()
+	defer f.memory.mu.Unlock()
+	return f.memory.limit
+}
+
+func (m *memory) set(limit int64) (changed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	changed = m.limit != limit
+	m.limit = limit
+	m.divide()
+	return changed
+}
+
+// reserve is told what the index has, before it takes more and after it has
+// given some back.
+func (m *memory) reserve(bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.index = bytes
+	m.divide()
+}
+
+// divide gives the tree what is left. The caller holds mu.
+func (m *memory) divide() {
+	if left := max(0, m.limit-m.index); left != m.tree.Limit() {
+		m.tree.SetLimit(left)
+	}
+}
+
+// Stats describes what is remembered: the tree, and beside it the index of the
+// engines' tokens.
+type Stats struct {
+	radixcache.Stats
+	// IndexBytes is what the index has allocated; Bytes and Limit cover it too.
+	IndexBytes int64
+	// Links counts the blocks of text whose tokens are known.
+	Links int
+	// Epochs counts how often a model's links were dropped: because its tokens
+	// contradicted them, its engines list other models or were restarted.
+	Epochs uint64
+}
+
+// Stats describes what is remembered at this moment.
+func (f *Fleet) Stats() Stats {
+	index := f.residency.Stats()
+	s := Stats{Stats: f.tree.Stats(), IndexBytes: index.Bytes, Links: index.Links, Epochs: index.Epochs}
+	s.Bytes += index.Bytes
+	s.Limit = f.Limit()
+	return s
+}

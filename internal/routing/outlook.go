@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/radixcache"
+)
+
+// Offload is what is known to be kept of a prompt outside the GPU of an
+// upstream, in tokens from its beginning. It counts where the GPU holds less,
+// and is not predicted to be cached.
+type Offload struct {
+	CPU     int // in CPU memory
+	Storage int // there, or on disk or remote; at least CPU
+}
+
+// offloaded returns what the tiers beside u add to so many tokens of the prompt
+// on its GPU, in tokens there.
+func (r *Request) offloaded(t Target, u *upstream, onGPU int) int {
+	o := Offload{Storage: max(r.tokens(u.known), r.tokens(u.matched))}
+	if t.Offload != nil {
+		o = *t.Offload
+	}
+	memory := max(0, o.CPU-onGPU)
+	disk := max(0, o.Storage-max(o.CPU, onGPU))
+	return int(float64(memory)*r.offloads[kvevents.CPU] + float64(disk)*r.offloads[kvevents.Disk])
+}
+
+// Lose notes that the engine at an address has lost its KV cache, as after a
+// restart. What it was sent may be outside its GPU still, if it keeps blocks
+// there too. It reports whether the upstream is known.
+func (f *Fleet) Lose(address string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := f.upstreams[address]
+	if u != nil {
+		f.lose(u)
+	}
+	return u != nil
+}
+
+// lose notes that u has lost its KV cache. The caller holds mu.
+func (f *Fleet) lose(u *upstream) {
+	if u.offloads {
+		f.emptyGPU(u)
+	} else {
+		f.empty(u)
+	}
+}
+
+func anyOffload(targets []Target) bool {
+	for i := range targets {
+		if o := targets[i].Offload; o != nil && o.Storage > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Outlook is what was known of a prompt where it went, when it was routed; all
+// in tokens from its beginning.
+type Outlook struct {
+	Held int // predicted to be on the upstream's GPU
+	Sent int // the upstream holds it, or was sent it at some time
+	Most int // the same, of the upstream that has most: also of one that cannot be picked
+	Near int // the same, of those that could be picked, where blocks are kept outside GPUs
+	// Blocks is how many blocks of the chain Most stands for, and At who has them.
+	Blocks int
+	At     string
+	// Offload is what the target said, or the upstream's events.
+	Offload Offload
+	// Wait is how long it is predicted to wait until its prefill can begin, and
+	// PerToken what a token of it costs.
+	Wait, PerToken time.Duration
+}
+
+// Outlook returns the latest attempt's.
+func (r *Request) Outlook() Outlook {
+	r.fleet.mu.Lock()
+	defer r.fleet.mu.Unlock()
+	return r.outlook
+}
+
+// look notes the outlook on surveyed target i. The caller holds mu.
+func (r *Request) look(i int, offload *Offload) {
+	s := &r.fleet.scratch
+	u, c, held := s.upstreams[i], &s.candidates[i], s.held[i].tokens
+	sent := max(held, r.tokens(u.known), r.tokens(u.matched))
+	o := Outlook{Held: held, Sent: sent, Most: max(sent, r.tokens(r.most)), Near: sent, Blocks: int(r.most), Wait: c.Wait, PerToken: c.PerToken}
+	if r.mostOn != nil {
+		o.At = r.mostOn.address
+	}
+	if offload != nil {
+		o.Offload = *offload
+	}
+	if gpu, memory := r.tiersOf(u, s.held[i]); gpu < held {
+		o.Held = gpu
+		o.Offload.CPU, o.Offload.Storage = max(o.Offload.CPU, memory), max(o.Offload.Storage, held)
+	}
+	if r.offloads != nil { // nobody asks otherwise
+		for k, other := range s.upstreams {
+			o.Near = max(o.Near, s.held[k].tokens, r.tokens(other.known), r.tokens(other.matched))
+		}
+	}
+	r.outlook = o
+}
+
+// tiersOf returns how much of what u is predicted to hold is on its GPU, and
+// how much there or in CPU memory, by its events; all of it where those do not
+// tell.
+func (r *Request) tiersOf(u *upstream, held hit) (gpu, memory int) {
+	w := u.followed
+	if !held.events || w == nil || w.surveyed != r.fleet.surveyed || w.tokens == 0 || held.tokens != r.toldBy(u).tokens {
+		return held.tokens, held.tokens
+	}
+	share := func(tokens int) int { return int(int64(held.tokens) * int64(tokens) / int64(w.tokens)) }
+	return held.tokens - share(w.slow[kvevents.CPU]+w.slow[kvevents.Disk]), held.tokens - share(w.slow[kvevents.Disk])
+}
+
+// longest returns how many blocks of the prompt the upstream has, or was sent,
+// that has most of it, and notes which that is.
+func (r *Request) longest(matches []radixcache.Match) (blocks int32) {
+	r.mostOn = nil
+	for _, m := range matches {
+		if m.Blocks <= blocks {
+			continue
+		}
+		if u := r.fleet.byID.find(m.Upstream); u != nil {
+			blocks, r.mostOn = m.Blocks, u
+		}
+	}
+	return blocks
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+)
+
+var halves = [3]float64{1, 0.8, 0.3}
+
+// offloading is a request for a prompt of 16 blocks of 64 tokens, to engines
+// that keep blocks outside their GPUs.
+func offloading(f *Fleet, from uint64) *Request {
+	chain := make([]uint64, 16)
+	for i := range chain {
+		chain[i] = from + uint64(i)
+	}
+	return f.NewRequest(Prompt{Chain: chain, Tokens: 1200, BlockTokens: 64, Offloads: &halves})
+}
+
+func sendTo(r *Request, address string) {
+	r.Assign(Target{Address: address})
+	r.Confirm()
+	r.End()
+}
+
+func TestOutlook(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := New(2_000_000, func() time.Time { return now })
+	f.SetCapacity("one", 1024)
+	sendTo(offloading(f, 1), "one")
+	again := offloading(f, 1)
+	again.Assign(Target{Address: "one"})
+	if o := again.Outlook(); o.Held != 1024 || o.Sent != 1024 || o.Most != 1024 || o.PerToken <= 0 {
+		t.Errorf("of what it holds: %+v", o)
+	}
+	again.End()
+	sendTo(offloading(f, 100), "one") // pushes the other out
+	evicted := offloading(f, 1)
+	evicted.Assign(Target{Address: "one"})
+	if o := evicted.Outlook(); o.Held >= 512 || o.Sent != 1024 || o.Most != 1024 {
+		t.Errorf("of what was pushed out: %+v", o)
+	}
+	evicted.End()
+	elsewhere := offloading(f, 1)
+	elsewhere.Assign(Target{Address: "two", Offload: &Offload{CPU: 256, Storage: 512}})
+	if o := elsewhere.Outlook(); o.Held != 0 || o.Sent != 0 || o.Most != 1024 || o.Offload != (Offload{CPU: 256, Storage: 512}) {
+		t.Errorf("where it never was: %+v", o)
+	}
+	elsewhere.End()
+	cold := offloading(f, 500)
+	cold.Assign(Target{Address: "two"})
+	if o := cold.Outlook(); o.Held != 0 || o.Sent != 0 || o.Most != 0 {
+		t.Errorf("of a new prompt: %+v", o)
+	}
+}
+
+// What events say is on disk or in CPU memory is not on the GPU, whatever it
+// counts: it can be staged.
+func TestOutlookByEvents(t *testing.T) {
+	f, _ := newTestFleet()
+	f.link(t, "abcdef")
+	feed := f.followRanks("one", 1)[0]
+	look := func() Outlook {
+		t.Helper()
+		r := f.followedRequest("abcdef")
+		r.offloads = &halves
+		defer r.End()
+		r.Assign(Target{Address: "one"})
+		o := r.Outlook()
+		return Outlook{Held: o.Held, Sent: o.Sent, Offload: o.Offload}
+	}
+	says(t, feed, kvevents.GPU, idsOf("a"))
+	if o, want := look(), (Outlook{Held: 64, Sent: 64}); o != want {
+		t.Errorf("all on the GPU: %+v, want %+v", o, want)
+	}
+	says(t, feed, kvevents.CPU, idsOf("abc"))
+	says(t, feed, kvevents.Disk, idsOf("abcd"))
+	f.sent("one", "abcde") // long ago
+	if o, want := look(), (Outlook{Held: 64, Sent: 320, Offload: Offload{CPU: 192, Storage: 256}}); o != want {
+		t.Errorf("in all tiers: %+v, want %+v", o, want)
+	}
+}
+
+// An engine that was restarted holds nothing on its GPU. What LMCache keeps beside
+// it is there still; without LMCache there is nothing.
+func TestOutlookAfterARestart(t *testing.T) {
+	for name, restart := range map[string]func(*Fleet){
+		"told": func(f *Fleet) {
+			if !f.Lose("one") || f.Lose("nobody") {
+				t.Error("it is not told who is known")
+			}
+		},
+		"seen": func(f *Fleet) {
+			for i := range lostAfter {
+				r := offloading(f, uint64(1000*i))
+				sendTo(r, "one")
+				r = offloading(f, uint64(1000*i))
+				r.Assign(Target{Address: "one"})
+				r.Confirm()
+				r.fleet.upstreams["one"].capacity.told = true
+				r.Reported(1200, 0)
+				r.End()
+			}
+		},
+	} {
+		for _, capacity := range []int64{0, 100_000} {
+			now := time.Unix(1000, 0)
+			f := New(2_000_000, func() time.Time { return now })
+			f.SetCapacity("one", capacity)
+			sendTo(offloading(f, 50_000), "one")
+			restart(f)
+			r := offloading(f, 50_000)
+			r.Assign(Target{Address: "one"})
+			if o := r.Outlook(); o.Held != 0 || o.Sent != 1024 || o.Most != 1024 {
+				t.Errorf("%s, capacity %d: %+v", name, capacity, o)
+			}
+			r.End()
+			f.Forget("one")
+			r = offloading(f, 50_000)
+			r.Assign(Target{Address: "one"})
+			if o := r.Outlook(); o.Sent != 0 || o.Most != 0 {
+				t.Errorf("%s, capacity %d, forgotten: %+v", name, capacity, o)
+			}
+			r.End()
+		}
+	}
+	now := time.Unix(1000, 0)
+	f := New(2_000_000, func() time.Time { return now })
+	f.SetCapacity("one", 100_000)
+	plain := offloading(f, 1)
+	plain.offloads = nil
+	sendTo(plain, "one")
+	f.Lose("one")
+	r := offloading(f, 1)
+	r.Assign(Target{Address: "one"})
+	if o := r.Outlook(); o.Held != 0 || o.Sent != 0 {
+		t.Errorf("without anything outside its GPU: %+v", o)
+	}
+}
+
+// Where a prompt was is told, also when that upstream cannot be picked.
+func TestOutlookOfWhoIsGone(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := New(2_000_000, func() time.Time { return now })
+	sendTo(offloading(f, 1), "one")
+	r := offloading(f, 1)
+	r.Route([]Target{{Address: "two"}, {Address: "three"}}, false)
+	if o := r.Outlook(); o.Most != 1024 || o.Near != 0 || o.Blocks != 16 || o.At != "one" {
+		t.Errorf("%+v", o)
+	}
+	r.End()
+	r = offloading(f, 1)
+	r.Assign(Target{Address: "one"})
+	if o := r.Outlook(); o.Near != 1024 || o.Most != 1024 {
+		t.Errorf("where it was: %+v", o)
+	}
+	r.End()
+}
+
+// What is known to be in a tier beside the GPU counts as much as it is worth,
+// and is not predicted to be cached.
+func TestOffloadCounts(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := New(2_000_000, func() time.Time { return now })
+	choose := func(one, two *Offload) Decision {
+		t.Helper()
+		r := offloading(f, 1)
+		_, d := r.Explain([]Target{{Address: "one", Offload: one}, {Address: "two", Offload: two}})
+		return d
+	}
+	memory, disk, none := &Offload{CPU: 512, Storage: 512}, &Offload{Storage: 512}, &Offload{}
+	if d := choose(none, disk); d.Target != 1 || d.Cached != 0 {
+		t.Errorf("disk against nothing: %+v", d)
+	}
+	if d := choose(memory, disk); d.Target != 0 || d.Cached != 0 {
+		t.Errorf("memory against disk: %+v", d)
+	}
+	if d := choose(disk, memory); d.Target != 1 || d.Cached != 0 {
+		t.Errorf("disk against memory: %+v", d)
+	}
+	if d := choose(&Offload{Storage: 1 << 40}, none); d.Target != 0 {
+		t.Errorf("more than there is: %+v", d)
+	}
+	r := offloading(f, 1)
+	if d := r.Route([]Target{{Address: "one", Offload: disk}}, true); d.Target != 0 {
+		t.Error("what is on disk is left to another policy as if nobody had it")
+	}
+	r.End()
+}
+
+// What an engine takes from outside its GPU says nothing of how large the GPU's
+// cache is.
+func TestOffloadedIsNotLearned(t *testing.T) {
+	limit := func(offloads *[3]float64) int64 {
+		now := time.Unix(1000, 0)
+		f := New(2_000_000, func() time.Time { return now })
+		f.SetCapacity("one", 2048)
+		for i := range 30 {
+			r := offloading(f, uint64(1000*(i%6)+1)) // each comes again after 6,000 tokens
+			r.offloads = offloads
+			r.Assign(Target{Address: "one"})
+			r.Confirm()
+			r.FirstToken()
+			cached := 1088
+			if i < 6 {
+				cached = 0
+			}
+			r.Reported(1200, cached)
+			r.End()
+		}
+		return f.upstreams["one"].capacity.estimate
+	}
+	if got := limit(&halves); got != 2048 {
+		t.Errorf("from what was elsewhere a capacity of %d was learned", got)
+	}
+	if got := limit(nil); got <= 2048 {
+		t.Errorf("a capacity of %d was learned from what was on the GPU: this proves nothing", got)
+	}
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// clock is a virtual clock.
+type clock struct{ t time.Time }
+
+func newClock() *clock               { return &clock{epoch} }
+func (c *clock) now() time.Time      { return c.t }
+func (c *clock) add(d time.Duration) { c.t = c.t.Add(d) }
+
+// chainOf makes a chain of block hashes from letters: equal letters from the
+// start give equal hashes, as a real chain does.
+func chainOf(text string) []uint64 {
+	chain := make([]uint64, len(text))
+	h := uint64(14695981039346656037)
+	for i := range len(text) {
+		h = (h ^ uint64(text[i])) * 1099511628211
+		chain[i] = h
+	}
+	return chain
+}
+
+func (f *Fleet) newTestRequest(text string) *Request {
+	return f.NewRequest(Prompt{Chain: chainOf(text), Tokens: len(text)*64 + 1, BlockTokens: 64, Stream: true})
+}
+
+// holds returns how many blocks of text the fleet takes address to hold.
+func (f *Fleet) holds(address, text string) int {
+	u := f.upstreams[address]
+	if u == nil {
+		return 0
+	}
+	for _, m := range f.tree.Lookup(chainOf(text), nil) {
+		if m.Upstream == u.id {
+			return int(m.Blocks)
+		}
+	}
+	return 0
+}
+
+func newTestFleet() (*Fleet, *clock) {
+	c := newClock()
+	return New(1_000_000, c.now), c
+}
+
+func a(address string) []Target { return []Target{{Address: address}} }
+
+func wantHolds(t *testing.T, f *Fleet, address, text string, want int) {
+	t.Helper()
+	if got := f.holds(address, text); got != want {
+		t.Fatalf("%s holds %d blocks of %q, want %d", address, got, text, want)
+	}
+}
+
+func TestAFailedAttemptTakesBackWhatItAdded(t *testing.T) {
+	f, _ := newTestFleet()
+	first := f.newTestRequest("abc")
+	first.Route(a("one"), false)
+	first.Confirm()
+	first.End()
+	wantHolds(t, f, "one", "abcdef", 3)
+
+	second := f.newTestRequest("abcdef")
+	second.Route(a("one"), false)
+	wantHolds(t, f, "one", "abcdef", 6)
+	second.Route(a("two"), false) // a further attempt: the one before has failed
+	wantHolds(t, f, "one", "abcdef", 3)
+	wantHolds(t, f, "two", "abcdef", 6)
+	second.Confirm()
+	second.End()
+	wantHolds(t, f, "two", "abcdef", 6)
+	if n := f.upstreams["one"].load.count() + f.upstreams["two"].load.count(); n != 0 {
+		t.Fatalf("%d reservations left", n)
+	}
+}
+
+func TestWhatAnotherConfirmedStays(t *testing.T) {
+	f, _ := newTestFleet()
+	failing, working := f.newTestRequest("abcdef"), f.newTestRequest("abcx")
+	failing.Route(a("one"), false)
+	working.Route(a("one"), false)
+	working.Confirm()
+	working.End()
+	failing.End()
+	wantHolds(t, f, "one", "abcdef", 3)
+	wantHolds(t, f, "one", "abcx", 4)
+}
+
+func TestAClaimSharedByPendingRequestsGoesWithTheLast(t *testing.T) {
+	f, _ := newTestFleet()
+	one, two := f.newTestRequest("abcd"), f.newTestRequest("abcd")
+	one.Route(a("n"), false)
+	two.Route(a("n"), false)
+	one.End()
+	wantHolds(t, f, "n", "abcd", 4)
+	two.End()
+	wantHolds(t, f, "n", "abcd", 0)
+}
+
+func TestAnOldEpochIsNotRecorded(t *testing.T) {
+	f, _ := newTestFleet()
+	r := f.newTestRequest("abcd")
+	r.Route(a("n"), false)
+	if e := f.Clear(); e != 1 {
+		t.Fatalf("epoch %d after the first Clear", e)
+	}
+	r.Confirm()
+	wantHolds(t, f, "n", "abcd", 0)
+	r.End()
+	late := f.newTestRequest("ab") // signed before, sent after
+	if d := late.Route(a("n"), false); d.Reason != Cold || d.Target != 0 {
+		t.Fatalf("a request of an old epoch: %+v", d)
+	}
+	late.Confirm()
+	late.End()
+	wantHolds(t, f, "n", "ab", 0)
+}
+
+func TestFirstTokenEndsTheWait(t *testing.T) {
+	f, c := newTestFleet()
+	r := f.newTestRequest("abcd")
+	r.Route(a("n"), false)
+	if w := f.Upstreams()[0].Wait; w != prefill(257, startCost) {
+		t.Fatalf("predicted wait %v, want the prefill of 257 tokens", w)
+	}
+	c.add(30 * time.Millisecond)
+	ttft, ok := r.FirstToken()
+	if !ok || ttft != 30*time.Millisecond {
+		t.Fatalf("first token after %v, %v", ttft, ok)
+	}
+	if _, again := r.FirstToken(); again {
+		t.Fatal("a second first token")
+	}
+	if u := f.Upstreams()[0]; u.Wait != 0 || u.Requests != 1 {
+		t.Fatalf("after the first token: %+v", u)
+	}
+	r.End()
+	r.End()
+	if u := f.Upstreams()[0]; u.Requests != 0 {
+		t.Fatalf("after the end: %+v", u)
+	}
+	if _, ok := r.FirstToken(); ok {
+		t.Fatal("a first token after the end")
+	}
+	r.Confirm()
+	wantHolds(t, f, "n", "abcd", 0)
+}
+
+// model is the golden model: what an upstream holds is what was confirmed
+// there and what is pending there.
+type model struct {
+	confirmed map[string]map[string]bool // address -> texts
+	pending   map[*Request]claimed
+}
+
+type claimed struct{ address, text string }
+
+func (m *model) holds(address, text string) (longest int) {
+	count := func(other string) {
+		n := 0
+		for n < min(len(text), len(other)) && text[n] == other[n] {
+			n++
+		}
+		longest = max(longest, n)
+	}
+	for other := range m.confirmed[address] {
+		count(other)
+	}
+	for _, c := range m.pending {
+		if c.address == address {
+			count(c.text)
+		}
+	}
+	return longest
+}
+
+func TestClaimsAgainstGoldenModel(t *testing.T) {
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 7))
+		f, c := newTestFleet()
+		m := model{map[string]map[string]bool{}, map[*Request]claimed{}}
+		var live []*Request
+		texts := map[*Request]string{}
+		randomText := func() string {
+			b := make([]byte, 1+rnd.IntN(6))
+			for i := range b {
+				b[i] = "ab"[rnd.IntN(2)]
+			}
+			return string(b)
+		}
+		for range 60 {
+			c.add(time.Duration(rnd.IntN(20)) * time.Millisecond)
+			switch k := rnd.IntN(6); {
+			case k < 2 || len(live) == 0:
+				text := randomText()
+				r := f.newTestRequest(text)
+				texts[r] = text
+				live = append(live, r)
+				fallthrough
+			case k == 2: // the first attempt of a new one, or a further one
+				r := live[len(live)-1]
+				if _, over := m.pending[r]; !over && k == 2 {
+					continue // confirmed: Caddy does not try again
+				}
+				address := fmt.Sprint("n", rnd.IntN(3))
+				if rnd.IntN(2) == 0 {
+					r.Route(a(address), false)
+				} else {
+					r.Assign(Target{Address: address})
+				}
+				m.pending[r] = claimed{address, texts[r]}
+			case k == 3:
+				r := live[rnd.IntN(len(live))]
+				r.Confirm()
+				if p, ok := m.pending[r]; ok {
+					delete(m.pending, r)
+					if m.confirmed[p.address] == nil {
+						m.confirmed[p.address] = map[string]bool{}
+					}
+					m.confirmed[p.address][p.text] = true
+				}
+			case k == 4:
+				live[rnd.IntN(len(live))].FirstToken()
+			default:
+				i := rnd.IntN(len(live))
+				live[i].End()
+				delete(m.pending, live[i])
+				live = append(live[:i], live[i+1:]...)
+			}
+			for range 5 {
+				address, text := fmt.Sprint("n", rnd.IntN(3)), randomText()
+				if got, want := f.holds(address, text), m.holds(address, text); got != want {
+					t.Fatalf("seed %d: %s holds %d of %q, want %d", seed, address, got, text, want)
+				}
+			}
+			f.validate(t, len(live))
+		}
+	}
+}
+
+// validate recounts what is reserved.
+func (f *Fleet) validate(t *testing.T, live int) {
+	t.Helper()
+	requests, pending := 0, 0
+	for _, u := range f.upstreams {
+		u.load.validate(t)
+		requests += u.load.count()
+		pending += len(u.pending)
+		for _, r := range u.pending {
+			if r.on != u || r.confirmed {
+				t.Fatal("a pending request that is elsewhere or confirmed")
+			}
+		}
+		if u.footprint < 0 || f.byID.find(u.id) != u {
+			t.Fatalf("broken upstream %+v", u)
+		}
+	}
+	if requests > live || pending > requests {
+		t.Fatalf("%d live, %d reserved, %d pending", live, requests, pending)
+	}
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/kvindex"
+)
+
+// BenchmarkRouteFollowed decides between 64 upstreams whose events are followed
+// for a prompt of 32k tokens, of which each holds another part, as its events
+// say. It is what BenchmarkSelect64 of package kvaware has without events, less
+// Caddy's share.
+func BenchmarkRouteFollowed(b *testing.B) {
+	const upstreams, tokens, blockTokens, blockBytes = 64, 32768, 16, 256
+	now := time.Unix(1e9, 0)
+	f := New(64<<20, func() time.Time { return now })
+	rnd := rand.New(rand.NewPCG(64, 32768))
+	ids := make([]uint32, tokens)
+	for i := range ids {
+		ids[i] = rnd.Uint32()
+	}
+	text := make([]uint64, tokens*4/blockBytes)
+	anchors := make([]kvindex.Anchor, len(text))
+	for i := range text {
+		text[i] = rnd.Uint64()
+		anchors[i] = kvindex.Anchor{Tokens: (i + 1) * blockBytes / 4, Exact: true}
+	}
+	targets := make([]Target, upstreams)
+	for i := range targets {
+		targets[i].Address = fmt.Sprintf("node-%d:8000", i)
+		feed := f.Residency().Feed(targets[i].Address)
+		held := tokens / blockTokens * (i + 1) / upstreams
+		hashes := make([]uint64, held)
+		for k := range hashes {
+			hashes[k] = rnd.Uint64()
+		}
+		feed.Apply(&kvevents.Event{Kind: kvevents.Stored, Root: true, Hashes: hashes, Tokens: ids[:held*blockTokens], BlockSize: blockTokens})
+		feed.Known(kvevents.Complete)
+		f.Follow(targets[i].Address, Feeds{Ranks: []*kvindex.Feed{feed}, Weights: [3]float64{1, 0.8, 0.3}})
+	}
+	key := Lineage{Model: "m", BlockTokens: blockTokens}
+	f.Residency().Link(f.Residency().Space(key), text, anchors, ids)
+	p := Prompt{
+		Chain: text, Tokens: tokens, BlockTokens: blockBytes / 4, Stream: true,
+		Bytes: tokens * 4, BlockBytes: blockBytes, Lineage: Lineage{Model: "m"},
+	}
+	r := f.NewRequest(p)
+	if d := r.Route(targets, false); d.Cached != tokens-blockTokens || !r.Linked() {
+		b.Fatalf("%d tokens are predicted to be cached", d.Cached)
+	}
+	r.Confirm()
+	r.End()
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Route(targets, false)
+		r.Confirm()
+		r.FirstToken()
+		r.End()
+	}
+}

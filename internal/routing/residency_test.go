@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/kvindex"
+)
+
+// In these tests a letter is a text block of 256 bytes and 64 tokens, which are
+// four of an engine's blocks.
+const (
+	letterBytes, letterTokens, engineBlock = 256, 64, 16
+)
+
+// idsOf are the tokens of a text.
+func idsOf(text string) (ids []uint32) {
+	for i := range text {
+		for k := range letterTokens {
+			ids = append(ids, uint32(text[i])<<16|uint32(k))
+		}
+	}
+	return ids
+}
+
+// link tells the fleet which tokens a text has, in the engine's blocks.
+func (f *Fleet) link(t *testing.T, text string) {
+	t.Helper()
+	f.linkIn(t, text, engineBlock)
+}
+
+// linkIn does it in blocks of a size.
+func (f *Fleet) linkIn(t *testing.T, text string, blockTokens int) {
+	t.Helper()
+	chain := chainOf(text)
+	anchors := make([]kvindex.Anchor, len(chain))
+	for i := range anchors {
+		anchors[i] = kvindex.Anchor{Tokens: (i + 1) * letterTokens, Exact: true}
+	}
+	space := f.Residency().Space(Lineage{Model: "m", BlockTokens: blockTokens})
+	if f.Residency().Link(space, chain, anchors, idsOf(text)) {
+		t.Fatal("the links contradict each other")
+	}
+}
+
+// followRanks has an upstream's events followed, of so many ranks.
+func (f *Fleet) followRanks(address string, ranks int) (feeds []*kvindex.Feed) {
+	for rank := range ranks {
+		feed := f.Residency().Feed(address + string(rune('0'+rank)))
+		feed.Known(kvevents.Complete)
+		feeds = append(feeds, feed)
+	}
+	f.Follow(address, Feeds{Ranks: feeds, Weights: [3]float64{1, 0.5, 0.25}})
+	return feeds
+}
+
+// says has a publisher say that these tokens are in a tier, from the start on.
+func says(t *testing.T, feed *kvindex.Feed, tier kvevents.Tier, ids []uint32) {
+	t.Helper()
+	hashes := make([]uint64, len(ids)/engineBlock)
+	name := uint64(1) // of a block, by all tokens up to its end
+	for i := range hashes {
+		for _, id := range ids[i*engineBlock : (i+1)*engineBlock] {
+			name = name*6364136223846793005 + uint64(id) + 1
+		}
+		hashes[i] = name
+	}
+	if !feed.Apply(&kvevents.Event{Kind: kvevents.Stored, Root: true, Tier: tier, Hashes: hashes, Tokens: ids[:len(hashes)*engineBlock], BlockSize: engineBlock}) {
+		t.Fatal("an event could not be used")
+	}
+}
+
+// followedRequest is one for a text whose tokens may be known.
+func (f *Fleet) followedRequest(text string) *Request {
+	return f.NewRequest(Prompt{
+		Chain: chainOf(text), Tokens: len(text)*letterTokens + 1, BlockTokens: letterTokens, Stream: true,
+		Bytes: len(text) * letterBytes, BlockBytes: letterBytes, Lineage: Lineage{Model: "m"},
+	})
+}
+
+// sent records that an upstream was sent a text, long ago.
+func (f *Fleet) sent(address, text string) {
+	r := f.followedRequest(text)
+	r.Route(a(address), false)
+	r.Confirm()
+	r.FirstToken()
+	r.End()
+}
+
+// wantHit routes nothing, and looks what is predicted of a request.
+func wantHit(t *testing.T, r *Request, address string, want hit) {
+	t.Helper()
+	r.fleet.mu.Lock()
+	defer r.fleet.mu.Unlock()
+	r.survey(a(address))
+	if got := r.fleet.scratch.held[0]; got != want {
+		t.Errorf("predicted %+v, want %+v", got, want)
+	}
+}
+
+func TestWhatEventsSayCountsAsFarAsItGoes(t *testing.T) {
+	f, _ := newTestFleet()
+	f.link(t, "abcdefgh")
+	f.sent("one", "abcd")
+	r := f.followedRequest("abcdefgh")
+	wantHit(t, r, "one", hit{tokens: 256, worth: 256})
+
+	feed := f.followRanks("one", 1)[0]
+	says(t, feed, kvevents.GPU, idsOf("ab"))
+	for _, c := range []struct {
+		known kvevents.Knowledge
+		want  hit
+	}{
+		{kvevents.Complete, hit{tokens: 128, worth: 128, events: true}}, // the rest was evicted
+		{kvevents.Partial, hit{tokens: 256, worth: 256}},                // it may be there
+		{kvevents.Unknown, hit{tokens: 256, worth: 256}},
+	} {
+		feed.Known(c.known)
+		wantHit(t, r, "one", c.want)
+	}
+
+	says(t, feed, kvevents.GPU, idsOf("abcdef")) // what came by another way
+	for known, want := range map[kvevents.Knowledge]hit{
+		kvevents.Complete: {tokens: 384, worth: 384, events: true},
+		kvevents.Partial:  {tokens: 384, worth: 384, events: true},
+		kvevents.Unknown:  {tokens: 256, worth: 256},
+	} {
+		feed.Known(known)
+		wantHit(t, r, "one", want)
+	}
+	feed.Known(kvevents.Complete)
+	says(t, feed, kvevents.GPU, idsOf("abcdefgh"))
+	wantHit(t, r, "one", hit{tokens: 496, worth: 496, events: true}) // the last block is computed
+	wantHit(t, f.followedRequest("xbcd"), "one", hit{events: true})
+
+	f.Unfollow("one", feed)
+	wantHit(t, r, "one", hit{tokens: 256, worth: 256})
+}
+
+// Where the text is not known to lead to tokens, what was sent counts.
+func TestWhatIsNotLinkedGoesByWhatWasSent(t *testing.T) {
+	f, _ := newTestFleet()
+	f.link(t, "ab")
+	feed := f.followRanks("one", 1)[0]
+	says(t, feed, kvevents.GPU, idsOf("abcd"))
+	f.sent("one", "abcd")
+	r := f.followedRequest("abcdef")
+	wantHit(t, r, "one", hit{tokens: 256, worth: 256})
+	if r.Linked() {
+		t.Error("the tokens of the whole prompt are taken to be known")
+	}
+	f.link(t, "abcdef")
+	wantHit(t, r, "one", hit{tokens: 256, worth: 256, events: true})
+	if !r.Linked() || r.LacksTokens(a("one")) {
+		t.Error("the tokens of the prompt are taken not to be known")
+	}
+	if !f.followedRequest("abx").LacksTokens(a("one")) || f.followedRequest("abx").LacksTokens(a("nobody follows")) {
+		t.Error("whether tokens are lacking is told wrongly")
+	}
+}
+
+// An engine takes whole blocks from its cache, and never the last token.
+func TestTheEndOfAPromptIsComputed(t *testing.T) {
+	f, _ := newTestFleet()
+	f.link(t, "abcd")
+	says(t, f.followRanks("one", 1)[0], kvevents.GPU, idsOf("abcd"))
+	r := f.followedRequest("abcd")
+	r.fleet.mu.Lock()
+	defer r.fleet.mu.Unlock()
+	r.survey(a("one"))
+	for prompt, want := range map[int]int{257: 256, 256: 240, 255: 240, 241: 240, 240: 224} {
+		r.prompt = prompt
+		if got := r.toldBy(f.upstreams["one"]).tokens; got != want {
+			t.Errorf("of %d tokens, all of which it holds, %d are predicted, want %d", prompt, got, want)
+		}
+	}
+}
+
+// Events of which something is wrong are not gone by for a while.
+func TestMistrust(t *testing.T) {
+	f, c := newTestFleet()
+	f.link(t, "abcd")
+	feed := f.followRanks("one", 1)[0]
+	says(t, feed, kvevents.GPU, idsOf("xyz"))
+	f.sent("one", "abcd")
+	answer := func(cached int) {
+		t.Helper()
+		r := f.followedRequest("abcd")
+		r.Route(a("one"), false)
+		r.Confirm()
+		r.FirstToken()
+		r.Reported(257, cached)
+		r.End()
+	}
+	nothing, history := hit{events: true}, hit{tokens: 255, worth: 255}
+	r := f.followedRequest("abcd")
+	wantHit(t, r, "one", nothing)
+	answer(256)
+	answer(256)
+	answer(0) // now the events were right
+	answer(256)
+	answer(256)
+	wantHit(t, r, "one", nothing)
+	answer(256)
+	wantHit(t, r, "one", history)
+	c.add(mistrust - time.Second)
+	wantHit(t, r, "one", history)
+	c.add(2 * time.Second)
+	wantHit(t, r, "one", nothing)
+}
+
+// What is being computed is there before the events of it are.
+func TestWhatIsBeingComputedCounts(t *testing.T) {
+	f, _ := newTestFleet()
+	f.link(t, "abcdef")
+	says(t, f.followRanks("one", 1)[0], kvevents.GPU, idsOf("x"))
+	first := f.followedRequest("abcd")
+	first.Route(a("one"), false)
+	r := f.followedRequest("abcdef")
+	wantHit(t, r, "one", hit{tokens: 256, worth: 256, events: true})
+	wantHit(t, f.followedRequest("abxy"), "one", hit{tokens: 128, worth: 128, events: true})
+	first.Confirm()
+	first.FirstToken() // by now the events would be here
+	wantHit(t, r, "one", hit{events: true})
+	first.End()
+
+	for i := range 2 * maxComputing {
+		f.followedRequest(string(rune('A'+i))).Route(a("one"), false)
+	}
+	if n := len(f.upstreams["one"].followed.computing); n != maxComputing {
+		t.Errorf("%d prompts are looked at", n)
+	}
+}
+
+// A token outside the GPU is worth less, and is predicted all the same.
+func TestTiersHaveWeights(t *testing.T) {
+	f, _ := newTestFleet()
+	f.link(t, "abcdef")
+	feed := f.followRanks("one", 1)[0]
+	says(t, feed, kvevents.GPU, idsOf("a"))
+	says(t, feed, kvevents.CPU, idsOf("abc"))
+	says(t, feed, kvevents.Disk, idsOf("abcd"))
+	wantHit(t, f.followedRequest("abcdef"), "one", hit{tokens: 256, worth: 64 + 128/2 + 64/4, events: true})
+}
+
+// What LMCache keeps in chunks of its own counts behind what the GPU holds, and
+// can be staged.
+func TestChunksOutsideCount(t *testing.T) {
+	f, _ := newTestFleet()
+	feed := f.followRanks("one", 1)[0]
+	chunks := func(tier kvevents.Tier, text string) {
+		t.Helper()
+		const size = 2 * letterTokens
+		ids := idsOf(text)
+		e := &kvevents.Event{Kind: kvevents.Stored, Root: true, Tier: tier, Tokens: ids, BlockSize: size}
+		for i := size; i <= len(ids); i += size {
+			e.Hashes = append(e.Hashes, uint64(1000*i)+uint64(text[0]))
+		}
+		if !feed.Apply(e) {
+			t.Fatal("an event could not be used")
+		}
+	}
+	says(t, feed, kvevents.GPU, idsOf("a"))
+	chunks(kvevents.CPU, "ab")
+	chunks(kvevents.Disk, "abcdef")
+	f.link(t, "abcdefgh")
+	if sizes := f.BlockSizes(); !slices.Contains(sizes, engineBlock) || !slices.Contains(sizes, 2*letterTokens) || len(sizes) != 2 {
+		t.Fatalf("blocks of %v tokens", sizes)
+	}
+	wantHit(t, f.followedRequest("abcdefgh"), "one", hit{tokens: 64, worth: 64, events: true}) // not linked in chunks yet
+	f.linkIn(t, "abcdefgh", 2*letterTokens)
+	// One letter on the GPU, one more in CPU memory, four more on disk.
+	wantHit(t, f.followedRequest("abcdefgh"), "one", hit{tokens: 6 * 64, worth: 64 + 64/2 + 4*64/4, events: true})
+	r := f.followedRequest("abcdefgh")
+	r.Assign(Target{Address: "one"})
+	if o := r.Outlook(); o.Held != 64 || o.Sent != 6*64 || o.Offload != (Offload{CPU: 2 * 64, Storage: 6 * 64}) {
+		t.Errorf("%+v", o)
+	}
+	if !r.Linked() {
+		t.Error("its tokens are to be fetched once more")
+	}
+	r.End()
+	wantHit(t, f.followedRequest("xyz"), "one", hit{events: true})
+	says(t, feed, kvevents.GPU, idsOf("abcdefgh"))
+	wantHit(t, f.followedRequest("abcdefgh"), "one", hit{tokens: 496, worth: 496, events: true}) // all whole blocks but the last
+}
+
+// Which rank gets a request is the engine's choice: what counts is the mean, and
+// what the rank that knows least knows.
+func TestRanksCountAsTheirMean(t *testing.T) {
+	f, _ := newTestFleet()
+	f.link(t, "abcdef")
+	feeds := f.followRanks("one", 2)
+	says(t, feeds[0], kvevents.GPU, idsOf("abcd"))
+	says(t, feeds[1], kvevents.GPU, idsOf("x"))
+	f.sent("one", "abc")
+	r := f.followedRequest("abcdef")
+	wantHit(t, r, "one", hit{tokens: 128, worth: 128, events: true})
+	says(t, feeds[1], kvevents.GPU, idsOf("ab"))
+	wantHit(t, r, "one", hit{tokens: 192, worth: 192, events: true})
+	feeds[1].Known(kvevents.Unknown)
+	wantHit(t, r, "one", hit{tokens: 192, worth: 192}) // that was sent there
+	f.Unfollow("one", feeds[1])
+	wantHit(t, r, "one", hit{tokens: 192, worth: 192})
+	if sizes := f.BlockSizes(); len(sizes) != 0 {
+		t.Errorf("with a rank gone, blocks of sizes %v are followed", sizes)
+	}
+}
+
+// A next turn goes on behind the end of the one before, which is in the middle
+// of a text block, with the engine's own answer, unless it cannot be that.
+func TestTheNextTurnGoesOnBehindTheAnswer(t *testing.T) {
+	for name, c := range map[string]struct{ answer, want int }{
+		"no answer":     {0, 272},
+		"an answer":     {10 * engineBlock, 272 + 10*engineBlock},
+		"too much":      {40 * engineBlock, 272},
+		"half a block?": {engineBlock / 2, 272},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, _ := newTestFleet()
+			const endHash, endTokens, endBytes = 4711, 276, 4*letterBytes + 100
+			ids := idsOf("abcdX")[:endTokens]
+			chain, anchors := chainOf("abcd"), []kvindex.Anchor{}
+			for i := range chain {
+				anchors = append(anchors, kvindex.Anchor{Tokens: (i + 1) * letterTokens, Exact: true})
+			}
+			space := f.Residency().Space(Lineage{Model: "m", BlockTokens: engineBlock})
+			f.Residency().Link(space, append(chain, endHash), append(anchors, kvindex.Anchor{Tokens: endTokens, Exact: true}), ids)
+			feed := f.followRanks("one", 1)[0]
+			says(t, feed, kvevents.GPU, append(ids, idsOf("ANSWERANSWER")[:c.answer]...))
+
+			const bytes = endBytes + 1000
+			r := f.NewRequest(Prompt{
+				Chain: chainOf("abcdYZ"), Tokens: bytes / 4, BlockTokens: letterTokens, Bytes: bytes, BlockBytes: letterBytes,
+				Lineage: Lineage{Model: "m"},
+				Ends:    []End{{Bytes: endBytes, Hash: endHash, Answered: true}, {Bytes: endBytes + 800, Hash: 1}, {Bytes: bytes, Hash: 2}},
+			})
+			wantHit(t, r, "one", hit{tokens: c.want, worth: c.want, events: true})
+		})
+	}
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import "time"
+
+const (
+	// lopsided is how many times as much one upstream must have been given to
+	// compute as another would have with a copy, for the two to be out of
+	// balance.
+	lopsided = 2
+
+	// rents is how many times the price of a copy has to have been computed
+	// before one is made: copies cost at most that share of all prefill.
+	rents = 2
+)
+
+// spread returns the candidate to take instead of pick, or pick itself.
+//
+// While there is little to do, a prefix that all requests share would draw
+// everything to the upstream that has it: it always answers a little sooner.
+// But then one cache has to hold what could be in many, and one engine does all
+// the decoding. So when one upstream gets much more to compute than another,
+// every so often a request goes to that other one although it costs more there,
+// and takes a copy of the prefix with it. How often is what the ski rental
+// problem teaches: not before what was saved by not doing so is a multiple of
+// the price. A long prefix that one conversation has to itself hence stays, where
+// there are shorter ones to move.
+func spread(candidates []candidate, pick int, others crowd) (instead int, price time.Duration) {
+	emptiest := pick
+	for i := range candidates {
+		if candidates[i].Footprint < candidates[emptiest].Footprint {
+			emptiest = i
+		}
+	}
+	p, e := &candidates[pick], &candidates[emptiest]
+	if p.Footprint <= lopsided*(e.Footprint+int64(e.Uncached)) || e.InFlight > p.InFlight {
+		return pick, 0
+	}
+	return emptiest, rents * max(0, e.price(others)-p.price(others))
+}

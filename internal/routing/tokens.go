@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+const (
+	// maxModels bounds for how many models the size of tokens is learned;
+	// further ones share what is learned of all.
+	maxModels = 256
+	// sizeMemory is over how many prompts it is averaged.
+	sizeMemory = 256
+	// startSize is the weight of BytesPerToken at first, in tokens.
+	startSize = 2000
+	// The bounds of what can be learned, in bytes a token: less than one is no
+	// text, and more than a line is no token.
+	smallestToken, largestToken = 1, 64
+)
+
+// tokenSize is how many bytes of prompt a token stands for, and how many tokens
+// a medium does. The zero value has
+// learned nothing.
+type tokenSize struct {
+	bytes, tokens float64 // fading
+	media         mediaSize
+}
+
+func (t *tokenSize) learn(bytes, tokens int) {
+	const fade = 1 - 1.0/sizeMemory
+	t.bytes = t.bytes*fade + float64(bytes)
+	t.tokens = t.tokens*fade + float64(tokens)
+}
+
+// perToken returns the bytes a token stands for; start is what it is held for
+// until there is enough to go by.
+func (t *tokenSize) perToken(start float64) float64 {
+	return min(largestToken, max(smallestToken, (t.bytes+startSize*start)/(t.tokens+startSize)))
+}
+
+// tokenSizes knows the size of tokens for each model. The zero value has
+// learned nothing.
+type tokenSizes struct {
+	models map[string]*tokenSize
+	others tokenSize
+}
+
+func (t *tokenSizes) of(model string, add bool) *tokenSize {
+	size := t.models[model]
+	switch {
+	case size != nil:
+		return size
+	case !add || len(t.models) >= maxModels:
+		return &t.others
+	case t.models == nil:
+		t.models = make(map[string]*tokenSize)
+	}
+	size = new(tokenSize)
+	t.models[model] = size
+	return size
+}
+
+// BytesPerToken returns how many bytes of prompt a token of the model stands
+// for, as learned from LearnTokens; the constant BytesPerToken before that.
+func (f *Fleet) BytesPerToken(model string) float64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sizes.of(model, false).perToken(BytesPerToken)
+}
+
+// LearnTokens takes in that an engine has counted so many tokens in a prompt of
+// so many bytes, as Prompt.Tokens was estimated from.
+func (f *Fleet) LearnTokens(model string, bytes, tokens int) {
+	if bytes <= 0 || tokens <= 0 || bytes > largestToken*tokens || bytes < smallestToken*tokens {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sizes.of(model, true).learn(bytes, tokens)
+}

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lmcachesim_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
+	"github.com/bauxite/caddy-kvaware/internal/lmcache"
+)
+
+const (
+	ms     = time.Millisecond
+	tokens = 2048 // eight chunks
+)
+
+func startNode(t *testing.T, address string, cfg lmcachesim.NodeConfig) *lmcachesim.Node {
+	t.Helper()
+	n, err := lmcachesim.StartNode(address, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	return n
+}
+
+// prompt returns the tokens of a prompt that shares nothing with another.
+func prompt(number int) []uint32 {
+	list := make([]uint32, tokens)
+	for i := range list {
+		list[i] = uint32(number)<<16 + uint32(i)
+	}
+	return list
+}
+
+// onDisk has a node hold a prompt on disk only.
+func onDisk(n *lmcachesim.Node, list []uint32) {
+	n.Store(0, n.Chain("m", "", list))
+	n.EvictMemory()
+}
+
+func prefix(number int) lmcache.Prefix {
+	return lmcache.Prefix{Model: "m", Tokens: prompt(number), Key: uint64(number)}
+}
+
+func mustURL(t *testing.T, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// service stages through the node's own server.
+func service(t *testing.T, n *lmcachesim.Node, o lmcache.Options) *lmcache.Service {
+	t.Helper()
+	base := mustURL(t, n.URL())
+	o.Client = lmcache.NewNode(lmcache.NodeOptions{Base: func(string) *url.URL { return base }})
+	s := lmcache.NewService(o)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func ended(t *testing.T, st *lmcache.Staging) (lmcache.Result, int) {
+	t.Helper()
+	if !st.Wait(t.Context(), 20*time.Second) {
+		t.Fatal("the staging does not end")
+	}
+	return st.Result()
+}
+
+func TestNodeStages(t *testing.T) {
+	for _, older := range []bool{false, true} {
+		n := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{WorldSize: 4, OlderPaths: older, Speed: 10})
+		n.Register("m")
+		onDisk(n, prompt(1))
+		s := service(t, n, lmcache.Options{})
+		if r, got := ended(t, s.Stage("any:8000", prefix(1), func() {})); r != lmcache.Completed || got != tokens {
+			t.Errorf("%v, %d tokens", r, got)
+		}
+		if memory, _ := n.Held("m", "", prompt(1)); memory != tokens {
+			t.Errorf("%d tokens in memory", memory)
+		}
+		if s.Expected("any:8000", tokens) <= 0 {
+			t.Error("nothing was learned of its speed")
+		}
+		if r, got := ended(t, s.Stage("any:8000", prefix(2), func() {})); r != lmcache.Partial || got != 0 {
+			t.Errorf("of a prompt that is not there: %v, %d tokens", r, got)
+		}
+	}
+}
+
+func TestCoordinatorStagesAndLooks(t *testing.T) {
+	a, b := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{Speed: 10}), startNode(t, "127.0.0.2:0", lmcachesim.NodeConfig{Speed: 10})
+	c, err := lmcachesim.StartCoordinator("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	for id, n := range map[string]*lmcachesim.Node{"mp-a": a, "mp-b": b} {
+		c.Register(id, n)
+		n.Register("m")
+	}
+	onDisk(b, prompt(1))
+	s := lmcache.NewService(lmcache.Options{
+		Client:    lmcache.NewCoordinator(lmcache.FleetOptions{Base: mustURL(t, c.URL())}),
+		AnswerFor: time.Minute,
+	})
+	t.Cleanup(s.Close)
+	upstreams := []string{"127.0.0.1:8000", "127.0.0.2:8000"}
+	look := func(number int) {
+		t.Helper()
+		if r := s.Ask(prefix(number), upstreams, func() {}); r != lmcache.Submitted {
+			t.Fatal(r)
+		}
+		for range 1000 {
+			if _, known := s.Known(uint64(number), upstreams[0]); known {
+				return
+			}
+			time.Sleep(5 * ms)
+		}
+		t.Fatal("never answered")
+	}
+	look(1)
+	if h, _ := s.Known(1, upstreams[0]); h.Storage != 0 {
+		t.Errorf("a holds %+v", h)
+	}
+	if h, _ := s.Known(1, upstreams[1]); h.Memory != 0 || h.Storage != tokens {
+		t.Errorf("b holds %+v", h)
+	}
+	if r, got := ended(t, s.Stage(upstreams[1], prefix(1), func() {})); r != lmcache.Completed || got != tokens {
+		t.Errorf("%v, %d tokens", r, got)
+	}
+	if memory, _ := b.Held("m", "", prompt(1)); memory != tokens {
+		t.Errorf("%d tokens in b's memory", memory)
+	}
+	onDisk(a, prompt(2))
+	a.Store(0, a.Chain("m", "", prompt(2)[:512]))
+	look(2)
+	if h, _ := s.Known(2, upstreams[0]); h.Memory != 512 || h.Storage != tokens {
+		t.Errorf("a holds %+v", h)
+	}
+	if r, _ := ended(t, s.Stage("127.0.0.3:8000", prefix(1), func() {})); r != lmcache.Unmapped {
+		t.Errorf("an upstream without LMCache: %v", r)
+	}
+}
+
+func TestControllerLooks(t *testing.T) {
+	a := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{})
+	onDisk(a, prompt(1))
+	c, err := lmcachesim.StartController("127.0.0.1:0", "m", lmcachesim.Instance{ID: "a", IP: "10.0.0.1", Node: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	client := lmcache.NewController(lmcache.FleetOptions{Base: mustURL(t, c.URL())})
+	t.Cleanup(client.Close)
+	p := prefix(1)
+	got, err := client.Lookup(t.Context(), &p, []string{"10.0.0.1:8000", "10.0.0.2:8000"})
+	if want := []lmcache.Holding{{Upstream: "10.0.0.1:8000", Storage: tokens}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := client.Submit(t.Context(), "10.0.0.1:8000", &p); !errors.Is(err, lmcache.ErrUnsupported) {
+		t.Error(err)
+	}
+}
+
+// TestFaultsCostNothing: whatever LMCache does, Stage returns at once, Wait
+// after what it was told at most, the end is told apart, tokens are handed
+// back, and after a few failures the node is left alone.
+func TestFaultsCostNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault lmcachesim.Fault
+		want  lmcache.Result
+		after lmcache.Result // of the fourth
+	}{
+		"hang":     {lmcachesim.Fault{Kind: lmcachesim.Hang}, lmcache.TimedOut, lmcache.Broken},
+		"slow":     {lmcachesim.Fault{Kind: lmcachesim.Delay, Delay: time.Hour}, lmcache.TimedOut, lmcache.Broken},
+		"500":      {lmcachesim.Fault{Kind: lmcachesim.Status}, lmcache.Failed, lmcache.Broken},
+		"404":      {lmcachesim.Fault{Kind: lmcachesim.Status, Status: 404}, lmcache.Failed, lmcache.Broken},
+		"400":      {lmcachesim.Fault{Kind: lmcachesim.Status, Status: 400}, lmcache.Refused, lmcache.Refused},
+		"503":      {lmcachesim.Fault{Kind: lmcachesim.Status, Status: 503}, lmcache.NoLayout, lmcache.NoLayout},
+		"garbage":  {lmcachesim.Fault{Kind: lmcachesim.Garbage}, lmcache.Refused, lmcache.Broken},
+		"huge":     {lmcachesim.Fault{Kind: lmcachesim.Huge}, lmcache.Refused, lmcache.Broken},
+		"lie":      {lmcachesim.Fault{Kind: lmcachesim.Lie}, lmcache.Completed, lmcache.Completed},
+		"miscount": {lmcachesim.Fault{Kind: lmcachesim.Miscount}, lmcache.Refused, lmcache.Broken},
+		"forever":  {lmcachesim.Fault{Kind: lmcachesim.Forever}, lmcache.TimedOut, lmcache.Broken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{Speed: 1000})
+			n.Register("m")
+			onDisk(n, prompt(1))
+			n.Fault(c.fault)
+			s := service(t, n, lmcache.Options{SubmitFor: time.Second, Done: time.Second})
+			var group sync.WaitGroup
+			for i := range 4 {
+				before := time.Now()
+				group.Add(1)
+				st := s.Stage("a:8000", lmcache.Prefix{Model: "m", Tokens: prompt(1), Key: uint64(i)}, group.Done)
+				if took := time.Since(before); took > 800*ms {
+					t.Errorf("Stage took %v", took)
+				}
+				st.Wait(t.Context(), 10*ms)
+				if took := time.Since(before); took > 800*ms {
+					t.Errorf("Wait took %v", took)
+				}
+				want := c.want
+				if i == 3 {
+					want = c.after
+				}
+				if i > 0 && c.fault.Status == 404 {
+					want = c.after // without the API it is left alone at once
+				}
+				if r, _ := ended(t, st); r != want {
+					t.Errorf("staging %d: %v, want %v", i, r, want)
+				}
+			}
+			group.Wait()
+		})
+	}
+}
+
+// TestAbsentLMCache: nothing listens.
+func TestAbsentLMCache(t *testing.T) {
+	n := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{})
+	s := service(t, n, lmcache.Options{})
+	n.Close()
+	if r, _ := ended(t, s.Stage("a:8000", prefix(1), func() {})); r != lmcache.Failed {
+		t.Error(r)
+	}
+}
+
+// engineWith starts an engine with an LMCache beside it: prefill 2000 tokens a
+// second, disk 10 times and DRAM 100 times as fast.
+func engineWith(t *testing.T) (*enginesim.Engine, *lmcachesim.Node) {
+	t.Helper()
+	n := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{Sizes: lmcachesim.Sizes{DiskRate: 20000, GPURate: 200000}})
+	e, err := enginesim.Start(enginesim.Config{
+		Models: []string{"m"}, External: n, PrefillRate: 2000, CacheBlocks: 1024, OutputTokens: 1, MaxBatch: 2, Speed: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e, n
+}
+
+// complete sends a prompt and returns how many of its tokens were cached.
+func complete(ctx context.Context, e *enginesim.Engine, list []uint32) (int, error) {
+	body, err := json.Marshal(map[string]any{"model": "m", "prompt": list, "max_tokens": 1})
+	if err != nil {
+		return 0, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL()+"/v1/completions", bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+	var a struct {
+		Usage struct {
+			Details struct {
+				Cached int `json:"cached_tokens"`
+			} `json:"prompt_tokens_details"`
+		} `json:"usage"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&a); err != nil || answer.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("status %d, %w", answer.StatusCode, err)
+	}
+	return a.Usage.Details.Cached, nil
+}
+
+// newTokens is what comes after the beginning that is cached.
+const newTokens = 64
+
+// TestStagingShortensTTFT: the same prompts at the same load, a queue of them
+// behind a long one. All begin with what is on disk only. Those that are staged
+// while they wait are loaded from DRAM when their turn comes.
+func TestStagingShortensTTFT(t *testing.T) {
+	const prompts = 8
+	run := func(staged bool) (ttft []time.Duration, fromDisk int, e *enginesim.Engine) {
+		e, n := engineWith(t)
+		for i := range prompts {
+			n.Store(0, n.Chain("m", "", prompt(i)))
+		}
+		n.EvictMemory()
+		s := service(t, n, lmcache.Options{})
+		var group sync.WaitGroup
+		send := func(list []uint32, wantCached int) {
+			group.Go(func() {
+				if cached, err := complete(t.Context(), e, list); err != nil || cached != wantCached {
+					t.Errorf("%d tokens were cached, want %d: %v", cached, wantCached, err)
+				}
+			})
+		}
+		send(prompt(99), 0)
+		for i := range prompts {
+			for e.Stats().Requests <= int64(i) && !t.Failed() {
+				time.Sleep(ms) // one after the other, in the same order each time
+			}
+			if staged {
+				s.Stage(e.Addr(), prefix(i), func() {})
+			}
+			send(append(prompt(i), prompt(100 + i)[:newTokens]...), tokens)
+		}
+		group.Wait()
+		for _, served := range e.Served() {
+			if served.CachedTokens > 0 {
+				ttft = append(ttft, served.TTFT)
+			}
+		}
+		slices.Sort(ttft)
+		return ttft, n.Stats().FromDisk, e
+	}
+	without, read, _ := run(false)
+	with, readStaged, e := run(true)
+	if read != prompts*tokens/256 || readStaged >= read {
+		t.Errorf("the engine waited for %d chunks from disk with staging, %d without", readStaged, read)
+	}
+	p50, p95 := prompts/2, prompts-1
+	t.Logf("p50 %v with staging, %v without; p95 %v, %v", with[p50], without[p50], with[p95], without[p95])
+	// Real time is in these: the race detector changes it.
+	if !underRace && (with[p50] >= without[p50] || with[p95] >= without[p95]) {
+		t.Error("staging does not shorten the time to the first token")
+	}
+	answer, err := http.Get(e.URL() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var page bytes.Buffer
+	if _, err := page.ReadFrom(answer.Body); err != nil || !strings.Contains(page.String(), fmt.Sprintf(`vllm:external_prefix_cache_hits_total{engine="0",model_name="m"} %d.0`, prompts*tokens)) {
+		t.Errorf("the metrics do not tell of the external tier: %v", err)
+	}
+}
+
+// TestWriteThrough: what the engine computes, its LMCache holds in both tiers,
+// and the engine finds it there when its GPU has given it up.
+func TestWriteThrough(t *testing.T) {
+	e, n := engineWith(t)
+	ask := func() int {
+		t.Helper()
+		cached, err := complete(t.Context(), e, prompt(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cached
+	}
+	if got := ask(); got != 0 {
+		t.Errorf("%d tokens cached at first", got)
+	}
+	if memory, all := n.Held("m", "", prompt(1)); memory != tokens || all != tokens {
+		t.Errorf("%d tokens in memory, %d in all", memory, all)
+	}
+	e.Reset() // the GPU's cache only
+	if got := ask(); got != tokens-16 {
+		t.Errorf("%d tokens cached after the GPU was emptied", got)
+	}
+	if s := n.Stats(); s.Loads != 1 || s.Loaded != 8 || s.OnDisk != 8 {
+		t.Errorf("stats %+v", s)
+	}
+}

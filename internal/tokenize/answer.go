@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokenize
+
+import (
+	"errors"
+	"io"
+	"math"
+
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
+)
+
+// reader takes tokens out of an engine's answer.
+type reader struct {
+	*scanner
+	limits Limits
+	tokens *Tokens
+}
+
+// readAnswer reads the answer of a way to ask. The error is ErrAnswer,
+// ErrTooLarge or that of src.
+func readAnswer(src io.Reader, w way, completion bool, l Limits) (*Tokens, error) {
+	r := reader{scanner: newScanner(src, l.AnswerBytes), limits: l, tokens: new(Tokens)}
+	switch {
+	case w == wayTokenize:
+		r.tokenized()
+	case completion:
+		r.renderedList()
+	default:
+		r.rendered()
+	}
+	r.end()
+	sensitive.Wipe(r.buf)
+	err := r.err
+	switch {
+	case errors.Is(err, errLong):
+		err = ErrTooLarge
+	case errors.Is(err, errSyntax), err == nil && len(r.tokens.IDs) == 0:
+		err = ErrAnswer
+	}
+	if err != nil {
+		r.tokens.Wipe()
+		return nil, err
+	}
+	return r.tokens, nil
+}
+
+// tokenized reads what /tokenize answers.
+func (r *reader) tokenized() {
+	r.object(func(name []byte) {
+		switch string(name) {
+		case "tokens":
+			r.ids()
+		case "token_strs":
+			r.texts()
+		default:
+			r.skip()
+		}
+	})
+	t := r.tokens
+	t.Usable = len(t.IDs)
+	if len(t.ends) == len(t.IDs) {
+		t.decode()
+		return
+	}
+	sensitive.Wipe(t.arena)
+	t.arena, t.ends = nil, nil // of another list than the ids: worth nothing
+}
+
+// renderedList reads what render answers to a completion: a list of what it
+// answers to a chat, one for each prompt, of which there was one.
+func (r *reader) renderedList() {
+	n := 0
+	r.array(func() {
+		if n++; n > 1 {
+			r.fail(errSyntax)
+		}
+		r.rendered()
+	})
+}
+
+// rendered reads what render answers to a chat.
+func (r *reader) rendered() {
+	media := int64(math.MaxInt64)
+	r.object(func(name []byte) {
+		switch string(name) {
+		case "token_ids":
+			r.ids()
+		case "features":
+			media = r.features()
+		default:
+			r.skip()
+		}
+	})
+	t := r.tokens
+	t.Rendered = true
+	t.Usable = int(min(int64(len(t.IDs)), media))
+}
+
+// features reads where the first token of an image or the like stands. When
+// there are such things but no word about where, that is the beginning.
+func (r *reader) features() (first int64) {
+	first = math.MaxInt64
+	if r.null() {
+		return first
+	}
+	told := false
+	r.object(func(name []byte) {
+		if string(name) != "mm_placeholders" || r.peek() != '{' {
+			r.skip()
+			return
+		}
+		told = true
+		r.object(func([]byte) {
+			r.array(func() { first = min(first, r.placeholder()) })
+		})
+	})
+	if !told {
+		return 0
+	}
+	return first
+}
+
+// placeholder reads the range of one image or the like and returns where it
+// begins.
+func (r *reader) placeholder() (offset int64) {
+	r.object(func(name []byte) {
+		if string(name) == "offset" {
+			offset = int64(r.count(math.MaxInt32))
+			return
+		}
+		r.skip()
+	})
+	return offset
+}
+
+// ids reads a list of token ids.
+func (r *reader) ids() {
+	t := r.tokens
+	t.IDs = t.IDs[:0]
+	r.array(func() {
+		if len(t.IDs) == r.limits.Tokens {
+			r.fail(errLong)
+			return
+		}
+		id := uint32(r.count(math.MaxUint32))
+		if len(t.IDs) == cap(t.IDs) {
+			t.IDs = appendWiping(t.IDs, id)
+		} else {
+			t.IDs = append(t.IDs, id)
+		}
+	})
+}
+
+// texts reads a list of token texts, or null. A token may have none.
+func (r *reader) texts() {
+	t := r.tokens
+	t.arena, t.ends = t.arena[:0], t.ends[:0]
+	if r.null() {
+		return
+	}
+	r.array(func() {
+		if len(t.ends) == r.limits.Tokens {
+			r.fail(errLong)
+			return
+		}
+		if !r.null() {
+			sink := text{b: t.arena, room: r.limits.TextBytes - len(t.arena)}
+			r.text(&sink)
+			if t.arena = sink.b; sink.cut {
+				r.fail(errLong)
+			}
+		}
+		t.ends = appendWiping(t.ends, uint32(len(t.arena)))
+	})
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokenize
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
+)
+
+// fake is an engine that answers what it is told to, by path.
+type fake struct {
+	answers map[string]string // status and body; "404" when there is none
+
+	mu    sync.Mutex
+	paths []string
+	body  string // of the last request
+}
+
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	f.mu.Lock()
+	f.paths, f.body = append(f.paths, r.URL.Path), string(body)
+	answer, ok := f.answers[r.URL.Path]
+	f.mu.Unlock()
+	if !ok {
+		answer = `404 {"detail":"Not Found"}`
+	}
+	status := 0
+	fmt.Sscan(answer, &status)
+	w.Header().Set("Content-Type", "application/json")
+	if status/100 == 3 {
+		w.Header().Set("Location", "/elsewhere")
+	}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, strings.TrimSpace(strings.TrimLeft(answer, "0123456789")))
+}
+
+// set changes what is answered and returns which paths were asked for until
+// now.
+func (f *fake) set(answers map[string]string) (paths []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	paths, f.paths = f.paths, nil
+	if answers != nil {
+		f.answers = answers
+	}
+	return paths
+}
+
+const (
+	chatRender = "/v1/chat/completions/render"
+	textRender = "/v1/completions/render"
+	tokenizeOK = `200 {"count":2,"max_model_len":9,"tokens":[5,6],"token_strs":["Ġa","b"]}`
+	renderOK   = `200 {"token_ids":[5,6,7],"features":null}`
+	chatBody   = `{"model":"m","messages":[{"role":"user","content":"a"}]}`
+)
+
+func start(t *testing.T, answers map[string]string) (*Fetcher, *fake, string) {
+	t.Helper()
+	f := &fake{answers: answers}
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	transport := NewTransport()
+	t.Cleanup(transport.CloseIdleConnections)
+	return &Fetcher{Transport: transport}, f, server.Listener.Addr().String()
+}
+
+// TestWhichWay: what /tokenize takes is asked there, all else at render, and
+// with only one of them there as far as it goes.
+func TestWhichWay(t *testing.T) {
+	image := `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"x"}}]}]}`
+	both := map[string]string{"/tokenize": tokenizeOK, chatRender: renderOK, textRender: `200 [` + renderOK[4:] + `]`}
+	only := func(path string) map[string]string { return map[string]string{path: both[path]} }
+	for _, c := range []struct {
+		name    string
+		api     prompt.API
+		body    string
+		answers map[string]string
+		paths   []string
+		ids     int
+		err     error
+	}{
+		{"chat", prompt.Chat, chatBody, both, []string{"/tokenize"}, 2, nil},
+		{"completion", prompt.Completions, `{"prompt":"a"}`, both, []string{"/tokenize"}, 2, nil},
+		{"image", prompt.Chat, image, both, []string{chatRender}, 3, nil},
+		{"documents", prompt.Chat, `{"messages":[],"documents":[{}]}`, both, []string{chatRender}, 3, nil},
+		{"truncated", prompt.Completions, `{"prompt":"a","truncate_prompt_tokens":5}`, both, []string{textRender}, 3, nil},
+		{"no tokenize", prompt.Chat, chatBody, only(chatRender), []string{"/tokenize", chatRender}, 3, nil},
+		{"no tokenize, completion", prompt.Completions, `{"prompt":"a"}`, only(textRender), []string{"/tokenize", textRender}, 3, nil},
+		{"no render", prompt.Chat, chatBody, only("/tokenize"), []string{"/tokenize"}, 2, nil},
+		{"no render, image", prompt.Chat, image, only("/tokenize"), []string{chatRender}, 0, ErrUnavailable},
+		{"nothing", prompt.Chat, chatBody, nil, []string{"/tokenize", chatRender}, 0, ErrUnavailable},
+		{"declined", prompt.Chat, chatBody, map[string]string{"/tokenize": "400 {}", chatRender: renderOK}, []string{"/tokenize", chatRender}, 3, nil},
+		{"declined twice", prompt.Chat, chatBody, map[string]string{"/tokenize": "400 {}", chatRender: "422 {}"}, []string{"/tokenize", chatRender}, 0, ErrDeclined},
+		{"unknown model", prompt.Chat, chatBody, map[string]string{"/tokenize": `404 {"error":{"type":"NotFoundError"}}`}, []string{"/tokenize", chatRender}, 0, ErrDeclined},
+		{"failing", prompt.Chat, chatBody, map[string]string{"/tokenize": "500 x", chatRender: renderOK}, []string{"/tokenize"}, 0, ErrBusy},
+		{"overloaded", prompt.Chat, chatBody, map[string]string{"/tokenize": "429 x"}, []string{"/tokenize"}, 0, ErrBusy},
+		{"redirect", prompt.Chat, chatBody, map[string]string{"/tokenize": "302 x"}, []string{"/tokenize"}, 0, ErrAnswer},
+		{"nonsense", prompt.Chat, chatBody, map[string]string{"/tokenize": "200 hello"}, []string{"/tokenize"}, 0, ErrAnswer},
+		{"nothing in it (llama.cpp)", prompt.Chat, chatBody, map[string]string{"/tokenize": `200 {"tokens":[]}`}, []string{"/tokenize"}, 0, ErrAnswer},
+		{"embeddings", prompt.Embeddings, `{"input":"a"}`, both, nil, 0, ErrUnsupported},
+		{"token ids", prompt.Completions, `{"prompt":[1,2]}`, both, nil, 0, ErrUnsupported},
+		{"several prompts", prompt.Completions, `{"prompt":["a","b"]}`, both, nil, 0, ErrUnsupported},
+		{"no prompt", prompt.Chat, `{"prompt":"a"}`, both, nil, 0, ErrUnsupported},
+		{"not JSON", prompt.Chat, `{"messages":[]`, both, nil, 0, ErrUnsupported},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, e, upstream := start(t, c.answers)
+			got, err := f.Fetch(t.Context(), upstream, c.api, []byte(c.body))
+			if err != c.err || (got == nil) != (err != nil) {
+				t.Fatalf("%+v, %v; want %v", got, err, c.err)
+			}
+			if paths := e.set(nil); !slices.Equal(paths, c.paths) {
+				t.Errorf("asked at %q, want %q", paths, c.paths)
+			}
+			if got != nil && (len(got.IDs) != c.ids || got.Rendered != (c.ids == 3) || got.HasTexts() != (c.ids == 2)) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+// TestTokenizeBody: all members that tell how the template is filled in are
+// copied as they are, and no others.
+func TestTokenizeBody(t *testing.T) {
+	for _, c := range []struct {
+		api        prompt.API
+		body, want string
+		exact      bool
+	}{
+		{prompt.Chat, `{ "model" : "m", "stream":true, "messages": [ {"role":"user","content":"\"é\u00e9\\"} ] ,"temperature":0.50}`,
+			`{"return_token_strs":true,"model":"m","messages":[ {"role":"user","content":"\"é\u00e9\\"} ]}`, true},
+		{prompt.Chat, `{"messages":[],"tools":[{"a":1}],"chat_template":"x","chat_template_kwargs":{"b":{}},"add_generation_prompt":false,"continue_final_message":true,"add_special_tokens":true,"media_io_kwargs":{},"mm_processor_kwargs":{},"return_token_strs":false}`,
+			`{"return_token_strs":true,"messages":[],"tools":[{"a":1}],"chat_template":"x","chat_template_kwargs":{"b":{}},"add_generation_prompt":false,"continue_final_message":true,"add_special_tokens":true,"media_io_kwargs":{},"mm_processor_kwargs":{}}`, true},
+		{prompt.Chat, `{"mess\u0061ges":[],"tools":null,"documents":null,"tool_choice":"auto"}`, `{"return_token_strs":true,"messages":[]}`, true},
+		{prompt.Chat, `{"messages":[],"tool_choice":"none"}`, `{"return_token_strs":true,"messages":[]}`, false},
+		{prompt.Chat, `{"messages":[{"content":["a",{"type":"text","text":"b"},{"text":"c"},{"type":"refusal","refusal":"d"}]},{"content":null},{}]}`,
+			`{"return_token_strs":true,"messages":[{"content":["a",{"type":"text","text":"b"},{"text":"c"},{"type":"refusal","refusal":"d"}]},{"content":null},{}]}`, true},
+		{prompt.Chat, `{"messages":[{"content":[{"image":"x"}]}]}`, `{"return_token_strs":true,"messages":[{"content":[{"image":"x"}]}]}`, false},
+		{prompt.Chat, `{"messages":[{"content":[{"type":7,"text":"x"}]}]}`, `{"return_token_strs":true,"messages":[{"content":[{"type":7,"text":"x"}]}]}`, false},
+		{prompt.Completions, `{"model":"m","prompt":["a"],"add_special_tokens":false,"tools":[]}`, `{"return_token_strs":true,"model":"m","prompt":"a","add_special_tokens":false}`, true},
+		{prompt.Completions, `{"prompt":"a","suffix":"b"}`, `{"return_token_strs":true,"prompt":"a"}`, false},
+	} {
+		q, err := ask(c.api, []byte(c.body))
+		if err != nil {
+			t.Errorf("%s: %v", c.body, err)
+			continue
+		}
+		for range 2 { // for GetBody
+			r, size := q.open(wayTokenize)
+			got, _ := io.ReadAll(r)
+			if string(got) != c.want || size != int64(len(got)) || q.exact != c.exact || !json.Valid(got) {
+				t.Errorf("%s:\n got %s, %d bytes, exact %t\nwant %s, exact %t", c.body, got, size, q.exact, c.want, c.exact)
+			}
+		}
+		r, size := q.open(wayRender)
+		if got, _ := io.ReadAll(r); string(got) != c.body || size != int64(len(c.body)) {
+			t.Errorf("rendered is %s", got)
+		}
+	}
+}
+
+// FuzzAsk: of any valid body what is asked is valid, and the prompt is in it.
+func FuzzAsk(f *testing.F) {
+	f.Add([]byte(chatBody), false)
+	f.Add([]byte(`{"prompt":["a"],"x":[{"y":1e5}]}`), true)
+	f.Fuzz(func(t *testing.T, body []byte, completion bool) {
+		api, name := prompt.Chat, "messages"
+		if completion {
+			api, name = prompt.Completions, "prompt"
+		}
+		q, err := ask(api, body)
+		if err != nil {
+			return
+		}
+		if !json.Valid(body) {
+			t.Fatalf("%q taken for a request", body)
+		}
+		r, _ := q.open(wayTokenize)
+		got, _ := io.ReadAll(r)
+		var members map[string]json.RawMessage
+		if json.Unmarshal(got, &members) != nil || members[name] == nil || string(members["return_token_strs"]) != "true" {
+			t.Fatalf("%q: asked %q", body, got)
+		}
+	})
+}
+
+// TestWaysAreRemembered: what an engine does not have is asked for again only
+// after a while, or when it may be another engine.
+func TestWaysAreRemembered(t *testing.T) {
+	f, e, upstream := start(t, map[string]string{chatRender: renderOK})
+	now := time.Unix(1000, 0)
+	f.Now = func() time.Time { return now }
+	f.Limits.Upstreams = 2
+	fetch := func(want ...string) {
+		t.Helper()
+		if _, err := f.Fetch(t.Context(), upstream, prompt.Chat, []byte(chatBody)); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.set(nil); !slices.Equal(got, want) {
+			t.Errorf("asked at %q, want %q", got, want)
+		}
+	}
+	fetch("/tokenize", chatRender)
+	fetch(chatRender)
+	now = now.Add(reprobe - 1)
+	fetch(chatRender)
+	now = now.Add(1)
+	fetch("/tokenize", chatRender)
+	f.Forget(upstream)
+	fetch("/tokenize", chatRender)
+	for i := range 10 {
+		f.note(fmt.Sprint(i), wayRender)
+	}
+	if len(f.missing) > 2 {
+		t.Errorf("%d upstreams are remembered", len(f.missing))
+	}
+	e.set(map[string]string{"/tokenize": `404 {"error":{"type":"NotFoundError"}}`, chatRender: renderOK})
+	f.Forget(upstream)
+	fetch("/tokenize", chatRender)
+	fetch("/tokenize", chatRender) // it was the model that was not there
+}
+
+// TestSlowEngine: an answer that does not end in time is given up, and so is
+// one that nobody waits for any more.
+func TestSlowEngine(t *testing.T) {
+	begun := make(chan struct{}, 2)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `{"tokens":[1,`)
+		_ = http.NewResponseController(w).Flush()
+		begun <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	transport := NewTransport()
+	defer transport.CloseIdleConnections()
+	f := &Fetcher{Transport: transport, Limits: Limits{Time: time.Hour}}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-begun; cancel() }()
+	if _, err := f.Fetch(ctx, server.Listener.Addr().String(), prompt.Chat, []byte(chatBody)); err != ErrUnreachable {
+		t.Errorf("error %v", err)
+	}
+	// It may be over before it has come to the engine.
+	f.Limits.Time = 50 * time.Millisecond
+	if _, err := f.Fetch(t.Context(), server.Listener.Addr().String(), prompt.Chat, []byte(chatBody)); err != ErrUnreachable {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestHostileEngine: endless answers are cut off at the limit, and what the
+// engine says is in no error.
+func TestHostileEngine(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `{"tokens":[1`)
+		for r.Context().Err() == nil {
+			if _, err := io.WriteString(w, strings.Repeat(",1234567", 1000)); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	transport := NewTransport()
+	defer transport.CloseIdleConnections()
+	f := &Fetcher{Transport: transport, Limits: Limits{Time: time.Minute}} // that it is too large is known by its bytes
+	if _, err := f.Fetch(t.Context(), server.Listener.Addr().String(), prompt.Chat, []byte(chatBody)); err != ErrTooLarge {
+		t.Errorf("error %v", err)
+	}
+	closed := &Fetcher{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("secret") })}
+	if _, err := closed.Fetch(t.Context(), "x:1", prompt.Chat, []byte(chatBody)); err != ErrUnreachable {
+		t.Errorf("error %v", err)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokenize
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+// Engines give a token's text in the spelling of its vocabulary
+// (convert_ids_to_tokens), which is one of three:
+//
+//   - byte level BPE (GPT-2 and most since): every byte is a character of an
+//     alphabet of 256; see bytes_to_unicode in
+//     https://github.com/openai/gpt-2/blob/master/src/encoder.py
+//   - SentencePiece: U+2581 for a space, <0x0A> for a byte that is no character
+//     of the vocabulary (https://github.com/google/sentencepiece)
+//   - the text itself
+//
+// Special tokens are words in all of them and stay as they are.
+type spelling uint8
+
+const (
+	spellPlain spelling = iota
+	spellBytes
+	spellSentence
+)
+
+var (
+	spaceSentence = []byte("\u2581")
+	spaceBytes    = []byte("\u0120")
+	newlineBytes  = []byte("\u010A")
+)
+
+// byteOf is the byte that a character of the alphabet stands for, plus one;
+// 0 is for characters that are not in it.
+var byteOf = func() (table [0x144]uint16) {
+	next := rune(256)
+	for b := range 256 {
+		r := rune(b)
+		if !(b >= '!' && b <= '~' || b >= 0xA1 && b <= 0xAC || b >= 0xAE) {
+			r = next
+			next++
+		}
+		table[r] = uint16(b) + 1
+	}
+	return table
+}()
+
+// decode turns the texts into bytes of the prompt, where they are. No text
+// gets longer by that.
+func (t *Tokens) decode() {
+	spelt := t.spelling()
+	if spelt == spellPlain {
+		return
+	}
+	from, to := uint32(0), 0
+	for i, end := range t.ends {
+		piece := t.arena[from:end]
+		from = end
+		if spelt == spellBytes {
+			piece = decodeBytes(piece)
+		} else {
+			piece = decodeSentence(piece)
+		}
+		to += copy(t.arena[to:], piece)
+		t.ends[i] = uint32(to)
+	}
+	clear(t.arena[to:])
+	t.arena = t.arena[:to]
+}
+
+// spelling tells the spelling from how most pieces write white space. Special
+// tokens have a writing of their own.
+func (t *Tokens) spelling() spelling {
+	var bytesLike, sentenceLike, plainLike int
+	for i := range t.ends {
+		switch piece := t.Text(i); {
+		case isByte(piece):
+			sentenceLike++
+		case len(piece) > 2 && piece[0] == '<' && piece[len(piece)-1] == '>':
+		case bytes.Contains(piece, spaceSentence):
+			sentenceLike++
+		case bytes.Contains(piece, spaceBytes), bytes.Contains(piece, newlineBytes):
+			bytesLike++
+		case bytes.ContainsAny(piece, " \n"):
+			plainLike++
+		}
+	}
+	switch {
+	case bytesLike > max(sentenceLike, plainLike):
+		return spellBytes
+	case sentenceLike > plainLike:
+		return spellSentence
+	}
+	return spellPlain
+}
+
+// isByte tells whether a piece is SentencePiece's <0x0A>, which has a nibble at
+// 3 and 4.
+func isByte(piece []byte) bool {
+	return len(piece) == len("<0x00>") && bytes.HasPrefix(piece, []byte("<0x")) && piece[5] == '>' &&
+		nibble(piece[3]) >= 0 && nibble(piece[4]) >= 0
+}
+
+// decodeBytes decodes a piece in place. One with other characters than those
+// of the alphabet is a special token.
+func decodeBytes(piece []byte) []byte {
+	for i := 0; i < len(piece); {
+		r, n := utf8.DecodeRune(piece[i:])
+		if int(r) >= len(byteOf) || byteOf[r] == 0 {
+			return piece
+		}
+		i += n
+	}
+	to := 0
+	for i := 0; i < len(piece); {
+		r, n := utf8.DecodeRune(piece[i:])
+		piece[to] = byte(byteOf[r] - 1)
+		to++
+		i += n
+	}
+	return piece[:to]
+}
+
+// decodeSentence decodes a piece in place.
+func decodeSentence(piece []byte) []byte {
+	if isByte(piece) {
+		piece[0] = byte(nibble(piece[3])<<4 | nibble(piece[4]))
+		return piece[:1]
+	}
+	to := 0
+	for i := 0; i < len(piece); {
+		r, n := utf8.DecodeRune(piece[i:])
+		if r == '\u2581' {
+			piece[to] = ' '
+			to++
+		} else {
+			to += copy(piece[to:], piece[i:i+n])
+		}
+		i += n
+	}
+	return piece[:to]
+}
+
+// nibble is the value of a hexadecimal digit, -1 if it is none.
+func nibble(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'A' && c <= 'F':
+		return int(c-'A') + 10
+	case c >= 'a' && c <= 'f':
+		return int(c-'a') + 10
+	}
+	return -1
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokenize
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"slices"
+
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
+)
+
+// way is a way to ask an engine for tokens.
+type way uint8
+
+const (
+	wayTokenize way = iota
+	wayRender
+	ways
+)
+
+// question is a prompt as it is asked about.
+type question struct {
+	body       []byte
+	completion bool
+	media      bool     // there is something in the prompt that is not text
+	exact      bool     // /tokenize takes all that has a say in the tokens
+	tokenize   [][]byte // the body for /tokenize, in pieces of body
+}
+
+// copied are the members that /tokenize takes, for chats and completions. All
+// but the prompt itself tell how the chat template is to be filled in.
+var copied = [...]map[string]bool{
+	{
+		"model": true, "messages": true, "tools": true, "chat_template": true, "chat_template_kwargs": true,
+		"add_generation_prompt": true, "continue_final_message": true, "add_special_tokens": true,
+		"media_io_kwargs": true, "mm_processor_kwargs": true,
+	},
+	{"model": true, "prompt": true, "add_special_tokens": true},
+}
+
+// decisive are further members that have a say in the tokens. All others say
+// how the answer is to be made.
+var decisive = map[string]bool{
+	"documents": true, "reasoning_effort": true, "reasoning": true, "truncate_prompt_tokens": true,
+	"truncation_side": true, "prompt_embeds": true, "suffix": true,
+}
+
+// ask reads a request's body as far as it has a say in the tokens.
+func ask(api prompt.API, body []byte) (*question, error) {
+	if api != prompt.Chat && api != prompt.Completions {
+		return nil, ErrUnsupported
+	}
+	q := &question{body: body, completion: api == prompt.Completions, exact: true}
+	q.tokenize = append(q.tokenize, []byte(`{"return_token_strs":true`))
+	s := newScanner(bytes.NewReader(body), int64(len(body)))
+	defer func() { sensitive.Wipe(s.buf) }()
+	named := false
+	s.object(func(name []byte) {
+		named = q.member(s, string(name)) || named
+	})
+	s.end()
+	if s.err != nil || !named {
+		return nil, ErrUnsupported
+	}
+	q.tokenize = append(q.tokenize, []byte("}"))
+	q.exact = q.exact && !q.media
+	return q, nil
+}
+
+// member reads a member's value and tells whether it is the prompt.
+func (q *question) member(s *scanner, name string) (isPrompt bool) {
+	s.peek()
+	from := s.offset()
+	switch {
+	case name == "messages" && !q.completion:
+		isPrompt = true
+		q.messages(s)
+	case name == "prompt" && q.completion:
+		isPrompt = true
+		q.prompt(s)
+		return true
+	default:
+		s.skip()
+	}
+	value := q.between(from, s.offset())
+	kind := 0
+	if q.completion {
+		kind = 1
+	}
+	switch {
+	case string(value) == "null":
+	case copied[kind][name]:
+		q.copy(name, value)
+	case decisive[name], name == "tool_choice" && string(value) == `"none"`:
+		q.exact = false
+	}
+	return isPrompt
+}
+
+// between is a part of the body. After an error there is none.
+func (q *question) between(from, to int64) []byte {
+	if from > to || to > int64(len(q.body)) {
+		return nil
+	}
+	return q.body[from:to]
+}
+
+func (q *question) copy(name string, value []byte) {
+	q.tokenize = append(q.tokenize, []byte(`,"`+name+`":`), value)
+}
+
+// prompt reads a completion's prompt: a text, or a list of one.
+func (q *question) prompt(s *scanner) {
+	one := func() {
+		if s.peek() != '"' {
+			s.fail(errSyntax) // ids of tokens
+			return
+		}
+		from := s.offset()
+		s.skip()
+		q.copy("prompt", q.between(from, s.offset()))
+	}
+	if s.peek() != '[' {
+		one()
+		return
+	}
+	n := 0
+	s.array(func() {
+		if n++; n > 1 {
+			s.fail(errSyntax)
+			return
+		}
+		one()
+	})
+}
+
+// messages looks for content that is not text.
+func (q *question) messages(s *scanner) {
+	s.array(func() {
+		s.object(func(name []byte) {
+			if string(name) != "content" || s.peek() != '[' {
+				s.skip()
+				return
+			}
+			s.array(func() {
+				if s.peek() == '"' {
+					s.skip()
+				} else if !textPart(s) {
+					q.media = true
+				}
+			})
+		})
+	})
+}
+
+// textPart reads a part of a message and tells whether it is text.
+func textPart(s *scanner) bool {
+	typed, is, has := false, false, false
+	s.object(func(name []byte) {
+		switch string(name) {
+		case "type":
+			typed = true
+			if s.peek() != '"' {
+				s.skip()
+				return
+			}
+			var buf [16]byte
+			t := text{b: buf[:0], room: len(buf)}
+			s.text(&t)
+			switch string(t.b) {
+			case "text", "input_text", "output_text", "refusal", "thinking":
+				is = !t.cut
+			}
+		case "text":
+			has = true
+			s.skip()
+		default:
+			s.skip()
+		}
+	})
+	return is || !typed && has
+}
+
+// path is where to ask.
+func (q *question) path(w way) string {
+	switch {
+	case w == wayTokenize:
+		return "/tokenize"
+	case q.completion:
+		return "/v1/completions/render"
+	}
+	return "/v1/chat/completions/render"
+}
+
+// open returns a reader of what to ask, and its length in bytes.
+func (q *question) open(w way) (io.ReadCloser, int64) {
+	if w == wayRender {
+		return io.NopCloser(bytes.NewReader(q.body)), int64(len(q.body))
+	}
+	size := 0
+	for _, piece := range q.tokenize {
+		size += len(piece)
+	}
+	pieces := net.Buffers(slices.Clone(q.tokenize)) // it is used up by reading
+	return io.NopCloser(&pieces), int64(size)
+}

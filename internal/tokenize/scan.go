@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokenize
+
+import (
+	"errors"
+	"io"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
+)
+
+const (
+	// maxDepth bounds how deep a JSON value may be nested.
+	maxDepth = 512
+	// maxName is the longest member name that is told apart from others.
+	maxName = 64
+	// scanBuffer is how much of an answer is in memory at a time, in bytes.
+	scanBuffer = 16 << 10
+)
+
+var (
+	errSyntax = errors.New("tokens: not JSON")
+	errLong   = errors.New("tokens: longer than allowed")
+)
+
+// scanner reads one JSON value (RFC 8259) from a stream, as far as it is
+// wanted, with a buffer of fixed size: arrays of millions of numbers become no
+// values in between. After an error it yields nothing but zero values; the
+// error is in err.
+type scanner struct {
+	src   io.Reader
+	left  int64 // how many bytes may still be read from src
+	buf   []byte
+	i     int   // in buf
+	base  int64 // offset of buf's first byte in the stream
+	depth int
+	name  [maxName]byte
+	ended bool
+	err   error
+}
+
+func newScanner(src io.Reader, limit int64) *scanner {
+	return &scanner{src: src, left: limit, buf: sensitive.Make("scanned text", 0, scanBuffer)}
+}
+
+// fail keeps the first error. Nothing more can be read then.
+func (s *scanner) fail(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+	s.i, s.buf, s.ended = 0, s.buf[:0], true
+}
+
+// offset is where in the stream the next byte stands.
+func (s *scanner) offset() int64 { return s.base + int64(s.i) }
+
+// fill makes sure that there is a next byte. It reports false at the end.
+func (s *scanner) fill() bool {
+	for s.i == len(s.buf) {
+		if s.ended {
+			return false
+		}
+		s.base += int64(len(s.buf))
+		s.i, s.buf = 0, s.buf[:0]
+		n, err := s.src.Read(s.buf[:min(int64(cap(s.buf)), s.left+1)])
+		s.buf = s.buf[:n]
+		if s.left -= int64(n); s.left < 0 {
+			s.fail(errLong)
+			return false
+		}
+		if err == io.EOF {
+			s.ended = true
+		} else if err != nil {
+			s.fail(err)
+			return false
+		}
+	}
+	return true
+}
+
+// next returns the next byte, 0 at the end.
+func (s *scanner) next() byte {
+	if !s.fill() {
+		return 0
+	}
+	c := s.buf[s.i]
+	s.i++
+	return c
+}
+
+// peek returns the next byte that is no white space and leaves it there, 0 at
+// the end.
+func (s *scanner) peek() byte {
+	for s.fill() {
+		switch c := s.buf[s.i]; c {
+		case ' ', '\t', '\n', '\r':
+			s.i++
+		case 0:
+			s.fail(errSyntax)
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// take reads a byte that must be there, after white space.
+func (s *scanner) take(c byte) {
+	if s.peek() != c {
+		s.fail(errSyntax)
+		return
+	}
+	s.i++
+}
+
+// end makes sure that nothing follows.
+func (s *scanner) end() {
+	if s.peek(); s.err == nil && s.i < len(s.buf) {
+		s.fail(errSyntax)
+	}
+}
+
+// list reads an object or array, and calls element in front of each element.
+func (s *scanner) list(open, shut byte, element func()) {
+	s.take(open)
+	if s.depth++; s.depth > maxDepth {
+		s.fail(errSyntax)
+	}
+	if s.peek() == shut {
+		s.i++
+		s.depth--
+		return
+	}
+	for s.err == nil {
+		element()
+		switch c := s.peek(); {
+		case s.err != nil:
+		case c == ',':
+			s.i++
+		case c == shut:
+			s.i++
+			s.depth--
+			return
+		default:
+			s.fail(errSyntax)
+		}
+	}
+}
+
+// array reads an array; element has to read each one.
+func (s *scanner) array(element func()) { s.list('[', ']', element) }
+
+// object reads an object; member has to read the value of each member. The
+// name is valid until then, and empty when it is longer than any that matters.
+func (s *scanner) object(member func(name []byte)) {
+	s.list('{', '}', func() {
+		t := text{b: s.name[:0], room: maxName}
+		s.text(&t)
+		if t.cut {
+			t.b = nil
+		}
+		if s.take(':'); s.err == nil {
+			member(t.b)
+		}
+	})
+}
+
+// text is where a string's text goes.
+type text struct {
+	b    []byte
+	room int  // how many bytes may be added
+	cut  bool // there were more
+	high rune // half of a character in UTF-16 that waits for its other half
+}
+
+// add appends bytes as long as there is room.
+func (t *text) add(b []byte) {
+	t.single()
+	if len(b) > t.room {
+		b, t.cut = b[:t.room], true
+	}
+	t.room -= len(b)
+	t.b = sensitive.Append("texts of tokens", t.b, b...)
+}
+
+// single ends the wait for another half: there is none.
+func (t *text) single() {
+	if t.high != 0 {
+		t.high = 0
+		t.rune(utf8.RuneError)
+	}
+}
+
+func (t *text) rune(r rune) {
+	var b [utf8.UTFMax]byte
+	t.add(b[:utf8.EncodeRune(b[:], r)])
+}
+
+// unit adds a character written as \u and four digits.
+func (t *text) unit(r rune) {
+	switch high := t.high; {
+	case high != 0 && r >= 0xDC00 && r < 0xE000:
+		t.high = 0
+		t.rune(utf16.DecodeRune(high, r))
+	case r >= 0xD800 && r < 0xDC00:
+		t.single()
+		t.high = r
+	default:
+		t.single()
+		t.rune(r) // U+FFFD for a second half alone
+	}
+}
+
+// text reads a string and adds its text to t.
+func (s *scanner) text(t *text) {
+	s.take('"')
+	for s.fill() {
+		if run := s.plain(); len(run) > 0 {
+			t.add(run)
+			continue
+		}
+		switch s.next() {
+		case '"':
+			t.single()
+			return
+		case '\\':
+			s.escape(t)
+		default: // a control character
+			s.fail(errSyntax)
+		}
+	}
+	s.fail(errSyntax)
+}
+
+// plain moves over the bytes of a string that stand for themselves, as far as
+// they are in the buffer.
+func (s *scanner) plain() []byte {
+	from := s.i
+	for s.i < len(s.buf) && s.buf[s.i] != '"' && s.buf[s.i] != '\\' && s.buf[s.i] >= ' ' {
+		s.i++
+	}
+	return s.buf[from:s.i]
+}
+
+// escape reads what follows a backslash.
+func (s *scanner) escape(t *text) {
+	switch c := s.next(); c {
+	case '"', '\\', '/':
+		t.add([]byte{c})
+	case 'b':
+		t.add([]byte{'\b'})
+	case 'f':
+		t.add([]byte{'\f'})
+	case 'n':
+		t.add([]byte{'\n'})
+	case 'r':
+		t.add([]byte{'\r'})
+	case 't':
+		t.add([]byte{'\t'})
+	case 'u':
+		r := rune(0)
+		for range 4 {
+			r = r<<4 | s.hex()
+		}
+		t.unit(r)
+	default:
+		s.fail(errSyntax)
+	}
+}
+
+func (s *scanner) hex() rune {
+	switch c := s.next(); {
+	case c >= '0' && c <= '9':
+		return rune(c - '0')
+	case c|0x20 >= 'a' && c|0x20 <= 'f':
+		return rune(c|0x20-'a') + 10
+	}
+	s.fail(errSyntax)
+	return 0
+}
+
+// count reads a whole number from 0 to most.
+func (s *scanner) count(most uint64) uint64 {
+	c := s.peek()
+	if c < '0' || c > '9' {
+		s.fail(errSyntax)
+		return 0
+	}
+	v, digits := uint64(0), 0
+	for s.fill() {
+		c := s.buf[s.i]
+		if c == '.' || c|0x20 == 'e' {
+			s.fail(errSyntax) // 1.0 and 1e0 are numbers, but nobody's counts
+			return 0
+		}
+		if c < '0' || c > '9' {
+			break
+		}
+		if v = v*10 + uint64(c-'0'); v > most || digits > 0 && v < 10 {
+			s.fail(errSyntax) // too large, or zeros in front
+			return 0
+		}
+		digits++
+		s.i++
+	}
+	return v
+}
+
+// skip reads a value of any kind.
+func (s *scanner) skip() {
+	switch c := s.peek(); {
+	case c == '"':
+		s.text(&text{})
+	case c == '{':
+		s.object(func([]byte) { s.skip() })
+	case c == '[':
+		s.array(s.skip)
+	case c == 't':
+		s.word("true")
+	case c == 'f':
+		s.word("false")
+	case c == 'n':
+		s.word("null")
+	default:
+		s.number()
+	}
+}
+
+// word reads what must be there.
+func (s *scanner) word(want string) {
+	for i := range len(want) {
+		if s.next() != want[i] {
+			s.fail(errSyntax)
+			return
+		}
+	}
+}
+
+// null reads a null, if that is what follows, and tells whether it is.
+func (s *scanner) null() bool {
+	if s.peek() != 'n' {
+		return false
+	}
+	s.word("null")
+	return true
+}
+
+// number reads a number of any form.
+func (s *scanner) number() {
+	if s.at('-') {
+		s.i++
+	}
+	if s.at('0') {
+		s.i++
+	} else {
+		s.digits()
+	}
+	if s.at('.') {
+		s.i++
+		s.digits()
+	}
+	if s.at('e') || s.at('E') {
+		s.i++
+		if s.at('+') || s.at('-') {
+			s.i++
+		}
+		s.digits()
+	}
+}
+
+// at tells whether c is the very next byte.
+func (s *scanner) at(c byte) bool { return s.fill() && s.buf[s.i] == c }
+
+// digits reads one digit or more.
+func (s *scanner) digits() {
+	n := 0
+	for ; s.fill() && s.buf[s.i] >= '0' && s.buf[s.i] <= '9'; n++ {
+		s.i++
+	}
+	if n == 0 {
+		s.fail(errSyntax)
+	}
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tokenize
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"unicode/utf8"
+)
+
+// golden reads an answer of /tokenize the slow way. ok is false where the
+// verdict is ours alone: no JSON for the standard library to compare with.
+func golden(data []byte) (ids []uint32, texts []string, ok bool) {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(data, &members) != nil || members == nil {
+		return nil, nil, false
+	}
+	if raw, there := members["tokens"]; there {
+		if string(raw) == "null" || json.Unmarshal(raw, &ids) != nil || bytes.Contains(raw, []byte("null")) {
+			return nil, nil, false
+		}
+	}
+	if raw, there := members["token_strs"]; there {
+		var list []*string
+		if json.Unmarshal(raw, &list) != nil {
+			return nil, nil, false
+		}
+		for _, s := range list {
+			if s == nil {
+				s = new(string)
+			}
+			texts = append(texts, *s)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil, false
+	}
+	if len(texts) != len(ids) {
+		texts = nil
+	}
+	return ids, texts, true
+}
+
+// testLimits are so small that tests can pass them.
+var testLimits = Limits{Tokens: 1000, TextBytes: 10_000, AnswerBytes: 100_000}.orDefaults()
+
+func FuzzAnswer(f *testing.F) {
+	for _, s := range []string{
+		`{"count":3,"max_model_len":4096,"tokens":[1,22,4294967295],"token_strs":null}`,
+		`{"tokens":[1,2],"token_strs":["a","\u0120b\ud83d\ude00\ud83d\"\\"]}`,
+		`{"tokens":[1,2],"tokens":[3],"token_strs":["a"],"x":{"y":[[[{}]],1.5e-7,true,false,null,-0,"\u00e9"]}}`,
+		`{"tokens":[1,2],"token_strs":["▁a","<0x0A>"]}`, `{"tokens":[01]}`, `{"tokens":[1.0]}`, `{"tokens":[-1]}`, `{"tokens":[1,]}`, `{}`, `[]`, `{"tokens":[4294967296]}`,
+		`{"a":1e5,"tok\u0065ns":[7]} `, `{"tokens":[1]}x`, "{\"a\":\"\x01\",\"tokens\":[1]}", strings.Repeat("[", 600),
+	} {
+		f.Add([]byte(s), 3)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, chunk int) {
+		if len(data) > 5000 || !utf8.Valid(data) || bytes.Count(data, []byte("["))+bytes.Count(data, []byte("{")) >= maxDepth {
+			return
+		}
+		ids, texts, ok := golden(data)
+		for _, src := range []io.Reader{bytes.NewReader(data), iotest.OneByteReader(bytes.NewReader(data)), iotest.DataErrReader(bytes.NewReader(data))} {
+			got, err := readAnswer(src, wayTokenize, false, testLimits)
+			if !ok {
+				if err == nil {
+					t.Fatalf("%q: read %v", data, got.IDs)
+				}
+				continue
+			}
+			if err == ErrTooLarge && len(ids) > testLimits.Tokens {
+				continue
+			}
+			if err != nil {
+				t.Fatalf("%q: %v", data, err)
+			}
+			want := spelledOut(ids, texts)
+			if !slices.Equal(got.IDs, ids) || got.Usable != len(ids) || got.Rendered || got.HasTexts() != (len(texts) > 0) {
+				t.Fatalf("%q: ids %v, want %v; %d usable; texts: %t", data, got.IDs, ids, got.Usable, got.HasTexts())
+			}
+			for i := range texts {
+				if string(got.Text(i)) != want[i] {
+					t.Fatalf("%q: text %d is %q, want %q", data, i, got.Text(i), want[i])
+				}
+			}
+		}
+	})
+}
+
+// spelledOut decodes texts as decode does, but for the reading of them.
+func spelledOut(ids []uint32, texts []string) (out []string) {
+	t := Tokens{IDs: ids}
+	for _, s := range texts {
+		t.arena = append(t.arena, s...)
+		t.ends = append(t.ends, uint32(len(t.arena)))
+	}
+	t.decode()
+	for i := range texts {
+		out = append(out, string(t.Text(i)))
+	}
+	return out
+}
+
+// FuzzRendered: whatever an engine answers, the result is within bounds.
+func FuzzRendered(f *testing.F) {
+	for _, s := range []string{
+		`{"request_id":"x","token_ids":[1,2,3],"features":null}`,
+		`{"token_ids":[1,2,3],"features":{"mm_hashes":{"image":["x"]},"mm_placeholders":{"image":[{"offset":1,"length":1}]}}}`,
+		`[{"token_ids":[1,2,3],"features":{}}]`, `{"features":{"mm_placeholders":null},"token_ids":[5]}`,
+	} {
+		f.Add([]byte(s), false)
+		f.Add([]byte(s), true)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, completion bool) {
+		got, err := readAnswer(bytes.NewReader(data), wayRender, completion, testLimits)
+		if (got == nil) == (err == nil) {
+			t.Fatalf("%q: %v and %v", data, got, err)
+		}
+		if err == nil && (len(got.IDs) == 0 || len(got.IDs) > testLimits.Tokens || got.Usable < 0 || got.Usable > len(got.IDs) || !got.Rendered || !json.Valid(data) && utf8.Valid(data)) {
+			t.Fatalf("%q: %+v", data, got)
+		}
+	})
+}
+
+func TestRenderedUsable(t *testing.T) {
+	for _, c := range []struct {
+		answer     string
+		completion bool
+		usable     int // -1: an error
+	}{
+		{`{"token_ids":[1,2,3],"features":null}`, false, 3},
+		{`{"token_ids":[1,2,3]}`, false, 3},
+		{`{"features":{"mm_placeholders":{"image":[{"length":1,"offset":2},{"offset":1,"length":1}],"audio":[]}},"token_ids":[1,2,3]}`, false, 1},
+		{`{"token_ids":[1,2,3],"features":{"mm_placeholders":{"image":[{"offset":9,"length":1}]}}}`, false, 3},
+		{`{"token_ids":[1,2,3],"features":{"mm_hashes":{"image":["x"]}}}`, false, 0},
+		{`{"token_ids":[1,2,3],"features":{"mm_placeholders":null}}`, false, 0},
+		{`{"token_ids":[1,2,3],"features":{"mm_placeholders":{"image":7}}}`, false, -1},
+		{`[{"token_ids":[1,2,3],"features":null}]`, true, 3},
+		{`[{"token_ids":[1]},{"token_ids":[2]}]`, true, -1},
+		{`{"token_ids":[1,2,3]}`, true, -1},
+		{`[{"token_ids":[1,2,3]}]`, false, -1},
+		{`[]`, true, -1},
+		{`{"token_ids":[]}`, false, -1},
+		{`{"tokens":[1]}`, false, -1},
+		{`{"token_ids":[1]`, false, -1},
+	} {
+		got, err := readAnswer(strings.NewReader(c.answer), wayRender, c.completion, testLimits)
+		if c.usable < 0 {
+			if err != ErrAnswer {
+				t.Errorf("%s: %v, %v", c.answer, got, err)
+			}
+			continue
+		}
+		if err != nil || got.Usable != c.usable {
+			t.Errorf("%s: %+v, %v", c.answer, got, err)
+		}
+	}
+}
+
+// TestAnswerLimits: what is above a limit is an error, and what is at it not.
+func TestAnswerLimits(t *testing.T) {
+	list := func(n int) string { return "[" + strings.Repeat("7,", n-1) + "7]" }
+	texts := func(n, size int) string {
+		return `["` + strings.Repeat(strings.Repeat("x", size)+`","`, n-1) + `x"]`
+	}
+	for _, c := range []struct {
+		answer string
+		err    error
+	}{
+		{`{"tokens":` + list(1000) + `}`, nil},
+		{`{"tokens":` + list(1001) + `}`, ErrTooLarge},
+		{`{"tokens":[1],"token_strs":["` + strings.Repeat("x", 10_000) + `"]}`, nil},
+		{`{"tokens":[1],"token_strs":["` + strings.Repeat("x", 10_001) + `"]}`, ErrTooLarge},
+		{`{"tokens":[1],"token_strs":` + texts(1001, 0) + `}`, ErrTooLarge},
+		{`{"tokens":[1],"x":"` + strings.Repeat("x", 99_979) + `"}`, nil},
+		{`{"tokens":[1],"x":"` + strings.Repeat("x", 99_980) + `"}`, ErrTooLarge},
+		{`{"tokens":[1],"x":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`, nil},
+		{`{"tokens":[1],"x":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`, ErrAnswer},
+	} {
+		if _, err := readAnswer(strings.NewReader(c.answer), wayTokenize, false, testLimits); err != c.err {
+			t.Errorf("%d bytes, %.40s: %v, want %v", len(c.answer), c.answer, err, c.err)
+		}
+	}
+}
+
+// TestPieces: texts become bytes of the prompt in every spelling.
+func TestPieces(t *testing.T) {
+	level := func(s string) string { // as the tokenizer of GPT-2 writes it
+		var out []rune
+		for _, b := range []byte(s) {
+			out = append(out, rune(slices.Index(byteOf[:], uint16(b)+1)))
+		}
+		return string(out)
+	}
+	if level(" \n") != "ĠĊ" || level("a~é") != "a~Ã©" {
+		t.Fatal("the alphabet is not that of GPT-2")
+	}
+	for _, c := range []struct{ pieces, want []string }{
+		{[]string{"plain", " text"}, []string{"plain", " text"}},
+		{[]string{"<|im_start|>", "user", level("\n"), level(" Gr\xc3"), level("\xbc"), "<｜end▁of▁it｜>", level(" é")},
+			[]string{"<|im_start|>", "user", "\n", " Gr\xc3", "\xbc", "<｜end▁of▁it｜>", " é"}},
+		{[]string{"<s>", "▁Hello", "▁▁", "<0x0A>", "<0xZZ>", "é", "a▁b"}, []string{"<s>", " Hello", "  ", "\n", "<0xZZ>", "é", "a b"}},
+		{[]string{"hell", "oĠthe", "re.Ċ"}, []string{"hell", "o the", "re.\n"}},
+		{[]string{"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "hi", "Ġyou"}, []string{"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "hi", " you"}},
+		{[]string{"Ġużże", " in", " plain", "\n"}, []string{"Ġużże", " in", " plain", "\n"}},
+		{[]string{"▁Ġużże", "▁in"}, []string{" Ġużże", " in"}},
+		{[]string{"", ""}, []string{"", ""}},
+	} {
+		got := spelledOut(make([]uint32, len(c.pieces)), c.pieces)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%q: %q, want %q", c.pieces, got, c.want)
+		}
+	}
+}
+
+// TestWipe: nothing is left of ids and texts, nor in buffers outgrown.
+func TestWipe(t *testing.T) {
+	ids := appendWiping([]uint32(nil), 1, 2, 3)
+	for len(ids) < cap(ids) {
+		ids = append(ids, 9)
+	}
+	outgrown := ids
+	ids = appendWiping(ids, 4)
+	if slices.Max(outgrown) != 0 || ids[0] != 1 || ids[len(ids)-1] != 4 {
+		t.Error("the outgrown buffer still has its ids")
+	}
+	got, err := readAnswer(strings.NewReader(`{"tokens":[1,2],"token_strs":["▁a","b"]}`), wayTokenize, false, testLimits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := got.Footprint(); n < 20 || n > 5000 {
+		t.Errorf("footprint %d", n)
+	}
+	all, arena := got.IDs[:cap(got.IDs)], got.arena[:cap(got.arena)]
+	got.Wipe()
+	if slices.Max(all) != 0 || slices.Max(arena) != 0 || got.IDs != nil || got.HasTexts() || got.Text(0) != nil {
+		t.Error("something is left")
+	}
+}
+
+// BenchmarkAnswer reads what a prompt of 100,000 tokens is answered with.
+func BenchmarkAnswer(b *testing.B) {
+	var ids []uint32
+	var texts []string
+	for i := range 100_000 {
+		ids, texts = append(ids, uint32(i*7919%math.MaxUint16)), append(texts, []string{"Ġword", "ing", "Ċ", "Ġa"}[i%4])
+	}
+	data, err := json.Marshal(map[string]any{"count": len(ids), "tokens": ids, "token_strs": texts})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := readAnswer(bytes.NewReader(data), wayTokenize, false, Limits{}.orDefaults()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

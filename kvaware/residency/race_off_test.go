@@ -1,8 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-
-//go:build !race
-
-package residency
-
-// manySeeds is how many seeds a test of one goroutine goes through.
-const manySeeds = 6
