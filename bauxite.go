@@ -7,8 +7,8 @@
 package bauxite
 
 import (
-	_ "github.com/bauxite/caddy-kvaware/janitor"
-	_ "github.com/bauxite/caddy-kvaware/kvaware"
 	_ "github.com/bauxite/caddy-kvaware/internal/adapter"
 	_ "github.com/bauxite/caddy-kvaware/internal/commands"
+	_ "github.com/bauxite/caddy-kvaware/janitor"
+	_ "github.com/bauxite/caddy-kvaware/kvaware"
 )

@@ -11,11 +11,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/bauxite/caddy-kvaware/internal/answer"
+	"github.com/bauxite/caddy-kvaware/internal/replay"
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 	"github.com/bauxite/caddy-kvaware/janitor"
-	"github.com/bauxite/caddy-kvaware/internal/answer"
 	"github.com/bauxite/caddy-kvaware/kvaware"
-	"github.com/bauxite/caddy-kvaware/internal/replay"
 )
 
 func init() { caddy.RegisterModule(new(rivalPolicy)) }

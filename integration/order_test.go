@@ -13,8 +13,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 	"github.com/bauxite/caddy-kvaware/internal/replay"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // The engines of the comparison, live and in the replay: with them the fleet

@@ -26,8 +26,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // everyArena is what arenas are there for, but for bodies.

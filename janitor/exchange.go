@@ -9,8 +9,8 @@ import (
 	"strconv"
 
 	"github.com/bauxite/caddy-kvaware/internal/answer"
-	"github.com/bauxite/caddy-kvaware/janitor/pii"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
+	"github.com/bauxite/caddy-kvaware/janitor/pii"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 

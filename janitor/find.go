@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
-	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 // maxFindings is how many findings one request may have. Nobody writes more

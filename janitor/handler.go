@@ -19,9 +19,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
-	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 func init() {

@@ -10,9 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
-	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 // redacted stands for values that are not to be told apart.

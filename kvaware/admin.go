@@ -83,13 +83,13 @@ func serveTree(s *shared, w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
 		return apiError(http.StatusMethodNotAllowed, "this path takes GET")
 	}
-	t := s.fleet.Stats()
+	t := s.router.Stats()
 	return writeJSON(w, treeReport{
 		Bytes:         int64(t.Bytes),
 		Limit:         int64(t.Limit),
 		Blocks:        int64(t.Blocks),
 		Runs:          int64(t.Runs),
-		Upstreams:     len(s.fleet.Upstreams()),
+		Upstreams:     len(s.router.Upstreams()),
 		Evictions:     uint64(t.Evictions),
 		IndexBytes:    t.IndexBytes,
 		Links:         t.Links,

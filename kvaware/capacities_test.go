@@ -15,7 +15,7 @@ func TestTheLargestCapacityCounts(t *testing.T) {
 		return p
 	}
 	capacity := func() int64 {
-		for _, u := range s.fleet.Upstreams() {
+		for _, u := range s.router.Upstreams() {
 			if u.Address == "a:1" {
 				return u.Capacity
 			}

@@ -26,7 +26,7 @@ const seeInterval = time.Second
 // engines brings what engines tell about themselves to the fleet. Like the
 // fleet it is there once for all configs of the process.
 type engines struct {
-	fleet *routing.Fleet
+	fleet *routing.Router
 	watch *metrics.Watch
 	now   func() time.Time
 
@@ -36,7 +36,7 @@ type engines struct {
 
 // newEngines returns engines that nobody watches yet. A nil transport means
 // the usual one.
-func newEngines(f *routing.Fleet, now func() time.Time, transport http.RoundTripper) *engines {
+func newEngines(f *routing.Router, now func() time.Time, transport http.RoundTripper) *engines {
 	e := &engines{fleet: f, now: now, given: make(capacities)}
 	e.watch = metrics.NewWatch(metrics.Options{Transport: transport, Reporter: e, Now: now})
 	return e
@@ -167,7 +167,7 @@ func (e *engines) Relisted(t metrics.Target) { e.endEpochs(t.Address) }
 func (e *engines) endEpochs(address string) {
 	for _, state := range e.watch.States(address) {
 		for _, model := range state.Models {
-			e.fleet.Residency().EndEpoch(model)
+			e.fleet.Index().EndEpoch(model)
 		}
 	}
 }

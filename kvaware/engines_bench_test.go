@@ -27,7 +27,7 @@ func BenchmarkServing64(b *testing.B) {
 			s := newShared(2_000_000, time.Now)
 			defer s.Destruct()
 			bodies := &pages{bodies: map[string]string{}}
-			s.engines = newEngines(s.fleet, time.Now, bodies)
+			s.engines = newEngines(s.router, time.Now, bodies)
 			p := &Policy{Metrics: DefaultMetrics, shared: s, sight: new(sight)}
 			p.available = func(*reverseproxy.Upstream) bool { return true }
 			pool := make(reverseproxy.UpstreamPool, 64)

@@ -62,7 +62,7 @@ func testEngines(t *testing.T, bodies map[string]string, dials []string, test fu
 			pages:  &pages{bodies: bodies},
 		}
 		e.available = func(*reverseproxy.Upstream) bool { return true }
-		s.engines = newEngines(s.fleet, time.Now, e.pages)
+		s.engines = newEngines(s.router, time.Now, e.pages)
 		defer s.Destruct()
 		for _, dial := range dials {
 			e.pool = append(e.pool, &reverseproxy.Upstream{Dial: dial})
@@ -141,13 +141,13 @@ func TestARestartedEngineIsForgotten(t *testing.T) {
 		hold(e.shared, "a:1", 1, 2, 3)
 		time.Sleep(5 * time.Second) // virtual
 		synctest.Wait()
-		if n := e.shared.fleet.Stats().Blocks; n != 3 {
+		if n := e.shared.router.Stats().Blocks; n != 3 {
 			t.Fatalf("%d blocks, want 3", n)
 		}
 		e.pages.set("a:1/metrics", vllmSays(0, 0, 1000, 160))
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if n := e.shared.fleet.Stats().Blocks; n != 0 {
+		if n := e.shared.router.Stats().Blocks; n != 0 {
 			t.Fatalf("%d blocks after the restart", n)
 		}
 	})
@@ -159,7 +159,7 @@ func TestForeignLoadReachesTheFleet(t *testing.T) {
 	testEngines(t, map[string]string{"a:1/metrics": vllmSays(4, 3, 1000, 100)}, []string{"a:1", "b:1"}, func(e *engineTest) {
 		e.look()
 		pick := func() int {
-			r := e.shared.fleet.NewRequest(routing.Prompt{Tokens: 1000, BlockTokens: 64})
+			r := e.shared.router.NewRequest(routing.Prompt{Tokens: 1000, BlockTokens: 64})
 			defer r.End()
 			return r.Route([]routing.Target{{Address: "a:1"}, {Address: "b:1"}}, false).Target
 		}

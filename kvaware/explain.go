@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/bauxite/caddy-kvaware/janitor"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
 const explainPath = "/kv_aware/explain"

@@ -10,10 +10,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/bauxite/caddy-kvaware/janitor"
 	"github.com/bauxite/caddy-kvaware/internal/answer"
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
 // flightVar is the request variable that holds its flight.
@@ -23,8 +23,8 @@ const flightVar = "kv_aware.flight"
 // fleet. All of it happens in the request's goroutine.
 type flight struct {
 	*routing.Request // nil: it has no signature, the fallback routes it
-	policy         *Policy
-	exchange       *janitor.Exchange
+	policy           *Policy
+	exchange         *janitor.Exchange
 
 	prompt text    // as it was signed
 	asked  bool    // its tokens are being fetched
@@ -84,12 +84,12 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 	if p.Events != nil {
 		signed.lineage = routing.Lineage{
 			Model:   x.Model(),
-			Adapter: p.shared.fleet.Residency().Adapter(x.Model()),
+			Adapter: p.shared.router.Index().Adapter(x.Model()),
 			Salt:    kvevents.SaltExtra(salt),
 			Variant: signature.Variant(),
 		}
 	}
-	perToken := p.shared.fleet.BytesPerToken(x.Model())
+	perToken := p.shared.router.BytesPerToken(x.Model())
 	prompt := routing.Prompt{
 		Tokens:      int(float64(signature.PromptBytes()) / perToken),
 		BlockTokens: max(1, int(float64(signature.BlockSize())/perToken)),
@@ -111,12 +111,12 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 		}
 	}
 	if media := signature.Media(); media > 0 {
-		prompt.Tokens += int(float64(media) * p.shared.fleet.MediaTokens(x.Model()))
+		prompt.Tokens += int(float64(media) * p.shared.router.MediaTokens(x.Model()))
 	}
 	if !who.nobody {
 		prompt.Chain = signature.Chain()
 	}
-	return signed, p.shared.fleet.NewRequest(prompt), true
+	return signed, p.shared.router.NewRequest(prompt), true
 }
 
 // learnTokens has the prompt's tokens fetched, if they are of use to others that
@@ -202,9 +202,9 @@ func (fl *flight) Usage(u answer.Usage) {
 	switch {
 	case !fl.accepted:
 	case fl.media > 0:
-		fl.policy.shared.fleet.LearnMedia(fl.model, fl.media, fl.text, u.PromptTokens)
+		fl.policy.shared.router.LearnMedia(fl.model, fl.media, fl.text, u.PromptTokens)
 	default:
-		fl.policy.shared.fleet.LearnTokens(fl.model, fl.text, u.PromptTokens)
+		fl.policy.shared.router.LearnTokens(fl.model, fl.text, u.PromptTokens)
 	}
 	if !fl.accepted || fl.reported || !u.Cached {
 		return

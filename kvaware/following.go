@@ -14,8 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
-	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/kvindex"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 // followInterval is how often a policy names its static upstreams, so that
@@ -29,7 +29,7 @@ const forgetUpstream = 5 * time.Minute
 // following brings what engines publish to the fleet. Like the fleet it is
 // there once for all configs of the process.
 type following struct {
-	fleet *routing.Fleet
+	fleet *routing.Router
 	set   *kvevents.Set
 
 	mu        sync.Mutex
@@ -57,7 +57,7 @@ type listening struct {
 	users map[*Policy]struct{}
 }
 
-func newFollowing(f *routing.Fleet) *following {
+func newFollowing(f *routing.Router) *following {
 	s := &following{
 		fleet: f, upstreams: make(map[string]*streams), listeners: make(map[string]*listening), freed: make(chan struct{}),
 	}
@@ -127,7 +127,7 @@ func (s *following) change(address string, u *streams, events *Events) {
 // open is called when the following of a publisher begins.
 func (s *following) open(source kvevents.Source) kvevents.Sink {
 	// A name of its own: what is followed in another way now may not have ended yet.
-	feed := s.fleet.Residency().Feed(source.Upstream + " events " + source.Events + " " + strconv.Itoa(source.Rank) + " " + source.Replay)
+	feed := s.fleet.Index().Feed(source.Upstream + " events " + source.Events + " " + strconv.Itoa(source.Rank) + " " + source.Replay)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u := s.upstreams[source.Upstream]; u != nil {
@@ -179,7 +179,7 @@ func (s *following) closed(source kvevents.Source, opened kvevents.Sink) {
 	}
 	s.mu.Unlock()
 	s.fleet.Unfollow(source.Upstream, feed)
-	s.fleet.Residency().Drop(feed)
+	s.fleet.Index().Drop(feed)
 }
 
 // close ends all following.
@@ -197,7 +197,7 @@ func (s *following) close() {
 // sink is where the events of one publisher go.
 type sink struct {
 	*kvindex.Feed
-	fleet   *routing.Fleet
+	fleet   *routing.Router
 	address string
 }
 

@@ -16,8 +16,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
-	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/kvindex"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 // nobody is where nothing listens: what is followed there never connects.
@@ -148,7 +148,7 @@ func TestFollowingWithReloads(t *testing.T) {
 	until(t, "nothing is left", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return len(f.upstreams) == 0 && s.fleet.Residency().Stats().Feeds == 0 && len(f.set.States("")) == 0
+		return len(f.upstreams) == 0 && s.router.Index().Stats().Feeds == 0 && len(f.set.States("")) == 0
 	})
 }
 
@@ -162,13 +162,13 @@ func TestFollowingWithOtherWeights(t *testing.T) {
 	untilFollowed(t, f, "127.0.0.1:1 0")
 	feed := feedOf(t, f, "a:8000")
 	feed.Apply(stored())
-	if sizes := s.fleet.BlockSizes(); len(sizes) != 1 {
+	if sizes := s.router.BlockSizes(); len(sizes) != 1 {
 		t.Fatalf("followed: %v", sizes)
 	}
 	renewed := startConfig(f, Events{Address: nobody, TierWeight: map[string]float64{"cpu": 0.5}})
 	f.follow(renewed, []string{"a:8000"})
 	stopConfig(f, old)
-	if sizes := s.fleet.BlockSizes(); len(sizes) != 1 || feedOf(t, f, "a:8000") != feed {
+	if sizes := s.router.BlockSizes(); len(sizes) != 1 || feedOf(t, f, "a:8000") != feed {
 		t.Fatalf("after weights have changed the fleet knows of %v", sizes)
 	}
 	// The same port, asked for history too, is another stream.
@@ -242,15 +242,15 @@ func TestClearedForgetsWhatWasSent(t *testing.T) {
 	p := startConfig(f, Events{Address: nobody})
 	f.follow(p, []string{"a:8000"})
 	untilFollowed(t, f, "127.0.0.1:1 0")
-	sink := &sink{Feed: feedOf(t, f, "a:8000"), fleet: s.fleet, address: "a:8000"}
+	sink := &sink{Feed: feedOf(t, f, "a:8000"), fleet: s.router, address: "a:8000"}
 	hold(s, "a:8000", 1, 2, 3)
 	sink.Apply(&kvevents.Event{Kind: kvevents.Cleared})
-	if n := s.fleet.Stats().Blocks; n != 3 {
+	if n := s.router.Stats().Blocks; n != 3 {
 		t.Fatalf("%d blocks are left after an old event", n)
 	}
 	sink.Known(kvevents.Partial)
 	sink.Apply(&kvevents.Event{Kind: kvevents.Cleared})
-	if n := s.fleet.Stats().Blocks; n != 0 {
+	if n := s.router.Stats().Blocks; n != 0 {
 		t.Fatalf("%d blocks are left of an empty cache", n)
 	}
 }
@@ -269,7 +269,7 @@ func TestForgetIsOfEventsToo(t *testing.T) {
 		feed.Apply(stored())
 		feed.Known(kvevents.Complete)
 	}
-	if n := s.fleet.Stats().Blocks; n != 1 {
+	if n := s.router.Stats().Blocks; n != 1 {
 		t.Fatalf("%d blocks", n)
 	}
 	s.forget("a:8000")
@@ -277,10 +277,10 @@ func TestForgetIsOfEventsToo(t *testing.T) {
 		t.Fatalf("known: %v and %v", a, b)
 	}
 	s.forgetAll()
-	if n := s.fleet.Stats().Blocks; n != 0 || feedOf(t, f, "b:8000").Knowledge() != kvevents.Partial {
+	if n := s.router.Stats().Blocks; n != 0 || feedOf(t, f, "b:8000").Knowledge() != kvevents.Partial {
 		t.Fatalf("%d blocks after all was forgotten", n)
 	}
-	if !feedOf(t, f, "b:8000").Apply(stored()) || s.fleet.Stats().Blocks != 1 {
+	if !feedOf(t, f, "b:8000").Apply(stored()) || s.router.Stats().Blocks != 1 {
 		t.Fatal("nothing is learned any more")
 	}
 }

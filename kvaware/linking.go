@@ -9,10 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/janitor"
-	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/kvindex"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/tokenize"
+	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
 // prompts fetches the tokens of prompts from engines, beside the requests, and
@@ -20,13 +20,13 @@ import (
 // found in what engines say they hold. Like the fleet it is there once for all
 // configs of the process.
 type prompts struct {
-	fleet     *routing.Fleet
+	fleet     *routing.Router
 	transport *http.Transport
 	queue     *tokenize.Queue
 	late      atomic.Int32 // prompts that wait for the first events
 }
 
-func newPrompts(f *routing.Fleet) *prompts {
+func newPrompts(f *routing.Router) *prompts {
 	transport := tokenize.NewTransport()
 	return &prompts{fleet: f, transport: transport, queue: tokenize.NewQueue(&tokenize.Fetcher{Transport: transport}, nil)}
 }
@@ -141,7 +141,7 @@ func (s *prompts) enter(p *tokenised, sizes []int) {
 	if !s.fleet.IsEpoch(p.epoch) {
 		return // the text's hashes mean nothing any more
 	}
-	index, chain := s.fleet.Residency(), p.signature.Chain()
+	index, chain := s.fleet.Index(), p.signature.Chain()
 	for _, size := range sizes {
 		key := p.lineage
 		key.BlockTokens = size

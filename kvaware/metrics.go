@@ -35,7 +35,7 @@ type policyMetrics struct {
 	stagings     *stagings
 }
 
-func newPolicyMetrics(f *routing.Fleet, s *following, p *prompts, st *stagings) *policyMetrics {
+func newPolicyMetrics(f *routing.Router, s *following, p *prompts, st *stagings) *policyMetrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,

@@ -19,7 +19,7 @@ import (
 // tree, and the key of its hashes. It survives reloads, and it stays usable
 // after the last config is gone, because answers may outlive it.
 type shared struct {
-	fleet   *routing.Fleet
+	router  *routing.Router
 	engines *engines
 	// What engines publish, and the tokens of prompts, for policies with events.
 	following *following
@@ -83,18 +83,18 @@ func running() (s *shared) {
 
 func newShared(memoryLimit int64, now func() time.Time) *shared {
 	s := &shared{
-		fleet:    routing.New(memoryLimit, now),
+		router:   routing.New(memoryLimit, now),
 		random:   make([]byte, 32),
 		policies: make(map[*Policy]struct{}),
 		warned:   make(map[string]bool),
 	}
 	rand.Read(s.random) // never fails: crypto/rand ends the process instead
 	s.signing.Store(&signingKey{key: s.random})
-	s.following = newFollowing(s.fleet)
-	s.prompts = newPrompts(s.fleet)
+	s.following = newFollowing(s.router)
+	s.prompts = newPrompts(s.router)
 	s.stagings = newStagings()
-	s.metrics = newPolicyMetrics(s.fleet, s.following, s.prompts, s.stagings)
-	s.engines = newEngines(s.fleet, now, nil)
+	s.metrics = newPolicyMetrics(s.router, s.following, s.prompts, s.stagings)
+	s.engines = newEngines(s.router, now, nil)
 	return s
 }
 
@@ -135,7 +135,7 @@ func (s *shared) enforce() (emptied bool) {
 		return false // what is left of the last config may still finish
 	}
 	c := s.settings[len(s.settings)-1]
-	s.fleet.SetLimit(c.memoryLimit)
+	s.router.SetLimit(c.memoryLimit)
 	key := c.key
 	if key == nil {
 		key = s.random
@@ -143,7 +143,7 @@ func (s *shared) enforce() (emptied bool) {
 	if bytes.Equal(s.signing.Load().key, key) {
 		return false
 	}
-	s.signing.Store(&signingKey{key: key, epoch: s.fleet.Clear()})
+	s.signing.Store(&signingKey{key: key, epoch: s.router.Clear()})
 	return true
 }
 
@@ -151,8 +151,8 @@ func (s *shared) enforce() (emptied bool) {
 func (s *shared) forgetAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.signing.Store(&signingKey{key: s.signing.Load().key, epoch: s.fleet.Clear()})
-	for _, u := range s.fleet.Upstreams() {
+	s.signing.Store(&signingKey{key: s.signing.Load().key, epoch: s.router.Clear()})
+	for _, u := range s.router.Upstreams() {
 		s.following.forget(u.Address)
 	}
 }
@@ -161,13 +161,13 @@ func (s *shared) forgetAll() {
 // such an upstream.
 func (s *shared) forget(address string) bool {
 	s.following.forget(address)
-	return s.fleet.Forget(address)
+	return s.router.Forget(address)
 }
 
 // sweep forgets what upstreams that have gone have left behind.
 func (s *shared) sweep(now time.Time) {
-	s.fleet.Residency().Expire(now)
-	for _, address := range s.fleet.Sweep() {
+	s.router.Index().Expire(now)
+	for _, address := range s.router.Sweep() {
 		s.metrics.forget(address)
 		s.engines.forget(address)
 		s.prompts.queue.Forget(address)

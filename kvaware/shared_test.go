@@ -22,7 +22,7 @@ func newTestShared() *shared {
 
 // hold makes the fleet believe that address holds a prompt.
 func hold(s *shared, address string, chain ...uint64) {
-	r := s.fleet.NewRequest(routing.Prompt{Chain: chain, Tokens: 1000, BlockTokens: 64, Epoch: s.signing.Load().epoch})
+	r := s.router.NewRequest(routing.Prompt{Chain: chain, Tokens: 1000, BlockTokens: 64, Epoch: s.signing.Load().epoch})
 	r.Route([]routing.Target{{Address: address}}, false)
 	r.Confirm()
 	r.End()
@@ -40,7 +40,7 @@ func TestSettingsOfAReload(t *testing.T) {
 		t.Fatal("the key is the same, the tree was emptied")
 	}
 	s.withdraw(old) // the old config stops after the new one has started
-	if got := s.fleet.Stats(); got.Limit != 3_000_000 || got.Blocks != 3 {
+	if got := s.router.Stats(); got.Limit != 3_000_000 || got.Blocks != 3 {
 		t.Fatalf("after the reload: %+v", got)
 	}
 	keyed := &settings{memoryLimit: 3_000_000, key: []byte("0123456789abcdef")}
@@ -48,7 +48,7 @@ func TestSettingsOfAReload(t *testing.T) {
 		t.Fatal("a new key did not empty the tree")
 	}
 	s.withdraw(renewed)
-	if got := s.fleet.Stats(); got.Blocks != 0 {
+	if got := s.router.Stats(); got.Blocks != 0 {
 		t.Fatalf("under a new key: %+v", got)
 	}
 }
@@ -62,14 +62,14 @@ func TestSettingsOfAFailedReload(t *testing.T) {
 	failing := &settings{memoryLimit: 5_000_000, key: []byte("0123456789abcdef")}
 	s.apply(failing)
 	s.withdraw(failing)
-	if got := s.fleet.Stats().Limit; got != 2_000_000 {
+	if got := s.router.Stats().Limit; got != 2_000_000 {
 		t.Fatalf("limit %d", got)
 	}
 	if string(s.signing.Load().key) != string(s.random) {
 		t.Fatal("the failed config's key is still in force")
 	}
 	hold(s, "n", 1, 2)
-	if got := s.fleet.Stats().Blocks; got != 2 {
+	if got := s.router.Stats().Blocks; got != 2 {
 		t.Fatalf("%d blocks recorded under the restored key", got)
 	}
 	s.withdraw(running)
@@ -148,15 +148,15 @@ func TestAdmin(t *testing.T) {
 		}
 	}
 	call("DELETE", "/kv_aware/upstreams/node-a:8000")
-	if n := s.fleet.Stats().Blocks; n != 3 {
+	if n := s.router.Stats().Blocks; n != 3 {
 		t.Fatalf("%d blocks after one upstream was forgotten, want 3", n)
 	}
 	call("DELETE", "/kv_aware/upstreams")
-	if n := s.fleet.Stats().Blocks; n != 0 {
+	if n := s.router.Stats().Blocks; n != 0 {
 		t.Fatalf("%d blocks after all were forgotten", n)
 	}
 	hold(s, "node-a:8000", 1, 2)
-	if n := s.fleet.Stats().Blocks; n != 2 {
+	if n := s.router.Stats().Blocks; n != 2 {
 		t.Fatal("after all were forgotten nothing is recorded any more")
 	}
 }

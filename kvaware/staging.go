@@ -10,8 +10,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 const (

@@ -12,9 +12,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/bauxite/caddy-kvaware/janitor"
-	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
 // errand is what is done for one request to have its KV blocks staged. Its
@@ -29,7 +29,7 @@ type errand struct {
 	// Of the goroutine that serves the request.
 	before    *turn             // that this is the next one of
 	upstreams []string          // that could have been picked
-	offloads  []routing.Offload   // what LMCache is known to hold there
+	offloads  []routing.Offload // what LMCache is known to hold there
 	known     bool              // LMCache has said so
 	kept      *janitor.Retained // to fetch the tokens of after the answer; nil: not needed
 	warm      *janitor.Retained // to warm the GPU with; nil: it is not

@@ -5,8 +5,8 @@ package kvaware
 import (
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 // leastStaged is how many tokens must be missing on the GPU for it to be worth

@@ -13,9 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/janitor"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/bauxite/caddy-kvaware/internal/tokenize"
+	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
 const (

@@ -44,7 +44,7 @@ type engineReport struct {
 // report describes the upstreams, all or the one at address, by address.
 func (s *shared) report(address string) []upstreamReport {
 	reports := []upstreamReport{}
-	for _, u := range s.fleet.Upstreams() {
+	for _, u := range s.router.Upstreams() {
 		if address != "" && u.Address != address {
 			continue
 		}

@@ -15,12 +15,12 @@ import (
 // exceptions are the only packages of ours that import what could write files
 // or run programs, and why they do.
 var exceptions = map[string]string{
-	"/janitor os":                             "the error of a read that has run into its deadline",
+	"/janitor os":                              "the error of a read that has run into its deadline",
 	"/internal/commands os":                    "reads the file that a command is given, prints to standard output",
 	"/internal/commands os/signal":             "ends the demo on Ctrl-C",
 	"/internal/volatile os":                    "reads /proc/self, to count files that are open for writing",
 	"/internal/volatile golang.org/x/sys/unix": "the lock itself: prctl, setrlimit, closing the ruleset",
-	"/internal/engine/metrics syscall":                 "the number of an error, to tell a refused connection",
+	"/internal/engine/metrics syscall":         "the number of an error, to tell a refused connection",
 	"/internal/engine/zmtp syscall":            "the numbers of errors, to tell a connection that was refused or reset",
 	"/internal/engine/zmtp os":                 "the error of a read that has run into its deadline",
 }

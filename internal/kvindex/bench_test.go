@@ -110,7 +110,7 @@ func BenchmarkFollow(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				var tokens int
-				dst, tokens, _ = x.Follow(s, chains[r.IntN(n)], dst[:0])
+				dst, tokens, _ = x.Match(s, chains[r.IntN(n)], dst[:0])
 				if tokens != 64*512-3 || len(dst) != 2047 {
 					b.Fatal(tokens, len(dst))
 				}
@@ -125,7 +125,7 @@ func BenchmarkFollow(b *testing.B) {
 		dst := make([]uint64, 0, 4096)
 		_ = s
 		for b.Loop() {
-			dst, _, _ = x.Follow(other, chains[0], dst[:0])
+			dst, _, _ = x.Match(other, chains[0], dst[:0])
 		}
 	})
 }

@@ -46,7 +46,7 @@ func (w *world) send(turns []turn) error {
 	chain := textChain(text, w.text)
 	tokens, texts := template(turns, true)
 	s := w.x.Space(Key{Model: "m", BlockTokens: w.block})
-	own, n, followed := w.x.Follow(s, chain, nil)
+	own, n, followed := w.x.Match(s, chain, nil)
 	all := w.x.Chain(s, tokens, nil)
 	if len(own) > len(all) || !slices.Equal(own, all[:len(own)]) {
 		if w.exact {

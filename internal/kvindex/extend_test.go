@@ -33,7 +33,7 @@ func TestExtend(t *testing.T) {
 		if x.Link(s, append(slices.Clone(text), end), append(slices.Clone(anchors), Anchor{Tokens: at, Exact: true}), tokens) {
 			t.Fatalf("seed %d: a single prompt contradicts itself", seed)
 		}
-		chain, known, _ := x.Follow(s, text, nil)
+		chain, known, _ := x.Match(s, text, nil)
 		longer, more, ok := x.Extend(s, end, slices.Clone(chain), known)
 		want := x.Chain(s, tokens, nil)[:at/block]
 		if !ok || more != at || !slices.Equal(longer, want) {

@@ -78,7 +78,7 @@ func randomText(r *rand.Rand, n int) string {
 // follow is Follow and what it must always be: no longer than the tokens say.
 func follow(t *testing.T, x *Index, s Space, text []uint64) ([]uint64, int, int) {
 	t.Helper()
-	chain, tokens, blocks := x.Follow(s, text, nil)
+	chain, tokens, blocks := x.Match(s, text, nil)
 	if len(chain) != tokens/s.BlockTokens() || blocks > len(text) {
 		t.Fatalf("%d hashes for %d tokens of %d each; %d of %d text blocks", len(chain), tokens, s.BlockTokens(), blocks, len(text))
 	}

@@ -163,7 +163,7 @@ func TestFollowBesideEverything(t *testing.T) {
 			for !stop.Load() {
 				i := r.IntN(len(texts))
 				var n int
-				dst, n, _ = x.Follow(s, texts[i], dst[:0])
+				dst, n, _ = x.Match(s, texts[i], dst[:0])
 				if len(dst) != n/16 || !slices.Equal(dst, chains[i][:len(dst)]) {
 					t.Errorf("%d tokens, %d hashes that are not the prompt's", n, len(dst))
 					return

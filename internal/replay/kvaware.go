@@ -32,7 +32,7 @@ func DefaultKnowledge() Knowledge {
 
 // kvAware drives the product's own routing.
 type kvAware struct {
-	fleet       *routing.Fleet
+	fleet       *routing.Router
 	know        Knowledge
 	engines     []*engine // for their metrics
 	blockTokens int

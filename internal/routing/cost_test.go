@@ -27,7 +27,7 @@ func (s *server) finish(now time.Time, tokens int, rnd *rand.Rand) time.Time {
 
 // feed sends n prompts to a fleet's only upstream, in bursts, so that most of
 // them queue, and returns what it has learned.
-func feed(f *Fleet, c *clock, s *server, address string, n int, rnd *rand.Rand) time.Duration {
+func feed(f *Router, c *clock, s *server, address string, n int, rnd *rand.Rand) time.Duration {
 	for range n {
 		var burst []*Request
 		var first []time.Time

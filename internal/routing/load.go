@@ -29,30 +29,30 @@ type reportedLoad struct {
 // the requests that are gone were among those reported. Ours that are being
 // computed do not wait, so it may be too much that is taken off, never too
 // little.
-func (f *Fleet) SetLoad(address string, l EngineLoad) {
+func (f *Router) SetLoad(address string, l EngineLoad) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u, now := f.upstream(address), f.now()
 	u.load.advance(now)
 	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.load.count())
 	waiting := min(others, max(0, l.Waiting-u.load.queued))
-	u.told = reportedLoad{EngineLoad{Waiting: waiting, Running: others - waiting}, now}
+	u.reported = reportedLoad{EngineLoad{Waiting: waiting, Running: others - waiting}, now}
 	u.blocks.told(l.Usage, u.capacity.size())
 }
 
 // foreign returns how many requests wait at the upstream that this gateway has
 // not sent, and how many there are in all, ours too, as far as is known.
 func (u *upstream) foreign(now time.Time) (waiting, inFlight int) {
-	if !u.told.counts(now) {
+	if !u.reported.counts(now) {
 		return 0, 0
 	}
-	return u.told.Waiting, u.told.Waiting + u.told.Running + u.load.count()
+	return u.reported.Waiting, u.reported.Waiting + u.reported.Running + u.load.count()
 }
 
 // foreignTokens returns how much of its KV cache the upstream uses beyond what
 // is known of the requests sent there.
 func (u *upstream) foreignTokens(now time.Time) int64 {
-	if !u.told.counts(now) {
+	if !u.reported.counts(now) {
 		return 0
 	}
 	return u.blocks.others

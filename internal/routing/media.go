@@ -42,7 +42,7 @@ func (m *mediaSize) learn(media int, text, tokens float64) {
 
 // MediaTokens returns how many tokens an image or another medium is in a prompt
 // for the model, as learned from LearnMedia; 576 before that.
-func (f *Fleet) MediaTokens(model string) float64 {
+func (f *Router) MediaTokens(model string) float64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.sizes.of(model, false).media.each()
@@ -50,7 +50,7 @@ func (f *Fleet) MediaTokens(model string) float64 {
 
 // LearnMedia takes in that an engine has counted so many tokens in a prompt
 // with some media and so many bytes of text.
-func (f *Fleet) LearnMedia(model string, media, bytes, tokens int) {
+func (f *Router) LearnMedia(model string, media, bytes, tokens int) {
 	if media <= 0 || bytes < 0 || tokens <= 0 || tokens/media > 2*largestMedia {
 		return
 	}

@@ -20,14 +20,14 @@ type memory struct {
 
 // SetLimit changes the ceiling of all that is remembered, in bytes. What no
 // longer fits goes, oldest first.
-func (f *Fleet) SetLimit(limit int64) {
+func (f *Router) SetLimit(limit int64) {
 	if f.memory.set(limit) {
-		f.residency.SetLimit(limit)
+		f.index.SetLimit(limit)
 	}
 }
 
 // Limit returns the ceiling, in bytes.
-func (f *Fleet) Limit() int64 {
+func (f *Router) Limit() int64 {
 	f.memory.mu.Lock()
 	defer f.memory.mu.Unlock()
 	return f.memory.limit
@@ -72,8 +72,8 @@ type Stats struct {
 }
 
 // Stats describes what is remembered at this moment.
-func (f *Fleet) Stats() Stats {
-	index := f.residency.Stats()
+func (f *Router) Stats() Stats {
+	index := f.index.Stats()
 	s := Stats{Stats: f.tree.Stats(), IndexBytes: index.Bytes, Links: index.Links, Epochs: index.Epochs}
 	s.Bytes += index.Bytes
 	s.Limit = f.Limit()

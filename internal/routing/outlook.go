@@ -32,7 +32,7 @@ func (r *Request) offloaded(t Target, u *upstream, onGPU int) int {
 // Lose notes that the engine at an address has lost its KV cache, as after a
 // restart. What it was sent may be outside its GPU still, if it keeps blocks
 // there too. It reports whether the upstream is known.
-func (f *Fleet) Lose(address string) bool {
+func (f *Router) Lose(address string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u := f.upstreams[address]
@@ -43,7 +43,7 @@ func (f *Fleet) Lose(address string) bool {
 }
 
 // lose notes that u has lost its KV cache. The caller holds mu.
-func (f *Fleet) lose(u *upstream) {
+func (f *Router) lose(u *upstream) {
 	if u.offloads {
 		f.emptyGPU(u)
 	} else {

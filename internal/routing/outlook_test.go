@@ -13,7 +13,7 @@ var halves = [3]float64{1, 0.8, 0.3}
 
 // offloading is a request for a prompt of 16 blocks of 64 tokens, to engines
 // that keep blocks outside their GPUs.
-func offloading(f *Fleet, from uint64) *Request {
+func offloading(f *Router, from uint64) *Request {
 	chain := make([]uint64, 16)
 	for i := range chain {
 		chain[i] = from + uint64(i)
@@ -88,13 +88,13 @@ func TestOutlookByEvents(t *testing.T) {
 // An engine that was restarted holds nothing on its GPU. What LMCache keeps beside
 // it is there still; without LMCache there is nothing.
 func TestOutlookAfterARestart(t *testing.T) {
-	for name, restart := range map[string]func(*Fleet){
-		"told": func(f *Fleet) {
+	for name, restart := range map[string]func(*Router){
+		"told": func(f *Router) {
 			if !f.Lose("one") || f.Lose("nobody") {
 				t.Error("it is not told who is known")
 			}
 		},
-		"seen": func(f *Fleet) {
+		"seen": func(f *Router) {
 			for i := range lostAfter {
 				r := offloading(f, uint64(1000*i))
 				sendTo(r, "one")

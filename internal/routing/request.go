@@ -57,7 +57,7 @@ type End struct {
 // Its methods are safe for concurrent use. All may be called at any time and
 // more than once; what makes no sense at that point does nothing.
 type Request struct {
-	fleet    *Fleet
+	fleet    *Router
 	chain    []uint64
 	epoch    uint64
 	prompt   int // tokens
@@ -100,7 +100,7 @@ type Request struct {
 }
 
 // NewRequest starts following a request. Nothing is recorded yet.
-func (f *Fleet) NewRequest(p Prompt) *Request {
+func (f *Router) NewRequest(p Prompt) *Request {
 	return &Request{
 		fleet:    f,
 		chain:    p.Chain,

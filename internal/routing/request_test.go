@@ -28,12 +28,12 @@ func chainOf(text string) []uint64 {
 	return chain
 }
 
-func (f *Fleet) newTestRequest(text string) *Request {
+func (f *Router) newTestRequest(text string) *Request {
 	return f.NewRequest(Prompt{Chain: chainOf(text), Tokens: len(text)*64 + 1, BlockTokens: 64, Stream: true})
 }
 
 // holds returns how many blocks of text the fleet takes address to hold.
-func (f *Fleet) holds(address, text string) int {
+func (f *Router) holds(address, text string) int {
 	u := f.upstreams[address]
 	if u == nil {
 		return 0
@@ -46,14 +46,14 @@ func (f *Fleet) holds(address, text string) int {
 	return 0
 }
 
-func newTestFleet() (*Fleet, *clock) {
+func newTestFleet() (*Router, *clock) {
 	c := newClock()
 	return New(1_000_000, c.now), c
 }
 
 func a(address string) []Target { return []Target{{Address: address}} }
 
-func wantHolds(t *testing.T, f *Fleet, address, text string, want int) {
+func wantHolds(t *testing.T, f *Router, address, text string, want int) {
 	t.Helper()
 	if got := f.holds(address, text); got != want {
 		t.Fatalf("%s holds %d blocks of %q, want %d", address, got, text, want)
@@ -247,7 +247,7 @@ func TestClaimsAgainstGoldenModel(t *testing.T) {
 }
 
 // validate recounts what is reserved.
-func (f *Fleet) validate(t *testing.T, live int) {
+func (f *Router) validate(t *testing.T, live int) {
 	t.Helper()
 	requests, pending := 0, 0
 	for _, u := range f.upstreams {

@@ -34,7 +34,7 @@ func BenchmarkRouteFollowed(b *testing.B) {
 	targets := make([]Target, upstreams)
 	for i := range targets {
 		targets[i].Address = fmt.Sprintf("node-%d:8000", i)
-		feed := f.Residency().Feed(targets[i].Address)
+		feed := f.Index().Feed(targets[i].Address)
 		held := tokens / blockTokens * (i + 1) / upstreams
 		hashes := make([]uint64, held)
 		for k := range hashes {
@@ -45,7 +45,7 @@ func BenchmarkRouteFollowed(b *testing.B) {
 		f.Follow(targets[i].Address, Feeds{Ranks: []*kvindex.Feed{feed}, Weights: [3]float64{1, 0.8, 0.3}})
 	}
 	key := Lineage{Model: "m", BlockTokens: blockTokens}
-	f.Residency().Link(f.Residency().Space(key), text, anchors, ids)
+	f.Index().Link(f.Index().Space(key), text, anchors, ids)
 	p := Prompt{
 		Chain: text, Tokens: tokens, BlockTokens: blockBytes / 4, Stream: true,
 		Bytes: tokens * 4, BlockBytes: blockBytes, Lineage: Lineage{Model: "m"},

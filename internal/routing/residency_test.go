@@ -28,29 +28,29 @@ func idsOf(text string) (ids []uint32) {
 }
 
 // link tells the fleet which tokens a text has, in the engine's blocks.
-func (f *Fleet) link(t *testing.T, text string) {
+func (f *Router) link(t *testing.T, text string) {
 	t.Helper()
 	f.linkIn(t, text, engineBlock)
 }
 
 // linkIn does it in blocks of a size.
-func (f *Fleet) linkIn(t *testing.T, text string, blockTokens int) {
+func (f *Router) linkIn(t *testing.T, text string, blockTokens int) {
 	t.Helper()
 	chain := chainOf(text)
 	anchors := make([]kvindex.Anchor, len(chain))
 	for i := range anchors {
 		anchors[i] = kvindex.Anchor{Tokens: (i + 1) * letterTokens, Exact: true}
 	}
-	space := f.Residency().Space(Lineage{Model: "m", BlockTokens: blockTokens})
-	if f.Residency().Link(space, chain, anchors, idsOf(text)) {
+	space := f.Index().Space(Lineage{Model: "m", BlockTokens: blockTokens})
+	if f.Index().Link(space, chain, anchors, idsOf(text)) {
 		t.Fatal("the links contradict each other")
 	}
 }
 
 // followRanks has an upstream's events followed, of so many ranks.
-func (f *Fleet) followRanks(address string, ranks int) (feeds []*kvindex.Feed) {
+func (f *Router) followRanks(address string, ranks int) (feeds []*kvindex.Feed) {
 	for rank := range ranks {
-		feed := f.Residency().Feed(address + string(rune('0'+rank)))
+		feed := f.Index().Feed(address + string(rune('0'+rank)))
 		feed.Known(kvevents.Complete)
 		feeds = append(feeds, feed)
 	}
@@ -75,7 +75,7 @@ func says(t *testing.T, feed *kvindex.Feed, tier kvevents.Tier, ids []uint32) {
 }
 
 // followedRequest is one for a text whose tokens may be known.
-func (f *Fleet) followedRequest(text string) *Request {
+func (f *Router) followedRequest(text string) *Request {
 	return f.NewRequest(Prompt{
 		Chain: chainOf(text), Tokens: len(text)*letterTokens + 1, BlockTokens: letterTokens, Stream: true,
 		Bytes: len(text) * letterBytes, BlockBytes: letterBytes, Lineage: Lineage{Model: "m"},
@@ -83,7 +83,7 @@ func (f *Fleet) followedRequest(text string) *Request {
 }
 
 // sent records that an upstream was sent a text, long ago.
-func (f *Fleet) sent(address, text string) {
+func (f *Router) sent(address, text string) {
 	r := f.followedRequest(text)
 	r.Route(a(address), false)
 	r.Confirm()
@@ -328,8 +328,8 @@ func TestTheNextTurnGoesOnBehindTheAnswer(t *testing.T) {
 			for i := range chain {
 				anchors = append(anchors, kvindex.Anchor{Tokens: (i + 1) * letterTokens, Exact: true})
 			}
-			space := f.Residency().Space(Lineage{Model: "m", BlockTokens: engineBlock})
-			f.Residency().Link(space, append(chain, endHash), append(anchors, kvindex.Anchor{Tokens: endTokens, Exact: true}), ids)
+			space := f.Index().Space(Lineage{Model: "m", BlockTokens: engineBlock})
+			f.Index().Link(space, append(chain, endHash), append(anchors, kvindex.Anchor{Tokens: endTokens, Exact: true}), ids)
 			feed := f.followRanks("one", 1)[0]
 			says(t, feed, kvevents.GPU, append(ids, idsOf("ANSWERANSWER")[:c.answer]...))
 

@@ -67,12 +67,12 @@ func (r *Request) decide(longest int, pay bool) Decision {
 	pick, others := choose(s.candidates)
 	if instead, price := spread(s.candidates, pick, others); instead != pick {
 		c, u := &s.candidates[pick], s.upstreams[pick]
-		rent := u.rent + prefill(c.Uncached, c.PerToken)
+		rent := u.rentPaid + prefill(c.Uncached, c.PerToken)
 		if rent >= price {
 			pick, rent = instead, 0
 		}
 		if pay {
-			u.rent = rent
+			u.rentPaid = rent
 		}
 	}
 	d := Decision{Target: pick, Cached: s.held[pick].tokens, Reason: Hit}
@@ -142,7 +142,7 @@ func (r *Request) survey(targets []Target) (longest int) {
 
 // find fills in the upstreams of the targets. Most decisions are between the
 // same ones as the one before, which saves looking them up.
-func (s *scratch) find(f *Fleet, targets []Target) {
+func (s *scratch) find(f *Router, targets []Target) {
 	last := s.upstreams
 	s.upstreams = s.upstreams[:0]
 	for i, t := range targets {
@@ -156,7 +156,7 @@ func (s *scratch) find(f *Fleet, targets []Target) {
 
 // wait fills in how long c, which is u, makes a request wait, with what others
 // have sent there.
-func (f *Fleet) wait(c *candidate, u *upstream, now time.Time, late float64) {
+func (f *Router) wait(c *candidate, u *upstream, now time.Time, late float64) {
 	c.Wait = u.load.wait(now, late)
 	waiting, inFlight := u.foreign(now)
 	if inFlight > 0 {
@@ -180,7 +180,7 @@ func (r *Request) cachedOn(u *upstream) int {
 
 // note begins a survey and writes down at each upstream what the tree knows
 // of it.
-func (f *Fleet) note(matches []radixcache.Match) {
+func (f *Router) note(matches []radixcache.Match) {
 	f.surveyed++
 	for _, m := range matches {
 		u := f.byID.find(m.Upstream)

@@ -113,7 +113,7 @@ func TestNewcomersStartLevel(t *testing.T) {
 
 // sendOneByOne routes prompts that share a system prompt, each when the one
 // before is done, and returns how many tokens each upstream had to compute.
-func sendOneByOne(f *Fleet, c *clock, targets []Target, n int) (computed map[string]int) {
+func sendOneByOne(f *Router, c *clock, targets []Target, n int) (computed map[string]int) {
 	rnd := rand.New(rand.NewPCG(1, 4))
 	system := make([]uint64, 64) // 4,096 tokens
 	for i := range system {

@@ -59,7 +59,7 @@ func (t *tokenSizes) of(model string, add bool) *tokenSize {
 
 // BytesPerToken returns how many bytes of prompt a token of the model stands
 // for, as learned from LearnTokens; the constant BytesPerToken before that.
-func (f *Fleet) BytesPerToken(model string) float64 {
+func (f *Router) BytesPerToken(model string) float64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.sizes.of(model, false).perToken(BytesPerToken)
@@ -67,7 +67,7 @@ func (f *Fleet) BytesPerToken(model string) float64 {
 
 // LearnTokens takes in that an engine has counted so many tokens in a prompt of
 // so many bytes, as Prompt.Tokens was estimated from.
-func (f *Fleet) LearnTokens(model string, bytes, tokens int) {
+func (f *Router) LearnTokens(model string, bytes, tokens int) {
 	if bytes <= 0 || tokens <= 0 || bytes > largestToken*tokens || bytes < smallestToken*tokens {
 		return
 	}

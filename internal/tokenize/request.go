@@ -8,8 +8,8 @@ import (
 	"net"
 	"slices"
 
-	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
 // way is a way to ask an engine for tokens.

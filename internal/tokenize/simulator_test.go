@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // TestSimulator: the tokens are those that the engine counts in its answer to

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 	"github.com/bauxite/caddy-kvaware/internal/backoff"
+	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
 func TestMessages(t *testing.T) {

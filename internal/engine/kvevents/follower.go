@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 	"github.com/bauxite/caddy-kvaware/internal/backoff"
+	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
 // Why a session ends that could go on.

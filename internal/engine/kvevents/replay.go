@@ -8,8 +8,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 	"github.com/bauxite/caddy-kvaware/internal/backoff"
+	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
 // ErrHistory is in a State while history could not be read.

@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
-	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 )
 
 const (

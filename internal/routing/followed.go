@@ -43,7 +43,7 @@ type Feeds struct {
 type Lineage = kvindex.Key
 
 // residence is what is kept of an upstream whose events are followed.
-type residence struct {
+type followedUpstream struct {
 	Feeds
 	computing []*Request // whose first token is not there yet, the latest last
 	wrong     int        // answers in a row, see wrongAfter
@@ -66,11 +66,11 @@ type linked struct {
 
 // Residency is what the engines say they hold, and which text leads to which
 // tokens.
-func (f *Fleet) Residency() *kvindex.Index { return f.residency }
+func (f *Router) Index() *kvindex.Index { return f.index }
 
 // Follow notes that an upstream's events are followed; without ranks they are
 // not any more.
-func (f *Fleet) Follow(address string, feeds Feeds) {
+func (f *Router) Follow(address string, feeds Feeds) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u := f.upstream(address)
@@ -78,14 +78,14 @@ func (f *Fleet) Follow(address string, feeds Feeds) {
 	if len(feeds.Ranks) == 0 {
 		return
 	}
-	u.followed = &residence{Feeds: feeds}
+	u.followed = &followedUpstream{Feeds: feeds}
 	for _, feed := range feeds.Ranks {
 		f.byFeed.set(feed.ID(), u)
 	}
 }
 
 // Unfollow notes that one of an upstream's feeds has ended.
-func (f *Fleet) Unfollow(address string, feed *kvindex.Feed) {
+func (f *Router) Unfollow(address string, feed *kvindex.Feed) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if u := f.upstreams[address]; u != nil && u.followed != nil && slices.Contains(u.followed.Ranks, feed) {
@@ -94,7 +94,7 @@ func (f *Fleet) Unfollow(address string, feed *kvindex.Feed) {
 }
 
 // unfollow takes an upstream's feeds off it. The caller holds mu.
-func (f *Fleet) unfollow(u *upstream) {
+func (f *Router) unfollow(u *upstream) {
 	if u.followed == nil {
 		return
 	}
@@ -106,7 +106,7 @@ func (f *Fleet) unfollow(u *upstream) {
 
 // BlockSizes returns the sizes of the blocks of all followed engines that have
 // said how large they are, and of what is kept beside them, in tokens.
-func (f *Fleet) BlockSizes() (sizes []int) {
+func (f *Router) BlockSizes() (sizes []int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, u := range f.upstreams {
@@ -127,7 +127,7 @@ func (f *Fleet) BlockSizes() (sizes []int) {
 
 // knowledge is how far the upstream's own word goes: as far as that of the
 // rank that says least.
-func (w *residence) knowledge(now time.Time) kvevents.Knowledge {
+func (w *followedUpstream) knowledge(now time.Time) kvevents.Knowledge {
 	if now.Before(w.mistrust) {
 		return kvevents.Unknown
 	}
@@ -167,7 +167,7 @@ func (r *Request) consult(upstreams []*upstream) {
 // consultOutside asks what is kept of the prompt beside an engine, in chunks of
 // another size. It counts behind what the engine holds itself. The caller holds
 // mu.
-func (r *Request) consultOutside(w *residence) {
+func (r *Request) consultOutside(w *followedUpstream) {
 	f := r.fleet
 	memory, all := 0, 0 // tokens, over all ranks
 	for _, feed := range w.Ranks {
@@ -196,7 +196,7 @@ func (r *Request) consultOutside(w *residence) {
 }
 
 // begin forgets what an earlier survey has written down.
-func (w *residence) begin(f *Fleet) {
+func (w *followedUpstream) begin(f *Router) {
 	if w.surveyed != f.surveyed {
 		w.surveyed, w.tokens, w.worth, w.slow = f.surveyed, 0, 0, [3]int{}
 	}
@@ -226,8 +226,8 @@ func (r *Request) link(blockTokens int) {
 	l.blockTokens = blockTokens
 	key := r.lineage
 	key.BlockTokens = blockTokens
-	space := f.residency.Space(key)
-	l.chain, l.tokens, l.textBlocks = f.residency.Follow(space, r.chain, l.chain[:0])
+	space := f.index.Space(key)
+	l.chain, l.tokens, l.textBlocks = f.index.Match(space, r.chain, l.chain[:0])
 	l.bytes, l.behind = l.textBlocks*r.blockBytes, 0
 	r.extend(space, l)
 	s.matches = f.tree.Lookup(l.chain, s.matches[:0])
@@ -249,7 +249,7 @@ func (r *Request) extend(space kvindex.Space, l *linked) {
 		if end.Bytes-l.bytes >= r.blockBytes {
 			continue // there is a whole block before it that is not linked
 		}
-		chain, tokens, ok := r.fleet.residency.Extend(space, end.Hash, l.chain, l.tokens)
+		chain, tokens, ok := r.fleet.index.Extend(space, end.Hash, l.chain, l.tokens)
 		if !ok {
 			continue
 		}
@@ -279,7 +279,7 @@ func (r *Request) answered(up radixcache.Upstream, l *linked) int {
 }
 
 // hold notes that a rank of the upstream holds blocks of the prompt.
-func (w *residence) hold(r *Request, m radixcache.Match, l *linked) {
+func (w *followedUpstream) hold(r *Request, m radixcache.Match, l *linked) {
 	f := r.fleet
 	w.begin(f)
 	tokens := int(m.Blocks) * l.blockTokens
@@ -395,7 +395,7 @@ func (r *Request) computedOn(u *upstream, l *linked) int {
 }
 
 // compute notes that the prompt is being computed on the upstream.
-func (w *residence) compute(r *Request) {
+func (w *followedUpstream) compute(r *Request) {
 	if len(w.computing) == maxComputing {
 		w.computing = append(w.computing[:0], w.computing[1:]...)
 	}
@@ -403,7 +403,7 @@ func (w *residence) compute(r *Request) {
 }
 
 // computed takes it back.
-func (w *residence) computed(r *Request) {
+func (w *followedUpstream) computed(r *Request) {
 	for i, other := range w.computing {
 		if other == r {
 			w.computing = append(w.computing[:i], w.computing[i+1:]...)
@@ -414,7 +414,7 @@ func (w *residence) computed(r *Request) {
 
 // judge compares what the upstream's events said with the truth, and with what
 // would have been said without them; all in tokens of a prompt.
-func (w *residence) judge(now time.Time, told, own, truth, prompt int) {
+func (w *followedUpstream) judge(now time.Time, told, own, truth, prompt int) {
 	if abs(told-truth)-abs(own-truth) <= int(wrongBy*float64(prompt)) {
 		w.wrong = 0
 		return

@@ -10,7 +10,7 @@ const lanes = 16
 // of a text chain stands for, and returns how many tokens that are and how many of
 // the text blocks. The tokens may be some more than those in the hashes, which are
 // of whole blocks. It allocates nothing beyond dst.
-func (x *Index) Follow(s Space, text []uint64, dst []uint64) (chain []uint64, tokens, textBlocks int) {
+func (x *Index) Match(s Space, text []uint64, dst []uint64) (chain []uint64, tokens, textBlocks int) {
 	if s.block == 0 {
 		return dst, 0, 0
 	}

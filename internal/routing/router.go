@@ -50,10 +50,10 @@ const (
 // One lock covers all but the tree. It is held for lookups and updates in
 // memory only, and around a whole decision, so that requests that arrive
 // together see each other's picks.
-type Fleet struct {
-	tree      *radixcache.Tree
-	residency *kvindex.Index
-	now       func() time.Time
+type Router struct {
+	tree  *radixcache.Tree
+	index *kvindex.Index
+	now   func() time.Time
 
 	mu        sync.Mutex
 	memory    memory
@@ -78,40 +78,40 @@ type upstream struct {
 	id        radixcache.Upstream // in the tree: what it holds
 	sent      radixcache.Upstream // in the tree: what it was sent, see track
 	load      queue
-	told      reportedLoad
+	reported  reportedLoad
 	cost      cost
 	demand    demand
-	rent      time.Duration // computed there while it had too much, see spread
+	rentPaid  time.Duration // computed there while it had too much, see spread
 	footprint int64         // uncached tokens sent there, decaying
 	capacity  capacity
 	blocks    blocks
 	reuse     reuse
-	followed  *residence // nil: its events are not
-	pending   []*Request // recorded, but not yet answered
-	surveyed  uint64     // the survey that these two are of
-	matched   int32      // blocks of the prompt that it holds
-	known     int32      // blocks of the prompt that it was ever sent
-	offloads  bool       // it keeps blocks outside its GPU too, see Prompt
-	seen      time.Time  // when a request could last have picked it
+	followed  *followedUpstream // nil: its events are not
+	pending   []*Request        // recorded, but not yet answered
+	surveyed  uint64            // the survey that these two are of
+	matched   int32             // blocks of the prompt that it holds
+	known     int32             // blocks of the prompt that it was ever sent
+	offloads  bool              // it keeps blocks outside its GPU too, see Prompt
+	seen      time.Time         // when a request could last have picked it
 }
 
 // New returns an empty fleet whose tree takes at most limit bytes. The time
 // comes from now.
-func New(limit int64, now func() time.Time) *Fleet {
-	f := &Fleet{
+func New(limit int64, now func() time.Time) *Router {
+	f := &Router{
 		tree:      radixcache.New(limit),
 		now:       now,
 		upstreams: make(map[string]*upstream),
 	}
 	f.memory.tree = f.tree
-	f.residency = kvindex.New(f.tree, f.memory.reserve)
+	f.index = kvindex.New(f.tree, f.memory.reserve)
 	f.SetLimit(limit)
 	return f
 }
 
 // upstream returns the state kept for an address, new if need be.
 // The caller holds mu.
-func (f *Fleet) upstream(address string) *upstream {
+func (f *Router) upstream(address string) *upstream {
 	u := f.upstreams[address]
 	if u == nil {
 		// A newcomer starts level with the emptiest one, or it would be sent
@@ -123,7 +123,7 @@ func (f *Fleet) upstream(address string) *upstream {
 	return u
 }
 
-func (f *Fleet) smallestFootprint() int64 {
+func (f *Router) smallestFootprint() int64 {
 	smallest := int64(-1)
 	for _, u := range f.upstreams {
 		if smallest < 0 || u.footprint < smallest {
@@ -135,7 +135,7 @@ func (f *Fleet) smallestFootprint() int64 {
 
 // Sweep forgets upstreams that have been gone for an hour, lets footprints
 // decay, and returns the addresses it forgot. It is to be called once a minute.
-func (f *Fleet) Sweep() (gone []string) {
+func (f *Router) Sweep() (gone []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
@@ -150,7 +150,7 @@ func (f *Fleet) Sweep() (gone []string) {
 }
 
 // remove forgets an upstream. The caller holds mu.
-func (f *Fleet) remove(u *upstream) {
+func (f *Router) remove(u *upstream) {
 	f.tree.Remove(u.id)
 	f.byID.drop(u.id)
 	f.unfollow(u)
@@ -171,7 +171,7 @@ type known struct {
 	late     float64       // what a late prefill still counts for
 }
 
-func (f *Fleet) known() known {
+func (f *Router) known() known {
 	return known{
 		perToken: f.typical.perToken(startCost),
 		running:  f.typical.running(),
@@ -192,7 +192,7 @@ func (u *upstream) perToken(k *known) time.Duration {
 }
 
 // learn takes in what a prefill on u took. The caller holds mu.
-func (f *Fleet) learn(u *upstream, s service) {
+func (f *Router) learn(u *upstream, s service) {
 	typical := f.typical.perToken(startCost)
 	mean := float64(s.tokens) * float64(u.cost.perToken(typical))
 	more := companyOf(s.running).minus(f.typical.running())
@@ -208,7 +208,7 @@ func (f *Fleet) learn(u *upstream, s service) {
 
 // Forget drops everything recorded about what an upstream holds, or was sent. It
 // reports whether the upstream is known.
-func (f *Fleet) Forget(address string) bool {
+func (f *Router) Forget(address string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u := f.upstreams[address]
@@ -220,7 +220,7 @@ func (f *Fleet) Forget(address string) bool {
 }
 
 // IsEpoch reports whether what was signed in an epoch still means anything.
-func (f *Fleet) IsEpoch(epoch uint64) bool {
+func (f *Router) IsEpoch(epoch uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.epoch == epoch
@@ -229,7 +229,7 @@ func (f *Fleet) IsEpoch(epoch uint64) bool {
 // Clear drops what is recorded of every upstream and begins a new epoch:
 // requests that were signed in an older one are not recorded any more. It
 // returns the new epoch.
-func (f *Fleet) Clear() uint64 {
+func (f *Router) Clear() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, u := range f.upstreams {
@@ -241,7 +241,7 @@ func (f *Fleet) Clear() uint64 {
 
 // empty drops what is recorded of what u holds, and was sent. The caller holds
 // mu.
-func (f *Fleet) empty(u *upstream) {
+func (f *Router) empty(u *upstream) {
 	if u.sent != 0 {
 		f.tree.Forget(u.sent)
 	}
@@ -249,14 +249,14 @@ func (f *Fleet) empty(u *upstream) {
 }
 
 // emptyGPU drops what is recorded of what u holds. The caller holds mu.
-func (f *Fleet) emptyGPU(u *upstream) {
+func (f *Router) emptyGPU(u *upstream) {
 	f.tree.Forget(u.id)
 	u.footprint, u.reuse, u.capacity.filled = 0, reuse{}, 0
 }
 
 // SetCapacity notes how many tokens of KV cache an upstream has, as configured
 // or as it reports; 0: not known. What answers show corrects it.
-func (f *Fleet) SetCapacity(address string, tokens int64) {
+func (f *Router) SetCapacity(address string, tokens int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.upstream(address).capacity.give(tokens)
@@ -274,7 +274,7 @@ type Upstream struct {
 }
 
 // Upstreams returns what is known of all upstreams, in no order.
-func (f *Fleet) Upstreams() []Upstream {
+func (f *Router) Upstreams() []Upstream {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now, k := f.now(), f.known()
