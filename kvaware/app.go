@@ -126,7 +126,7 @@ func (a *App) Start() error {
 	if err := a.admitLock(); err != nil {
 		return err
 	}
-	policies := configured(a.ctx)
+	policies := placements(a.ctx)
 	if err := checkFollowing(policies); err != nil {
 		return err
 	}

@@ -3,10 +3,7 @@
 package kvaware
 
 import (
-	"net"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +14,8 @@ import (
 
 	"github.com/bauxite/caddy-kvaware/internal/engine/metrics"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+
+	"github.com/bauxite/caddy-kvaware/internal/endpoint"
 )
 
 // seeInterval is how often a policy says which upstreams it has: often enough
@@ -67,7 +66,7 @@ func (p *Policy) see(pool reverseproxy.UpstreamPool, r *http.Request) {
 	for _, u := range pool {
 		a := address(u, r)
 		e.give(a, p)
-		if !isHostPort(a) {
+		if !endpoint.IsHostPort(a) {
 			continue
 		}
 		addresses = append(addresses, a)
@@ -77,17 +76,6 @@ func (p *Policy) see(pool reverseproxy.UpstreamPool, r *http.Request) {
 	}
 	e.watch.See(targets...)
 	p.shared.following.follow(p, addresses)
-}
-
-// isHostPort reports whether metrics can be asked for at a dial address. They
-// cannot at sockets, port ranges and the like.
-func isHostPort(address string) bool {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" || strings.ContainsAny(host, "/@?#{ ") {
-		return false
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0
 }
 
 // give notes the capacity that a policy has configured for an upstream.

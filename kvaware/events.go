@@ -7,7 +7,11 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+
+	"github.com/bauxite/caddy-kvaware/internal/endpoint"
 )
 
 // maxRanks bounds how many data-parallel ranks an engine may have.
@@ -67,11 +71,11 @@ func (e *Events) check() error {
 	if (e.Address == "") == (e.Listen == "") {
 		return errEvents
 	}
-	if e.Address != "" && !endpoint(e.Address).check("tcp") || e.Listen != "" && e.listener() == "" {
+	if e.Address != "" && !endpoint.Template(expand(e.Address)).Valid("tcp") || e.Listen != "" && e.listener() == "" {
 		return errEvents
 	}
 	switch {
-	case e.Replay != "" && !endpoint(e.Replay).check("tcp"):
+	case e.Replay != "" && !endpoint.Template(expand(e.Replay)).Valid("tcp"):
 		return errReplay
 	case e.Replay != "" && e.Listen != "":
 		return errListen
@@ -94,12 +98,12 @@ func (e *Events) overlap() bool {
 		return false
 	}
 	const some = "192.0.2.1:8000"
-	events, replay := endpoint(e.Address).known().of(some, "tcp"), endpoint(e.Replay).known().of(some, "tcp")
+	events, replay := endpoint.Template(expand(e.Address)).For(some, "tcp"), endpoint.Template(expand(e.Replay)).For(some, "tcp")
 	if events.Hostname() != replay.Hostname() {
 		return false
 	}
 	for rank := range e.ranks() {
-		if plus(events.Host, rank) == replay.Host || plus(replay.Host, rank) == events.Host {
+		if endpoint.AddPort(events.Host, rank) == replay.Host || endpoint.AddPort(replay.Host, rank) == events.Host {
 			return true
 		}
 	}
@@ -134,13 +138,13 @@ func (e *Events) sources(upstream string) []kvevents.Source {
 	if e.Listen != "" {
 		return e.callers(upstream)
 	}
-	events := endpoint(e.Address).of(upstream, "tcp")
+	events := endpoint.Template(e.Address).For(upstream, "tcp")
 	if events == nil {
 		return nil
 	}
 	var replay string
 	if e.Replay != "" {
-		u := endpoint(e.Replay).of(upstream, "tcp")
+		u := endpoint.Template(e.Replay).For(upstream, "tcp")
 		if u == nil {
 			return nil
 		}
@@ -148,9 +152,9 @@ func (e *Events) sources(upstream string) []kvevents.Source {
 	}
 	sources := make([]kvevents.Source, 0, e.ranks())
 	for rank := range e.ranks() {
-		s := kvevents.Source{Upstream: upstream, Rank: rank, Events: plus(events.Host, rank)}
+		s := kvevents.Source{Upstream: upstream, Rank: rank, Events: endpoint.AddPort(events.Host, rank)}
 		if replay != "" {
-			s.Replay = plus(replay, rank)
+			s.Replay = endpoint.AddPort(replay, rank)
 		}
 		if s.Events == "" || replay != "" && s.Replay == "" {
 			return nil
@@ -169,12 +173,16 @@ func (e *Events) callers(upstream string) []kvevents.Source {
 	return sources
 }
 
+// expand replaces the placeholders that mean the same for all requests, such as
+// {env.NAME}.
+func expand(s string) string { return caddy.NewReplacer().ReplaceKnown(s, "") }
+
 // known is e with the placeholders replaced that mean the same everywhere.
 func (e *Events) known() *Events {
 	k := *e
-	k.Address = string(endpoint(e.Address).known())
-	k.Replay = string(endpoint(e.Replay).known())
-	k.Listen = string(endpoint(e.Listen).known())
+	k.Address = expand(e.Address)
+	k.Replay = expand(e.Replay)
+	k.Listen = expand(e.Listen)
 	return &k
 }
 

@@ -3,7 +3,6 @@
 package kvaware
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -95,19 +94,5 @@ func TestSources(t *testing.T) {
 	e = Events{Address: "tcp://{http.reverse_proxy.upstream.host}:65535", Ranks: 2}
 	if got := e.sources("a:1"); got != nil {
 		t.Errorf("a rank beyond the last port: %v", got)
-	}
-}
-
-// Two policies cannot follow one upstream in different ways; one that does not
-// follow it is in nobody's way.
-func TestCheckFollowing(t *testing.T) {
-	follow := func(address string) *Policy { return &Policy{Events: &Events{Address: address}} }
-	a, same, other, none := follow("tcp://a:1"), follow("tcp://a:1"), follow("tcp://a:2"), new(Policy)
-	if err := checkFollowing(map[*Policy][]string{a: {"a:8000"}, same: {"a:8000"}, other: {"b:8000"}, none: {"a:8000"}}); err != nil {
-		t.Errorf("unexpected error: %v", err)
-	}
-	err := checkFollowing(map[*Policy][]string{a: {"a:8000"}, other: {"b:8000", "a:8000"}})
-	if err == nil || !strings.Contains(err.Error(), "follow the upstream a:8000 differently") {
-		t.Errorf("error %v", err)
 	}
 }

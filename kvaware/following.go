@@ -16,6 +16,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/internal/kvindex"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+
+	"github.com/bauxite/caddy-kvaware/internal/endpoint"
 )
 
 // followInterval is how often a policy names its static upstreams, so that
@@ -212,7 +214,7 @@ func (s *sink) Apply(e *kvevents.Event) bool {
 
 // followUntil names the static upstreams of a config's policies, now and then,
 // and when another config has let go of some, which followAll has told.
-func (a *App) followUntil(ctx context.Context, policies map[*Policy][]string, freed <-chan struct{}) {
+func (a *App) followUntil(ctx context.Context, policies map[*Policy]*placement, freed <-chan struct{}) {
 	tick := time.NewTicker(followInterval)
 	defer tick.Stop()
 	for {
@@ -228,18 +230,18 @@ func (a *App) followUntil(ctx context.Context, policies map[*Policy][]string, fr
 
 // followAll names the static upstreams of policies. What it returns is closed
 // when it may be worth to do it again.
-func (s *following) followAll(policies map[*Policy][]string) <-chan struct{} {
+func (s *following) followAll(policies map[*Policy]*placement) <-chan struct{} {
 	s.mu.Lock()
 	freed := s.freed
 	s.mu.Unlock()
-	for p, addresses := range policies {
-		s.follow(p, addresses)
+	for p, place := range policies {
+		s.follow(p, place.addresses())
 	}
 	return freed
 }
 
 // prepare is called when a config starts, with its policies.
-func (s *following) prepare(policies map[*Policy][]string) error {
+func (s *following) prepare(policies map[*Policy]*placement) error {
 	s.mu.Lock()
 	s.generations++
 	generation := s.generations
@@ -279,7 +281,7 @@ func (s *following) bind(p *Policy, address string) error {
 	}
 	l.users[p] = struct{}{}
 	for len(l.ranks) < p.Events.ranks() {
-		listener, err := net.Listen("tcp", plus(address, len(l.ranks)))
+		listener, err := net.Listen("tcp", endpoint.AddPort(address, len(l.ranks)))
 		if err != nil {
 			return errListening
 		}

@@ -18,6 +18,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/internal/kvindex"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+
+	"github.com/bauxite/caddy-kvaware/internal/endpoint"
 )
 
 // nobody is where nothing listens: what is followed there never connects.
@@ -26,7 +28,7 @@ const nobody = "tcp://127.0.0.1:1"
 // startConfig returns a config's policy that has started.
 func startConfig(s *following, e Events) *Policy {
 	p := &Policy{Events: &e, sight: new(sight), logger: zap.NewNop()}
-	if err := s.prepare(map[*Policy][]string{p: nil}); err != nil {
+	if err := s.prepare(map[*Policy]*placement{p: {}}); err != nil {
 		panic(err)
 	}
 	return p
@@ -131,7 +133,7 @@ func TestFollowingWithReloads(t *testing.T) {
 	}
 
 	other := startConfig(f, Events{Address: "tcp://127.0.0.1:2", Ranks: 2})
-	freed := f.followAll(map[*Policy][]string{other: {"a:8000"}})
+	freed := f.followAll(map[*Policy]*placement{other: at("a:8000")})
 	untilFollowed(t, f, "127.0.0.1:2 0", "127.0.0.1:3 1")
 	f.follow(same, []string{"a:8000"}) // the config before is still there
 	untilFollowed(t, f, "127.0.0.1:2 0", "127.0.0.1:3 1")
@@ -193,7 +195,7 @@ func TestFollowingDifferently(t *testing.T) {
 	core, logs := observer.New(zapcore.WarnLevel)
 	first := &Policy{Events: &Events{Address: nobody}, sight: new(sight), logger: zap.New(core)}
 	second := &Policy{Events: &Events{Address: "tcp://127.0.0.1:2"}, sight: new(sight), logger: zap.New(core)}
-	if err := f.prepare(map[*Policy][]string{first: nil, second: nil}); err != nil {
+	if err := f.prepare(map[*Policy]*placement{first: {}, second: {}}); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
@@ -292,7 +294,7 @@ func freePorts(t *testing.T, n int) string {
 	for range 100 {
 		first, free := fmt.Sprint("127.0.0.1:", 15000+rand.IntN(15000)), true
 		for i := range n {
-			l, err := net.Listen("tcp", plus(first, i))
+			l, err := net.Listen("tcp", endpoint.AddPort(first, i))
 			if free = free && err == nil; err == nil {
 				l.Close()
 			}
@@ -311,7 +313,7 @@ func TestListening(t *testing.T) {
 	f := s.following
 	at := freePorts(t, 2)
 	connects := func(rank int) bool {
-		c, err := net.Dial("tcp", plus(at, rank))
+		c, err := net.Dial("tcp", endpoint.AddPort(at, rank))
 		if err == nil {
 			c.Close()
 		}
@@ -334,13 +336,13 @@ func TestListening(t *testing.T) {
 	}
 	stopConfig(f, renewed) // again: nothing to do
 
-	taken, err := net.Listen("tcp", plus(at, 1))
+	taken, err := net.Listen("tcp", endpoint.AddPort(at, 1))
 	if err != nil {
 		t.Fatal(err) // it was to be free at once
 	}
 	defer taken.Close()
 	p := &Policy{Events: &Events{Listen: "tcp://" + at, Ranks: 2}, sight: new(sight)}
-	if err := f.prepare(map[*Policy][]string{p: nil}); err != errListening {
+	if err := f.prepare(map[*Policy]*placement{p: {}}); err != errListening {
 		t.Fatalf("a port that somebody has: error %v", err)
 	}
 	if connects(0) || len(f.listeners) != 0 {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/bauxite/caddy-kvaware/internal/endpoint"
 )
 
 // maxStagingWait bounds how long a request may be held for staging.
@@ -87,7 +89,7 @@ func (l *LMCache) check() error {
 		if e == "" {
 			continue
 		}
-		if given++; !endpoint(e).check("http") {
+		if given++; !endpoint.Template(expand(e)).Valid("http") {
 			return errLMCache
 		}
 	}
@@ -103,8 +105,8 @@ func (l *LMCache) check() error {
 // known is l with the placeholders replaced that mean the same everywhere.
 func (l *LMCache) known() *LMCache {
 	k := *l
-	k.Address = string(endpoint(l.Address).known())
-	k.Coordinator = string(endpoint(l.Coordinator).known())
-	k.Controller = string(endpoint(l.Controller).known())
+	k.Address = expand(l.Address)
+	k.Coordinator = expand(l.Coordinator)
+	k.Controller = expand(l.Controller)
 	return &k
 }

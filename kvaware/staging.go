@@ -12,6 +12,8 @@ import (
 
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+
+	"github.com/bauxite/caddy-kvaware/internal/endpoint"
 )
 
 const (
@@ -77,7 +79,7 @@ func (l *LMCache) client() lmcache.Client {
 		return lmcache.NewController(fixed(l.Controller))
 	}
 	return lmcache.NewNode(lmcache.NodeOptions{Base: func(upstream string) *url.URL {
-		return endpoint(l.Address).of(upstream, "http")
+		return endpoint.Template(l.Address).For(upstream, "http")
 	}})
 }
 

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kvaware
+package endpoint
 
 import (
 	"strings"
 	"testing"
 )
 
-func TestEndpoint(t *testing.T) {
-	t.Setenv("EVENTS_PORT", "5557")
+func TestTemplate(t *testing.T) {
 	const host = "tcp://{http.reverse_proxy.upstream.host}"
-	for _, c := range []struct{ endpoint, upstream, want string }{
+	for _, c := range []struct{ template, upstream, want string }{
 		{host + ":5557", "node-a:8000", "node-a:5557"},
 		{host + ":5557", "[fe80::1]:8000", "[fe80::1]:5557"},
-		{host + ":{env.EVENTS_PORT}", "node-a:8000", "node-a:5557"},
 		{host + ":{http.reverse_proxy.upstream.port}", "node-a:8000", "node-a:8000"},
 		{"tcp://{http.reverse_proxy.upstream.hostport}", "node-a:8000", "node-a:8000"},
 		{"tcp://{http.reverse_proxy.upstream.address}", "[::1]:8000", "[::1]:8000"},
@@ -30,19 +28,22 @@ func TestEndpoint(t *testing.T) {
 		{"{http.request.host}:5557", "node-a:8000", ""},
 	} {
 		got := ""
-		if u := endpoint(c.endpoint).known().of(c.upstream, "tcp"); u != nil {
+		if u := Template(c.template).For(c.upstream, "tcp"); u != nil {
 			got = u.Host
 		}
 		if got != c.want {
-			t.Errorf("%s of %s is %q, want %q", c.endpoint, c.upstream, got, c.want)
+			t.Errorf("%s of %s is %q, want %q", c.template, c.upstream, got, c.want)
 		}
 	}
-	if !endpoint(host+":{env.EVENTS_PORT}").check("tcp") || endpoint(host+":1"+strings.Repeat(" ", maxEndpoint)).check("tcp") {
-		t.Error("what is right is told wrongly")
+	if !Template(host + ":5557").Valid("tcp") {
+		t.Error("an ordinary template is refused")
+	}
+	if Template(host + ":1" + strings.Repeat(" ", maxTemplate)).Valid("tcp") {
+		t.Error("a template over the limit is accepted")
 	}
 }
 
-func TestPlus(t *testing.T) {
+func TestAddPort(t *testing.T) {
 	for _, c := range []struct {
 		hostport string
 		n        int
@@ -51,7 +52,7 @@ func TestPlus(t *testing.T) {
 		{"a:5557", 0, "a:5557"}, {"a:5557", 3, "a:5560"}, {"[::1]:1", 1, "[::1]:2"},
 		{"a:65535", 0, "a:65535"}, {"a:65535", 1, ""}, {"a", 1, ""}, {"a:b", 1, ""},
 	} {
-		if got := plus(c.hostport, c.n); got != c.want {
+		if got := AddPort(c.hostport, c.n); got != c.want {
 			t.Errorf("%s + %d is %q, want %q", c.hostport, c.n, got, c.want)
 		}
 	}
