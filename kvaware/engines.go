@@ -26,7 +26,7 @@ const seeInterval = time.Second
 // fleet it is there once for all configs of the process.
 type engines struct {
 	fleet *routing.Router
-	watch *metrics.Watch
+	watch *metrics.Watcher
 	now   func() time.Time
 
 	mu    sync.Mutex
@@ -37,7 +37,7 @@ type engines struct {
 // the usual one.
 func newEngines(f *routing.Router, now func() time.Time, transport http.RoundTripper) *engines {
 	e := &engines{fleet: f, now: now, given: make(capacities)}
-	e.watch = metrics.NewWatch(metrics.Options{Transport: transport, Reporter: e, Now: now})
+	e.watch = metrics.NewWatcher(metrics.Options{Transport: transport, Observer: e, Now: now})
 	return e
 }
 
@@ -74,7 +74,7 @@ func (p *Policy) see(pool reverseproxy.UpstreamPool, r *http.Request) {
 			targets = append(targets, metrics.Target{Address: a, Path: p.Metrics})
 		}
 	}
-	e.watch.See(targets...)
+	e.watch.Watch(targets...)
 	p.shared.following.follow(p, addresses)
 }
 
@@ -121,7 +121,7 @@ func (e *engines) told(address string) int64 {
 }
 
 // Told is called with what an engine's metrics say.
-func (e *engines) Told(t metrics.Target, r metrics.Reading) {
+func (e *engines) Reported(t metrics.Target, r metrics.Reading) {
 	if r.HasLoad {
 		e.fleet.SetLoad(t.Address, routing.EngineLoad{Running: r.Running, Waiting: r.Waiting, Usage: max(0, r.Usage)})
 	}
@@ -133,7 +133,7 @@ func (e *engines) Told(t metrics.Target, r metrics.Reading) {
 }
 
 // Silent is called when the load in an engine's last metrics counts no more.
-func (e *engines) Silent(t metrics.Target) {
+func (e *engines) LoadExpired(t metrics.Target) {
 	e.fleet.SetLoad(t.Address, routing.EngineLoad{})
 }
 
@@ -149,7 +149,7 @@ func (e *engines) Restarted(t metrics.Target) {
 
 // Relisted is called when an engine serves other models than before: the same
 // names may stand for other tokens.
-func (e *engines) Relisted(t metrics.Target) { e.endEpochs(t.Address) }
+func (e *engines) ModelsChanged(t metrics.Target) { e.endEpochs(t.Address) }
 
 // endEpochs ends the epochs of the models that an engine lists.
 func (e *engines) endEpochs(address string) {
@@ -210,4 +210,4 @@ func (p *Policy) serving(pool reverseproxy.UpstreamPool, model string, r *http.R
 }
 
 // Interface guards
-var _ metrics.Reporter = (*engines)(nil)
+var _ metrics.Observer = (*engines)(nil)

@@ -134,7 +134,7 @@ func (e *Events) weights() (w [3]float64) {
 
 // sources returns where an upstream's events are, one for each rank; none when
 // its address does not lead to any.
-func (e *Events) sources(upstream string) []kvevents.Source {
+func (e *Events) sources(upstream string) []kvevents.Publisher {
 	if e.Listen != "" {
 		return e.callers(upstream)
 	}
@@ -150,9 +150,9 @@ func (e *Events) sources(upstream string) []kvevents.Source {
 		}
 		replay = u.Host
 	}
-	sources := make([]kvevents.Source, 0, e.ranks())
+	sources := make([]kvevents.Publisher, 0, e.ranks())
 	for rank := range e.ranks() {
-		s := kvevents.Source{Upstream: upstream, Rank: rank, Events: endpoint.AddPort(events.Host, rank)}
+		s := kvevents.Publisher{Upstream: upstream, Rank: rank, Events: endpoint.AddPort(events.Host, rank)}
 		if replay != "" {
 			s.Replay = endpoint.AddPort(replay, rank)
 		}
@@ -165,10 +165,10 @@ func (e *Events) sources(upstream string) []kvevents.Source {
 }
 
 // callers are the sources of an upstream that connects to us.
-func (e *Events) callers(upstream string) []kvevents.Source {
-	sources := make([]kvevents.Source, e.ranks())
+func (e *Events) callers(upstream string) []kvevents.Publisher {
+	sources := make([]kvevents.Publisher, e.ranks())
 	for rank := range sources {
-		sources[rank] = kvevents.Source{Upstream: upstream, Rank: rank}
+		sources[rank] = kvevents.Publisher{Upstream: upstream, Rank: rank}
 	}
 	return sources
 }

@@ -78,7 +78,7 @@ func TestLMCacheCaddyfile(t *testing.T) {
 
 func TestSources(t *testing.T) {
 	e := Events{Address: "tcp://{http.reverse_proxy.upstream.host}:5557", Replay: "tcp://{http.reverse_proxy.upstream.host}:5567", Ranks: 2}
-	want := []kvevents.Source{
+	want := []kvevents.Publisher{
 		{Upstream: "[::1]:8000", Rank: 0, Events: "[::1]:5557", Replay: "[::1]:5567"},
 		{Upstream: "[::1]:8000", Rank: 1, Events: "[::1]:5558", Replay: "[::1]:5568"},
 	}

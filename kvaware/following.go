@@ -32,7 +32,7 @@ const forgetUpstream = 5 * time.Minute
 // there once for all configs of the process.
 type following struct {
 	fleet *routing.Router
-	set   *kvevents.Set
+	set   *kvevents.Subscriber
 
 	mu        sync.Mutex
 	upstreams map[string]*streams   // by address
@@ -48,7 +48,7 @@ type streams struct {
 	users      map[*Policy]struct{} // who want it so
 	generation uint64               // of the newest of their configs
 	claimed    time.Time            // when one of them last said so
-	feeds      map[kvevents.Source]*kvindex.Feed
+	feeds      map[kvevents.Publisher]*kvindex.Feed
 	attached   bool // the fleet has all of them
 	warned     bool
 }
@@ -63,7 +63,7 @@ func newFollowing(f *routing.Router) *following {
 	s := &following{
 		fleet: f, upstreams: make(map[string]*streams), listeners: make(map[string]*listening), freed: make(chan struct{}),
 	}
-	s.set = kvevents.NewSet(kvevents.Options{Open: s.open, Closed: s.closed})
+	s.set = kvevents.NewSubscriber(kvevents.Options{Open: s.open, Closed: s.closed})
 	return s
 }
 
@@ -73,7 +73,7 @@ func (s *following) follow(p *Policy, addresses []string) {
 		return
 	}
 	now := time.Now()
-	var sources []kvevents.Source
+	var sources []kvevents.Publisher
 	s.mu.Lock()
 	defer s.mu.Unlock() // what is seen is claimed: nobody dismisses it in between
 	for _, address := range addresses {
@@ -81,7 +81,7 @@ func (s *following) follow(p *Policy, addresses []string) {
 			sources = append(sources, of...)
 		}
 	}
-	s.set.See(sources...)
+	s.set.Follow(sources...)
 }
 
 // claim reports whether an upstream is to be followed as the policy says. It is
@@ -95,7 +95,7 @@ func (s *following) claim(p *Policy, address string, now time.Time) bool {
 	u := s.upstreams[address]
 	switch {
 	case u == nil:
-		u = &streams{events: p.Events, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Source]*kvindex.Feed)}
+		u = &streams{events: p.Events, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Publisher]*kvindex.Feed)}
 		s.upstreams[address] = u
 	case u.events.same(p.Events):
 	case len(u.users) == 0 || p.sight.generation.Load() > u.generation:
@@ -118,7 +118,7 @@ func (s *following) change(address string, u *streams, events *Events) {
 	wanted := events.sources(address)
 	for _, source := range u.events.sources(address) {
 		if !slices.Contains(wanted, source) {
-			s.set.Dismiss(source)
+			s.set.Unfollow(source)
 		}
 	}
 	clear(u.users)
@@ -127,7 +127,7 @@ func (s *following) change(address string, u *streams, events *Events) {
 }
 
 // open is called when the following of a publisher begins.
-func (s *following) open(source kvevents.Source) kvevents.Sink {
+func (s *following) open(source kvevents.Publisher) kvevents.Sink {
 	// A name of its own: what is followed in another way now may not have ended yet.
 	feed := s.fleet.Index().Feed(source.Upstream + " events " + source.Events + " " + strconv.Itoa(source.Rank) + " " + source.Replay)
 	s.mu.Lock()
@@ -169,7 +169,7 @@ func (s *following) begun() bool {
 }
 
 // closed is called when the following of a publisher has ended.
-func (s *following) closed(source kvevents.Source, opened kvevents.Sink) {
+func (s *following) closed(source kvevents.Publisher, opened kvevents.Sink) {
 	feed := opened.(*sink).Feed
 	s.mu.Lock()
 	if u := s.upstreams[source.Upstream]; u != nil {
@@ -324,7 +324,7 @@ func (s *following) forget(address string) {
 	if u := s.upstreams[address]; u != nil {
 		for _, feed := range u.feeds {
 			feed.Clear()
-			feed.Known(min(feed.Knowledge(), kvevents.Partial))
+			feed.SetKnowledge(min(feed.Knowledge(), kvevents.Partial))
 		}
 	}
 }
@@ -349,7 +349,7 @@ func (s *following) dismiss(p *Policy) {
 			continue
 		}
 		freed = true
-		s.set.Dismiss(u.events.sources(address)...)
+		s.set.Unfollow(u.events.sources(address)...)
 		if len(u.feeds) == 0 {
 			delete(s.upstreams, address)
 		}

@@ -32,7 +32,7 @@ type eventsReport struct {
 func (s *following) report(address string) (reports []eventsReport) {
 	for _, state := range s.set.States(address) {
 		r := eventsReport{
-			Rank: state.Source.Rank, Connected: state.Connected, Known: state.Known.String(),
+			Rank: state.Publisher.Rank, Connected: state.Connected, Known: state.Knowledge.String(),
 			Batches: state.Batches, Events: state.Events, Malformed: state.Malformed,
 			Gaps: state.Gaps, Losses: state.Losses, Replays: state.Replays, Restarts: state.Restarts,
 		}
@@ -43,9 +43,9 @@ func (s *following) report(address string) (reports []eventsReport) {
 		if state.Failure != nil {
 			r.Failure = state.Failure.Error() // a fixed text
 		}
-		if feed := s.feed(state.Source); feed != nil {
+		if feed := s.feed(state.Publisher); feed != nil {
 			stats := feed.Stats()
-			r.Known = min(state.Known, feed.Knowledge()).String()
+			r.Known = min(state.Knowledge, feed.Knowledge()).String()
 			r.Blocks, r.UnknownParents, r.BlockTokens = stats.Blocks, stats.UnknownParents, feed.BlockTokens()
 		}
 		reports = append(reports, r)
@@ -92,10 +92,10 @@ func (m *eventMetrics) Collect(to chan<- prometheus.Metric) {
 	type sums struct{ connected, lag, gaps, replays, blocks, orphans float64 }
 	upstreams := make(map[string]*sums)
 	for _, state := range m.following.set.States("") {
-		u := upstreams[state.Source.Upstream]
+		u := upstreams[state.Publisher.Upstream]
 		if u == nil {
 			u = &sums{connected: 1}
-			upstreams[state.Source.Upstream] = u
+			upstreams[state.Publisher.Upstream] = u
 		}
 		if !state.Connected {
 			u.connected = 0
@@ -103,7 +103,7 @@ func (m *eventMetrics) Collect(to chan<- prometheus.Metric) {
 		u.lag = max(u.lag, state.Lag.Seconds())
 		u.gaps += float64(state.Gaps)
 		u.replays += float64(state.Replays)
-		if feed := m.following.feed(state.Source); feed != nil {
+		if feed := m.following.feed(state.Publisher); feed != nil {
 			stats := feed.Stats()
 			u.blocks += float64(stats.Blocks)
 			u.orphans += float64(stats.UnknownParents)
@@ -123,7 +123,7 @@ func (m *eventMetrics) Collect(to chan<- prometheus.Metric) {
 }
 
 // feed returns where a publisher's events go; nil when it is not followed.
-func (s *following) feed(source kvevents.Source) *kvindex.Feed {
+func (s *following) feed(source kvevents.Publisher) *kvindex.Feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u := s.upstreams[source.Upstream]; u != nil {

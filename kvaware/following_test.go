@@ -94,7 +94,7 @@ func TestFollowingBegins(t *testing.T) {
 		t.Error("it has begun with nobody")
 	}
 	two := &Events{Address: nobody, Ranks: 2}
-	s.upstreams["a:1"] = &streams{events: two, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Source]*kvindex.Feed)}
+	s.upstreams["a:1"] = &streams{events: two, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Publisher]*kvindex.Feed)}
 	sources := two.sources("a:1")
 	for i, source := range sources {
 		if s.begun() {
@@ -179,7 +179,7 @@ func TestFollowingWithOtherWeights(t *testing.T) {
 	stopConfig(f, renewed)
 	until(t, "the stream with history is another", func() bool {
 		states := f.set.States("a:8000")
-		return len(states) == 1 && states[0].Source.Replay != "" && len(f.followed()) == 1
+		return len(states) == 1 && states[0].Publisher.Replay != "" && len(f.followed()) == 1
 	})
 	if now := feedOf(t, f, "a:8000"); now == feed || !now.Apply(stored()) {
 		t.Fatal("the new stream has the feed of the one that has ended")
@@ -221,7 +221,7 @@ func TestFollowingSweeps(t *testing.T) {
 	if len(f.upstreams) != 1 {
 		t.Fatal("an upstream is forgotten that is followed")
 	}
-	f.set.Dismiss(p.Events.sources("a:8000")...) // as after a minute unseen
+	f.set.Unfollow(p.Events.sources("a:8000")...) // as after a minute unseen
 	untilFollowed(t, f)
 	f.sweep(time.Now())
 	if len(f.upstreams) != 1 {
@@ -250,7 +250,7 @@ func TestClearedForgetsWhatWasSent(t *testing.T) {
 	if n := s.router.Stats().Blocks; n != 3 {
 		t.Fatalf("%d blocks are left after an old event", n)
 	}
-	sink.Known(kvevents.Partial)
+	sink.SetKnowledge(kvevents.Partial)
 	sink.Apply(&kvevents.Event{Kind: kvevents.Cleared})
 	if n := s.router.Stats().Blocks; n != 0 {
 		t.Fatalf("%d blocks are left of an empty cache", n)
@@ -269,7 +269,7 @@ func TestForgetIsOfEventsToo(t *testing.T) {
 	for _, address := range []string{"a:8000", "b:8000"} {
 		feed := feedOf(t, f, address)
 		feed.Apply(stored())
-		feed.Known(kvevents.Complete)
+		feed.SetKnowledge(kvevents.Complete)
 	}
 	if n := s.router.Stats().Blocks; n != 1 {
 		t.Fatalf("%d blocks", n)

@@ -81,10 +81,10 @@ func describe(s metrics.State, now time.Time) *engineReport {
 	if s.Failure != nil {
 		r.Failure = s.Failure.Error() // a fixed text
 	}
-	if s.Read.IsZero() {
+	if s.ReadAt.IsZero() {
 		return r
 	}
-	ago := now.Sub(s.Read).Seconds()
+	ago := now.Sub(s.ReadAt).Seconds()
 	r.Kind, r.ReadAgo, r.Capacity = string(s.Reading.Engine), &ago, s.Reading.Capacity
 	if s.Reading.HasLoad {
 		r.Running, r.Waiting = &s.Reading.Running, &s.Reading.Waiting

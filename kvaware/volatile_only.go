@@ -91,7 +91,7 @@ func (l *locker) Handle(context.Context, caddy.Event) error {
 		return nil
 	}
 	a := l.app
-	level, err := volatile.LockAsFarAsPossible()
+	level, err := volatile.LockBestEffort()
 	if err != nil && a.settings.volatileOnly == volatileRequire {
 		// Start has tried whether it works, so this hardly ever happens. But an
 		// event cannot refuse the config, and going on would break a promise.

@@ -64,7 +64,7 @@ func (h *held) Clear() {
 	})
 }
 
-func (h *held) Known(k kvevents.Knowledge) { h.change(func() { h.known = k }) }
+func (h *held) SetKnowledge(k kvevents.Knowledge) { h.change(func() { h.known = k }) }
 
 // await waits until so many blocks are held, from a first one, and known to be
 // all there are.
@@ -89,9 +89,9 @@ func (h *held) await(blocks int, first uint64) {
 }
 
 // follow follows one publisher.
-func follow(t *testing.T, h *held, source kvevents.Source, dial kvevents.Dial) *kvevents.Set {
+func follow(t *testing.T, h *held, source kvevents.Publisher, dial kvevents.Dial) *kvevents.Subscriber {
 	t.Helper()
-	s := kvevents.NewSet(kvevents.Options{Open: func(kvevents.Source) kvevents.Sink { return h }, Dial: dial})
+	s := kvevents.NewSubscriber(kvevents.Options{Open: func(kvevents.Publisher) kvevents.Sink { return h }, Dial: dial})
 	see(t, s, source)
 	t.Cleanup(s.Close)
 	return s
@@ -99,8 +99,8 @@ func follow(t *testing.T, h *held, source kvevents.Source, dial kvevents.Dial) *
 
 // see sees a source until the test ends, as requests do: who is not seen for a
 // minute is not followed any more.
-func see(t *testing.T, s *kvevents.Set, source kvevents.Source) {
-	s.See(source)
+func see(t *testing.T, s *kvevents.Subscriber, source kvevents.Publisher) {
+	s.Follow(source)
 	stop := make(chan struct{})
 	var seeing sync.WaitGroup
 	seeing.Go(func() {
@@ -109,7 +109,7 @@ func see(t *testing.T, s *kvevents.Set, source kvevents.Source) {
 		for {
 			select {
 			case <-tick.C:
-				s.See(source)
+				s.Follow(source)
 			case <-stop:
 				return
 			}
@@ -123,7 +123,7 @@ func see(t *testing.T, s *kvevents.Set, source kvevents.Source) {
 
 // state waits until the state tells of so many batches: it does so after the
 // sink was told.
-func state(t *testing.T, set *kvevents.Set, batches int) kvevents.State {
+func state(t *testing.T, set *kvevents.Subscriber, batches int) kvevents.State {
 	t.Helper()
 	for start := time.Now(); time.Since(start) < patience; {
 		if s := set.States("")[0]; s.Batches >= uint64(batches) {
@@ -137,8 +137,8 @@ func state(t *testing.T, set *kvevents.Set, batches int) kvevents.State {
 	return kvevents.State{}
 }
 
-func (p *publisher) source() kvevents.Source {
-	return kvevents.Source{Upstream: "10.0.0.1:8000", Events: p.where.Events, Replay: p.where.Replay}
+func (p *publisher) source() kvevents.Publisher {
+	return kvevents.Publisher{Upstream: "10.0.0.1:8000", Events: p.where.Events, Replay: p.where.Replay}
 }
 
 // late is a connection that begins to read when the publisher has sent all of
@@ -260,7 +260,7 @@ func TestListenerFollowsWhoDialsOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHeld(t, 16)
-	set := kvevents.NewSet(kvevents.Options{Open: func(kvevents.Source) kvevents.Sink { return h }})
+	set := kvevents.NewSubscriber(kvevents.Options{Open: func(kvevents.Publisher) kvevents.Sink { return h }})
 	t.Cleanup(set.Close)
 	listener := kvevents.NewListener(set, l, 0)
 	defer listener.Close()

@@ -19,15 +19,15 @@ import (
 func BenchmarkIdleFollowing(b *testing.B) {
 	const publishers, forSeconds = 256, 30
 	p := publish(b)
-	set := kvevents.NewSet(kvevents.Options{Open: func(kvevents.Source) kvevents.Sink { return silent{} }})
+	set := kvevents.NewSubscriber(kvevents.Options{Open: func(kvevents.Publisher) kvevents.Sink { return silent{} }})
 	defer set.Close()
-	var sources []kvevents.Source
+	var sources []kvevents.Publisher
 	for rank := range publishers {
 		source := p.source()
 		source.Rank = rank
 		sources = append(sources, source)
 	}
-	set.See(sources...)
+	set.Follow(sources...)
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		complete := 0
 		for _, s := range set.States("") {
@@ -45,7 +45,7 @@ func BenchmarkIdleFollowing(b *testing.B) {
 	for b.Loop() {
 		before := cpu(b)
 		for range forSeconds {
-			set.See(sources...) // as requests do
+			set.Follow(sources...) // as requests do
 			time.Sleep(time.Second)
 		}
 		b.ReportMetric((cpu(b)-before).Seconds()/forSeconds*100, "%core")
@@ -60,9 +60,9 @@ func BenchmarkIdleFollowing(b *testing.B) {
 // silent is a sink that nothing is said to.
 type silent struct{}
 
-func (silent) Apply(*kvevents.Event) bool { return false }
-func (silent) Clear()                     {}
-func (silent) Known(kvevents.Knowledge)   {}
+func (silent) Apply(*kvevents.Event) bool      { return false }
+func (silent) Clear()                          {}
+func (silent) SetKnowledge(kvevents.Knowledge) {}
 
 // cpu returns what this process has used.
 func cpu(b *testing.B) time.Duration {

@@ -12,7 +12,7 @@ const jitterShare = 0.2
 
 // Backoff is the pause after so many failures in a row, at least one: first,
 // then twice as long each time, at most most.
-func Backoff(failures int, first, most time.Duration) time.Duration {
+func Pause(failures int, first, most time.Duration) time.Duration {
 	pause := first
 	for ; failures > 1 && pause < most; failures-- {
 		pause *= 2

@@ -11,11 +11,11 @@ func TestBackoff(t *testing.T) {
 	const first, most = time.Second, 30 * time.Second
 	want := []time.Duration{1, 1, 2, 4, 8, 16, 30, 30}
 	for failures, seconds := range want {
-		if got := Backoff(failures, first, most); got != seconds*time.Second {
+		if got := Pause(failures, first, most); got != seconds*time.Second {
 			t.Errorf("after %d failures: %v, want %v s", failures, got, seconds)
 		}
 	}
-	if got := Backoff(1<<30, first, most); got != most {
+	if got := Pause(1<<30, first, most); got != most {
 		t.Errorf("after very many: %v", got)
 	}
 }

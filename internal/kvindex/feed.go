@@ -278,7 +278,7 @@ func (f *Feed) end() {
 }
 
 // Known notes how far what was applied can be relied on.
-func (f *Feed) Known(k kvevents.Knowledge) { f.knowledge.Store(uint32(k)) }
+func (f *Feed) SetKnowledge(k kvevents.Knowledge) { f.knowledge.Store(uint32(k)) }
 
 // Knowledge is how far the tree can be relied on for this upstream: what Known was
 // last told, but Partial instead of Complete while the feed itself is Partial.

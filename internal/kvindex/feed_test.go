@@ -330,7 +330,7 @@ func TestFeedAtTheCeiling(t *testing.T) {
 		}
 		if f.f.Partial() {
 			partial++
-			f.f.Known(kvevents.Complete)
+			f.f.SetKnowledge(kvevents.Complete)
 			if f.f.Knowledge() != kvevents.Partial {
 				t.Fatal("complete, and partial")
 			}

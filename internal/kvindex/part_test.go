@@ -124,7 +124,7 @@ func TestFeedPartialAndSpaces(t *testing.T) {
 			t.Fatalf("%+v: %v", k, got)
 		}
 	}
-	if f.Known(kvevents.Complete); f.Partial() || f.Knowledge() != kvevents.Complete {
+	if f.SetKnowledge(kvevents.Complete); f.Partial() || f.Knowledge() != kvevents.Complete {
 		t.Fatal("partial with all the room there is")
 	}
 	other := tree.Register("other")

@@ -48,7 +48,7 @@ type knownStatus struct {
 }
 
 func (k *knownStatus) fresh(now time.Time) bool {
-	return now.Sub(k.read) < backoff.Backoff(k.failures, statusFor, statusMost)
+	return now.Sub(k.read) < backoff.Pause(k.failures, statusFor, statusMost)
 }
 
 func newStatuses(t http.RoundTripper, now func() time.Time) *statuses {

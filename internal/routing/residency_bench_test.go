@@ -41,7 +41,7 @@ func BenchmarkRouteFollowed(b *testing.B) {
 			hashes[k] = rnd.Uint64()
 		}
 		feed.Apply(&kvevents.Event{Kind: kvevents.Stored, Root: true, Hashes: hashes, Tokens: ids[:held*blockTokens], BlockSize: blockTokens})
-		feed.Known(kvevents.Complete)
+		feed.SetKnowledge(kvevents.Complete)
 		f.Follow(targets[i].Address, Feeds{Ranks: []*kvindex.Feed{feed}, Weights: [3]float64{1, 0.8, 0.3}})
 	}
 	key := Lineage{Model: "m", BlockTokens: blockTokens}

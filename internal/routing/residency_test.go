@@ -51,7 +51,7 @@ func (f *Router) linkIn(t *testing.T, text string, blockTokens int) {
 func (f *Router) followRanks(address string, ranks int) (feeds []*kvindex.Feed) {
 	for rank := range ranks {
 		feed := f.Index().Feed(address + string(rune('0'+rank)))
-		feed.Known(kvevents.Complete)
+		feed.SetKnowledge(kvevents.Complete)
 		feeds = append(feeds, feed)
 	}
 	f.Follow(address, Feeds{Ranks: feeds, Weights: [3]float64{1, 0.5, 0.25}})
@@ -119,7 +119,7 @@ func TestWhatEventsSayCountsAsFarAsItGoes(t *testing.T) {
 		{kvevents.Partial, hit{tokens: 256, worth: 256}},                // it may be there
 		{kvevents.Unknown, hit{tokens: 256, worth: 256}},
 	} {
-		feed.Known(c.known)
+		feed.SetKnowledge(c.known)
 		wantHit(t, r, "one", c.want)
 	}
 
@@ -129,10 +129,10 @@ func TestWhatEventsSayCountsAsFarAsItGoes(t *testing.T) {
 		kvevents.Partial:  {tokens: 384, worth: 384, events: true},
 		kvevents.Unknown:  {tokens: 256, worth: 256},
 	} {
-		feed.Known(known)
+		feed.SetKnowledge(known)
 		wantHit(t, r, "one", want)
 	}
-	feed.Known(kvevents.Complete)
+	feed.SetKnowledge(kvevents.Complete)
 	says(t, feed, kvevents.GPU, idsOf("abcdefgh"))
 	wantHit(t, r, "one", hit{tokens: 496, worth: 496, events: true}) // the last block is computed
 	wantHit(t, f.followedRequest("xbcd"), "one", hit{events: true})
@@ -302,7 +302,7 @@ func TestRanksCountAsTheirMean(t *testing.T) {
 	wantHit(t, r, "one", hit{tokens: 128, worth: 128, events: true})
 	says(t, feeds[1], kvevents.GPU, idsOf("ab"))
 	wantHit(t, r, "one", hit{tokens: 192, worth: 192, events: true})
-	feeds[1].Known(kvevents.Unknown)
+	feeds[1].SetKnowledge(kvevents.Unknown)
 	wantHit(t, r, "one", hit{tokens: 192, worth: 192}) // that was sent there
 	f.Unfollow("one", feeds[1])
 	wantHit(t, r, "one", hit{tokens: 192, worth: 192})

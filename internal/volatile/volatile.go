@@ -85,7 +85,7 @@ func Lock() error {
 
 // LockAsFarAsPossible locks the process as far as the kernel can. What is
 // missing to a full lock is the error.
-func LockAsFarAsPossible() (Level, error) {
+func LockBestEffort() (Level, error) {
 	err := Lock()
 	if !errors.Is(err, ErrOld) {
 		return State(), err

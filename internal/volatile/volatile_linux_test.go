@@ -247,7 +247,7 @@ func checkedScene(dir string) error {
 // older one leaves out is tested in the integration tests, under a strace that
 // makes it look older.
 func asFarScene(dir string) error {
-	if level, err := LockAsFarAsPossible(); level != Locked || err != nil {
+	if level, err := LockBestEffort(); level != Locked || err != nil {
 		return fmt.Errorf("level %v, %v", level, err)
 	}
 	return allDenied(dir)

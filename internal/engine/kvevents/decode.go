@@ -20,9 +20,9 @@ type Batch struct {
 	Time float64 // when it was assembled, by the engine's clock: seconds since 1970
 	Rank int     // of the data-parallel engine core; -1: not said
 
-	Events    int // that were yielded
-	Unknown   int // of types that did not exist when this was written
-	Elsewhere int // of blocks that other nodes hold as well; see Decode
+	Events  int // that were yielded
+	Unknown int // of types that did not exist when this was written
+	Remote  int // of blocks that other nodes hold as well; see Decode
 
 	// Events that cannot be read or are beyond the limits were skipped. It
 	// matters which: blocks of which a store is lost are not known to be
@@ -139,7 +139,7 @@ func (b *Batch) skipped(kind Kind, err error) {
 	case err == nil && kind == 0:
 		b.Unknown++
 	case err == nil:
-		b.Elsewhere++
+		b.Remote++
 	case kind == Stored:
 		b.LostStores++
 	default:

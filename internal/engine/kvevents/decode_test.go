@@ -56,7 +56,7 @@ func TestBatchesOfEngines(t *testing.T) {
 		"digest": strings.ReplaceAll(mapBatch, "cfdab89baa7b5857c0", "c420"+strings.Repeat("11", 24)+"dab89baa7b5857c0"),
 	} {
 		events, b, err := decoded(unhex(data))
-		if err != nil || b.Time != 1789095808.5 || b.Rank != 0 || b.Events != 3 || b.Unknown+b.Elsewhere+b.Malformed() != 0 {
+		if err != nil || b.Time != 1789095808.5 || b.Rank != 0 || b.Events != 3 || b.Unknown+b.Remote+b.Malformed() != 0 {
 			t.Fatalf("%s: %+v, %v", name, b, err)
 		}
 		for i := range want {
@@ -145,8 +145,8 @@ func TestSkippedEvents(t *testing.T) {
 	}{
 		"a type to come, map":   {pairs{"type", "BlockMoved", "block_hashes", "anything"}, Batch{Unknown: 1}},
 		"a type to come, array": {[]any{"BlockMoved", 5}, Batch{Unknown: 1}},
-		"remote store":          {stored(pairs{"locality", "REMOTE", "ownership", "t"}), Batch{Elsewhere: 1}},
-		"remote removal":        {pairs{"locality", "remote", "type", "BlockRemoved", "block_hashes", []any{1}}, Batch{Elsewhere: 1}},
+		"remote store":          {stored(pairs{"locality", "REMOTE", "ownership", "t"}), Batch{Remote: 1}},
+		"remote removal":        {pairs{"locality", "remote", "type", "BlockRemoved", "block_hashes", []any{1}}, Batch{Remote: 1}},
 		"no event":              {5, Batch{LostRemovals: 1}},
 		"empty array":           {[]any{}, Batch{LostRemovals: 1}},
 		"empty map":             {pairs{}, Batch{LostRemovals: 1}},

@@ -275,7 +275,7 @@ func (s *fakeSink) Clear() {
 	s.clears++
 }
 
-func (s *fakeSink) Known(k Knowledge) {
+func (s *fakeSink) SetKnowledge(k Knowledge) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.known = k
@@ -304,7 +304,7 @@ func (s *fakeSink) toldOf(k Knowledge) (n int) {
 // world is a Set that follows one publisher, both fake outside.
 type world struct {
 	net  *fakeNet
-	set  *Set
+	set  *Subscriber
 	p    *fakePublisher
 	sink *fakeSink // the newest
 	mu   sync.Mutex
@@ -312,20 +312,20 @@ type world struct {
 }
 
 // source is the publisher's, with history.
-var source = Source{Upstream: "a:8000", Events: "a:1", Replay: "a:2"}
+var source = Publisher{Upstream: "a:8000", Events: "a:1", Replay: "a:2"}
 
 func newWorld() *world {
 	w := &world{p: newFakePublisher()}
 	w.net = &fakeNet{publishers: map[string]*fakePublisher{"a": w.p}}
-	w.set = NewSet(Options{
-		Open: func(Source) Sink {
+	w.set = NewSubscriber(Options{
+		Open: func(Publisher) Sink {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.open++
 			w.sink = newFakeSink()
 			return w.sink
 		},
-		Closed: func(_ Source, s Sink) {
+		Closed: func(_ Publisher, s Sink) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.open--

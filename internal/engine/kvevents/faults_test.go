@@ -47,7 +47,7 @@ func (w *world) disturb(r *rand.Rand) {
 	case 9, 10, 11:
 		time.Sleep(time.Duration(r.Int64N(int64(10 * time.Second))))
 	case 12:
-		w.keep(time.Duration(r.Int64N(int64(2*time.Minute))), w.state().Source)
+		w.keep(time.Duration(r.Int64N(int64(2*time.Minute))), w.state().Publisher)
 	case 13:
 		if r.IntN(5) == 0 {
 			p.publishRaw([]byte("\x93\xc0\xdd\xff\xff\xff\xffgarbage"))

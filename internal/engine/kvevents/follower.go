@@ -22,8 +22,8 @@ var (
 // follower follows one publisher: over one connection after the other, each
 // with a goroutine that reads it beside the one that does all else.
 type follower struct {
-	set      *Set
-	source   Source
+	set      *Subscriber
+	source   Publisher
 	seen     atomic.Int64   // when it was last seen, in Unix nanoseconds; 0: dismissed
 	accepted chan *accepted // holds a connection of a Listener, the newest
 
@@ -47,9 +47,9 @@ type follower struct {
 	worked    time.Duration // since the last rest
 }
 
-func newFollower(s *Set, source Source) *follower {
+func newFollower(s *Subscriber, source Publisher) *follower {
 	return &follower{
-		set: s, source: source, accepted: make(chan *accepted, 1), state: State{Source: source},
+		set: s, source: source, accepted: make(chan *accepted, 1), state: State{Publisher: source},
 		share: account{part: sharePart, burst: shareBurst}, modest: account{part: modestPart, burst: modestBurst},
 	}
 }
@@ -139,8 +139,8 @@ func (f *follower) know(k Knowledge) {
 		return
 	}
 	f.known = k
-	f.sink.Known(k)
-	f.note(func(s *State) { s.Known = k })
+	f.sink.SetKnowledge(k)
+	f.note(func(s *State) { s.Knowledge = k })
 }
 
 // lost drops what was known, since it may not be so any more.
@@ -169,7 +169,7 @@ func (f *follower) connection() {
 	f.failures++
 	// Also before a connection that a publisher opened: one that opens many
 	// must not have history read for each.
-	f.pause(backoff.Jitter(backoff.Backoff(f.failures, reconnectFirst, reconnectMost), f.set.options.Random()))
+	f.pause(backoff.Jitter(backoff.Pause(f.failures, reconnectFirst, reconnectMost), f.set.options.Random()))
 }
 
 // connect dials the publisher, or waits for it to connect.

@@ -18,7 +18,7 @@ type nothing struct {
 
 func (n *nothing) Apply(e *Event) bool { n.blocks += len(e.Hashes); return true }
 func (n *nothing) Clear()              { n.blocks = 0 }
-func (n *nothing) Known(k Knowledge) {
+func (n *nothing) SetKnowledge(k Knowledge) {
 	if n.known != nil {
 		n.known <- k
 	}
@@ -38,9 +38,9 @@ func processorTime() time.Duration {
 func BenchmarkIdle(b *testing.B) {
 	const publishers = 256
 	var before, after runtime.MemStats
-	set := NewSet(Options{Open: func(Source) Sink { return &nothing{} }})
+	set := NewSubscriber(Options{Open: func(Publisher) Sink { return &nothing{} }})
 	defer set.Close()
-	var sources []Source
+	var sources []Publisher
 	for i := range publishers {
 		p := newTCPPublisher(b)
 		p.batches = [][]byte{batchOf(storeOf(1))}
@@ -49,10 +49,10 @@ func BenchmarkIdle(b *testing.B) {
 	goroutines := runtime.NumGoroutine()
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	set.See(sources...)
+	set.Follow(sources...)
 	until(b, "all are followed", func() bool {
 		for _, s := range set.States("") {
-			if s.Known != Complete {
+			if s.Knowledge != Complete {
 				return false
 			}
 		}
@@ -67,7 +67,7 @@ func BenchmarkIdle(b *testing.B) {
 	for b.Loop() {
 		began, at := processorTime(), time.Now()
 		for range 12 {
-			set.See(sources...)
+			set.Follow(sources...)
 			<-tick.C
 		}
 		used += processorTime() - began
@@ -97,8 +97,8 @@ func BenchmarkHistory(b *testing.B) {
 			used := processorTime()
 			for b.Loop() {
 				n := &nothing{known: make(chan Knowledge, 9)}
-				set := NewSet(Options{Open: func(Source) Sink { return n }})
-				set.See(p.source("a:8000"))
+				set := NewSubscriber(Options{Open: func(Publisher) Sink { return n }})
+				set.Follow(p.source("a:8000"))
 				for k := range n.known {
 					if k == Complete {
 						break

@@ -18,7 +18,7 @@ func (w *world) check(t *testing.T, want Knowledge) {
 	t.Helper()
 	synctest.Wait()
 	got, known := w.sink.holds()
-	if known != want || w.state().Known != want {
+	if known != want || w.state().Knowledge != want {
 		t.Errorf("%s is known, want %s; %+v", known, want, w.state())
 	}
 	w.compare(t, got, known)
@@ -40,9 +40,9 @@ func (w *world) compare(t *testing.T, got map[uint64]uint64, known Knowledge) {
 }
 
 // keep sees the source for as long as it says, in fake time.
-func (w *world) keep(d time.Duration, sources ...Source) {
+func (w *world) keep(d time.Duration, sources ...Publisher) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		w.set.See(sources...)
+		w.set.Follow(sources...)
 		time.Sleep(min(10*time.Second, time.Until(end)))
 	}
 	synctest.Wait()
@@ -75,7 +75,7 @@ func TestHistoryThenLive(t *testing.T) {
 						w.p.store(h)
 					}
 					w.p.remove(3)
-					w.set.See(source)
+					w.set.Follow(source)
 					w.check(t, Complete)
 					w.p.store(100)
 					w.p.remove(4)
@@ -112,7 +112,7 @@ func TestPublishedMeanwhile(t *testing.T) {
 			}
 			return true
 		}
-		w.set.See(source)
+		w.set.Follow(source)
 		w.check(t, Complete)
 		if s := w.state(); s.Batches != 3 || s.Gaps != 0 {
 			t.Errorf("%+v", s)
@@ -123,7 +123,7 @@ func TestPublishedMeanwhile(t *testing.T) {
 func TestEmptyAtStart(t *testing.T) {
 	for _, base := range []uint64{0, 1} {
 		bubble(t, func(t *testing.T, w *world) {
-			w.set.See(source)
+			w.set.Follow(source)
 			w.check(t, Complete)
 			w.p.store(1)
 			w.p.store(2)
@@ -135,7 +135,7 @@ func TestEmptyAtStart(t *testing.T) {
 func TestGap(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.p.store(1)
-		w.set.See(source)
+		w.set.Follow(source)
 		w.check(t, Complete)
 		w.p.loseLive = 2
 		w.p.store(2)
@@ -154,10 +154,10 @@ func TestGap(t *testing.T) {
 // TestGapThatCannotBeClosed: neither by a history that does not go back so far,
 // nor by one that cannot be read, nor without one.
 func TestGapThatCannotBeClosed(t *testing.T) {
-	for name, prepare := range map[string]func(p *fakePublisher, s *Source){
-		"gone":    func(p *fakePublisher, _ *Source) { p.keep = 2 },
-		"refused": func(p *fakePublisher, _ *Source) { p.refuseReplay = true },
-		"none":    func(_ *fakePublisher, s *Source) { s.Replay = "" },
+	for name, prepare := range map[string]func(p *fakePublisher, s *Publisher){
+		"gone":    func(p *fakePublisher, _ *Publisher) { p.keep = 2 },
+		"refused": func(p *fakePublisher, _ *Publisher) { p.refuseReplay = true },
+		"none":    func(_ *fakePublisher, s *Publisher) { s.Replay = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
@@ -165,7 +165,7 @@ func TestGapThatCannotBeClosed(t *testing.T) {
 				if name == "none" {
 					source.Replay = ""
 				}
-				w.set.See(source)
+				w.set.Follow(source)
 				synctest.Wait()
 				w.p.store(1)
 				w.p.store(2)
@@ -195,7 +195,7 @@ func TestGapThatCannotBeClosed(t *testing.T) {
 func TestHistoryComesBack(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.p.store(1)
-		w.set.See(source)
+		w.set.Follow(source)
 		synctest.Wait()
 		w.p.store(2)
 		w.check(t, Partial)
@@ -221,7 +221,7 @@ func TestHistoryThatStartsLate(t *testing.T) {
 		for h := range uint64(10) {
 			w.p.store(h)
 		}
-		w.set.See(source)
+		w.set.Follow(source)
 		w.check(t, Partial)
 		w.p.store(10)
 		w.p.remove(2)
@@ -245,7 +245,7 @@ func TestWithoutHistory(t *testing.T) {
 		source := source
 		source.Replay = ""
 		w.p.store(1)
-		w.set.See(source)
+		w.set.Follow(source)
 		w.check(t, Partial)
 		w.p.store(2)
 		w.check(t, Partial)
@@ -324,7 +324,7 @@ func TestRestart(t *testing.T) {
 			for h := range uint64(10) {
 				w.p.store(h)
 			}
-			w.set.See(source)
+			w.set.Follow(source)
 			w.check(t, Complete)
 			w.p.store(10)
 			w.check(t, Complete)
@@ -353,7 +353,7 @@ func TestRestartBeforeAnythingLive(t *testing.T) {
 		for h := range uint64(10) {
 			w.p.store(h)
 		}
-		w.set.See(source)
+		w.set.Follow(source)
 		w.check(t, Complete)
 		w.keep(10*time.Second, source)
 		w.p.restart(false)
@@ -366,14 +366,14 @@ func TestRestartBeforeAnythingLive(t *testing.T) {
 // read for each second batch, and nothing untrue is claimed.
 func TestEachBatchTwice(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.See(source)
+		w.set.Follow(source)
 		synctest.Wait()
 		for h := range uint64(200) {
 			w.p.store(h)
 			w.p.set(func(p *fakePublisher) { p.send(h, p.batches[h]) })
-			w.set.See(source)
+			w.set.Follow(source)
 			time.Sleep(100 * time.Millisecond)
-			w.check(t, w.state().Known)
+			w.check(t, w.state().Knowledge)
 		}
 		if n := len(w.p.asked); n > 20 {
 			t.Errorf("asked %d times in 20 s", n)
@@ -384,7 +384,7 @@ func TestEachBatchTwice(t *testing.T) {
 // TestSilence: the last batch was lost, and nothing follows that shows it.
 func TestSilence(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.See(source)
+		w.set.Follow(source)
 		synctest.Wait()
 		w.p.store(1)
 		synctest.Wait()
@@ -410,7 +410,7 @@ func TestSilence(t *testing.T) {
 
 func TestMalformed(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.See(source)
+		w.set.Follow(source)
 		synctest.Wait()
 		w.p.store(1)
 		w.p.store(2)
@@ -445,7 +445,7 @@ func TestMalformed(t *testing.T) {
 
 func TestReconnects(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.See(source)
+		w.set.Follow(source)
 		w.keep(time.Minute, source)
 		if n := w.p.dialled; n < 10 || n > 25 {
 			t.Errorf("dialled %d times in a minute", n)
@@ -489,7 +489,7 @@ func TestFaults(t *testing.T) {
 				}
 				w.p.base = uint64(r.IntN(2))
 				for range 120 {
-					w.set.See(source)
+					w.set.Follow(source)
 					w.disturb(r)
 					time.Sleep(2 * giveWayEvery)
 					synctest.Wait()

@@ -84,9 +84,9 @@ func TestHostilePublishers(t *testing.T) {
 					}
 				})
 			}
-			evil := Source{Upstream: "evil:1", Events: port(readyPUB), Replay: port(readyROUTER)}
+			evil := Publisher{Upstream: "evil:1", Events: port(readyPUB), Replay: port(readyROUTER)}
 			opened := newSinks()
-			set := NewSet(Options{Open: opened.open})
+			set := NewSubscriber(Options{Open: opened.open})
 			watch(t, set, good.source("good:1"), evil)
 			sink := opened.get(t, "good:1")
 			sink.await(t, "the good one's history", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 1 })
@@ -129,9 +129,9 @@ func TestHostilePublishers(t *testing.T) {
 func TestHistoryThatDrips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
-		var evil []Source
+		var evil []Publisher
 		for i := range maxReplays {
-			evil = append(evil, Source{Upstream: "evil", Rank: i, Events: "evil:1", Replay: "evil:2"})
+			evil = append(evil, Publisher{Upstream: "evil", Rank: i, Events: "evil:1", Replay: "evil:2"})
 		}
 		w.net.publishers["evil"] = newFakePublisher()
 		inner := w.set.options.Dial
@@ -142,22 +142,22 @@ func TestHistoryThatDrips(t *testing.T) {
 			}
 			return c, err
 		}
-		w.set.See(evil...)
+		w.set.Follow(evil...)
 		synctest.Wait()
 		w.p.store(1)
 		began := time.Now()
 		for !time.Now().After(began.Add(replayTime + replaySilence)) {
-			w.set.See(append(evil, source)...)
+			w.set.Follow(append(evil, source)...)
 			time.Sleep(time.Second)
 			synctest.Wait()
 		}
 		for _, s := range w.set.States("a:8000") {
-			if s.Known != Complete {
+			if s.Knowledge != Complete {
 				t.Errorf("%+v", s)
 			}
 		}
 		for _, s := range w.set.States("evil") {
-			if s.Known != Unknown || s.Batches > 130 {
+			if s.Knowledge != Unknown || s.Batches > 130 {
 				t.Errorf("%+v", s)
 			}
 		}
@@ -241,7 +241,7 @@ func TestQueueBounds(t *testing.T) {
 // costs what was known, not the connection.
 func TestDeepBatch(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.See(source)
+		w.set.Follow(source)
 		synctest.Wait()
 		w.p.store(1)
 		deep := append([]byte("\x92\xc0\x91"), bytes.Repeat([]byte{0x91}, msgpack.MaxDepth+1)...)

@@ -42,7 +42,7 @@ type accepted struct {
 // restarted. So whoever can connect can claim to be any engine: the port is for
 // trusted networks only, like the engines' own.
 type Listener struct {
-	set      *Set
+	set      *Subscriber
 	listener net.Listener
 	rank     int
 	options  zmtp.Options
@@ -66,7 +66,7 @@ type ListenerStats struct {
 
 // NewListener accepts the publishers of one rank at l, for a Set to follow:
 // engines add the rank to the port they connect to. It owns l.
-func NewListener(s *Set, l net.Listener, rank int) *Listener {
+func NewListener(s *Subscriber, l net.Listener, rank int) *Listener {
 	n := &Listener{
 		set: s, listener: l, rank: rank, options: connOptions(),
 		strangers: account{part: strangersPart, burst: strangersBurst},

@@ -33,10 +33,10 @@ func say(t *testing.T, c net.Conn, topic string, seq uint64, event any) {
 	}
 }
 
-func listening(t *testing.T, rank int, sources ...Source) (*Listener, *sinks, string) {
+func listening(t *testing.T, rank int, sources ...Publisher) (*Listener, *sinks, string) {
 	t.Helper()
 	opened := newSinks()
-	set := NewSet(Options{Open: opened.open})
+	set := NewSubscriber(Options{Open: opened.open})
 	t.Cleanup(set.Close)
 	watch(t, set, sources...)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -49,7 +49,7 @@ func listening(t *testing.T, rank int, sources ...Source) (*Listener, *sinks, st
 }
 
 func TestListener(t *testing.T) {
-	l, opened, address := listening(t, 1, Source{Upstream: "10.0.0.1:8000", Rank: 1}, Source{Upstream: "10.0.0.1:8000"}, Source{Upstream: "10.0.0.2:8000", Rank: 1})
+	l, opened, address := listening(t, 1, Publisher{Upstream: "10.0.0.1:8000", Rank: 1}, Publisher{Upstream: "10.0.0.1:8000"}, Publisher{Upstream: "10.0.0.2:8000", Rank: 1})
 	c := dialOut(t, address)
 	// Nobody's topics; then one's, by its address. The batch that names it counts.
 	for i, topic := range []string{"", "kv-events", "kv@", "kv@@m", "kv@10.0.0.1:8000", "kv@10.0.0.9:8000@m", "kv@10.0.0.1:8001@m"} {
@@ -66,7 +66,7 @@ func TestListener(t *testing.T) {
 		states = l.set.States("10.0.0.1:8000")
 		return len(states) == 2 && states[1].Batches == 1
 	})
-	if states[0].Connected || states[0].Source.Rank != 0 || !states[1].Connected || states[1].Known != Partial {
+	if states[0].Connected || states[0].Publisher.Rank != 0 || !states[1].Connected || states[1].Knowledge != Partial {
 		t.Errorf("%+v", states)
 	}
 	// The other by its host alone, from its start.
@@ -78,7 +78,7 @@ func TestListener(t *testing.T) {
 // TestPublisherConnectsAgain: the newer connection is the one that lives.
 func TestPublisherConnectsAgain(t *testing.T) {
 	const up = "10.0.0.1:8000"
-	_, opened, address := listening(t, 0, Source{Upstream: up})
+	_, opened, address := listening(t, 0, Publisher{Upstream: up})
 	sink := opened.get(t, up)
 	first := dialOut(t, address)
 	say(t, first, "kv@"+up+"@m", 0, storeOf(1))
@@ -98,7 +98,7 @@ func TestPublisherConnectsAgain(t *testing.T) {
 
 // TestHostOfSeveralEngines: a host's name is not enough when there are two.
 func TestHostOfSeveralEngines(t *testing.T) {
-	l, _, address := listening(t, 0, Source{Upstream: "10.0.0.1:8000"}, Source{Upstream: "10.0.0.1:8001"})
+	l, _, address := listening(t, 0, Publisher{Upstream: "10.0.0.1:8000"}, Publisher{Upstream: "10.0.0.1:8001"})
 	c := dialOut(t, address)
 	say(t, c, "kv@10.0.0.1@m", 0, storeOf(1))
 	until(t, "an unknown topic", func() bool { return l.Stats().Unknown == 1 })
@@ -137,7 +137,7 @@ func TestListenerRefuses(t *testing.T) {
 // taken, and the others are closed.
 func TestNewestConnectionWins(t *testing.T) {
 	p := newFakePublisher()
-	f := newFollower(NewSet(Options{}), Source{})
+	f := newFollower(NewSubscriber(Options{}), Publisher{})
 	conns := []*fakeConn{newFakeConn(p), newFakeConn(p), newFakeConn(p)}
 	for _, c := range conns {
 		f.accept(&accepted{conn: c})
@@ -179,7 +179,7 @@ func TestAcceptsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := NewSet(Options{Open: newSinks().open})
+	set := NewSubscriber(Options{Open: newSinks().open})
 	defer set.Close()
 	listener := NewListener(set, &broken{l, 2}, 0)
 	dialOut(t, l.Addr().String())

@@ -129,8 +129,8 @@ func newTCPPublisher(t testing.TB) *tcpPublisher {
 }
 
 // source is what to see to follow it.
-func (p *tcpPublisher) source(upstream string) Source {
-	return Source{Upstream: upstream, Events: p.events, Replay: p.replay}
+func (p *tcpPublisher) source(upstream string) Publisher {
+	return Publisher{Upstream: upstream, Events: p.events, Replay: p.replay}
 }
 
 func (p *tcpPublisher) stream(c net.Conn) {
@@ -211,8 +211,8 @@ func (s signalSink) Apply(e *Event) bool {
 	return s.fakeSink.Apply(e)
 }
 
-func (s signalSink) Known(k Knowledge) {
-	s.fakeSink.Known(k)
+func (s signalSink) SetKnowledge(k Knowledge) {
+	s.fakeSink.SetKnowledge(k)
 	signal(s.told)
 }
 
@@ -259,7 +259,7 @@ type sinks struct {
 
 func newSinks() *sinks { return &sinks{of: map[string]signalSink{}} }
 
-func (s *sinks) open(source Source) Sink {
+func (s *sinks) open(source Publisher) Sink {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.of[source.Upstream] = newSignalSink()
@@ -280,8 +280,8 @@ func (s *sinks) get(t testing.TB, upstream string) (sink signalSink) {
 
 // watch sees sources until the test ends, as requests do: who is not seen for a
 // minute is not followed any more.
-func watch(t testing.TB, set *Set, sources ...Source) {
-	set.See(sources...)
+func watch(t testing.TB, set *Subscriber, sources ...Publisher) {
+	set.Follow(sources...)
 	stop := make(chan struct{})
 	var seeing sync.WaitGroup
 	seeing.Go(func() {
@@ -290,7 +290,7 @@ func watch(t testing.TB, set *Set, sources ...Source) {
 		for {
 			select {
 			case <-tick.C:
-				set.See(sources...)
+				set.Follow(sources...)
 			case <-stop:
 				return
 			}
@@ -308,7 +308,7 @@ func TestOverTCP(t *testing.T) {
 		p.publish(batchOf(storeOf(h)))
 	}
 	opened := newSinks()
-	set := NewSet(Options{Open: opened.open})
+	set := NewSubscriber(Options{Open: opened.open})
 	defer set.Close()
 	watch(t, set, p.source("a:8000"))
 	sink := opened.get(t, "a:8000")

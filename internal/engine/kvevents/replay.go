@@ -76,7 +76,7 @@ func (f *follower) settle(alive context.Context, r *replay, all, done bool) bool
 		return false // it was cut short from here
 	}
 	f.cold++
-	f.coolTill = now.Add(backoff.Jitter(backoff.Backoff(f.cold, coolFirst, coolMost), f.set.options.Random()))
+	f.coolTill = now.Add(backoff.Jitter(backoff.Pause(f.cold, coolFirst, coolMost), f.set.options.Random()))
 	f.note(func(s *State) { s.Failure = ErrHistory })
 	return false
 }

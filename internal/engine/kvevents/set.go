@@ -19,8 +19,8 @@ type Options struct {
 	// and Closed (which may be nil) is called when it has ended: after Closed,
 	// that Sink is not used any more. Both are called from the publisher's own
 	// goroutine, and for one Source never at the same time.
-	Open   func(Source) Sink
-	Closed func(Source, Sink)
+	Open   func(Publisher) Sink
+	Closed func(Publisher, Sink)
 
 	Random func() float64 // from 0 to 1, for jitter; nil: rand.Float64
 	Dial   Dial           // nil: ZMTP over TCP
@@ -28,7 +28,7 @@ type Options struct {
 
 // Set follows publishers: those that are named by See, for as long as they
 // are. It is safe for concurrent use.
-type Set struct {
+type Subscriber struct {
 	options Options
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -39,7 +39,7 @@ type Set struct {
 
 	mu       sync.Mutex
 	closed   bool
-	followed map[Source]*follower
+	followed map[Publisher]*follower
 	named    map[name][]*follower // those that connect to us
 	running  sync.WaitGroup
 }
@@ -52,18 +52,18 @@ type name struct {
 }
 
 // NewSet returns a Set that follows nobody. Nothing runs before See.
-func NewSet(o Options) *Set {
+func NewSubscriber(o Options) *Subscriber {
 	if o.Random == nil {
 		o.Random = rand.Float64
 	}
 	if o.Dial == nil {
 		o.Dial = dialZMTP(connOptions())
 	}
-	s := &Set{
+	s := &Subscriber{
 		options:  o,
 		replays:  make(chan struct{}, maxReplays),
 		applying: make(chan struct{}, atOnce()),
-		followed: make(map[Source]*follower),
+		followed: make(map[Publisher]*follower),
 		named:    make(map[name][]*follower),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -72,7 +72,7 @@ func NewSet(o Options) *Set {
 
 // See notes that publishers are of interest now, for the next minute, and
 // begins to follow those that are not followed. It does not wait for anything.
-func (s *Set) See(sources ...Source) {
+func (s *Subscriber) Follow(sources ...Publisher) {
 	now := time.Now().UnixNano()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +100,7 @@ func (s *Set) See(sources ...Source) {
 
 // Dismiss notes that publishers are of no interest any more: they are followed
 // for no longer, unless they are seen again. It does not wait for the end.
-func (s *Set) Dismiss(sources ...Source) {
+func (s *Subscriber) Unfollow(sources ...Publisher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, source := range sources {
@@ -111,7 +111,7 @@ func (s *Set) Dismiss(sources ...Source) {
 }
 
 // namesOf are the names under which a publisher that connects to us is found.
-func namesOf(source Source) []name {
+func namesOf(source Publisher) []name {
 	if source.Events != "" {
 		return nil
 	}
@@ -124,7 +124,7 @@ func namesOf(source Source) []name {
 
 // leave ends the following of a publisher that is not seen any more. It is
 // false when it was seen again meanwhile.
-func (s *Set) leave(f *follower) bool {
+func (s *Subscriber) leave(f *follower) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed && !f.unseen() {
@@ -145,7 +145,7 @@ func (s *Set) leave(f *follower) bool {
 // hand gives a connection to the follower of the publisher with an address (or,
 // of a host with one engine, only that) and a rank. It is false when there is
 // none.
-func (s *Set) hand(address string, rank int, a *accepted) bool {
+func (s *Subscriber) hand(address string, rank int, a *accepted) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := s.named[name{address, rank}]
@@ -157,7 +157,7 @@ func (s *Set) hand(address string, rank int, a *accepted) bool {
 }
 
 // Close ends all following and waits for it to end. See does nothing any more.
-func (s *Set) Close() {
+func (s *Subscriber) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
@@ -167,7 +167,7 @@ func (s *Set) Close() {
 
 // States returns what is known of the publishers of an upstream, or of all for
 // "", in the order of their addresses and ranks.
-func (s *Set) States(upstream string) (states []State) {
+func (s *Subscriber) States(upstream string) (states []State) {
 	s.mu.Lock()
 	for source, f := range s.followed {
 		if upstream == "" || source.Upstream == upstream {
@@ -176,8 +176,8 @@ func (s *Set) States(upstream string) (states []State) {
 	}
 	s.mu.Unlock()
 	slices.SortFunc(states, func(a, b State) int {
-		return cmp.Or(cmp.Compare(a.Source.Upstream, b.Source.Upstream), cmp.Compare(a.Source.Rank, b.Source.Rank),
-			cmp.Compare(a.Source.Events, b.Source.Events), cmp.Compare(a.Source.Replay, b.Source.Replay))
+		return cmp.Or(cmp.Compare(a.Publisher.Upstream, b.Publisher.Upstream), cmp.Compare(a.Publisher.Rank, b.Publisher.Rank),
+			cmp.Compare(a.Publisher.Events, b.Publisher.Events), cmp.Compare(a.Publisher.Replay, b.Publisher.Replay))
 	})
 	return states
 }

@@ -15,7 +15,7 @@ func TestFollowsWhileSeen(t *testing.T) {
 		w.keep(3*time.Minute, source)
 		w.check(t, Complete)
 		first := w.sink
-		w.set.See(source)
+		w.set.Follow(source)
 		time.Sleep(idleAfter - time.Second)
 		w.check(t, Complete)
 		time.Sleep(2 * time.Second)
@@ -23,7 +23,7 @@ func TestFollowsWhileSeen(t *testing.T) {
 		if _, known := first.holds(); !first.closed || known != Unknown || len(w.set.States("")) != 0 {
 			t.Errorf("still followed after a minute: %+v, %s", w.set.States(""), known)
 		}
-		w.set.See(source)
+		w.set.Follow(source)
 		w.check(t, Complete)
 		if first == w.sink {
 			t.Error("no new sink")
@@ -33,7 +33,7 @@ func TestFollowsWhileSeen(t *testing.T) {
 
 func TestUnseenWithoutConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.See(source, Source{Upstream: "b:8000"})
+		w.set.Follow(source, Publisher{Upstream: "b:8000"})
 		time.Sleep(idleAfter + 7*time.Second)
 		synctest.Wait()
 		if n := len(w.set.States("")); n != 0 || w.open != 0 || len(w.set.named) != 0 {
@@ -45,7 +45,7 @@ func TestUnseenWithoutConnection(t *testing.T) {
 // TestDismiss: whom nobody is interested in any more is left at once, whatever
 // it is being done with, and followed again as if it were new.
 func TestDismiss(t *testing.T) {
-	other := Source{Upstream: "b:8000", Events: "a:1"} // without history
+	other := Publisher{Upstream: "b:8000", Events: "a:1"} // without history
 	for name, set := range map[string]func(*fakePublisher){
 		"followed":      func(*fakePublisher) {},
 		"not reachable": func(p *fakePublisher) { p.refuse = true },
@@ -54,22 +54,22 @@ func TestDismiss(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
 				w.p.store(1)
-				w.set.See(other, source)
+				w.set.Follow(other, source)
 				synctest.Wait()
 				began := time.Now()
-				w.set.Dismiss(source, Source{Upstream: "never seen:1"})
+				w.set.Unfollow(source, Publisher{Upstream: "never seen:1"})
 				synctest.Wait()
-				if s := w.set.States(""); len(s) != 1 || s[0].Source != other || w.open != 1 || time.Since(began) > 0 {
+				if s := w.set.States(""); len(s) != 1 || s[0].Publisher != other || w.open != 1 || time.Since(began) > 0 {
 					t.Fatalf("%d sinks are open, followed: %+v", w.open, s)
 				}
-				w.set.Dismiss(source)
-				w.set.Dismiss(other)
-				w.set.See(other) // before it has ended
+				w.set.Unfollow(source)
+				w.set.Unfollow(other)
+				w.set.Follow(other) // before it has ended
 				synctest.Wait()
-				if s := w.set.States(""); len(s) != 1 || s[0].Source != other || w.open != 1 {
+				if s := w.set.States(""); len(s) != 1 || s[0].Publisher != other || w.open != 1 {
 					t.Fatalf("%d sinks are open, followed: %+v", w.open, s)
 				}
-				w.set.Dismiss(other)
+				w.set.Unfollow(other)
 				synctest.Wait()
 				if w.open != 0 || len(w.set.States("")) != 0 {
 					t.Fatalf("%d sinks are open, followed: %+v", w.open, w.set.States(""))
@@ -77,7 +77,7 @@ func TestDismiss(t *testing.T) {
 				w.p.mu.Lock()
 				w.p.refuse, w.p.noEnd = false, false
 				w.p.mu.Unlock()
-				w.set.See(source)
+				w.set.Follow(source)
 				w.check(t, Complete)
 			}, set)
 		})
@@ -89,13 +89,13 @@ func TestStates(t *testing.T) {
 		one, two := source, source
 		one.Rank = 1
 		two.Upstream = "b:8000"
-		w.set.See(two, one, source)
-		w.set.See(source, one)
+		w.set.Follow(two, one, source)
+		w.set.Follow(source, one)
 		synctest.Wait()
-		if s := w.set.States("a:8000"); len(s) != 2 || s[0].Source != source || s[1].Source != one {
+		if s := w.set.States("a:8000"); len(s) != 2 || s[0].Publisher != source || s[1].Publisher != one {
 			t.Errorf("%+v", s)
 		}
-		if s := w.set.States(""); len(s) != 3 || s[2].Source != two {
+		if s := w.set.States(""); len(s) != 3 || s[2].Publisher != two {
 			t.Errorf("%+v", s)
 		}
 		if len(w.set.States("c:8000")) != 0 {
@@ -108,11 +108,11 @@ func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		w.p.noEnd = true // history takes its time
-		w.set.See(source, Source{Upstream: "b:8000"}, Source{Upstream: "c:8000", Events: "c:1"})
+		w.set.Follow(source, Publisher{Upstream: "b:8000"}, Publisher{Upstream: "c:8000", Events: "c:1"})
 		synctest.Wait()
 		began := time.Now()
 		w.set.Close()
-		w.set.See(source)
+		w.set.Follow(source)
 		if w.open != 0 || len(w.set.States("")) != 0 || time.Since(began) > 0 {
 			t.Errorf("%d sinks are open after %v", w.open, time.Since(began))
 		}
@@ -121,12 +121,12 @@ func TestClose(t *testing.T) {
 }
 
 func TestFollowedAreBounded(t *testing.T) {
-	s := NewSet(Options{})
+	s := NewSubscriber(Options{})
 	defer s.Close()
 	for i := range maxFollowed {
-		s.followed[Source{Rank: i}] = newFollower(s, Source{Rank: i})
+		s.followed[Publisher{Rank: i}] = newFollower(s, Publisher{Rank: i})
 	}
-	s.See(Source{Upstream: "one:1"}) // would call Open, which is nil
+	s.Follow(Publisher{Upstream: "one:1"}) // would call Open, which is nil
 	if n := len(s.States("")); n != maxFollowed {
 		t.Errorf("%d are followed", n)
 	}
@@ -136,19 +136,19 @@ func TestFollowedAreBounded(t *testing.T) {
 // TestHistoriesAtOnce: publishers are asked a few at a time.
 func TestHistoriesAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		var sources []Source
+		var sources []Publisher
 		for i := range 30 {
 			p := newFakePublisher()
 			p.noEnd = true
 			host := fmt.Sprint("p", i)
 			w.net.publishers[host] = p
-			sources = append(sources, Source{Upstream: host + ":8000", Events: host + ":1", Replay: host + ":2"})
+			sources = append(sources, Publisher{Upstream: host + ":8000", Events: host + ":1", Replay: host + ":2"})
 			p.store(1)
 		}
-		w.set.See(sources...)
+		w.set.Follow(sources...)
 		for range 60 {
 			synctest.Wait()
-			w.set.See(sources...)
+			w.set.Follow(sources...)
 			if n := len(w.set.replays); n > maxReplays {
 				t.Fatalf("%d at once", n)
 			}
@@ -156,7 +156,7 @@ func TestHistoriesAtOnce(t *testing.T) {
 		}
 		synctest.Wait()
 		for _, s := range w.set.States("") {
-			if s.Known != Complete {
+			if s.Knowledge != Complete {
 				t.Errorf("%+v", s)
 			}
 		}

@@ -80,7 +80,7 @@ func (f *follower) turn() (done func(), ok bool) {
 }
 
 // applied gives a turn back.
-func (s *Set) applied() { <-s.applying }
+func (s *Subscriber) applied() { <-s.applying }
 
 // rest pauses when the publisher has taken more than its share.
 func (f *follower) rest(m message) {

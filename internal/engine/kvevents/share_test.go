@@ -76,20 +76,20 @@ func leaveRoom(t *testing.T, floods int) {
 	batch := batchOf(pairs{"type", "BlockStored", "block_hashes", list(make([]int, work/time.Millisecond)), "parent_block_hash", nil, "token_ids", []any{1}, "block_size", 1})
 	w := newWorld()
 	var busy, most atomic.Int64
-	w.set.options.Open = func(Source) Sink { return laborious{newFakeSink(), &busy, &most} }
+	w.set.options.Open = func(Publisher) Sink { return laborious{newFakeSink(), &busy, &most} }
 	w.set.options.Closed = nil
 	w.set.applying = make(chan struct{}, cores)
-	var sources []Source
+	var sources []Publisher
 	for i := range floods {
 		p := newFakePublisher()
 		host := fmt.Sprint("flood", i)
 		w.net.publishers[host] = p
-		sources = append(sources, Source{Upstream: host + ":8000", Events: host + ":1", Replay: host + ":2"})
+		sources = append(sources, Publisher{Upstream: host + ":8000", Events: host + ":1", Replay: host + ":2"})
 		for range 100 {
 			p.publishRaw(batch)
 		}
 	}
-	w.set.See(append(sources, source)...)
+	w.set.Follow(append(sources, source)...)
 	synctest.Wait()
 	for _, p := range w.net.publishers {
 		for range 1000 * min(1, len(p.batches)) {
@@ -98,7 +98,7 @@ func leaveRoom(t *testing.T, floods int) {
 	}
 	began := time.Now()
 	for n := uint64(0); time.Since(began) < 20*time.Second; n++ {
-		w.set.See(append(sources, source)...)
+		w.set.Follow(append(sources, source)...)
 		w.p.store(n)
 		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
@@ -127,7 +127,7 @@ func leaveRoom(t *testing.T, floods int) {
 		t.Errorf("%d batches were applied at the same time", n)
 	}
 	at := time.Now()
-	w.set.Dismiss(sources...)
+	w.set.Unfollow(sources...)
 	for len(w.set.States("")) > 1 {
 		time.Sleep(time.Millisecond)
 	}
@@ -158,8 +158,8 @@ func TestStrangersTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		defer w.set.Close()
-		known := Source{Upstream: "10.0.0.1:8000"}
-		w.set.See(known)
+		known := Publisher{Upstream: "10.0.0.1:8000"}
+		w.set.Follow(known)
 		n := &Listener{set: w.set, strangers: account{part: strangersPart, burst: strangersBurst}}
 		n.ctx, n.stop = context.WithCancel(context.Background())
 		const messages = 1_000_000
@@ -197,7 +197,7 @@ func TestStrangersTakeTurns(t *testing.T) {
 func TestNoise(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.p.store(1)
-		w.set.See(source)
+		w.set.Follow(source)
 		w.check(t, Complete)
 		noise := func(n int) {
 			w.p.mu.Lock()
@@ -218,7 +218,7 @@ func TestNoise(t *testing.T) {
 		}
 		noise(maxNoise)
 		synctest.Wait()
-		if s := w.state(); s.Connected || s.Failure != ErrNoise || s.Known != Unknown {
+		if s := w.state(); s.Connected || s.Failure != ErrNoise || s.Knowledge != Unknown {
 			t.Errorf("%+v", s)
 		}
 		w.keep(10*time.Second, source) // it is connected again, and heard
@@ -236,11 +236,11 @@ func TestEndWhileOthersApply(t *testing.T) {
 		w := newWorld()
 		w.set.applying = make(chan struct{}) // never free
 		var busy, most atomic.Int64
-		w.set.options.Open = func(Source) Sink { return laborious{newFakeSink(), &busy, &most} }
+		w.set.options.Open = func(Publisher) Sink { return laborious{newFakeSink(), &busy, &most} }
 		w.set.options.Closed = nil
 		w.p.publish(pairs{"type", "BlockStored", "block_hashes", list(make([]int, 3000)), "parent_block_hash", nil, "token_ids", []any{1}, "block_size", 1})
 		w.p.store(1)
-		w.set.See(source)
+		w.set.Follow(source)
 		time.Sleep(time.Minute / 2)
 		synctest.Wait()
 		if s := w.state(); s.Batches != 1 {

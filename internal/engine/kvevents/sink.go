@@ -48,5 +48,5 @@ type Sink interface {
 	Clear()
 	// Known is called when the knowledge changes. Between Unknown and the next
 	// Known events are applied that bring the Sink up to date.
-	Known(k Knowledge)
+	SetKnowledge(k Knowledge)
 }

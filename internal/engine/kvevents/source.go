@@ -5,7 +5,7 @@ package kvevents
 import "time"
 
 // Source is a publisher of KV events: one data-parallel rank of one engine.
-type Source struct {
+type Publisher struct {
 	Upstream string // the address that requests for the engine are sent to, host:port
 	Rank     int    // of the data-parallel engine core, from 0
 	Events   string // host:port where it publishes; empty: it connects to a Listener
@@ -14,9 +14,9 @@ type Source struct {
 
 // State is what a Set knows of one publisher.
 type State struct {
-	Source    Source
+	Publisher Publisher
 	Connected bool          // there is a connection with its live stream
-	Known     Knowledge     // what its Sink is told
+	Knowledge Knowledge     // what its Sink is told
 	Lag       time.Duration // from when the engine assembled the last live batch until it was applied; wrong by as much as its clock is
 	Last      time.Time     // when the last live batch was applied; zero: never
 

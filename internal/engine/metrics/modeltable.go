@@ -42,7 +42,7 @@ func (t *ModelTable) Has(address, model string) (has, known bool) {
 }
 
 // retable makes the table anew after a list has changed.
-func (w *Watch) retable() {
+func (w *Watcher) retable() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	all := make(map[string]Models, len(w.watched))

@@ -27,29 +27,29 @@ type Target struct {
 
 // Reporter is told what is learned. Its methods are called from the watch's
 // own goroutines, several at a time for different engines.
-type Reporter interface {
+type Observer interface {
 	// Told is called with each new reading.
-	Told(t Target, r Reading)
+	Reported(t Target, r Reading)
 	// Silent is called when the load in the last reading counts no more.
-	Silent(t Target)
+	LoadExpired(t Target)
 	// Restarted is called when the engine's process is another one than
 	// before: its KV cache is empty.
 	Restarted(t Target)
 	// Relisted is called when the engine lists other models than before.
-	Relisted(t Target)
+	ModelsChanged(t Target)
 }
 
 // Options are what a Watch needs from outside.
 type Options struct {
 	Transport http.RoundTripper // asks the engines; nil: NewTransport()
-	Reporter  Reporter
+	Observer  Observer
 	Now       func() time.Time // nil: time.Now
 	Random    func() float64   // from 0 to 1, for jitter; nil: rand.Float64
 }
 
 // Watch watches engines: those that are named by See, for as long as they are,
 // each by a goroutine of its own. It is safe for concurrent use.
-type Watch struct {
+type Watcher struct {
 	options Options
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -65,7 +65,7 @@ type Watch struct {
 }
 
 // NewWatch returns a Watch of no engine. Nothing runs before See.
-func NewWatch(o Options) *Watch {
+func NewWatcher(o Options) *Watcher {
 	if o.Transport == nil {
 		o.Transport = NewTransport()
 	}
@@ -75,7 +75,7 @@ func NewWatch(o Options) *Watch {
 	if o.Random == nil {
 		o.Random = rand.Float64
 	}
-	w := &Watch{
+	w := &Watcher{
 		options: o,
 		slots:   make(chan struct{}, maxAtOnce),
 		watched: make(map[Target]*watched),
@@ -87,7 +87,7 @@ func NewWatch(o Options) *Watch {
 
 // See notes that requests can be sent to engines now, and starts watching
 // those that are not watched. It does not wait for anything.
-func (w *Watch) See(targets ...Target) {
+func (w *Watcher) Watch(targets ...Target) {
 	now := w.options.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -113,13 +113,13 @@ func (w *Watch) See(targets ...Target) {
 
 // Suspect notes that an attempt to use an engine has failed: it is looked at
 // soon, whenever its turn would have been.
-func (w *Watch) Suspect(address string) {
+func (w *Watcher) Suspect(address string) {
 	w.each(address, (*watched).nudge)
 }
 
 // Answered notes that an engine has answered a request. One that was found to
 // refuse connections is looked at soon, to learn whether it was restarted.
-func (w *Watch) Answered(address string) {
+func (w *Watcher) Answered(address string) {
 	if w.down.Load() > 0 {
 		w.each(address, func(e *watched) {
 			if e.isDown.Load() {
@@ -129,7 +129,7 @@ func (w *Watch) Answered(address string) {
 	}
 }
 
-func (w *Watch) each(address string, do func(*watched)) {
+func (w *Watcher) each(address string, do func(*watched)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for t, e := range w.watched {
@@ -140,7 +140,7 @@ func (w *Watch) each(address string, do func(*watched)) {
 }
 
 // Forget drops what is known of engines that are gone for good.
-func (w *Watch) Forget(address string) {
+func (w *Watcher) Forget(address string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for t, e := range w.watched {
@@ -153,7 +153,7 @@ func (w *Watch) Forget(address string) {
 
 // Close stops watching and waits for what is under way to end. See does
 // nothing any more; the other methods answer as before.
-func (w *Watch) Close() {
+func (w *Watcher) Close() {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
@@ -165,13 +165,13 @@ func (w *Watch) Close() {
 }
 
 // Models returns what is known of which engine serves which models.
-func (w *Watch) Models() *ModelTable { return w.models.Load() }
+func (w *Watcher) Models() *ModelTable { return w.models.Load() }
 
 // State is what a Watch knows of one engine.
 type State struct {
 	Target  Target
 	Reading Reading   // the last one
-	Read    time.Time // when that was; zero: never
+	ReadAt  time.Time // when that was; zero: never
 	Down    bool      // it refused the last connection
 	Models  Models
 	Failure error // of the last attempt to read metrics; nil: it succeeded
@@ -179,7 +179,7 @@ type State struct {
 
 // States returns what is known of the engines at an address, or of all for "",
 // the latest reading of an address first.
-func (w *Watch) States(address string) (states []State) {
+func (w *Watcher) States(address string) (states []State) {
 	w.mu.Lock()
 	for t, e := range w.watched {
 		if address == "" || t.Address == address {
@@ -187,6 +187,6 @@ func (w *Watch) States(address string) (states []State) {
 		}
 	}
 	w.mu.Unlock()
-	slices.SortFunc(states, func(a, b State) int { return b.Read.Compare(a.Read) })
+	slices.SortFunc(states, func(a, b State) int { return b.ReadAt.Compare(a.ReadAt) })
 	return states
 }

@@ -24,10 +24,10 @@ func TestWatchManySlowEngines(t *testing.T) {
 		engines[address] = &fakeEngine{metrics: says(1, 1, 0, 0)}
 		targets = append(targets, target(address))
 	}
-	watching(t, engines, func(w *Watch, net *fakeEngines, s *story) {
+	watching(t, engines, func(w *Watcher, net *fakeEngines, s *story) {
 		net.hold = time.Minute
 		before := time.Now()
-		w.See(targets...)
+		w.Watch(targets...)
 		if time.Since(before) != 0 {
 			t.Fatal("seeing engines takes time")
 		}

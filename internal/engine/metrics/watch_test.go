@@ -105,14 +105,14 @@ func (s *story) add(event string) {
 	s.events = append(s.events, event)
 }
 
-func (s *story) Told(t Target, r Reading) {
+func (s *story) Reported(t Target, r Reading) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.told[t.Address] = r
 }
-func (s *story) Silent(t Target)    { s.add("silent " + t.Address) }
-func (s *story) Restarted(t Target) { s.add("restarted " + t.Address) }
-func (s *story) Relisted(t Target)  { s.add("relisted " + t.Address) }
+func (s *story) LoadExpired(t Target)   { s.add("silent " + t.Address) }
+func (s *story) Restarted(t Target)     { s.add("restarted " + t.Address) }
+func (s *story) ModelsChanged(t Target) { s.add("relisted " + t.Address) }
 
 func (s *story) take() []string {
 	s.mu.Lock()
@@ -129,18 +129,18 @@ func says(started, prompt float64, running, waiting int) string {
 }
 
 // watching starts a watch over fake engines, in virtual time.
-func watching(t *testing.T, engines map[string]*fakeEngine, test func(w *Watch, net *fakeEngines, s *story)) {
+func watching(t *testing.T, engines map[string]*fakeEngine, test func(w *Watcher, net *fakeEngines, s *story)) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &fakeEngines{engines: engines}
 		s := &story{told: make(map[string]Reading)}
-		w := NewWatch(Options{Transport: net, Reporter: s, Random: func() float64 { return 0.5 }})
+		w := NewWatcher(Options{Transport: net, Observer: s, Random: func() float64 { return 0.5 }})
 		defer w.Close()
 		test(w, net, s)
 	})
 }
 
 // lacks reports whether an engine is known not to list a model.
-func lacks(w *Watch, address, model string) bool {
+func lacks(w *Watcher, address, model string) bool {
 	has, known := w.Models().Has(address, model)
 	return known && !has
 }
@@ -148,9 +148,9 @@ func lacks(w *Watch, address, model string) bool {
 func target(address string) Target { return Target{Address: address, Path: "/metrics"} }
 
 // pass lets virtual time pass, with the engines in use if any are named.
-func pass(w *Watch, d time.Duration, inUse ...Target) {
+func pass(w *Watcher, d time.Duration, inUse ...Target) {
 	for ; d > 0; d -= time.Second {
-		w.See(inUse...)
+		w.Watch(inUse...)
 		time.Sleep(min(d, time.Second)) // virtual
 	}
 	synctest.Wait()
@@ -159,14 +159,14 @@ func pass(w *Watch, d time.Duration, inUse ...Target) {
 func TestWatchReads(t *testing.T) {
 	watching(t, map[string]*fakeEngine{
 		"a:1": {metrics: says(100, 5, 2, 3), models: `{"data":[{"id":"m"}]}`},
-	}, func(w *Watch, net *fakeEngines, s *story) {
-		w.See(target("a:1"))
+	}, func(w *Watcher, net *fakeEngines, s *story) {
+		w.Watch(target("a:1"))
 		synctest.Wait()
 		if r := s.told["a:1"]; !r.HasLoad || r.Running != 2 || r.Waiting != 3 || r.Capacity != 1600 {
 			t.Fatalf("told %+v", r)
 		}
 		states := w.States("a:1")
-		if len(states) != 1 || states[0].Failure != nil || states[0].Down || !slices.Equal(states[0].Models, Models{"m"}) || !states[0].Read.Equal(time.Now()) {
+		if len(states) != 1 || states[0].Failure != nil || states[0].Down || !slices.Equal(states[0].Models, Models{"m"}) || !states[0].ReadAt.Equal(time.Now()) {
 			t.Fatalf("states %+v", states)
 		}
 		if !lacks(w, "a:1", "x") || lacks(w, "a:1", "m") {
@@ -190,8 +190,8 @@ func TestWatchReads(t *testing.T) {
 func TestWatchLetsIdleEnginesBe(t *testing.T) {
 	watching(t, map[string]*fakeEngine{
 		"a:1": {metrics: says(100, 5, 0, 0), models: `{"data":[{"id":"m"}]}`},
-	}, func(w *Watch, net *fakeEngines, s *story) {
-		w.See(target("a:1"))
+	}, func(w *Watcher, net *fakeEngines, s *story) {
+		w.Watch(target("a:1"))
 		pass(w, 2*time.Minute)
 		n := net.count("a:1/metrics")
 		if n < 8 || n > 15 {
@@ -208,7 +208,7 @@ func TestWatchLetsIdleEnginesBe(t *testing.T) {
 			t.Fatal("an idle engine is still read")
 		}
 		net.set("a:1", func(e *fakeEngine) { e.metrics = says(5000, 50, 0, 0) })
-		w.See(target("a:1"))
+		w.Watch(target("a:1"))
 		synctest.Wait()
 		if events := s.take(); !slices.Equal(events, []string{"restarted a:1"}) {
 			t.Fatalf("after its return: events %q", events)
@@ -231,8 +231,8 @@ func TestWatchRefused(t *testing.T) {
 		{"no metrics", fakeEngine{status: 501}, fakeEngine{status: 501}, []string{"restarted a:1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			watching(t, map[string]*fakeEngine{"a:1": &c.before}, func(w *Watch, net *fakeEngines, s *story) {
-				w.See(target("a:1"))
+			watching(t, map[string]*fakeEngine{"a:1": &c.before}, func(w *Watcher, net *fakeEngines, s *story) {
+				w.Watch(target("a:1"))
 				pass(w, 5*time.Second, target("a:1"))
 				net.set("a:1", func(e *fakeEngine) { *e = fakeEngine{err: errRefusedByPeer} })
 				w.Suspect("a:1")
@@ -264,8 +264,8 @@ func TestWatchRefused(t *testing.T) {
 // Without an answer nothing is concluded: the load counts for a while, and the
 // process goes on where it was.
 func TestWatchTimeouts(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(100, 5, 1, 1)}}, func(w *Watch, net *fakeEngines, s *story) {
-		w.See(target("a:1"))
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(100, 5, 1, 1)}}, func(w *Watcher, net *fakeEngines, s *story) {
+		w.Watch(target("a:1"))
 		pass(w, time.Second, target("a:1"))
 		net.set("a:1", func(e *fakeEngine) { e.err = errors.New("secret of the network") })
 		pass(w, 6*time.Second, target("a:1"))
@@ -292,7 +292,7 @@ func TestWatchTimeouts(t *testing.T) {
 
 // An engine without metrics is asked less and less, but its models are known.
 func TestWatchEngineWithoutMetrics(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {metrics: "<html>", models: `{"data":[{"id":"m"}]}`}}, func(w *Watch, net *fakeEngines, s *story) {
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: "<html>", models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *story) {
 		pass(w, 30*time.Minute, target("a:1"))
 		if n := net.count("a:1/metrics"); n < 6 || n > 12 {
 			t.Fatalf("asked %d times in half an hour", n)
@@ -307,8 +307,8 @@ func TestWatchEngineWithoutMetrics(t *testing.T) {
 }
 
 func TestWatchModelsThatCannotBeRead(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0), models: `{"data":[{"id":"m"}]}`}}, func(w *Watch, net *fakeEngines, s *story) {
-		w.See(target("a:1"))
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0), models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *story) {
+		w.Watch(target("a:1"))
 		synctest.Wait()
 		if !lacks(w, "a:1", "x") {
 			t.Fatal("its models are not known")
@@ -329,7 +329,7 @@ func TestWatchModelsThatCannotBeRead(t *testing.T) {
 // Another list of models is told, the first one and the same one again are not,
 // nor is it one that could not be read in between.
 func TestWatchRelisted(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0), models: `{"data":[{"id":"m"}]}`}}, func(w *Watch, net *fakeEngines, s *story) {
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0), models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *story) {
 		for _, models := range []string{`{"data":[{"id":"m"}]}`, "nothing", `{"data":[{"id":"m"}]}`} {
 			net.set("a:1", func(e *fakeEngine) { e.models = models })
 			pass(w, 12*time.Minute, target("a:1"))
@@ -347,8 +347,8 @@ func TestWatchRelisted(t *testing.T) {
 
 // Suspicions by the thousand ask an engine twice a second.
 func TestWatchSuspicionsAreBounded(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0)}}, func(w *Watch, net *fakeEngines, s *story) {
-		w.See(target("a:1"))
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0)}}, func(w *Watcher, net *fakeEngines, s *story) {
+		w.Watch(target("a:1"))
 		for range 1000 {
 			w.Suspect("a:1")
 			time.Sleep(10 * time.Millisecond) // virtual
@@ -360,8 +360,8 @@ func TestWatchSuspicionsAreBounded(t *testing.T) {
 }
 
 func TestWatchForget(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {err: errRefusedByPeer}}, func(w *Watch, net *fakeEngines, s *story) {
-		w.See(target("a:1"))
+	watching(t, map[string]*fakeEngine{"a:1": {err: errRefusedByPeer}}, func(w *Watcher, net *fakeEngines, s *story) {
+		w.Watch(target("a:1"))
 		synctest.Wait()
 		w.Forget("a:1")
 		if len(w.States("")) != 1 {

@@ -15,11 +15,11 @@ import (
 
 // watched is one engine that is watched.
 type watched struct {
-	watch  *Watch
-	target Target
-	seen   atomic.Int64  // when a request could last have been sent there, in Unix nanoseconds
-	nudged chan struct{} // holds one when it is to be looked at soon
-	isDown atomic.Bool
+	watcher *Watcher
+	target  Target
+	seen    atomic.Int64  // when a request could last have been sent there, in Unix nanoseconds
+	nudged  chan struct{} // holds one when it is to be looked at soon
+	isDown  atomic.Bool
 
 	running bool // a goroutine runs; covered by the watch's mu
 
@@ -37,12 +37,12 @@ type watched struct {
 	noModels   int    // failures to read the models, in a row
 }
 
-func newWatched(w *Watch, t Target) *watched {
+func newWatched(w *Watcher, t Target) *watched {
 	return &watched{
-		watch:  w,
-		target: t,
-		nudged: make(chan struct{}, 1),
-		state:  State{Target: t, Reading: Reading{Usage: -1}},
+		watcher: w,
+		target:  t,
+		nudged:  make(chan struct{}, 1),
+		state:   State{Target: t, Reading: Reading{Usage: -1}},
 	}
 }
 
@@ -67,7 +67,7 @@ func (e *watched) run() {
 	var due time.Time
 	for {
 		select {
-		case <-e.watch.ctx.Done():
+		case <-e.watcher.ctx.Done():
 			e.rest()
 			return
 		case <-e.nudged:
@@ -79,13 +79,13 @@ func (e *watched) run() {
 		if e.leave() {
 			return
 		}
-		now := e.watch.options.Now()
+		now := e.watcher.options.Now()
 		if !now.Before(due) {
 			if !e.look() {
 				e.rest()
 				return
 			}
-			now = e.watch.options.Now()
+			now = e.watcher.options.Now()
 			due = now.Add(e.pause())
 		}
 		// Awake in time to notice that it has become idle.
@@ -97,7 +97,7 @@ func (e *watched) run() {
 func (e *watched) idle() bool { return e.sinceSeen() > idleAfter }
 
 func (e *watched) sinceSeen() time.Duration {
-	return e.watch.options.Now().Sub(time.Unix(0, e.seen.Load()))
+	return e.watcher.options.Now().Sub(time.Unix(0, e.seen.Load()))
 }
 
 // leave ends the goroutine of an idle engine. What is known of its process
@@ -107,9 +107,9 @@ func (e *watched) leave() bool {
 		return false
 	}
 	e.rest()
-	e.watch.mu.Lock()
-	defer e.watch.mu.Unlock()
-	if !e.idle() && !e.watch.closed {
+	e.watcher.mu.Lock()
+	defer e.watcher.mu.Unlock()
+	if !e.idle() && !e.watcher.closed {
 		return false // it was seen again just now: go on
 	}
 	e.running = false
@@ -125,15 +125,15 @@ func (e *watched) rest() {
 
 // look asks the engine once. It is false when the watch was closed meanwhile.
 func (e *watched) look() bool {
-	ctx := e.watch.ctx
+	ctx := e.watcher.ctx
 	select {
-	case e.watch.slots <- struct{}{}:
-		defer func() { <-e.watch.slots }()
+	case e.watcher.slots <- struct{}{}:
+		defer func() { <-e.watcher.slots }()
 	case <-ctx.Done():
 		return false
 	}
-	e.lastLook = e.watch.options.Now()
-	reading, err := fetchMetrics(ctx, e.watch.options.Transport, e.target.Address, e.target.Path)
+	e.lastLook = e.watcher.options.Now()
+	reading, err := fetchMetrics(ctx, e.watcher.options.Transport, e.target.Address, e.target.Path)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -176,7 +176,7 @@ func (e *watched) take(r Reading, err error) {
 	}
 	if restarted {
 		e.nextModels = time.Time{} // it may serve others now
-		e.watch.options.Reporter.Restarted(e.target)
+		e.watcher.options.Observer.Restarted(e.target)
 	}
 	e.note(r, err)
 }
@@ -186,9 +186,9 @@ func (e *watched) note(r Reading, err error) {
 	e.mu.Lock()
 	e.state.Failure = err
 	if err == nil {
-		e.state.Reading, e.state.Read = r, e.lastLook
+		e.state.Reading, e.state.ReadAt = r, e.lastLook
 	}
-	stale := e.lastLook.Sub(e.state.Read) >= loadFor
+	stale := e.lastLook.Sub(e.state.ReadAt) >= loadFor
 	e.mu.Unlock()
 	if gone := isGone(err); gone != e.gone {
 		e.gone, e.failures = gone, 0
@@ -202,23 +202,23 @@ func (e *watched) note(r Reading, err error) {
 	}
 	e.failures = 0
 	e.loaded = true
-	e.watch.options.Reporter.Told(e.target, r)
+	e.watcher.options.Observer.Reported(e.target, r)
 }
 
 // silence takes back the load of the last reading.
 func (e *watched) silence() {
 	if e.loaded {
 		e.loaded = false
-		e.watch.options.Reporter.Silent(e.target)
+		e.watcher.options.Observer.LoadExpired(e.target)
 	}
 }
 
 func (e *watched) setDown(down bool) {
 	if e.isDown.Swap(down) != down {
 		if down {
-			e.watch.down.Add(1)
+			e.watcher.down.Add(1)
 		} else {
-			e.watch.down.Add(-1)
+			e.watcher.down.Add(-1)
 		}
 	}
 	e.mu.Lock()
@@ -229,11 +229,11 @@ func (e *watched) setDown(down bool) {
 // lookAtModels reads the list of models when it is time to. A list that
 // cannot be read says nothing: the engine may serve anything.
 func (e *watched) lookAtModels(ctx context.Context) {
-	now := e.watch.options.Now()
+	now := e.watcher.options.Now()
 	if now.Before(e.nextModels) {
 		return
 	}
-	models, err := fetchModels(ctx, e.watch.options.Transport, e.target.Address)
+	models, err := fetchModels(ctx, e.watcher.options.Transport, e.target.Address)
 	if ctx.Err() != nil {
 		return
 	}
@@ -241,11 +241,11 @@ func (e *watched) lookAtModels(ctx context.Context) {
 	if err != nil {
 		models = nil
 		e.noModels++
-		pause = backoff.Backoff(e.noModels, uselessFirst, uselessMost)
+		pause = backoff.Pause(e.noModels, uselessFirst, uselessMost)
 	} else {
 		e.noModels = 0
 	}
-	e.nextModels = now.Add(backoff.Jitter(pause, e.watch.options.Random()))
+	e.nextModels = now.Add(backoff.Jitter(pause, e.watcher.options.Random()))
 	e.setModels(models)
 }
 
@@ -253,12 +253,12 @@ func (e *watched) setModels(models Models) {
 	e.mu.Lock()
 	e.state.Models = models
 	e.mu.Unlock()
-	e.watch.retable()
+	e.watcher.retable()
 	if len(models) == 0 {
 		return // it is not known which
 	}
 	if len(e.listed) > 0 && !slices.Equal(models, e.listed) {
-		e.watch.options.Reporter.Relisted(e.target)
+		e.watcher.options.Observer.ModelsChanged(e.target)
 	}
 	e.listed = models
 }
@@ -268,13 +268,13 @@ func (e *watched) pause() time.Duration {
 	var pause time.Duration
 	switch {
 	case e.gone:
-		pause = backoff.Backoff(e.failures, goneFirst, goneMost)
+		pause = backoff.Pause(e.failures, goneFirst, goneMost)
 	case e.failures > 0:
-		pause = backoff.Backoff(e.failures, uselessFirst, uselessMost)
+		pause = backoff.Pause(e.failures, uselessFirst, uselessMost)
 	case e.sinceSeen() <= busyFor:
 		pause = busyInterval
 	default:
 		pause = quietInterval
 	}
-	return backoff.Jitter(pause, e.watch.options.Random())
+	return backoff.Jitter(pause, e.watcher.options.Random())
 }

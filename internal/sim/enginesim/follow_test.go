@@ -48,7 +48,7 @@ func (c *contents) Clear() {
 	c.clears++
 }
 
-func (c *contents) Known(k kvevents.Knowledge) {
+func (c *contents) SetKnowledge(k kvevents.Knowledge) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known = k
@@ -70,8 +70,8 @@ func (c *contents) knows(k kvevents.Knowledge) bool {
 type kvClient struct {
 	t       *testing.T
 	engine  *Engine
-	set     *kvevents.Set
-	sources []kvevents.Source
+	set     *kvevents.Subscriber
+	sources []kvevents.Publisher
 	mu      sync.Mutex
 	sinks   map[int]*contents // by rank
 }
@@ -79,7 +79,7 @@ type kvClient struct {
 func follow(t *testing.T, e *Engine) *kvClient {
 	t.Helper()
 	c := &kvClient{t: t, engine: e, sinks: map[int]*contents{}}
-	c.set = kvevents.NewSet(kvevents.Options{Open: func(s kvevents.Source) kvevents.Sink {
+	c.set = kvevents.NewSubscriber(kvevents.Options{Open: func(s kvevents.Publisher) kvevents.Sink {
 		sink := &contents{copies: map[uint64]int{}}
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -88,13 +88,13 @@ func follow(t *testing.T, e *Engine) *kvClient {
 	}})
 	t.Cleanup(c.set.Close)
 	for _, r := range e.ranks {
-		c.sources = append(c.sources, kvevents.Source{Upstream: e.Addr(), Rank: r.id, Events: e.EventsAddr(r.id), Replay: e.ReplayAddr(r.id)})
+		c.sources = append(c.sources, kvevents.Publisher{Upstream: e.Addr(), Rank: r.id, Events: e.EventsAddr(r.id), Replay: e.ReplayAddr(r.id)})
 	}
-	c.set.See(c.sources...)
+	c.set.Follow(c.sources...)
 	c.until("connected", func() bool {
 		n := 0
 		for _, s := range c.set.States(e.Addr()) {
-			if s.Connected && s.Known != kvevents.Unknown {
+			if s.Connected && s.Knowledge != kvevents.Unknown {
 				n++
 			}
 		}
@@ -125,7 +125,7 @@ func (c *kvClient) until(what string, done func() bool) {
 		if done() {
 			return
 		}
-		c.set.See(c.sources...) // as requests do
+		c.set.Follow(c.sources...) // as requests do
 	}
 	c.t.Fatalf("never %s: %+v", what, c.set.States(""))
 }
@@ -202,7 +202,7 @@ func TestTheGatewaysClientAndFaults(t *testing.T) {
 		c.same()
 		c.until("up to date behind the gap", func() bool { // the state is told after what it is about
 			s := c.state()
-			return s.Gaps > 0 && s.Known == kvevents.Complete
+			return s.Gaps > 0 && s.Knowledge == kvevents.Complete
 		})
 		if s := c.state(); s.Losses != 0 {
 			t.Errorf("state %+v", s)
@@ -258,7 +258,7 @@ func TestTheGatewaysClientAndFaults(t *testing.T) {
 		c.same()
 		traffic(t, e, 2, 5, "m")
 		c.same()
-		c.until("up to date again", func() bool { s := c.state(); return s.Restarts >= 2 && s.Known == kvevents.Complete })
+		c.until("up to date again", func() bool { s := c.state(); return s.Restarts >= 2 && s.Knowledge == kvevents.Complete })
 	})
 	t.Run("slow", func(t *testing.T) {
 		e, c := node()
@@ -276,8 +276,8 @@ func TestTheGatewaysListener(t *testing.T) {
 		engines[i] = start(t, Config{Models: []string{"m"}, Ranks: 2, Speed: 200, Events: &EventsConfig{Connect: row[0].Addr().String(), FirstSequence: 1}})
 	}
 	var mu sync.Mutex
-	sinks := map[kvevents.Source]*contents{}
-	set := kvevents.NewSet(kvevents.Options{Open: func(s kvevents.Source) kvevents.Sink {
+	sinks := map[kvevents.Publisher]*contents{}
+	set := kvevents.NewSubscriber(kvevents.Options{Open: func(s kvevents.Publisher) kvevents.Sink {
 		sink := &contents{copies: map[uint64]int{}}
 		mu.Lock()
 		defer mu.Unlock()
@@ -285,13 +285,13 @@ func TestTheGatewaysListener(t *testing.T) {
 		return sink
 	}})
 	defer set.Close()
-	var sources []kvevents.Source
+	var sources []kvevents.Publisher
 	for _, e := range engines {
 		for rank := range e.ranks {
-			sources = append(sources, kvevents.Source{Upstream: e.Addr(), Rank: rank})
+			sources = append(sources, kvevents.Publisher{Upstream: e.Addr(), Rank: rank})
 		}
 	}
-	set.See(sources...)
+	set.Follow(sources...)
 	for rank, l := range row {
 		n := kvevents.NewListener(set, l, rank)
 		defer n.Close()
@@ -303,7 +303,7 @@ func TestTheGatewaysListener(t *testing.T) {
 			batches(t, e, 1+i) // a publisher is known by what it says
 			for rank := range e.ranks {
 				mu.Lock()
-				sink := sinks[kvevents.Source{Upstream: e.Addr(), Rank: rank}]
+				sink := sinks[kvevents.Publisher{Upstream: e.Addr(), Rank: rank}]
 				mu.Unlock()
 				same = same && sink != nil && !sink.knows(kvevents.Unknown) && len(e.CachedBlocks(rank)) > 0
 			}
@@ -316,7 +316,7 @@ func TestTheGatewaysListener(t *testing.T) {
 	}
 	for _, e := range engines {
 		for rank := range e.ranks {
-			sink := sinks[kvevents.Source{Upstream: e.Addr(), Rank: rank}]
+			sink := sinks[kvevents.Publisher{Upstream: e.Addr(), Rank: rank}]
 			c.until("the same", func() bool { return len(e.CachedBlocks(rank)) > 0 && sink.has(e.CachedBlocks(rank)) })
 		}
 	}
