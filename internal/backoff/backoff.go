@@ -1,27 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pace tells how long to leave something alone that has failed, or that
-// is asked again and again: longer and longer, and never in step with others.
+// Package backoff computes pauses between attempts: after each failure in a row
+// the pause doubles, up to a limit. Jitter keeps gateways that failed at the same
+// moment from trying again at the same moment.
+//
+// The caller counts the failures and waits; the package holds no state.
 package backoff
 
 import "time"
 
-// jitterShare is by which share a pause is made longer or shorter, so that
-// several gateways do not ask in step.
+// jitterShare is the largest change that Jitter makes, as a share of the pause.
 const jitterShare = 0.2
 
-// Backoff is the pause after so many failures in a row, at least one: first,
-// then twice as long each time, at most most.
-func Pause(failures int, first, most time.Duration) time.Duration {
-	pause := first
-	for ; failures > 1 && pause < most; failures-- {
-		pause *= 2
+// Pause returns the pause after so many failures in a row: first after one, then
+// twice as long after each further one, at most longest. No failure counts as one.
+func Pause(failures int, first, longest time.Duration) time.Duration {
+	pause := Next(0, first, longest)
+	for ; failures > 1 && pause < longest; failures-- {
+		pause = Next(pause, first, longest)
 	}
-	return min(pause, most)
+	return pause
 }
 
-// Jitter makes a pause up to a fifth shorter or longer, by random, which is from
-// 0 to 1.
+// Next returns the pause that follows last: twice as long, but at least first and
+// at most longest. It suits callers whose first pause depends on the failure.
+func Next(last, first, longest time.Duration) time.Duration {
+	return min(max(2*last, first), longest)
+}
+
+// Jitter makes a pause up to a fifth shorter or longer. random is a random number
+// from 0 to 1.
 func Jitter(pause time.Duration, random float64) time.Duration {
 	return time.Duration(float64(pause) * (1 + jitterShare*(2*random-1)))
 }

@@ -7,16 +7,28 @@ import (
 	"time"
 )
 
-func TestBackoff(t *testing.T) {
-	const first, most = time.Second, 30 * time.Second
+func TestPause(t *testing.T) {
+	const first, longest = time.Second, 30 * time.Second
 	want := []time.Duration{1, 1, 2, 4, 8, 16, 30, 30}
 	for failures, seconds := range want {
-		if got := Pause(failures, first, most); got != seconds*time.Second {
+		if got := Pause(failures, first, longest); got != seconds*time.Second {
 			t.Errorf("after %d failures: %v, want %v s", failures, got, seconds)
 		}
 	}
-	if got := Pause(1<<30, first, most); got != most {
-		t.Errorf("after very many: %v", got)
+	if got := Pause(1<<30, first, longest); got != longest {
+		t.Errorf("after 2^30 failures: %v, want %v", got, longest)
+	}
+	if got := Pause(1, 2*longest, longest); got != longest {
+		t.Errorf("with a first pause beyond the longest: %v, want %v", got, longest)
+	}
+}
+
+func TestNext(t *testing.T) {
+	const first, longest = 4 * time.Second, 30 * time.Second
+	for last, want := range map[time.Duration]time.Duration{0: 4, 1: 4, 2: 4, 3: 6, 15: 30, 16: 30, 60: 30} {
+		if got := Next(last*time.Second, first, longest); got != want*time.Second {
+			t.Errorf("after %v s: %v, want %v s", int64(last), got, want*time.Second)
+		}
 	}
 }
 

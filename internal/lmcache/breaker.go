@@ -69,7 +69,7 @@ func (b *breaker) open(v verdict, now time.Time, random float64) {
 	if v == absent {
 		first = pauseAbsent
 	}
-	b.pause = min(max(2*b.pause, first), pauseMost)
+	b.pause = backoff.Next(b.pause, first, pauseMost)
 	b.until = now.Add(backoff.Jitter(b.pause, random))
 }
 

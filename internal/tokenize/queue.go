@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bauxite/caddy-kvaware/internal/backoff"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
@@ -24,7 +25,7 @@ const (
 	maxWaiting = 64
 	maxWait    = 30 * time.Second
 	// After a failure an engine is left alone for firstPause, then for twice as
-	// long each time, up to lastPause; each is cut by up to a half at random.
+	// long each time, up to lastPause, with jitter.
 	firstPause = 500 * time.Millisecond
 	lastPause  = time.Minute
 	// maxUpstreams is how many engines the queue knows at most.
@@ -271,8 +272,7 @@ func (q *Queue) judge(l *line, err error) {
 	if l.paused || q.closed || q.lines[l.upstream] != l {
 		return
 	}
-	pause := min(lastPause, firstPause<<min(l.failures-1, 10))
-	pause -= time.Duration(q.random() * float64(pause) / 2)
+	pause := backoff.Jitter(backoff.Pause(l.failures, firstPause, lastPause), q.random())
 	l.paused = true
 	l.pause = time.AfterFunc(pause, func() { q.resume(l) })
 }

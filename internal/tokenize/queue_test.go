@@ -104,7 +104,7 @@ func (o *outcomes) want(t *testing.T, want map[error]int) {
 	}
 }
 
-// half is a random source without surprises.
+// half is a random source that leaves pauses as they are.
 func half() float64 { return 0.5 }
 
 // TestQueue: every job is done once, in order, two at a time; equal ones once.
@@ -149,7 +149,7 @@ func TestQueueBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, o := newEngines(), new(outcomes)
 		e.set("a:1", ErrBusy)
-		q := newQueue(e.fetch, func() float64 { return 0 })
+		q := newQueue(e.fetch, half)
 		defer q.Close()
 		add := func(n int) {
 			for range n {
@@ -196,7 +196,7 @@ func TestQueueKeepsNothingForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, o := newEngines(), new(outcomes)
 		e.set("a:1", ErrBusy)
-		q := newQueue(e.fetch, func() float64 { return 0 })
+		q := newQueue(e.fetch, half)
 		defer q.Close()
 		for i := range 9 { // until it is left alone for a minute each time
 			time.Sleep(2 * lastPause)

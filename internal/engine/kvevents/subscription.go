@@ -291,7 +291,7 @@ func (f *follower) listen(alive context.Context, q *queue) error {
 				continue
 			}
 			f.silent(alive, q)
-			silence = min(max(2*silence, silenceFirst), silenceMost)
+			silence = backoff.Next(silence, silenceFirst, silenceMost)
 			quiet = time.Now().Add(backoff.Jitter(silence, random()))
 		}
 	}
