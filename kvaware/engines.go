@@ -141,7 +141,7 @@ func (e *engines) LoadExpired(t metrics.Target) {
 // of what was recorded.
 func (e *engines) Restarted(t metrics.Target) {
 	e.endEpochs(t.Address)
-	if e.fleet.Lose(t.Address) {
+	if e.fleet.CacheLost(t.Address) {
 		caddy.Log().Named("kv_aware").Info("the engine was restarted: what it held is forgotten",
 			zap.String("upstream", t.Address))
 	}

@@ -161,7 +161,7 @@ func TestForeignLoadReachesTheFleet(t *testing.T) {
 		pick := func() int {
 			r := e.shared.router.NewRequest(routing.Prompt{Tokens: 1000, BlockTokens: 64})
 			defer r.End()
-			return r.Route([]routing.Target{{Address: "a:1"}, {Address: "b:1"}}, false).Target
+			return r.Route([]routing.Candidate{{Address: "a:1"}, {Address: "b:1"}}, false).Pick
 		}
 		if pick() != 1 {
 			t.Fatal("the engine with others' requests was picked")

@@ -28,9 +28,9 @@ type met struct {
 }
 
 // meet notes who was there. It allocates only when that has changed.
-func (a *acquaintance) meet(j *janitor.Handler, targets []routing.Target) {
+func (a *acquaintance) meet(j *janitor.Handler, targets []routing.Candidate) {
 	last := a.last.Load()
-	if last != nil && last.janitor == j && slices.EqualFunc(last.addresses, targets, func(address string, t routing.Target) bool { return address == t.Address }) {
+	if last != nil && last.janitor == j && slices.EqualFunc(last.addresses, targets, func(address string, t routing.Candidate) bool { return address == t.Address }) {
 		return
 	}
 	m := &met{janitor: j, addresses: make([]string, len(targets))}
@@ -98,7 +98,7 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		if !ok {
 			return // the fallback would take it
 		}
-		targets := make([]routing.Target, len(m.addresses))
+		targets := make([]routing.Candidate, len(m.addresses))
 		for i, address := range m.addresses {
 			targets[i].Address = address
 		}
@@ -106,8 +106,8 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		kept := slices.ContainsFunc(offloads, func(o routing.Offload) bool { return o.Storage > 0 })
 		forecasts, d := request.Explain(targets)
 		answer.PromptTokens = request.Tokens()
-		if d.Target >= 0 && (d.Reason != routing.Cold || kept || !p.coldFallback) {
-			answer.Upstream, answer.Reason = m.addresses[d.Target], string(d.Reason)
+		if d.Pick >= 0 && (d.Reason != routing.Cold || kept || !p.coldFallback) {
+			answer.Upstream, answer.Reason = m.addresses[d.Pick], string(d.Reason)
 		}
 		for _, f := range forecasts {
 			answer.Upstreams = append(answer.Upstreams, upstreamForecast{

@@ -82,7 +82,7 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 	}
 	signed := text{signature: signature, epoch: signing.epoch, salt: salt, alone: p.Events == nil}
 	if p.Events != nil {
-		signed.lineage = routing.Lineage{
+		signed.lineage = routing.TokenKey{
 			Model:   x.Model(),
 			Adapter: p.shared.router.Index().Adapter(x.Model()),
 			Salt:    kvevents.SaltExtra(salt),
@@ -95,19 +95,19 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 		BlockTokens: max(1, int(float64(signature.BlockSize())/perToken)),
 		Epoch:       signing.epoch,
 		Stream:      x.Stream(),
-		Cut:         signature.Cut(),
+		Truncated:   signature.Cut(),
 		BlockBytes:  signature.BlockSize(),
-		Lineage:     signed.lineage,
+		TokenKey:    signed.lineage,
 	}
 	if p.stager != nil {
-		prompt.Offloads = &p.stager.weights
+		prompt.OffloadWeights = &p.stager.weights
 	}
 	if signature.Media() == 0 {
 		prompt.Bytes = signature.PromptBytes()
 	}
 	if p.Events != nil {
 		for _, end := range signature.Ends() {
-			prompt.Ends = append(prompt.Ends, routing.End(end))
+			prompt.MessageEnds = append(prompt.MessageEnds, routing.MessageEnd(end))
 		}
 	}
 	if media := signature.Media(); media > 0 {
@@ -122,7 +122,7 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 // learnTokens has the prompt's tokens fetched, if they are of use to others that
 // come after it.
 func (p *Policy) learnTokens(x *janitor.Exchange, fl *flight) {
-	if fl.asked || p.Events == nil || p.Tokenize == tokenizeOff || fl.Linked() && p.shared.following.begun() {
+	if fl.asked || p.Events == nil || p.Tokenize == tokenizeOff || fl.TokensKnown() && p.shared.following.begun() {
 		return
 	}
 	fl.asked = true
@@ -135,8 +135,8 @@ func (p *Policy) learnTokens(x *janitor.Exchange, fl *flight) {
 // tokenizeFirst waits for the prompt's tokens before it is routed, if that is
 // wanted and they are not known: for no longer than it is allowed to. Then they
 // are learned beside the request.
-func (p *Policy) tokenizeFirst(r *http.Request, x *janitor.Exchange, fl *flight, targets []routing.Target) {
-	if fl.asked || p.Events == nil || p.Tokenize != tokenizeInline || len(targets) == 0 || !fl.LacksTokens(targets) {
+func (p *Policy) tokenizeFirst(r *http.Request, x *janitor.Exchange, fl *flight, targets []routing.Candidate) {
+	if fl.asked || p.Events == nil || p.Tokenize != tokenizeInline || len(targets) == 0 || !fl.NeedsTokens(targets) {
 		return
 	}
 	idlest := -1

@@ -207,7 +207,7 @@ type sink struct {
 // was sent to it either, unless that was long ago and is only heard now.
 func (s *sink) Apply(e *kvevents.Event) bool {
 	if e.Kind == kvevents.Cleared && s.Knowledge() != kvevents.Unknown {
-		s.fleet.Lose(s.address)
+		s.fleet.CacheLost(s.address)
 	}
 	return s.Feed.Apply(e)
 }

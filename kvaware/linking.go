@@ -34,7 +34,7 @@ func newPrompts(f *routing.Router) *prompts {
 // text is a prompt as it was signed, in its fetched tokens' company.
 type text struct {
 	signature janitor.Signature
-	lineage   routing.Lineage
+	lineage   routing.TokenKey
 	epoch     uint64 // of the fleet
 	salt      string // cache_salt, as the engine gets it
 	alone     bool   // no engine is followed: its tokens are of no use to others
@@ -63,7 +63,7 @@ func (s *prompts) fetchOf(kept *janitor.Retained, t text, address string, use fu
 		if !t.alone {
 			s.link(kept, t, found)
 		}
-		use(found.IDs[:found.Usable])
+		use(found.IDs[:found.BeforeMedia])
 	}
 	if !s.queue.Add(job) {
 		kept.Release()
@@ -91,7 +91,7 @@ func (s *prompts) link(kept *janitor.Retained, t text, found *tokenize.Tokens) {
 	p := &tokenised{text: t}
 	p.anchors, p.ends = t.anchors(kept, found, slices.Max(append(sizes, usualBlock)))
 	if len(sizes) > 0 {
-		p.ids = found.IDs[:found.Usable]
+		p.ids = found.IDs[:found.BeforeMedia]
 		s.enter(p, sizes)
 		return
 	}
@@ -101,7 +101,7 @@ func (s *prompts) link(kept *janitor.Retained, t text, found *tokenize.Tokens) {
 	}
 	// The first engine has not said yet how large its blocks are: its events are
 	// on their way.
-	p.ids = slices.Clone(found.IDs[:found.Usable])
+	p.ids = slices.Clone(found.IDs[:found.BeforeMedia])
 	s.enterLate(p)
 }
 
@@ -138,7 +138,7 @@ type tokenised struct {
 // enter enters a prompt in the index for each size of blocks that engines have:
 // up to its end, and up to the ends of its messages, where others may go on.
 func (s *prompts) enter(p *tokenised, sizes []int) {
-	if !s.fleet.IsEpoch(p.epoch) {
+	if !s.fleet.IsCurrentEpoch(p.epoch) {
 		return // the text's hashes mean nothing any more
 	}
 	index, chain := s.fleet.Index(), p.signature.Chain()
@@ -178,7 +178,7 @@ func (t *text) chain() []uint64 {
 // with the answer behind what the template has put there for it to begin with. If
 // it does not, then that is found out when that turn's tokens are known.
 func (t *text) anchors(kept *janitor.Retained, found *tokenize.Tokens, blockTokens int) (anchors, ends []kvindex.Anchor) {
-	p := kvindex.Prompt{
+	p := kvindex.TokenizedPrompt{
 		Render:       kept.Render,
 		BlockBytes:   t.signature.BlockSize(),
 		Blocks:       len(t.signature.Chain()),
@@ -190,7 +190,7 @@ func (t *text) anchors(kept *janitor.Retained, found *tokenize.Tokens, blockToke
 		p.Text = found.Text
 	}
 	for _, end := range t.signature.Ends() {
-		p.Ends = append(p.Ends, end.Bytes)
+		p.MessageEnds = append(p.MessageEnds, end.Bytes)
 	}
 	anchors, ends = kvindex.AlignTokens(p)
 	return append(anchors, kvindex.Anchor{Tokens: len(found.IDs)}), ends

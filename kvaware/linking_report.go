@@ -26,8 +26,8 @@ func (s *prompts) report(address string) *tokensReport {
 		return nil
 	}
 	r := &tokensReport{Waiting: state.Waiting + state.Running, Fetched: state.Fetched, Failed: state.Failed, Dropped: state.Dropped}
-	if state.Failure != nil {
-		r.Failure = state.Failure.Error() // a fixed text
+	if state.LastError != nil {
+		r.Failure = state.LastError.Error() // a fixed text
 	}
 	return r
 }

@@ -17,7 +17,7 @@ func TestTokensThatWaitAreWiped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(2_000_000, time.Now)
 		defer s.Destruct()
-		p := &tokenised{text: text{lineage: routing.Lineage{Model: "m"}}, ids: []uint32{1, 2, 3}}
+		p := &tokenised{text: text{lineage: routing.TokenKey{Model: "m"}}, ids: []uint32{1, 2, 3}}
 		s.prompts.late.Store(1)
 		s.prompts.enterLate(p)
 		time.Sleep((lateTries - 2) * latePause)

@@ -282,8 +282,8 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	d := fl.Route(among.targets, p.coldFallback)
 	var u *reverseproxy.Upstream
 	switch {
-	case d.Target >= 0:
-		u = pool[d.Target]
+	case d.Pick >= 0:
+		u = pool[d.Pick]
 	case len(pool) == 0:
 		return nil // Caddy's own rules for "no upstream available" apply
 	default:
@@ -322,8 +322,8 @@ func address(u *reverseproxy.Upstream, r *http.Request) string {
 	return replacer(r).ReplaceAll(dial, "")
 }
 
-func targetOf(u *reverseproxy.Upstream, r *http.Request) routing.Target {
-	return routing.Target{Address: address(u, r), Requests: u.NumRequests()}
+func targetOf(u *reverseproxy.Upstream, r *http.Request) routing.Candidate {
+	return routing.Candidate{Address: address(u, r), Requests: u.NumRequests()}
 }
 
 // note leaves the decision in the request's placeholders.

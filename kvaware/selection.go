@@ -16,7 +16,7 @@ import (
 // again, so that a decision does not allocate by how many there are.
 type selection struct {
 	upstreams reverseproxy.UpstreamPool
-	targets   []routing.Target // the same, in the same order
+	targets   []routing.Candidate // the same, in the same order
 }
 
 var selections = sync.Pool{New: func() any { return new(selection) }}

@@ -23,7 +23,7 @@ func newTestShared() *shared {
 // hold makes the fleet believe that address holds a prompt.
 func hold(s *shared, address string, chain ...uint64) {
 	r := s.router.NewRequest(routing.Prompt{Chain: chain, Tokens: 1000, BlockTokens: 64, Epoch: s.signing.Load().epoch})
-	r.Route([]routing.Target{{Address: address}}, false)
+	r.Route([]routing.Candidate{{Address: address}}, false)
 	r.Confirm()
 	r.End()
 }

@@ -120,7 +120,7 @@ func (s *stager) offload(prompt *text, address string) (o routing.Offload, known
 // consult notes at targets what LMCache is known to hold of a prompt beside
 // them, in room, and reports whether anything is known. A nil stager knows
 // nothing.
-func (s *stager) consult(prompt *text, targets []routing.Target, room []routing.Offload) (_ []routing.Offload, known bool) {
+func (s *stager) consult(prompt *text, targets []routing.Candidate, room []routing.Offload) (_ []routing.Offload, known bool) {
 	if s == nil || !s.looks {
 		return room[:0], false
 	}

@@ -85,15 +85,15 @@ func (e *errand) beginning(blocks int) uint64 {
 
 // stored names what there can be of a prompt to be staged: what some upstream
 // was sent before, or all of it if LMCache has more.
-func (e *errand) stored(o routing.Outlook) uint64 {
-	if o.Offload.Storage > o.Most {
+func (e *errand) stored(o routing.Prediction) uint64 {
+	if o.Offload.Storage > o.Longest {
 		return e.whole()
 	}
-	return e.beginning(o.Blocks)
+	return e.beginning(o.LongestBlocks)
 }
 
 // consult notes at the targets what LMCache is known to hold beside them.
-func (e *errand) consult(targets []routing.Target) {
+func (e *errand) consult(targets []routing.Candidate) {
 	if e == nil || !e.stager.looks {
 		return
 	}
@@ -114,8 +114,8 @@ func (p *Policy) stage(r *http.Request, x *janitor.Exchange, fl *flight, pool re
 	}
 	s, attempt := e.stager, len(fl.tried)
 	m := moment{lead: time.Duration(s.lead.Load()), limit: time.Duration(s.options.Wait) - e.held}
-	o := fl.Outlook()
-	m.failover = attempt > 0 || o.Most-o.Near >= leastStaged && has(pool, o.At, r)
+	o := fl.Prediction()
+	m.failover = attempt > 0 || o.Longest-o.LongestCandidate >= leastStaged && has(pool, o.LongestAt, r)
 	m.missing, m.own = missing(o)
 	m.wait, m.perToken = o.Wait, o.PerToken
 	m.expected = s.service.Expected(fl.address, m.missing)
@@ -313,7 +313,7 @@ func (e *errand) stageLater(t *turn, kept *janitor.Retained) {
 // lost reports whether an upstream is predicted to hold less of a request's
 // prompt on its GPU than it was sent.
 func lost(request *routing.Request, address string) bool {
-	forecasts, _ := request.Explain([]routing.Target{{Address: address}})
+	forecasts, _ := request.Explain([]routing.Candidate{{Address: address}})
 	return len(forecasts) == 1 && request.Tokens()-forecasts[0].Cached >= leastStaged
 }
 

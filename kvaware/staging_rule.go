@@ -30,10 +30,10 @@ type moment struct {
 // below CPU memory: what an upstream had at some time, or is known to have
 // stored, less what the GPU and CPU memory hold. own is the same for what is
 // expected on the very upstream.
-func missing(o routing.Outlook) (all, own int) {
-	near := max(o.Held, o.Offload.CPU)
-	own = max(0, max(o.Sent, o.Offload.Storage)-near)
-	return max(own, o.Most-near), own
+func missing(o routing.Prediction) (all, own int) {
+	near := max(o.OnGPU, o.Offload.CPU)
+	own = max(0, max(o.EverSent, o.Offload.Storage)-near)
+	return max(own, o.Longest-near), own
 }
 
 // decide returns whether to stage, and for how long the request is to be held

@@ -13,18 +13,18 @@ import (
 func TestMissing(t *testing.T) {
 	for _, c := range []struct {
 		name     string
-		o        routing.Outlook
+		o        routing.Prediction
 		all, own int
 	}{
 		{name: "cold"},
-		{name: "all on the GPU", o: routing.Outlook{Held: 4000, Sent: 4000, Most: 4000}},
-		{name: "evicted there", o: routing.Outlook{Held: 1000, Sent: 4000, Most: 4000}, all: 3000, own: 3000},
-		{name: "elsewhere", o: routing.Outlook{Held: 0, Sent: 0, Most: 4000}, all: 4000},
-		{name: "partly elsewhere", o: routing.Outlook{Held: 500, Sent: 1000, Most: 4000}, all: 3500, own: 500},
-		{name: "known to be on disk", o: routing.Outlook{Offload: routing.Offload{Storage: 2048}}, all: 2048, own: 2048},
-		{name: "known to be in memory", o: routing.Outlook{Sent: 4000, Most: 4000, Offload: routing.Offload{CPU: 4096, Storage: 4096}}},
-		{name: "half in memory", o: routing.Outlook{Sent: 4000, Most: 4000, Offload: routing.Offload{CPU: 1024, Storage: 4096}}, all: 3072, own: 3072},
-		{name: "more on the GPU than known", o: routing.Outlook{Held: 4000, Sent: 4000, Most: 4000, Offload: routing.Offload{Storage: 2048}}},
+		{name: "all on the GPU", o: routing.Prediction{OnGPU: 4000, EverSent: 4000, Longest: 4000}},
+		{name: "evicted there", o: routing.Prediction{OnGPU: 1000, EverSent: 4000, Longest: 4000}, all: 3000, own: 3000},
+		{name: "elsewhere", o: routing.Prediction{OnGPU: 0, EverSent: 0, Longest: 4000}, all: 4000},
+		{name: "partly elsewhere", o: routing.Prediction{OnGPU: 500, EverSent: 1000, Longest: 4000}, all: 3500, own: 500},
+		{name: "known to be on disk", o: routing.Prediction{Offload: routing.Offload{Storage: 2048}}, all: 2048, own: 2048},
+		{name: "known to be in memory", o: routing.Prediction{EverSent: 4000, Longest: 4000, Offload: routing.Offload{CPU: 4096, Storage: 4096}}},
+		{name: "half in memory", o: routing.Prediction{EverSent: 4000, Longest: 4000, Offload: routing.Offload{CPU: 1024, Storage: 4096}}, all: 3072, own: 3072},
+		{name: "more on the GPU than known", o: routing.Prediction{OnGPU: 4000, EverSent: 4000, Longest: 4000, Offload: routing.Offload{Storage: 2048}}},
 	} {
 		if all, own := missing(c.o); all != c.all || own != c.own {
 			t.Errorf("%s: %d and %d, want %d and %d", c.name, all, own, c.all, c.own)

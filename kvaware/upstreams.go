@@ -53,7 +53,7 @@ func (s *shared) report(address string) []upstreamReport {
 			Requests:       u.Requests,
 			WaitMS:         u.Wait.Seconds() * 1000,
 			Footprint:      u.Footprint,
-			SeenAgo:        u.Seen.Seconds(),
+			SeenAgo:        u.Idle.Seconds(),
 			Capacity:       u.Capacity,
 			CapacitySource: s.engines.capacitySource(u.Address, u.Capacity),
 			Engine:         s.engines.report(u.Address),

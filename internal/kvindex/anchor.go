@@ -10,7 +10,7 @@ import (
 )
 
 // Prompt is what a prompt's anchors are made of.
-type Prompt struct {
+type TokenizedPrompt struct {
 	// Render streams the rendition that the text chain is of, chunk by chunk.
 	Render func(yield func(message int32, chunk []byte) bool)
 	// BlockBytes is the size of a text block, Blocks how many the chain has, and
@@ -18,7 +18,7 @@ type Prompt struct {
 	// shorter.
 	BlockBytes, Blocks, CoveredBytes int
 	// Ends is where messages end in the rendition, in bytes, first message first.
-	Ends []int
+	MessageEnds []int
 	// BlockTokens is the engine's block size: what an estimate is less.
 	BlockTokens int
 	// Tokens is how many tokens the prompt has, media and all.
@@ -52,7 +52,7 @@ const (
 //
 // The time is linear in the length of prompt and tokens; memory for a copy of both
 // texts is taken, and wiped in the end.
-func AlignTokens(p Prompt) (anchors, ends []Anchor) {
+func AlignTokens(p TokenizedPrompt) (anchors, ends []Anchor) {
 	r := reading{p: p}
 	defer r.wipe()
 	r.read()
@@ -65,7 +65,7 @@ func AlignTokens(p Prompt) (anchors, ends []Anchor) {
 		anchors = append(anchors, r.anchor(end))
 	}
 	r.present = 0
-	for _, end := range p.Ends {
+	for _, end := range p.MessageEnds {
 		ends = append(ends, r.over(min(max(end, 0), len(r.text))))
 	}
 	return anchors, ends
@@ -73,7 +73,7 @@ func AlignTokens(p Prompt) (anchors, ends []Anchor) {
 
 // reading is a rendition beside the texts of its tokens.
 type reading struct {
-	p       Prompt
+	p       TokenizedPrompt
 	text    []byte
 	tokens  []byte
 	ends    []uint32 // where in tokens each token ends

@@ -45,7 +45,7 @@ func (w *world) send(turns []turn) error {
 	text := rendition(turns)
 	chain := textChain(text, w.text)
 	tokens, texts := template(turns, true)
-	s := w.x.Space(Key{Model: "m", BlockTokens: w.block})
+	s := w.x.Space(SpaceKey{Model: "m", BlockTokens: w.block})
 	own, n, followed := w.x.Match(s, chain, nil)
 	all := w.x.Chain(s, tokens, nil)
 	if len(own) > len(all) || !slices.Equal(own, all[:len(own)]) {
@@ -80,7 +80,7 @@ func (w *world) send(turns []turn) error {
 		w.tokens += len(tokens)
 	}
 	w.engines[w.r.IntN(len(w.engines))].serve(w.r, tokens)
-	p := Prompt{
+	p := TokenizedPrompt{
 		Render:     func(yield func(int32, []byte) bool) { yield(0, []byte(text)) },
 		BlockBytes: w.text, Blocks: len(chain), BlockTokens: w.block, Tokens: len(tokens),
 		Text: func(i int) []byte { return []byte(texts[i]) },

@@ -60,7 +60,7 @@ type FeedStats struct {
 	UnknownParents uint64 // events that were left out for one
 	Ignored        uint64 // events about what is no prefix cache, or that do not add up
 	Expired        uint64 // copies that ended after TTL, or before it at the ceiling
-	Waiting        int    // copies that will
+	Expiring       int    // copies that will
 }
 
 func newFeed(x *Index, name string) *Feed {
@@ -180,7 +180,7 @@ func (f *Feed) copied(e *kvevents.Event) bool {
 	n := 0
 	if e.Group == f.group {
 		n = f.x.tree.Copied(f.up, e.Hashes, radixcache.Tier(e.Tier))
-		if up, _ := f.Outside(); up != 0 {
+		if up, _ := f.External(); up != 0 {
 			n += f.x.tree.Copied(up, e.Hashes, radixcache.Tier(e.Tier))
 		}
 	}
@@ -314,7 +314,7 @@ func (f *Feed) Stats() FeedStats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for t := range f.waiting {
-		s.Waiting += f.waiting[t].keys
+		s.Expiring += f.waiting[t].keys
 	}
 	return s
 }

@@ -245,7 +245,7 @@ func (f *feeder) wrong(r *rand.Rand, path string, tier kvevents.Tier) {
 
 // check compares the feed with the model.
 func (f *feeder) check(path string, exact bool) error {
-	s := f.x.Space(Key{Adapter: adapters[path[0]], BlockTokens: testBlock})
+	s := f.x.Space(SpaceKey{Adapter: adapters[path[0]], BlockTokens: testBlock})
 	chain := f.x.Chain(s, tokensOf(path[1:]), nil)
 	want, tiers := f.m.whole(path, 1)
 	got := 0
@@ -282,8 +282,8 @@ func TestFeedAgainstModel(t *testing.T) {
 				}
 			}
 		}
-		if f.f.Partial() || f.f.Stats().Waiting != len(f.m.stored) {
-			t.Fatalf("seed %d: partial %v, %d waiting, want %d", seed, f.f.Partial(), f.f.Stats().Waiting, len(f.m.stored))
+		if f.f.Partial() || f.f.Stats().Expiring != len(f.m.stored) {
+			t.Fatalf("seed %d: partial %v, %d waiting, want %d", seed, f.f.Partial(), f.f.Stats().Expiring, len(f.m.stored))
 		}
 	}
 }

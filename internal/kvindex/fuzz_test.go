@@ -11,22 +11,22 @@ func FuzzAlignTokens(f *testing.F) {
 	f.Add([]byte("\xff\x07{\xfename\xfe:\xfe\xfd"), []byte("x"), byte(1), byte(0))
 	f.Fuzz(func(t *testing.T, text, tokens []byte, block, size byte) {
 		n, bytes := 1+int(size%8), 1+int(block)
-		p := Prompt{
+		p := TokenizedPrompt{
 			Render: func(yield func(int32, []byte) bool) {
 				if yield(0, text[:len(text)/2]) {
 					yield(1, text[len(text)/2:])
 				}
 			},
 			BlockBytes: bytes, Blocks: len(text) / bytes, BlockTokens: 1 + int(size/8), Tokens: (len(tokens) + n - 1) / n,
-			Ends: []int{len(text) / 3, len(text)},
-			Text: func(i int) []byte { return tokens[i*n : min(len(tokens), (i+1)*n)] },
+			MessageEnds: []int{len(text) / 3, len(text)},
+			Text:        func(i int) []byte { return tokens[i*n : min(len(tokens), (i+1)*n)] },
 		}
 		anchors, ends := AlignTokens(p)
 		if len(anchors) != p.Blocks {
 			t.Fatalf("%d anchors for %d text blocks", len(anchors), p.Blocks)
 		}
-		if len(ends) != len(p.Ends) {
-			t.Fatalf("%d anchors for %d ends of messages", len(ends), len(p.Ends))
+		if len(ends) != len(p.MessageEnds) {
+			t.Fatalf("%d anchors for %d ends of messages", len(ends), len(p.MessageEnds))
 		}
 		for i, a := range append(ends, anchors...) {
 			if a.Tokens < 0 || a.Tokens > p.Tokens {
@@ -34,7 +34,7 @@ func FuzzAlignTokens(f *testing.F) {
 			}
 		}
 		x, _ := newIndex(8 << 20)
-		s := x.Space(Key{BlockTokens: p.BlockTokens})
+		s := x.Space(SpaceKey{BlockTokens: p.BlockTokens})
 		chain, ids := textChain(string(text), bytes), make([]uint32, p.Tokens)
 		if x.Link(s, chain, anchors, ids) {
 			t.Fatal("contradicted by nothing")

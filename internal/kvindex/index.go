@@ -41,7 +41,7 @@ type Stats struct {
 	// have ended and are still to be written over.
 	Links int
 	// Waiting counts the entries of tiers without removals, each for its time.
-	Waiting int
+	Expiring int
 	// Epochs counts how many have ended.
 	Epochs uint64
 }
@@ -63,7 +63,7 @@ func New(tree *radixcache.Tree, reserve func(bytes int64)) *Index {
 // of it at most (see Share). What is more goes before SetLimit returns, the oldest
 // links first.
 func (x *Index) SetLimit(whole int64) {
-	x.memory.setLimit(max(whole, 0) / Share)
+	x.memory.setLimit(max(whole, 0) / LimitDivisor)
 	x.links.fit()
 	for x.memory.over() > 0 && x.shorten() {
 	}
@@ -137,7 +137,7 @@ func (x *Index) Stats() Stats {
 	x.memory.mu.Unlock()
 	for _, f := range x.all() {
 		s.Feeds++
-		s.Waiting += f.Stats().Waiting
+		s.Expiring += f.Stats().Expiring
 	}
 	return s
 }

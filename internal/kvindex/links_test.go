@@ -80,7 +80,7 @@ func TestLogAndTable(t *testing.T) {
 			t.Fatal("written without a limit")
 		}
 		fixed := told
-		x.SetLimit(Share * 40 << 20)
+		x.SetLimit(LimitDivisor * 40 << 20)
 		keys := make([]uint64, 60_000)
 		for i := range keys {
 			keys[i] = r.Uint64()
@@ -95,7 +95,7 @@ func TestLogAndTable(t *testing.T) {
 		}
 		hot := keys[:500]
 		for _, mb := range []int64{8, 3, 12, 1} {
-			x.SetLimit(Share * mb << 20)
+			x.SetLimit(LimitDivisor * mb << 20)
 			w.check(t)
 			for i := range 40_000 {
 				key := r.Uint64()
@@ -136,7 +136,7 @@ func TestLogAndTable(t *testing.T) {
 // Nothing goes while there is memory, also when many records are entered at a time.
 func TestNothingGoesWithoutNeed(t *testing.T) {
 	x, _ := newIndex(1 << 30)
-	s := x.Space(Key{Model: "m", BlockTokens: 16})
+	s := x.Space(SpaceKey{Model: "m", BlockTokens: 16})
 	r := rand.New(rand.NewPCG(1, 6))
 	tokens, anchors := make([]uint32, 8<<10), make([]Anchor, 512)
 	for i := range anchors {
@@ -161,7 +161,7 @@ func TestNothingGoesWithoutNeed(t *testing.T) {
 func TestTableGrowsIntoTheLog(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 4))
 	x := New(radixcache.New(1<<20), nil)
-	x.SetLimit(Share * 4 << 20)
+	x.SetLimit(LimitDivisor * 4 << 20)
 	for _, most := range []uint64{200, 1, 80} {
 		w := &writer{x: x, version: map[uint64]uint64{}, most: most}
 		for range 120_000 {

@@ -8,7 +8,7 @@ import (
 )
 
 // Share is which part of the limit the index may take for itself: one in so many.
-const Share = 4
+const LimitDivisor = 4
 
 const (
 	segmentWords = 8192

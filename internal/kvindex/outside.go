@@ -22,7 +22,7 @@ type outside struct {
 
 // Outside returns the upstream in the tree that stands for what is kept beside the
 // engine, and how many tokens a chunk of it has; 0 when nothing is known of any.
-func (f *Feed) Outside() (up radixcache.Upstream, chunkTokens int) {
+func (f *Feed) External() (up radixcache.Upstream, chunkTokens int) {
 	return radixcache.Upstream(f.outside.up.Load()), int(f.outside.tokens.Load())
 }
 

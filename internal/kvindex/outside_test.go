@@ -50,7 +50,7 @@ func TestChunksOutside(t *testing.T) {
 		if tiers := tree.Tiers(f.ID(), ownChain(x, "abcdefgh", 1)); tiers != [3]int32{gpu, 0, 0} {
 			t.Errorf("blocks in the engine's tiers: %v, want %d on the GPU", tiers, gpu)
 		}
-		up, _ := f.Outside()
+		up, _ := f.External()
 		if tiers := tree.Tiers(up, ownChain(x, "abcdefgh", 4)); tiers != [3]int32{0, memory, disk} {
 			t.Errorf("chunks outside: %v, want %d and %d", tiers, memory, disk)
 		}
@@ -60,12 +60,12 @@ func TestChunksOutside(t *testing.T) {
 		e.Hashes = append(e.Hashes, nameOf("abcdefgh"[:i+1]))
 	}
 	apply(e)
-	if up, _ := f.Outside(); up != 0 {
+	if up, _ := f.External(); up != 0 {
 		t.Error("something is outside")
 	}
 	memory, disk := chunksOf("abcdefgh", 4, kvevents.CPU), chunksOf("abcdefgh", 4, kvevents.Disk)
 	apply(memory)
-	if up, size := f.Outside(); up == 0 || size != 4*testBlock || f.BlockTokens() != testBlock || f.Tiered() {
+	if up, size := f.External(); up == 0 || size != 4*testBlock || f.BlockTokens() != testBlock || f.Tiered() {
 		t.Errorf("upstream %d, chunks of %d tokens, blocks of %d, tiered: %v", up, size, f.BlockTokens(), f.Tiered())
 	}
 	want(8, 2, 0)
@@ -88,7 +88,7 @@ func TestChunksOutside(t *testing.T) {
 	more := chunksOf("abcdefghijkl", 4, kvevents.CPU)
 	more.Root, more.Parent, more.Hashes, more.Tokens = false, memory.Hashes[1], []uint64{nameOf("more")}, more.Tokens[32:]
 	apply(more)
-	up, _ := f.Outside()
+	up, _ := f.External()
 	if tiers := tree.Tiers(up, ownChain(x, "abcdefghijkl", 4)); tiers != [3]int32{0, 3, 0} {
 		t.Errorf("chunks outside: %v", tiers)
 	}
@@ -107,7 +107,7 @@ func TestChunksOutside(t *testing.T) {
 	x.Expire(time.Unix(1000, 0).Add(3 * TTL))
 	want(8, 0, 0)
 	f.Clear()
-	if up, size := f.Outside(); up != 0 || size != 0 {
+	if up, size := f.External(); up != 0 || size != 0 {
 		t.Errorf("after all was cleared: upstream %d with chunks of %d tokens", up, size)
 	}
 	upstreams := tree.Stats().Upstreams

@@ -36,7 +36,7 @@ type kvAware struct {
 	know        Knowledge
 	engines     []*engine // for their metrics
 	blockTokens int
-	targets     []routing.Target
+	targets     []routing.Candidate
 	inFlight    []int
 	live        map[*job]*routing.Request
 	now, swept  time.Duration
@@ -52,7 +52,7 @@ func newKVAware(w *world) policy {
 		engines:     w.engines,
 		blockTokens: w.blockTokens,
 		inFlight:    w.inFlight,
-		targets:     make([]routing.Target, len(w.inFlight)),
+		targets:     make([]routing.Candidate, len(w.inFlight)),
 		live:        make(map[*job]*routing.Request),
 	}
 	p.fleet = routing.New(p.know.MemoryLimit, func() time.Time { return epoch.Add(p.now) })
@@ -77,7 +77,7 @@ func (p *kvAware) pick(j *job, now time.Duration) int {
 		Stream:      true,
 	})
 	p.live[j] = r
-	return r.Route(p.targets, false).Target
+	return r.Route(p.targets, false).Pick
 }
 
 // scrapeInterval is how often the gateway reads an engine's metrics.

@@ -63,7 +63,7 @@ func TestHoldingIsAMeanThatFades(t *testing.T) {
 // although its GPU has no prefill to do, and although it holds the prompt.
 func TestAFullCacheMakesWait(t *testing.T) {
 	f, c := newTestFleet()
-	two := []Target{{Address: "one"}, {Address: "two"}}
+	two := []Candidate{{Address: "one"}, {Address: "two"}}
 	const room = 20 * 64
 	f.SetCapacity("one", room)
 	f.SetCapacity("two", room)
@@ -79,7 +79,7 @@ func TestAFullCacheMakesWait(t *testing.T) {
 
 	probe := func() (target int, wait time.Duration) {
 		forecasts, d := f.newTestRequest("abcdefgh").Explain(two)
-		return d.Target, forecasts[0].Wait
+		return d.Pick, forecasts[0].Wait
 	}
 	if target, wait := probe(); target != 0 || wait != 0 {
 		t.Fatalf("target %d after %v, want the holder at once", target, wait)

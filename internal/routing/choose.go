@@ -7,7 +7,7 @@ import "time"
 const (
 	// BytesPerToken is how many bytes of prompt text one token is taken to
 	// stand for: the usual figure for English text and byte-pair vocabularies.
-	BytesPerToken = 4
+	DefaultBytesPerToken = 4
 
 	// indifference is the difference in predicted time to first token below
 	// which two upstreams count as equal: below the noise of a network and of
@@ -16,7 +16,7 @@ const (
 )
 
 // candidate is one upstream that could take a request.
-type candidate struct {
+type scoredCandidate struct {
 	Wait      time.Duration // until its prefill can begin, see Fleet.wait
 	PerToken  time.Duration // what a prompt token costs there, see cost
 	Uncached  int           // prompt tokens it would have to compute
@@ -35,7 +35,7 @@ type candidate struct {
 // with the fewest requests in flight, then the one that has been given the
 // least to compute, whose cache has most room. It tells what other requests it
 // thought of, too.
-func choose(candidates []candidate) (pick int, others crowd) {
+func choose(candidates []scoredCandidate) (pick int, others crowd) {
 	others = crowdOf(candidates)
 	pick = -1
 	for i := range candidates {
@@ -68,7 +68,7 @@ type crowd struct {
 //
 // With an idle upstream nobody has to wait. But when even the shortest queue
 // holds some prompts, then others will wait behind this one, see toCome.
-func crowdOf(candidates []candidate) (c crowd) {
+func crowdOf(candidates []scoredCandidate) (c crowd) {
 	if len(candidates) == 0 {
 		return c
 	}
@@ -123,7 +123,7 @@ func toCome(queued int, demand float64) float64 {
 // where it was before; but if those that do not fit go from one upstream to the
 // next, then each pushes out another, and soon none of them finds anything
 // anywhere.
-func (c *candidate) price(others crowd) time.Duration {
+func (c *scoredCandidate) price(others crowd) time.Duration {
 	own, wait := float64(prefill(c.Uncached, c.PerToken)), float64(c.Wait)
 	after := others.rate * (wait + own/2) * own
 	if others.behind > 0 {
@@ -135,7 +135,7 @@ func (c *candidate) price(others crowd) time.Duration {
 const maxPrice = 1000 * time.Hour
 
 // lighter orders candidates that would answer equally soon.
-func (c *candidate) lighter(than *candidate) bool {
+func (c *scoredCandidate) lighter(than *scoredCandidate) bool {
 	if c.InFlight != than.InFlight {
 		return c.InFlight < than.InFlight
 	}

@@ -11,19 +11,19 @@ import (
 func TestChoose(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		in   []candidate
+		in   []scoredCandidate
 		want int
 	}{
 		{"none", nil, -1},
-		{"one", []candidate{{Uncached: 10}}, 0},
-		{"the one that holds the prefix", []candidate{{Uncached: 8000}, {Uncached: 100}}, 1},
-		{"waiting costs less than recomputing", []candidate{{Uncached: 100, Wait: ms(500)}, {Uncached: 8000}}, 0},
-		{"waiting costs more than recomputing", []candidate{{Uncached: 100, Wait: ms(1500)}, {Uncached: 8000}}, 1},
-		{"equal: fewer in flight", []candidate{{Uncached: 800, InFlight: 2}, {Uncached: 800, InFlight: 1}}, 1},
-		{"equal within a millisecond", []candidate{{Uncached: 800, InFlight: 2}, {Uncached: 804, InFlight: 1}}, 1},
-		{"not equal any more", []candidate{{Uncached: 800, InFlight: 2}, {Uncached: 809, InFlight: 1}}, 0},
-		{"equal in all: the emptier cache", []candidate{{Footprint: 9}, {Footprint: 3}, {Footprint: 5}}, 1},
-		{"all equal: the first", []candidate{{}, {}, {}}, 0},
+		{"one", []scoredCandidate{{Uncached: 10}}, 0},
+		{"the one that holds the prefix", []scoredCandidate{{Uncached: 8000}, {Uncached: 100}}, 1},
+		{"waiting costs less than recomputing", []scoredCandidate{{Uncached: 100, Wait: ms(500)}, {Uncached: 8000}}, 0},
+		{"waiting costs more than recomputing", []scoredCandidate{{Uncached: 100, Wait: ms(1500)}, {Uncached: 8000}}, 1},
+		{"equal: fewer in flight", []scoredCandidate{{Uncached: 800, InFlight: 2}, {Uncached: 800, InFlight: 1}}, 1},
+		{"equal within a millisecond", []scoredCandidate{{Uncached: 800, InFlight: 2}, {Uncached: 804, InFlight: 1}}, 1},
+		{"not equal any more", []scoredCandidate{{Uncached: 800, InFlight: 2}, {Uncached: 809, InFlight: 1}}, 0},
+		{"equal in all: the emptier cache", []scoredCandidate{{Footprint: 9}, {Footprint: 3}, {Footprint: 5}}, 1},
+		{"all equal: the first", []scoredCandidate{{}, {}, {}}, 0},
 	} {
 		for i := range c.in {
 			c.in[i].PerToken, c.in[i].Unsent = startCost, c.in[i].Uncached
@@ -39,9 +39,9 @@ func TestABurstSpreads(t *testing.T) {
 	loads := make([]queue, 4)
 	picks := make([]int, 4)
 	for range 40 {
-		candidates := make([]candidate, len(loads))
+		candidates := make([]scoredCandidate, len(loads))
 		for i := range loads {
-			candidates[i] = candidate{Wait: loads[i].wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: loads[i].count()}
+			candidates[i] = scoredCandidate{Wait: loads[i].wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: loads[i].count()}
 		}
 		pick, _ := choose(candidates)
 		loads[pick].reserve(new(reservation), epoch, 4000, prefill(4000, startCost), false)
@@ -60,7 +60,7 @@ func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
 	var holder, other queue
 	stay := 0
 	for range 30 {
-		c := []candidate{
+		c := []scoredCandidate{
 			{Wait: holder.wait(epoch, 0), PerToken: startCost, Uncached: 200, InFlight: holder.count()},
 			{Wait: other.wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: other.count()},
 		}
@@ -79,14 +79,14 @@ func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
 
 // When all queues are long, what is computed again delays all who come behind.
 func TestOverloadWeighsRecomputing(t *testing.T) {
-	c := []candidate{
+	c := []scoredCandidate{
 		{Wait: ms(3000), PerToken: startCost, Uncached: 800, Unsent: 800, Queued: 2},
 		{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800, Queued: 2},
 	}
 	if got, _ := choose(c); got != 0 {
 		t.Errorf("two behind at least, each delayed by a second: chose %d", got)
 	}
-	c = append(c, candidate{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800})
+	c = append(c, scoredCandidate{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800})
 	if got, _ := choose(c); got == 0 {
 		t.Error("an upstream with an empty queue delays nobody, but the longest queue was taken")
 	}
@@ -144,7 +144,7 @@ func TestWhoIsToCome(t *testing.T) {
 // A short overload is worth waiting long to spare others a little work, one
 // that is twice what can be done is not: most of whom it delays have come.
 func TestADeepOverloadKeepsQueuesTogether(t *testing.T) {
-	c := []candidate{
+	c := []scoredCandidate{
 		{Wait: 200 * time.Second, PerToken: startCost, Uncached: 8000, Unsent: 8000, Queued: 40},
 		{Wait: 100 * time.Second, PerToken: startCost, Uncached: 10_400, Unsent: 10_400, Queued: 40},
 	}
@@ -159,7 +159,7 @@ func TestADeepOverloadKeepsQueuesTogether(t *testing.T) {
 // Requests that come to an idle upstream while it computes a long prompt wait
 // for it: that is what it costs to move a conversation.
 func TestArrivalsWeighRecomputing(t *testing.T) {
-	c := []candidate{
+	c := []scoredCandidate{
 		{Wait: ms(4900), PerToken: startCost, Uncached: 800},
 		{PerToken: startCost, Uncached: 36_000},
 	}
@@ -182,7 +182,7 @@ func TestArrivalsWeighRecomputing(t *testing.T) {
 // What was pushed out of full caches goes back to where it was, when there is
 // a queue everywhere.
 func TestEvictedPromptsGoBackInOverload(t *testing.T) {
-	c := []candidate{
+	c := []scoredCandidate{
 		{Wait: ms(1000), PerToken: startCost, Uncached: 8000, Unsent: 8000, Queued: 2},
 		{Wait: ms(1200), PerToken: startCost, Uncached: 8000, Unsent: 100, Queued: 2},
 	}
@@ -196,9 +196,9 @@ func TestEvictedPromptsGoBackInOverload(t *testing.T) {
 }
 
 func BenchmarkChoose64(b *testing.B) {
-	candidates := make([]candidate, 64)
+	candidates := make([]scoredCandidate, 64)
 	for i := range candidates {
-		candidates[i] = candidate{Wait: time.Duration(i*7919%64) * time.Millisecond, PerToken: startCost, Uncached: 8000 - i, InFlight: i % 5}
+		candidates[i] = scoredCandidate{Wait: time.Duration(i*7919%64) * time.Millisecond, PerToken: startCost, Uncached: 8000 - i, InFlight: i % 5}
 	}
 	b.ReportAllocs()
 	for b.Loop() {

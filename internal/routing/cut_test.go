@@ -11,7 +11,7 @@ import (
 func TestACutPromptIsHeldAsFarAsItWasSent(t *testing.T) {
 	f, _ := newTestFleet()
 	send := func(text string, tokens int, confirm bool) Decision {
-		r := f.NewRequest(Prompt{Chain: chainOf(text), Tokens: tokens, BlockTokens: 64, Cut: true, Stream: true})
+		r := f.NewRequest(Prompt{Chain: chainOf(text), Tokens: tokens, BlockTokens: 64, Truncated: true, Stream: true})
 		d := r.Route(a("n"), false)
 		if confirm {
 			r.Confirm()

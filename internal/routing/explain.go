@@ -16,13 +16,13 @@ type Forecast struct {
 // Explain tells what Route would go by, for each target, and what it would
 // decide. Nothing is reserved or recorded. Without targets the decision has
 // none.
-func (r *Request) Explain(targets []Target) ([]Forecast, Decision) {
+func (r *Request) Explain(targets []Candidate) ([]Forecast, Decision) {
 	f := r.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	longest := r.survey(targets)
 	if len(targets) == 0 {
-		return nil, Decision{Target: -1, Reason: Fallback}
+		return nil, Decision{Pick: -1, Reason: Fallback}
 	}
 	forecasts := make([]Forecast, len(targets))
 	for i := range targets {

@@ -6,7 +6,7 @@ import "testing"
 
 func TestExplainIsWhatRouteDoes(t *testing.T) {
 	f, _ := newTestFleet()
-	targets := []Target{{Address: "one"}, {Address: "two", Requests: 2}}
+	targets := []Candidate{{Address: "one"}, {Address: "two", Requests: 2}}
 	warm := f.newTestRequest("abcdef")
 	warm.Route(targets[:1], false)
 	warm.Confirm()
@@ -16,7 +16,7 @@ func TestExplainIsWhatRouteDoes(t *testing.T) {
 	r := f.newTestRequest("abcdefgh")
 	for range 2 { // asking changes nothing
 		forecasts, d := r.Explain(targets)
-		if d.Target != 0 || d.Reason != Hit || d.Cached != 6*64 {
+		if d.Pick != 0 || d.Reason != Hit || d.Cached != 6*64 {
 			t.Fatalf("would decide %+v", d)
 		}
 		one, two := forecasts[0], forecasts[1]
@@ -30,10 +30,10 @@ func TestExplainIsWhatRouteDoes(t *testing.T) {
 	if n := len(f.upstreams["one"].pending); n != 0 {
 		t.Fatalf("%d requests were recorded", n)
 	}
-	if d := r.Route(targets, false); d.Target != 0 || d.Cached != 6*64 {
+	if d := r.Route(targets, false); d.Pick != 0 || d.Cached != 6*64 {
 		t.Fatalf("Route decided otherwise: %+v", d)
 	}
-	if forecasts, d := r.Explain(nil); forecasts != nil || d.Target != -1 {
+	if forecasts, d := r.Explain(nil); forecasts != nil || d.Pick != -1 {
 		t.Fatalf("without targets: %v %+v", forecasts, d)
 	}
 }

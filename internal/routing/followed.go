@@ -40,7 +40,7 @@ type Feeds struct {
 // Lineage is what an engine's blocks commit to beside a prompt's tokens, and
 // what decides about its tokens beside its text. The size of the engine's
 // blocks is left out: it is the upstream's.
-type Lineage = kvindex.Key
+type TokenKey = kvindex.SpaceKey
 
 // residence is what is kept of an upstream whose events are followed.
 type followedUpstream struct {
@@ -114,7 +114,7 @@ func (f *Router) BlockSizes() (sizes []int) {
 			continue
 		}
 		for _, feed := range u.followed.Ranks {
-			_, chunk := feed.Outside()
+			_, chunk := feed.External()
 			for _, size := range []int{feed.BlockTokens(), chunk} {
 				if size > 0 && !slices.Contains(sizes, size) {
 					sizes = append(sizes, size)
@@ -171,7 +171,7 @@ func (r *Request) consultOutside(w *followedUpstream) {
 	f := r.fleet
 	memory, all := 0, 0 // tokens, over all ranks
 	for _, feed := range w.Ranks {
-		up, size := feed.Outside()
+		up, size := feed.External()
 		if up == 0 || size == 0 {
 			continue
 		}
@@ -429,10 +429,10 @@ func abs(n int) int { return max(n, -n) }
 // Linked reports whether the tokens of the whole prompt are known in the blocks
 // of every followed upstream that has said how large they are, so that there is
 // no need to fetch them. Without such upstreams there is none either.
-func (r *Request) Linked() bool { return r.linked }
+func (r *Request) TokensKnown() bool { return r.linked }
 
 // LacksTokens is Linked's opposite, for a request that is still to be routed.
-func (r *Request) LacksTokens(targets []Target) bool {
+func (r *Request) NeedsTokens(targets []Candidate) bool {
 	r.fleet.mu.Lock()
 	defer r.fleet.mu.Unlock()
 	r.survey(targets)

@@ -9,7 +9,7 @@ import (
 
 func TestAQueueThatOthersSentCounts(t *testing.T) {
 	f, c := newTestFleet()
-	two := []Target{{Address: "one"}, {Address: "two"}}
+	two := []Candidate{{Address: "one"}, {Address: "two"}}
 	teach := f.newTestRequest("teach me")
 	teach.Route(two[:1], false)
 	c.add(time.Duration(teach.Tokens()) * startCost)
@@ -20,7 +20,7 @@ func TestAQueueThatOthersSentCounts(t *testing.T) {
 	pick := func() int {
 		r := f.newTestRequest("teach me") // one holds it
 		defer r.End()
-		return r.Route(two, false).Target
+		return r.Route(two, false).Pick
 	}
 	if pick() != 0 {
 		t.Fatal("the idle holder was not taken")
@@ -49,7 +49,7 @@ func TestAQueueCountsBeforeAnythingIsLearned(t *testing.T) {
 	r.End()
 	f.upstream("two")
 	f.SetLoad("one", EngineLoad{Waiting: 4, Running: 4})
-	if d := f.newTestRequest("abcde").Route([]Target{{Address: "one"}, {Address: "two"}}, false); d.Target != 1 {
+	if d := f.newTestRequest("abcde").Route([]Candidate{{Address: "one"}, {Address: "two"}}, false); d.Pick != 1 {
 		t.Fatal("the holder was picked in spite of its queue")
 	}
 }

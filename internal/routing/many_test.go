@@ -14,7 +14,7 @@ func TestMoreUpstreamsThanTheTreeHolds(t *testing.T) {
 	for i := range 6000 {
 		address := fmt.Sprint("10.0.", i/256, ".", i%256, ":8000")
 		r := f.newTestRequest(fmt.Sprint("prompt ", i))
-		if d := r.Route(a(address), false); d.Target != 0 || d.Cached != 0 {
+		if d := r.Route(a(address), false); d.Pick != 0 || d.Cached != 0 {
 			t.Fatalf("upstream %d: %+v", i, d)
 		}
 		r.Confirm()
@@ -26,7 +26,7 @@ func TestMoreUpstreamsThanTheTreeHolds(t *testing.T) {
 		t.Fatalf("%d requests left at the last one", n)
 	}
 	r := f.newTestRequest("prompt 5999")
-	if d := r.Route([]Target{{Address: last, Requests: 1}, {Address: "10.0.0.0:8000"}}, false); d.Target < 0 || d.Cached < 0 {
+	if d := r.Route([]Candidate{{Address: last, Requests: 1}, {Address: "10.0.0.0:8000"}}, false); d.Pick < 0 || d.Cached < 0 {
 		t.Fatalf("deciding among them: %+v", d)
 	}
 }

@@ -57,5 +57,5 @@ func (f *Router) LearnMedia(model string, media, bytes, tokens int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	size := f.sizes.of(model, true)
-	size.media.learn(media, float64(bytes)/size.perToken(BytesPerToken), float64(tokens))
+	size.media.learn(media, float64(bytes)/size.perToken(DefaultBytesPerToken), float64(tokens))
 }

@@ -19,7 +19,7 @@ type Offload struct {
 
 // offloaded returns what the tiers beside u add to so many tokens of the prompt
 // on its GPU, in tokens there.
-func (r *Request) offloaded(t Target, u *upstream, onGPU int) int {
+func (r *Request) offloaded(t Candidate, u *upstream, onGPU int) int {
 	o := Offload{Storage: max(r.tokens(u.known), r.tokens(u.matched))}
 	if t.Offload != nil {
 		o = *t.Offload
@@ -32,7 +32,7 @@ func (r *Request) offloaded(t Target, u *upstream, onGPU int) int {
 // Lose notes that the engine at an address has lost its KV cache, as after a
 // restart. What it was sent may be outside its GPU still, if it keeps blocks
 // there too. It reports whether the upstream is known.
-func (f *Router) Lose(address string) bool {
+func (f *Router) CacheLost(address string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u := f.upstreams[address]
@@ -51,7 +51,7 @@ func (f *Router) lose(u *upstream) {
 	}
 }
 
-func anyOffload(targets []Target) bool {
+func anyOffload(targets []Candidate) bool {
 	for i := range targets {
 		if o := targets[i].Offload; o != nil && o.Storage > 0 {
 			return true
@@ -62,14 +62,14 @@ func anyOffload(targets []Target) bool {
 
 // Outlook is what was known of a prompt where it went, when it was routed; all
 // in tokens from its beginning.
-type Outlook struct {
-	Held int // predicted to be on the upstream's GPU
-	Sent int // the upstream holds it, or was sent it at some time
-	Most int // the same, of the upstream that has most: also of one that cannot be picked
-	Near int // the same, of those that could be picked, where blocks are kept outside GPUs
+type Prediction struct {
+	OnGPU            int // predicted to be on the upstream's GPU
+	EverSent         int // the upstream holds it, or was sent it at some time
+	Longest          int // the same, of the upstream that has most: also of one that cannot be picked
+	LongestCandidate int // the same, of those that could be picked, where blocks are kept outside GPUs
 	// Blocks is how many blocks of the chain Most stands for, and At who has them.
-	Blocks int
-	At     string
+	LongestBlocks int
+	LongestAt     string
 	// Offload is what the target said, or the upstream's events.
 	Offload Offload
 	// Wait is how long it is predicted to wait until its prefill can begin, and
@@ -78,7 +78,7 @@ type Outlook struct {
 }
 
 // Outlook returns the latest attempt's.
-func (r *Request) Outlook() Outlook {
+func (r *Request) Prediction() Prediction {
 	r.fleet.mu.Lock()
 	defer r.fleet.mu.Unlock()
 	return r.outlook
@@ -89,20 +89,20 @@ func (r *Request) look(i int, offload *Offload) {
 	s := &r.fleet.scratch
 	u, c, held := s.upstreams[i], &s.candidates[i], s.held[i].tokens
 	sent := max(held, r.tokens(u.known), r.tokens(u.matched))
-	o := Outlook{Held: held, Sent: sent, Most: max(sent, r.tokens(r.most)), Near: sent, Blocks: int(r.most), Wait: c.Wait, PerToken: c.PerToken}
+	o := Prediction{OnGPU: held, EverSent: sent, Longest: max(sent, r.tokens(r.most)), LongestCandidate: sent, LongestBlocks: int(r.most), Wait: c.Wait, PerToken: c.PerToken}
 	if r.mostOn != nil {
-		o.At = r.mostOn.address
+		o.LongestAt = r.mostOn.address
 	}
 	if offload != nil {
 		o.Offload = *offload
 	}
 	if gpu, memory := r.tiersOf(u, s.held[i]); gpu < held {
-		o.Held = gpu
+		o.OnGPU = gpu
 		o.Offload.CPU, o.Offload.Storage = max(o.Offload.CPU, memory), max(o.Offload.Storage, held)
 	}
 	if r.offloads != nil { // nobody asks otherwise
 		for k, other := range s.upstreams {
-			o.Near = max(o.Near, s.held[k].tokens, r.tokens(other.known), r.tokens(other.matched))
+			o.LongestCandidate = max(o.LongestCandidate, s.held[k].tokens, r.tokens(other.known), r.tokens(other.matched))
 		}
 	}
 	r.outlook = o

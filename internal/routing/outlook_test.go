@@ -18,11 +18,11 @@ func offloading(f *Router, from uint64) *Request {
 	for i := range chain {
 		chain[i] = from + uint64(i)
 	}
-	return f.NewRequest(Prompt{Chain: chain, Tokens: 1200, BlockTokens: 64, Offloads: &halves})
+	return f.NewRequest(Prompt{Chain: chain, Tokens: 1200, BlockTokens: 64, OffloadWeights: &halves})
 }
 
 func sendTo(r *Request, address string) {
-	r.Assign(Target{Address: address})
+	r.Assign(Candidate{Address: address})
 	r.Confirm()
 	r.End()
 }
@@ -33,27 +33,27 @@ func TestOutlook(t *testing.T) {
 	f.SetCapacity("one", 1024)
 	sendTo(offloading(f, 1), "one")
 	again := offloading(f, 1)
-	again.Assign(Target{Address: "one"})
-	if o := again.Outlook(); o.Held != 1024 || o.Sent != 1024 || o.Most != 1024 || o.PerToken <= 0 {
+	again.Assign(Candidate{Address: "one"})
+	if o := again.Prediction(); o.OnGPU != 1024 || o.EverSent != 1024 || o.Longest != 1024 || o.PerToken <= 0 {
 		t.Errorf("of what it holds: %+v", o)
 	}
 	again.End()
 	sendTo(offloading(f, 100), "one") // pushes the other out
 	evicted := offloading(f, 1)
-	evicted.Assign(Target{Address: "one"})
-	if o := evicted.Outlook(); o.Held >= 512 || o.Sent != 1024 || o.Most != 1024 {
+	evicted.Assign(Candidate{Address: "one"})
+	if o := evicted.Prediction(); o.OnGPU >= 512 || o.EverSent != 1024 || o.Longest != 1024 {
 		t.Errorf("of what was pushed out: %+v", o)
 	}
 	evicted.End()
 	elsewhere := offloading(f, 1)
-	elsewhere.Assign(Target{Address: "two", Offload: &Offload{CPU: 256, Storage: 512}})
-	if o := elsewhere.Outlook(); o.Held != 0 || o.Sent != 0 || o.Most != 1024 || o.Offload != (Offload{CPU: 256, Storage: 512}) {
+	elsewhere.Assign(Candidate{Address: "two", Offload: &Offload{CPU: 256, Storage: 512}})
+	if o := elsewhere.Prediction(); o.OnGPU != 0 || o.EverSent != 0 || o.Longest != 1024 || o.Offload != (Offload{CPU: 256, Storage: 512}) {
 		t.Errorf("where it never was: %+v", o)
 	}
 	elsewhere.End()
 	cold := offloading(f, 500)
-	cold.Assign(Target{Address: "two"})
-	if o := cold.Outlook(); o.Held != 0 || o.Sent != 0 || o.Most != 0 {
+	cold.Assign(Candidate{Address: "two"})
+	if o := cold.Prediction(); o.OnGPU != 0 || o.EverSent != 0 || o.Longest != 0 {
 		t.Errorf("of a new prompt: %+v", o)
 	}
 }
@@ -64,23 +64,23 @@ func TestOutlookByEvents(t *testing.T) {
 	f, _ := newTestFleet()
 	f.link(t, "abcdef")
 	feed := f.followRanks("one", 1)[0]
-	look := func() Outlook {
+	look := func() Prediction {
 		t.Helper()
 		r := f.followedRequest("abcdef")
 		r.offloads = &halves
 		defer r.End()
-		r.Assign(Target{Address: "one"})
-		o := r.Outlook()
-		return Outlook{Held: o.Held, Sent: o.Sent, Offload: o.Offload}
+		r.Assign(Candidate{Address: "one"})
+		o := r.Prediction()
+		return Prediction{OnGPU: o.OnGPU, EverSent: o.EverSent, Offload: o.Offload}
 	}
 	says(t, feed, kvevents.GPU, idsOf("a"))
-	if o, want := look(), (Outlook{Held: 64, Sent: 64}); o != want {
+	if o, want := look(), (Prediction{OnGPU: 64, EverSent: 64}); o != want {
 		t.Errorf("all on the GPU: %+v, want %+v", o, want)
 	}
 	says(t, feed, kvevents.CPU, idsOf("abc"))
 	says(t, feed, kvevents.Disk, idsOf("abcd"))
 	f.sent("one", "abcde") // long ago
-	if o, want := look(), (Outlook{Held: 64, Sent: 320, Offload: Offload{CPU: 192, Storage: 256}}); o != want {
+	if o, want := look(), (Prediction{OnGPU: 64, EverSent: 320, Offload: Offload{CPU: 192, Storage: 256}}); o != want {
 		t.Errorf("in all tiers: %+v, want %+v", o, want)
 	}
 }
@@ -90,7 +90,7 @@ func TestOutlookByEvents(t *testing.T) {
 func TestOutlookAfterARestart(t *testing.T) {
 	for name, restart := range map[string]func(*Router){
 		"told": func(f *Router) {
-			if !f.Lose("one") || f.Lose("nobody") {
+			if !f.CacheLost("one") || f.CacheLost("nobody") {
 				t.Error("it is not told who is known")
 			}
 		},
@@ -99,7 +99,7 @@ func TestOutlookAfterARestart(t *testing.T) {
 				r := offloading(f, uint64(1000*i))
 				sendTo(r, "one")
 				r = offloading(f, uint64(1000*i))
-				r.Assign(Target{Address: "one"})
+				r.Assign(Candidate{Address: "one"})
 				r.Confirm()
 				r.fleet.upstreams["one"].capacity.told = true
 				r.Reported(1200, 0)
@@ -114,15 +114,15 @@ func TestOutlookAfterARestart(t *testing.T) {
 			sendTo(offloading(f, 50_000), "one")
 			restart(f)
 			r := offloading(f, 50_000)
-			r.Assign(Target{Address: "one"})
-			if o := r.Outlook(); o.Held != 0 || o.Sent != 1024 || o.Most != 1024 {
+			r.Assign(Candidate{Address: "one"})
+			if o := r.Prediction(); o.OnGPU != 0 || o.EverSent != 1024 || o.Longest != 1024 {
 				t.Errorf("%s, capacity %d: %+v", name, capacity, o)
 			}
 			r.End()
 			f.Forget("one")
 			r = offloading(f, 50_000)
-			r.Assign(Target{Address: "one"})
-			if o := r.Outlook(); o.Sent != 0 || o.Most != 0 {
+			r.Assign(Candidate{Address: "one"})
+			if o := r.Prediction(); o.EverSent != 0 || o.Longest != 0 {
 				t.Errorf("%s, capacity %d, forgotten: %+v", name, capacity, o)
 			}
 			r.End()
@@ -134,10 +134,10 @@ func TestOutlookAfterARestart(t *testing.T) {
 	plain := offloading(f, 1)
 	plain.offloads = nil
 	sendTo(plain, "one")
-	f.Lose("one")
+	f.CacheLost("one")
 	r := offloading(f, 1)
-	r.Assign(Target{Address: "one"})
-	if o := r.Outlook(); o.Held != 0 || o.Sent != 0 {
+	r.Assign(Candidate{Address: "one"})
+	if o := r.Prediction(); o.OnGPU != 0 || o.EverSent != 0 {
 		t.Errorf("without anything outside its GPU: %+v", o)
 	}
 }
@@ -148,14 +148,14 @@ func TestOutlookOfWhoIsGone(t *testing.T) {
 	f := New(2_000_000, func() time.Time { return now })
 	sendTo(offloading(f, 1), "one")
 	r := offloading(f, 1)
-	r.Route([]Target{{Address: "two"}, {Address: "three"}}, false)
-	if o := r.Outlook(); o.Most != 1024 || o.Near != 0 || o.Blocks != 16 || o.At != "one" {
+	r.Route([]Candidate{{Address: "two"}, {Address: "three"}}, false)
+	if o := r.Prediction(); o.Longest != 1024 || o.LongestCandidate != 0 || o.LongestBlocks != 16 || o.LongestAt != "one" {
 		t.Errorf("%+v", o)
 	}
 	r.End()
 	r = offloading(f, 1)
-	r.Assign(Target{Address: "one"})
-	if o := r.Outlook(); o.Near != 1024 || o.Most != 1024 {
+	r.Assign(Candidate{Address: "one"})
+	if o := r.Prediction(); o.LongestCandidate != 1024 || o.Longest != 1024 {
 		t.Errorf("where it was: %+v", o)
 	}
 	r.End()
@@ -169,24 +169,24 @@ func TestOffloadCounts(t *testing.T) {
 	choose := func(one, two *Offload) Decision {
 		t.Helper()
 		r := offloading(f, 1)
-		_, d := r.Explain([]Target{{Address: "one", Offload: one}, {Address: "two", Offload: two}})
+		_, d := r.Explain([]Candidate{{Address: "one", Offload: one}, {Address: "two", Offload: two}})
 		return d
 	}
 	memory, disk, none := &Offload{CPU: 512, Storage: 512}, &Offload{Storage: 512}, &Offload{}
-	if d := choose(none, disk); d.Target != 1 || d.Cached != 0 {
+	if d := choose(none, disk); d.Pick != 1 || d.Cached != 0 {
 		t.Errorf("disk against nothing: %+v", d)
 	}
-	if d := choose(memory, disk); d.Target != 0 || d.Cached != 0 {
+	if d := choose(memory, disk); d.Pick != 0 || d.Cached != 0 {
 		t.Errorf("memory against disk: %+v", d)
 	}
-	if d := choose(disk, memory); d.Target != 1 || d.Cached != 0 {
+	if d := choose(disk, memory); d.Pick != 1 || d.Cached != 0 {
 		t.Errorf("disk against memory: %+v", d)
 	}
-	if d := choose(&Offload{Storage: 1 << 40}, none); d.Target != 0 {
+	if d := choose(&Offload{Storage: 1 << 40}, none); d.Pick != 0 {
 		t.Errorf("more than there is: %+v", d)
 	}
 	r := offloading(f, 1)
-	if d := r.Route([]Target{{Address: "one", Offload: disk}}, true); d.Target != 0 {
+	if d := r.Route([]Candidate{{Address: "one", Offload: disk}}, true); d.Pick != 0 {
 		t.Error("what is on disk is left to another policy as if nobody had it")
 	}
 	r.End()
@@ -202,7 +202,7 @@ func TestOffloadedIsNotLearned(t *testing.T) {
 		for i := range 30 {
 			r := offloading(f, uint64(1000*(i%6)+1)) // each comes again after 6,000 tokens
 			r.offloads = offloads
-			r.Assign(Target{Address: "one"})
+			r.Assign(Candidate{Address: "one"})
 			r.Confirm()
 			r.FirstToken()
 			cached := 1088

@@ -23,27 +23,27 @@ type Prompt struct {
 	// Cut says that the chain ends before the prompt does, because only its
 	// first messages are tracked. What an engine reports of such a prompt says
 	// nothing of its cache's size.
-	Cut bool
+	Truncated bool
 	// Bytes is the length of the text, and BlockBytes that of a block of it: the
 	// measure for Tokens. 0: it is not all text.
 	Bytes, BlockBytes int
 	// Ends is where the last messages end in the text, first message first. Like
 	// Lineage and Bytes it is for upstreams whose events are followed.
-	Ends []End
+	MessageEnds []MessageEnd
 	// Lineage is what the engines' blocks commit to beside the tokens.
-	Lineage Lineage
+	TokenKey TokenKey
 	// Offloads says that the engines keep KV blocks outside their GPU too: what a
 	// token in each kvevents.Tier counts. What an upstream was sent and does not
 	// hold on its GPU any more is taken to be on its disk, where no target says
 	// better. And what such engines report as cached can be more than the GPU
 	// held, and says nothing of its size. nil: they do not.
-	Offloads *[3]float64
+	OffloadWeights *[3]float64
 }
 
 // End is where a message ends in a prompt's text: after so many bytes, with a
 // hash that commits to all of them. Answered says that the message behind it is
 // the model's.
-type End struct {
+type MessageEnd struct {
 	Bytes    int
 	Hash     uint64
 	Answered bool
@@ -66,8 +66,8 @@ type Request struct {
 	cut      bool
 
 	// For what engines say of themselves, see residency.go.
-	lineage    Lineage
-	ends       []End
+	lineage    TokenKey
+	ends       []MessageEnd
 	bytes      int
 	blockBytes int
 	estimate   int  // tokens, before any were known
@@ -76,7 +76,7 @@ type Request struct {
 
 	most    int32     // blocks, see Outlook; covered by the fleet's mu
 	mostOn  *upstream // nil: nobody has any
-	outlook Outlook
+	outlook Prediction
 
 	// Of the attempt under way; covered by the fleet's mu.
 	on          *upstream // nil: none
@@ -108,12 +108,12 @@ func (f *Router) NewRequest(p Prompt) *Request {
 		prompt:   max(1, p.Tokens),
 		perBlock: max(1, p.BlockTokens),
 		stream:   p.Stream,
-		cut:      p.Cut,
-		lineage:  p.Lineage,
-		ends:     p.Ends,
+		cut:      p.Truncated,
+		lineage:  p.TokenKey,
+		ends:     p.MessageEnds,
 		bytes:    p.Bytes,
 		estimate: max(1, p.Tokens),
-		offloads: p.Offloads,
+		offloads: p.OffloadWeights,
 
 		blockBytes: p.BlockBytes,
 	}

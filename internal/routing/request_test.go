@@ -51,7 +51,7 @@ func newTestFleet() (*Router, *clock) {
 	return New(1_000_000, c.now), c
 }
 
-func a(address string) []Target { return []Target{{Address: address}} }
+func a(address string) []Candidate { return []Candidate{{Address: address}} }
 
 func wantHolds(t *testing.T, f *Router, address, text string, want int) {
 	t.Helper()
@@ -116,7 +116,7 @@ func TestAnOldEpochIsNotRecorded(t *testing.T) {
 	wantHolds(t, f, "n", "abcd", 0)
 	r.End()
 	late := f.newTestRequest("ab") // signed before, sent after
-	if d := late.Route(a("n"), false); d.Reason != Cold || d.Target != 0 {
+	if d := late.Route(a("n"), false); d.Reason != Cold || d.Pick != 0 {
 		t.Fatalf("a request of an old epoch: %+v", d)
 	}
 	late.Confirm()
@@ -214,7 +214,7 @@ func TestClaimsAgainstGoldenModel(t *testing.T) {
 				if rnd.IntN(2) == 0 {
 					r.Route(a(address), false)
 				} else {
-					r.Assign(Target{Address: address})
+					r.Assign(Candidate{Address: address})
 				}
 				m.pending[r] = claimed{address, texts[r]}
 			case k == 3:

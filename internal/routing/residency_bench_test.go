@@ -31,7 +31,7 @@ func BenchmarkRouteFollowed(b *testing.B) {
 		text[i] = rnd.Uint64()
 		anchors[i] = kvindex.Anchor{Tokens: (i + 1) * blockBytes / 4, Exact: true}
 	}
-	targets := make([]Target, upstreams)
+	targets := make([]Candidate, upstreams)
 	for i := range targets {
 		targets[i].Address = fmt.Sprintf("node-%d:8000", i)
 		feed := f.Index().Feed(targets[i].Address)
@@ -44,14 +44,14 @@ func BenchmarkRouteFollowed(b *testing.B) {
 		feed.SetKnowledge(kvevents.Complete)
 		f.Follow(targets[i].Address, Feeds{Ranks: []*kvindex.Feed{feed}, Weights: [3]float64{1, 0.8, 0.3}})
 	}
-	key := Lineage{Model: "m", BlockTokens: blockTokens}
+	key := TokenKey{Model: "m", BlockTokens: blockTokens}
 	f.Index().Link(f.Index().Space(key), text, anchors, ids)
 	p := Prompt{
 		Chain: text, Tokens: tokens, BlockTokens: blockBytes / 4, Stream: true,
-		Bytes: tokens * 4, BlockBytes: blockBytes, Lineage: Lineage{Model: "m"},
+		Bytes: tokens * 4, BlockBytes: blockBytes, TokenKey: TokenKey{Model: "m"},
 	}
 	r := f.NewRequest(p)
-	if d := r.Route(targets, false); d.Cached != tokens-blockTokens || !r.Linked() {
+	if d := r.Route(targets, false); d.Cached != tokens-blockTokens || !r.TokensKnown() {
 		b.Fatalf("%d tokens are predicted to be cached", d.Cached)
 	}
 	r.Confirm()

@@ -41,7 +41,7 @@ func (f *Router) linkIn(t *testing.T, text string, blockTokens int) {
 	for i := range anchors {
 		anchors[i] = kvindex.Anchor{Tokens: (i + 1) * letterTokens, Exact: true}
 	}
-	space := f.Index().Space(Lineage{Model: "m", BlockTokens: blockTokens})
+	space := f.Index().Space(TokenKey{Model: "m", BlockTokens: blockTokens})
 	if f.Index().Link(space, chain, anchors, idsOf(text)) {
 		t.Fatal("the links contradict each other")
 	}
@@ -78,7 +78,7 @@ func says(t *testing.T, feed *kvindex.Feed, tier kvevents.Tier, ids []uint32) {
 func (f *Router) followedRequest(text string) *Request {
 	return f.NewRequest(Prompt{
 		Chain: chainOf(text), Tokens: len(text)*letterTokens + 1, BlockTokens: letterTokens, Stream: true,
-		Bytes: len(text) * letterBytes, BlockBytes: letterBytes, Lineage: Lineage{Model: "m"},
+		Bytes: len(text) * letterBytes, BlockBytes: letterBytes, TokenKey: TokenKey{Model: "m"},
 	})
 }
 
@@ -150,15 +150,15 @@ func TestWhatIsNotLinkedGoesByWhatWasSent(t *testing.T) {
 	f.sent("one", "abcd")
 	r := f.followedRequest("abcdef")
 	wantHit(t, r, "one", hit{tokens: 256, worth: 256})
-	if r.Linked() {
+	if r.TokensKnown() {
 		t.Error("the tokens of the whole prompt are taken to be known")
 	}
 	f.link(t, "abcdef")
 	wantHit(t, r, "one", hit{tokens: 256, worth: 256, events: true})
-	if !r.Linked() || r.LacksTokens(a("one")) {
+	if !r.TokensKnown() || r.NeedsTokens(a("one")) {
 		t.Error("the tokens of the prompt are taken not to be known")
 	}
-	if !f.followedRequest("abx").LacksTokens(a("one")) || f.followedRequest("abx").LacksTokens(a("nobody follows")) {
+	if !f.followedRequest("abx").NeedsTokens(a("one")) || f.followedRequest("abx").NeedsTokens(a("nobody follows")) {
 		t.Error("whether tokens are lacking is told wrongly")
 	}
 }
@@ -276,11 +276,11 @@ func TestChunksOutsideCount(t *testing.T) {
 	// One letter on the GPU, one more in CPU memory, four more on disk.
 	wantHit(t, f.followedRequest("abcdefgh"), "one", hit{tokens: 6 * 64, worth: 64 + 64/2 + 4*64/4, events: true})
 	r := f.followedRequest("abcdefgh")
-	r.Assign(Target{Address: "one"})
-	if o := r.Outlook(); o.Held != 64 || o.Sent != 6*64 || o.Offload != (Offload{CPU: 2 * 64, Storage: 6 * 64}) {
+	r.Assign(Candidate{Address: "one"})
+	if o := r.Prediction(); o.OnGPU != 64 || o.EverSent != 6*64 || o.Offload != (Offload{CPU: 2 * 64, Storage: 6 * 64}) {
 		t.Errorf("%+v", o)
 	}
-	if !r.Linked() {
+	if !r.TokensKnown() {
 		t.Error("its tokens are to be fetched once more")
 	}
 	r.End()
@@ -328,7 +328,7 @@ func TestTheNextTurnGoesOnBehindTheAnswer(t *testing.T) {
 			for i := range chain {
 				anchors = append(anchors, kvindex.Anchor{Tokens: (i + 1) * letterTokens, Exact: true})
 			}
-			space := f.Index().Space(Lineage{Model: "m", BlockTokens: engineBlock})
+			space := f.Index().Space(TokenKey{Model: "m", BlockTokens: engineBlock})
 			f.Index().Link(space, append(chain, endHash), append(anchors, kvindex.Anchor{Tokens: endTokens, Exact: true}), ids)
 			feed := f.followRanks("one", 1)[0]
 			says(t, feed, kvevents.GPU, append(ids, idsOf("ANSWERANSWER")[:c.answer]...))
@@ -336,8 +336,8 @@ func TestTheNextTurnGoesOnBehindTheAnswer(t *testing.T) {
 			const bytes = endBytes + 1000
 			r := f.NewRequest(Prompt{
 				Chain: chainOf("abcdYZ"), Tokens: bytes / 4, BlockTokens: letterTokens, Bytes: bytes, BlockBytes: letterBytes,
-				Lineage: Lineage{Model: "m"},
-				Ends:    []End{{Bytes: endBytes, Hash: endHash, Answered: true}, {Bytes: endBytes + 800, Hash: 1}, {Bytes: bytes, Hash: 2}},
+				TokenKey:    TokenKey{Model: "m"},
+				MessageEnds: []MessageEnd{{Bytes: endBytes, Hash: endHash, Answered: true}, {Bytes: endBytes + 800, Hash: 1}, {Bytes: bytes, Hash: 2}},
 			})
 			wantHit(t, r, "one", hit{tokens: c.want, worth: c.want, events: true})
 		})

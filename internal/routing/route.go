@@ -9,7 +9,7 @@ import (
 )
 
 // Target is an upstream that could take a request now.
-type Target struct {
+type Candidate struct {
 	Address  string
 	Requests int      // in flight there by another count, which may know of more
 	Offload  *Offload // what is kept of the prompt outside its GPU; nil: not known
@@ -27,7 +27,7 @@ const (
 
 // Decision is where a request goes, and why.
 type Decision struct {
-	Target int // index into the targets, -1: none
+	Pick   int // index into the targets, -1: none
 	Cached int // prompt tokens predicted to be cached there
 	Reason Reason
 }
@@ -35,7 +35,7 @@ type Decision struct {
 // scratch holds what one decision needs, so that deciding does not allocate.
 type scratch struct {
 	matches    []radixcache.Match
-	candidates []candidate
+	candidates []scoredCandidate
 	upstreams  []*upstream
 	held       []hit    // by each of them
 	linked     []linked // by the size of engines' blocks
@@ -45,17 +45,17 @@ type scratch struct {
 // reserves its place there and records that the upstream will hold the prompt.
 // With leaveCold a prompt of which nobody holds anything is not routed but
 // left to another policy, see Assign: the decision has no target then.
-func (r *Request) Route(targets []Target, leaveCold bool) Decision {
+func (r *Request) Route(targets []Candidate, leaveCold bool) Decision {
 	f := r.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	longest := r.survey(targets)
 	if len(targets) == 0 || longest == 0 && leaveCold && !anyOffload(targets) {
-		return Decision{Target: -1, Reason: Fallback}
+		return Decision{Pick: -1, Reason: Fallback}
 	}
 	d := r.decide(longest, true)
-	r.look(d.Target, targets[d.Target].Offload)
-	r.depart(f.scratch.upstreams[d.Target], f.scratch.held[d.Target])
+	r.look(d.Pick, targets[d.Pick].Offload)
+	r.depart(f.scratch.upstreams[d.Pick], f.scratch.held[d.Pick])
 	return d
 }
 
@@ -75,7 +75,7 @@ func (r *Request) decide(longest int, pay bool) Decision {
 			u.rentPaid = rent
 		}
 	}
-	d := Decision{Target: pick, Cached: s.held[pick].tokens, Reason: Hit}
+	d := Decision{Pick: pick, Cached: s.held[pick].tokens, Reason: Hit}
 	switch {
 	case longest == 0:
 		d.Reason = Cold
@@ -86,11 +86,11 @@ func (r *Request) decide(longest int, pay bool) Decision {
 }
 
 // Assign reserves and records a pick that another policy made.
-func (r *Request) Assign(t Target) Decision {
+func (r *Request) Assign(t Candidate) Decision {
 	f := r.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r.survey([]Target{t})
+	r.survey([]Candidate{t})
 	d := Decision{Cached: f.scratch.held[0].tokens, Reason: Fallback}
 	r.look(0, t.Offload)
 	r.depart(f.scratch.upstreams[0], f.scratch.held[0])
@@ -99,7 +99,7 @@ func (r *Request) Assign(t Target) Decision {
 
 // survey fills the scratch with one candidate a target and returns the most
 // prompt tokens that any of them holds. The caller holds mu.
-func (r *Request) survey(targets []Target) (longest int) {
+func (r *Request) survey(targets []Candidate) (longest int) {
 	f := r.fleet
 	s := &f.scratch
 	now := f.now()
@@ -125,7 +125,7 @@ func (r *Request) survey(targets []Target) (longest int) {
 		}
 		s.held = append(s.held, held)
 		share, rate := u.demand.of(now)
-		s.candidates = append(s.candidates, candidate{
+		s.candidates = append(s.candidates, scoredCandidate{
 			PerToken:  u.perToken(&k),
 			Uncached:  r.prompt - held.worth,
 			Unsent:    r.prompt - max(held.worth, r.tokens(u.known)),
@@ -142,7 +142,7 @@ func (r *Request) survey(targets []Target) (longest int) {
 
 // find fills in the upstreams of the targets. Most decisions are between the
 // same ones as the one before, which saves looking them up.
-func (s *scratch) find(f *Router, targets []Target) {
+func (s *scratch) find(f *Router, targets []Candidate) {
 	last := s.upstreams
 	s.upstreams = s.upstreams[:0]
 	for i, t := range targets {
@@ -156,7 +156,7 @@ func (s *scratch) find(f *Router, targets []Target) {
 
 // wait fills in how long c, which is u, makes a request wait, with what others
 // have sent there.
-func (f *Router) wait(c *candidate, u *upstream, now time.Time, late float64) {
+func (f *Router) wait(c *scoredCandidate, u *upstream, now time.Time, late float64) {
 	c.Wait = u.load.wait(now, late)
 	waiting, inFlight := u.foreign(now)
 	if inFlight > 0 {

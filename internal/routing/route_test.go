@@ -13,9 +13,9 @@ import (
 
 func TestRoute(t *testing.T) {
 	f, _ := newTestFleet()
-	two := []Target{{Address: "one"}, {Address: "two"}}
+	two := []Candidate{{Address: "one"}, {Address: "two"}}
 	r := f.newTestRequest("abcdefgh")
-	if d := r.Route(two, false); d != (Decision{Target: 0, Cached: 0, Reason: Cold}) {
+	if d := r.Route(two, false); d != (Decision{Pick: 0, Cached: 0, Reason: Cold}) {
 		t.Fatalf("cold: %+v", d)
 	}
 	r.Confirm()
@@ -23,7 +23,7 @@ func TestRoute(t *testing.T) {
 	r.End()
 
 	again := f.newTestRequest("abcdefghij")
-	if d := again.Route(two, false); d != (Decision{Target: 0, Cached: 8 * 64, Reason: Hit}) {
+	if d := again.Route(two, false); d != (Decision{Pick: 0, Cached: 8 * 64, Reason: Hit}) {
 		t.Fatalf("hit: %+v", d)
 	}
 	again.End()
@@ -32,10 +32,10 @@ func TestRoute(t *testing.T) {
 	busy := f.NewRequest(Prompt{Chain: chainOf("zzzz"), Tokens: 10_000, BlockTokens: 64, Stream: true})
 	busy.Route(two[:1], false)
 	moved := f.newTestRequest("abcdefgh")
-	if d := moved.Route(two, false); d != (Decision{Target: 1, Cached: 0, Reason: Load}) {
+	if d := moved.Route(two, false); d != (Decision{Pick: 1, Cached: 0, Reason: Load}) {
 		t.Fatalf("load: %+v", d)
 	}
-	if d := f.newTestRequest("abc").Route(nil, false); d.Target != -1 {
+	if d := f.newTestRequest("abc").Route(nil, false); d.Pick != -1 {
 		t.Fatalf("no targets: %+v", d)
 	}
 }
@@ -43,13 +43,13 @@ func TestRoute(t *testing.T) {
 func TestColdPromptsCanBeLeftToAnotherPolicy(t *testing.T) {
 	f, _ := newTestFleet()
 	r := f.newTestRequest("abc")
-	if d := r.Route(a("one"), true); d != (Decision{Target: -1, Reason: Fallback}) {
+	if d := r.Route(a("one"), true); d != (Decision{Pick: -1, Reason: Fallback}) {
 		t.Fatalf("cold: %+v", d)
 	}
 	if len(f.upstreams["one"].pending) != 0 {
 		t.Fatal("something was reserved for a decision that was left open")
 	}
-	if d := r.Assign(Target{Address: "two"}); d != (Decision{Reason: Fallback}) {
+	if d := r.Assign(Candidate{Address: "two"}); d != (Decision{Reason: Fallback}) {
 		t.Fatalf("assigned: %+v", d)
 	}
 	r.Confirm()
@@ -69,9 +69,9 @@ func TestTheLastTokenIsNeverCached(t *testing.T) {
 
 func TestRequestsOfOthersCountAsLoad(t *testing.T) {
 	f, _ := newTestFleet()
-	d := f.newTestRequest("ab").Route([]Target{{Address: "one", Requests: 3}, {Address: "two"}}, false)
-	if d.Target != 1 {
-		t.Fatalf("picked %d: Caddy counts three requests there", d.Target)
+	d := f.newTestRequest("ab").Route([]Candidate{{Address: "one", Requests: 3}, {Address: "two"}}, false)
+	if d.Pick != 1 {
+		t.Fatalf("picked %d: Caddy counts three requests there", d.Pick)
 	}
 }
 
@@ -113,7 +113,7 @@ func TestNewcomersStartLevel(t *testing.T) {
 
 // sendOneByOne routes prompts that share a system prompt, each when the one
 // before is done, and returns how many tokens each upstream had to compute.
-func sendOneByOne(f *Router, c *clock, targets []Target, n int) (computed map[string]int) {
+func sendOneByOne(f *Router, c *clock, targets []Candidate, n int) (computed map[string]int) {
 	rnd := rand.New(rand.NewPCG(1, 4))
 	system := make([]uint64, 64) // 4,096 tokens
 	for i := range system {
@@ -124,7 +124,7 @@ func sendOneByOne(f *Router, c *clock, targets []Target, n int) (computed map[st
 		chain := append(append([]uint64(nil), system...), rnd.Uint64(), rnd.Uint64())
 		r := f.NewRequest(Prompt{Chain: chain, Tokens: len(chain)*64 + 300, BlockTokens: 64, Stream: true})
 		d := r.Route(targets, false)
-		computed[targets[d.Target].Address] += r.Tokens() - d.Cached
+		computed[targets[d.Pick].Address] += r.Tokens() - d.Cached
 		c.add(time.Duration(r.Tokens()-d.Cached) * startCost)
 		r.Confirm()
 		r.FirstToken()
@@ -136,9 +136,9 @@ func sendOneByOne(f *Router, c *clock, targets []Target, n int) (computed map[st
 
 func TestASharedPrefixDoesNotDrawAllToOneUpstream(t *testing.T) {
 	f, c := newTestFleet()
-	var targets []Target
+	var targets []Candidate
 	for i := range 8 {
-		targets = append(targets, Target{Address: fmt.Sprint("node-", i)})
+		targets = append(targets, Candidate{Address: fmt.Sprint("node-", i)})
 	}
 	computed := sendOneByOne(f, c, targets, 3000)
 	sum, most := 0, 0
@@ -160,10 +160,10 @@ func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
 	f, c := newTestFleet()
 	rnd := rand.New(rand.NewPCG(3, 4))
 	const nodes, hot, own = 4, 125 * 64, 8 * 64
-	var targets []Target
+	var targets []Candidate
 	servers := make([]*server, nodes)
 	for i := range servers {
-		targets = append(targets, Target{Address: fmt.Sprint("node-", i)})
+		targets = append(targets, Candidate{Address: fmt.Sprint("node-", i)})
 		servers[i] = &server{perToken: startCost, noise: 0.2}
 	}
 	prefix := make([]uint64, hot/64)
@@ -184,7 +184,7 @@ func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
 		if d.Cached == 0 {
 			copies++
 		}
-		at := servers[d.Target].finish(c.t, r.Tokens()-d.Cached, rnd)
+		at := servers[d.Pick].finish(c.t, r.Tokens()-d.Cached, rnd)
 		waited += at.Sub(c.t)
 		open = append(open, answer{r, at})
 	}
@@ -198,7 +198,7 @@ func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
 
 func TestALongConversationStays(t *testing.T) {
 	f, c := newTestFleet()
-	targets := []Target{{Address: "one"}, {Address: "two"}}
+	targets := []Candidate{{Address: "one"}, {Address: "two"}}
 	rnd := rand.New(rand.NewPCG(1, 4))
 	chain := make([]uint64, 800) // 51,200 tokens
 	for i := range chain {
@@ -209,10 +209,10 @@ func TestALongConversationStays(t *testing.T) {
 		chain = append(chain, rnd.Uint64(), rnd.Uint64(), rnd.Uint64())
 		r := f.NewRequest(Prompt{Chain: append([]uint64(nil), chain...), Tokens: len(chain) * 64, BlockTokens: 64, Stream: true})
 		d := r.Route(targets, false)
-		if i > 0 && d.Target != last {
+		if i > 0 && d.Pick != last {
 			moves++
 		}
-		last = d.Target
+		last = d.Pick
 		c.add(time.Duration(r.Tokens()-d.Cached) * startCost)
 		r.Confirm()
 		r.FirstToken()
@@ -252,7 +252,7 @@ func deliver(c *clock, open []answer) (left []answer) {
 func TestFasterUpstreamsGetMore(t *testing.T) {
 	f, c := newTestFleet()
 	rnd := rand.New(rand.NewPCG(5, 5))
-	targets := []Target{{Address: "fast"}, {Address: "slow"}}
+	targets := []Candidate{{Address: "fast"}, {Address: "slow"}}
 	servers := []*server{{perToken: startCost / 2}, {perToken: startCost * 3 / 2}}
 	var open []answer
 	counts := [2]int{}
@@ -262,9 +262,9 @@ func TestFasterUpstreamsGetMore(t *testing.T) {
 		r := f.NewRequest(Prompt{Chain: []uint64{rnd.Uint64()}, Tokens: 2000, BlockTokens: 64, Stream: true})
 		d := r.Route(targets, false)
 		if i >= 500 {
-			counts[d.Target]++
+			counts[d.Pick]++
 		}
-		open = append(open, answer{r, servers[d.Target].finish(c.t, 2000, rnd)})
+		open = append(open, answer{r, servers[d.Pick].finish(c.t, 2000, rnd)})
 	}
 	if counts[0] < 2*counts[1] || counts[1] == 0 {
 		t.Errorf("three times as fast: got %d, the other %d", counts[0], counts[1])
@@ -333,7 +333,7 @@ func TestTheTreeForgetsWhatDoesNotFit(t *testing.T) {
 
 func TestConcurrentUse(t *testing.T) {
 	f := New(1_000_000, time.Now)
-	targets := []Target{{Address: "one"}, {Address: "two"}, {Address: "three"}}
+	targets := []Candidate{{Address: "one"}, {Address: "two"}, {Address: "three"}}
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
@@ -343,7 +343,7 @@ func TestConcurrentUse(t *testing.T) {
 				text[rnd.IntN(len(text))] = 'c'
 				r := f.newTestRequest(string(text))
 				for range 1 + rnd.IntN(2) {
-					if r.Route(targets, rnd.IntN(2) == 0).Target < 0 {
+					if r.Route(targets, rnd.IntN(2) == 0).Pick < 0 {
 						r.Assign(targets[rnd.IntN(3)])
 					}
 				}
@@ -380,7 +380,7 @@ func TestConcurrentUse(t *testing.T) {
 // 64 upstreams holds: lookup, prediction for each, reservation, record, end.
 func BenchmarkRoute64(b *testing.B) {
 	f := New(20_000_000, time.Now)
-	targets := make([]Target, 64)
+	targets := make([]Candidate, 64)
 	for i := range targets {
 		targets[i].Address = fmt.Sprint("node-", i, ":8000")
 		f.SetCapacity(targets[i].Address, 1_500_000)
@@ -393,7 +393,7 @@ func BenchmarkRoute64(b *testing.B) {
 	prompt := Prompt{Chain: chain, Tokens: 32768, BlockTokens: 64, Stream: true}
 	for _, t := range targets {
 		r := f.NewRequest(Prompt{Chain: chain[:16], Tokens: 32768, BlockTokens: 64})
-		r.Route([]Target{t}, false)
+		r.Route([]Candidate{t}, false)
 		r.Confirm()
 		r.End()
 	}
@@ -411,8 +411,8 @@ func BenchmarkRoute64(b *testing.B) {
 // that has been removed, or stands in another place.
 func TestUpstreamsAreFoundAgain(t *testing.T) {
 	f, c := newTestFleet()
-	targets := []Target{{Address: "one"}, {Address: "two"}, {Address: "three"}}
-	look := func(targets []Target) {
+	targets := []Candidate{{Address: "one"}, {Address: "two"}, {Address: "three"}}
+	look := func(targets []Candidate) {
 		t.Helper()
 		f.newTestRequest("abc").Explain(targets)
 		if len(f.scratch.upstreams) != len(targets) {
@@ -427,7 +427,7 @@ func TestUpstreamsAreFoundAgain(t *testing.T) {
 	look(targets)
 	look(targets)
 	look(targets[1:])
-	look([]Target{targets[2], targets[0]})
+	look([]Candidate{targets[2], targets[0]})
 	look(targets)
 	c.add(2 * idleUpstream)
 	if gone := f.Sweep(); len(gone) != 3 {

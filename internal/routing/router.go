@@ -220,7 +220,7 @@ func (f *Router) Forget(address string) bool {
 }
 
 // IsEpoch reports whether what was signed in an epoch still means anything.
-func (f *Router) IsEpoch(epoch uint64) bool {
+func (f *Router) IsCurrentEpoch(epoch uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.epoch == epoch
@@ -263,31 +263,31 @@ func (f *Router) SetCapacity(address string, tokens int64) {
 }
 
 // Upstream is what is known of one upstream at one moment.
-type Upstream struct {
+type UpstreamStats struct {
 	Address   string
 	Requests  int           // in flight
 	Wait      time.Duration // until the prefill queued there is done, as predicted
 	PerToken  time.Duration // what an uncached prompt token costs there, as learned
 	Footprint int64         // uncached tokens sent there lately, see candidate
 	Capacity  int64         // of its KV cache in tokens, as estimated; 0: not known
-	Seen      time.Duration // since a request could last have picked it
+	Idle      time.Duration // since a request could last have picked it
 }
 
 // Upstreams returns what is known of all upstreams, in no order.
-func (f *Router) Upstreams() []Upstream {
+func (f *Router) Upstreams() []UpstreamStats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now, k := f.now(), f.known()
-	all := make([]Upstream, 0, len(f.upstreams))
+	all := make([]UpstreamStats, 0, len(f.upstreams))
 	for _, u := range f.upstreams {
-		all = append(all, Upstream{
+		all = append(all, UpstreamStats{
 			Address:   u.address,
 			Requests:  u.load.count(),
 			Wait:      u.load.wait(now, k.late),
 			PerToken:  u.perToken(&k),
 			Footprint: u.footprint,
 			Capacity:  u.capacity.estimate,
-			Seen:      now.Sub(u.seen),
+			Idle:      now.Sub(u.seen),
 		})
 	}
 	return all

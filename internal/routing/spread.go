@@ -26,7 +26,7 @@ const (
 // problem teaches: not before what was saved by not doing so is a multiple of
 // the price. A long prefix that one conversation has to itself hence stays, where
 // there are shorter ones to move.
-func spread(candidates []candidate, pick int, others crowd) (instead int, price time.Duration) {
+func spread(candidates []scoredCandidate, pick int, others crowd) (instead int, price time.Duration) {
 	emptiest := pick
 	for i := range candidates {
 		if candidates[i].Footprint < candidates[emptiest].Footprint {

@@ -62,7 +62,7 @@ func (t *tokenSizes) of(model string, add bool) *tokenSize {
 func (f *Router) BytesPerToken(model string) float64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.sizes.of(model, false).perToken(BytesPerToken)
+	return f.sizes.of(model, false).perToken(DefaultBytesPerToken)
 }
 
 // LearnTokens takes in that an engine has counted so many tokens in a prompt of

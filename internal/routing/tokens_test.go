@@ -10,7 +10,7 @@ import (
 
 func TestTokenSizeIsLearnedByModel(t *testing.T) {
 	f, _ := newTestFleet()
-	if got := f.BytesPerToken("any"); got != BytesPerToken {
+	if got := f.BytesPerToken("any"); got != DefaultBytesPerToken {
 		t.Fatalf("before anything is known: %v", got)
 	}
 	for range 100 {
@@ -20,7 +20,7 @@ func TestTokenSizeIsLearnedByModel(t *testing.T) {
 		f.LearnTokens("dense", 10, 1_000_000)
 		f.LearnTokens("dense", -1, -1)
 	}
-	for model, want := range map[string]float64{"dense": 2, "wide": 6, "other": BytesPerToken} {
+	for model, want := range map[string]float64{"dense": 2, "wide": 6, "other": DefaultBytesPerToken} {
 		if got := f.BytesPerToken(model); math.Abs(got-want) > 0.1 {
 			t.Errorf("%s: %v bytes a token, want %v", model, got, want)
 		}

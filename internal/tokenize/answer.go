@@ -58,7 +58,7 @@ func (r *reader) tokenized() {
 		}
 	})
 	t := r.tokens
-	t.Usable = len(t.IDs)
+	t.BeforeMedia = len(t.IDs)
 	if len(t.ends) == len(t.IDs) {
 		t.decode()
 		return
@@ -93,8 +93,8 @@ func (r *reader) rendered() {
 		}
 	})
 	t := r.tokens
-	t.Rendered = true
-	t.Usable = int(min(int64(len(t.IDs)), media))
+	t.FromRender = true
+	t.BeforeMedia = int(min(int64(len(t.IDs)), media))
 }
 
 // features reads where the first token of an image or the like stands. When

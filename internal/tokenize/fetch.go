@@ -45,7 +45,7 @@ type Limits struct {
 	AnswerBytes int64
 	// Time is how long it may take, MediaTime when the prompt has images or the
 	// like, which have to be fetched and looked at. Default: 5 s and 30 s.
-	Time, MediaTime time.Duration
+	Timeout, MediaTimeout time.Duration
 	// Upstreams is how many engines are remembered. Default: 4096.
 	Upstreams int
 }
@@ -54,8 +54,8 @@ func (l Limits) orDefaults() Limits {
 	orElse(&l.Tokens, 1<<20)
 	orElse(&l.TextBytes, 16<<20)
 	orElse(&l.AnswerBytes, 64<<20)
-	orElse(&l.Time, 5*time.Second)
-	orElse(&l.MediaTime, 30*time.Second)
+	orElse(&l.Timeout, 5*time.Second)
+	orElse(&l.MediaTimeout, 30*time.Second)
 	orElse(&l.Upstreams, 4096)
 	return l
 }
@@ -141,9 +141,9 @@ func (f *Fetcher) Fetch(ctx context.Context, upstream string, api prompt.API, bo
 // fetch asks in one way.
 func (f *Fetcher) fetch(ctx context.Context, upstream string, q *question, w way) (*Tokens, error) {
 	limits := f.Limits.orDefaults()
-	limit := limits.Time
+	limit := limits.Timeout
 	if q.media {
-		limit = limits.MediaTime
+		limit = limits.MediaTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

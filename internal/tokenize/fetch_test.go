@@ -125,7 +125,7 @@ func TestWhichWay(t *testing.T) {
 			if paths := e.set(nil); !slices.Equal(paths, c.paths) {
 				t.Errorf("asked at %q, want %q", paths, c.paths)
 			}
-			if got != nil && (len(got.IDs) != c.ids || got.Rendered != (c.ids == 3) || got.HasTexts() != (c.ids == 2)) {
+			if got != nil && (len(got.IDs) != c.ids || got.FromRender != (c.ids == 3) || got.HasTexts() != (c.ids == 2)) {
 				t.Errorf("%+v", got)
 			}
 		})
@@ -246,14 +246,14 @@ func TestSlowEngine(t *testing.T) {
 	defer server.Close()
 	transport := NewTransport()
 	defer transport.CloseIdleConnections()
-	f := &Fetcher{Transport: transport, Limits: Limits{Time: time.Hour}}
+	f := &Fetcher{Transport: transport, Limits: Limits{Timeout: time.Hour}}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-begun; cancel() }()
 	if _, err := f.Fetch(ctx, server.Listener.Addr().String(), prompt.Chat, []byte(chatBody)); err != ErrUnreachable {
 		t.Errorf("error %v", err)
 	}
 	// It may be over before it has come to the engine.
-	f.Limits.Time = 50 * time.Millisecond
+	f.Limits.Timeout = 50 * time.Millisecond
 	if _, err := f.Fetch(t.Context(), server.Listener.Addr().String(), prompt.Chat, []byte(chatBody)); err != ErrUnreachable {
 		t.Errorf("error %v", err)
 	}
@@ -273,7 +273,7 @@ func TestHostileEngine(t *testing.T) {
 	defer server.Close()
 	transport := NewTransport()
 	defer transport.CloseIdleConnections()
-	f := &Fetcher{Transport: transport, Limits: Limits{Time: time.Minute}} // that it is too large is known by its bytes
+	f := &Fetcher{Transport: transport, Limits: Limits{Timeout: time.Minute}} // that it is too large is known by its bytes
 	if _, err := f.Fetch(t.Context(), server.Listener.Addr().String(), prompt.Chat, []byte(chatBody)); err != ErrTooLarge {
 		t.Errorf("error %v", err)
 	}

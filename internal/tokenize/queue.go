@@ -105,7 +105,7 @@ type State struct {
 	// that cannot be asked about, or that the engine declines, are Failed too.
 	Fetched, Failed, Dropped uint64
 	// Failure is why the last one failed, nil when it did not. Its text is fixed.
-	Failure error
+	LastError error
 }
 
 // NewQueue returns a queue that asks through f. random gives numbers from 0 to
@@ -257,7 +257,7 @@ func (q *Queue) do(l *line, j Job) {
 // judge counts how a job ended, and leaves an engine alone that fails. That one
 // request cannot be asked about says nothing of others.
 func (q *Queue) judge(l *line, err error) {
-	l.state.Failure = err
+	l.state.LastError = err
 	if err == nil {
 		l.state.Fetched++
 		l.failures = 0

@@ -53,7 +53,7 @@ func (e *engines) fetch(ctx context.Context, upstream string, _ prompt.API, body
 	if err != nil {
 		return nil, err
 	}
-	return &Tokens{IDs: []uint32{7}, Usable: 1}, nil
+	return &Tokens{IDs: []uint32{7}, BeforeMedia: 1}, nil
 }
 
 func (e *engines) set(upstream string, err error) {
@@ -132,7 +132,7 @@ func TestQueue(t *testing.T) {
 		if o.kept[0] != 0 {
 			t.Error("the tokens were not wiped")
 		}
-		if s := q.States(); s[0].Fetched != 10 || s[0].Waiting+s[0].Running != 0 || s[0].Failure != nil {
+		if s := q.States(); s[0].Fetched != 10 || s[0].Waiting+s[0].Running != 0 || s[0].LastError != nil {
 			t.Errorf("states %+v", s)
 		}
 		if !q.Add(Job{Upstream: "a:1", Key: 3, Done: o.done}) {
@@ -174,7 +174,7 @@ func TestQueueBackOff(t *testing.T) {
 		if !q.Failing("a:1") || q.Failing("b:1") {
 			t.Error("who fails is told wrongly")
 		}
-		if s := q.States()[0]; s.Failure != ErrBusy || s.Failed != uint64(times) || s.Dropped == 0 {
+		if s := q.States()[0]; s.LastError != ErrBusy || s.Failed != uint64(times) || s.Dropped == 0 {
 			t.Errorf("state %+v", s)
 		}
 		e.set("a:1", nil)
@@ -184,7 +184,7 @@ func TestQueueBackOff(t *testing.T) {
 		add(6)
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
-		if s := q.States()[0]; s.Failure != nil || s.Waiting+s.Running != 0 || s.Fetched < 7 || q.Failing("a:1") {
+		if s := q.States()[0]; s.LastError != nil || s.Waiting+s.Running != 0 || s.Fetched < 7 || q.Failing("a:1") {
 			t.Errorf("state %+v", s)
 		}
 	})

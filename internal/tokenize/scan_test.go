@@ -80,8 +80,8 @@ func FuzzAnswer(f *testing.F) {
 				t.Fatalf("%q: %v", data, err)
 			}
 			want := spelledOut(ids, texts)
-			if !slices.Equal(got.IDs, ids) || got.Usable != len(ids) || got.Rendered || got.HasTexts() != (len(texts) > 0) {
-				t.Fatalf("%q: ids %v, want %v; %d usable; texts: %t", data, got.IDs, ids, got.Usable, got.HasTexts())
+			if !slices.Equal(got.IDs, ids) || got.BeforeMedia != len(ids) || got.FromRender || got.HasTexts() != (len(texts) > 0) {
+				t.Fatalf("%q: ids %v, want %v; %d usable; texts: %t", data, got.IDs, ids, got.BeforeMedia, got.HasTexts())
 			}
 			for i := range texts {
 				if string(got.Text(i)) != want[i] {
@@ -121,7 +121,7 @@ func FuzzRendered(f *testing.F) {
 		if (got == nil) == (err == nil) {
 			t.Fatalf("%q: %v and %v", data, got, err)
 		}
-		if err == nil && (len(got.IDs) == 0 || len(got.IDs) > testLimits.Tokens || got.Usable < 0 || got.Usable > len(got.IDs) || !got.Rendered || !json.Valid(data) && utf8.Valid(data)) {
+		if err == nil && (len(got.IDs) == 0 || len(got.IDs) > testLimits.Tokens || got.BeforeMedia < 0 || got.BeforeMedia > len(got.IDs) || !got.FromRender || !json.Valid(data) && utf8.Valid(data)) {
 			t.Fatalf("%q: %+v", data, got)
 		}
 	})
@@ -156,7 +156,7 @@ func TestRenderedUsable(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || got.Usable != c.usable {
+		if err != nil || got.BeforeMedia != c.usable {
 			t.Errorf("%s: %+v, %v", c.answer, got, err)
 		}
 	}

@@ -49,8 +49,8 @@ func TestSimulator(t *testing.T) {
 		}
 		err = json.NewDecoder(answer.Body).Decode(&counted)
 		_ = answer.Body.Close()
-		if err != nil || counted.Usage.PromptTokens != len(got.IDs) || got.Usable != len(got.IDs) {
-			t.Errorf("%s: %d tokens, %d usable; the engine counts %d, %v", c.body, len(got.IDs), got.Usable, counted.Usage.PromptTokens, err)
+		if err != nil || counted.Usage.PromptTokens != len(got.IDs) || got.BeforeMedia != len(got.IDs) {
+			t.Errorf("%s: %d tokens, %d usable; the engine counts %d, %v", c.body, len(got.IDs), got.BeforeMedia, counted.Usage.PromptTokens, err)
 		}
 		var all []byte
 		for i := range got.IDs {

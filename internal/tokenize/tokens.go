@@ -14,11 +14,11 @@ type Tokens struct {
 	// Usable is how many tokens stand before the first image, sound or other
 	// thing that is not text. What follows has ids that stand for anything, so
 	// nothing can be told from them.
-	Usable int
+	BeforeMedia int
 
 	// Rendered: the engine made them of the very request. Otherwise they are of
 	// those parts of the request that /tokenize takes.
-	Rendered bool
+	FromRender bool
 
 	arena []byte
 	ends  []uint32 // where in arena the text of each token ends
