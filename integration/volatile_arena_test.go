@@ -44,8 +44,8 @@ var everyArena = []string{
 func TestArenasHoldNothing(t *testing.T) {
 	runtime.GC()
 	runtime.GC() // what was pooled before would not be seen
-	watch := sensitive.Observe()
-	defer watch.End()
+	watch := sensitive.Track()
+	defer watch.Stop()
 	engines := startFleet(t, 2, enginesim.Config{Speed: 50, CacheBlocks: 4000, Responder: enginesim.Echo, ChunkSizes: []int{3, 1, 7}})
 	g := startGateway(t, "caddyfile", arenaSites(engines))
 	arenaTraffic(t, g, engines)
@@ -60,8 +60,8 @@ func TestArenasHoldNothing(t *testing.T) {
 		t.Error(what)
 	}
 	count, size := make(map[string]int), 0
-	for _, a := range watch.All() {
-		count[a.Of]++
+	for _, a := range watch.Buffers() {
+		count[a.Purpose]++
 		size += len(a.Bytes)
 	}
 	for _, of := range append(everyArena, "body") {
@@ -73,20 +73,20 @@ func TestArenasHoldNothing(t *testing.T) {
 	for of := range count {
 		t.Errorf("nobody has said what %q is", of)
 	}
-	t.Logf("%d arenas, %.1f MB", len(watch.All()), mb(int64(size)))
+	t.Logf("%d arenas, %.1f MB", len(watch.Buffers()), mb(int64(size)))
 }
 
 // leftInArenas tells what is left, once for each kind of arena and value.
-func leftInArenas(watch *sensitive.Watch) (left []string) {
-	for _, a := range watch.All() {
-		if a.Of != "body" {
+func leftInArenas(watch *sensitive.Tracker) (left []string) {
+	for _, a := range watch.Buffers() {
+		if a.Purpose != "body" {
 			if bytes.Trim(a.Bytes, "\x00") != nil {
-				left = append(left, fmt.Sprintf("the arena for %q was not wiped", a.Of))
+				left = append(left, fmt.Sprintf("the arena for %q was not wiped", a.Purpose))
 			}
 		}
 		for kind, value := range planted {
 			if bytes.Contains(a.Bytes, []byte(value)) {
-				left = append(left, fmt.Sprintf("the arena for %q has the %s", a.Of, kind))
+				left = append(left, fmt.Sprintf("the arena for %q has the %s", a.Purpose, kind))
 			}
 		}
 	}

@@ -101,7 +101,7 @@ type decoder struct {
 // newDecoder does not read before the first Read.
 func newDecoder(c coding, r io.Reader) *decoder {
 	d := &decoder{in: countingReader{r: r}, coding: c}
-	sensitive.Enter("compressed data", d.in.buf[:])
+	sensitive.Register("compressed data", d.in.buf[:])
 	return d
 }
 

@@ -68,7 +68,7 @@ func (f *finder) release() {
 // footprint is how many bytes of memory the finder holds.
 func (f *finder) footprint() int64 {
 	const found, spans = int(unsafe.Sizeof(finding{})), int(unsafe.Sizeof(pii.Span{}))
-	return int64(f.cursor.Footprint() + f.part.Footprint() + cap(f.values) + cap(f.joined) +
+	return int64(f.cursor.MemorySize() + f.part.MemorySize() + cap(f.values) + cap(f.joined) +
 		found*cap(f.found) + spans*cap(f.spans) + 8*cap(f.seams))
 }
 

@@ -20,7 +20,7 @@ type members struct {
 // membersOf reads the places off a document whose Body is forwarded.
 func membersOf(d *prompt.Document) members {
 	return members{
-		open:          d.Open,
+		open:          d.InsertAt,
 		empty:         d.Empty,
 		streamOptions: d.StreamOptions,
 		includeUsage:  d.IncludeUsage,

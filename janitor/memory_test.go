@@ -90,8 +90,8 @@ func (f *forgetful) Write(b []byte) (int, error) {
 // its buffers are the only other place.
 func TestValuesAreOnlyInArenas(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // what is let go of stays as it is
-	watch := sensitive.Observe()
-	defer watch.End()
+	watch := sensitive.Track()
+	defer watch.Stop()
 	var s searcher
 	placed, answered := make(map[string]bool), 0
 	for _, c := range []struct {
@@ -120,7 +120,7 @@ func TestValuesAreOnlyInArenas(t *testing.T) {
 			client := &forgetful{header: make(http.Header)}
 			e := &engine{answer: func(w http.ResponseWriter, r *http.Request) error {
 				for _, hit := range s.search(t) {
-					of, ok := belongs(watch.All(), hit)
+					of, ok := belongs(watch.Buffers(), hit)
 					if placed[of] = true; !ok {
 						t.Errorf("%s, %d: a value is in memory at %#x that is no arena", c.name, i, hit)
 					}
@@ -143,7 +143,7 @@ func TestValuesAreOnlyInArenas(t *testing.T) {
 			}
 			answered += client.values
 			for _, hit := range s.search(t) {
-				of, _ := belongs(watch.All(), hit)
+				of, _ := belongs(watch.Buffers(), hit)
 				t.Errorf("%s, %d: afterwards a value is in memory at %#x (arena: %q)", c.name, i, hit, of)
 			}
 			if t.Failed() {
@@ -169,10 +169,10 @@ func echoText(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // belongs tells which arena an address is in.
-func belongs(all []sensitive.Arena, at uintptr) (of string, ok bool) {
+func belongs(all []sensitive.Buffer, at uintptr) (of string, ok bool) {
 	for _, a := range all {
 		if from := uintptr(unsafe.Pointer(unsafe.SliceData(a.Bytes))); at >= from && at < from+uintptr(len(a.Bytes)) {
-			return a.Of, true
+			return a.Purpose, true
 		}
 	}
 	return "", false

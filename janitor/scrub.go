@@ -25,7 +25,7 @@ const footprintFloor = 64 << 10
 var documents = sync.Pool{New: func() any { return new(prompt.Document) }}
 
 func releaseDocument(d *prompt.Document) {
-	small := d.Footprint() < maxPooled
+	small := d.MemorySize() < maxPooled
 	d.Reset()
 	if small {
 		documents.Put(d)
@@ -40,7 +40,7 @@ func (x *Exchange) parse(ctx context.Context, body []byte) error {
 		return err
 	}
 	x.model, x.stream = x.doc.Model, x.doc.Stream
-	if n := x.doc.Footprint(); n > footprintFloor {
+	if n := x.doc.MemorySize(); n > footprintFloor {
 		return x.lease.grow(ctx, int64(n))
 	}
 	return nil

@@ -129,7 +129,7 @@ func (w *responseWriter) account() {
 	if w.stream == nil {
 		return
 	}
-	n := int64(w.stream.Footprint())
+	n := int64(w.stream.MemorySize())
 	if n <= footprintFloor {
 		n = 0
 	}

@@ -185,7 +185,7 @@ func (s *Stream) releaseAll() {
 
 // Footprint is how many bytes of memory the Stream's buffers take: little, but
 // while a large event is coming in. Some of it comes back with the Write after.
-func (s *Stream) Footprint() int {
+func (s *Stream) MemorySize() int {
 	const member, part, ending = int(unsafe.Sizeof(member{})), int(unsafe.Sizeof(part{})), int(unsafe.Sizeof(ending{}))
 	n := cap(s.frames.buf) + cap(s.frames.joined) + cap(s.out.b) +
 		member*cap(s.event.members) + part*cap(s.event.parts) + ending*cap(s.event.ends)

@@ -234,20 +234,20 @@ func TestFootprint(t *testing.T) {
 		}
 		small := "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n"
 		write(small)
-		if n := s.Footprint(); n > 4096 {
+		if n := s.MemorySize(); n > 4096 {
 			t.Errorf("%d bytes for small events", n)
 		}
 		write("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"")
 		for range 500 {
 			write(strings.Repeat("x", 1000))
 		}
-		if n := s.Footprint(); n < 500_000 || n > 1_500_000 {
+		if n := s.MemorySize(); n < 500_000 || n > 1_500_000 {
 			t.Errorf("%d bytes while half a megabyte is held", n)
 		}
 		write("\"}}]" + strings.Repeat("\ndata: ", lines-1) + "}\n\n")
 		write(small)
 		write(small)
-		if n := s.Footprint(); n > 4*sinkSize {
+		if n := s.MemorySize(); n > 4*sinkSize {
 			t.Errorf("%d bytes when it has passed", n)
 		}
 	}

@@ -69,7 +69,7 @@ func checkListed(t *testing.T, d *Document) {
 
 func checkSegments(t *testing.T, d *Document) {
 	t.Helper()
-	if len(d.Segments) > 0 && (!d.API.Signable() || d.Many || d.TokenIDs) {
+	if len(d.Segments) > 0 && (!d.API.Signable() || d.ManyPrompts || d.TokenIDs) {
 		t.Fatalf("%v %s: segments of what cannot be signed", d.API, d.Body)
 	}
 	message := int32(0)

@@ -187,4 +187,4 @@ func (d *Decoded) Wipe() {
 }
 
 // Footprint returns how many bytes of memory d keeps between texts.
-func (d *Decoded) Footprint() int { return cap(d.buf) + 8*cap(d.marks) }
+func (d *Decoded) MemorySize() int { return cap(d.buf) + 8*cap(d.marks) }

@@ -251,8 +251,8 @@ func TestCursorFootprintAndWipe(t *testing.T) {
 			t.Fatal("an empty text")
 		}
 	}
-	if c.Footprint() < len("secret") {
-		t.Errorf("footprint %d", c.Footprint())
+	if c.MemorySize() < len("secret") {
+		t.Errorf("footprint %d", c.MemorySize())
 	}
 	outer, inner := c.outer.buf[:cap(c.outer.buf)], c.inner.buf[:cap(c.inner.buf)]
 	c.Wipe()

@@ -103,12 +103,12 @@ type Document struct {
 	// scrubber can read.
 	TokenIDs bool
 	// Many: a list of several prompts; never signed.
-	Many bool
+	ManyPrompts bool
 	// Media is how many images, sounds and files the last Render came by.
 	Media int
 	// Open is the offset behind the first '{', where a member can be added:
 	// `"name":value`, and a comma behind it unless Empty. 0: not an object.
-	Open int
+	InsertAt int
 	// Empty: the object has no members.
 	Empty bool
 	// StreamOptions and CacheSalt are the top-level members of these names,
@@ -152,7 +152,7 @@ func (d *Document) Parse(api API, body []byte) error {
 	}
 	d.item = 0
 	d.sweep(0, uint32(len(d.tape.nodes)))
-	if !d.sign || d.TokenIDs || d.Many {
+	if !d.sign || d.TokenIDs || d.ManyPrompts {
 		d.Segments = d.Segments[:0]
 	}
 	return nil
@@ -162,8 +162,8 @@ func (d *Document) Parse(api API, body []byte) error {
 // request probably names the same, the model.
 func (d *Document) clear() {
 	d.Texts, d.Segments = d.Texts[:0], d.Segments[:0]
-	d.Body, d.Stream, d.TokenIDs, d.Many = nil, false, false, false
-	d.Open, d.Empty, d.Media, d.Variant = 0, false, 0, 0
+	d.Body, d.Stream, d.TokenIDs, d.ManyPrompts = nil, false, false, false
+	d.InsertAt, d.Empty, d.Media, d.Variant = 0, false, 0, 0
 	d.StreamOptions, d.IncludeUsage, d.CacheSalt = Member{}, Member{}, Member{}
 	d.message, d.item, d.items = 0, 0, 0
 	clear(d.top[:])
@@ -181,7 +181,7 @@ func (d *Document) Reset() {
 
 // Footprint returns how many bytes of memory the document keeps besides the
 // body. Do not pool those that have grown large.
-func (d *Document) Footprint() int {
+func (d *Document) MemorySize() int {
 	const slot = int(unsafe.Sizeof(keySlot{}))
 	return int(unsafe.Sizeof(*d)) +
 		cap(d.tape.nodes)*int(unsafe.Sizeof(node{})) + cap(d.tape.keys.slots)*slot +
@@ -201,7 +201,7 @@ func (d *Document) root() error {
 		}
 		return ErrType
 	}
-	d.Open, d.Empty = int(nodes[0].start)+1, nodes[0].next == 1
+	d.InsertAt, d.Empty = int(nodes[0].start)+1, nodes[0].next == 1
 	for k := uint32(1); k < nodes[0].next; k = nodes[k+1].next {
 		if n := nodes[k].name; n != nameNone && n < numActed {
 			d.top[n] = k + 1

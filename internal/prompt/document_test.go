@@ -243,9 +243,9 @@ func TestDocumentFacts(t *testing.T) {
 		{"stream", Chat, `{"stream":true,"messages":[]}`, func(d *Document) bool { return d.Stream }},
 		{"no stream", Chat, `{"stream":false,"messages":[]}`, func(d *Document) bool { return !d.Stream }},
 		{"token ids", Completions, `{"prompt":[1,2,3]}`, func(d *Document) bool { return d.TokenIDs && len(d.Segments) == 0 }},
-		{"lists of token ids", Completions, `{"prompt":[[1,2],[3]]}`, func(d *Document) bool { return d.TokenIDs && d.Many }},
+		{"lists of token ids", Completions, `{"prompt":[[1,2],[3]]}`, func(d *Document) bool { return d.TokenIDs && d.ManyPrompts }},
 		{"one list of token ids", Completions, `{"prompt":[[1,2]]}`, func(d *Document) bool { return d.TokenIDs }},
-		{"text and token ids", Completions, `{"prompt":["a",[1]]}`, func(d *Document) bool { return d.TokenIDs && d.Many && len(d.Texts) == 1 }},
+		{"text and token ids", Completions, `{"prompt":["a",[1]]}`, func(d *Document) bool { return d.TokenIDs && d.ManyPrompts && len(d.Texts) == 1 }},
 		{"prompt embeddings", Completions, `{"prompt_embeds":"gAAAA=="}`, func(d *Document) bool { return d.TokenIDs && len(d.Texts) == 0 }},
 		{"both", Completions, `{"prompt":"P","prompt_embeds":["gAAAA=="]}`, func(d *Document) bool { return d.TokenIDs && len(d.Segments) == 0 }},
 		{"token ids to embed", Embeddings, `{"input":[1,2]}`, func(d *Document) bool { return d.TokenIDs }},
@@ -255,10 +255,10 @@ func TestDocumentFacts(t *testing.T) {
 		{"input_ids in lists", Other, `{"input_ids":[[1],[2]]}`, func(d *Document) bool { return d.TokenIDs }},
 		{"detokenize", Other, `{"tokens":[1,2]}`, func(d *Document) bool { return d.TokenIDs }},
 		{"numbers elsewhere", Other, `{"x":[1,2]}`, func(d *Document) bool { return !d.TokenIDs }},
-		{"many", Completions, `{"prompt":["a","b"]}`, func(d *Document) bool { return d.Many && len(d.Segments) == 0 }},
-		{"open", Chat, ` { "messages":[]}`, func(d *Document) bool { return d.Open == 2 && !d.Empty }},
-		{"open of an empty one", Other, `{ }`, func(d *Document) bool { return d.Open == 1 && d.Empty }},
-		{"no object", Other, `[]`, func(d *Document) bool { return d.Open == 0 }},
+		{"many", Completions, `{"prompt":["a","b"]}`, func(d *Document) bool { return d.ManyPrompts && len(d.Segments) == 0 }},
+		{"open", Chat, ` { "messages":[]}`, func(d *Document) bool { return d.InsertAt == 2 && !d.Empty }},
+		{"open of an empty one", Other, `{ }`, func(d *Document) bool { return d.InsertAt == 1 && d.Empty }},
+		{"no object", Other, `[]`, func(d *Document) bool { return d.InsertAt == 0 }},
 		{"members", Chat, `{"cache_salt":"s","stream_options":{"include_usage": true},"messages":[]}`, func(d *Document) bool {
 			return d.Body[d.CacheSalt.Start] == '"' && string(d.Body[d.CacheSalt.Start:d.CacheSalt.End]) == `"s"` &&
 				string(d.Body[d.StreamOptions.Start:d.StreamOptions.End]) == `{"include_usage": true}` &&
@@ -393,13 +393,13 @@ func TestRenderStops(t *testing.T) {
 func TestReset(t *testing.T) {
 	d := parsed(t, Chat, `{"model":"m","messages":[{"r\u006fle":"us\u0065r","content":"x"}]}`)
 	rendered(d)
-	before := d.Footprint()
+	before := d.MemorySize()
 	chunk := d.chunk[:cap(d.chunk)]
 	d.Reset()
 	if d.Body != nil || d.tape.body != nil || len(d.Texts)+len(d.Segments) != 0 || bytes.Contains(chunk, []byte("user")) {
 		t.Error("Reset leaves something")
 	}
-	if after := d.Footprint(); after != before || after < 1000 {
+	if after := d.MemorySize(); after != before || after < 1000 {
 		t.Errorf("footprint %d, then %d", before, after)
 	}
 }

@@ -31,7 +31,7 @@ func (d *Document) completions() error {
 	if err := d.inputs(p, errPrompt); err != nil {
 		return err
 	}
-	d.Many = d.items > 0
+	d.ManyPrompts = d.items > 0
 	return nil
 }
 

@@ -88,6 +88,6 @@ func (c *Cursor) Wipe() {
 }
 
 // Footprint returns how many bytes of memory the cursor keeps between texts.
-func (c *Cursor) Footprint() int {
-	return c.outer.Footprint() + c.inner.Footprint() + 16*cap(c.tape.nodes)
+func (c *Cursor) MemorySize() int {
+	return c.outer.MemorySize() + c.inner.MemorySize() + 16*cap(c.tape.nodes)
 }

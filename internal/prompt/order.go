@@ -4,7 +4,7 @@ package prompt
 
 // prompt lists the texts and segments the engine renders, in its order.
 func (d *Document) prompt() error {
-	if d.Open == 0 {
+	if d.InsertAt == 0 {
 		return nil
 	}
 	switch d.API {

@@ -62,7 +62,7 @@ func (d *Document) Splice(edits []Edit, dst []byte) []byte {
 			m.Start, m.End = d.shift(edits, m.Start, m.End)
 		}
 	}
-	if d.Open > 0 && edits[0].Start == d.Open && edits[0].End == d.Open && len(edits[0].New) > 0 {
+	if d.InsertAt > 0 && edits[0].Start == d.InsertAt && edits[0].End == d.InsertAt && len(edits[0].New) > 0 {
 		d.Empty = false
 	}
 	return d.Body

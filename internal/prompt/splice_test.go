@@ -87,7 +87,7 @@ func checkSplice(t *testing.T, d *Document, edits []Edit) {
 	if len(a) != len(b) || !bytes.Equal(bytes.Join(a, []byte{0xFD}), bytes.Join(b, []byte{0xFD})) {
 		t.Fatalf("%s\nbecame %s\nand renders %q\nparsed anew %q", old, body, a, b)
 	}
-	if d.Open != again.Open || d.Empty != again.Empty || d.StreamOptions != again.StreamOptions ||
+	if d.InsertAt != again.InsertAt || d.Empty != again.Empty || d.StreamOptions != again.StreamOptions ||
 		d.CacheSalt != again.CacheSalt || d.IncludeUsage != again.IncludeUsage {
 		t.Fatalf("%s\nbecame %s\nmembers %+v %+v %+v\nparsed anew %+v %+v %+v", old, body,
 			d.StreamOptions, d.IncludeUsage, d.CacheSalt, again.StreamOptions, again.IncludeUsage, again.CacheSalt)
@@ -126,12 +126,12 @@ func placeholders(r *rand.Rand, d *Document) (edits []Edit) {
 		s, e := x.Span(bounds[i], bounds[j])
 		at[s] = Edit{s, e, []byte([...]string{"[EMAIL_1]", "[REDACTED]", "X"}[r.IntN(3)])}
 	}
-	if r.IntN(2) == 0 && d.Open > 0 && !bytes.Contains(d.Body, []byte("added")) {
+	if r.IntN(2) == 0 && d.InsertAt > 0 && !bytes.Contains(d.Body, []byte("added")) {
 		added := `"added":1`
 		if !d.Empty {
 			added += ","
 		}
-		at[d.Open] = Edit{d.Open, d.Open, []byte(added)}
+		at[d.InsertAt] = Edit{d.InsertAt, d.InsertAt, []byte(added)}
 	}
 	for i := range d.Body {
 		if e, ok := at[i]; ok {
@@ -143,5 +143,5 @@ func placeholders(r *rand.Rand, d *Document) (edits []Edit) {
 
 func TestSpliceIntoTheEmptyObject(t *testing.T) {
 	d := parsed(t, Other, `{}`)
-	checkSplice(t, d, []Edit{{d.Open, d.Open, []byte(`"a":1`)}})
+	checkSplice(t, d, []Edit{{d.InsertAt, d.InsertAt, []byte(`"a":1`)}})
 }

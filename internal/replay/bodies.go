@@ -88,7 +88,7 @@ func (b *bodies) request(path string, body []byte) (req Request, err error) {
 			api = prompt.Responses
 		}
 	}
-	if !api.Signable() || b.document.Parse(api, body) != nil || b.document.Many || len(b.document.Segments) == 0 {
+	if !api.Signable() || b.document.Parse(api, body) != nil || b.document.ManyPrompts || len(b.document.Segments) == 0 {
 		return req, errBody
 	}
 	c := chainer{size: b.blockBytes, last: xxhash.Sum64String(b.document.Model)}

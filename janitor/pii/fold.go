@@ -38,7 +38,7 @@ type window struct {
 // windows are reused; they are wiped before they go back.
 var windows = sync.Pool{New: func() any {
 	w := new(window)
-	sensitive.Enter("folded text", w.text[:])
+	sensitive.Register("folded text", w.text[:])
 	return w
 }}
 

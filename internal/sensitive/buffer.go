@@ -18,7 +18,7 @@ const (
 // what it is for.
 func Make(of string, n, size int) []byte {
 	b := make([]byte, n, size)
-	Enter(of, b)
+	Register(of, b)
 	return b
 }
 

@@ -11,8 +11,8 @@ import (
 // All that was ever written is zeroed as it is outgrown and as it is wiped, and
 // all of it is seen, also behind a slice's end.
 func TestEveryArenaIsSeenAndWiped(t *testing.T) {
-	w := Observe()
-	defer w.End()
+	w := Track()
+	defer w.Stop()
 	secret := []byte("a value")
 	var b []byte
 	var want []byte
@@ -23,12 +23,12 @@ func TestEveryArenaIsSeenAndWiped(t *testing.T) {
 	if !bytes.Equal(b, want) {
 		t.Fatal("what was appended is not there")
 	}
-	all := w.All()
+	all := w.Buffers()
 	if len(all) < 4 {
 		t.Fatalf("%d arenas were seen", len(all))
 	}
 	for _, a := range all[:len(all)-1] {
-		if a.Of != "test" || bytes.Trim(a.Bytes, "\x00") != nil {
+		if a.Purpose != "test" || bytes.Trim(a.Bytes, "\x00") != nil {
 			t.Errorf("an arena that was outgrown holds %.20q", a.Bytes)
 		}
 	}
@@ -45,18 +45,18 @@ func TestEveryArenaIsSeenAndWiped(t *testing.T) {
 // Arenas are only kept while they are watched.
 func TestOnlyWatchedArenasAreKept(t *testing.T) {
 	Append("test", nil, 'x')
-	w := Observe()
+	w := Track()
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() { Make("test", 1, 8) })
 	}
 	all.Wait()
-	if n := len(w.All()); n != 8 {
+	if n := len(w.Buffers()); n != 8 {
 		t.Errorf("%d arenas were seen, want 8", n)
 	}
-	w.End()
+	w.Stop()
 	Append("test", nil, 'x')
-	if n := len(w.All()); n != 0 {
+	if n := len(w.Buffers()); n != 0 {
 		t.Errorf("%d arenas after the end", n)
 	}
 }
