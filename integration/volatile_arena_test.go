@@ -272,7 +272,7 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds these tests anew")
 	}
-	source, err := filepath.Abs("../internal/sensitive/arena.go")
+	source, err := filepath.Abs("../internal/sensitive/buffer.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 		t.Fatal("the wiping is not where it was")
 	}
 	dir := t.TempDir()
-	unwiping, overlay := filepath.Join(dir, "arena.go"), filepath.Join(dir, "overlay.json")
+	unwiping, overlay := filepath.Join(dir, "buffer.go"), filepath.Join(dir, "overlay.json")
 	for path, content := range map[string]string{
 		unwiping: strings.Replace(string(text), wipe, "func Wipe(b []byte) {}", 1),
 		overlay:  fmt.Sprintf(`{"Replace":{%q:%q}}`, source, unwiping),
