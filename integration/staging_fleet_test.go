@@ -5,7 +5,6 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,23 +26,6 @@ func startCoordinator(t *testing.T, nodes []stagingNode) *lmcachesim.Coordinator
 	for i, n := range nodes {
 		c.Register(fmt.Sprint("mp-", i), n.cache)
 	}
-	return c
-}
-
-// startController starts a legacy controller of these nodes, vllm-0, vllm-1 and
-// so on.
-func startController(t *testing.T, nodes []stagingNode) *lmcachesim.Controller {
-	t.Helper()
-	var instances []lmcachesim.Instance
-	for i, n := range nodes {
-		host, _, _ := net.SplitHostPort(n.engine.Addr())
-		instances = append(instances, lmcachesim.Instance{ID: fmt.Sprint("vllm-", i), IP: host, Node: n.cache})
-	}
-	c, err := lmcachesim.StartController("127.0.0.1:0", "sim", instances...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
 	return c
 }
 
@@ -220,9 +202,8 @@ func TestStagingThroughACoordinator(t *testing.T) {
 	}
 }
 
-// TestStagingThroughNobody: whatever a coordinator or controller does, no request
-// fails or is held for longer than it may be, and what is known is the gateway's
-// own.
+// TestStagingThroughNobody: whatever a coordinator does, no request fails or is held
+// for longer than it may be, and what is known is the gateway's own.
 func TestStagingThroughNobody(t *testing.T) {
 	// Of a machine with other things to do, for the quickest of some requests:
 	// LMCache itself has two seconds.
@@ -237,55 +218,42 @@ func TestStagingThroughNobody(t *testing.T) {
 		"absent":  {},
 	}
 	for name, fault := range faults {
-		for _, way := range []string{"coordinator", "controller"} {
-			t.Run(way+", "+name, func(t *testing.T) {
-				nodes, _ := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
-				server := faulty(startCoordinator(t, nodes))
-				if way == "controller" {
-					server = startController(t, nodes)
+		t.Run(name, func(t *testing.T) {
+			nodes, _ := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
+			server := startCoordinator(t, nodes)
+			g := startGateway(t, "caddyfile", stagingSite(nodes, twoNodes+"lmcache coordinator "+server.URL()+" {\n wait 150ms\n }"))
+			text := func(i int) string { return story(fmt.Sprint(name, i)) }
+			var home [twoNodesFull]int
+			for i := range home {
+				home[i] = servedBy(t, g, nodes, ask("sim", text(i), false, 2))
+			}
+			emptied(nodes)
+			if fault.Kind == 0 {
+				server.Close()
+			} else {
+				server.Fault(fault)
+			}
+			waits, held := metric(t, "caddy_kv_aware_staging_waits_total"), metric(t, "caddy_kv_aware_staging_wait_seconds_total")
+			quickest := time.Hour
+			for _, i := range gone(t, home[:], 2) {
+				start := time.Now()
+				if at := servedBy(t, g, nodes, goneOn(text(i))); at != home[i] {
+					t.Errorf("conversation %d went to node %d, it was on %d", i, at, home[i])
 				}
-				g := startGateway(t, "caddyfile", stagingSite(nodes, twoNodes+"lmcache "+way+" "+server.URL()+" {\n wait 150ms\n }"))
-				text := func(i int) string { return story(fmt.Sprint(way, " ", name, i)) }
-				var home [twoNodesFull]int
-				for i := range home {
-					home[i] = servedBy(t, g, nodes, ask("sim", text(i), false, 2))
-				}
-				emptied(nodes)
-				if fault.Kind == 0 {
-					server.Close()
-				} else {
-					server.Fault(fault)
-				}
-				waits, held := metric(t, "caddy_kv_aware_staging_waits_total"), metric(t, "caddy_kv_aware_staging_wait_seconds_total")
-				quickest := time.Hour
-				for _, i := range gone(t, home[:], 2) {
-					start := time.Now()
-					if at := servedBy(t, g, nodes, goneOn(text(i))); at != home[i] {
-						t.Errorf("conversation %d went to node %d, it was on %d", i, at, home[i])
-					}
-					quickest = min(quickest, time.Since(start))
-				}
-				if quickest > stagingWait+slack {
-					t.Errorf("the quickest request took %v", quickest)
-				}
-				waits, held = metric(t, "caddy_kv_aware_staging_waits_total")-waits, metric(t, "caddy_kv_aware_staging_wait_seconds_total")-held
-				if most := waits * (stagingWait + slack).Seconds(); held > most {
-					t.Errorf("%v requests were held for %v s", waits, held)
-				}
-				if (waits > 0) != (way == "coordinator") {
-					t.Errorf("%v requests were held", waits)
-				}
-			})
-		}
+				quickest = min(quickest, time.Since(start))
+			}
+			if quickest > stagingWait+slack {
+				t.Errorf("the quickest request took %v", quickest)
+			}
+			waits, held = metric(t, "caddy_kv_aware_staging_waits_total")-waits, metric(t, "caddy_kv_aware_staging_wait_seconds_total")-held
+			if most := waits * (stagingWait + slack).Seconds(); held > most {
+				t.Errorf("%v requests were held for %v s", waits, held)
+			}
+			if waits == 0 {
+				t.Error("no request was held")
+			}
+		})
 	}
-}
-
-// faulty is a server of LMCache's that fails.
-type faulty interface {
-	URL() string
-	Fault(...lmcachesim.Fault)
-	Received() []lmcachesim.Received
-	Close()
 }
 
 // directly sends an engine a request that the gateway does not see.
@@ -296,73 +264,38 @@ func directly(t *testing.T, e *enginesim.Engine, body string) {
 
 // TestLookupsTellTiers: of nodes that all hold a conversation's blocks, of
 // which the gateway has forgotten everything, the next turn goes to the one that
-// has them in CPU memory, by what the coordinator or controller says, and not to
+// has them in CPU memory, by what the coordinator says, and not to
 // whom the fallback picks for what nobody has; and the admin API explains it so.
 func TestLookupsTellTiers(t *testing.T) {
-	for _, way := range []string{"coordinator", "controller"} {
-		t.Run(way, func(t *testing.T) {
-			nodes, _ := startNodes(t, 3, quietNode, lmcachesim.NodeConfig{})
-			coordinator := startCoordinator(t, nodes)
-			coordinator.ReportEvery(time.Second)
-			server := faulty(coordinator)
-			if way == "controller" {
-				server = startController(t, nodes)
+	nodes, _ := startNodes(t, 3, quietNode, lmcachesim.NodeConfig{})
+	coordinator := startCoordinator(t, nodes)
+	coordinator.ReportEvery(time.Second)
+	g := startGateway(t, "caddyfile", stagingSite(nodes, "fallback round_robin\nlmcache coordinator "+coordinator.URL()))
+	for round := range 4 {
+		question := story(fmt.Sprint("tiers", round))
+		looked := labelled(t, "caddy_kv_aware_staging_lookups_total", "completed")
+		for _, n := range nodes {
+			directly(t, n.engine, ask("sim", question, false, 2))
+		}
+		first := servedBy(t, g, nodes, ask("sim", question, false, 2))
+		want := (first + round) % len(nodes)
+		for i, n := range nodes {
+			if i != want {
+				n.cache.EvictMemory()
 			}
-			g := startGateway(t, "caddyfile", stagingSite(nodes, "fallback round_robin\nlmcache "+way+" "+server.URL()))
-			for round := range 4 {
-				question := story(fmt.Sprint(way, round))
-				looked := labelled(t, "caddy_kv_aware_staging_lookups_total", "completed")
-				for _, n := range nodes {
-					directly(t, n.engine, ask("sim", question, false, 2))
-				}
-				first := servedBy(t, g, nodes, ask("sim", question, false, 2))
-				want := (first + round) % len(nodes)
-				for i, n := range nodes {
-					if i != want {
-						n.cache.EvictMemory()
-					}
-				}
-				await(t, "LMCache has said who holds it", func() bool {
-					return labelled(t, "caddy_kv_aware_staging_lookups_total", "completed") > looked
-				})
-				for _, n := range nodes {
-					forget(t, n.engine.Addr())
-				}
-				var explained struct{ Upstream string }
-				if _, answer := askAdmin(t, "POST", "/kv_aware/explain", goneOn(question)); json.Unmarshal([]byte(answer), &explained) != nil || explained.Upstream != nodes[want].engine.Addr() {
-					t.Errorf("round %d: explained by %s, node %d is %s", round, answer, want, nodes[want].engine.Addr())
-				}
-				if at := servedBy(t, g, nodes, goneOn(question)); at != want {
-					t.Errorf("round %d: went to node %d; its blocks are in memory on %d, and on all disks; before it was on %d", round, at, want, first)
-				}
-			}
-			for _, r := range server.Received() {
-				if way == "controller" && r.Path != "/lookup" && r.Path != "/query_instance" {
-					t.Errorf("the controller was asked for %s", r.Path)
-				}
-			}
+		}
+		await(t, "LMCache has said who holds it", func() bool {
+			return labelled(t, "caddy_kv_aware_staging_lookups_total", "completed") > looked
 		})
-	}
-}
-
-// TestLookupsOfNobody: the legacy controller knows no salts, so that it is not
-// asked about prompts that have one, and nothing is staged through it.
-func TestLookupsOfNobody(t *testing.T) {
-	nodes, _ := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
-	controller := startController(t, nodes)
-	g := startGateway(t, "caddyfile", stagingSite(nodes, "lmcache controller "+controller.URL()))
-	before := labelled(t, "caddy_kv_aware_staging_lookups_total", "unsupported")
-	body := strings.Replace(ask("sim", story("salted"), false, 2), `{`, `{"cache_salt":"mine",`, 1)
-	servedBy(t, g, nodes, body)
-	await(t, "the prompt with a salt is passed over", func() bool {
-		return labelled(t, "caddy_kv_aware_staging_lookups_total", "unsupported") > before
-	})
-	if got := controller.Received(); len(got) != 0 {
-		t.Errorf("the controller was asked %d times", len(got))
-	}
-	for i, n := range nodes {
-		if orders(n.cache) != 0 {
-			t.Errorf("node %d was asked to stage", i)
+		for _, n := range nodes {
+			forget(t, n.engine.Addr())
+		}
+		var explained struct{ Upstream string }
+		if _, answer := askAdmin(t, "POST", "/kv_aware/explain", goneOn(question)); json.Unmarshal([]byte(answer), &explained) != nil || explained.Upstream != nodes[want].engine.Addr() {
+			t.Errorf("round %d: explained by %s, node %d is %s", round, answer, want, nodes[want].engine.Addr())
+		}
+		if at := servedBy(t, g, nodes, goneOn(question)); at != want {
+			t.Errorf("round %d: went to node %d; its blocks are in memory on %d, and on all disks; before it was on %d", round, at, want, first)
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	        tier_weight <tier> <weight>...
 //	    }
 //	    tokenize    after|inline [<duration>]|off
-//	    lmcache     <url>|coordinator <url>|controller <url> {
+//	    lmcache     <url>|coordinator <url> {
 //	        wait     <duration>
 //	        warm_gpu on|off
 //	    }

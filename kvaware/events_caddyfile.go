@@ -105,7 +105,7 @@ func (p *Policy) parseTokenize(d *caddyfile.Dispenser, o options) error {
 
 // parseLMCache reads
 //
-//	lmcache <url>|coordinator <url>|controller <url> {
+//	lmcache <url>|coordinator <url> {
 //	    wait     <duration>
 //	    warm_gpu on|off
 //	}
@@ -120,8 +120,8 @@ func (p *Policy) parseLMCache(d *caddyfile.Dispenser, o options) error {
 		l.Address = args[0]
 	case len(args) == 2 && args[0] == "coordinator":
 		l.Coordinator = args[1]
-	case len(args) == 2 && args[0] == "controller":
-		l.Controller = args[1]
+	case len(args) > 0 && args[0] == "controller":
+		return d.WrapErr(errController)
 	default:
 		return d.WrapErr(errLMCache)
 	}

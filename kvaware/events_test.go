@@ -58,9 +58,9 @@ func TestLMCacheCaddyfile(t *testing.T) {
 		{name: "as it is", in: "http://{http.reverse_proxy.upstream.host}:8080 {\n wait 0s\n warm_gpu off\n}",
 			want: `{"lmcache":{"address":"http://{http.reverse_proxy.upstream.host}:8080"}}`},
 		{name: "coordinator", in: "coordinator http://coordinator:9300", want: `{"lmcache":{"coordinator":"http://coordinator:9300"}}`},
-		{name: "controller", in: "controller http://controller:9000", want: `{"lmcache":{"controller":"http://controller:9000"}}`},
 
 		{name: "nowhere", in: "", err: "lmcache takes a URL such as"},
+		{name: "controller", in: "controller http://controller:9000", err: "lmcache coordinator <url>"},
 		{name: "two URLs", in: "http://a:1 http://b:1", err: "lmcache takes a URL such as"},
 		{name: "over ZeroMQ", in: "tcp://a:5555", err: "lmcache takes a URL such as"},
 		{name: "with a password", in: "http://a:b@c:80", err: "lmcache takes a URL such as"},

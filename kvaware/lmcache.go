@@ -28,7 +28,7 @@ const maxStagingWait = time.Minute
 // in CPU memory or on disk, is known by the policy's `events`, or else by what was
 // sent where, the engine's capacity, and what answers report.
 //
-// What a coordinator or controller says about who holds a prompt, asked two
+// What a coordinator says about who holds a prompt, asked two
 // seconds after its answer, when nodes have reported, counts where the next turn
 // goes for a minute, by the weights of the tiers (see `events`); so does, for
 // less, what an upstream was sent and its GPU has given up, or lost in a restart.
@@ -36,7 +36,7 @@ const maxStagingWait = time.Minute
 // LMCache is asked with a prompt's tokens, which engines tell of chats and
 // completions (`tokenize`): prompts of other APIs are not staged.
 //
-// One of `address`, `coordinator` and `controller` is to be given.
+// Either `address` or `coordinator` is to be given.
 type LMCache struct {
 	// Each node's LMCache server (MP mode), as a URL such as
 	// `http://{http.reverse_proxy.upstream.host}:8080`, with the same
@@ -48,13 +48,6 @@ type LMCache struct {
 	// upstream's; over how many ranks it keeps a model, and under which name, it is
 	// asked at the port it has registered with.
 	Coordinator string `json:"coordinator,omitempty"`
-
-	// Or the URL of the controller of in-process LMCache. It only tells which
-	// instance holds a prefix: nothing shows that it can raise one from disk. It
-	// knows nothing of models and salts: it is for one model, and not asked about
-	// prompts with a salt. Of several engines on one host it is not known which is
-	// meant.
-	Controller string `json:"controller,omitempty"`
 
 	// How long a request may be held for its blocks to be staged, its tokens
 	// being fetched included. It is, only when computing the tokens that were on
@@ -78,23 +71,15 @@ type LMCache struct {
 }
 
 var (
-	errLMCache = errors.New("lmcache takes a URL such as http://{http.reverse_proxy.upstream.host}:8080, or coordinator or controller and a URL")
-	errWait    = errors.New("lmcache: wait takes a duration from 0s to 1m")
+	errLMCache    = errors.New("lmcache takes a URL such as http://{http.reverse_proxy.upstream.host}:8080, or coordinator and a URL")
+	errController = errors.New("lmcache: controller, the legacy controller of in-process LMCache, is no longer supported: use LMCache's multi-process server with its coordinator, as lmcache coordinator <url>")
+	errWait       = errors.New("lmcache: wait takes a duration from 0s to 1m")
 )
 
 // check refuses options that are out of range.
 func (l *LMCache) check() error {
-	given := 0
-	for _, e := range []string{l.Address, l.Coordinator, l.Controller} {
-		if e == "" {
-			continue
-		}
-		if given++; !endpoint.Template(expand(e)).Valid("http") {
-			return errLMCache
-		}
-	}
 	switch {
-	case given != 1:
+	case (l.Address == "") == (l.Coordinator == ""), !endpoint.Template(expand(l.Address + l.Coordinator)).Valid("http"):
 		return errLMCache
 	case l.Wait < 0 || time.Duration(l.Wait) > maxStagingWait:
 		return errWait
@@ -107,6 +92,5 @@ func (l *LMCache) known() *LMCache {
 	k := *l
 	k.Address = expand(l.Address)
 	k.Coordinator = expand(l.Coordinator)
-	k.Controller = expand(l.Controller)
 	return &k
 }

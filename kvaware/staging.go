@@ -43,9 +43,9 @@ type stager struct {
 	turns   *turns
 	warmer  *warmer // nil: GPUs are not warmed
 
-	stages, looks bool // what LMCache can be asked for
-	lead          atomic.Int64
-	totals        *stagings
+	looks  bool // LMCache can be asked who holds a prompt
+	lead   atomic.Int64
+	totals *stagings
 }
 
 // newStager returns what stages for a policy, nil when nothing does.
@@ -58,7 +58,7 @@ func newStager(p *Policy) *stager {
 		s.weights = p.Events.weights()
 	}
 	s.service = lmcache.NewService(lmcache.Options{Client: p.LMCache.client(), AnswerFor: lookupFor, AskAfter: lookupAfter})
-	s.stages, s.looks = s.service.Can()
+	s.looks = s.service.CanLookup()
 	s.lead.Store(int64(startLead))
 	if p.LMCache.WarmGPU {
 		s.warmer = newWarmer(time.Now)
@@ -68,15 +68,9 @@ func newStager(p *Policy) *stager {
 
 // client returns the way to LMCache that is configured.
 func (l *LMCache) client() lmcache.Client {
-	fixed := func(address string) lmcache.FleetOptions {
-		base, _ := url.Parse(address) // checked before
-		return lmcache.FleetOptions{Base: base}
-	}
-	switch {
-	case l.Coordinator != "":
-		return lmcache.NewCoordinator(fixed(l.Coordinator))
-	case l.Controller != "":
-		return lmcache.NewController(fixed(l.Controller))
+	if l.Coordinator != "" {
+		base, _ := url.Parse(l.Coordinator) // checked before
+		return lmcache.NewCoordinator(lmcache.CoordinatorOptions{Base: base})
 	}
 	return lmcache.NewNode(lmcache.NodeOptions{Base: func(upstream string) *url.URL {
 		return endpoint.Template(l.Address).For(upstream, "http")

@@ -123,7 +123,6 @@ func (p *Policy) stage(r *http.Request, x *janitor.Exchange, fl *flight, pool re
 	if n, _ := s.service.Node(fl.address); n.Resting {
 		hold = 0 // it will not be asked
 	}
-	wanted = wanted && s.stages
 	under := wanted && e.want(fl.address, e.stored(o), m.until(time.Now(), hold))
 	if (wanted && !under || s.looks && !e.known) && e.lacks(attempt) {
 		fl.asked = true
@@ -246,7 +245,7 @@ func (e *errand) accepted(x *janitor.Exchange) {
 	e.mu.Lock()
 	there := e.tokens != nil
 	e.mu.Unlock()
-	if e.stager.stages && !there {
+	if !there {
 		e.kept, _ = x.Retain()
 	}
 	if e.stager.warmer != nil {
@@ -277,14 +276,14 @@ func (e *errand) unreported(address string) { e.reported(address, int(^uint(0)>>
 // predict stages for the next turn, which is expected at the same upstream, and
 // has the GPU warmed shortly before.
 func (e *errand) predict(address string, request *routing.Request) {
-	if e == nil || !e.stager.stages && e.stager.warmer == nil {
+	if e == nil {
 		return
 	}
 	s := e.stager
 	t := s.turns.expect(e.whole(), address)
 	e.mu.Lock()
 	tokens := e.tokens
-	if tokens != nil && s.stages {
+	if tokens != nil {
 		t.staged(s.order(address, e.prefix(tokens, e.next()), tokens))
 	}
 	e.mu.Unlock()

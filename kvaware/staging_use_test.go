@@ -27,8 +27,8 @@ func (c *readyClient) Lookup(context.Context, *lmcache.Prefix, []string) ([]lmca
 	return nil, lmcache.ErrUnsupported
 }
 
-func (c *readyClient) Can() (stage, look bool) { return true, false }
-func (c *readyClient) Close()                  {}
+func (c *readyClient) CanLookup() bool { return false }
+func (c *readyClient) Close()          {}
 
 // TestUseOfStagings: whether a staging was in vain is decided by what the request
 // found cached that it was for: its own, or the next turn of its conversation; or

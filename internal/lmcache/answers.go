@@ -2,10 +2,7 @@
 
 package lmcache
 
-import (
-	"encoding/json"
-	"io"
-)
+import "io"
 
 const (
 	// maxID bounds what LMCache calls a job or a node, in bytes.
@@ -165,52 +162,4 @@ func readInstances(r io.Reader) ([]instance, error) {
 		list = append(list, instance{i.ID, i.IP, i.Port})
 	}
 	return list, nil
-}
-
-// readLayout reads the legacy controller's answer: where the one copy is that
-// it tells of for each node, and how many tokens of the prefix.
-func readLayout(r io.Reader, tokens int) (map[string]run, error) {
-	var a struct {
-		Layout map[string][]json.RawMessage `json:"layout_info"`
-	}
-	if err := readJSON(r, &a); err != nil {
-		return nil, err
-	}
-	if len(a.Layout) > maxNodes {
-		return nil, ErrAnswer
-	}
-	runs := make(map[string]run, len(a.Layout))
-	for id, pair := range a.Layout {
-		var location string
-		var matched int
-		if len(pair) != 2 || json.Unmarshal(pair[0], &location) != nil || json.Unmarshal(pair[1], &matched) != nil {
-			return nil, ErrAnswer
-		}
-		if matched < 0 || matched > tokens {
-			return nil, ErrAnswer
-		}
-		held := run{any: matched}
-		if location == "LocalCPUBackend" {
-			held.memory = matched
-		}
-		runs[id] = held
-	}
-	return runs, nil
-}
-
-// readNode reads the legacy controller's name for a node, "" for none.
-func readNode(r io.Reader) (string, error) {
-	var a struct {
-		Node *string `json:"res"`
-	}
-	if err := readJSON(r, &a); err != nil {
-		return "", err
-	}
-	if a.Node == nil {
-		return "", nil
-	}
-	if len(*a.Node) > maxID {
-		return "", ErrAnswer
-	}
-	return *a.Node, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // The tests in this file hold every byte that is sent, and every answer that
-// is understood, against LMCache's three APIs as its documentation and source
+// is understood, against LMCache's two APIs as its documentation and source
 // have them.
 
 const nodeStatusAnswer = `{"is_healthy":true,"engine_type":"MPCacheServer","chunk_size":256,"hash_algorithm":"blake3",` +
@@ -155,7 +155,7 @@ const instancesAnswer = `{"instances":[` +
 	`{"instance_id":"mp-4","ip":"10.0.0.3","http_port":8081,"registration_time":1790000000.5,"metadata":{},"p2p_advertised_url":"","mq_port":0}]}`
 
 func newTestCoordinator(t *testing.T, w *wire) *Coordinator {
-	return NewCoordinator(FleetOptions{
+	return NewCoordinator(CoordinatorOptions{
 		Base: mustURL(t, "http://c:9300"), Transport: w, WorldSize: 2, Nodes: map[string]string{"10.0.0.3:8001": "mp-4"},
 		Resolve: func(_ context.Context, host string) ([]string, error) {
 			if host == "node-b" {
@@ -235,7 +235,7 @@ func TestCoordinatorAsksHowNodesKeepAModel(t *testing.T) {
 		"POST http://c:9300/cache/prefetches": {status: 200, body: `{"instance_id":"mp-1","request_id":"abc","chunks":1,"status":"submitted"}`},
 		"POST http://c:9300/directory/lookup": {status: 200, body: `{"chunks":1,"results":[` + key + `,` + strings.Replace(key, `"kv_rank":0`, `"kv_rank":1`, 1) + `]}`},
 	}}
-	c := NewCoordinator(FleetOptions{
+	c := NewCoordinator(CoordinatorOptions{
 		Base: mustURL(t, "http://c:9300"), Transport: w,
 		Resolve: func(context.Context, string) ([]string, error) { return nil, errors.New("no such host") },
 	})
@@ -259,7 +259,7 @@ func TestCoordinatorAsksHowNodesKeepAModel(t *testing.T) {
 	delete(w.answers, "GET http://10.0.0.1:8080/status")
 	w.answers["GET http://c:9300/instances"] = reply{status: 200, body: strings.Replace(instancesAnswer, `"10.0.0.3","http_port":8081`, `"10.0.0.4","http_port":8080`, 1)}
 	w.answers["POST http://c:9300/directory/lookup"] = reply{status: 200, body: `{"chunks":0,"results":[]}`}
-	c = NewCoordinator(FleetOptions{Base: mustURL(t, "http://c:9300"), Transport: w})
+	c = NewCoordinator(CoordinatorOptions{Base: mustURL(t, "http://c:9300"), Transport: w})
 	w.sent = nil
 	if _, err := c.Lookup(t.Context(), p, []string{"10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000", "10.0.0.4:8000"}); err != nil {
 		t.Fatal(err)
@@ -296,60 +296,6 @@ func TestCoordinatorLookup(t *testing.T) {
 	want := []Holding{{"10.0.0.1:8000", 256, 768}, {"node-b:8000", 0, 256}, {"10.0.0.3:8001", 0, 0}} // nothing is known of nowhere
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
-	}
-}
-
-func TestControllerContract(t *testing.T) {
-	w := &wire{answers: map[string]reply{
-		"POST http://l:9000/lookup": {status: 200, body: `{"event_id":"Lookup1","layout_info":{"lmcache_default_instance":["LocalCPUBackend",768],"other":["LocalDiskBackend",512]}}`},
-	}}
-	c := NewController(FleetOptions{
-		Base: mustURL(t, "http://l:9000/"), Transport: w, Nodes: map[string]string{"a:8000": "lmcache_default_instance", "b:8000": "other", "c:8000": "third"},
-	})
-	p := &Prefix{Model: "m", Tokens: count(4)}
-	if _, err := c.Lookup(t.Context(), p, []string{"a:8000"}); err != ErrAnswer {
-		t.Errorf("more tokens than were asked about: %v", err)
-	}
-	w.expect(t, `POST http://l:9000/lookup {"tokens":[0,1,2,3]}`)
-	p.Tokens = count(800)
-	got, err := c.Lookup(t.Context(), p, []string{"a:8000", "b:8000", "c:8000"})
-	if want := []Holding{{"a:8000", 768, 768}, {"b:8000", 0, 512}, {"c:8000", 0, 0}}; err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v, %v", got, err)
-	}
-	w.sent = nil
-
-	// Names that are not configured are asked for, once.
-	w.answers["POST http://l:9000/query_instance"] = reply{status: 200, body: `{"event_id":"x","res":"other"}`}
-	for range 2 {
-		got, err = c.Lookup(t.Context(), p, []string{"10.0.0.7:8000"})
-		if want := []Holding{{"10.0.0.7:8000", 0, 512}}; err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%+v, %v", got, err)
-		}
-	}
-	if len(w.sent) != 3 || !strings.HasPrefix(w.sent[1], `POST http://l:9000/query_instance {"event_id":"caddy-kvaware-`) || !strings.HasSuffix(w.sent[1], `","ip":"10.0.0.7"}`) {
-		t.Errorf("sent %.100q", w.sent)
-	}
-
-	// Of two engines on one host each has an LMCache of its own: an address does
-	// not tell which.
-	w.sent = nil
-	got, err = c.Lookup(t.Context(), p, []string{"10.0.0.8:8000", "10.0.0.8:8001", "a:8000"})
-	if want := []Holding{{"a:8000", 768, 768}}; err != nil || !reflect.DeepEqual(got, want) || len(w.sent) != 1 {
-		t.Errorf("%+v, %v, after %d requests", got, err, len(w.sent))
-	}
-
-	if _, err := c.Lookup(t.Context(), &Prefix{Salt: "s", Tokens: count(800)}, nil); err != ErrUnsupported {
-		t.Errorf("with a salt: %v", err)
-	}
-	if _, err := c.Submit(t.Context(), "a:8000", p); err != ErrUnsupported {
-		t.Error(err)
-	}
-	if _, err := c.Poll(t.Context(), "a:8000", Job{}); err != ErrUnsupported {
-		t.Error(err)
-	}
-	w.answers["POST http://l:9000/lookup"] = reply{status: 500, body: `{"detail":"x"}`}
-	if _, err := c.Lookup(t.Context(), p, nil); err != ErrServer {
-		t.Error(err)
 	}
 }
 

@@ -21,8 +21,8 @@ const (
 	maxAskedShapes = 2
 )
 
-// FleetOptions are what a Coordinator or a Controller needs.
-type FleetOptions struct {
+// CoordinatorOptions are what a Coordinator needs.
+type CoordinatorOptions struct {
 	// Base is where it is, as http://10.0.0.1:9300.
 	Base      *url.URL
 	Transport http.RoundTripper // nil: NewTransport()
@@ -44,13 +44,13 @@ type FleetOptions struct {
 // their own. How they keep a model only they know: a node's status is asked at
 // the port it has registered with, on the upstream's own host.
 type Coordinator struct {
-	options  FleetOptions
+	options  CoordinatorOptions
 	nodes    *nodeNames
 	statuses *statuses
 }
 
 // NewCoordinator returns a Coordinator.
-func NewCoordinator(o FleetOptions) *Coordinator {
+func NewCoordinator(o CoordinatorOptions) *Coordinator {
 	o.setDefaults()
 	return &Coordinator{options: o, nodes: newNodeNames(o), statuses: newStatuses(o.Transport, o.Now)}
 }
@@ -101,7 +101,7 @@ func (c *Coordinator) shapeAmong(ctx context.Context, upstreams []string, p *Pre
 	return s
 }
 
-func (o *FleetOptions) setDefaults() {
+func (o *CoordinatorOptions) setDefaults() {
 	if o.Transport == nil {
 		o.Transport = NewTransport()
 	}
@@ -195,8 +195,8 @@ func (c *Coordinator) listed(ctx context.Context) (list []instance, err error) {
 	return list, err
 }
 
-// Can tells that a coordinator does both.
-func (c *Coordinator) Can() (stage, look bool) { return true, true }
+// CanLookup returns true.
+func (c *Coordinator) CanLookup() bool { return true }
 
 // Close lets connections go.
 func (c *Coordinator) Close() { closeIdle(c.options.Transport) }

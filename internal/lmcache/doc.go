@@ -6,12 +6,12 @@
 // or an engine, fills the GPU from outside: the engine does that itself when it
 // schedules the request, and it does it faster from DRAM than from disk.
 //
-// There are three ways to reach LMCache, behind one Client: each node's own
-// multi-process server (Node), a coordinator that knows all nodes
-// (Coordinator), and the legacy controller (Controller), which can only be
-// asked who holds a prefix. A Service around one of them stays out of the way:
-// it runs beside the requests, asks each node only so often, only once for what
-// is already under way, and not at all for a while after it has failed.
+// There are two ways to reach LMCache, behind one Client: each node's own
+// multi-process server (Node), and a coordinator that knows all nodes
+// (Coordinator) and can also be asked who holds a prefix. A Service around one
+// of them stays out of the way: it runs beside the requests, asks each node only
+// so often, only once for what is already under way, and not at all for a while
+// after it has failed.
 //
 // All of it is hints. A node that hangs, lies or is not there costs nobody
 // anything but the time a caller has chosen to wait. What is answered is

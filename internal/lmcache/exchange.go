@@ -3,7 +3,6 @@
 package lmcache
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,8 +45,7 @@ type request struct {
 	base   *url.URL
 	path   string // escaped, with its leading slash
 	tokens *tokenBody
-	json   []byte // the body, if it has no tokens
-	layout bool   // 503 says that the model has no KV layout on the node
+	layout bool // 503 says that the model has no KV layout on the node
 }
 
 // do sends a request and hands the body of a 200 or 202 to read. No redirect
@@ -116,16 +114,11 @@ func (q *request) http() *http.Request {
 		ProtoMinor: 1,
 		Header:     http.Header{"Accept": {"application/json"}, "User-Agent": {"caddy-kvaware"}},
 	}
-	switch {
-	case q.tokens != nil:
-		r.ContentLength = q.tokens.size()
-		r.GetBody = func() (io.ReadCloser, error) { return q.tokens.reader(), nil }
-	case q.json != nil:
-		r.ContentLength = int64(len(q.json))
-		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(q.json)), nil }
-	default:
+	if q.tokens == nil {
 		return r
 	}
+	r.ContentLength = q.tokens.size()
+	r.GetBody = func() (io.ReadCloser, error) { return q.tokens.reader(), nil }
 	r.Body, _ = r.GetBody()
 	r.Header.Set("Content-Type", "application/json")
 	r.Header["Idempotency-Key"] = nil

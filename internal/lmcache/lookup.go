@@ -95,7 +95,7 @@ func (s *Service) Ask(p Prefix, upstreams []string, release func()) Result {
 // admitAsk decides whether somebody may be asked at all; Submitted: yes, and
 // running counts it.
 func (s *Service) admitAsk(p *Prefix) Result {
-	if _, look := s.options.Client.Can(); !look {
+	if !s.options.Client.CanLookup() {
 		return Unsupported
 	}
 	s.mu.Lock()

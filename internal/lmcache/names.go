@@ -33,26 +33,13 @@ type knownName struct {
 	at   time.Time
 }
 
-func newNodeNames(o FleetOptions) *nodeNames {
+func newNodeNames(o CoordinatorOptions) *nodeNames {
 	return &nodeNames{fixed: o.Nodes, resolve: o.Resolve, now: o.Now, known: make(map[string]knownName)}
 }
 
-// node returns the node of an upstream, asking for the list of all nodes when
-// it is not known.
+// node returns the node of an upstream. It asks for the list of all nodes when it
+// does not know.
 func (n *nodeNames) node(ctx context.Context, upstream string, list func(context.Context) ([]instance, error)) (instance, error) {
-	return n.get(ctx, upstream, func(host string) (instance, error) {
-		all, err := list(ctx)
-		if err != nil {
-			return instance{}, err
-		}
-		node := n.match(ctx, host, all)
-		node.host = host // the upstream's own, whatever a coordinator calls it
-		return node, nil
-	})
-}
-
-// get returns the node of an upstream as it is known or as find finds it.
-func (n *nodeNames) get(ctx context.Context, upstream string, find func(host string) (instance, error)) (instance, error) {
 	if name, ok := n.fixed[upstream]; ok {
 		return instance{id: name}, nil
 	}
@@ -64,11 +51,12 @@ func (n *nodeNames) get(ctx context.Context, upstream string, find func(host str
 		if err != nil {
 			return instance{}, ErrUnmapped
 		}
-		node, err := find(host)
+		all, err := list(ctx)
 		if err != nil {
 			return instance{}, err
 		}
-		known = knownName{node, n.now()}
+		known = knownName{n.match(ctx, host, all), n.now()}
+		known.node.host = host // the upstream's own, whatever the coordinator calls it
 		n.remember(upstream, known)
 	}
 	if known.node.id == "" {

@@ -91,8 +91,8 @@ func (n *Node) Lookup(context.Context, *Prefix, []string) ([]Holding, error) {
 	return nil, ErrUnsupported
 }
 
-// Can tells that a node stages.
-func (n *Node) Can() (stage, look bool) { return true, false }
+// CanLookup returns false.
+func (n *Node) CanLookup() bool { return false }
 
 // Close lets connections go.
 func (n *Node) Close() { closeIdle(n.options.Transport) }

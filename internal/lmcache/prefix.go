@@ -76,8 +76,8 @@ type Client interface {
 	// Lookup asks what some upstreams hold of a prefix. Upstreams of which that
 	// is not known, such as those without LMCache, are not in the answer.
 	Lookup(ctx context.Context, p *Prefix, upstreams []string) ([]Holding, error)
-	// Can tells which of them are possible: Submit and Poll, and Lookup.
-	Can() (stage, look bool)
+	// CanLookup reports whether Lookup is possible.
+	CanLookup() bool
 	// Close lets connections go.
 	Close()
 }

@@ -169,8 +169,8 @@ func NewService(o Options) *Service {
 	return s
 }
 
-// Can tells what the way to LMCache is good for: Stage, and Ask.
-func (s *Service) Can() (stage, look bool) { return s.options.Client.Can() }
+// CanLookup reports whether Ask is possible.
+func (s *Service) CanLookup() bool { return s.options.Client.CanLookup() }
 
 // Stage asks for the KV blocks of a prefix to be brought up to the CPU memory
 // of an upstream's node, and returns at once. The staging is never nil; one
@@ -231,9 +231,6 @@ func (s *Service) Standing(upstream string, key uint64) *Staging {
 
 // admit decides whether a node is asked now; Submitted: yes.
 func (s *Service) admit(upstream string, p *Prefix, now time.Time) (*node, Result) {
-	if stage, _ := s.options.Client.Can(); !stage {
-		return nil, Unsupported
-	}
 	switch {
 	case len(p.Tokens) == 0:
 		return nil, Noop

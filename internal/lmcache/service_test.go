@@ -24,7 +24,6 @@ type fakeClient struct {
 	atOnce    int
 	most      int
 	closed    bool
-	cannot    bool
 }
 
 func (f *fakeClient) Submit(ctx context.Context, upstream string, p *Prefix) (Job, error) {
@@ -62,8 +61,8 @@ func (f *fakeClient) Lookup(ctx context.Context, p *Prefix, _ []string) ([]Holdi
 	return f.lookup(ctx, p)
 }
 
-func (f *fakeClient) Can() (bool, bool) { return !f.cannot, f.lookup != nil }
-func (f *fakeClient) Close()            { f.closed = true }
+func (f *fakeClient) CanLookup() bool { return f.lookup != nil }
+func (f *fakeClient) Close()          { f.closed = true }
 
 // hang answers when the caller has given up.
 func hang(ctx context.Context) error {
@@ -548,16 +547,13 @@ func TestNodesAreBounded(t *testing.T) {
 	})
 }
 
-func TestCannotStage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, end := newService(t, &fakeClient{cannot: true}, nil)
-		defer end()
-		st, released := stage(s, "a", 1, 10)
-		expectResult(t, st, Unsupported, 0)
-		if released() != 1 || s.Ask(Prefix{Tokens: count(1)}, nil, func() {}) != Unsupported {
-			t.Error("something was asked")
-		}
-	})
+func TestCannotLookup(t *testing.T) {
+	s, end := newService(t, &fakeClient{}, nil)
+	defer end()
+	released := 0
+	if r := s.Ask(Prefix{Tokens: count(1)}, nil, func() { released++ }); r != Unsupported || released != 1 {
+		t.Errorf("%v, released %d times", r, released)
+	}
 }
 
 // TestClose ends what hangs, at once.

@@ -181,36 +181,6 @@ func TestCoordinatorIsBehind(t *testing.T) {
 	}
 }
 
-func TestControllerAnswers(t *testing.T) {
-	a, b := startNode(t, "127.0.0.1:0", nil), startNode(t, "127.0.0.1:0", nil)
-	c, err := StartController("127.0.0.1:0", "m", Instance{"a", "10.0.0.1", a}, Instance{"b", "10.0.0.2", b})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	a.Store(0, a.Chain("m", "", eight()))
-	expectAnswers(t, c.URL(),
-		`POST /lookup {"tokens":[1,2,3,4,5,6,7,8,9]}`, `200 {"event_id":"ID","layout_info":{"a":["LocalCPUBackend",8]}}`,
-		`POST /lookup {"tokens":[9]}`, `200 {"event_id":"ID","layout_info":{}}`,
-		`POST /query_instance {"event_id":"x","ip":"10.0.0.2"}`, `200 {"event_id":"x","res":"b"}`,
-		`POST /query_instance {"event_id":"x","ip":"10.0.0.3"}`, `200 {"event_id":"x","res":null}`,
-		`POST /clear {"instance_id":"a","location":"LocalCPUBackend"}`, `200 {"event_id":"ID","num_tokens":8}`,
-		`POST /lookup {"tokens":[1,2,3,4,5,6,7,8]}`, `200 {"event_id":"ID","layout_info":{"a":["LocalDiskBackend",8]}}`,
-		// Neither raises blocks from a disk.
-		`POST /move {"old_position":["a","LocalDiskBackend"],"new_position":["a","LocalCPUBackend"],"tokens":[1,2,3,4]}`, `200 {"event_id":"ID","num_tokens":0}`,
-		`POST /pin {"instance_id":"a","location":"LocalDiskBackend","tokens":[1,2,3,4]}`, `200 {"event_id":"ID","num_tokens":4}`,
-		`POST /lookup {"tokens":[1,2,3,4,5,6,7,8]}`, `200 {"event_id":"ID","layout_info":{"a":["LocalDiskBackend",8]}}`,
-		`POST /health {"instance_id":"a"}`, `200 {"event_id":"ID","error_code":0}`,
-		`POST /check_finish {"event_id":"x"}`, `200 {"status":"finished"}`,
-		`GET /lookup`, `405 {"detail":"Method Not Allowed"}`,
-	)
-	a.Store(0, a.Chain("m", "", eight()))
-	expectAnswers(t, c.URL(),
-		`POST /move {"old_position":["a","LocalCPUBackend"],"new_position":["b","LocalCPUBackend"],"tokens":[1,2,3,4]}`, `200 {"event_id":"ID","num_tokens":4}`,
-		`POST /lookup {"tokens":[1,2,3,4]}`, `200 {"event_id":"ID","layout_info":{"a":["LocalCPUBackend",4],"b":["LocalCPUBackend",4]}}`,
-	)
-}
-
 func TestFaults(t *testing.T) {
 	n := startNode(t, "127.0.0.1:0", nil)
 	n.Store(0, n.Chain("m", "", eight()))

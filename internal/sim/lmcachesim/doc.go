@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package lmcachesim is a simulation of LMCache beside simulated engines: the
-// multi-process server of a node (Node), the coordinator of a fleet
-// (Coordinator) and the legacy controller (Controller), with the endpoints,
-// answers and errors of their HTTP APIs as of late 2026, and without any KV
-// data.
+// multi-process server of a node (Node) and the coordinator of a fleet
+// (Coordinator), with the endpoints, answers and errors of their HTTP APIs as of
+// late 2026, and without any KV data.
 //
 // What is real in it, because staging depends on it: two tiers of chunks with
 // sizes and least recently used eviction, L1 in CPU memory and L2 on disk; a

@@ -57,7 +57,7 @@ type Received struct {
 // maxBody bounds a request: a million tokens of ten digits.
 const maxBody = 16 << 20
 
-// server is what the three kinds have in common: a listener, faults, and
+// server is what both kinds have in common: a listener, faults, and
 // writing down what is asked.
 type server struct {
 	http   http.Server

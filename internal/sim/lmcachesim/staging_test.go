@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -116,7 +115,7 @@ func TestCoordinatorStagesAndLooks(t *testing.T) {
 	}
 	onDisk(b, prompt(1))
 	s := lmcache.NewService(lmcache.Options{
-		Client:    lmcache.NewCoordinator(lmcache.FleetOptions{Base: mustURL(t, c.URL())}),
+		Client:    lmcache.NewCoordinator(lmcache.CoordinatorOptions{Base: mustURL(t, c.URL())}),
 		AnswerFor: time.Minute,
 	})
 	t.Cleanup(s.Close)
@@ -155,26 +154,6 @@ func TestCoordinatorStagesAndLooks(t *testing.T) {
 	}
 	if r, _ := ended(t, s.Stage("127.0.0.3:8000", prefix(1), func() {})); r != lmcache.Unmapped {
 		t.Errorf("an upstream without LMCache: %v", r)
-	}
-}
-
-func TestControllerLooks(t *testing.T) {
-	a := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{})
-	onDisk(a, prompt(1))
-	c, err := lmcachesim.StartController("127.0.0.1:0", "m", lmcachesim.Instance{ID: "a", IP: "10.0.0.1", Node: a})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	client := lmcache.NewController(lmcache.FleetOptions{Base: mustURL(t, c.URL())})
-	t.Cleanup(client.Close)
-	p := prefix(1)
-	got, err := client.Lookup(t.Context(), &p, []string{"10.0.0.1:8000", "10.0.0.2:8000"})
-	if want := []lmcache.Holding{{Upstream: "10.0.0.1:8000", Storage: tokens}}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("%+v, %v", got, err)
-	}
-	if _, err := client.Submit(t.Context(), "10.0.0.1:8000", &p); !errors.Is(err, lmcache.ErrUnsupported) {
-		t.Error(err)
 	}
 }
 
