@@ -20,7 +20,12 @@ const (
 	GPU Tier = iota
 	CPU
 	Disk
+	NumTiers = iota
 )
+
+// TierWeights holds what a token in each Tier counts: from 0, as if the engine had
+// to compute it, to 1, as if the GPU held it.
+type TierWeights = [NumTiers]float64
 
 // Attention tells whether a prefix match can be made of a group's blocks.
 type Attention uint8
