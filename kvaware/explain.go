@@ -102,7 +102,8 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		for i, address := range m.addresses {
 			targets[i].Address = address
 		}
-		offloads, _ := p.stager.consult(&signed, targets, nil)
+		prompt := stagingPrompt(x.Model(), &signed)
+		offloads, _ := p.stager.Consult(&prompt, targets, nil)
 		kept := slices.ContainsFunc(offloads, func(o routing.Offload) bool { return o.Storage > 0 })
 		forecasts, d := request.Explain(targets)
 		answer.PromptTokens = request.Tokens()
@@ -126,14 +127,12 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 
 // enlist notes a policy of a config; dismiss takes it back.
 func (s *shared) enlist(p *Policy) {
-	s.stagings.open(p.stager)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.policies[p] = struct{}{}
 }
 
 func (s *shared) dismiss(p *Policy) {
-	s.stagings.close(p.stager)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.policies, p)

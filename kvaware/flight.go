@@ -13,6 +13,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/answer"
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/staging"
 	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
@@ -26,9 +27,9 @@ type flight struct {
 	policy           *Policy
 	exchange         *janitor.Exchange
 
-	prompt text    // as it was signed
-	asked  bool    // its tokens are being fetched
-	errand *errand // nil: nothing is staged
+	prompt  text // as it was signed
+	asked   bool // its tokens are being fetched
+	staging staging.Task
 
 	model string
 	text  int // bytes of rendition
@@ -64,7 +65,8 @@ func (p *Policy) flight(x *janitor.Exchange, r *http.Request) *flight {
 	}
 	fl.Request, fl.model, fl.prompt = request, x.Model(), signed
 	fl.text, fl.media = signed.signature.PromptBytes(), signed.signature.Media()
-	fl.exchange, fl.errand = x, p.newErrand(x, signed)
+	fl.exchange = x
+	fl.staging = p.stager.Begin((*stagedRequest)(fl))
 	x.Observe(fl)
 	return fl
 }
@@ -98,9 +100,8 @@ func (p *Policy) sign(x *janitor.Exchange, who tenant, signing *signingKey) (tex
 		Truncated:   signature.Cut(),
 		BlockBytes:  signature.BlockSize(),
 		TokenKey:    signed.lineage,
-	}
-	if p.stager != nil {
-		prompt.OffloadWeights = &p.stager.weights
+
+		OffloadWeights: p.offloadWeights,
 	}
 	if signature.Media() == 0 {
 		prompt.Bytes = signature.PromptBytes()
@@ -126,7 +127,7 @@ func (p *Policy) learnTokens(x *janitor.Exchange, fl *flight) {
 		return
 	}
 	fl.asked = true
-	arrived := fl.errand.await()
+	arrived := fl.staging.Await()
 	if !p.shared.prompts.fetch(x, fl.prompt, fl.address, arrived) {
 		arrived(nil)
 	}
@@ -149,7 +150,7 @@ func (p *Policy) tokenizeFirst(r *http.Request, x *janitor.Exchange, fl *flight,
 		return // it would wait in vain: an engine is asked beside the request, to see whether it is well again
 	}
 	fl.asked = true
-	done, arrived := make(chan struct{}), fl.errand.await()
+	done, arrived := make(chan struct{}), fl.staging.Await()
 	if p.shared.prompts.fetch(x, fl.prompt, targets[idlest].Address, func(ids []uint32) { arrived(ids); close(done) }) {
 		wait(r.Context(), done, time.Duration(p.TokenizeDeadline))
 	} else {
@@ -181,7 +182,7 @@ func (fl *flight) Header(status int, h http.Header) {
 	if fl.accepted = status >= 200 && status < 300; fl.accepted {
 		fl.Confirm()
 		fl.policy.shared.engines.watch.Answered(fl.address)
-		fl.errand.accepted(fl.exchange)
+		fl.staging.Accepted()
 		if strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") {
 			return // its first token is still to come
 		}
@@ -212,27 +213,27 @@ func (fl *flight) Usage(u answer.Usage) {
 	fl.reported = true
 	fl.Reported(u.PromptTokens, u.CachedTokens)
 	fl.policy.shared.metrics.compare(fl.address, fl.cached, u)
-	fl.errand.reported(fl.address, u.CachedTokens)
+	fl.staging.Reported(fl.address, u.CachedTokens)
 }
 
 // Finish is called when the answer is complete.
 func (fl *flight) Finish(toolCalls bool) {
 	if toolCalls && fl.accepted {
-		fl.errand.predict(fl.address, fl.Request)
+		fl.staging.ExpectNext(fl.address)
 	}
 }
 
 // End is called once, when the request is over in whatever way.
 func (fl *flight) End(error) {
 	fl.Request.End()
-	fl.errand.end(fl.accepted)
+	fl.staging.End(fl.accepted)
 	if !fl.answered && fl.address != "" {
 		fl.policy.shared.engines.watch.Suspect(fl.address) // it may be gone
 	}
 	if !fl.accepted || fl.reported {
 		return
 	}
-	fl.errand.unreported(fl.address)
+	fl.staging.Unreported(fl.address)
 	fl.policy.shared.metrics.usageMissing.WithLabelValues(fl.address).Inc()
 	if fl.policy.shared.firstWarning(fl.address) {
 		fl.policy.logger.Warn("the engine does not report cached tokens, so predictions cannot be checked "+

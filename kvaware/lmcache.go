@@ -3,12 +3,21 @@
 package kvaware
 
 import (
+	"bytes"
 	"errors"
+	"net/http"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/bauxite/caddy-kvaware/internal/endpoint"
+	"github.com/bauxite/caddy-kvaware/internal/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/staging"
+	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
 // maxStagingWait bounds how long a request may be held for staging.
@@ -93,4 +102,94 @@ func (l *LMCache) known() *LMCache {
 	k.Address = expand(l.Address)
 	k.Coordinator = expand(l.Coordinator)
 	return &k
+}
+
+// setStager makes the stager of the policy: one that does nothing without LMCache.
+func (p *Policy) setStager() {
+	p.stager = staging.Nop
+	if p.LMCache == nil {
+		return
+	}
+	weights := defaultWeights
+	if p.Events != nil {
+		weights = p.Events.weights()
+	}
+	p.offloadWeights = &weights
+	p.stager = staging.New(staging.Options{
+		Client:  p.LMCache.client(),
+		Wait:    time.Duration(p.LMCache.Wait),
+		WarmGPU: p.LMCache.WarmGPU,
+		Totals:  p.shared.stagings,
+	})
+}
+
+// client returns the way to LMCache that is configured.
+func (l *LMCache) client() lmcache.Client {
+	if l.Coordinator != "" {
+		base, _ := url.Parse(l.Coordinator) // checked before
+		return lmcache.NewCoordinator(lmcache.CoordinatorOptions{Base: base})
+	}
+	return lmcache.NewNode(lmcache.NodeOptions{Base: func(upstream string) *url.URL {
+		return endpoint.Template(l.Address).For(upstream, "http")
+	}})
+}
+
+// stage has the prompt's blocks staged where the attempt goes. pool is all
+// upstreams that the request could go to if they were well.
+func (p *Policy) stage(r *http.Request, fl *flight, pool reverseproxy.UpstreamPool) {
+	if p.LMCache == nil {
+		return // what follows allocates
+	}
+	fetching := fl.staging.Send(r.Context(), staging.Attempt{
+		Upstream: fl.address,
+		Failed:   len(fl.tried),
+		InPool: func(at string) bool {
+			return slices.ContainsFunc(pool, func(u *reverseproxy.Upstream) bool { return address(u, r) == at })
+		},
+	})
+	fl.asked = fl.asked || fetching
+}
+
+// stagedRequest is a flight as its staging task sees it.
+type stagedRequest flight
+
+// Prompt implements staging.Request.
+func (fl *stagedRequest) Prompt() staging.Prompt {
+	p, body := stagingPrompt(fl.model, &fl.prompt), fl.exchange.Body()
+	p.Tools = bytes.Contains(body, []byte(`"tools"`)) || bytes.Contains(body, []byte(`"functions"`))
+	return p
+}
+
+// Routing implements staging.Request.
+func (fl *stagedRequest) Routing() *routing.Request { return fl.Request }
+
+// Retain implements staging.Request.
+func (fl *stagedRequest) Retain() (staging.Retained, bool) {
+	kept, ok := fl.exchange.Retain()
+	if !ok {
+		return nil, false
+	}
+	return &retainedPrompt{kept, fl.prompt, fl.policy.shared.prompts}, true
+}
+
+// stagingPrompt returns a signed prompt as staging needs it.
+func stagingPrompt(model string, t *text) staging.Prompt {
+	p := staging.Prompt{Model: model, Salt: t.salt, Variant: t.signature.Variant(), Chain: t.signature.Chain()}
+	for _, end := range t.signature.Ends() {
+		p.Ends = append(p.Ends, end.Hash)
+	}
+	return p
+}
+
+// retainedPrompt is a request that is kept beyond its answer, and its prompt.
+type retainedPrompt struct {
+	*janitor.Retained
+	prompt text
+	tokens *prompts
+}
+
+// Fetch implements staging.Retained.
+func (k *retainedPrompt) Fetch(upstream string, attempt int, use func(ids []uint32)) bool {
+	k.prompt.attempt = uint64(attempt)
+	return k.tokens.fetchOf(k.Retained, k.prompt, upstream, use)
 }

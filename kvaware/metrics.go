@@ -9,6 +9,7 @@ import (
 
 	"github.com/bauxite/caddy-kvaware/internal/answer"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/staging"
 )
 
 const (
@@ -32,10 +33,10 @@ type policyMetrics struct {
 	diskLocked   prometheus.GaugeFunc
 	events       *eventMetrics
 	tokens       *tokenMetrics
-	stagings     *stagings
+	stagings     *staging.Totals
 }
 
-func newPolicyMetrics(f *routing.Router, s *following, p *prompts, st *stagings) *policyMetrics {
+func newPolicyMetrics(f *routing.Router, s *following, p *prompts, st *staging.Totals) *policyMetrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,

@@ -14,7 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/staging"
 	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
@@ -137,14 +139,15 @@ type Policy struct {
 	// the request is on its way. Default: nowhere.
 	LMCache *LMCache `json:"lmcache,omitempty"`
 
-	sight        *sight
-	met          *acquaintance
-	fallback     reverseproxy.Selector
-	coldFallback bool // the fallback decides for prompts that match nothing
-	shared       *shared
-	stager       *stager // nil: nothing is staged
-	available    func(*reverseproxy.Upstream) bool
-	logger       *zap.Logger
+	sight          *sight
+	met            *acquaintance
+	fallback       reverseproxy.Selector
+	coldFallback   bool // the fallback decides for prompts that match nothing
+	shared         *shared
+	stager         staging.Stager
+	offloadWeights *kvevents.TierWeights // nil: the engines keep no blocks outside their GPUs
+	available      func(*reverseproxy.Upstream) bool
+	logger         *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -184,7 +187,7 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the kv_aware app: %v", err)
 	}
 	p.shared = app.(*App).shared
-	p.stager = newStager(p)
+	p.setStager()
 	p.shared.enlist(p)
 	return nil
 }
@@ -192,6 +195,7 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 // Cleanup takes the policy out of the shared state.
 func (p *Policy) Cleanup() error {
 	if p.shared != nil {
+		p.stager.Close()
 		p.shared.dismiss(p)
 	}
 	return nil
@@ -278,7 +282,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	pool = among.upstreams
 	p.met.meet(x.Janitor(), among.targets)
 	p.tokenizeFirst(r, x, fl, among.targets)
-	fl.errand.consult(among.targets)
+	fl.staging.Consult(among.targets)
 	d := fl.Route(among.targets, p.coldFallback)
 	var u *reverseproxy.Upstream
 	switch {
@@ -293,7 +297,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 		d = fl.Assign(targetOf(u, r))
 	}
 	fl.depart(address(u, r), d)
-	p.stage(r, x, fl, everybody)
+	p.stage(r, fl, everybody)
 	p.learnTokens(x, fl)
 	note(r, d, fl.Tokens())
 	return u

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/bauxite/caddy-kvaware/internal/staging"
 	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
@@ -33,7 +34,7 @@ func BenchmarkSelect64(b *testing.B) {
 	}
 	p := &Policy{
 		BlockSize: DefaultBlockSize, Metrics: "off", logger: zap.NewNop(),
-		shared: newShared(DefaultMemoryLimit, time.Now), sight: new(sight), met: new(acquaintance),
+		shared: newShared(DefaultMemoryLimit, time.Now), sight: new(sight), met: new(acquaintance), stager: staging.Nop,
 	}
 	p.available = func(*reverseproxy.Upstream) bool { return true }
 	pool := make(reverseproxy.UpstreamPool, 64)

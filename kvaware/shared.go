@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/staging"
 )
 
 // shared is what all configs of the process have in common: the fleet with its
@@ -24,7 +25,7 @@ type shared struct {
 	// What engines publish, and the tokens of prompts, for policies with events.
 	following *following
 	prompts   *prompts
-	stagings  *stagings
+	stagings  *staging.Totals
 	metrics   *policyMetrics
 	random    []byte // the hash key of configs that name none
 	signing   atomic.Pointer[signingKey]
@@ -92,7 +93,7 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 	s.signing.Store(&signingKey{key: s.random})
 	s.following = newFollowing(s.router)
 	s.prompts = newPrompts(s.router)
-	s.stagings = newStagings()
+	s.stagings = staging.NewTotals()
 	s.metrics = newPolicyMetrics(s.router, s.following, s.prompts, s.stagings)
 	s.engines = newEngines(s.router, now, nil)
 	return s

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/internal/engine/metrics"
+	"github.com/bauxite/caddy-kvaware/internal/staging"
 )
 
 // upstreamReport is what is known of one upstream.
@@ -25,7 +26,7 @@ type upstreamReport struct {
 	Events []eventsReport `json:"events,omitempty"` // of each rank; none: they are not followed
 	Tokens *tokensReport  `json:"tokens,omitempty"` // none: it was never asked for a prompt's
 
-	Staging *stagingReport `json:"staging,omitempty"` // none: nothing was ever to be staged there
+	Staging *staging.Report `json:"staging,omitempty"` // none: nothing was ever to be staged there
 }
 
 // engineReport is what an engine tells about itself.
@@ -59,7 +60,7 @@ func (s *shared) report(address string) []upstreamReport {
 			Engine:         s.engines.report(u.Address),
 			Events:         s.following.report(u.Address),
 			Tokens:         s.prompts.report(u.Address),
-			Staging:        s.stagings.report(u.Address),
+			Staging:        s.stagings.Report(u.Address),
 		})
 	}
 	slices.SortFunc(reports, func(a, b upstreamReport) int { return strings.Compare(a.Address, b.Address) })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kvaware
+package staging
 
 import (
 	"context"
@@ -15,7 +15,6 @@ import (
 
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/bauxite/caddy-kvaware/internal/tokenize"
-	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
 const (
@@ -73,7 +72,7 @@ func newWarmer(now func() time.Time) *warmer {
 
 // later sends a warm-up for a turn after a while, if it has not come by then
 // and needed says so. It releases what was kept of the request.
-func (w *warmer) later(t *turn, after time.Duration, needed func() bool, kept *janitor.Retained) {
+func (w *warmer) later(t *turn, after time.Duration, needed func() bool, kept Retained) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.count >= maxWarming {
@@ -91,7 +90,7 @@ func (w *warmer) later(t *turn, after time.Duration, needed func() bool, kept *j
 	})
 }
 
-func (w *warmer) await(t *turn, after time.Duration, needed func() bool, kept *janitor.Retained) warmResult {
+func (w *warmer) await(t *turn, after time.Duration, needed func() bool, kept Retained) warmResult {
 	timer := time.NewTimer(after)
 	defer timer.Stop()
 	select {
@@ -144,7 +143,7 @@ var errWarm = errors.New("the engine did not take the request")
 
 // send sends one, and cuts it off when the next turn comes: the engine has
 // then better to do.
-func (w *warmer) send(ctx context.Context, address string, kept *janitor.Retained) error {
+func (w *warmer) send(ctx context.Context, address string, kept Retained) error {
 	raw, err := warmBody(kept.API(), kept.Body(), kept.Salt())
 	if err != nil {
 		return err

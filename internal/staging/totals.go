@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kvaware
+package staging
 
 import (
 	"sync"
@@ -12,9 +12,9 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 )
 
-// stagingReport is what was staged for one upstream, for the admin API. It is
+// Report is what was staged for one upstream, for the admin API. It is
 // of the running configs.
-type stagingReport struct {
+type Report struct {
 	Orders  uint64 `json:"orders"`           // to LMCache
 	Done    uint64 `json:"done"`             // of those, the ones that LMCache says are
 	Tokens  uint64 `json:"tokens"`           // in CPU memory for them, by what it says
@@ -22,8 +22,8 @@ type stagingReport struct {
 	Resting bool   `json:"resting"`          // it has failed lately, and is left alone
 }
 
-// stagings counts what all policies of the process have staged, over reloads.
-type stagings struct {
+// Totals counts what all policies of the process have staged, over reloads.
+type Totals struct {
 	staged, lookups         *prometheus.Desc
 	tokens, wasted          *prometheus.Desc
 	waits, waited, warmings *prometheus.Desc
@@ -36,17 +36,21 @@ type stagings struct {
 	gone  stagingCounts // of the policies that are there no more
 }
 
+// metricsPrefix is in front of the names of all metrics.
+const metricsPrefix = "caddy_kv_aware_"
+
 // stagingCounts are totals.
 type stagingCounts struct {
 	service lmcache.Counts
 	warmed  [numWarmResults]uint64
 }
 
-func newStagings() *stagings {
+// NewTotals returns Totals of no stager.
+func NewTotals() *Totals {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, name), help, labels, nil)
+		return prometheus.NewDesc(metricsPrefix+name, help, labels, nil)
 	}
-	return &stagings{
+	return &Totals{
 		users:    make(map[*stager]struct{}),
 		staged:   desc("staging_total", "Prompts that LMCache was to stage in CPU memory, by what came of it; submitted ones are counted again at their end.", "result"),
 		lookups:  desc("staging_lookups_total", "Times that LMCache was to tell who holds a prompt, by what came of it.", "result"),
@@ -58,22 +62,15 @@ func newStagings() *stagings {
 	}
 }
 
-// open counts what a policy stages; nil is one that does not.
-func (s *stagings) open(st *stager) {
-	if st == nil {
-		return
-	}
+// open counts what a policy stages.
+func (s *Totals) open(st *stager) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users[st] = struct{}{}
 }
 
-// close ends a policy's staging; what it has counted stays.
-func (s *stagings) close(st *stager) {
-	if st == nil {
-		return
-	}
-	st.close()
+// close takes a policy out; what it has counted stays.
+func (s *Totals) close(st *stager) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, there := s.users[st]; there {
@@ -83,7 +80,7 @@ func (s *stagings) close(st *stager) {
 }
 
 // held counts a request that was held. It may outlive the policy that did it.
-func (s *stagings) held(d time.Duration) {
+func (s *Totals) held(d time.Duration) {
 	s.numHeld.Add(1)
 	s.heldFor.Add(int64(d))
 }
@@ -106,14 +103,14 @@ func (c *stagingCounts) add(st *stager) {
 }
 
 // Describe sends what the metrics are.
-func (s *stagings) Describe(to chan<- *prometheus.Desc) {
+func (s *Totals) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{s.staged, s.lookups, s.tokens, s.wasted, s.waits, s.waited, s.warmings} {
 		to <- d
 	}
 }
 
 // Collect sends the figures of this moment.
-func (s *stagings) Collect(to chan<- prometheus.Metric) {
+func (s *Totals) Collect(to chan<- prometheus.Metric) {
 	s.mu.Lock()
 	total := s.gone
 	for st := range s.users {
@@ -136,18 +133,18 @@ func (s *stagings) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// report tells what was staged for an upstream; nil when nothing is.
-func (s *stagings) report(address string) *stagingReport {
+// Report tells what was staged for an upstream; nil when nothing is.
+func (s *Totals) Report(address string) *Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var report *stagingReport
+	var report *Report
 	for st := range s.users {
 		n, known := st.service.Node(address)
 		if !known {
 			continue
 		}
 		if report == nil {
-			report = new(stagingReport)
+			report = new(Report)
 		}
 		report.Orders += n.Orders
 		report.Done += n.Done
@@ -161,4 +158,4 @@ func (s *stagings) report(address string) *stagingReport {
 }
 
 // Interface guards
-var _ prometheus.Collector = (*stagings)(nil)
+var _ prometheus.Collector = (*Totals)(nil)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kvaware
+package staging
 
 import (
 	"math/rand/v2"

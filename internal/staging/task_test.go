@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kvaware
+package staging
 
 import (
 	"context"
@@ -38,23 +38,23 @@ func TestUseOfStagings(t *testing.T) {
 	const keep = 2 * time.Minute
 	for _, c := range []struct {
 		name     string
-		next     func(e *errand) // what comes of the request
-		own      bool            // it was for the request itself, not for its next turn
-		at, then uint64          // wasted right after, and when its time is over
+		next     func(e *task) // what comes of the request
+		own      bool          // it was for the request itself, not for its next turn
+		at, then uint64        // wasted right after, and when its time is over
 	}{
-		{name: "found", next: func(e *errand) { e.reported("a:1", staged) }},
-		{name: "found but for the end, which is always computed", next: func(e *errand) { e.reported("a:1", staged-leastStaged+1) }},
-		{name: "a chunk is missing", next: func(e *errand) { e.reported("a:1", staged-leastStaged) }, at: 1, then: 1},
-		{name: "nothing found", next: func(e *errand) { e.reported("a:1", 0) }, at: 1, then: 1},
-		{name: "elsewhere", next: func(e *errand) { e.reported("b:1", staged) }, at: 1, then: 1},
-		{name: "not told", next: func(e *errand) { e.unreported("a:1") }},
-		{name: "not told, elsewhere", next: func(e *errand) { e.unreported("b:1") }, at: 1, then: 1},
-		{name: "no next turn", next: func(*errand) {}, then: 1},
-		{name: "its own, found", own: true, next: func(e *errand) { e.reported("a:1", staged) }},
-		{name: "its own, not found", own: true, next: func(e *errand) { e.reported("a:1", 0) }, then: 1}, // others may want the same
-		{name: "its own, failed over", own: true, next: func(e *errand) { e.reported("b:1", staged) }, then: 1},
-		{name: "its own, refused", own: true, next: func(*errand) {}, then: 1},
-		{name: "twice", next: func(e *errand) { e.reported("a:1", 0); e.reported("a:1", staged) }, at: 1, then: 1},
+		{name: "found", next: func(e *task) { e.Reported("a:1", staged) }},
+		{name: "found but for the end, which is always computed", next: func(e *task) { e.Reported("a:1", staged-leastStaged+1) }},
+		{name: "a chunk is missing", next: func(e *task) { e.Reported("a:1", staged-leastStaged) }, at: 1, then: 1},
+		{name: "nothing found", next: func(e *task) { e.Reported("a:1", 0) }, at: 1, then: 1},
+		{name: "elsewhere", next: func(e *task) { e.Reported("b:1", staged) }, at: 1, then: 1},
+		{name: "not told", next: func(e *task) { e.Unreported("a:1") }},
+		{name: "not told, elsewhere", next: func(e *task) { e.Unreported("b:1") }, at: 1, then: 1},
+		{name: "no next turn", next: func(*task) {}, then: 1},
+		{name: "its own, found", own: true, next: func(e *task) { e.Reported("a:1", staged) }},
+		{name: "its own, not found", own: true, next: func(e *task) { e.Reported("a:1", 0) }, then: 1}, // others may want the same
+		{name: "its own, failed over", own: true, next: func(e *task) { e.Reported("b:1", staged) }, then: 1},
+		{name: "its own, refused", own: true, next: func(*task) {}, then: 1},
+		{name: "twice", next: func(e *task) { e.Reported("a:1", 0); e.Reported("a:1", staged) }, at: 1, then: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestUseOfStagings(t *testing.T) {
 				st := s.order("a:1", lmcache.Prefix{Model: "m", Tokens: tokens.ids, Key: 7}, tokens)
 				<-st.Done()
 				tokens.release()
-				e := &errand{stager: s}
+				e := &task{stager: s}
 				if c.own {
 					e.staging, e.at = st, "a:1"
 				} else {
@@ -93,13 +93,13 @@ func TestUseOfStagings(t *testing.T) {
 // begins in the same way, which waits for it if it is held.
 func TestStagedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &stager{service: lmcache.NewService(lmcache.Options{Client: &readyClient{}}), turns: newTurns(time.Now), totals: newStagings()}
+		s := &stager{service: lmcache.NewService(lmcache.Options{Client: &readyClient{}}), turns: newTurns(time.Now), totals: NewTotals()}
 		defer s.service.Close()
-		one, two := &errand{stager: s}, &errand{stager: s}
+		one, two := &task{stager: s}, &task{stager: s}
 		if one.want("a:1", 7, time.Time{}) {
 			t.Fatal("it is under way before there are tokens")
 		}
-		one.await()(make([]uint32, 4096))
+		one.Await()(make([]uint32, 4096))
 		if one.staging == nil || !two.want("a:1", 7, time.Time{}) || two.staging != one.staging || two.at != "a:1" {
 			t.Fatalf("the second one has %p, the first %p", two.staging, one.staging)
 		}
@@ -110,8 +110,8 @@ func TestStagedOnce(t *testing.T) {
 		if two.want("b:1", 7, time.Time{}) || two.want("a:1", 8, time.Time{}) {
 			t.Error("what nobody has ordered is under way")
 		}
-		for _, e := range []*errand{one, two} {
-			e.end(true)
+		for _, e := range []*task{one, two} {
+			e.End(true)
 		}
 		synctest.Wait()
 		if n := s.shelf.kept.Load(); n != 0 {
