@@ -57,7 +57,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 // whileRunning serves h with the process's fleet, while a config uses it.
 func whileRunning(h func(*shared, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		s := running()
+		s := runningShared()
 		if s == nil {
 			return apiError(http.StatusNotFound, "no running config uses kv_aware")
 		}

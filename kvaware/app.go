@@ -3,11 +3,13 @@
 package kvaware
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/bauxite/caddy-kvaware/internal/following"
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 )
@@ -26,6 +28,10 @@ const (
 
 	// sweepInterval is how often upstreams that have gone are looked for.
 	sweepInterval = time.Minute
+
+	// followInterval is how often static upstreams are named, so that their
+	// engines' events are followed while no requests come.
+	followInterval = 20 * time.Second
 )
 
 func init() {
@@ -87,7 +93,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err = a.prepareLock(); err != nil {
 		return err
 	}
-	if a.shared, err = join(s.memoryLimit); err != nil {
+	if a.shared, err = acquireShared(s.memoryLimit); err != nil {
 		return err
 	}
 	return a.shared.metrics.register(ctx.GetMetricsRegistry())
@@ -95,12 +101,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // check turns the options into settings.
 func (a *App) check() (*settings, error) {
-	s := &settings{memoryLimit: a.MemoryLimit}
-	switch {
-	case s.memoryLimit == 0:
-		s.memoryLimit = DefaultMemoryLimit
-	case s.memoryLimit < MinMemoryLimit:
-		return nil, fmt.Errorf("memory_limit takes a size of at least %d bytes (1MB)", MinMemoryLimit)
+	s := &settings{
+		memoryLimit:  cmp.Or(a.MemoryLimit, DefaultMemoryLimit),
+		volatileOnly: cmp.Or(a.VolatileOnly, volatileOff),
+	}
+	if err := errors.Join(checkMemoryLimit(s.memoryLimit), checkVolatileOnly(s.volatileOnly)); err != nil {
+		return nil, err
 	}
 	if a.Key != nil {
 		key := caddy.NewReplacer().ReplaceAll(*a.Key, "")
@@ -112,13 +118,21 @@ func (a *App) check() (*settings, error) {
 		}
 		s.key = []byte(key)
 	}
-	if s.volatileOnly = a.VolatileOnly; s.volatileOnly == "" {
-		s.volatileOnly = volatileOff
-	}
-	if !isVolatileOnly(s.volatileOnly) {
-		return nil, errVolatileOnly
-	}
 	return s, nil
+}
+
+func checkMemoryLimit(bytes int64) error {
+	if bytes < MinMemoryLimit {
+		return fmt.Errorf("memory_limit takes a size of at least %d bytes (1MB)", MinMemoryLimit)
+	}
+	return nil
+}
+
+func checkVolatileOnly(value string) error {
+	if !isVolatileOnly(value) {
+		return errVolatileOnly
+	}
+	return nil
 }
 
 // Start puts the options in force.
@@ -126,11 +140,11 @@ func (a *App) Start() error {
 	if err := a.admitLock(); err != nil {
 		return err
 	}
-	policies := placements(a.ctx)
-	if err := checkFollowing(policies); err != nil {
+	places := placements(a.ctx)
+	if err := checkFollowing(places); err != nil {
 		return err
 	}
-	if err := a.shared.following.prepare(policies); err != nil {
+	if err := a.shared.events.Start(subscribers(places)); err != nil {
 		return err
 	}
 	if a.shared.apply(a.settings) {
@@ -139,12 +153,21 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
 	go a.sweepUntil(ctx)
-	// Now, so that what the config before follows too never ends.
-	go a.followUntil(ctx, policies, a.shared.following.followAll(policies))
+	// Now, so that subscriptions of the config before go on without a break.
+	go a.followUntil(ctx, places, a.follow(places))
 	return nil
 }
 
-// sweepUntil forgets upstreams that have gone, now and then.
+// subscribers also tells each policy its place in the config.
+func subscribers(places map[*Policy]*placement) (all []*following.Subscriber) {
+	for p, place := range places {
+		p.observed.place.Store(place)
+		all = append(all, p.eventsSubscriber)
+	}
+	return all
+}
+
+// sweepUntil drops what is kept for upstreams that have gone, now and then.
 func (a *App) sweepUntil(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
@@ -154,9 +177,34 @@ func (a *App) sweepUntil(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			a.shared.sweep(now)
-			a.shared.following.sweep(now)
 		}
 	}
+}
+
+// followUntil names the static upstreams of a config's policies now and then,
+// and when another config has let go of some.
+func (a *App) followUntil(ctx context.Context, places map[*Policy]*placement, freed <-chan struct{}) {
+	tick := time.NewTicker(followInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-freed:
+		case <-tick.C:
+		}
+		freed = a.follow(places)
+	}
+}
+
+// follow names the static upstreams of policies. The channel it returns is
+// closed when it should be called again.
+func (a *App) follow(places map[*Policy]*placement) <-chan struct{} {
+	freed := a.shared.events.Freed()
+	for p, place := range places {
+		a.shared.events.Follow(p.eventsSubscriber, place.addresses())
+	}
+	return freed
 }
 
 // Stop takes the options back.
@@ -173,7 +221,7 @@ func (a *App) Cleanup() error {
 	if a.shared == nil {
 		return nil // Caddy cleans up after a failed Provision too
 	}
-	return leave()
+	return releaseShared()
 }
 
 // HashKey returns the key of this config, at least 16 bytes: the configured

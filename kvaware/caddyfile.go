@@ -3,6 +3,8 @@
 package kvaware
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -11,7 +13,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/dustin/go-humanize"
 )
 
@@ -58,18 +59,16 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		switch option {
 		case "memory_limit":
-			if a.MemoryLimit, err = parseSize(d, option, value); err == nil && a.MemoryLimit < MinMemoryLimit {
-				err = d.Errf("memory_limit takes a size of at least %d bytes (1MB)", MinMemoryLimit)
+			if a.MemoryLimit, err = parseSize(option, value); err == nil {
+				err = checkMemoryLimit(a.MemoryLimit)
 			}
 		case "hash_key":
 			a.Key = &value
 		case "volatile_only":
-			if a.VolatileOnly = value; !isVolatileOnly(value) {
-				err = d.WrapErr(errVolatileOnly)
-			}
+			a.VolatileOnly, err = value, checkVolatileOnly(value)
 		}
 		if err != nil {
-			return err
+			return d.WrapErr(err)
 		}
 	}
 	return nil
@@ -121,76 +120,42 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		switch option {
 		case "radix_depth":
-			if p.RadixDepth, err = strconv.Atoi(value); err != nil || p.RadixDepth < 0 {
-				err = d.Err("radix_depth takes a number of blocks, 0 or more")
+			if p.RadixDepth, err = strconv.Atoi(value); err != nil {
+				p.RadixDepth = -1 // out of range
 			}
+			err = checkRadixDepth(p.RadixDepth)
 		case "block_size":
 			var size int64
-			if size, err = parseSize(d, option, value); err == nil && (size < MinBlockSize || size > MaxBlockSize) {
-				err = d.Errf("block_size takes a size from %d to %d bytes", MinBlockSize, MaxBlockSize)
+			if size, err = parseSize(option, value); err == nil {
+				err = checkBlockSize(size)
 			}
 			p.BlockSize = int(size)
 		case "unscrubbed":
-			if p.Unscrubbed = value; value != "refuse" && value != "fallback" {
-				err = d.Err("unscrubbed takes refuse or fallback")
-			}
+			p.Unscrubbed, err = value, checkUnscrubbed(value)
 		case "usage":
-			if p.Usage = value; value != "observe" && value != "inject" {
-				err = d.Err("usage takes observe or inject")
-			}
+			p.Usage, err = value, checkUsage(value)
 		case "tenant":
 			if p.Tenant = value; value == "" {
-				err = d.Err("tenant takes a placeholder such as {http.auth.user.id}")
+				err = errors.New("tenant takes a placeholder such as {http.auth.user.id}")
 			}
 		case "cache_salt":
-			if p.CacheSalt = value == "on"; value != "on" && value != "off" {
-				err = d.Err("cache_salt takes on or off")
-			}
+			p.CacheSalt, err = parseSwitch(option, value)
 		case "capacity":
-			if p.Capacity, err = strconv.ParseInt(value, 10, 64); err != nil || p.Capacity < 1 || p.Capacity > maxCapacity {
-				err = d.WrapErr(errCapacity)
+			if p.Capacity, err = strconv.ParseInt(value, 10, 64); err != nil || p.Capacity == 0 {
+				p.Capacity = -1 // out of range
 			}
+			err = checkCapacity(p.Capacity)
 		case "metrics":
-			if p.Metrics = value; !isMetrics(value) {
-				err = d.WrapErr(errMetrics)
-			}
+			p.Metrics, err = value, checkMetrics(value)
 		}
 		if err != nil {
-			return err
+			return d.WrapErr(err)
 		}
 	}
 	return nil
 }
 
-// parseFallback reads `fallback <policy> [<args>...] [{ ... }]`.
-func (p *Policy) parseFallback(d *caddyfile.Dispenser, o options) error {
-	if err := o.note(d); err != nil {
-		return err
-	}
-	if !d.NextArg() {
-		return d.Err("fallback takes the name of a load balancing policy")
-	}
-	segment := d.NextSegment()
-	renameLeastBusy(segment)
-	name := segment[0].Text
-	sub := caddyfile.NewDispenser(segment)
-	sub.Next()
-	module, err := caddyfile.UnmarshalModule(sub, "http.reverse_proxy.selection_policies."+name)
-	if err != nil {
-		return d.Errf("fallback: '%s' is not a load balancing policy, or its arguments are wrong: %v", name, err)
-	}
-	selector, ok := module.(reverseproxy.Selector)
-	if !ok {
-		return d.Errf("fallback: '%s' is not a load balancing policy", name)
-	}
-	if name == "kv_aware" {
-		return d.Err("fallback: kv_aware cannot be its own fallback")
-	}
-	p.FallbackRaw = caddyconfig.JSONModuleObject(selector, "policy", name, nil)
-	return nil
-}
-
-// options are the ones that a block takes, and which of them were given.
+// options holds the options of a block, and which of them were given.
 type options struct {
 	block string
 	given map[string]bool // by name; false until given
@@ -236,12 +201,20 @@ func (o options) argument(d *caddyfile.Dispenser) (string, error) {
 }
 
 // parseSize reads a size such as 20MB or 16KiB.
-func parseSize(d *caddyfile.Dispenser, option, value string) (int64, error) {
+func parseSize(option, value string) (int64, error) {
 	size, err := humanize.ParseBytes(value)
 	if err != nil || size > 1<<62 {
-		return 0, d.Errf("%s takes a size such as 20MB", option)
+		return 0, fmt.Errorf("%s takes a size such as 20MB", option)
 	}
 	return int64(size), nil
+}
+
+// parseSwitch reads on or off.
+func parseSwitch(option, value string) (bool, error) {
+	if value != "on" && value != "off" {
+		return false, fmt.Errorf("%s takes on or off", option)
+	}
+	return value == "on", nil
 }
 
 // Interface guards

@@ -171,7 +171,7 @@ func TestProvisionErrors(t *testing.T) {
 			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
 				t.Fatalf("error %v, want one that says %q", err, c.err)
 			}
-			if s := running(); s != nil {
+			if s := runningShared(); s != nil {
 				t.Fatal("a config that was only validated has left its state behind")
 			}
 		})

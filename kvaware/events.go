@@ -6,10 +6,13 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/following"
 
 	"github.com/bauxite/caddy-kvaware/internal/endpoint"
 )
@@ -17,16 +20,15 @@ import (
 // maxRanks bounds how many data-parallel ranks an engine may have.
 const maxRanks = 256
 
-// Events says where the engines publish what happens in their KV caches (vLLM:
-// `--kv-events-config`, SGLang: `--kv-events-config`), over ZeroMQ. Such a
-// stream carries every prompt's tokens in clear and without authentication: it
-// belongs on a trusted network.
+// Events configures where the engines publish their KV events over ZeroMQ (vLLM
+// and SGLang: `--kv-events-config`). Such a stream carries every prompt's tokens
+// in clear and without authentication: keep it on a trusted network.
 //
-// With it the gateway knows what each engine holds and what it has evicted,
-// also of requests that came by other ways. While a stream is dead or behind,
-// the policy goes by what it has sent to that upstream itself.
+// With events the gateway knows what each engine holds and has evicted, for
+// requests of other gateways too. While a stream is dead or behind, the policy
+// goes by its own history of that upstream.
 type Events struct {
-	// Where an upstream's events are, as a URL such as
+	// The URL of an upstream's events, such as
 	// `tcp://{http.reverse_proxy.upstream.host}:5557`. Of the request's
 	// placeholders only `{http.reverse_proxy.upstream.host}`, `.port`,
 	// `.hostport` and `.address` can be used.
@@ -34,24 +36,24 @@ type Events struct {
 
 	// In place of `address`: the address to listen at for engines that connect
 	// to their subscribers, such as `tcp://0.0.0.0:5557`. Their topic must be
-	// `kv@ADDRESS@MODEL`, ADDRESS being the upstream's dial address.
+	// `kv@ADDRESS@MODEL`, with the upstream's dial address.
 	Listen string `json:"listen,omitempty"`
 
-	// Where past events can be asked for again (vLLM: `replay_endpoint`), as a
-	// URL with the same placeholders. Without it, what was missed stays unknown:
-	// what an engine held before the gateway came, and after a gap all of it.
+	// The URL where past events can be read again (vLLM: `replay_endpoint`), with
+	// the same placeholders. Without it missed events stay unknown: those from
+	// before the gateway's start, and after a gap all of them.
 	Replay string `json:"replay,omitempty"`
 
-	// How many data-parallel ranks each engine has. Each publishes at a port of
-	// its own: the configured ports plus its number. Default: 1.
+	// The number of data-parallel ranks of each engine. Each rank publishes at a
+	// port of its own: the configured port plus its number. Default: 1.
 	Ranks int `json:"ranks,omitempty"`
 
-	// What a token in each tier (`gpu`, `cpu`, `disk`) counts, from 0, as if it
-	// had to be computed, to 1. Default: 1.0, 0.8 and 0.3.
+	// The worth of a token in each tier (`gpu`, `cpu`, `disk`), from 0, as if it
+	// had to be computed, to 1, as if the GPU held it. Default: 1.0, 0.8 and 0.3.
 	TierWeight map[string]float64 `json:"tier_weight,omitempty"`
 }
 
-// tierNames are the names of the tiers, and defaultWeights what they count.
+// tierNames are the names of the tiers, and defaultWeights their worth.
 var (
 	tierNames      = []string{kvevents.GPU: "gpu", kvevents.CPU: "cpu", kvevents.Disk: "disk"}
 	defaultWeights = [...]float64{kvevents.GPU: 1, kvevents.CPU: 0.8, kvevents.Disk: 0.3}
@@ -68,20 +70,24 @@ var (
 
 // check refuses options that are out of range.
 func (e *Events) check() error {
+	if e == nil {
+		return nil
+	}
 	if (e.Address == "") == (e.Listen == "") {
 		return errEvents
 	}
-	if e.Address != "" && !endpoint.Template(expand(e.Address)).Valid("tcp") || e.Listen != "" && e.listener() == "" {
+	valid := func(template string) bool { return endpoint.Template(expand(template)).Valid("tcp") }
+	if e.Address != "" && !valid(e.Address) || e.Listen != "" && e.listener() == "" {
 		return errEvents
 	}
 	switch {
-	case e.Replay != "" && !endpoint.Template(expand(e.Replay)).Valid("tcp"):
+	case e.Replay != "" && !valid(e.Replay):
 		return errReplay
 	case e.Replay != "" && e.Listen != "":
 		return errListen
 	case e.Ranks < 0 || e.Ranks > maxRanks:
 		return errRanks
-	case e.overlap():
+	case e.expanded().following().PortsOverlap():
 		return errNearby
 	}
 	for name, weight := range e.TierWeight {
@@ -92,26 +98,6 @@ func (e *Events) check() error {
 	return nil
 }
 
-// overlap reports whether a rank's events would be at another's replay.
-func (e *Events) overlap() bool {
-	if e.Replay == "" || e.Address == "" {
-		return false
-	}
-	const some = "192.0.2.1:8000"
-	events, replay := endpoint.Template(expand(e.Address)).For(some, "tcp"), endpoint.Template(expand(e.Replay)).For(some, "tcp")
-	if events.Hostname() != replay.Hostname() {
-		return false
-	}
-	for rank := range e.ranks() {
-		if endpoint.AddPort(events.Host, rank) == replay.Host || endpoint.AddPort(replay.Host, rank) == events.Host {
-			return true
-		}
-	}
-	return false
-}
-
-func (e *Events) ranks() int { return max(1, e.Ranks) }
-
 // listener returns the host:port to listen at, "" when there is none.
 func (e *Events) listener() string {
 	u, err := url.Parse(e.Listen)
@@ -121,76 +107,106 @@ func (e *Events) listener() string {
 	return u.Host
 }
 
-// weights returns what each tier counts.
-func (e *Events) weights() (w [3]float64) {
+// weights returns the worth of a token in each tier.
+func (e *Events) weights() (w kvevents.TierWeights) {
 	w = defaultWeights
 	for tier, name := range tierNames {
-		if given, ok := e.TierWeight[name]; ok {
-			w[tier] = given
+		if configured, ok := e.TierWeight[name]; ok {
+			w[tier] = configured
 		}
 	}
 	return w
 }
 
-// sources returns where an upstream's events are, one for each rank; none when
-// its address does not lead to any.
-func (e *Events) sources(upstream string) []kvevents.Publisher {
-	if e.Listen != "" {
-		return e.callers(upstream)
+// following returns e as subscriptions need it.
+func (e *Events) following() *following.Events {
+	return &following.Events{
+		Address: endpoint.Template(e.Address),
+		Listen:  e.listener(),
+		Replay:  endpoint.Template(e.Replay),
+		Ranks:   max(1, e.Ranks),
+		Weights: e.weights(),
 	}
-	events := endpoint.Template(e.Address).For(upstream, "tcp")
-	if events == nil {
-		return nil
-	}
-	var replay string
-	if e.Replay != "" {
-		u := endpoint.Template(e.Replay).For(upstream, "tcp")
-		if u == nil {
-			return nil
-		}
-		replay = u.Host
-	}
-	sources := make([]kvevents.Publisher, 0, e.ranks())
-	for rank := range e.ranks() {
-		s := kvevents.Publisher{Upstream: upstream, Rank: rank, Events: endpoint.AddPort(events.Host, rank)}
-		if replay != "" {
-			s.Replay = endpoint.AddPort(replay, rank)
-		}
-		if s.Events == "" || replay != "" && s.Replay == "" {
-			return nil
-		}
-		sources = append(sources, s)
-	}
-	return sources
 }
 
-// callers are the sources of an upstream that connects to us.
-func (e *Events) callers(upstream string) []kvevents.Publisher {
-	sources := make([]kvevents.Publisher, e.ranks())
-	for rank := range sources {
-		sources[rank] = kvevents.Publisher{Upstream: upstream, Rank: rank}
-	}
-	return sources
+// expanded returns e with the placeholders replaced that mean the same for all
+// requests.
+func (e *Events) expanded() *Events {
+	x := *e
+	x.Address, x.Replay, x.Listen = expand(e.Address), expand(e.Replay), expand(e.Listen)
+	return &x
 }
 
 // expand replaces the placeholders that mean the same for all requests, such as
 // {env.NAME}.
 func expand(s string) string { return caddy.NewReplacer().ReplaceKnown(s, "") }
 
-// known is e with the placeholders replaced that mean the same everywhere.
-func (e *Events) known() *Events {
-	k := *e
-	k.Address = expand(e.Address)
-	k.Replay = expand(e.Replay)
-	k.Listen = expand(e.Listen)
-	return &k
+// parseEvents reads
+//
+//	events <address>|listen <address> {
+//	    replay      <address>
+//	    ranks       <number>
+//	    tier_weight <tier> <weight>...
+//	}
+func (p *Policy) parseEvents(d *caddyfile.Dispenser, o options) error {
+	if err := o.note(d); err != nil {
+		return err
+	}
+	e := new(Events)
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 1 && args[0] != "listen":
+		e.Address = args[0]
+	case len(args) == 2 && args[0] == "listen":
+		e.Listen = args[1]
+	default:
+		return d.WrapErr(errEvents)
+	}
+	inner := newOptions("events", "replay", "ranks", "tier_weight")
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if option == "tier_weight" {
+			if err := e.parseTierWeight(d, inner); err != nil {
+				return err
+			}
+			continue
+		}
+		value, err := inner.argument(d)
+		if err != nil {
+			return err
+		}
+		switch option {
+		case "replay":
+			e.Replay = value
+		case "ranks":
+			if e.Ranks, err = strconv.Atoi(value); err != nil || e.Ranks < 1 {
+				return d.WrapErr(errRanks)
+			}
+		}
+	}
+	if err := e.check(); err != nil {
+		return d.WrapErr(err)
+	}
+	p.Events = e
+	return nil
 }
 
-// same reports whether two policies follow an upstream in the same way.
-func (e *Events) same(other *Events) bool {
-	if e == nil || other == nil {
-		return e == other
+// parseTierWeight reads `tier_weight gpu 1.0 cpu 0.8 disk 0.3`, any of them.
+func (e *Events) parseTierWeight(d *caddyfile.Dispenser, o options) error {
+	if err := o.note(d); err != nil {
+		return err
 	}
-	return e.Address == other.Address && e.Listen == other.Listen && e.Replay == other.Replay &&
-		e.ranks() == other.ranks() && e.weights() == other.weights()
+	args := d.RemainingArgs()
+	if len(args) == 0 || len(args)%2 != 0 {
+		return d.WrapErr(errWeights)
+	}
+	e.TierWeight = make(map[string]float64)
+	for i := 0; i < len(args); i += 2 {
+		weight, err := strconv.ParseFloat(args[i+1], 64)
+		if _, twice := e.TierWeight[args[i]]; err != nil || twice {
+			return d.WrapErr(errWeights)
+		}
+		e.TierWeight[args[i]] = weight
+	}
+	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-
-	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
 func TestEventsCaddyfile(t *testing.T) {
@@ -76,23 +74,15 @@ func TestLMCacheCaddyfile(t *testing.T) {
 	}
 }
 
-func TestSources(t *testing.T) {
-	e := Events{Address: "tcp://{http.reverse_proxy.upstream.host}:5557", Replay: "tcp://{http.reverse_proxy.upstream.host}:5567", Ranks: 2}
-	want := []kvevents.Publisher{
-		{Upstream: "[::1]:8000", Rank: 0, Events: "[::1]:5557", Replay: "[::1]:5567"},
-		{Upstream: "[::1]:8000", Rank: 1, Events: "[::1]:5558", Replay: "[::1]:5568"},
+// Placeholders such as {env.NAME} are replaced before addresses are derived.
+func TestExpandedEvents(t *testing.T) {
+	t.Setenv("EVENTS_PORT", "5557")
+	e := Events{Address: "tcp://{http.reverse_proxy.upstream.host}:{env.EVENTS_PORT}"}
+	if err := e.check(); err != nil {
+		t.Fatal(err)
 	}
-	got := e.sources("[::1]:8000")
-	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
-		t.Fatalf("got %v, want %v", got, want)
-	}
-	for _, dial := range []string{"unix//run/engine.sock", "node-a", ""} {
-		if got := e.sources(dial); got != nil {
-			t.Errorf("%q: got %v", dial, got)
-		}
-	}
-	e = Events{Address: "tcp://{http.reverse_proxy.upstream.host}:65535", Ranks: 2}
-	if got := e.sources("a:1"); got != nil {
-		t.Errorf("a rank beyond the last port: %v", got)
+	got := e.expanded().following().Publishers("node-a:8000")
+	if len(got) != 1 || got[0].Events != "node-a:5557" {
+		t.Errorf("got %v", got)
 	}
 }

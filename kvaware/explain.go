@@ -4,13 +4,14 @@ package kvaware
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/janitor"
@@ -18,34 +19,58 @@ import (
 
 const explainPath = "/kv_aware/explain"
 
-// acquaintance is what a policy knows from the last request it routed: whom to
-// ask when it is to explain where another one would go.
-type acquaintance struct{ last atomic.Pointer[met] }
-
-type met struct {
+// routed tells which upstreams the last request of a policy could go to, and
+// through which janitor: with dynamic upstreams the config does not tell.
+type routed struct {
 	janitor   *janitor.Handler
-	addresses []string // of the upstreams that were available
+	upstreams reverseproxy.UpstreamPool
 }
 
-// meet notes who was there. It allocates only when that has changed.
-func (a *acquaintance) meet(j *janitor.Handler, targets []routing.Candidate) {
-	last := a.last.Load()
-	if last != nil && last.janitor == j && slices.EqualFunc(last.addresses, targets, func(address string, t routing.Candidate) bool { return address == t.Address }) {
+// recordRouted remembers the candidates of a request, where the config does not
+// tell them. It allocates only when they have changed.
+func (p *Policy) recordRouted(j *janitor.Handler, c *candidates, r *http.Request) {
+	if place := p.observed.place.Load(); place.isStatic() && place.janitor != nil {
 		return
 	}
-	m := &met{janitor: j, addresses: make([]string, len(targets))}
-	for i, t := range targets {
-		m.addresses[i] = t.Address
+	same := func(u *reverseproxy.Upstream, s routing.Candidate) bool { return u.Dial == s.Address }
+	last := p.observed.lastRouted.Load()
+	if last != nil && last.janitor == j && slices.EqualFunc(last.upstreams, c.scored, same) {
+		return
 	}
-	a.last.Store(m)
+	now := &routed{janitor: j}
+	for i, s := range c.scored {
+		now.upstreams = append(now.upstreams, &reverseproxy.Upstream{Host: c.upstreams[i].Host, Dial: s.Address})
+	}
+	p.observed.lastRouted.Store(now)
 }
 
-// explanation is where a policy would send a request now, and why.
+// explainable returns the janitor and the upstreams of a policy.
+func (p *Policy) explainable() (*routed, error) {
+	var e routed
+	if last := p.observed.lastRouted.Load(); last != nil {
+		e = *last
+	}
+	if place := p.observed.place.Load(); place != nil {
+		e.janitor = cmp.Or(place.janitor, e.janitor)
+		if place.isStatic() {
+			e.upstreams = place.upstreams
+		}
+	}
+	switch {
+	case e.upstreams == nil:
+		return nil, apiError(http.StatusConflict, "the upstreams are dynamic and no request has been routed yet: there are none to tell about")
+	case e.janitor == nil:
+		return nil, apiError(http.StatusConflict, "no pii_janitor is known to run ahead of this policy: nothing can be signed")
+	}
+	return &e, nil
+}
+
+// explanation tells where a policy would send a request now, and why.
 type explanation struct {
 	Upstream     string             `json:"upstream,omitempty"`
 	Reason       string             `json:"reason"`
 	PromptTokens int                `json:"prompt_tokens"` // as estimated
-	Findings     int                `json:"findings"`      // that the janitor would replace
+	Findings     int                `json:"findings"`      // values that the janitor would replace
 	Upstreams    []upstreamForecast `json:"upstreams"`     // soonest first
 }
 
@@ -55,11 +80,11 @@ type upstreamForecast struct {
 	WaitMS       float64 `json:"wait_ms"`    // until the prefill queued there is done
 	PrefillMS    float64 `json:"prefill_ms"` // of what is not cached
 	TTFTMS       float64 `json:"ttft_ms"`    // both
-	Requests     int     `json:"requests"`   // it is busy with
+	Requests     int     `json:"requests"`   // in flight there
 }
 
-// serveExplain takes the body of a request as clients send it and tells, for
-// each policy, where it would go. Nothing is sent, reserved or recorded.
+// serveExplain takes the body of a request as clients send it and tells where it
+// would go. Nothing is sent, reserved or recorded.
 func serveExplain(s *shared, w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return apiError(http.StatusMethodNotAllowed, "this path takes POST")
@@ -68,10 +93,10 @@ func serveExplain(s *shared, w http.ResponseWriter, r *http.Request) error {
 	if !strings.HasPrefix(path, "/") {
 		return apiError(http.StatusBadRequest, "path takes a path such as /v1/chat/completions")
 	}
-	policies := s.experienced()
+	policies := s.joined()
 	switch {
 	case len(policies) == 0:
-		return apiError(http.StatusConflict, "no kv_aware policy has routed a request yet: there are no upstreams to tell about")
+		return apiError(http.StatusConflict, "the config has no kv_aware policy")
 	case len(policies) > 1:
 		return apiError(http.StatusConflict, "the config has several kv_aware policies: explain is for one")
 	}
@@ -89,66 +114,45 @@ func serveExplain(s *shared, w http.ResponseWriter, r *http.Request) error {
 
 // explain tells where the request would go.
 func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) (*explanation, error) {
-	m := p.met.last.Load()
+	known, err := p.explainable()
+	if err != nil {
+		return nil, err
+	}
+	r = r.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer()))
 	answer := &explanation{Reason: string(routing.Fallback), Upstreams: []upstreamForecast{}}
-	err := m.janitor.Examine(w, r, func(x *janitor.Exchange) {
+	err = known.janitor.Examine(w, r, func(x *janitor.Exchange) {
 		answer.Findings = x.Findings()
 		signing := p.shared.signing.Load()
-		signed, request, ok := p.sign(x, p.tenantNamed(tenant, signing.key), signing)
-		if !ok {
+		signed := p.sign(x, p.tenantNamed(tenant, signing.key), signing)
+		if !signed.signed() {
 			return // the fallback would take it
 		}
-		targets := make([]routing.Candidate, len(m.addresses))
-		for i, address := range m.addresses {
-			targets[i].Address = address
-		}
-		prompt := stagingPrompt(x.Model(), &signed)
-		offloads, _ := p.stager.Consult(&prompt, targets, nil)
-		kept := slices.ContainsFunc(offloads, func(o routing.Offload) bool { return o.Storage > 0 })
-		forecasts, d := request.Explain(targets)
-		answer.PromptTokens = request.Tokens()
-		if d.Pick >= 0 && (d.Reason != routing.Cold || kept || !p.coldFallback) {
-			answer.Upstream, answer.Reason = m.addresses[d.Pick], string(d.Reason)
-		}
-		for _, f := range forecasts {
-			answer.Upstreams = append(answer.Upstreams, upstreamForecast{
-				Address:      f.Address,
-				CachedTokens: f.Cached,
-				WaitMS:       f.Wait.Seconds() * 1000,
-				PrefillMS:    f.Prefill.Seconds() * 1000,
-				TTFTMS:       (f.Wait + f.Prefill).Seconds() * 1000,
-				Requests:     f.InFlight,
-			})
-		}
-		slices.SortStableFunc(answer.Upstreams, func(a, b upstreamForecast) int { return cmp.Compare(a.TTFTMS, b.TTFTMS) })
+		c := p.candidates(p.filterByModel(known.upstreams, x.Model(), r), nil, r)
+		defer c.release()
+		p.forecast(answer, &signed, c.scored)
 	})
 	return answer, err
 }
 
-// enlist notes a policy of a config; dismiss takes it back.
-func (s *shared) enlist(p *Policy) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.policies[p] = struct{}{}
-}
-
-func (s *shared) dismiss(p *Policy) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.policies, p)
-	p.sight.gone.Store(true)
-	s.following.dismiss(p)
-	s.engines.dismiss(p)
-}
-
-// experienced returns the policies that have routed a request.
-func (s *shared) experienced() (all []*Policy) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for p := range s.policies {
-		if p.met.last.Load() != nil {
-			all = append(all, p)
-		}
+// forecast fills in the decision and the predictions for each candidate.
+func (p *Policy) forecast(answer *explanation, s *signedRequest, candidates []routing.Candidate) {
+	prompt := s.stagingPrompt()
+	offloads, _ := p.stager.Consult(&prompt, candidates, nil)
+	stored := slices.ContainsFunc(offloads, func(o routing.Offload) bool { return o.Storage > 0 })
+	forecasts, d := s.request.Explain(candidates)
+	answer.PromptTokens = s.request.Tokens()
+	if d.Pick >= 0 && (d.Reason != routing.Cold || stored || !p.coldFallback) {
+		answer.Upstream, answer.Reason = candidates[d.Pick].Address, string(d.Reason)
 	}
-	return all
+	for _, f := range forecasts {
+		answer.Upstreams = append(answer.Upstreams, upstreamForecast{
+			Address:      f.Address,
+			CachedTokens: f.Cached,
+			WaitMS:       f.Wait.Seconds() * 1000,
+			PrefillMS:    f.Prefill.Seconds() * 1000,
+			TTFTMS:       (f.Wait + f.Prefill).Seconds() * 1000,
+			Requests:     f.InFlight,
+		})
+	}
+	slices.SortStableFunc(answer.Upstreams, func(a, b upstreamForecast) int { return cmp.Compare(a.TTFTMS, b.TTFTMS) })
 }

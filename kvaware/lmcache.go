@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/bauxite/caddy-kvaware/internal/endpoint"
+	"github.com/bauxite/caddy-kvaware/internal/following"
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/staging"
@@ -87,6 +90,9 @@ var (
 
 // check refuses options that are out of range.
 func (l *LMCache) check() error {
+	if l == nil {
+		return nil
+	}
 	switch {
 	case (l.Address == "") == (l.Coordinator == ""), !endpoint.Template(expand(l.Address + l.Coordinator)).Valid("http"):
 		return errLMCache
@@ -96,26 +102,26 @@ func (l *LMCache) check() error {
 	return nil
 }
 
-// known is l with the placeholders replaced that mean the same everywhere.
-func (l *LMCache) known() *LMCache {
+// expanded returns l with the placeholders replaced that mean the same for all
+// requests.
+func (l *LMCache) expanded() *LMCache {
 	k := *l
 	k.Address = expand(l.Address)
 	k.Coordinator = expand(l.Coordinator)
 	return &k
 }
 
-// setStager makes the stager of the policy: one that does nothing without LMCache.
-func (p *Policy) setStager() {
-	p.stager = staging.Nop
+// newStager returns the stager of the policy. Without LMCache it does nothing.
+func (p *Policy) newStager() staging.Stager {
 	if p.LMCache == nil {
-		return
+		return staging.Nop
 	}
 	weights := defaultWeights
 	if p.Events != nil {
 		weights = p.Events.weights()
 	}
 	p.offloadWeights = &weights
-	p.stager = staging.New(staging.Options{
+	return staging.New(staging.Options{
 		Client:  p.LMCache.client(),
 		Wait:    time.Duration(p.LMCache.Wait),
 		WarmGPU: p.LMCache.WarmGPU,
@@ -134,62 +140,111 @@ func (l *LMCache) client() lmcache.Client {
 	}})
 }
 
-// stage has the prompt's blocks staged where the attempt goes. pool is all
-// upstreams that the request could go to if they were well.
-func (p *Policy) stage(r *http.Request, fl *flight, pool reverseproxy.UpstreamPool) {
+// stage has the prompt's blocks staged where the attempt goes. pool holds all
+// upstreams of the proxy, healthy or not.
+func (p *Policy) stage(r *http.Request, s *requestState, pool reverseproxy.UpstreamPool) {
 	if p.LMCache == nil {
-		return // what follows allocates
+		return // the closure below allocates
 	}
-	fetching := fl.staging.Send(r.Context(), staging.Attempt{
-		Upstream: fl.address,
-		Failed:   len(fl.tried),
+	fetching := s.staging.Send(r.Context(), staging.Attempt{
+		Upstream: s.address,
+		Failed:   len(s.failed),
 		InPool: func(at string) bool {
 			return slices.ContainsFunc(pool, func(u *reverseproxy.Upstream) bool { return address(u, r) == at })
 		},
 	})
-	fl.asked = fl.asked || fetching
+	s.fetching = s.fetching || fetching
 }
 
-// stagedRequest is a flight as its staging task sees it.
-type stagedRequest flight
+// stagedRequest is a request's state as its staging task sees it.
+type stagedRequest requestState
 
 // Prompt implements staging.Request.
-func (fl *stagedRequest) Prompt() staging.Prompt {
-	p, body := stagingPrompt(fl.model, &fl.prompt), fl.exchange.Body()
+func (s *stagedRequest) Prompt() staging.Prompt {
+	p, body := s.stagingPrompt(), s.exchange.Body()
 	p.Tools = bytes.Contains(body, []byte(`"tools"`)) || bytes.Contains(body, []byte(`"functions"`))
 	return p
 }
 
 // Routing implements staging.Request.
-func (fl *stagedRequest) Routing() *routing.Request { return fl.Request }
+func (s *stagedRequest) Routing() *routing.Request { return s.request }
 
 // Retain implements staging.Request.
-func (fl *stagedRequest) Retain() (staging.Retained, bool) {
-	kept, ok := fl.exchange.Retain()
+func (s *stagedRequest) Retain() (staging.Retained, bool) {
+	kept, ok := s.exchange.Retain()
 	if !ok {
 		return nil, false
 	}
-	return &retainedPrompt{kept, fl.prompt, fl.policy.shared.prompts}, true
+	return &retainedPrompt{kept, s.prompt, s.policy.shared.tokens}, true
 }
 
-// stagingPrompt returns a signed prompt as staging needs it.
-func stagingPrompt(model string, t *text) staging.Prompt {
-	p := staging.Prompt{Model: model, Salt: t.salt, Variant: t.signature.Variant(), Chain: t.signature.Chain()}
-	for _, end := range t.signature.Ends() {
+// stagingPrompt returns the signed prompt as staging needs it.
+func (s *signedRequest) stagingPrompt() staging.Prompt {
+	p := staging.Prompt{Model: s.model, Salt: s.prompt.Salt, Variant: s.prompt.Variant, Chain: s.prompt.Chain}
+	for _, end := range s.prompt.Ends {
 		p.Ends = append(p.Ends, end.Hash)
 	}
 	return p
 }
 
-// retainedPrompt is a request that is kept beyond its answer, and its prompt.
+// retainedPrompt is a request that is kept beyond its answer, with its prompt.
 type retainedPrompt struct {
 	*janitor.Retained
-	prompt text
-	tokens *prompts
+	prompt following.SignedPrompt
+	tokens *following.TokenLinker
 }
 
 // Fetch implements staging.Retained.
 func (k *retainedPrompt) Fetch(upstream string, attempt int, use func(ids []uint32)) bool {
-	k.prompt.attempt = uint64(attempt)
-	return k.tokens.fetchOf(k.Retained, k.prompt, upstream, use)
+	k.prompt.Attempt = uint64(attempt)
+	return k.tokens.Fetch(k.prompt, k.Retained, upstream, use)
+}
+
+// parseLMCache reads
+//
+//	lmcache <url>|coordinator <url> {
+//	    wait     <duration>
+//	    warm_gpu on|off
+//	}
+func (p *Policy) parseLMCache(d *caddyfile.Dispenser, o options) error {
+	if err := o.note(d); err != nil {
+		return err
+	}
+	l := new(LMCache)
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 1 && strings.Contains(args[0], "://"):
+		l.Address = args[0]
+	case len(args) == 2 && args[0] == "coordinator":
+		l.Coordinator = args[1]
+	case len(args) > 0 && args[0] == "controller":
+		return d.WrapErr(errController)
+	default:
+		return d.WrapErr(errLMCache)
+	}
+	inner := newOptions("lmcache", "wait", "warm_gpu")
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		value, err := inner.argument(d)
+		if err != nil {
+			return err
+		}
+		switch option {
+		case "wait":
+			wait, err := caddy.ParseDuration(value)
+			if err != nil || wait < 0 {
+				return d.WrapErr(errWait)
+			}
+			l.Wait = caddy.Duration(wait)
+		case "warm_gpu":
+			if l.WarmGPU, err = parseSwitch("lmcache: warm_gpu", value); err != nil {
+				return d.WrapErr(err)
+			}
+		}
+	}
+	if err := l.check(); err != nil {
+		return d.WrapErr(err)
+	}
+	p.LMCache = l
+	return nil
 }

@@ -4,12 +4,14 @@ package kvaware
 
 import (
 	"errors"
+	"math"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/bauxite/caddy-kvaware/internal/answer"
+	"github.com/bauxite/caddy-kvaware/internal/following"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
-	"github.com/bauxite/caddy-kvaware/internal/staging"
 )
 
 const (
@@ -17,26 +19,21 @@ const (
 	metricsSubsystem = "kv_aware"
 )
 
-// metrics are the fleet's figures. They live as long as the fleet and are
-// registered anew with every config, because each config has its own registry.
-// Labels are upstream addresses and fixed words, never anything of a request.
+// policyMetrics are the figures of the shared state. They live as long as it
+// does and are registered anew with every config, because each config has its
+// own registry. Labels are upstream addresses and fixed words, never anything of
+// a request.
 type policyMetrics struct {
 	requests     *prometheus.CounterVec
 	predicted    *prometheus.CounterVec
-	reportedVec  *prometheus.CounterVec
+	reported     *prometheus.CounterVec
 	errorRatio   prometheus.Histogram
 	ttft         *prometheus.HistogramVec
 	usageMissing *prometheus.CounterVec
-	treeBytes    prometheus.GaugeFunc
-	treeBlocks   prometheus.GaugeFunc
-	evictions    prometheus.CounterFunc
-	diskLocked   prometheus.GaugeFunc
-	events       *eventMetrics
-	tokens       *tokenMetrics
-	stagings     *staging.Totals
+	others       []prometheus.Collector // read at each scrape
 }
 
-func newPolicyMetrics(f *routing.Router, s *following, p *prompts, st *staging.Totals) *policyMetrics {
+func newPolicyMetrics(s *shared) *policyMetrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,
@@ -47,10 +44,10 @@ func newPolicyMetrics(f *routing.Router, s *following, p *prompts, st *staging.T
 	}
 	return &policyMetrics{
 		requests: counter("requests_total",
-			"Requests sent to an upstream, by why it was picked.", "upstream", "reason"),
+			"Requests sent to an upstream, by the reason for picking it.", "upstream", "reason"),
 		predicted: counter("predicted_cached_tokens_total",
-			"Prompt tokens that were predicted to be in the upstream's KV cache, of requests whose answer told the truth.", "upstream"),
-		reportedVec: counter("reported_cached_tokens_total",
+			"Prompt tokens that were predicted to be in the upstream's KV cache, for answers that reported the true number.", "upstream"),
+		reported: counter("reported_cached_tokens_total",
 			"Prompt tokens that the upstream reported as cached.", "upstream"),
 		errorRatio: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "prediction_error_ratio",
@@ -63,27 +60,27 @@ func newPolicyMetrics(f *routing.Router, s *following, p *prompts, st *staging.T
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"upstream"}),
 		usageMissing: counter("usage_missing_total",
-			"Answers that did not tell how many prompt tokens were cached.", "upstream"),
-		treeBytes: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_bytes",
-			"Memory of the prefix tree.")), func() float64 { return float64(f.Stats().Bytes) }),
-		treeBlocks: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_blocks",
-			"Distinct prompt blocks in the prefix tree.")), func() float64 { return float64(f.Stats().Blocks) }),
-		evictions: prometheus.NewCounterFunc(prometheus.CounterOpts(opts("evictions_total",
-			"Blocks dropped from the prefix tree to stay under its memory limit.")), func() float64 { return float64(f.Stats().Evictions) }),
-		diskLocked: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("disk_locked",
-			"1 when the process can create or write no file any more, else 0.")), diskLocked),
-		events:   newEventMetrics(s),
-		tokens:   newTokenMetrics(p),
-		stagings: st,
+			"Answers that did not report how many prompt tokens were cached.", "upstream"),
+		others: []prometheus.Collector{
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_bytes",
+				"Memory of the prefix tree.")), func() float64 { return float64(s.router.Stats().Bytes) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_blocks",
+				"Distinct prompt blocks in the prefix tree.")), func() float64 { return float64(s.router.Stats().Blocks) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts(opts("evictions_total",
+				"Blocks dropped from the prefix tree to stay under its memory limit.")), func() float64 { return float64(s.router.Stats().Evictions) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("disk_locked",
+				"1 when the process can create or write no file any more, else 0.")), diskLocked),
+			following.NewMetrics(s.events, metricsNamespace, metricsSubsystem),
+			following.NewTokenMetrics(s.tokens, metricsNamespace, metricsSubsystem),
+			s.stagings,
+		},
 	}
 }
 
 // register enters the metrics into a config's registry.
 func (m *policyMetrics) register(r prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{
-		m.requests, m.predicted, m.reportedVec, m.errorRatio, m.ttft, m.usageMissing,
-		m.treeBytes, m.treeBlocks, m.evictions, m.diskLocked, m.events, m.tokens, m.stagings,
-	} {
+	own := []prometheus.Collector{m.requests, m.predicted, m.reported, m.errorRatio, m.ttft, m.usageMissing}
+	for _, c := range slices.Concat(own, m.others) {
 		if err := r.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err
 		}
@@ -99,9 +96,9 @@ func (m *policyMetrics) picked(address string, why routing.Reason) {
 // compare counts a prediction against what the engine reported.
 func (m *policyMetrics) compare(address string, predicted int, u answer.Usage) {
 	m.predicted.WithLabelValues(address).Add(float64(predicted))
-	m.reportedVec.WithLabelValues(address).Add(float64(u.CachedTokens))
+	m.reported.WithLabelValues(address).Add(float64(u.CachedTokens))
 	if u.PromptTokens > 0 {
-		m.errorRatio.Observe(abs(float64(predicted-u.CachedTokens)) / float64(u.PromptTokens))
+		m.errorRatio.Observe(math.Abs(float64(predicted-u.CachedTokens)) / float64(u.PromptTokens))
 	}
 }
 
@@ -110,14 +107,7 @@ func (m *policyMetrics) forget(address string) {
 	labels := prometheus.Labels{"upstream": address}
 	m.requests.DeletePartialMatch(labels)
 	m.predicted.DeletePartialMatch(labels)
-	m.reportedVec.DeletePartialMatch(labels)
+	m.reported.DeletePartialMatch(labels)
 	m.ttft.DeletePartialMatch(labels)
 	m.usageMissing.DeletePartialMatch(labels)
-}
-
-func abs(x float64) float64 {
-	if x < 0 {
-		return -x
-	}
-	return x
 }

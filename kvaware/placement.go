@@ -4,6 +4,7 @@ package kvaware
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/bauxite/caddy-kvaware/internal/endpoint"
+	"github.com/bauxite/caddy-kvaware/internal/following"
 	"github.com/bauxite/caddy-kvaware/internal/proxies"
 	"github.com/bauxite/caddy-kvaware/janitor"
 )
@@ -50,6 +52,12 @@ func lastJanitor(ahead []caddyhttp.MiddlewareHandler) (last *janitor.Handler) {
 	return last
 }
 
+// isStatic reports whether the config alone tells all upstreams.
+func (l *placement) isStatic() bool {
+	placeholder := func(u *reverseproxy.Upstream) bool { return strings.Contains(u.String(), "{") }
+	return l != nil && !l.dynamic && len(l.upstreams) > 0 && !slices.ContainsFunc(l.upstreams, placeholder)
+}
+
 // addresses returns the dial addresses that mean the same for all requests.
 func (l *placement) addresses() (addresses []string) {
 	for _, u := range l.upstreams {
@@ -62,17 +70,18 @@ func (l *placement) addresses() (addresses []string) {
 
 // checkFollowing refuses policies that follow one upstream differently: its
 // events would be counted twice.
-func checkFollowing(policies map[*Policy]*placement) error {
-	follows := make(map[string]*Events)
-	for p, place := range policies {
-		if p.Events == nil {
+func checkFollowing(places map[*Policy]*placement) error {
+	follows := make(map[string]*following.Events)
+	for p, place := range places {
+		events := p.eventsSubscriber.Events
+		if events == nil {
 			continue
 		}
 		for _, address := range place.addresses() {
-			if other, known := follows[address]; known && !p.Events.same(other) {
+			if other := follows[address]; other != nil && *other != *events {
 				return fmt.Errorf("two kv_aware policies follow the upstream %s differently: give both the same events", address)
 			}
-			follows[address] = p.Events
+			follows[address] = events
 		}
 	}
 	return nil

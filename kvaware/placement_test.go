@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/bauxite/caddy-kvaware/internal/following"
 	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
@@ -42,8 +43,12 @@ func TestTheLastJanitorCounts(t *testing.T) {
 // Two policies cannot follow one upstream in different ways; one that does not
 // follow it is in nobody's way.
 func TestCheckFollowing(t *testing.T) {
-	follow := func(address string) *Policy { return &Policy{Events: &Events{Address: address}} }
-	a, same, other, none := follow("tcp://a:1"), follow("tcp://a:1"), follow("tcp://a:2"), new(Policy)
+	follow := func(address string) *Policy {
+		p := &Policy{Events: &Events{Address: address}}
+		p.subscribe()
+		return p
+	}
+	a, same, other, none := follow("tcp://a:1"), follow("tcp://a:1"), follow("tcp://a:2"), &Policy{eventsSubscriber: new(following.Subscriber)}
 	if err := checkFollowing(map[*Policy]*placement{a: at("a:8000"), same: at("a:8000"), other: at("b:8000"), none: at("a:8000")}); err != nil {
 		t.Errorf("unexpected error: %v", err)
 	}

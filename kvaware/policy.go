@@ -3,36 +3,34 @@
 package kvaware
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
-	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/following"
 	"github.com/bauxite/caddy-kvaware/internal/staging"
-	"github.com/bauxite/caddy-kvaware/janitor"
+	"github.com/bauxite/caddy-kvaware/internal/upstreams"
 )
 
 const (
-	// DefaultBlockSize is how many bytes of scrubbed prompt go into one hash
-	// when block_size is not configured.
+	// DefaultBlockSize is the default of block_size, in bytes.
 	DefaultBlockSize = 256
 
-	// MinBlockSize and MaxBlockSize bound block_size, in bytes. Smaller blocks
-	// cost more memory than they tell: engines cache in blocks of 16 tokens,
-	// about 64 bytes. Larger ones lose what lies behind the last whole block.
+	// MinBlockSize and MaxBlockSize bound block_size, in bytes. Engines cache in
+	// blocks of 16 tokens, about 64 bytes, so smaller blocks only cost memory.
+	// With larger ones more of a prompt lies behind its last whole block.
 	MinBlockSize = 64
 	MaxBlockSize = 65536
 
-	// DefaultMetrics is the path of the engines' metrics when none is
-	// configured.
+	// DefaultMetrics is the default of metrics.
 	DefaultMetrics = "/metrics"
 
 	// maxCapacity bounds capacity, in tokens: more than any engine has.
@@ -48,11 +46,11 @@ func init() {
 // much of the prompt's prefix in its KV cache has less to compute, one with
 // less prefill queued makes it wait less.
 //
-// What each upstream holds is kept in a process-wide, memory-capped radix tree
-// of keyed hashes (see the `kv_aware` app). Hashes are made from scrubbed
-// prompts only, so a `pii_janitor` handler has to run ahead of `reverse_proxy`.
-// The policy also puts the scrubbed body back at each attempt, which is what
-// makes retries of LLM calls safe without `request_buffers`.
+// A process-wide, memory-capped radix tree of keyed hashes tells what each
+// upstream holds (see the `kv_aware` app). Hashes are made from scrubbed prompts
+// only, so a `pii_janitor` handler has to run ahead of `reverse_proxy`. The
+// policy puts the scrubbed body back at each attempt, so retries of LLM calls
+// are safe without `request_buffers`.
 //
 // Placeholders it sets:
 //
@@ -60,9 +58,9 @@ func init() {
 // ------------|------------
 // `{http.kv_aware.match_tokens}` | Prompt tokens predicted to be cached at the picked upstream
 // `{http.kv_aware.prompt_tokens}` | Length of the prompt in tokens, as estimated
-// `{http.kv_aware.reason}` | Why it was picked: hit, load, cold, fallback or unscrubbed
+// `{http.kv_aware.reason}` | The reason for the pick: hit, load, cold, fallback or unscrubbed
 type Policy struct {
-	// How many blocks of a prompt to track, a block being a message; the
+	// How many blocks of a prompt to track. Here a block is a message; the
 	// first block holds tools and system prompt, and a prompt without
 	// messages is one block. Inside this limit the prompt is always hashed in
 	// runs of `block_size`, so two questions about one document still share
@@ -74,8 +72,8 @@ type Policy struct {
 	BlockSize int `json:"block_size,omitempty"`
 
 	// The policy for requests that have no signature (no prompt, embeddings,
-	// ...). When it is set to something else than least_conn, it also decides
-	// for prompts of which no upstream holds anything. `least_busy` is read as
+	// ...). Any policy but least_conn also decides for prompts of which no
+	// upstream holds anything. `least_busy` is read as
 	// `least_conn`. Default: least_conn.
 	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
 
@@ -84,70 +82,79 @@ type Policy struct {
 	// fallback policy pick. It is never hashed. Default: refuse.
 	Unscrubbed string `json:"unscrubbed,omitempty"`
 
-	// Whether to ask engines for usage in streamed answers that the client did
-	// not ask it for: `inject` adds `stream_options.include_usage` and takes the
-	// extra chunk out of the answer again, `observe` adds nothing. Usage tells
-	// whether predictions were right. Default: observe.
+	// Whether to ask engines for usage in streamed answers when the client does
+	// not: `inject` adds `stream_options.include_usage` and takes the extra
+	// chunk out of the answer again, `observe` adds nothing. Usage shows whether
+	// predictions were right. Default: observe.
 	Usage string `json:"usage,omitempty"`
 
-	// Who a request belongs to, as a placeholder such as `{http.auth.user.id}`.
-	// Requests of different tenants never share a prefix. A request for which
-	// it is empty shares with nobody. Default: none, all share.
+	// The tenant of a request, as a placeholder such as `{http.auth.user.id}`.
+	// Requests of different tenants never share a prefix. A request with an
+	// empty tenant shares with nobody. Default: none, all share.
 	Tenant string `json:"tenant,omitempty"`
 
-	// Whether to send the tenant, as a keyed hash, to the engine as
-	// `cache_salt`, in place of any the client sent: then tenants do not share
-	// KV cache there either, and none can probe another's by timing. Needs
-	// `tenant`. Default: false.
+	// Whether to send the tenant to the engine, as a keyed hash in `cache_salt`,
+	// in place of any salt the client sent. Then tenants do not share KV cache
+	// there either, and none can probe another's by timing. Needs `tenant`.
+	// Default: false.
 	CacheSalt bool `json:"cache_salt,omitempty"`
 
-	// How many tokens the KV cache of each upstream holds. What an upstream
-	// was sent longer ago than that is taken to be evicted there. Answers that
-	// report cached tokens correct it. When policies configure different ones
-	// for an upstream, the largest counts. Default: 0, as the engine's metrics
-	// say; where they do not, it is learned from the answers.
+	// How many tokens the KV cache of each upstream holds. Older prompts are
+	// taken to be evicted there. Answers that report cached tokens correct it.
+	// When policies configure different capacities for an upstream, the largest
+	// counts. Default: 0, the engine's metrics tell; without them it is learned
+	// from the answers.
 	Capacity int64 `json:"capacity,omitempty"`
 
 	// The path of the engines' metrics, or `off`. While requests can go to an
-	// upstream, it is read every two seconds for what the engine is busy with,
-	// how much its KV cache holds and whether it was restarted (vLLM, SGLang,
-	// llama.cpp), and its list of models for which it serves. This is done in
-	// plain HTTP, in the background; an upstream that speaks only TLS, or does
-	// not answer, is asked less and less often, and routing does without.
-	// Default: /metrics.
+	// upstream, its metrics are read every two seconds: load, KV capacity and
+	// restarts (vLLM, SGLang, llama.cpp). Its list of models is read as well.
+	// Both are read over plain HTTP, in the background. An upstream that speaks
+	// only TLS, or does not answer, is asked less and less often, and routing
+	// does without. Default: /metrics.
 	Metrics string `json:"metrics,omitempty"`
 
-	// Where engines publish what happens in their KV caches. Two policies
-	// cannot follow one upstream in different ways. Default: nowhere, the
-	// policy goes by what it has sent where, and by what answers report.
+	// Where engines publish their KV events: which blocks they store and evict.
+	// Two policies cannot follow one upstream in different ways. Default: off,
+	// the policy goes by its own history and by what answers report.
 	Events *Events `json:"events,omitempty"`
 
 	// When a prompt's tokens are fetched from an engine (vLLM: `/tokenize`, or
-	// its render endpoints), which is how a prompt's text is found in the
-	// engines' events, and what LMCache is asked with. `after` does it beside
-	// the request, for those that share a prefix with it later; `inline` before
-	// routing, for at most `tokenize_deadline`; with `off` the policy goes by what
-	// it has sent where, and events only say that an engine has lost everything.
-	// Default: after, with `events` or `lmcache`.
+	// its render endpoints). They are needed to find a prompt in the engines'
+	// events, and to ask LMCache for it. `after` fetches them beside the request,
+	// for later prompts that share a prefix; `inline` before routing, for at most
+	// `tokenize_deadline`. With `off` the policy goes by its own history, and
+	// events only tell that an engine has lost everything. Default: after, with
+	// `events` or `lmcache`.
 	Tokenize string `json:"tokenize,omitempty"`
 
-	// How long `tokenize inline` may hold a request, at most 10s. When it takes
-	// longer, it goes on beside the request. Default: 20ms.
+	// How long `tokenize inline` may hold a request, at most 10s. After that the
+	// fetch goes on beside the request. Default: 20ms.
 	TokenizeDeadline caddy.Duration `json:"tokenize_deadline,omitempty"`
 
-	// Where LMCache is asked to stage a prompt's KV blocks in CPU memory while
-	// the request is on its way. Default: nowhere.
+	// Where to ask LMCache to stage a prompt's KV blocks in CPU memory while the
+	// request is on its way. Default: off.
 	LMCache *LMCache `json:"lmcache,omitempty"`
 
-	sight          *sight
-	met            *acquaintance
-	fallback       reverseproxy.Selector
-	coldFallback   bool // the fallback decides for prompts that match nothing
-	shared         *shared
-	stager         staging.Stager
-	offloadWeights *kvevents.TierWeights // nil: the engines keep no blocks outside their GPUs
-	available      func(*reverseproxy.Upstream) bool
-	logger         *zap.Logger
+	fallback     reverseproxy.Selector
+	coldFallback bool // the fallback decides for prompts that match nothing
+	available    func(*reverseproxy.Upstream) bool
+	logger       *zap.Logger
+
+	shared              *shared
+	upstreamsSubscriber *upstreams.Subscriber
+	eventsSubscriber    *following.Subscriber
+	stager              staging.Stager
+	offloadWeights      *kvevents.TierWeights // nil: the engines keep no blocks outside their GPUs
+
+	observed *observed
+}
+
+// observed is what a provisioned policy learns from its config and its requests.
+type observed struct {
+	refresh    upstreamRefresh
+	place      atomic.Pointer[placement] // nil until the config has started
+	lastRouted atomic.Pointer[routed]    // nil: nothing was routed, or the config tells all
 }
 
 // CaddyModule returns the Caddy module information.
@@ -158,27 +165,12 @@ func (Policy) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision loads the fallback policy and joins the process's shared tree.
+// Provision fills in the defaults, loads the fallback policy and joins the
+// process's shared state.
 func (p *Policy) Provision(ctx caddy.Context) error {
 	p.logger = ctx.Logger()
 	p.available = (*reverseproxy.Upstream).Available
-	if p.BlockSize == 0 {
-		p.BlockSize = DefaultBlockSize
-	}
-	if p.Unscrubbed == "" {
-		p.Unscrubbed = "refuse"
-	}
-	if p.Usage == "" {
-		p.Usage = "observe"
-	}
-	if p.Metrics == "" {
-		p.Metrics = DefaultMetrics
-	}
-	p.sight, p.met = new(sight), new(acquaintance)
-	p.fillTokens()
-	if err := p.check(); err != nil {
-		return err
-	}
+	p.setDefaults()
 	if err := p.loadFallback(ctx); err != nil {
 		return err
 	}
@@ -187,164 +179,133 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the kv_aware app: %v", err)
 	}
 	p.shared = app.(*App).shared
-	p.setStager()
-	p.shared.enlist(p)
+	p.subscribe()
+	p.stager = p.newStager()
+	p.shared.join(p)
 	return nil
+}
+
+// setDefaults fills in what is not configured, and replaces the placeholders
+// that mean the same for all requests.
+func (p *Policy) setDefaults() {
+	p.BlockSize = cmp.Or(p.BlockSize, DefaultBlockSize)
+	p.Unscrubbed = cmp.Or(p.Unscrubbed, unscrubbedRefuse)
+	p.Usage = cmp.Or(p.Usage, usageObserve)
+	p.Metrics = cmp.Or(p.Metrics, DefaultMetrics)
+	p.setTokenizeDefaults()
+	if p.Events != nil {
+		p.Events = p.Events.expanded()
+	}
+	if p.LMCache != nil {
+		p.LMCache = p.LMCache.expanded()
+	}
+}
+
+// subscribe makes the values by which the shared state knows the policy, and its
+// own memory.
+func (p *Policy) subscribe() {
+	p.observed = new(observed)
+	p.upstreamsSubscriber = &upstreams.Subscriber{Capacity: p.Capacity}
+	if p.Metrics != metricsOff {
+		p.upstreamsSubscriber.MetricsPath = p.Metrics
+	}
+	p.eventsSubscriber = new(following.Subscriber)
+	if p.Events != nil {
+		p.eventsSubscriber.Events = p.Events.following()
+		p.eventsSubscriber.OnConflict = func(upstream string) {
+			p.logger.Warn("another kv_aware policy follows this upstream's events differently: that one counts",
+				zap.String("upstream", upstream))
+		}
+	}
+}
+
+// Validate refuses options that are out of range.
+func (p *Policy) Validate() error {
+	if p.CacheSalt && p.Tenant == "" {
+		return errors.New("cache_salt needs tenant: there is nobody to separate")
+	}
+	return errors.Join(
+		checkRadixDepth(p.RadixDepth),
+		checkBlockSize(int64(p.BlockSize)),
+		checkUnscrubbed(p.Unscrubbed),
+		checkUsage(p.Usage),
+		checkCapacity(p.Capacity),
+		checkMetrics(p.Metrics),
+		p.Events.check(),
+		p.LMCache.check(),
+		p.checkTokenizeNeeds(),
+	)
 }
 
 // Cleanup takes the policy out of the shared state.
 func (p *Policy) Cleanup() error {
 	if p.shared != nil {
 		p.stager.Close()
-		p.shared.dismiss(p)
+		p.shared.leave(p)
 	}
 	return nil
 }
 
-// check refuses options that are out of range.
-func (p *Policy) check() error {
-	switch {
-	case p.RadixDepth < 0:
-		return errors.New("radix_depth takes a number of blocks, 0 or more")
-	case p.BlockSize < MinBlockSize || p.BlockSize > MaxBlockSize:
-		return fmt.Errorf("block_size takes a size from %d to %d bytes", MinBlockSize, MaxBlockSize)
-	case p.Unscrubbed != "refuse" && p.Unscrubbed != "fallback":
-		return errors.New("unscrubbed takes refuse or fallback")
-	case p.Usage != "observe" && p.Usage != "inject":
-		return errors.New("usage takes observe or inject")
-	case p.CacheSalt && p.Tenant == "":
-		return errors.New("cache_salt needs tenant: there is nobody to separate")
-	case p.Capacity < 0 || p.Capacity > maxCapacity:
-		return errCapacity
-	case !isMetrics(p.Metrics):
-		return errMetrics
-	}
-	return p.checkTokens()
-}
-
-var (
-	errCapacity = errors.New("capacity takes a number of tokens, 1 or more")
-	errMetrics  = errors.New("metrics takes a path such as /metrics, or off")
+// The values of options that take words.
+const (
+	unscrubbedRefuse   = "refuse"
+	unscrubbedFallback = "fallback"
+	usageObserve       = "observe"
+	usageInject        = "inject"
+	metricsOff         = "off"
 )
 
-// isMetrics reports whether metrics can be set to a value.
-func isMetrics(value string) bool {
-	if value == "off" {
-		return true
-	}
-	plain := func(c rune) bool { return c > ' ' && c < 0x7f && c != '?' && c != '#' && c != '%' }
-	return strings.HasPrefix(value, "/") && len(value) <= 256 && strings.IndexFunc(value, func(c rune) bool { return !plain(c) }) < 0
-}
-
-func (p *Policy) loadFallback(ctx caddy.Context) error {
-	if p.FallbackRaw == nil {
-		p.FallbackRaw = caddyconfig.JSONModuleObject(reverseproxy.LeastConnSelection{}, "policy", "least_conn", nil)
-	}
-	p.FallbackRaw = readLeastBusy(p.FallbackRaw)
-	module, err := ctx.LoadModule(p, "FallbackRaw")
-	if err != nil {
-		return fmt.Errorf("loading the fallback policy: %v", err)
-	}
-	p.fallback = module.(reverseproxy.Selector)
-	switch p.fallback.(type) {
-	case reverseproxy.LeastConnSelection, *reverseproxy.LeastConnSelection:
-	case *Policy:
-		return errors.New("fallback: kv_aware cannot be its own fallback")
-	default:
-		p.coldFallback = true
+func checkRadixDepth(blocks int) error {
+	if blocks < 0 {
+		return errors.New("radix_depth takes a number of blocks, 0 or more")
 	}
 	return nil
 }
 
-// Select returns the upstream that is predicted to give the first token
-// soonest, or nil when none is available. Caddy calls it again for each
-// further attempt, which is how it tells that the one before has failed.
-func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	p.see(pool, r)
-	everybody := pool
-	x, scrubbed := janitor.From(r)
-	if !scrubbed {
-		return p.selectUnscrubbed(pool, r, w)
+func checkBlockSize(bytes int64) error {
+	if bytes < MinBlockSize || bytes > MaxBlockSize {
+		return fmt.Errorf("block_size takes a size from %d to %d bytes", MinBlockSize, MaxBlockSize)
 	}
-	fl := p.flight(x, r)
-	if !x.Attach(r) {
-		return nil // the answer has begun: there is nothing left to send
-	}
-	makeReplayable(r)
-	pool = p.serving(pool, x.Model(), r)
-	if fl.Request == nil {
-		note(r, routing.Decision{Reason: routing.Fallback}, 0)
-		return p.fallback.Select(pool, r, w)
-	}
-	fl.failed()
-	among := p.selection(pool, fl, r)
-	defer among.release()
-	pool = among.upstreams
-	p.met.meet(x.Janitor(), among.targets)
-	p.tokenizeFirst(r, x, fl, among.targets)
-	fl.staging.Consult(among.targets)
-	d := fl.Route(among.targets, p.coldFallback)
-	var u *reverseproxy.Upstream
-	switch {
-	case d.Pick >= 0:
-		u = pool[d.Pick]
-	case len(pool) == 0:
-		return nil // Caddy's own rules for "no upstream available" apply
-	default:
-		if u = p.fallback.Select(pool, r, w); u == nil {
-			return nil
-		}
-		d = fl.Assign(targetOf(u, r))
-	}
-	fl.depart(address(u, r), d)
-	p.stage(r, fl, everybody)
-	p.learnTokens(x, fl)
-	note(r, d, fl.Tokens())
-	return u
+	return nil
 }
 
-// makeReplayable lets the transport send the request again when a connection
-// that was kept alive turns out to be dead before any byte of an answer: some
-// engines close connections that they have announced as kept alive. A prompt
-// can be sent twice. The entry without a value marks it so for net/http
-// (https://pkg.go.dev/net/http#Transport) and is not sent.
-func makeReplayable(r *http.Request) {
-	if _, set := r.Header[idempotencyKey]; !set && r.GetBody != nil {
-		r.Header[idempotencyKey] = nil
+func checkUnscrubbed(value string) error {
+	if value != unscrubbedRefuse && value != unscrubbedFallback {
+		return errors.New("unscrubbed takes refuse or fallback")
 	}
+	return nil
 }
 
-const idempotencyKey = "Idempotency-Key"
-
-// address returns what an upstream is known by. A dial address may hold
-// placeholders that mean another engine for each request.
-func address(u *reverseproxy.Upstream, r *http.Request) string {
-	dial := u.String()
-	if strings.IndexByte(dial, '{') < 0 {
-		return dial
+func checkUsage(value string) error {
+	if value != usageObserve && value != usageInject {
+		return errors.New("usage takes observe or inject")
 	}
-	return replacer(r).ReplaceAll(dial, "")
+	return nil
 }
 
-func targetOf(u *reverseproxy.Upstream, r *http.Request) routing.Candidate {
-	return routing.Candidate{Address: address(u, r), Requests: u.NumRequests()}
+var errCapacity = errors.New("capacity takes a number of tokens, 1 or more")
+
+// checkCapacity takes 0 for a capacity that is not configured.
+func checkCapacity(tokens int64) error {
+	if tokens < 0 || tokens > maxCapacity {
+		return errCapacity
+	}
+	return nil
 }
 
-// note leaves the decision in the request's placeholders.
-func note(r *http.Request, d routing.Decision, promptTokens int) {
-	repl := replacer(r)
-	repl.Set("http.kv_aware.match_tokens", d.Cached)
-	repl.Set("http.kv_aware.prompt_tokens", promptTokens)
-	repl.Set("http.kv_aware.reason", string(d.Reason))
-}
-
-func replacer(r *http.Request) *caddy.Replacer {
-	return r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+// checkMetrics takes off, or a path of plain characters.
+func checkMetrics(value string) error {
+	odd := func(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune("?#%", c) }
+	if value != metricsOff && (!strings.HasPrefix(value, "/") || len(value) > 256 || strings.ContainsFunc(value, odd)) {
+		return errors.New("metrics takes a path such as /metrics, or off")
+	}
+	return nil
 }
 
 // Interface guards
 var (
 	_ caddy.Provisioner     = (*Policy)(nil)
+	_ caddy.Validator       = (*Policy)(nil)
 	_ caddy.CleanerUpper    = (*Policy)(nil)
 	_ reverseproxy.Selector = (*Policy)(nil)
 )

@@ -34,8 +34,9 @@ func BenchmarkSelect64(b *testing.B) {
 	}
 	p := &Policy{
 		BlockSize: DefaultBlockSize, Metrics: "off", logger: zap.NewNop(),
-		shared: newShared(DefaultMemoryLimit, time.Now), sight: new(sight), met: new(acquaintance), stager: staging.Nop,
+		shared: newShared(DefaultMemoryLimit, time.Now), stager: staging.Nop,
 	}
+	p.subscribe()
 	p.available = func(*reverseproxy.Upstream) bool { return true }
 	pool := make(reverseproxy.UpstreamPool, 64)
 	for i := range pool {
@@ -54,15 +55,15 @@ func BenchmarkSelect64(b *testing.B) {
 	r = r.WithContext(context.WithValue(contextWith(r, caddy.NewReplacer()), caddyhttp.VarsCtxKey, map[string]any{}))
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		first := p.Select(pool, r, w)
-		fl, ok := caddyhttp.GetVar(r.Context(), flightVar).(*flight)
-		if !ok || fl.Request == nil {
+		state, ok := caddyhttp.GetVar(r.Context(), stateVar).(*requestState)
+		if !ok || !state.signed() {
 			b.Fatal("the prompt was not signed")
 		}
-		fl.Confirm()
+		state.request.Confirm()
 		b.ReportAllocs()
 		for b.Loop() {
-			fl.Request.End()
-			fl.address = "" // as if it were another request with this prompt
+			state.request.End()
+			state.address = "" // as if it were another request with this prompt
 			if p.Select(pool, r, w) != first {
 				b.Fatal("the holder was not picked")
 			}

@@ -5,28 +5,32 @@ package kvaware
 import (
 	"bytes"
 	"crypto/rand"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
+	"github.com/bauxite/caddy-kvaware/internal/following"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/staging"
+	"github.com/bauxite/caddy-kvaware/internal/upstreams"
 )
 
-// shared is what all configs of the process have in common: the fleet with its
-// tree, and the key of its hashes. It survives reloads, and it stays usable
-// after the last config is gone, because answers may outlive it.
+// shared is the state that all configs of the process have in common: the
+// router with its tree, and the key of its hashes. It survives reloads, and it
+// stays usable after the last config is gone, because answers may outlive it.
 type shared struct {
-	router  *routing.Router
-	engines *engines
-	// What engines publish, and the tokens of prompts, for policies with events.
-	following *following
-	prompts   *prompts
+	router    *routing.Router
+	upstreams *upstreams.Monitor
+	events    *following.Subscriptions
+	tokens    *following.TokenLinker
 	stagings  *staging.Totals
 	metrics   *policyMetrics
+	now       func() time.Time
 	random    []byte // the hash key of configs that name none
 	signing   atomic.Pointer[signingKey]
 
@@ -38,8 +42,8 @@ type shared struct {
 	warned   map[string]bool // upstreams that do not report cached tokens
 }
 
-// signingKey keys the prefix hashes. What was signed in another epoch of the
-// fleet means nothing any more.
+// signingKey keys the prefix hashes. A signature made in another epoch of the
+// router means nothing any more.
 type signingKey struct {
 	key   []byte
 	epoch uint64
@@ -52,14 +56,15 @@ type settings struct {
 	volatileOnly string
 }
 
-// pool holds the process's one shared state while any config uses it.
-var pool = caddy.NewUsagePool()
+// sharedPool holds the process's one shared state while any config uses it.
+var sharedPool = caddy.NewUsagePool()
 
-const poolKey = "kv_aware"
+const sharedKey = "kv_aware"
 
-// join returns the process's shared state; each call needs one leave.
-func join(memoryLimit int64) (*shared, error) {
-	value, _, err := pool.LoadOrNew(poolKey, func() (caddy.Destructor, error) {
+// acquireShared returns the process's shared state; each call needs one
+// releaseShared.
+func acquireShared(memoryLimit int64) (*shared, error) {
+	value, _, err := sharedPool.LoadOrNew(sharedKey, func() (caddy.Destructor, error) {
 		return newShared(memoryLimit, time.Now), nil
 	})
 	if err != nil {
@@ -68,14 +73,14 @@ func join(memoryLimit int64) (*shared, error) {
 	return value.(*shared), nil
 }
 
-func leave() error {
-	_, err := pool.Delete(poolKey)
+func releaseShared() error {
+	_, err := sharedPool.Delete(sharedKey)
 	return err
 }
 
-// running returns the process's shared state, or nil when no config uses it.
-func running() (s *shared) {
-	pool.Range(func(_, value any) bool {
+// runningShared returns the process's shared state, or nil when no config uses it.
+func runningShared() (s *shared) {
+	sharedPool.Range(func(_, value any) bool {
 		s, _ = value.(*shared)
 		return false
 	})
@@ -83,29 +88,57 @@ func running() (s *shared) {
 }
 
 func newShared(memoryLimit int64, now func() time.Time) *shared {
+	router := routing.New(memoryLimit, now)
 	s := &shared{
-		router:   routing.New(memoryLimit, now),
-		random:   make([]byte, 32),
-		policies: make(map[*Policy]struct{}),
-		warned:   make(map[string]bool),
+		router:    router,
+		upstreams: upstreams.NewMonitor(router, upstreams.Options{Now: now, OnRestart: logRestart}),
+		events:    following.NewSubscriptions(router),
+		tokens:    following.NewTokenLinker(router),
+		stagings:  staging.NewTotals(),
+		now:       now,
+		random:    make([]byte, 32),
+		policies:  make(map[*Policy]struct{}),
+		warned:    make(map[string]bool),
 	}
 	rand.Read(s.random) // never fails: crypto/rand ends the process instead
 	s.signing.Store(&signingKey{key: s.random})
-	s.following = newFollowing(s.router)
-	s.prompts = newPrompts(s.router)
-	s.stagings = staging.NewTotals()
-	s.metrics = newPolicyMetrics(s.router, s.following, s.prompts, s.stagings)
-	s.engines = newEngines(s.router, now, nil)
+	s.metrics = newPolicyMetrics(s)
 	return s
+}
+
+func logRestart(upstream string) {
+	caddy.Log().Named("kv_aware").Info("the engine was restarted: what it held is forgotten", zap.String("upstream", upstream))
 }
 
 // Destruct is called when the last config is gone: no engine is asked any more.
 // Requests still in flight may still report.
 func (s *shared) Destruct() error {
-	s.engines.watch.Close()
-	s.following.close()
-	s.prompts.close()
+	s.upstreams.Close()
+	s.events.Close()
+	s.tokens.Close()
 	return nil
+}
+
+// join enters a policy of a config; leave takes it out again.
+func (s *shared) join(p *Policy) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.policies[p] = struct{}{}
+}
+
+func (s *shared) leave(p *Policy) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.policies, p)
+	s.events.Leave(p.eventsSubscriber)
+	s.upstreams.Leave(p.upstreamsSubscriber)
+}
+
+// joined returns the policies of all running configs.
+func (s *shared) joined() []*Policy {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.policies))
 }
 
 // apply puts a config's settings in force. It is called when the config
@@ -154,31 +187,32 @@ func (s *shared) forgetAll() {
 	defer s.mu.Unlock()
 	s.signing.Store(&signingKey{key: s.signing.Load().key, epoch: s.router.Clear()})
 	for _, u := range s.router.Upstreams() {
-		s.following.forget(u.Address)
+		s.events.Forget(u.Address)
 	}
 }
 
 // forget drops what is recorded of one upstream. It reports whether there is
 // such an upstream.
 func (s *shared) forget(address string) bool {
-	s.following.forget(address)
+	s.events.Forget(address)
 	return s.router.Forget(address)
 }
 
-// sweep forgets what upstreams that have gone have left behind.
+// sweep drops what is kept for upstreams that have gone.
 func (s *shared) sweep(now time.Time) {
 	s.router.Index().Expire(now)
+	s.events.Sweep(now)
 	for _, address := range s.router.Sweep() {
 		s.metrics.forget(address)
-		s.engines.forget(address)
-		s.prompts.queue.Forget(address)
+		s.upstreams.Forget(address)
+		s.tokens.Forget(address)
 		s.warnedMu.Lock()
 		delete(s.warned, address)
 		s.warnedMu.Unlock()
 	}
 }
 
-// firstWarning reports whether an upstream is to be warned about: once.
+// firstWarning reports true once for each upstream.
 func (s *shared) firstWarning(address string) bool {
 	s.warnedMu.Lock()
 	defer s.warnedMu.Unlock()

@@ -106,11 +106,11 @@ func TestAdmin(t *testing.T) {
 	if status, _ := call("GET", "/kv_aware/tree"); status != http.StatusNotFound {
 		t.Fatalf("without a config: status %d", status)
 	}
-	s, err := join(2_000_000)
+	s, err := acquireShared(2_000_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer leave()
+	defer releaseShared()
 	hold(s, "node-b:8000", 1, 2, 3)
 	hold(s, "node-a:8000", 1, 2, 3, 4)
 

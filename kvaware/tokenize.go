@@ -3,26 +3,30 @@
 package kvaware
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 // When a prompt's tokens are fetched from an engine.
 const (
-	tokenizeAfter  = "after"  // beside the request, for those that come after it
+	tokenizeAfter  = "after"  // beside the request, for later prompts
 	tokenizeInline = "inline" // before routing, within a deadline
 	tokenizeOff    = "off"
 )
 
 const (
-	// defaultTokenizeDeadline is how long `tokenize inline` waits when it is
-	// not said.
+	// defaultTokenizeDeadline is the default of tokenize_deadline.
 	defaultTokenizeDeadline = 20 * time.Millisecond
 
-	// maxTokenizeDeadline bounds what can be said: longer than it takes to
-	// compute most prompts.
+	// maxTokenizeDeadline bounds tokenize_deadline: engines compute most prompts
+	// in less.
 	maxTokenizeDeadline = 10 * time.Second
 )
 
@@ -32,34 +36,19 @@ var (
 	errStagingBlind  = errors.New("lmcache needs tokens: tokenize cannot be off")
 )
 
-// fillTokens fills in the defaults of what needs a prompt's tokens.
-func (p *Policy) fillTokens() {
+// setTokenizeDefaults fills in the options of fetching tokens.
+func (p *Policy) setTokenizeDefaults() {
 	if p.Tokenize == "" && (p.Events != nil || p.LMCache != nil) {
 		p.Tokenize = tokenizeAfter
 	}
 	if p.Tokenize == tokenizeInline && p.TokenizeDeadline == 0 {
 		p.TokenizeDeadline = caddy.Duration(defaultTokenizeDeadline)
 	}
-	if p.Events != nil {
-		p.Events = p.Events.known()
-	}
-	if p.LMCache != nil {
-		p.LMCache = p.LMCache.known()
-	}
 }
 
-// checkTokens refuses options out of range of what needs a prompt's tokens.
-func (p *Policy) checkTokens() error {
-	if p.Events != nil {
-		if err := p.Events.check(); err != nil {
-			return err
-		}
-	}
-	if p.LMCache != nil {
-		if err := p.LMCache.check(); err != nil {
-			return err
-		}
-	}
+// checkTokenizeNeeds refuses tokenize where nothing needs tokens, and the lack
+// of tokens where something does.
+func (p *Policy) checkTokenizeNeeds() error {
 	switch {
 	case p.Tokenize == "" && p.TokenizeDeadline == 0:
 		return nil
@@ -68,22 +57,108 @@ func (p *Policy) checkTokens() error {
 	case p.Tokenize == tokenizeOff && p.LMCache != nil:
 		return errStagingBlind
 	}
-	return p.checkTokenize()
+	return checkTokenize(p.Tokenize, time.Duration(p.TokenizeDeadline))
 }
 
-// checkTokenize refuses values that are out of range.
-func (p *Policy) checkTokenize() error {
-	switch p.Tokenize {
+// checkTokenize refuses values that are out of range. Deadline 0: the default.
+func checkTokenize(value string, deadline time.Duration) error {
+	switch value {
 	case tokenizeAfter, tokenizeOff:
-		if p.TokenizeDeadline != 0 {
+		if deadline != 0 {
 			return errTokenize
 		}
 	case tokenizeInline:
-		if p.TokenizeDeadline < 0 || time.Duration(p.TokenizeDeadline) > maxTokenizeDeadline {
+		if deadline < 0 || deadline > maxTokenizeDeadline {
 			return errTokenize
 		}
 	default:
 		return errTokenize
 	}
 	return nil
+}
+
+// parseTokenize reads `tokenize after|inline [<duration>]|off`.
+func (p *Policy) parseTokenize(d *caddyfile.Dispenser, o options) error {
+	if err := o.note(d); err != nil {
+		return err
+	}
+	args := d.RemainingArgs()
+	if len(args) == 0 || len(args) > 2 || len(args) == 2 && args[0] != tokenizeInline {
+		return d.WrapErr(errTokenize)
+	}
+	var deadline time.Duration
+	if len(args) == 2 {
+		var err error
+		if deadline, err = caddy.ParseDuration(args[1]); err != nil || deadline <= 0 {
+			return d.WrapErr(errTokenize)
+		}
+	}
+	if err := checkTokenize(args[0], deadline); err != nil {
+		return d.WrapErr(err)
+	}
+	p.Tokenize, p.TokenizeDeadline = args[0], caddy.Duration(deadline)
+	return nil
+}
+
+// fetchTokens has the prompt's tokens fetched beside the request, if later
+// prompts can use them.
+func (p *Policy) fetchTokens(s *requestState) {
+	if s.fetching || p.Events == nil || p.Tokenize == tokenizeOff || s.request.TokensKnown() {
+		return
+	}
+	p.fetch(s, s.address, s.staging.Await())
+}
+
+// fetchTokensFirst waits for the prompt's tokens before routing, if that is
+// wanted and they are not known, until the deadline. The fetch goes on beside
+// the request.
+func (p *Policy) fetchTokensFirst(r *http.Request, s *requestState, candidates []routing.Candidate) {
+	if s.fetching || p.Events == nil || p.Tokenize != tokenizeInline || !s.request.NeedsTokens(candidates) {
+		return
+	}
+	address := p.leastBusyTokenizer(candidates)
+	if address == "" {
+		return // waiting is in vain: fetchTokens finds out whether an engine has recovered
+	}
+	done, arrived := make(chan struct{}), s.staging.Await()
+	if p.fetch(s, address, func(ids []uint32) { arrived(ids); close(done) }) {
+		waitFor(r.Context(), done, time.Duration(p.TokenizeDeadline))
+	}
+}
+
+// leastBusyTokenizer returns the candidate to ask for tokens, "" when all fail.
+func (p *Policy) leastBusyTokenizer(candidates []routing.Candidate) string {
+	best := -1
+	for i, c := range candidates {
+		if (best < 0 || c.Requests < candidates[best].Requests) && !p.shared.tokens.Failing(c.Address) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return ""
+	}
+	return candidates[best].Address
+}
+
+// fetch has the prompt's tokens fetched from an engine. It calls use once: with
+// the tokens or with nil, at once when it returns false.
+func (p *Policy) fetch(s *requestState, address string, use func(ids []uint32)) bool {
+	s.fetching = true
+	kept, ok := s.exchange.Retain()
+	if ok && p.shared.tokens.Fetch(s.prompt, kept, address, use) {
+		return true
+	}
+	use(nil)
+	return false
+}
+
+// waitFor waits until done is closed, but not longer than d.
+func waitFor(ctx context.Context, done <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

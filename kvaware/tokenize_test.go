@@ -4,6 +4,7 @@ package kvaware
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -38,8 +39,8 @@ func TestTokenizeOptions(t *testing.T) {
 		{name: "events nowhere", p: Policy{Events: &Events{}}, err: errEvents},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.p.fillTokens()
-			if err := c.p.checkTokens(); err != c.err {
+			c.p.setDefaults()
+			if err := c.p.Validate(); !errors.Is(err, c.err) {
 				t.Fatalf("error %v, want %v", err, c.err)
 			}
 			if c.err != nil {
@@ -57,15 +58,15 @@ func TestTokenizeOptions(t *testing.T) {
 
 // Waiting for tokens ends with them, with the request, or when it was long
 // enough.
-func TestWait(t *testing.T) {
+func TestWaitFor(t *testing.T) {
 	ready, never := make(chan struct{}), make(chan struct{})
 	close(ready)
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	began := time.Now()
-	wait(context.Background(), ready, time.Hour)
-	wait(gone, never, time.Hour)
-	wait(context.Background(), never, time.Millisecond)
+	waitFor(context.Background(), ready, time.Hour)
+	waitFor(gone, never, time.Hour)
+	waitFor(context.Background(), never, time.Millisecond)
 	if took := time.Since(began); took < time.Millisecond || took > time.Minute {
 		t.Errorf("it took %v", took)
 	}

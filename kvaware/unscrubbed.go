@@ -31,7 +31,7 @@ const unscrubbedBody = `{"type":"error","error":{"type":"api_error","code":"unsc
 // body has no prompt to protect: the fallback takes it.
 func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	why := routing.Fallback
-	if p.Unscrubbed == "refuse" {
+	if p.Unscrubbed == unscrubbedRefuse {
 		if hasBody(r) {
 			p.refuse(r, w)
 			return nil
@@ -39,7 +39,7 @@ func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Reques
 	} else if r.ContentLength != 0 {
 		why = unscrubbed
 	}
-	note(r, routing.Decision{Reason: why}, 0)
+	setPlaceholders(r, routing.Decision{Reason: why}, 0)
 	u := p.fallback.Select(pool, r, w)
 	if u != nil && why == unscrubbed {
 		p.shared.metrics.picked(address(u, r), why)
@@ -51,7 +51,7 @@ func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Reques
 // empty 503 that tells nobody what to do; Caddy's own 503 that follows finds
 // the answer written already.
 func (p *Policy) refuse(r *http.Request, w http.ResponseWriter) {
-	note(r, routing.Decision{Reason: unscrubbed}, 0)
+	setPlaceholders(r, routing.Decision{Reason: unscrubbed}, 0)
 	if caddyhttp.GetVar(r.Context(), refusedVar) != nil {
 		return // Caddy retries when no upstream was picked
 	}

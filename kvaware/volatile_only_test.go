@@ -317,8 +317,8 @@ func TestCaddyShowsWhatItWillWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // Caddy has no word for it
-		for running() != nil {
-			if err := leave(); err != nil {
+		for runningShared() != nil {
+			if err := releaseShared(); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kvaware
+package upstreams
 
 import (
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
@@ -46,46 +42,57 @@ func (p *pages) set(url, body string) {
 	p.bodies[url] = body
 }
 
-// engineTest is a policy over engines that answer from memory, in virtual time.
+// engineTest is a Monitor over engines that answer from memory, in virtual time.
 type engineTest struct {
-	*Policy
-	pages *pages
-	pool  reverseproxy.UpstreamPool
-	r     *http.Request
+	*Monitor
+	subscriber *Subscriber
+	pages      *pages
+	addresses  []string
 }
 
-func testEngines(t *testing.T, bodies map[string]string, dials []string, test func(e *engineTest)) {
+func testEngines(t *testing.T, bodies map[string]string, addresses []string, test func(e *engineTest)) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShared(2_000_000, time.Now)
 		e := &engineTest{
-			Policy: &Policy{Metrics: DefaultMetrics, shared: s, sight: new(sight)},
-			pages:  &pages{bodies: bodies},
+			subscriber: &Subscriber{MetricsPath: "/metrics"},
+			pages:      &pages{bodies: bodies},
+			addresses:  addresses,
 		}
-		e.available = func(*reverseproxy.Upstream) bool { return true }
-		s.engines = newEngines(s.router, time.Now, e.pages)
-		defer s.Destruct()
-		for _, dial := range dials {
-			e.pool = append(e.pool, &reverseproxy.Upstream{Dial: dial})
-		}
-		r := httptest.NewRequest("POST", "/", nil)
-		e.r = r.WithContext(contextWith(r, caddy.NewReplacer()))
+		e.Monitor = NewMonitor(routing.New(2_000_000, time.Now), Options{Now: time.Now, Transport: e.pages})
+		defer e.Close()
 		test(e)
 	})
 }
 
-// look lets the policy say what it has, and the engines be asked.
-func (e *engineTest) look() {
-	e.see(e.pool, e.r)
+// refresh names the upstreams, and lets the engines be asked.
+func (e *engineTest) refresh() {
+	e.Refresh(e.subscriber, e.addresses)
 	synctest.Wait()
 }
 
-func (e *engineTest) known(t *testing.T, address string) upstreamReport {
+// sendPrompt makes the router believe that an upstream holds a prompt.
+func (e *engineTest) sendPrompt(address string, chain ...uint64) {
+	r := e.router.NewRequest(routing.Prompt{Chain: chain, Tokens: 1000, BlockTokens: 64})
+	r.Route([]routing.Candidate{{Address: address}}, false)
+	r.Confirm()
+	r.End()
+}
+
+// known is what is known of one upstream.
+type known struct {
+	Capacity       int64
+	CapacitySource string
+	Engine         *Report
+}
+
+func (e *engineTest) known(t *testing.T, address string) known {
 	t.Helper()
-	reports := e.shared.report(address)
-	if len(reports) != 1 {
-		t.Fatalf("%d reports of %s", len(reports), address)
+	for _, u := range e.router.Upstreams() {
+		if u.Address == address {
+			return known{u.Capacity, e.CapacitySource(address, u.Capacity), e.Report(address)}
+		}
 	}
-	return reports[0]
+	t.Fatalf("nothing is known of %s", address)
+	return known{}
 }
 
 func vllmSays(running, waiting, blocks int, started float64) string {
@@ -93,12 +100,12 @@ func vllmSays(running, waiting, blocks int, started float64) string {
 		"vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"%d\"} 1\n", started, running, waiting, blocks)
 }
 
-func TestEnginesTellTheFleet(t *testing.T) {
+func TestReportsReachTheRouter(t *testing.T) {
 	testEngines(t, map[string]string{
 		"a:1/metrics":   vllmSays(4, 3, 1000, 100),
 		"a:1/v1/models": `{"data":[{"id":"m"},{"id":"n"}]}`,
 	}, []string{"a:1", "b:1"}, func(e *engineTest) {
-		e.look()
+		e.refresh()
 		got := e.known(t, "a:1")
 		if got.Capacity != 16000 || got.CapacitySource != "metrics" || got.Engine == nil {
 			t.Fatalf("%+v", got)
@@ -107,15 +114,15 @@ func TestEnginesTellTheFleet(t *testing.T) {
 			out, _ := json.Marshal(g)
 			t.Fatalf("%s", out)
 		}
-		hold(e.shared, "b:1", 1)
+		e.sendPrompt("b:1", 1)
 		if b := e.known(t, "b:1"); b.Capacity != 0 || b.CapacitySource != "" || b.Engine.Failure == "" || b.Engine.ReadAgo != nil {
 			t.Fatalf("%+v", b)
 		}
 
 		// A configured capacity counts, and the engine's own again without.
-		e.Capacity = 5000
-		time.Sleep(seeInterval) // virtual
-		e.look()
+		e.subscriber.Capacity = 5000
+		time.Sleep(time.Second) // virtual
+		e.refresh()
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		if got := e.known(t, "a:1"); got.Capacity != 5000 || got.CapacitySource != "config" {
@@ -124,8 +131,8 @@ func TestEnginesTellTheFleet(t *testing.T) {
 		if got := e.known(t, "b:1"); got.Capacity != 5000 || got.CapacitySource != "config" {
 			t.Fatalf("%+v", got)
 		}
-		e.Capacity = 0
-		e.look()
+		e.subscriber.Capacity = 0
+		e.refresh()
 		if got := e.known(t, "a:1"); got.Capacity != 16000 || got.CapacitySource != "metrics" {
 			t.Fatalf("%+v", got)
 		}
@@ -137,17 +144,17 @@ func TestEnginesTellTheFleet(t *testing.T) {
 
 func TestARestartedEngineIsForgotten(t *testing.T) {
 	testEngines(t, map[string]string{"a:1/metrics": vllmSays(0, 0, 1000, 100)}, []string{"a:1"}, func(e *engineTest) {
-		e.look()
-		hold(e.shared, "a:1", 1, 2, 3)
+		e.refresh()
+		e.sendPrompt("a:1", 1, 2, 3)
 		time.Sleep(5 * time.Second) // virtual
 		synctest.Wait()
-		if n := e.shared.router.Stats().Blocks; n != 3 {
+		if n := e.router.Stats().Blocks; n != 3 {
 			t.Fatalf("%d blocks, want 3", n)
 		}
 		e.pages.set("a:1/metrics", vllmSays(0, 0, 1000, 160))
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if n := e.shared.router.Stats().Blocks; n != 0 {
+		if n := e.router.Stats().Blocks; n != 0 {
 			t.Fatalf("%d blocks after the restart", n)
 		}
 	})
@@ -155,11 +162,11 @@ func TestARestartedEngineIsForgotten(t *testing.T) {
 
 // A queue that this gateway did not send makes an engine busy, until it is no
 // longer told.
-func TestForeignLoadReachesTheFleet(t *testing.T) {
+func TestForeignLoadReachesTheRouter(t *testing.T) {
 	testEngines(t, map[string]string{"a:1/metrics": vllmSays(4, 3, 1000, 100)}, []string{"a:1", "b:1"}, func(e *engineTest) {
-		e.look()
+		e.refresh()
 		pick := func() int {
-			r := e.shared.router.NewRequest(routing.Prompt{Tokens: 1000, BlockTokens: 64})
+			r := e.router.NewRequest(routing.Prompt{Tokens: 1000, BlockTokens: 64})
 			defer r.End()
 			return r.Route([]routing.Candidate{{Address: "a:1"}, {Address: "b:1"}}, false).Pick
 		}
@@ -175,74 +182,25 @@ func TestForeignLoadReachesTheFleet(t *testing.T) {
 	})
 }
 
-func TestWhoIsAsked(t *testing.T) {
+func TestWhichUpstreamsAreAsked(t *testing.T) {
 	bodies := map[string]string{"a:1/metrics": vllmSays(0, 0, 1, 1), "a:1/own": vllmSays(0, 0, 1, 1)}
 	dials := []string{"a:1", "unix//run/engine.sock", "c:1-3", "c:0", ":80", "tcp/d:1", "{http.vars.nobody}:1", "e@x:1"}
 	testEngines(t, bodies, dials, func(e *engineTest) {
-		e.Metrics = "/own"
-		e.look()
+		e.subscriber.MetricsPath = "/own"
+		e.refresh()
 		slices.Sort(e.pages.asked)
 		if got := strings.Join(e.pages.asked, " "); got != "http://a:1/own http://a:1/v1/models" {
 			t.Fatalf("asked %s", got)
 		}
 	})
 	testEngines(t, bodies, dials, func(e *engineTest) {
-		e.Metrics, e.Capacity = "off", 100
-		e.look()
+		e.subscriber.MetricsPath, e.subscriber.Capacity = "", 100
+		e.refresh()
 		if len(e.pages.asked) != 0 {
 			t.Fatalf("asked %q though metrics are off", e.pages.asked)
 		}
 		if got := e.known(t, "a:1"); got.Capacity != 100 || got.CapacitySource != "config" || got.Engine != nil {
 			t.Fatalf("%+v", got)
-		}
-	})
-}
-
-func TestUpstreamsAreSeenOnceASecond(t *testing.T) {
-	testEngines(t, nil, []string{"a:1"}, func(e *engineTest) {
-		now := time.Now()
-		if !e.sight.due(now) || e.sight.due(now) || e.sight.due(now.Add(seeInterval-1)) || !e.sight.due(now.Add(seeInterval)) {
-			t.Fatal("not once a second")
-		}
-	})
-}
-
-func TestServing(t *testing.T) {
-	list := func(names ...string) string {
-		return `{"data":[{"id":"` + strings.Join(names, `"},{"id":"`) + `"}]}`
-	}
-	testEngines(t, map[string]string{
-		"a:1/v1/models": list("m", "adapter"),
-		"b:1/v1/models": list("m"),
-		"c:1/v1/models": "not a list",
-	}, []string{"a:1", "b:1", "c:1"}, func(e *engineTest) {
-		names := func(model string, down ...string) string {
-			e.available = func(u *reverseproxy.Upstream) bool { return !slices.Contains(down, u.Dial) }
-			var all []string
-			for _, u := range e.serving(e.pool, model, e.r) {
-				all = append(all, u.Dial)
-			}
-			return strings.Join(all, " ")
-		}
-		if got := names("adapter"); got != "a:1 b:1 c:1" {
-			t.Fatalf("nothing is known yet: %s", got)
-		}
-		e.look()
-		for _, c := range []struct {
-			model string
-			down  []string
-			want  string
-		}{
-			{"m", nil, "a:1 b:1 c:1"},
-			{"adapter", nil, "a:1 c:1"},
-			{"adapter", []string{"b:1", "c:1"}, "a:1 c:1"},
-			{"adapter", []string{"a:1"}, "a:1 b:1 c:1"}, // who lists it is not there: Caddy and the engines decide
-			{"unheard-of", nil, "a:1 b:1 c:1"},
-			{"", nil, "a:1 b:1 c:1"},
-		} {
-			if got := names(c.model, c.down...); got != c.want {
-				t.Errorf("model %q with %q down: %s, want %s", c.model, c.down, got, c.want)
-			}
 		}
 	})
 }

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kvaware
+package following
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
-	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/internal/kvindex"
@@ -25,19 +20,33 @@ import (
 // nobody is where nothing listens: what is followed there never connects.
 const nobody = "tcp://127.0.0.1:1"
 
-// startConfig returns a config's policy that has started.
-func startConfig(s *following, e Events) *Policy {
-	p := &Policy{Events: &e, sight: new(sight), logger: zap.NewNop()}
-	if err := s.prepare(map[*Policy]*placement{p: {}}); err != nil {
+// startConfig returns the subscriber of a config that has started.
+func startConfig(s *Subscriptions, e Events) *Subscriber {
+	p := newSubscriber(e)
+	if err := s.Start([]*Subscriber{p}); err != nil {
 		panic(err)
 	}
 	return p
 }
 
-// stopConfig is what happens to a policy when its config is gone.
-func stopConfig(s *following, p *Policy) {
-	p.sight.gone.Store(true)
-	s.dismiss(p)
+// newSubscriber fills in the defaults of its events.
+func newSubscriber(e Events) *Subscriber {
+	e.Ranks = max(1, e.Ranks)
+	return &Subscriber{Events: &e}
+}
+
+func newTestSubscriptions(t *testing.T) *Subscriptions {
+	s := NewSubscriptions(routing.New(2_000_000, func() time.Time { return time.Unix(1000, 0) }))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// sendPrompt makes the router believe that an upstream holds a prompt.
+func sendPrompt(router *routing.Router, address string, chain ...uint64) {
+	r := router.NewRequest(routing.Prompt{Chain: chain, Tokens: 1000, BlockTokens: 64})
+	r.Route([]routing.Candidate{{Address: address}}, false)
+	r.Confirm()
+	r.End()
 }
 
 // until waits for what happens in other goroutines.
@@ -52,24 +61,24 @@ func until(t *testing.T, what string, is func() bool) {
 }
 
 // followed lists the publishers of which a feed is there, by their addresses.
-func (s *following) followed() (events []string) {
+func (s *Subscriptions) followed() (events []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, u := range s.upstreams {
-		for source := range u.feeds {
-			events = append(events, fmt.Sprint(source.Events, " ", source.Rank))
+		for p := range u.feeds {
+			events = append(events, fmt.Sprint(p.Events, " ", p.Rank))
 		}
 	}
 	slices.Sort(events)
 	return events
 }
 
-func untilFollowed(t *testing.T, s *following, want ...string) {
+func untilFollowed(t *testing.T, s *Subscriptions, want ...string) {
 	t.Helper()
 	until(t, fmt.Sprint("exactly these are followed: ", want), func() bool { return slices.Equal(s.followed(), want) })
 }
 
-func feedOf(t *testing.T, s *following, upstream string) *kvindex.Feed {
+func feedOf(t *testing.T, s *Subscriptions, upstream string) *kvindex.Feed {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,100 +94,71 @@ func stored() *kvevents.Event {
 	return &kvevents.Event{Kind: kvevents.Stored, Root: true, Hashes: []uint64{7}, Tokens: make([]uint32, 16), BlockSize: 16}
 }
 
-// Following has begun when all ranks of some upstream have a place for what they
-// say, and not before.
-func TestFollowingBegins(t *testing.T) {
-	s := newFollowing(routing.New(2_000_000, time.Now))
-	defer s.close()
-	if s.begun() {
-		t.Error("it has begun with nobody")
-	}
-	two := &Events{Address: nobody, Ranks: 2}
-	s.upstreams["a:1"] = &streams{events: two, users: make(map[*Policy]struct{}), feeds: make(map[kvevents.Publisher]*kvindex.Feed)}
-	sources := two.sources("a:1")
-	for i, source := range sources {
-		if s.begun() {
-			t.Errorf("it has begun with %d ranks of %d", i, len(sources))
-		}
-		s.open(source)
-	}
-	if len(sources) != 2 || !s.begun() {
-		t.Errorf("it has not begun with all %d ranks", len(sources))
-	}
-	s.closed(sources[1], &sink{Feed: s.feed(sources[1]), fleet: s.fleet, address: "a:1"})
-	if s.begun() {
-		t.Error("it has begun where one of two ranks has ended")
-	}
-}
-
 func TestFollowingWithReloads(t *testing.T) {
-	s := newTestShared()
-	defer s.Destruct()
-	f := s.following
+	f := newTestSubscriptions(t)
 	old := startConfig(f, Events{Address: nobody})
-	f.follow(old, []string{"a:8000", "unix//run/engine", "b:8000"})
+	f.Follow(old, []string{"a:8000", "unix//run/engine", "b:8000"})
 	untilFollowed(t, f, "127.0.0.1:1 0", "127.0.0.1:1 0")
 
 	same := startConfig(f, Events{Address: nobody})
 	feed := feedOf(t, f, "a:8000")
-	f.follow(same, []string{"a:8000"})
-	stopConfig(f, old)
+	f.Follow(same, []string{"a:8000"})
+	f.Leave(old)
 	untilFollowed(t, f, "127.0.0.1:1 0")
 	if feedOf(t, f, "a:8000") != feed {
 		t.Fatal("what both configs follow was let go in between")
 	}
-	f.follow(old, []string{"b:8000"}) // a request of the old config
-	if len(f.set.States("b:8000")) != 0 {
+	f.Follow(old, []string{"b:8000"}) // a request of the old config
+	if len(f.client.States("b:8000")) != 0 {
 		t.Fatal("a config that is gone has something followed")
 	}
 
 	other := startConfig(f, Events{Address: "tcp://127.0.0.1:2", Ranks: 2})
-	freed := f.followAll(map[*Policy]*placement{other: at("a:8000")})
+	freed := f.Freed()
+	f.Follow(other, []string{"a:8000"})
 	untilFollowed(t, f, "127.0.0.1:2 0", "127.0.0.1:3 1")
-	f.follow(same, []string{"a:8000"}) // the config before is still there
+	f.Follow(same, []string{"a:8000"}) // the config before is still there
 	untilFollowed(t, f, "127.0.0.1:2 0", "127.0.0.1:3 1")
-	stopConfig(f, other) // it could not start
+	f.Leave(other) // it could not start
 	select {
 	case <-freed:
 	default:
 		t.Fatal("nobody is told that the upstream is free")
 	}
-	f.follow(same, []string{"a:8000"})
+	f.Follow(same, []string{"a:8000"})
 	untilFollowed(t, f, "127.0.0.1:1 0")
 
-	stopConfig(f, same)
+	f.Leave(same)
 	until(t, "nothing is left", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return len(f.upstreams) == 0 && s.router.Index().Stats().Feeds == 0 && len(f.set.States("")) == 0
+		return len(f.upstreams) == 0 && f.router.Index().Stats().Feeds == 0 && len(f.client.States("")) == 0
 	})
 }
 
 // Where only what is made of the events changes, their streams go on.
 func TestFollowingWithOtherWeights(t *testing.T) {
-	s := newTestShared()
-	defer s.Destruct()
-	f := s.following
+	f := newTestSubscriptions(t)
 	old := startConfig(f, Events{Address: nobody})
-	f.follow(old, []string{"a:8000"})
+	f.Follow(old, []string{"a:8000"})
 	untilFollowed(t, f, "127.0.0.1:1 0")
 	feed := feedOf(t, f, "a:8000")
 	feed.Apply(stored())
-	if sizes := s.router.BlockSizes(); len(sizes) != 1 {
+	if sizes := f.router.BlockSizes(); len(sizes) != 1 {
 		t.Fatalf("followed: %v", sizes)
 	}
-	renewed := startConfig(f, Events{Address: nobody, TierWeight: map[string]float64{"cpu": 0.5}})
-	f.follow(renewed, []string{"a:8000"})
-	stopConfig(f, old)
-	if sizes := s.router.BlockSizes(); len(sizes) != 1 || feedOf(t, f, "a:8000") != feed {
+	renewed := startConfig(f, Events{Address: nobody, Weights: kvevents.TierWeights{1, 0.5, 0}})
+	f.Follow(renewed, []string{"a:8000"})
+	f.Leave(old)
+	if sizes := f.router.BlockSizes(); len(sizes) != 1 || feedOf(t, f, "a:8000") != feed {
 		t.Fatalf("after weights have changed the fleet knows of %v", sizes)
 	}
 	// The same port, asked for history too, is another stream.
 	replay := startConfig(f, Events{Address: nobody, Replay: "tcp://127.0.0.1:9"})
-	f.follow(replay, []string{"a:8000"})
-	stopConfig(f, renewed)
+	f.Follow(replay, []string{"a:8000"})
+	f.Leave(renewed)
 	until(t, "the stream with history is another", func() bool {
-		states := f.set.States("a:8000")
+		states := f.client.States("a:8000")
 		return len(states) == 1 && states[0].Publisher.Replay != "" && len(f.followed()) == 1
 	})
 	if now := feedOf(t, f, "a:8000"); now == feed || !now.Apply(stored()) {
@@ -189,70 +169,65 @@ func TestFollowingWithOtherWeights(t *testing.T) {
 // Policies of one config that differ about an upstream which shows only when
 // requests come: the first counts, and it is said once.
 func TestFollowingDifferently(t *testing.T) {
-	s := newTestShared()
-	defer s.Destruct()
-	f := s.following
-	core, logs := observer.New(zapcore.WarnLevel)
-	first := &Policy{Events: &Events{Address: nobody}, sight: new(sight), logger: zap.New(core)}
-	second := &Policy{Events: &Events{Address: "tcp://127.0.0.1:2"}, sight: new(sight), logger: zap.New(core)}
-	if err := f.prepare(map[*Policy]*placement{first: {}, second: {}}); err != nil {
+	f := newTestSubscriptions(t)
+	var conflicts []string
+	conflict := func(address string) { conflicts = append(conflicts, address) }
+	first, second := newSubscriber(Events{Address: nobody}), newSubscriber(Events{Address: "tcp://127.0.0.1:2"})
+	first.OnConflict, second.OnConflict = conflict, conflict
+	if err := f.Start([]*Subscriber{first, second}); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		f.follow(first, []string{"a:8000"})
-		f.follow(second, []string{"a:8000"})
+		f.Follow(first, []string{"a:8000"})
+		f.Follow(second, []string{"a:8000"})
 	}
 	untilFollowed(t, f, "127.0.0.1:1 0")
-	if logs.Len() != 1 || !strings.Contains(logs.All()[0].Message, "differently") {
-		t.Fatalf("logged: %v", logs.All())
+	if !slices.Equal(conflicts, []string{"a:8000"}) {
+		t.Fatalf("conflicts: %v", conflicts)
 	}
-	f.follow(new(Policy), []string{"a:8000"}) // one without events
+	f.Follow(new(Subscriber), []string{"a:8000"}) // one without events
 }
 
 // Upstreams that were only named for a while are not remembered for ever.
 func TestFollowingSweeps(t *testing.T) {
-	s := newTestShared()
-	defer s.Destruct()
-	f := s.following
+	f := newTestSubscriptions(t)
 	p := startConfig(f, Events{Address: nobody})
-	f.follow(p, []string{"a:8000"})
+	f.Follow(p, []string{"a:8000"})
 	untilFollowed(t, f, "127.0.0.1:1 0")
-	f.sweep(time.Now().Add(2 * forgetUpstream))
+	f.Sweep(time.Now().Add(2 * forgetAfter))
 	if len(f.upstreams) != 1 {
 		t.Fatal("an upstream is forgotten that is followed")
 	}
-	f.set.Unfollow(p.Events.sources("a:8000")...) // as after a minute unseen
+	f.client.Unfollow(p.Events.Publishers("a:8000")...) // as after a minute unseen
 	untilFollowed(t, f)
-	f.sweep(time.Now())
+	f.Sweep(time.Now())
 	if len(f.upstreams) != 1 {
 		t.Fatal("an upstream is forgotten that was named just now")
 	}
-	f.sweep(time.Now().Add(2 * forgetUpstream))
+	f.Sweep(time.Now().Add(2 * forgetAfter))
 	if len(f.upstreams) != 0 {
 		t.Fatal("an upstream is remembered for ever")
 	}
-	f.follow(p, []string{"a:8000"})
+	f.Follow(p, []string{"a:8000"})
 	untilFollowed(t, f, "127.0.0.1:1 0")
 }
 
 // An engine that clears its cache holds nothing of what was sent to it either;
 // what it did long ago and is only read now says nothing of that.
 func TestClearedForgetsWhatWasSent(t *testing.T) {
-	s := newTestShared()
-	defer s.Destruct()
-	f := s.following
+	f := newTestSubscriptions(t)
 	p := startConfig(f, Events{Address: nobody})
-	f.follow(p, []string{"a:8000"})
+	f.Follow(p, []string{"a:8000"})
 	untilFollowed(t, f, "127.0.0.1:1 0")
-	sink := &sink{Feed: feedOf(t, f, "a:8000"), fleet: s.router, address: "a:8000"}
-	hold(s, "a:8000", 1, 2, 3)
+	sink := &sink{Feed: feedOf(t, f, "a:8000"), router: f.router, address: "a:8000"}
+	sendPrompt(f.router, "a:8000", 1, 2, 3)
 	sink.Apply(&kvevents.Event{Kind: kvevents.Cleared})
-	if n := s.router.Stats().Blocks; n != 3 {
+	if n := f.router.Stats().Blocks; n != 3 {
 		t.Fatalf("%d blocks are left after an old event", n)
 	}
 	sink.SetKnowledge(kvevents.Partial)
 	sink.Apply(&kvevents.Event{Kind: kvevents.Cleared})
-	if n := s.router.Stats().Blocks; n != 0 {
+	if n := f.router.Stats().Blocks; n != 0 {
 		t.Fatalf("%d blocks are left of an empty cache", n)
 	}
 }
@@ -260,29 +235,27 @@ func TestClearedForgetsWhatWasSent(t *testing.T) {
 // What users make the gateway forget is forgotten of the engines' own word too,
 // and what it says from then on is not all.
 func TestForgetIsOfEventsToo(t *testing.T) {
-	s := newTestShared()
-	defer s.Destruct()
-	f := s.following
+	f := newTestSubscriptions(t)
 	p := startConfig(f, Events{Address: nobody})
-	f.follow(p, []string{"a:8000", "b:8000"})
+	f.Follow(p, []string{"a:8000", "b:8000"})
 	untilFollowed(t, f, "127.0.0.1:1 0", "127.0.0.1:1 0")
 	for _, address := range []string{"a:8000", "b:8000"} {
 		feed := feedOf(t, f, address)
 		feed.Apply(stored())
 		feed.SetKnowledge(kvevents.Complete)
 	}
-	if n := s.router.Stats().Blocks; n != 1 {
+	if n := f.router.Stats().Blocks; n != 1 {
 		t.Fatalf("%d blocks", n)
 	}
-	s.forget("a:8000")
+	f.Forget("a:8000")
 	if a, b := feedOf(t, f, "a:8000").Knowledge(), feedOf(t, f, "b:8000").Knowledge(); a != kvevents.Partial || b != kvevents.Complete {
 		t.Fatalf("known: %v and %v", a, b)
 	}
-	s.forgetAll()
-	if n := s.router.Stats().Blocks; n != 0 || feedOf(t, f, "b:8000").Knowledge() != kvevents.Partial {
+	f.Forget("b:8000")
+	if n := f.router.Stats().Blocks; n != 0 || feedOf(t, f, "b:8000").Knowledge() != kvevents.Partial {
 		t.Fatalf("%d blocks after all was forgotten", n)
 	}
-	if !feedOf(t, f, "b:8000").Apply(stored()) || s.router.Stats().Blocks != 1 {
+	if !feedOf(t, f, "b:8000").Apply(stored()) || f.router.Stats().Blocks != 1 {
 		t.Fatal("nothing is learned any more")
 	}
 }
@@ -308,9 +281,7 @@ func freePorts(t *testing.T, n int) string {
 }
 
 func TestListening(t *testing.T) {
-	s := newTestShared()
-	defer s.Destruct()
-	f := s.following
+	f := newTestSubscriptions(t)
 	at := freePorts(t, 2)
 	connects := func(rank int) bool {
 		c, err := net.Dial("tcp", endpoint.AddPort(at, rank))
@@ -319,30 +290,30 @@ func TestListening(t *testing.T) {
 		}
 		return err == nil
 	}
-	old := startConfig(f, Events{Listen: "tcp://" + at})
+	old := startConfig(f, Events{Listen: at})
 	if !connects(0) || connects(1) {
 		t.Fatal("not exactly the first rank's port is open")
 	}
-	renewed := startConfig(f, Events{Listen: "tcp://" + at, Ranks: 2})
-	stopConfig(f, old)
+	renewed := startConfig(f, Events{Listen: at, Ranks: 2})
+	f.Leave(old)
 	if !connects(0) || !connects(1) {
 		t.Fatal("the ports are not open after a reload")
 	}
-	f.follow(renewed, []string{"a:8000"})
+	f.Follow(renewed, []string{"a:8000"})
 	until(t, "both ranks are followed", func() bool { return len(f.followed()) == 2 })
-	stopConfig(f, renewed)
+	f.Leave(renewed)
 	if connects(0) || connects(1) || len(f.listeners) != 0 {
 		t.Fatal("a port is open that nobody wants")
 	}
-	stopConfig(f, renewed) // again: nothing to do
+	f.Leave(renewed) // again: nothing to do
 
 	taken, err := net.Listen("tcp", endpoint.AddPort(at, 1))
 	if err != nil {
 		t.Fatal(err) // it was to be free at once
 	}
 	defer taken.Close()
-	p := &Policy{Events: &Events{Listen: "tcp://" + at, Ranks: 2}, sight: new(sight)}
-	if err := f.prepare(map[*Policy]*placement{p: {}}); err != errListening {
+	p := newSubscriber(Events{Listen: at, Ranks: 2})
+	if err := f.Start([]*Subscriber{p}); err != errListening {
 		t.Fatalf("a port that somebody has: error %v", err)
 	}
 	if connects(0) || len(f.listeners) != 0 {

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package upstreams connects the engines' own metrics and the configured
+// capacities to the router: load, capacity, models and restarts of each
+// upstream.
+package upstreams
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/endpoint"
+	"github.com/bauxite/caddy-kvaware/internal/engine/metrics"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+)
+
+// Subscriber is one policy's interest in upstreams. A Monitor tells policies
+// apart by it.
+type Subscriber struct {
+	// Capacity is the configured KV capacity of each upstream, in tokens. 0: it
+	// is not configured.
+	Capacity int64
+	// MetricsPath is where engines report their load. "": they are not asked.
+	MetricsPath string
+
+	left atomic.Bool // its config is gone
+}
+
+// Monitor reads what engines report and passes it to the router. There is one
+// for all configs of the process. It is safe for concurrent use.
+type Monitor struct {
+	router    *routing.Router
+	watcher   *metrics.Watcher
+	now       func() time.Time
+	onRestart func(address string)
+
+	mu         sync.Mutex
+	configured capacities
+}
+
+// Options are what a Monitor needs from outside.
+type Options struct {
+	Now       func() time.Time
+	Transport http.RoundTripper    // asks the engines; nil: the usual one
+	OnRestart func(address string) // called after what a restarted engine held was dropped
+}
+
+// NewMonitor returns a Monitor that watches no engine yet.
+func NewMonitor(router *routing.Router, o Options) *Monitor {
+	m := &Monitor{router: router, now: o.Now, onRestart: o.OnRestart, configured: make(capacities)}
+	m.watcher = metrics.NewWatcher(metrics.Options{Transport: o.Transport, Observer: m, Now: o.Now})
+	return m
+}
+
+// Refresh tells the monitor which upstreams, by dial address, a subscriber may
+// send requests to now. Those that nobody refreshes are no longer asked after a
+// minute. It does not block.
+func (m *Monitor) Refresh(s *Subscriber, addresses []string) {
+	targets := make([]metrics.Target, 0, len(addresses))
+	for _, address := range addresses {
+		m.setCapacity(address, s)
+		if s.MetricsPath != "" && endpoint.IsHostPort(address) {
+			targets = append(targets, metrics.Target{Address: address, Path: s.MetricsPath})
+		}
+	}
+	m.watcher.Watch(targets...)
+}
+
+// Leave takes back the capacities of a subscriber whose config is gone.
+func (m *Monitor) Leave(s *Subscriber) {
+	s.left.Store(true)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, address := range m.configured.by(s) {
+		m.configure(address, s, 0)
+	}
+}
+
+// Forget drops what is kept for an upstream that has gone.
+func (m *Monitor) Forget(address string) {
+	m.watcher.Forget(address)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.configured, address)
+}
+
+// Close ends all watching. Requests in flight may still report.
+func (m *Monitor) Close() { m.watcher.Close() }
+
+// Suspect has an upstream's metrics read soon: an attempt there has failed.
+func (m *Monitor) Suspect(address string) { m.watcher.Suspect(address) }
+
+// Answered notes that an upstream answers, so it is not down.
+func (m *Monitor) Answered(address string) { m.watcher.Answered(address) }
+
+// Models returns which upstream lists which models.
+func (m *Monitor) Models() *metrics.ModelTable { return m.watcher.Models() }
+
+// setCapacity notes the capacity that a subscriber has configured.
+func (m *Monitor) setCapacity(address string, s *Subscriber) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s.left.Load() {
+		return // a request of a config that was replaced
+	}
+	m.configure(address, s, s.Capacity)
+}
+
+// configure sets a subscriber's capacity for an upstream and tells the router
+// what that changes. The caller holds mu.
+func (m *Monitor) configure(address string, s *Subscriber, tokens int64) {
+	before := m.configured.of(address)
+	m.configured.set(address, s, tokens)
+	now := m.configured.of(address)
+	if now == before {
+		return
+	}
+	if now == 0 {
+		now = m.reportedCapacity(address) // the engine's own figure counts again
+	}
+	m.router.SetCapacity(address, now)
+}
+
+// reportedCapacity returns the capacity in an engine's last metrics, 0 without.
+func (m *Monitor) reportedCapacity(address string) int64 {
+	if states := m.watcher.States(address); len(states) > 0 {
+		return states[0].Reading.Capacity
+	}
+	return 0
+}
+
+// Reported implements metrics.Observer.
+func (m *Monitor) Reported(t metrics.Target, r metrics.Reading) {
+	if r.HasLoad {
+		m.router.SetLoad(t.Address, routing.EngineLoad{Running: r.Running, Waiting: r.Waiting, Usage: max(0, r.Usage)})
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.configured.of(t.Address) == 0 && r.Capacity > 0 {
+		m.router.SetCapacity(t.Address, r.Capacity)
+	}
+}
+
+// LoadExpired implements metrics.Observer.
+func (m *Monitor) LoadExpired(t metrics.Target) {
+	m.router.SetLoad(t.Address, routing.EngineLoad{})
+}
+
+// Restarted implements metrics.Observer: the engine holds nothing of what was
+// recorded.
+func (m *Monitor) Restarted(t metrics.Target) {
+	m.endEpochs(t.Address)
+	if m.router.CacheLost(t.Address) && m.onRestart != nil {
+		m.onRestart(t.Address)
+	}
+}
+
+// ModelsChanged implements metrics.Observer: the same names may stand for other
+// tokens.
+func (m *Monitor) ModelsChanged(t metrics.Target) { m.endEpochs(t.Address) }
+
+// endEpochs ends the epochs of the models that an engine lists.
+func (m *Monitor) endEpochs(address string) {
+	for _, state := range m.watcher.States(address) {
+		for _, model := range state.Models {
+			m.router.Index().EndEpoch(model)
+		}
+	}
+}
+
+// Interface guards
+var _ metrics.Observer = (*Monitor)(nil)

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstreams
+
+import (
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/metrics"
+)
+
+// Report is what an engine reports about itself, as the admin API shows it.
+type Report struct {
+	Kind     string   `json:"kind,omitempty"`             // vllm, sglang or llama.cpp
+	ReadAgo  *float64 `json:"read_seconds_ago,omitempty"` // since its metrics were read; none: never
+	Failure  string   `json:"failure,omitempty"`          // of the last attempt to read them
+	Refused  bool     `json:"refused,omitempty"`          // nothing listened there
+	Running  *int     `json:"running,omitempty"`          // requests
+	Waiting  *int     `json:"waiting,omitempty"`
+	KVUsage  *float64 `json:"kv_usage,omitempty"` // 0 to 1
+	Capacity int64    `json:"capacity,omitempty"` // tokens
+	Models   int      `json:"models,omitempty"`   // how many it lists
+}
+
+// Report returns what the engine at an address reports; nil when it is not
+// asked.
+func (m *Monitor) Report(address string) *Report {
+	states := m.watcher.States(address)
+	if len(states) == 0 {
+		return nil
+	}
+	return newReport(states[0], m.now())
+}
+
+func newReport(s metrics.State, now time.Time) *Report {
+	r := &Report{Refused: s.Down, Models: len(s.Models)}
+	if s.Failure != nil {
+		r.Failure = s.Failure.Error() // a fixed text
+	}
+	if s.ReadAt.IsZero() {
+		return r
+	}
+	ago := now.Sub(s.ReadAt).Seconds()
+	r.Kind, r.ReadAgo, r.Capacity = string(s.Reading.Engine), &ago, s.Reading.Capacity
+	if s.Reading.HasLoad {
+		r.Running, r.Waiting = &s.Reading.Running, &s.Reading.Waiting
+	}
+	if s.Reading.Usage >= 0 {
+		r.KVUsage = &s.Reading.Usage
+	}
+	return r
+}
+
+// CapacitySource returns where the capacity that counts for an upstream comes
+// from: config, metrics or learned, or "" when it is not known.
+func (m *Monitor) CapacitySource(address string, capacity int64) string {
+	m.mu.Lock()
+	configured := m.configured.of(address)
+	m.mu.Unlock()
+	switch capacity {
+	case 0:
+		return ""
+	case configured:
+		return "config"
+	case m.reportedCapacity(address):
+		return "metrics"
+	}
+	return "learned"
+}

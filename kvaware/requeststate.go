@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/bauxite/caddy-kvaware/internal/answer"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/staging"
+	"github.com/bauxite/caddy-kvaware/janitor"
+)
+
+// stateVar is the request variable that holds the requestState.
+const stateVar = "kv_aware.state"
+
+// requestState is what a policy keeps for one request over all its attempts. It
+// also reads the answer for the router. Only the request's goroutine uses it.
+type requestState struct {
+	policy   *Policy
+	exchange *janitor.Exchange
+	signedRequest
+
+	staging  staging.Task
+	fetching bool     // the prompt's tokens are being fetched
+	failed   []string // addresses of failed attempts
+
+	// Of the attempt under way.
+	address string // "": none is
+	cached  int    // prompt tokens predicted to be cached there
+
+	// Of the answer.
+	answered bool // its header has come
+	accepted bool // with a status of success
+	reported bool // the engine has reported how many prompt tokens were cached
+}
+
+// requestState returns the state of a request. The first attempt makes it, and
+// adds to the body what the policy has to add.
+func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestState {
+	if s, ok := caddyhttp.GetVar(r.Context(), stateVar).(*requestState); ok && s.policy == p {
+		return s
+	}
+	s := &requestState{policy: p, exchange: x}
+	caddyhttp.SetVar(r.Context(), stateVar, s)
+	signing := p.shared.signing.Load()
+	t := p.tenant(r, signing.key)
+	if p.CacheSalt {
+		x.Salt(t.id)
+	}
+	if s.signedRequest = p.sign(x, t, signing); !s.signed() {
+		return s
+	}
+	if p.Usage == usageInject {
+		x.AskUsage()
+	}
+	s.staging = p.stager.Begin((*stagedRequest)(s))
+	x.Observe(s)
+	return s
+}
+
+// beginAttempt notes where an attempt goes.
+func (s *requestState) beginAttempt(address string, d routing.Decision) {
+	s.address, s.cached = address, d.Cached
+}
+
+// attemptFailed ends the attempt before, if there was one.
+func (s *requestState) attemptFailed() {
+	if s.address == "" {
+		return
+	}
+	s.policy.shared.upstreams.Suspect(s.address)
+	s.failed = append(s.failed, s.address)
+	s.address = ""
+	s.request.End()
+}
+
+// Header is called when the answer's header is committed: there will be no
+// further attempt.
+func (s *requestState) Header(status int, h http.Header) {
+	s.answered = true
+	if s.accepted = status >= 200 && status < 300; s.accepted {
+		s.request.Confirm()
+		s.policy.shared.upstreams.Answered(s.address)
+		s.staging.Accepted()
+		if strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") {
+			return // its first token is still to come
+		}
+	}
+	// A whole answer, or a refusal: nothing waits for its prefill any more.
+	s.request.FirstToken()
+}
+
+// FirstToken is called when the first token of an answer was read.
+func (s *requestState) FirstToken() {
+	if ttft, ok := s.request.FirstToken(); ok {
+		s.policy.shared.metrics.ttft.WithLabelValues(s.address).Observe(ttft.Seconds())
+	}
+}
+
+// Usage is called when the engine has reported its token counts.
+func (s *requestState) Usage(u answer.Usage) {
+	if !s.accepted {
+		return
+	}
+	router := s.policy.shared.router
+	if s.media > 0 {
+		router.LearnMedia(s.model, s.media, s.promptBytes, u.PromptTokens)
+	} else {
+		router.LearnTokens(s.model, s.promptBytes, u.PromptTokens)
+	}
+	if s.reported || !u.Cached {
+		return
+	}
+	s.reported = true
+	s.request.Reported(u.PromptTokens, u.CachedTokens)
+	s.policy.shared.metrics.compare(s.address, s.cached, u)
+	s.staging.Reported(s.address, u.CachedTokens)
+}
+
+// Finish is called when the answer is complete.
+func (s *requestState) Finish(toolCalls bool) {
+	if toolCalls && s.accepted {
+		s.staging.ExpectNext(s.address)
+	}
+}
+
+// End is called once, when the request is over, however it ended.
+func (s *requestState) End(error) {
+	s.request.End()
+	s.staging.End(s.accepted)
+	if !s.answered && s.address != "" {
+		s.policy.shared.upstreams.Suspect(s.address) // it may be gone
+	}
+	if s.accepted && !s.reported {
+		s.unreported()
+	}
+}
+
+// unreported notes that the answer did not report cached tokens.
+func (s *requestState) unreported() {
+	shared := s.policy.shared
+	s.staging.Unreported(s.address)
+	shared.metrics.usageMissing.WithLabelValues(s.address).Inc()
+	if shared.firstWarning(s.address) {
+		s.policy.logger.Warn("the engine does not report cached tokens, so predictions cannot be checked "+
+			"(vLLM: --enable-prompt-tokens-details; in streams only with stream_options.include_usage)",
+			zap.String("upstream", s.address))
+	}
+}
+
+// Interface guards
+var _ janitor.Observer = (*requestState)(nil)

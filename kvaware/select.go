@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/janitor"
+)
+
+// Select returns the upstream that is predicted to give the first token
+// soonest, or nil when none is available. Caddy calls it again for each further
+// attempt, which is the only sign that the attempt before has failed.
+func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	p.refreshUpstreams(pool, r)
+	x, scrubbed := janitor.From(r)
+	if !scrubbed {
+		return p.selectUnscrubbed(pool, r, w)
+	}
+	state := p.requestState(x, r)
+	if !x.Attach(r) {
+		return nil // the answer has begun: there is nothing left to send
+	}
+	makeReplayable(r)
+	serving := p.filterByModel(pool, x.Model(), r)
+	if !state.signed() {
+		setPlaceholders(r, routing.Decision{Reason: routing.Fallback}, 0)
+		return p.fallback.Select(serving, r, w)
+	}
+	state.attemptFailed()
+	candidates := p.candidates(serving, state.failed, r)
+	defer candidates.release()
+	p.recordRouted(x.Janitor(), candidates, r)
+	u, decision := p.route(candidates, state, r, w)
+	if u == nil {
+		return nil // Caddy's own rules for "no upstream available" apply
+	}
+	p.commit(address(u, r), decision, state, pool, r)
+	return u
+}
+
+// route picks one of the candidates and reserves its prefill there. It returns
+// nil when there is none.
+func (p *Policy) route(c *candidates, state *requestState, r *http.Request, w http.ResponseWriter) (*reverseproxy.Upstream, routing.Decision) {
+	p.fetchTokensFirst(r, state, c.scored)
+	state.staging.Consult(c.scored)
+	d := state.request.Route(c.scored, p.coldFallback)
+	if d.Pick >= 0 {
+		return c.upstreams[d.Pick], d
+	}
+	if len(c.upstreams) == 0 {
+		return nil, d
+	}
+	u := p.fallback.Select(c.upstreams, r, w)
+	if u == nil {
+		return nil, d
+	}
+	return u, state.request.Assign(candidate(u, r))
+}
+
+// commit does what follows from a decision: metrics, placeholders, staging, and
+// fetching the prompt's tokens. pool holds all upstreams of the proxy.
+func (p *Policy) commit(address string, d routing.Decision, state *requestState, pool reverseproxy.UpstreamPool, r *http.Request) {
+	state.beginAttempt(address, d)
+	p.shared.metrics.picked(address, d.Reason)
+	p.stage(r, state, pool)
+	p.fetchTokens(state)
+	setPlaceholders(r, d, state.request.Tokens())
+}
+
+// makeReplayable lets the transport send the request again when a connection
+// that was kept alive turns out to be dead before any byte of an answer: some
+// engines close connections that they have announced as kept alive. A prompt
+// can be sent twice. The entry without a value marks it so for net/http
+// (https://pkg.go.dev/net/http#Transport) and is not sent.
+func makeReplayable(r *http.Request) {
+	if _, set := r.Header[idempotencyKey]; !set && r.GetBody != nil {
+		r.Header[idempotencyKey] = nil
+	}
+}
+
+const idempotencyKey = "Idempotency-Key"
+
+// setPlaceholders leaves the decision in the request's placeholders.
+func setPlaceholders(r *http.Request, d routing.Decision, promptTokens int) {
+	repl := replacer(r)
+	repl.Set("http.kv_aware.match_tokens", d.Cached)
+	repl.Set("http.kv_aware.prompt_tokens", promptTokens)
+	repl.Set("http.kv_aware.reason", string(d.Reason))
+}
+
+func replacer(r *http.Request) *caddy.Replacer {
+	return r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+}
+
+// refreshInterval is how often a policy tells the shared state which upstreams
+// it has: often enough for dynamic ones, and at no cost to each request.
+const refreshInterval = time.Second
+
+// upstreamRefresh is the time of a policy's last refresh, in Unix nanoseconds.
+type upstreamRefresh struct{ last atomic.Int64 }
+
+// due reports true to one caller in each interval.
+func (u *upstreamRefresh) due(now time.Time) bool {
+	last := u.last.Load()
+	return now.UnixNano()-last >= int64(refreshInterval) && u.last.CompareAndSwap(last, now.UnixNano())
+}
+
+// refreshUpstreams tells the shared state which upstreams the policy may send
+// requests to. It does not block.
+func (p *Policy) refreshUpstreams(pool reverseproxy.UpstreamPool, r *http.Request) {
+	if !p.observed.refresh.due(p.shared.now()) {
+		return
+	}
+	addresses := make([]string, len(pool))
+	for i, u := range pool {
+		addresses[i] = address(u, r)
+	}
+	p.shared.upstreams.Refresh(p.upstreamsSubscriber, addresses)
+	p.shared.events.Follow(p.eventsSubscriber, addresses)
+}
