@@ -63,7 +63,7 @@ func BenchmarkRemove(b *testing.B) {
 		b.StopTimer()
 		t, ids := w1Tree(1 << 30)
 		b.StartTimer()
-		t.Remove(ids[7])
+		t.Unregister(ids[7])
 	}
 }
 
@@ -84,7 +84,7 @@ func BenchmarkEvents(b *testing.B) {
 			}
 			from := 0 // an engine tells only of what is new
 			for from < len(chain) {
-				if _, ok := t.Block(up, keys[from]); !ok {
+				if _, ok := t.BlockByKey(up, keys[from]); !ok {
 					break
 				}
 				from++

@@ -65,7 +65,7 @@ func TestOthersBetweenAllSteps(t *testing.T) {
 		for step := range 150 {
 			op, arg := byte(r.IntN(16)), byte(r.IntN(256))
 			up, path := p.ids[r.IntN(len(p.ids))], randomPath(r, 24)
-			before := &model{ups: map[Upstream]map[string]*[tiers]int{up: maps.Clone(p.m.ups[up])}}
+			before := &model{ups: map[Upstream]map[string]*[NumTiers]int{up: maps.Clone(p.m.ups[up])}}
 			busy, said = up, said[:0]
 			err := p.step(op, arg, up, path)
 			busy = 0
@@ -123,7 +123,7 @@ func TestSameUpstreamBetweenAllSteps(t *testing.T) {
 			case 3, 4:
 				p.tree.Removed(up, keysOf(up, path, len(path)/2), GPU)
 			case 5, 6:
-				p.tree.Lose(up, chain, r.IntN(min(len(path), 8)))
+				p.tree.DropBlock(up, chain, r.IntN(min(len(path), 8)))
 			case 7:
 				p.tree.Cut(up, chain, r.IntN(len(path)))
 			case 8:
@@ -137,7 +137,7 @@ func TestSameUpstreamBetweenAllSteps(t *testing.T) {
 					p.tree.SetLimit(limit * int64(1+r.IntN(4)) / 4)
 					limiting = false
 				}
-				p.tree.Tiers(up, chain)
+				p.tree.BlocksByTier(up, chain)
 			}
 		}
 		p.tree.between = func() {

@@ -5,7 +5,7 @@ package radixcache
 // Beyond counts the blocks that up holds without a hole behind the last one of
 // the chain, at most a given number of them. It ends where what up holds there
 // parts in two. Without all of the chain it holds nothing behind it.
-func (t *Tree) Beyond(up Upstream, chain []uint64, most int) (blocks int) {
+func (t *Tree) HeldBeyond(up Upstream, chain []uint64, most int) (blocks int) {
 	t.lock()
 	defer t.unlock()
 	u := t.upstreamOf(up)

@@ -24,18 +24,18 @@ func TestBeyond(t *testing.T) {
 		held := len(chain)
 		if rnd.IntN(2) == 0 {
 			lost := rnd.IntN(len(chain))
-			tree.Lose(up, chain, lost)
+			tree.DropBlock(up, chain, lost)
 			held = lost
 		}
 		most := rnd.IntN(400)
 		want := min(most, held-at)
-		if got := tree.Beyond(up, chain[:at], most); got != max(0, want) {
+		if got := tree.HeldBeyond(up, chain[:at], most); got != max(0, want) {
 			t.Fatalf("seed %d: %d blocks behind %d of %d, %d held: want %d", seed, got, at, len(chain), held, max(0, want))
 		}
-		if got := tree.Beyond(other, chain[:at], most); got != 0 {
+		if got := tree.HeldBeyond(other, chain[:at], most); got != 0 {
 			t.Fatalf("seed %d: the other holds %d blocks behind its last", seed, got)
 		}
-		if got := tree.Beyond(up, append(chain[:at-1:at-1], 7), most); got != 0 {
+		if got := tree.HeldBeyond(up, append(chain[:at-1:at-1], 7), most); got != 0 {
 			t.Fatalf("seed %d: %d blocks behind a chain it does not hold", seed, got)
 		}
 	}
@@ -48,16 +48,16 @@ func TestBeyondParts(t *testing.T) {
 	chain := []uint64{1, 2, 3, 4, 5, 6}
 	tree.Insert(up, chain, 16)
 	tree.Insert(up, []uint64{1, 2, 3, 4, 7, 8}, 16)
-	if got := tree.Beyond(up, chain[:2], 10); got != 2 {
+	if got := tree.HeldBeyond(up, chain[:2], 10); got != 2 {
 		t.Errorf("%d blocks to where it parts, want 2", got)
 	}
-	if got := tree.Beyond(up, chain[:4], 10); got != 0 {
+	if got := tree.HeldBeyond(up, chain[:4], 10); got != 0 {
 		t.Errorf("%d blocks behind where it parts, want 0", got)
 	}
-	if got := tree.Beyond(up, nil, 10); got != 0 {
+	if got := tree.HeldBeyond(up, nil, 10); got != 0 {
 		t.Errorf("%d blocks behind no chain", got)
 	}
-	if got := tree.Beyond(tree.Register("b"), chain, 10); got != 0 {
+	if got := tree.HeldBeyond(tree.Register("b"), chain, 10); got != 0 {
 		t.Errorf("%d blocks of an upstream that holds nothing", got)
 	}
 }

@@ -43,7 +43,7 @@ func TestUnderCeilingNeverSaysMore(t *testing.T) {
 				p.m.cut(up, path, len(path)/2)
 				p.tree.Cut(up, chain, len(path)/2)
 			case x < 38:
-				p.m.ups[up] = map[string]*[tiers]int{}
+				p.m.ups[up] = map[string]*[NumTiers]int{}
 				p.tree.Forget(up)
 			case x == 38 && step%10 == 0:
 				p.tree.SetLimit(limit * int64(1+r.IntN(4)) / 4)
@@ -126,7 +126,7 @@ var shapes = map[string]func(r *rand.Rand, tree *Tree, more func(blocks int) boo
 				tree.Insert(up, append(shared[:r.IntN(200):200], distinct(r, tail)...), 16)
 			}
 			if i%10 == 0 { // seldom enough that the rest outgrows every limit
-				tree.Remove(tree.Register(fmt.Sprint("10.0.0.", r.IntN(1000), ":8000")))
+				tree.Unregister(tree.Register(fmt.Sprint("10.0.0.", r.IntN(1000), ":8000")))
 			}
 		}
 	},

@@ -12,7 +12,7 @@ const (
 	GPU Tier = iota
 	CPU
 	Disk
-	tiers
+	NumTiers
 )
 
 // StoredBlocks says that an engine stored blocks, one behind the other. Keys are
@@ -273,7 +273,7 @@ func (t *Tree) needTold(need *[kinds]int, n, end int) {
 // no room: then nothing, or only the first of the blocks, was recorded. A key that
 // was another block's until now is not that block's any more, which is lost with it.
 func (t *Tree) Stored(up Upstream, e StoredBlocks) bool {
-	if len(e.Keys) != len(e.Blocks) || e.Tier >= tiers {
+	if len(e.Keys) != len(e.Blocks) || e.Tier >= NumTiers {
 		return false
 	}
 	t.lock()
@@ -339,7 +339,7 @@ func (t *Tree) rename(u *upstream, keys, blocks []uint64, left *int) bool {
 // tier, and returns how many of them are known: the others are passed over. It
 // makes no claim younger.
 func (t *Tree) Copied(up Upstream, keys []uint64, tier Tier) (known int) {
-	if tier >= tiers {
+	if tier >= NumTiers {
 		return 0
 	}
 	t.lock()
@@ -397,7 +397,7 @@ func (in *insertion) behind(key uint64) bool {
 // tier. A block goes with its last copy; what lies behind it counts no more
 // until it is back. Unknown keys are passed over.
 func (t *Tree) Removed(up Upstream, keys []uint64, tier Tier) {
-	if tier >= tiers {
+	if tier >= NumTiers {
 		return
 	}
 	t.lock()
@@ -434,7 +434,7 @@ func (t *Tree) removeCopy(ref uint32, pos int, tier Tier) {
 
 // Lose records that up holds one block, chain[i], no more. What up holds behind
 // it counts no more until the block is back by Insert or Stored.
-func (t *Tree) Lose(up Upstream, chain []uint64, i int) {
+func (t *Tree) DropBlock(up Upstream, chain []uint64, i int) {
 	t.lock()
 	defer t.unlock()
 	t.tick()
@@ -465,7 +465,7 @@ func (t *Tree) lose(ref uint32, set uint64) {
 
 // Block returns the chain element of the block that up's engine calls key: what
 // the hashes of the blocks behind it build on.
-func (t *Tree) Block(up Upstream, key uint64) (hash uint64, ok bool) {
+func (t *Tree) BlockByKey(up Upstream, key uint64) (hash uint64, ok bool) {
 	t.lock()
 	defer t.unlock()
 	u := t.upstreamOf(up)
@@ -481,7 +481,7 @@ func (t *Tree) Block(up Upstream, key uint64) (hash uint64, ok bool) {
 
 // Tiers counts the blocks of the chain that up holds without a hole by the
 // fastest tier each is in. Blocks that no event told of count as on the GPU.
-func (t *Tree) Tiers(up Upstream, chain []uint64) (blocks [tiers]int32) {
+func (t *Tree) BlocksByTier(up Upstream, chain []uint64) (blocks [NumTiers]int32) {
 	t.lock()
 	defer t.unlock()
 	for pos := 0; pos < len(chain); {

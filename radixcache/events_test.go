@@ -72,7 +72,7 @@ func TestRenamedBlockIsLost(t *testing.T) {
 	if got, want := tree.Lookup(a, nil), []Match{{other, 100}}; !slices.Equal(got, want) {
 		t.Fatalf("%v, want %v", got, want)
 	}
-	if tree.Copied(up, keys, CPU) != 0 || tree.Copied(other, keys, tiers) != 0 || tree.Copied(0, keys, CPU) != 0 {
+	if tree.Copied(up, keys, CPU) != 0 || tree.Copied(other, keys, NumTiers) != 0 || tree.Copied(0, keys, CPU) != 0 {
 		t.Fatal("copies of nothing were counted")
 	}
 	if err := tree.validate(); err != nil {
@@ -104,7 +104,7 @@ func TestEvictedIsSeen(t *testing.T) {
 	if tree.Evicted(up) || !tree.Evicted(other) {
 		t.Fatal("one that starts again has lost nothing yet, the other has")
 	}
-	tree.Remove(other)
+	tree.Unregister(other)
 	if tree.Evicted(other) || tree.Evicted(0) || tree.Evicted(tree.Register("new")) {
 		t.Fatal("an id that is not valid, or new, has lost nothing")
 	}

@@ -65,11 +65,11 @@ var worst = []struct {
 }{
 	{"lose and regain a block with 10000 children", stepWork + mostUndivided, func() (*Tree, func(func())) {
 		t, up, root := fanned(10000, 1)
-		return t, func(let func()) { t.Lose(up, root, 3); let(); t.Insert(up, root, 16) }
+		return t, func(let func()) { t.DropBlock(up, root, 3); let(); t.Insert(up, root, 16) }
 	}},
 	{"lose and regain a block under 100000 claims", stepWork + mostUndivided, func() (*Tree, func(func())) {
 		t, up, root := fanned(4000, 25)
-		return t, func(let func()) { t.Lose(up, root, 3); let(); t.Insert(up, root, 16) }
+		return t, func(let func()) { t.DropBlock(up, root, 3); let(); t.Insert(up, root, 16) }
 	}},
 	{"lose a chain of 2000 runs from the front", stepWork + mostUndivided, func() (*Tree, func(func())) {
 		t := New(1 << 30)
@@ -83,7 +83,7 @@ var worst = []struct {
 	}},
 	{"a known chain of 4000 blocks among 4096 holders", stepWork + mostUndivided, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(MaxUpstreams, 4000, false)
-		return t, func(let func()) { t.Insert(ups[9], chain, 16); let(); t.Tiers(ups[9], chain) }
+		return t, func(let func()) { t.Insert(ups[9], chain, 16); let(); t.BlocksByTier(ups[9], chain) }
 	}},
 	{"forget among 4096 holders", stepWork + mostUndivided, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(MaxUpstreams, 20*MaxRun, false)

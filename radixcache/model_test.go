@@ -17,10 +17,10 @@ import (
 // it holds, a path being written out as the string of its block letters, with
 // the copies its engine told of, by tier.
 type model struct {
-	ups map[Upstream]map[string]*[tiers]int
+	ups map[Upstream]map[string]*[NumTiers]int
 }
 
-func newModel() *model { return &model{ups: map[Upstream]map[string]*[tiers]int{}} }
+func newModel() *model { return &model{ups: map[Upstream]map[string]*[NumTiers]int{}} }
 
 // whole is how many blocks of the path up holds without a hole.
 func (m *model) whole(up Upstream, path string) (n int) {
@@ -34,7 +34,7 @@ func (m *model) insert(up Upstream, path string) (held int) {
 	held = m.whole(up, path)
 	for i := 1; i <= len(path); i++ {
 		if m.ups[up][path[:i]] == nil {
-			m.ups[up][path[:i]] = new([tiers]int)
+			m.ups[up][path[:i]] = new([NumTiers]int)
 		}
 	}
 	return held
@@ -43,7 +43,7 @@ func (m *model) insert(up Upstream, path string) (held int) {
 // told tells whether up's engine told of the last block of the path.
 func (m *model) told(up Upstream, path string) bool {
 	c := m.ups[up][path]
-	return c != nil && *c != [tiers]int{}
+	return c != nil && *c != [NumTiers]int{}
 }
 
 func (m *model) stored(up Upstream, path string, from int, tier Tier) bool {
@@ -52,7 +52,7 @@ func (m *model) stored(up Upstream, path string, from int, tier Tier) bool {
 	}
 	for i := from + 1; i <= len(path); i++ {
 		if m.ups[up][path[:i]] == nil {
-			m.ups[up][path[:i]] = new([tiers]int)
+			m.ups[up][path[:i]] = new([NumTiers]int)
 		}
 		m.ups[up][path[:i]][tier]++
 	}
@@ -61,7 +61,7 @@ func (m *model) stored(up Upstream, path string, from int, tier Tier) bool {
 
 func (m *model) removed(up Upstream, path string, tier Tier) {
 	if c := m.ups[up][path]; c != nil && c[tier] > 0 {
-		if c[tier]--; *c == [tiers]int{} {
+		if c[tier]--; *c == [NumTiers]int{} {
 			delete(m.ups[up], path)
 		}
 	}
@@ -87,10 +87,10 @@ func (m *model) lookup(path string) (out []Match) {
 	return sorted(out)
 }
 
-func (m *model) tiers(up Upstream, path string) (n [tiers]int32) {
+func (m *model) tiers(up Upstream, path string) (n [NumTiers]int32) {
 	for i := range m.whole(up, path) {
 		switch c := m.ups[up][path[:i+1]]; {
-		case *c == [tiers]int{} || c[GPU] > 0:
+		case *c == [NumTiers]int{} || c[GPU] > 0:
 			n[GPU]++
 		case c[CPU] > 0:
 			n[CPU]++
@@ -178,7 +178,7 @@ func newPlayer(limit int64, upstreams int) *player {
 func (p *player) register(name string) {
 	id := p.tree.Register(name)
 	p.ids = append(p.ids, id)
-	p.m.ups[id] = map[string]*[tiers]int{}
+	p.m.ups[id] = map[string]*[NumTiers]int{}
 }
 
 // step does operation op on both and compares what they return.
@@ -225,10 +225,10 @@ func (p *player) step(op, arg byte, up Upstream, path string) error {
 	case 12, 13:
 		i := int(arg) % len(path)
 		delete(p.m.ups[up], path[:i+1])
-		p.tree.Lose(up, chain, i)
+		p.tree.DropBlock(up, chain, i)
 	case 14:
 		if arg < 16 {
-			p.m.ups[up] = map[string]*[tiers]int{}
+			p.m.ups[up] = map[string]*[NumTiers]int{}
 			p.tree.Forget(up)
 		}
 	case 15:
@@ -286,7 +286,7 @@ func (p *player) check(path string) error {
 		return fmt.Errorf("lookup %s: %v, want %v", path, got, want)
 	}
 	for _, up := range p.ids {
-		if got, want := p.tree.Tiers(up, chainOf(path)), p.m.tiers(up, path); got != want {
+		if got, want := p.tree.BlocksByTier(up, chainOf(path)), p.m.tiers(up, path); got != want {
 			return fmt.Errorf("tiers of %d for %s: %v, want %v", up, path, got, want)
 		}
 	}

@@ -92,7 +92,7 @@ func disturb(tree *Tree, r *rand.Rand, chains [][]uint64, g int, pause func()) {
 		at := r.IntN(len(chain))
 		switch r.IntN(12) {
 		case 0:
-			tree.Remove(up)
+			tree.Unregister(up)
 		case 1:
 			tree.Forget(up)
 		case 2:
@@ -102,14 +102,14 @@ func disturb(tree *Tree, r *rand.Rand, chains [][]uint64, g int, pause func()) {
 		case 4, 5:
 			tree.Cut(up, chain, at)
 		case 6:
-			tree.Lose(up, chain, at)
+			tree.DropBlock(up, chain, at)
 		case 7, 8:
 			tree.Stored(up, StoredBlocks{Root: true, Keys: chain[:at], Blocks: chain[:at], Weight: 16, Tier: CPU})
 		case 9:
 			tree.Removed(up, chain[at/2:at], CPU)
 		case 10:
 			tree.Stats()
-			tree.Tiers(up, chain)
+			tree.BlocksByTier(up, chain)
 		}
 	}
 }

@@ -16,16 +16,16 @@ func TestUnknownUpstreamsDoNothing(t *testing.T) {
 		t.Fatal("the same name got another id")
 	}
 	tree.Insert(up, chainOf("abc"), 1)
-	tree.Remove(up)
+	tree.Unregister(up)
 	for _, id := range []Upstream{0, up, 99} {
 		tree.Insert(id, chainOf("abc"), 1)
 		tree.Cut(id, chainOf("abc"), 0)
-		tree.Lose(id, chainOf("abc"), 0)
+		tree.DropBlock(id, chainOf("abc"), 0)
 		tree.Stored(id, StoredBlocks{Root: true, Keys: []uint64{1}, Blocks: []uint64{1}})
 		tree.Removed(id, []uint64{1}, GPU)
 		tree.Trim(id, 0)
 		tree.Forget(id)
-		tree.Remove(id)
+		tree.Unregister(id)
 	}
 	if got := tree.Lookup(chainOf("abc"), nil); len(got) != 0 {
 		t.Fatalf("removed upstream still matches: %v", got)
@@ -50,7 +50,7 @@ func TestConcurrentUse(t *testing.T) {
 				chain := chainOf(randomPath(r, 30))
 				switch r.IntN(8) {
 				case 0:
-					tree.Remove(up)
+					tree.Unregister(up)
 				case 1:
 					tree.Cut(up, chain, r.IntN(len(chain)))
 				case 2:
@@ -203,7 +203,7 @@ func TestAsManyUpstreamsAsPromised(t *testing.T) {
 		}
 	}
 	for up := range ids {
-		tree.Remove(up)
+		tree.Unregister(up)
 	}
 	if s := tree.Stats(); s.Blocks != 0 || s.Claims != 0 || s.Upstreams != 0 {
 		t.Fatalf("left behind: %+v", s)
@@ -246,7 +246,7 @@ func TestChainsThatAreNone(t *testing.T) {
 		case 0:
 			tree.Cut(up, chain, r.IntN(len(chain)))
 		case 1:
-			tree.Lose(up, chain, r.IntN(len(chain)))
+			tree.DropBlock(up, chain, r.IntN(len(chain)))
 		default:
 			tree.Insert(up, chain, 16)
 		}
@@ -275,7 +275,7 @@ func TestHollowClaimsGoWithWhatHangsOnThem(t *testing.T) {
 			tree.Insert(tree.Register(fmt.Sprint(i)), chain[:2*MaxRun], 16)
 		}
 		for i := range 5 * MaxRun {
-			tree.Lose(up, chain, i)
+			tree.DropBlock(up, chain, i)
 		}
 		if err := tree.validate(); err != nil {
 			t.Fatal(err)

@@ -114,7 +114,7 @@ func (t *Tree) Forget(up Upstream) {
 
 // Remove drops everything an upstream was known to hold, and its id. Lookups
 // stop naming it at once; its claims go in small steps as with Forget.
-func (t *Tree) Remove(up Upstream) {
+func (t *Tree) Unregister(up Upstream) {
 	t.lock()
 	defer t.unlock()
 	u := t.upstreamOf(up)

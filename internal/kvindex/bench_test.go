@@ -48,7 +48,7 @@ func BenchmarkApply(b *testing.B) {
 				if n < 512 || depth >= 512 {
 					if f.Apply(&stored) {
 						cached = append(cached, stored.Hashes...)
-					} else if _, known := tree.Block(f.ID(), parent); known {
+					} else if _, known := tree.BlockByKey(f.ID(), parent); known {
 						b.Fatal("not indexed")
 					} else {
 						depth = 2048 // its parent was removed

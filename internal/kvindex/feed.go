@@ -121,7 +121,7 @@ func (f *Feed) stored(e *kvevents.Event) bool {
 	parent := f.x.root(string(e.LoRA))
 	if !e.Root {
 		known := false
-		if parent, known = f.x.tree.Block(up, e.Parent); !known {
+		if parent, known = f.x.tree.BlockByKey(up, e.Parent); !known {
 			f.orphans.Add(1)
 			return false
 		}
@@ -274,7 +274,7 @@ func (f *Feed) end() {
 		f.waiting[t].drop(&f.x.chunks)
 	}
 	f.outside.clear(f)
-	f.x.tree.Remove(f.up)
+	f.x.tree.Unregister(f.up)
 }
 
 // Known notes how far what was applied can be relied on.

@@ -257,7 +257,7 @@ func (f *feeder) check(path string, exact bool) error {
 	if got > want || exact && got < want {
 		return fmt.Errorf("%d blocks of %s, want %d", got, path, want)
 	}
-	if got := f.tree.Tiers(f.f.ID(), chain); exact && got != tiers {
+	if got := f.tree.BlocksByTier(f.f.ID(), chain); exact && got != tiers {
 		return fmt.Errorf("%s is in tiers %v, want %v", path, got, tiers)
 	}
 	return nil

@@ -49,7 +49,7 @@ func (o *outside) removed(f *Feed, keys []uint64, tier kvevents.Tier) {
 // clear drops all that was entered.
 func (o *outside) clear(f *Feed) {
 	if up := radixcache.Upstream(o.up.Swap(0)); up != 0 {
-		f.x.tree.Remove(up)
+		f.x.tree.Unregister(up)
 	}
 	o.sizes = blockSizes{}
 	o.tokens.Store(0)

@@ -180,7 +180,7 @@ func (r *Request) consultOutside(w *followedUpstream) {
 		}
 		l := r.linkedBy(size)
 		r.linked = r.linked && l.textBlocks >= len(r.chain)
-		tiers := f.tree.Tiers(up, l.chain)
+		tiers := f.tree.BlocksByTier(up, l.chain)
 		near := int(tiers[kvevents.GPU]+tiers[kvevents.CPU]) * size
 		memory, all = memory+near, all+near+int(tiers[kvevents.Disk])*size
 	}
@@ -272,7 +272,7 @@ func (r *Request) answered(up radixcache.Upstream, l *linked) int {
 	}
 	expected := int(int64(l.behind) * int64(r.estimate) / int64(r.bytes))
 	most := expected*answerSlack/l.blockTokens + 2
-	if blocks := r.fleet.tree.Beyond(up, l.chain, most+1); blocks <= most {
+	if blocks := r.fleet.tree.HeldBeyond(up, l.chain, most+1); blocks <= most {
 		return blocks
 	}
 	return 0
@@ -288,7 +288,7 @@ func (w *followedUpstream) hold(r *Request, m radixcache.Match, l *linked) {
 	for _, feed := range w.Ranks {
 		if feed.ID() == m.Upstream && feed.Tiered() {
 			worth = 0
-			for tier, blocks := range f.tree.Tiers(m.Upstream, l.chain[:m.Blocks]) {
+			for tier, blocks := range f.tree.BlocksByTier(m.Upstream, l.chain[:m.Blocks]) {
 				worth += float64(int(blocks)*l.blockTokens) * w.Weights[tier]
 				if kvevents.Tier(tier) != kvevents.GPU {
 					w.slow[tier] += int(blocks) * l.blockTokens

@@ -151,11 +151,11 @@ func (f *Router) Sweep() (gone []string) {
 
 // remove forgets an upstream. The caller holds mu.
 func (f *Router) remove(u *upstream) {
-	f.tree.Remove(u.id)
+	f.tree.Unregister(u.id)
 	f.byID.drop(u.id)
 	f.unfollow(u)
 	if u.sent != 0 {
-		f.tree.Remove(u.sent)
+		f.tree.Unregister(u.sent)
 		f.byID.drop(u.sent)
 	}
 	u.gone = true
