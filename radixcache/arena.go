@@ -17,13 +17,13 @@ import (
 // without a lock may still look at a line that was just given to another use.
 // It notices afterwards (see lookup.go); until then it must not be a data race.
 const (
-	lineWords    = 8
-	pageLines    = 64
-	segPages     = 16
-	segLines     = segPages * pageLines
-	segWords     = segLines * lineWords
-	segmentBytes = segWords * 8
-	metaLines    = 4 // of the first page of a segment: its page table
+	lineWords      = 8
+	pageLines      = 64
+	segPages       = 16
+	segLines       = segPages * pageLines
+	segWords       = segLines * lineWords
+	segmentBytes   = segWords * 8
+	pageTableLines = 4 // of the first page of a segment: its page table
 )
 
 // segment is exactly one size class of Go's allocator: nothing is lost to rounding.
@@ -33,45 +33,45 @@ type segment [segWords]atomic.Uint64
 type kind uint8
 
 const (
-	kindFree   kind = iota
-	kindRun         // one run
-	kindClaim       // one claim
-	kindBucket      // overflow bucket of the index
-	kindChunk       // bucketsPerChunk buckets of the index
-	kindTable       // directory of the holder lists of a run with more than 64 holders
-	kindHold        // holder lists of 8, 16, 32 and 64 entries
-	kindBody   = kindHold + 4
-	kindTold   = kindBody + 8 // what events said about the blocks of a claim
-	kinds      = kindTold + 13
+	kindFree       kind = iota
+	kindRun             // one run
+	kindClaim           // one claim
+	kindBucket          // overflow bucket of the index
+	kindChunk           // bucketsPerChunk buckets of the index
+	kindListTable       // directory of the holder lists of a run with more than 64 holders
+	kindHolderList      // holder lists of 8, 16, 32 and 64 entries
+	kindHashList   = kindHolderList + 4
+	kindRecord     = kindHashList + 8 // what events said about the blocks of a claim
+	kinds          = kindRecord + 13
 )
 
 // lines is the size of an object of each kind.
-var lines = func() (n [kinds]int) {
-	n[kindRun], n[kindClaim], n[kindBucket], n[kindChunk], n[kindTable] = 1, 1, 1, bucketsPerChunk, 8
+var kindLines = func() (n [kinds]int) {
+	n[kindRun], n[kindClaim], n[kindBucket], n[kindChunk], n[kindListTable] = 1, 1, 1, bucketsPerChunk, 8
 	for i := range 4 {
-		n[kindHold+kind(i)] = 1 << i
+		n[kindHolderList+kind(i)] = 1 << i
 	}
 	for i := range 8 {
-		n[kindBody+kind(i)] = i + 1
+		n[kindHashList+kind(i)] = i + 1
 	}
-	for k := kindTold; k < kinds; k++ {
-		n[k] = int(k-kindTold) + 1
+	for k := kindRecord; k < kinds; k++ {
+		n[k] = int(k-kindRecord) + 1
 	}
 	return n
 }()
 
 // perPage is how many objects of each kind every page can hold, the first of a
 // segment included.
-var perPage = func() (n [kinds]int) {
+var perFirstPage = func() (n [kinds]int) {
 	for k := kindRun; k < kinds; k++ {
-		n[k] = (pageLines - metaLines) / lines[k]
+		n[k] = (pageLines - pageTableLines) / kindLines[k]
 	}
 	return n
 }()
 
-var perWhole = func() (n [kinds]int) {
+var perPage = func() (n [kinds]int) {
 	for k := kindRun; k < kinds; k++ {
-		n[k] = pageLines / lines[k]
+		n[k] = pageLines / kindLines[k]
 	}
 	return n
 }()
@@ -84,10 +84,10 @@ type page struct {
 
 const noLine = 0xff
 
-func (p *page) kind() kind { return kind(p.state.Load()) }
-func (p *page) live() int  { return int(uint8(p.state.Load() >> 8)) }
-func (p *page) free() int  { return int(uint8(p.state.Load() >> 16)) }
-func (p *page) full() int  { return int(uint8(p.state.Load() >> 24)) }
+func (p *page) kind() kind    { return kind(p.state.Load()) }
+func (p *page) live() int     { return int(uint8(p.state.Load() >> 8)) }
+func (p *page) free() int     { return int(uint8(p.state.Load() >> 16)) }
+func (p *page) fullness() int { return int(uint8(p.state.Load() >> 24)) }
 func (p *page) closed() bool {
 	return p.state.Load()>>32&1 != 0
 }
@@ -109,16 +109,16 @@ const (
 
 // arena hands out objects. The caller holds Tree.mu, except for seg.
 type arena struct {
-	dir       atomic.Pointer[directory]
-	segments  int    // allocated
-	spare     uint32 // first free page + 1
-	spares    int
-	lists     [kinds][fullness]uint32 // first page + 1
-	work      int                     // since Tree.mu was taken, see work.go; far from what lookups read
-	vacant    [kinds]int              // free objects in listed pages
-	used      [kinds]int              // objects in use
-	maxSegs   int
-	nextProbe int
+	dir          atomic.Pointer[directory]
+	segments     int    // allocated
+	freePages    uint32 // first free page + 1
+	numFreePages int
+	lists        [kinds][fullness]uint32 // first page + 1
+	work         int                     // since Tree.mu was taken, see work.go; far from what lookups read
+	freeObjects  [kinds]int              // free objects in listed pages
+	usedObjects  [kinds]int              // objects in use
+	maxSegs      int
+	lowestFree   int
 }
 
 // directory finds the segments. It is replaced, not changed, when it has to
@@ -172,7 +172,7 @@ func (a *arena) page(p uint32) *page {
 
 func firstLine(p uint32) int {
 	if p%segPages == 0 {
-		return metaLines
+		return pageTableLines
 	}
 	return 0
 }
@@ -180,9 +180,9 @@ func firstLine(p uint32) int {
 // objects is how many objects of kind k page p can hold.
 func objects(p uint32, k kind) int {
 	if p%segPages == 0 {
-		return perPage[k]
+		return perFirstPage[k]
 	}
-	return perWhole[k]
+	return perPage[k]
 }
 
 // alloc returns an object of kind k, or 0 when there is neither a free one nor
@@ -201,15 +201,15 @@ func (a *arena) alloc(k kind) uint32 {
 	p := a.page(pg)
 	l := p.free()
 	ref := pg*pageLines + uint32(l)
-	a.settle(pg, p, p.live()+1, int(a.line(ref)[0].Load()))
-	a.vacant[k]--
-	a.used[k]++
+	a.updatePage(pg, p, p.live()+1, int(a.line(ref)[0].Load()))
+	a.freeObjects[k]--
+	a.usedObjects[k]++
 	return ref
 }
 
 // take is alloc where there is room, because it was reserved. To find none then
 // is a fault of this package, and to go on would be to write over something else.
-func (a *arena) take(k kind) uint32 {
+func (a *arena) mustAlloc(k kind) uint32 {
 	ref := a.alloc(k)
 	if ref == 0 {
 		panic("radixcache: memory was not reserved")
@@ -223,101 +223,101 @@ func (a *arena) free(k kind, ref uint32) {
 	pg := ref / pageLines
 	p := a.page(pg)
 	a.line(ref)[0].Store(uint64(p.free()))
-	a.used[k]--
+	a.usedObjects[k]--
 	if p.closed() {
 		p.set(k, p.live()-1, int(ref%pageLines), unlisted, true)
 		return
 	}
-	a.vacant[k]++
+	a.freeObjects[k]++
 	if p.live() == 1 {
 		a.unlist(p)
-		a.vacant[k] -= objects(pg, k)
-		a.shutPage(pg, p)
+		a.freeObjects[k] -= objects(pg, k)
+		a.freePage(pg, p)
 		return
 	}
-	a.settle(pg, p, p.live()-1, int(ref%pageLines))
+	a.updatePage(pg, p, p.live()-1, int(ref%pageLines))
 }
 
 // openPage makes a free page one of kind k and returns its number + 1, or 0.
 func (a *arena) openPage(k kind) uint32 {
-	if a.spare == 0 && !a.grow() {
+	if a.freePages == 0 && !a.addSegment() {
 		return 0
 	}
-	pg := a.spare - 1
+	pg := a.freePages - 1
 	p := a.page(pg)
-	a.unspare(p)
+	a.removeFreePage(p)
 	n, l := objects(pg, k), firstLine(pg)
 	a.work += n / 2
 	for i := range n {
-		next := uint64(l + (i+1)*lines[k])
+		next := uint64(l + (i+1)*kindLines[k])
 		if i == n-1 {
 			next = noLine
 		}
-		a.line(pg*pageLines + uint32(l+i*lines[k]))[0].Store(next)
+		a.line(pg*pageLines + uint32(l+i*kindLines[k]))[0].Store(next)
 	}
 	p.set(k, 0, noLine, unlisted, false)
-	a.settle(pg, p, 0, l)
-	a.vacant[k] += n
+	a.updatePage(pg, p, 0, l)
+	a.freeObjects[k] += n
 	return pg + 1
 }
 
 // shutPage puts an empty page, which is in no list, among the free ones.
-func (a *arena) shutPage(pg uint32, p *page) {
-	a.toSpare(pg, p)
-	if a.spares >= 2*segPages || a.segments > a.maxSegs {
-		a.release(pg / segPages)
+func (a *arena) freePage(pg uint32, p *page) {
+	a.addFreePage(pg, p)
+	if a.numFreePages >= 2*segPages || a.segments > a.maxSegs {
+		a.releaseSegment(pg / segPages)
 	}
 }
 
 // release gives a segment back to Go when all its pages are free.
-func (a *arena) release(seg uint32) bool {
+func (a *arena) releaseSegment(seg uint32) bool {
 	for i := range uint32(segPages) {
 		if p := a.page(seg*segPages + i); p.kind() != kindFree || p.closed() {
 			return false
 		}
 	}
 	for i := range uint32(segPages) {
-		a.unspare(a.page(seg*segPages + i))
+		a.removeFreePage(a.page(seg*segPages + i))
 	}
-	a.drop(seg)
+	a.dropSegment(seg)
 	return true
 }
 
-func (a *arena) drop(seg uint32) {
+func (a *arena) dropSegment(seg uint32) {
 	a.dir.Load().segs[seg].Store(nil)
 	a.segments--
-	a.nextProbe = min(a.nextProbe, int(seg))
+	a.lowestFree = min(a.lowestFree, int(seg))
 }
 
 // grow allocates another segment when the limit leaves room for it.
-func (a *arena) grow() bool {
+func (a *arena) addSegment() bool {
 	d := a.dir.Load()
 	if a.segments >= a.maxSegs || a.segments >= len(d.segs) {
 		return false
 	}
-	i := a.nextProbe
+	i := a.lowestFree
 	for d.segs[i].Load() != nil {
 		i++
 	}
-	a.nextProbe = i + 1
+	a.lowestFree = i + 1
 	d.segs[i].Store(new(segment))
 	a.segments++
 	a.work += segPages
 	for pg := uint32(i*segPages + segPages); pg > uint32(i*segPages); pg-- {
-		a.toSpare(pg-1, a.page(pg-1))
+		a.addFreePage(pg-1, a.page(pg-1))
 	}
 	return true
 }
 
 // toSpare puts a page among the free ones.
-func (a *arena) toSpare(pg uint32, p *page) {
+func (a *arena) addFreePage(pg uint32, p *page) {
 	p.set(kindFree, 0, noLine, unlisted, false)
-	p.links.Store(uint64(a.spare) << 32)
-	if a.spare != 0 {
-		a.setPrev(a.spare-1, pg+1)
+	p.links.Store(uint64(a.freePages) << 32)
+	if a.freePages != 0 {
+		a.setPrev(a.freePages-1, pg+1)
 	}
-	a.spare = pg + 1
-	a.spares++
+	a.freePages = pg + 1
+	a.numFreePages++
 }
 
 func (a *arena) setPrev(pg, prev uint32) {
@@ -343,18 +343,18 @@ func (a *arena) unlink(p *page, head *uint32) {
 	}
 }
 
-func (a *arena) unspare(p *page) {
-	a.unlink(p, &a.spare)
-	a.spares--
+func (a *arena) removeFreePage(p *page) {
+	a.unlink(p, &a.freePages)
+	a.numFreePages--
 }
 
 // settle records what a page holds and moves it to the list where it belongs.
-func (a *arena) settle(pg uint32, p *page, live, free int) {
+func (a *arena) updatePage(pg uint32, p *page, live, free int) {
 	k, f := p.kind(), unlisted
 	if free != noLine {
 		f = live * fullness / objects(pg, k)
 	}
-	if f == p.full() {
+	if f == p.fullness() {
 		p.set(k, live, free, f, false)
 		return
 	}
@@ -373,47 +373,47 @@ func (a *arena) settle(pg uint32, p *page, live, free int) {
 
 // unlist takes a page out of the list it is in.
 func (a *arena) unlist(p *page) {
-	if f := p.full(); f != unlisted {
+	if f := p.fullness(); f != unlisted {
 		a.unlink(p, &a.lists[p.kind()][f])
 		p.set(p.kind(), p.live(), p.free(), unlisted, false)
 	}
 }
 
 // close takes a page out of use for new objects, so that it can be cleared.
-func (a *arena) close(pg uint32) {
+func (a *arena) closePage(pg uint32) {
 	p := a.page(pg)
 	k := p.kind()
 	if k == kindFree {
-		a.unspare(p)
+		a.removeFreePage(p)
 	} else {
 		a.unlist(p)
-		a.vacant[k] -= objects(pg, k) - p.live()
+		a.freeObjects[k] -= objects(pg, k) - p.live()
 	}
 	p.set(k, p.live(), p.free(), unlisted, true)
 }
 
 // reopen undoes close.
-func (a *arena) reopen(pg uint32) {
+func (a *arena) reopenPage(pg uint32) {
 	p := a.page(pg)
 	k := p.kind()
 	if p.live() == 0 {
-		a.shutPage(pg, p)
+		a.freePage(pg, p)
 		return
 	}
 	p.set(k, p.live(), p.free(), unlisted, false)
-	a.vacant[k] += objects(pg, k) - p.live()
-	a.settle(pg, p, p.live(), p.free())
+	a.freeObjects[k] += objects(pg, k) - p.live()
+	a.updatePage(pg, p, p.live(), p.free())
 }
 
 // inUse returns a bit for each line of a page at which an object starts.
-func (a *arena) inUse(pg uint32) (set uint64) {
+func (a *arena) objectsInUse(pg uint32) (set uint64) {
 	p := a.page(pg)
 	k := p.kind()
 	if k == kindFree {
 		return 0
 	}
 	for i := range objects(pg, k) {
-		set |= 1 << (firstLine(pg) + i*lines[k])
+		set |= 1 << (firstLine(pg) + i*kindLines[k])
 	}
 	for l := p.free(); l != noLine; l = int(a.line(pg*pageLines + uint32(l))[0].Load()) {
 		set &^= 1 << l
@@ -424,8 +424,8 @@ func (a *arena) inUse(pg uint32) (set uint64) {
 // pagesFor is how many pages must be opened for need, beyond what is vacant.
 func (a *arena) pagesFor(need *[kinds]int) (n int) {
 	for k, c := range need {
-		if c > a.vacant[k] {
-			n += (c - a.vacant[k] + perPage[k] - 1) / perPage[k]
+		if c > a.freeObjects[k] {
+			n += (c - a.freeObjects[k] + perFirstPage[k] - 1) / perFirstPage[k]
 		}
 	}
 	return n
@@ -433,13 +433,13 @@ func (a *arena) pagesFor(need *[kinds]int) (n int) {
 
 // pagesLeft is how many pages can be opened now.
 func (a *arena) pagesLeft() int {
-	return a.spares + max(0, min(a.maxSegs, len(a.dir.Load().segs))-a.segments)*segPages
+	return a.numFreePages + max(0, min(a.maxSegs, len(a.dir.Load().segs))-a.segments)*segPages
 }
 
 // bodyKind is the smallest kind that holds n hashes, n > 2.
-func bodyKind(n int) kind { return kindBody + kind((n+lineWords-1)/lineWords-1) }
+func hashListKind(n int) kind { return kindHashList + kind((n+lineWords-1)/lineWords-1) }
 
 // holdKind is the smallest kind that holds n <= 64 holders.
-func holdKind(n int) kind {
-	return kindHold + kind(bits.Len(uint(max(n-1, 0)/lineWords)))
+func holderListKind(n int) kind {
+	return kindHolderList + kind(bits.Len(uint(max(n-1, 0)/lineWords)))
 }

@@ -29,11 +29,11 @@ func TestOthersBetweenAllSteps(t *testing.T) {
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 21))
 		p := newPlayer(1<<30, 2+int(seed%4))
-		p.tree.grain = 1 + int(seed%7)*3
+		p.tree.workBudget = 1 + int(seed%7)*3
 		var busy Upstream // that of the first operation, 0 beside operations
 		var said []seen
 		var failed error
-		p.tree.between = func() {
+		p.tree.onYield = func() {
 			if busy == 0 || failed != nil {
 				return
 			}
@@ -103,7 +103,7 @@ func TestSameUpstreamBetweenAllSteps(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 22))
 		limit := int64(300+r.IntN(500)) << 10
 		p := newPlayer(limit, 1+int(seed%4)*20)
-		p.tree.grain = 1 + int(seed%5)*4
+		p.tree.workBudget = 1 + int(seed%5)*4
 		depth, limiting := 0, false
 		var failed error
 		act := func() {
@@ -140,7 +140,7 @@ func TestSameUpstreamBetweenAllSteps(t *testing.T) {
 				p.tree.BlocksByTier(up, chain)
 			}
 		}
-		p.tree.between = func() {
+		p.tree.onYield = func() {
 			if depth > 0 || failed != nil || r.IntN(8) > 0 {
 				return
 			}

@@ -16,10 +16,10 @@ func (t *Tree) HeldBeyond(up Upstream, chain []uint64, most int) (blocks int) {
 	for from := pos + 1; ref != 0 && blocks < most; from = 0 {
 		c := t.claim(ref)
 		r := t.run(c.run.Load())
-		_, e := t.holderOf(r, u.slot)
-		blocks += max(0, holderWhole(e)-from)
+		_, e := t.findHolder(r, u.slot)
+		blocks += max(0, holderEffective(e)-from)
 		ref = c.child.Load()
-		if holderWhole(e) < r.len() || ref != 0 && t.claim(ref).next.Load() != 0 {
+		if holderEffective(e) < r.blocks() || ref != 0 && t.claim(ref).next.Load() != 0 {
 			break
 		}
 	}

@@ -60,7 +60,7 @@ func TestUnderCeilingNeverSaysMore(t *testing.T) {
 				}
 			}
 		}
-		if err := p.tree.heldFor(stepWork + mostUndivided); err != nil {
+		if err := p.tree.heldFor(defaultWorkBudget + mostUndivided); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		evicted[seed%3] += p.tree.Stats().Evictions
@@ -203,7 +203,7 @@ func TestCeilingHoldsForTheHeap(t *testing.T) {
 					t.Fatal("nothing is left")
 				}
 				shrink(t, tree, before)
-				if err := tree.heldFor(stepWork + mostUndivided); err != nil {
+				if err := tree.heldFor(defaultWorkBudget + mostUndivided); err != nil {
 					t.Fatal(err)
 				}
 			})

@@ -10,16 +10,16 @@ import "math/bits"
 
 // clearSparse empties one page of a kind that has more than a page free beyond
 // what is needed of it.
-func (t *Tree) clearSparse(need *[kinds]int) bool {
+func (t *Tree) clearSparsePage(need *[kinds]int) bool {
 	for k := kindRun; k < kinds; k++ {
-		if t.vacant[k]-need[k] < perWhole[k] {
+		if t.freeObjects[k]-need[k] < perPage[k] {
 			continue
 		}
 		for f := range fullness {
-			if pg := t.lightest(k, t.lists[k][f]); pg != 0 {
-				t.close(pg - 1)
+			if pg := t.firstLight(k, t.lists[k][f]); pg != 0 {
+				t.closePage(pg - 1)
 				t.clearPage(pg-1, false)
-				t.reopen(pg - 1)
+				t.reopenPage(pg - 1)
 				return true
 			}
 		}
@@ -32,15 +32,15 @@ func (t *Tree) clearSparse(need *[kinds]int) bool {
 // one go for a whole page; pages that take more are passed over, as long as there
 // are others (maxPassed of a list, or of segments, are looked at).
 const (
-	maxTold   = 4096
-	maxPassed = 16
+	maxReferrers = 4096
+	maxSkipped   = 16
 )
 
 // lightest returns the first page, of the list that starts with pg, that may be
 // moved in one go; pages are given as number + 1, 0 is none.
-func (t *Tree) lightest(k kind, pg uint32) uint32 {
-	for range maxPassed {
-		if pg == 0 || !t.heavy(pg-1, k) {
+func (t *Tree) firstLight(k kind, pg uint32) uint32 {
+	for range maxSkipped {
+		if pg == 0 || !t.tooHeavy(pg-1, k) {
 			return pg
 		}
 		pg = uint32(t.page(pg-1).links.Load() >> 32)
@@ -49,28 +49,28 @@ func (t *Tree) lightest(k kind, pg uint32) uint32 {
 }
 
 // heavy tells whether the runs on a page are too much to move in one go.
-func (t *Tree) heavy(pg uint32, k kind) bool {
+func (t *Tree) tooHeavy(pg uint32, k kind) bool {
 	if k != kindRun {
 		return false
 	}
 	n := 0
-	for set := t.inUse(pg); set != 0 && n <= maxTold; set &= set - 1 {
+	for set := t.objectsInUse(pg); set != 0 && n <= maxReferrers; set &= set - 1 {
 		r := t.run(pg*pageLines + uint32(bits.TrailingZeros64(set)))
-		n += r.holders()
-		if hang := r.holders() * r.children(); n+hang > maxTold { // else no more can hang there
-			hang = t.hanging(r, maxTold-n)
+		n += r.numHolders()
+		if hang := r.numHolders() * r.numChildren(); n+hang > maxReferrers { // else no more can hang there
+			hang = t.countChildClaims(r, maxReferrers-n)
 			n += hang
-			t.did(hang)
+			t.addWork(hang)
 		} else {
 			n += hang
 		}
 	}
-	return n > maxTold
+	return n > maxReferrers
 }
 
 // hanging counts the claims that hang on those of a run, to a little beyond most.
-func (t *Tree) hanging(r *run, most int) (n int) {
-	for i := 0; i < r.holders() && n <= most; i++ {
+func (t *Tree) countChildClaims(r *run, most int) (n int) {
+	for i := 0; i < r.numHolders() && n <= most; i++ {
 		c := t.claim(holderClaim(t.holderAt(r, i).Load()))
 		for d := c.child.Load(); d != 0 && n <= most; d = t.claim(d).next.Load() {
 			n++
@@ -83,37 +83,37 @@ func (t *Tree) hanging(r *run, most int) (n int) {
 // one go, and returns how many are left. Without room for them it evicts.
 func (t *Tree) clearPage(pg uint32, part bool) int {
 	k := t.page(pg).kind()
-	for t.page(pg).live() > 0 && !(part && t.tired()) {
-		ref := pg*pageLines + uint32(bits.TrailingZeros64(t.inUse(pg)))
-		if t.vacant[k] == 0 && t.pagesLeft() == 0 && !t.pageByClearing(k) {
+	for t.page(pg).live() > 0 && !(part && t.overBudget()) {
+		ref := pg*pageLines + uint32(bits.TrailingZeros64(t.objectsInUse(pg)))
+		if t.freeObjects[k] == 0 && t.pagesLeft() == 0 && !t.freePageByClearing(k) {
 			if !t.evict() {
-				t.dropTables()
+				t.freeEmptyTables()
 				return t.page(pg).live()
 			}
 			continue // it may have freed the very object
 		}
-		t.move(k, ref)
+		t.moveObject(k, ref)
 	}
 	return t.page(pg).live()
 }
 
 // pageByClearing makes room for one object of kind k out of other kinds' room.
-func (t *Tree) pageByClearing(k kind) bool {
+func (t *Tree) freePageByClearing(k kind) bool {
 	var need [kinds]int
 	need[k] = 1
 	for j := kindRun; j < kinds; j++ {
-		if j != k && t.vacant[j] >= perWhole[j] {
-			return t.clearSparse(&need)
+		if j != k && t.freeObjects[j] >= perPage[j] {
+			return t.clearSparsePage(&need)
 		}
 	}
 	return false
 }
 
 // move puts an object elsewhere. There is a free one of its kind, or a free page.
-func (t *Tree) move(k kind, ref uint32) {
-	to := t.take(k)
-	t.did(2 + lines[k])
-	from, dest := t.words(ref, lines[k]*lineWords), t.words(to, lines[k]*lineWords)
+func (t *Tree) moveObject(k kind, ref uint32) {
+	to := t.mustAlloc(k)
+	t.addWork(2 + kindLines[k])
+	from, dest := t.words(ref, kindLines[k]*lineWords), t.words(to, kindLines[k]*lineWords)
 	for i := range from {
 		dest[i].Store(from[i].Load())
 	}
@@ -126,14 +126,14 @@ func (t *Tree) move(k kind, ref uint32) {
 		t.movedBucket(ref, to)
 	case k == kindChunk:
 		t.movedChunk(ref, to)
-	case k == kindTable:
-		t.movedTable(ref, to)
-	case k < kindBody:
-		t.movedHold(ref, to)
-	case k < kindTold:
-		t.movedBody(ref, to)
+	case k == kindListTable:
+		t.movedListTable(ref, to)
+	case k < kindHashList:
+		t.movedHolderList(ref, to)
+	case k < kindRecord:
+		t.movedHashList(ref, to)
 	default:
-		t.claim(uint32(t.line(to)[0].Load())).told.Store(to)
+		t.claim(uint32(t.line(to)[0].Load())).record.Store(to)
 	}
 	t.free(k, ref)
 }
@@ -141,21 +141,21 @@ func (t *Tree) move(k kind, ref uint32) {
 func (t *Tree) movedRun(ref, to uint32) {
 	r := t.run(to)
 	h := r.head.Load()
-	t.open(h)
+	t.beginWrite(h)
 	t.index.replace(h, runSlot(h, ref), runSlot(h, to))
-	t.shut(h)
+	t.endWrite(h)
 	if p := r.parent(); p != 0 {
-		t.run(p).disown(ref)
-		t.run(p).adopt(to)
+		t.run(p).removeChild(ref)
+		t.run(p).addChild(to)
 	}
-	t.did(r.holders())
-	for i := range r.holders() {
+	t.addWork(r.numHolders())
+	for i := range r.numHolders() {
 		c := t.claim(holderClaim(t.holderAt(r, i).Load()))
 		c.run.Store(to)
 		// Every child of the run has a claim that hangs on one of the run's.
 		for d := c.child.Load(); d != 0; d = t.claim(d).next.Load() {
 			t.run(t.claim(d).run.Load()).setParent(to)
-			t.did(2)
+			t.addWork(2)
 		}
 	}
 }
@@ -164,8 +164,8 @@ func (t *Tree) movedClaim(ref, to uint32) {
 	c := t.claim(to)
 	u := t.ups[c.slot.Load()]
 	r := t.run(c.run.Load())
-	i, e := t.holderOf(r, u.slot)
-	t.holderAt(r, i).Store(holder(to, u.slot, holderWhole(e), holderCover(e)))
+	i, e := t.findHolder(r, u.slot)
+	t.holderAt(r, i).Store(newHolder(to, u.slot, holderEffective(e), holderCovered(e)))
 	if o := c.older.Load(); o != 0 {
 		t.claim(o).younger.Store(to)
 	} else {
@@ -177,12 +177,12 @@ func (t *Tree) movedClaim(ref, to uint32) {
 		u.youngest = to
 	}
 	parent := uint32(0)
-	if c.prev.Load() == 0 || u.active != 0 {
+	if c.prev.Load() == 0 || u.pathEnd != 0 {
 		parent = t.parentClaim(c)
 	}
-	t.movedOnPath(u, parent, ref, to)
+	t.movePending(u, parent, ref, to)
 	t.replaceSibling(u, ref, to, parent)
-	t.ownTold(ref, to)
+	t.movedRecordOwner(ref, to)
 }
 
 // movedBucket repairs the table that an overflow bucket, which is never empty,
@@ -195,7 +195,7 @@ func (t *Tree) movedBucket(ref, to uint32) {
 			continue
 		}
 		if !t.index.movedBucket(t.index.hashOf(s), ref, to) {
-			t.told.movedBucket(t.told.hashOf(s), ref, to)
+			t.byKey.movedBucket(t.byKey.hashOf(s), ref, to)
 		}
 		return
 	}
@@ -203,51 +203,51 @@ func (t *Tree) movedBucket(ref, to uint32) {
 
 func (t *Tree) movedChunk(ref, to uint32) {
 	if !t.index.movedChunk(ref, to) {
-		t.told.movedChunk(ref, to)
+		t.byKey.movedChunk(ref, to)
 	}
 }
 
 // ownerOf returns the run whose holder list starts with the entry e.
-func (t *Tree) ownerOf(e uint64) *run {
+func (t *Tree) holderListOwner(e uint64) *run {
 	return t.run(t.claim(holderClaim(e)).run.Load())
 }
 
-func (t *Tree) movedHold(ref, to uint32) {
-	r := t.ownerOf(t.line(to)[0].Load())
-	t.open(r.head.Load())
-	defer t.shut(r.head.Load())
-	if r.class() != inTable {
-		r.setHold(to)
+func (t *Tree) movedHolderList(ref, to uint32) {
+	r := t.holderListOwner(t.line(to)[0].Load())
+	t.beginWrite(r.head.Load())
+	defer t.endWrite(r.head.Load())
+	if r.class() != classTable {
+		r.setHolderList(to)
 		return
 	}
-	for i := range t.words(r.hold(), listOf) {
-		if w := &t.words(r.hold(), listOf)[i]; uint32(w.Load()) == ref {
+	for i := range t.words(r.holderList(), listSize) {
+		if w := &t.words(r.holderList(), listSize)[i]; uint32(w.Load()) == ref {
 			w.Store(uint64(to))
 			return
 		}
 	}
 }
 
-func (t *Tree) movedTable(_, to uint32) {
-	r := t.ownerOf(t.line(uint32(t.line(to)[0].Load()))[0].Load())
-	t.open(r.head.Load())
-	r.setHold(to)
-	t.shut(r.head.Load())
+func (t *Tree) movedListTable(_, to uint32) {
+	r := t.holderListOwner(t.line(uint32(t.line(to)[0].Load()))[0].Load())
+	t.beginWrite(r.head.Load())
+	r.setHolderList(to)
+	t.endWrite(r.head.Load())
 }
 
-func (t *Tree) movedBody(ref, to uint32) {
-	r := t.bodyOwner(t.line(to)[0].Load(), ref)
-	t.open(r.head.Load())
-	r.setPlace(r.depth(), to)
-	t.shut(r.head.Load())
+func (t *Tree) movedHashList(ref, to uint32) {
+	r := t.hashListOwner(t.line(to)[0].Load(), ref)
+	t.beginWrite(r.head.Load())
+	r.setPosition(r.depth(), to)
+	t.endWrite(r.head.Load())
 }
 
 // bodyOwner returns the run that starts with h and has its hashes at body.
-func (t *Tree) bodyOwner(h uint64, body uint32) *run {
+func (t *Tree) hashListOwner(h uint64, body uint32) *run {
 	for b := t.index.first(h); b != nil; b = t.index.next(b) {
 		for i := range bucketSlots {
 			if s := b[i].Load(); s != 0 && (s^h)>>32 == 0 {
-				if r := t.run(uint32(s)); r.head.Load() == h && r.body() == body {
+				if r := t.run(uint32(s)); r.head.Load() == h && r.hashList() == body {
 					return r
 				}
 			}
@@ -258,43 +258,43 @@ func (t *Tree) bodyOwner(h uint64, body uint32) *run {
 
 // fitStep gives one segment back, or does a part of that, as much as may be done
 // in one go. It returns false when there is nothing left to give back.
-func (t *Tree) fitStep() bool {
-	if t.left != nil {
+func (t *Tree) shrinkStep() bool {
+	if t.evicting != nil {
 		return t.evict()
 	}
 	if t.claims == 0 {
-		t.dropTables()
+		t.freeEmptyTables()
 	}
 	room := t.maxSegs*segLines - int(kinds)*pageLines
 	for t.usedLines() > room {
-		if t.tired() {
+		if t.overBudget() {
 			return true
 		}
 		if !t.evict() {
 			break
 		}
 	}
-	if seg := t.toVacate(); seg >= 0 {
-		return t.vacate(uint32(seg))
+	if seg := t.segmentToVacate(); seg >= 0 {
+		return t.vacateSegment(uint32(seg))
 	}
 	return false
 }
 
 // toVacate returns the segment to give back next: the one begun with, or the last
 // that has no page too heavy to move, or just the last; -1 when there is none.
-func (t *Tree) toVacate() int {
+func (t *Tree) segmentToVacate() int {
 	d := t.dir.Load()
 	if v := t.vacating; v >= 0 && v < len(d.segs) && d.segs[v].Load() != nil && t.page(uint32(v*segPages)).closed() {
 		return v
 	}
 	last, looked := -1, 0
-	for i := len(d.segs) - 1; i >= 0 && looked < maxPassed; i-- {
+	for i := len(d.segs) - 1; i >= 0 && looked < maxSkipped; i-- {
 		if d.segs[i].Load() == nil {
 			continue
 		}
 		light := true
 		for pg := uint32(i * segPages); pg < uint32(i*segPages+segPages); pg++ {
-			light = light && !t.heavy(pg, t.page(pg).kind())
+			light = light && !t.tooHeavy(pg, t.page(pg).kind())
 		}
 		if looked++; last < 0 || light {
 			last = i
@@ -310,18 +310,18 @@ func (t *Tree) toVacate() int {
 // usedLines is how many lines the objects in use take.
 func (t *Tree) usedLines() (n int) {
 	for k := kindRun; k < kinds; k++ {
-		n += t.used[k] * lines[k]
+		n += t.usedObjects[k] * kindLines[k]
 	}
 	return n
 }
 
 // vacate moves everything out of a segment, or a part of it, and gives the
 // segment back when nothing is left in it.
-func (t *Tree) vacate(seg uint32) bool {
+func (t *Tree) vacateSegment(seg uint32) bool {
 	first := seg * segPages
 	for pg := first; pg < first+segPages; pg++ {
 		if !t.page(pg).closed() {
-			t.close(pg)
+			t.closePage(pg)
 		}
 	}
 	for pg := first; pg < first+segPages; pg++ {
@@ -329,12 +329,12 @@ func (t *Tree) vacate(seg uint32) bool {
 			return true
 		}
 	}
-	t.drop(seg)
+	t.dropSegment(seg)
 	return true
 }
 
 // dropTables gives the empty tables of an empty tree back.
-func (t *Tree) dropTables() {
-	t.index.drop()
-	t.told.drop()
+func (t *Tree) freeEmptyTables() {
+	t.index.freeAll()
+	t.byKey.freeAll()
 }

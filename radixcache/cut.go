@@ -12,15 +12,15 @@ func (t *Tree) Cut(up Upstream, chain []uint64, keep int) {
 	}
 	t.lock()
 	defer t.unlock()
-	t.tick()
+	t.startOperation()
 	for {
 		u := t.upstreamOf(up)
-		if u == nil || !t.mend(u) {
+		if u == nil || !t.finishPending(u) {
 			return
 		}
 		ref, k := t.claimAt(u, chain, keep)
-		if ref == 0 || t.cutBehind(ref, k) {
-			t.mend(u)
+		if ref == 0 || t.cutDescendants(ref, k) {
+			t.finishPending(u)
 			return
 		}
 		t.yield()
@@ -31,17 +31,17 @@ func (t *Tree) Cut(up Upstream, chain []uint64, keep int) {
 // block in the run.
 func (t *Tree) claimAt(u *upstream, chain []uint64, i int) (ref uint32, k int) {
 	for pos := i / MaxRun * MaxRun; ; {
-		run := t.find(chain[pos], pos)
+		run := t.findRun(chain[pos], pos)
 		if run == 0 {
 			return 0, 0
 		}
 		r := t.run(run)
-		n := t.matched(r, chain[pos:])
+		n := t.matchLength(r, chain[pos:])
 		if pos+n > i {
-			_, e := t.holderOf(r, u.slot)
+			_, e := t.findHolder(r, u.slot)
 			return holderClaim(e), i - pos
 		}
-		if n < r.len() {
+		if n < r.blocks() {
 			return 0, 0
 		}
 		pos += n
@@ -50,11 +50,11 @@ func (t *Tree) claimAt(u *upstream, chain []uint64, i int) (ref uint32, k int) {
 
 // cutBehind drops some of what hangs on a claim, leaves first. When nothing is
 // left it takes the blocks from k on off the claim itself and returns true.
-func (t *Tree) cutBehind(top uint32, k int) bool {
+func (t *Tree) cutDescendants(top uint32, k int) bool {
 	at := top
-	for first := true; first || !t.tired(); first = false {
+	for first := true; first || !t.overBudget(); first = false {
 		for c := t.claim(at).child.Load(); c != 0; c = t.claim(at).child.Load() {
-			t.did(1)
+			t.addWork(1)
 			at = c
 		}
 		if at == top {
@@ -64,10 +64,10 @@ func (t *Tree) cutBehind(top uint32, k int) bool {
 		// Dropping the leaf may drop or change its run, but not the claim it
 		// hangs on, unless that was only there for the leaf.
 		parent := t.parentClaim(t.claim(at))
-		for parent != top && t.claim(parent).have.Load() == 0 && t.lonely(parent) {
+		for parent != top && t.claim(parent).present.Load() == 0 && t.hasOneChild(parent) {
 			parent = t.parentClaim(t.claim(parent))
 		}
-		if parent == top && t.claim(top).have.Load() == 0 && t.lonely(top) {
+		if parent == top && t.claim(top).present.Load() == 0 && t.hasOneChild(top) {
 			t.dropClaim(at)
 			return true
 		}
@@ -78,12 +78,12 @@ func (t *Tree) cutBehind(top uint32, k int) bool {
 }
 
 // lonely tells whether a claim has exactly one claim hanging on it.
-func (t *Tree) lonely(ref uint32) bool {
+func (t *Tree) hasOneChild(ref uint32) bool {
 	c := t.claim(ref).child.Load()
 	return c != 0 && t.claim(c).next.Load() == 0
 }
 
 // cutClaim takes the blocks from k on off a claim that nothing hangs on.
 func (t *Tree) cutClaim(ref uint32, k int) {
-	t.lose(ref, ^uint64(0)<<k)
+	t.removeBlocks(ref, ^uint64(0)<<k)
 }

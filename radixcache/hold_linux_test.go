@@ -33,7 +33,7 @@ func BenchmarkSteps(b *testing.B) {
 			tree, do := w.make()
 			best := time.Hour
 			holds := 0
-			tree.longest = 0
+			tree.mostWork = 0
 			for b.Loop() {
 				var longest time.Duration
 				start := threadCPU()
@@ -42,14 +42,14 @@ func BenchmarkSteps(b *testing.B) {
 					longest = max(longest, threadCPU()-start)
 					start = threadCPU()
 				}
-				tree.between = let
+				tree.onYield = let
 				do(let)
 				let()
-				tree.between = nil
+				tree.onYield = nil
 				best = min(best, longest)
 			}
 			b.ReportMetric(float64(best.Microseconds()), "us-held")
-			b.ReportMetric(float64(tree.longest), "units")
+			b.ReportMetric(float64(tree.mostWork), "units")
 			b.ReportMetric(float64(holds)/float64(b.N), "holds")
 		})
 	}

@@ -19,8 +19,8 @@ const (
 func (t *Tree) heldFor(most int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.longest > most {
-		return fmt.Errorf("the lock was held for %d units of work, %d are the most", t.longest, most)
+	if t.mostWork > most {
+		return fmt.Errorf("the lock was held for %d units of work, %d are the most", t.mostWork, most)
 	}
 	return nil
 }
@@ -63,15 +63,15 @@ var worst = []struct {
 	most int
 	make func() (*Tree, func(let func()))
 }{
-	{"lose and regain a block with 10000 children", stepWork + mostUndivided, func() (*Tree, func(func())) {
+	{"lose and regain a block with 10000 children", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
 		t, up, root := fanned(10000, 1)
 		return t, func(let func()) { t.DropBlock(up, root, 3); let(); t.Insert(up, root, 16) }
 	}},
-	{"lose and regain a block under 100000 claims", stepWork + mostUndivided, func() (*Tree, func(func())) {
+	{"lose and regain a block under 100000 claims", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
 		t, up, root := fanned(4000, 25)
 		return t, func(let func()) { t.DropBlock(up, root, 3); let(); t.Insert(up, root, 16) }
 	}},
-	{"lose a chain of 2000 runs from the front", stepWork + mostUndivided, func() (*Tree, func(func())) {
+	{"lose a chain of 2000 runs from the front", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
 		t := New(1 << 30)
 		up := t.Register("a")
 		chain := distinct(rand.New(rand.NewPCG(33, 1)), 2000*MaxRun)
@@ -81,15 +81,15 @@ var worst = []struct {
 			t.Removed(up, chain, GPU)
 		}
 	}},
-	{"a known chain of 4000 blocks among 4096 holders", stepWork + mostUndivided, func() (*Tree, func(func())) {
+	{"a known chain of 4000 blocks among 4096 holders", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(MaxUpstreams, 4000, false)
 		return t, func(let func()) { t.Insert(ups[9], chain, 16); let(); t.BlocksByTier(ups[9], chain) }
 	}},
-	{"forget among 4096 holders", stepWork + mostUndivided, func() (*Tree, func(func())) {
+	{"forget among 4096 holders", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(MaxUpstreams, 20*MaxRun, false)
 		return t, func(let func()) { t.Forget(ups[9]); let(); t.Insert(ups[9], chain, 16) }
 	}},
-	{"a full tree with a run of 10000 children to move", stepWork + 2*maxTold, func() (*Tree, func(func())) {
+	{"a full tree with a run of 10000 children to move", defaultWorkBudget + 2*maxReferrers, func() (*Tree, func(func())) {
 		t, up, root := fanned(10000, 1)
 		r := rand.New(rand.NewPCG(34, 1))
 		for range 30000 {
@@ -109,12 +109,12 @@ var worst = []struct {
 			}
 		}
 	}},
-	{"split and join under 4096 holders", stepWork + mostOfRun, func() (*Tree, func(func())) {
+	{"split and join under 4096 holders", defaultWorkBudget + mostOfRun, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(MaxUpstreams, 3*MaxRun, false)
 		other := append(append([]uint64{}, chain[:100]...), 1)
 		return t, func(let func()) { t.Insert(ups[0], other, 16); let(); t.Cut(ups[0], other, 100) }
 	}},
-	{"split and join under 100 holders told by events", stepWork + 100*4*MaxRun, func() (*Tree, func(func())) {
+	{"split and join under 100 holders told by events", defaultWorkBudget + 100*4*MaxRun, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(100, 2*MaxRun, true)
 		other := append(append([]uint64{}, chain[:100]...), 1)
 		return t, func(let func()) { t.Insert(ups[0], other, 16); let(); t.Cut(ups[0], other, 100) }
@@ -128,7 +128,7 @@ func TestNobodyHoldsTheLockForLong(t *testing.T) {
 	for _, w := range worst {
 		t.Run(w.name, func(t *testing.T) {
 			tree, do := w.make()
-			if err := tree.heldFor(stepWork + mostUndivided); err != nil {
+			if err := tree.heldFor(defaultWorkBudget + mostUndivided); err != nil {
 				t.Fatalf("while it was built: %v", err)
 			}
 			do(func() {})
@@ -136,8 +136,8 @@ func TestNobodyHoldsTheLockForLong(t *testing.T) {
 			if err := tree.heldFor(w.most); err != nil {
 				t.Fatal(err)
 			}
-			if tree.longest < stepWork/2 {
-				t.Fatalf("the longest hold was %d units: this is no hard shape", tree.longest)
+			if tree.mostWork < defaultWorkBudget/2 {
+				t.Fatalf("the longest hold was %d units: this is no hard shape", tree.mostWork)
 			}
 			if err := tree.validate(); err != nil {
 				t.Fatal(err)

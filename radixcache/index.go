@@ -16,10 +16,10 @@ import (
 // Slots are set and cleared in place, one atomic word each. What moves slots
 // (split and merge of buckets, overflow buckets given back) happens between two
 // changes of shape, whose upper half a reader compares before and after.
-type table struct {
+type hashTable struct {
 	arena   *arena
 	hashOf  func(slot uint64) uint64
-	shape   atomic.Uint64 // version<<32 | buckets; the version is odd while slots move
+	state   atomic.Uint64 // version<<32 | buckets; the version is odd while slots move
 	chunks  atomic.Pointer[[]atomic.Uint32]
 	entries int
 }
@@ -35,13 +35,13 @@ const (
 
 type bucket = [lineWords]atomic.Uint64
 
-func (x *table) init(a *arena, hashOf func(slot uint64) uint64) {
+func (x *hashTable) init(a *arena, hashOf func(slot uint64) uint64) {
 	x.arena, x.hashOf = a, hashOf
 	x.sizeChunks(minChunks)
 }
 
 // sizeChunks gives the list of chunks another size.
-func (x *table) sizeChunks(n int) {
+func (x *hashTable) sizeChunks(n int) {
 	c := make([]atomic.Uint32, n)
 	if old := x.chunks.Load(); old != nil {
 		x.arena.work += min(n, len(*old)) / lineWords
@@ -52,7 +52,7 @@ func (x *table) sizeChunks(n int) {
 	x.chunks.Store(&c)
 }
 
-func (x *table) chunkBytes() int64 { return int64(len(*x.chunks.Load())) * 4 }
+func (x *hashTable) chunkBytes() int64 { return int64(len(*x.chunks.Load())) * 4 }
 
 // bucketOf is the bucket of h when there are n.
 func bucketOf(h uint64, n uint32) uint32 {
@@ -63,14 +63,14 @@ func bucketOf(h uint64, n uint32) uint32 {
 	return uint32(h) & (m >> 1)
 }
 
-func (x *table) buckets() uint32 { return uint32(x.shape.Load()) }
+func (x *hashTable) buckets() uint32 { return uint32(x.state.Load()) }
 
-func (x *table) bucket(b uint32) *bucket {
+func (x *hashTable) bucket(b uint32) *bucket {
 	return x.arena.line((*x.chunks.Load())[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
 }
 
 // first returns the bucket of h, nil when there is none.
-func (x *table) first(h uint64) *bucket {
+func (x *hashTable) first(h uint64) *bucket {
 	if n := x.buckets(); n > 0 {
 		return x.bucket(bucketOf(h, n))
 	}
@@ -78,7 +78,7 @@ func (x *table) first(h uint64) *bucket {
 }
 
 // next returns the overflow bucket of b, nil when there is none.
-func (x *table) next(b *bucket) *bucket {
+func (x *hashTable) next(b *bucket) *bucket {
 	if ref := uint32(b[bucketSlots].Load()); ref != 0 {
 		return x.arena.line(ref)
 	}
@@ -86,7 +86,7 @@ func (x *table) next(b *bucket) *bucket {
 }
 
 // replace puts a slot in the place of another of the same hash.
-func (x *table) replace(h, old, slot uint64) {
+func (x *hashTable) replace(h, old, slot uint64) {
 	x.arena.work++
 	for b := x.first(h); b != nil; b = x.next(b) {
 		for i := range bucketSlots {
@@ -99,7 +99,7 @@ func (x *table) replace(h, old, slot uint64) {
 }
 
 // enter adds a slot. There is room for an overflow bucket (see reserve).
-func (x *table) enter(h, slot uint64) {
+func (x *hashTable) insert(h, slot uint64) {
 	x.arena.work++
 	if x.entries >= growAt*int(x.buckets()) {
 		x.addBucket()
@@ -108,7 +108,7 @@ func (x *table) enter(h, slot uint64) {
 	x.entries++
 }
 
-func (x *table) put(to uint32, slot uint64) {
+func (x *hashTable) put(to uint32, slot uint64) {
 	b := x.bucket(to)
 	for {
 		for i := range bucketSlots {
@@ -119,7 +119,7 @@ func (x *table) put(to uint32, slot uint64) {
 		}
 		next := uint32(b[bucketSlots].Load())
 		if next == 0 {
-			next = x.arena.take(kindBucket)
+			next = x.arena.mustAlloc(kindBucket)
 			clearBucket(x.arena.line(next))
 			b[bucketSlots].Store(uint64(next))
 		}
@@ -128,7 +128,7 @@ func (x *table) put(to uint32, slot uint64) {
 }
 
 // leave takes a slot out.
-func (x *table) leave(h, slot uint64) {
+func (x *hashTable) remove(h, slot uint64) {
 	x.arena.work++
 	var prev *bucket
 	for b := x.first(h); b != nil; prev, b = b, x.next(b) {
@@ -139,7 +139,7 @@ func (x *table) leave(h, slot uint64) {
 			b[i].Store(0)
 			x.entries--
 			if prev != nil && emptyBucket(b) {
-				x.moving(x.buckets(), func() { x.unchain(prev, b) })
+				x.moveSlots(x.buckets(), func() { x.freeOverflow(prev, b) })
 			}
 			if x.entries < shrinkAt*int(x.buckets()) {
 				x.removeBucket()
@@ -150,36 +150,36 @@ func (x *table) leave(h, slot uint64) {
 }
 
 // unchain gives the overflow bucket b, which follows prev, back.
-func (x *table) unchain(prev, b *bucket) {
+func (x *hashTable) freeOverflow(prev, b *bucket) {
 	ref := uint32(prev[bucketSlots].Load())
 	prev[bucketSlots].Store(b[bucketSlots].Load())
 	x.arena.free(kindBucket, ref)
 }
 
 // moving runs f, which moves slots, and leaves n buckets.
-func (x *table) moving(n uint32, f func()) {
-	s := x.shape.Load()
+func (x *hashTable) moveSlots(n uint32, f func()) {
+	s := x.state.Load()
 	v := s >> 32
-	x.shape.Store((v+1)<<32 | s&0xffffffff)
+	x.state.Store((v+1)<<32 | s&0xffffffff)
 	f()
-	x.shape.Store((v+2)<<32 | uint64(n))
+	x.state.Store((v+2)<<32 | uint64(n))
 }
 
 // start makes the first buckets. There is room for a chunk (see reserve).
-func (x *table) start() bool {
+func (x *hashTable) addFirstBuckets() bool {
 	if !x.addChunk(0) {
 		return false
 	}
 	for b := range uint32(minBuckets) {
 		clearBucket(x.bucket(b))
 	}
-	x.moving(minBuckets, func() {})
+	x.moveSlots(minBuckets, func() {})
 	return true
 }
 
 // addBucket splits one bucket in two. Without memory for it nothing happens:
 // the chains grow longer until there is.
-func (x *table) addBucket() {
+func (x *hashTable) addBucket() {
 	n := x.buckets()
 	if n%bucketsPerChunk == 0 && !x.addChunk(int(n/bucketsPerChunk)) {
 		return
@@ -189,17 +189,17 @@ func (x *table) addBucket() {
 	for b := x.bucket(from); b != nil; b = x.next(b) {
 		overflows++
 	}
-	if overflows > x.arena.vacant[kindBucket]-2 {
+	if overflows > x.arena.freeObjects[kindBucket]-2 {
 		return // the new bucket might need as many again
 	}
 	x.arena.work += 2
-	x.moving(n+1, func() {
+	x.moveSlots(n+1, func() {
 		clearBucket(x.bucket(n))
-		x.spread(from, n+1)
+		x.redistribute(from, n+1)
 	})
 }
 
-func (x *table) addChunk(i int) bool {
+func (x *hashTable) addChunk(i int) bool {
 	chunks := *x.chunks.Load()
 	if i >= len(chunks) {
 		return false // reserve makes the list longer in time
@@ -211,7 +211,7 @@ func (x *table) addChunk(i int) bool {
 }
 
 // spread puts every slot of a bucket where it belongs when there are n buckets.
-func (x *table) spread(from, n uint32) {
+func (x *hashTable) redistribute(from, n uint32) {
 	for b := x.bucket(from); b != nil; b = x.next(b) {
 		for i := range bucketSlots {
 			s := b[i].Load()
@@ -224,11 +224,11 @@ func (x *table) spread(from, n uint32) {
 			}
 		}
 	}
-	x.close(from)
+	x.compactChain(from)
 }
 
 // close moves the slots of a chain forward and gives back what it then can.
-func (x *table) close(chain uint32) {
+func (x *hashTable) compactChain(chain uint32) {
 	to, at := x.bucket(chain), 0
 	for b := to; b != nil; b = x.next(b) {
 		for i := range bucketSlots {
@@ -245,19 +245,19 @@ func (x *table) close(chain uint32) {
 		}
 	}
 	for x.next(to) != nil {
-		x.unchain(to, x.next(to))
+		x.freeOverflow(to, x.next(to))
 	}
 }
 
 // removeBucket joins the last bucket with the one it came from.
-func (x *table) removeBucket() {
+func (x *hashTable) removeBucket() {
 	n := x.buckets() - 1
-	if n < minBuckets || x.arena.vacant[kindBucket] < 2 && x.arena.pagesLeft() == 0 {
+	if n < minBuckets || x.arena.freeObjects[kindBucket] < 2 && x.arena.pagesLeft() == 0 {
 		return
 	}
 	to := bucketOf(uint64(n), n)
 	x.arena.work += 2
-	x.moving(n, func() {
+	x.moveSlots(n, func() {
 		for b := x.bucket(n); b != nil; b = x.next(b) {
 			for i := range bucketSlots {
 				if s := b[i].Load(); s != 0 {
@@ -273,24 +273,24 @@ func (x *table) removeBucket() {
 }
 
 // freeChain gives the overflow buckets of b back.
-func (x *table) freeChain(b *bucket) {
+func (x *hashTable) freeChain(b *bucket) {
 	for x.next(b) != nil {
-		x.unchain(b, x.next(b))
+		x.freeOverflow(b, x.next(b))
 	}
 }
 
-func (x *table) freeChunk(i int) {
+func (x *hashTable) freeChunk(i int) {
 	c := &(*x.chunks.Load())[i]
 	x.arena.free(kindChunk, c.Load())
 	c.Store(0)
 }
 
 // drop gives all buckets of an empty table back.
-func (x *table) drop() {
+func (x *hashTable) freeAll() {
 	if x.entries > 0 || x.buckets() == 0 {
 		return
 	}
-	x.moving(0, func() {
+	x.moveSlots(0, func() {
 		x.arena.work += int(x.buckets())
 		for b := range x.buckets() {
 			x.freeChain(x.bucket(b))
@@ -305,10 +305,10 @@ func (x *table) drop() {
 }
 
 // movedBucket repairs the chain of h after its overflow bucket ref went to to.
-func (x *table) movedBucket(h uint64, ref, to uint32) bool {
+func (x *hashTable) movedBucket(h uint64, ref, to uint32) bool {
 	for b := x.first(h); b != nil; b = x.next(b) {
 		if uint32(b[bucketSlots].Load()) == ref {
-			x.moving(x.buckets(), func() { b[bucketSlots].Store(uint64(to)) })
+			x.moveSlots(x.buckets(), func() { b[bucketSlots].Store(uint64(to)) })
 			return true
 		}
 	}
@@ -316,11 +316,11 @@ func (x *table) movedBucket(h uint64, ref, to uint32) bool {
 }
 
 // movedChunk repairs the list of chunks.
-func (x *table) movedChunk(ref, to uint32) bool {
+func (x *hashTable) movedChunk(ref, to uint32) bool {
 	chunks := *x.chunks.Load()
 	for i := range chunks {
 		if chunks[i].Load() == ref {
-			x.moving(x.buckets(), func() { chunks[i].Store(to) })
+			x.moveSlots(x.buckets(), func() { chunks[i].Store(to) })
 			return true
 		}
 	}
@@ -347,8 +347,8 @@ func clearBucket(b *bucket) {
 func runSlot(h uint64, ref uint32) uint64 { return h&^0xffffffff | uint64(ref) }
 
 // find returns the run that starts with h at depth, or 0. The caller holds mu.
-func (t *Tree) find(h uint64, depth int) uint32 {
-	t.did(1)
+func (t *Tree) findRun(h uint64, depth int) uint32 {
+	t.addWork(1)
 	for b := t.index.first(h); b != nil; b = t.index.next(b) {
 		for i := range bucketSlots {
 			if s := b[i].Load(); s != 0 && (s^h)>>32 == 0 {

@@ -11,7 +11,7 @@ const lookupTries = 32
 
 // fan is how many places of a chain are looked up side by side: their cache
 // misses overlap, which makes them some eight times cheaper than one by one.
-const fan = 8
+const probeWidth = 8
 
 // Lookup appends to dst one Match for each upstream that holds at least one
 // block of the chain from its start, in no particular order. It allocates
@@ -26,16 +26,16 @@ func (t *Tree) Lookup(chain []uint64, dst []Match) []Match {
 	l := lookup{t: t, chain: chain, dst: dst}
 	for range lookupTries {
 		l.dir, l.index = t.dir.Load(), *t.index.chunks.Load()
-		if l.all() {
+		if l.collectAll() {
 			return l.dst
 		}
-		l.dst, l.count = l.dst[:len(dst)], 0
+		l.dst, l.numSeen = l.dst[:len(dst)], 0
 		clear(l.seen[:])
 	}
 	t.lock()
 	defer t.unlock()
 	l.dir, l.index = t.dir.Load(), *t.index.chunks.Load()
-	l.all()
+	l.collectAll()
 	return l.dst
 }
 
@@ -46,22 +46,22 @@ func (t *Tree) Lookup(chain []uint64, dst []Match) []Match {
 // collected from the deepest run upwards, each upstream where it is met first,
 // and a run that has no more effective holders than were met is passed over.
 type lookup struct {
-	t     *Tree
-	dir   *directory
-	index []atomic.Uint32 // chunks of the index
-	chain []uint64
-	dst   []Match
-	count int    // upstreams met
-	sum   uint64 // see warm
+	t       *Tree
+	dir     *directory
+	index   []atomic.Uint32 // chunks of the index
+	chain   []uint64
+	dst     []Match
+	numSeen int    // upstreams met
+	sum     uint64 // see warm
 
 	// What probe found last, for places side by side from first on.
-	first, found int
-	runs         [fan]uint32
-	seen         [MaxUpstreams / 64]uint64
+	first, numFound int
+	runs            [probeWidth]uint32
+	seen            [MaxUpstreams / 64]uint64
 }
 
 // all does the whole lookup.
-func (l *lookup) all() bool {
+func (l *lookup) collectAll() bool {
 	deepest, ok := l.deepest()
 	if !ok || deepest < 0 {
 		return ok
@@ -69,11 +69,11 @@ func (l *lookup) all() bool {
 	if !l.visit(deepest*MaxRun, len(l.chain), false) {
 		return false
 	}
-	top, ok := l.holders(0)
+	top, ok := l.countHolders(0)
 	if !ok {
 		return false
 	}
-	for c := deepest - 1; c >= 0 && l.count < top; c-- {
+	for c := deepest - 1; c >= 0 && l.numSeen < top; c-- {
 		if c, ok = l.next(c); !ok {
 			return false
 		}
@@ -90,13 +90,13 @@ func (l *lookup) all() bool {
 // known is false when a link does not lead where it should.
 func (l *lookup) climb(pos int) (known, ok bool) {
 	end := pos + MaxRun
-	l.warm(pos)
+	l.prefetch(pos)
 	w, ok := l.run(l.chain[end], end)
 	if !ok || w == nil {
 		return false, ok
 	}
 	for end > pos && w != nil {
-		if w = l.line(uint32(w[4].Load())); w == nil {
+		if w = l.lineAt(uint32(w[4].Load())); w == nil {
 			return false, true
 		}
 		at := int(w[2].Load() >> 32)
@@ -110,10 +110,10 @@ func (l *lookup) climb(pos int) (known, ok bool) {
 		if v&1 != 0 || w[0].Load() != h || at+int(uint8(shape)) != end {
 			return false, true
 		}
-		if int(uint16(shape>>shapeWhole)) > l.count && !l.collect(w, shape, at, end-at) {
+		if int(uint16(shape>>countEffective)) > l.numSeen && !l.collect(w, shape, at, end-at) {
 			return false, false
 		}
-		if !l.still(w, h, s, v) {
+		if !l.unchanged(w, h, s, v) {
 			return false, false
 		}
 		end = at
@@ -126,11 +126,11 @@ func (l *lookup) climb(pos int) (known, ok bool) {
 func (l *lookup) next(c int) (int, bool) {
 	lo, hi := 0, c+1 // lo has more, hi has not
 	for m := c; hi-lo > 1; m = (lo + hi) / 2 {
-		n, ok := l.holders(m * MaxRun)
+		n, ok := l.countHolders(m * MaxRun)
 		if !ok {
 			return 0, false
 		}
-		if n > l.count {
+		if n > l.numSeen {
 			lo = m
 		} else {
 			hi = m
@@ -141,7 +141,7 @@ func (l *lookup) next(c int) (int, bool) {
 
 // warm has the part of the chain at pos that one run can have fetched from
 // memory while the run itself is: which of it will be asked for is not known.
-func (l *lookup) warm(pos int) {
+func (l *lookup) prefetch(pos int) {
 	part := l.chain[pos:min(pos+MaxRun, len(l.chain))]
 	var sum uint64
 	for i := 0; i < len(part); i += lineWords {
@@ -151,7 +151,7 @@ func (l *lookup) warm(pos int) {
 }
 
 // holders returns how many effective holders the run that starts at pos has.
-func (l *lookup) holders(pos int) (n int, ok bool) {
+func (l *lookup) countHolders(pos int) (n int, ok bool) {
 	h := l.chain[pos]
 	s := l.t.stripe(h)
 	v := s.Load()
@@ -162,8 +162,8 @@ func (l *lookup) holders(pos int) (n int, ok bool) {
 	if w == nil {
 		return 0, s.Load() == v
 	}
-	n = int(uint16(w[3].Load() >> shapeWhole))
-	return n, l.still(w, h, s, v)
+	n = int(uint16(w[3].Load() >> countEffective))
+	return n, l.unchanged(w, h, s, v)
 }
 
 // deepest returns the last of the places where a run must start, multiples of
@@ -171,7 +171,7 @@ func (l *lookup) holders(pos int) (n int, ok bool) {
 func (l *lookup) deepest() (int, bool) {
 	lo, hi := -1, (len(l.chain)+MaxRun-1)/MaxRun
 	for hi-lo > 1 {
-		step := max(1, (hi-lo-1+fan-1)/fan)
+		step := max(1, (hi-lo-1+probeWidth-1)/probeWidth)
 		n, ok := l.probe(lo+step, step, hi)
 		if !ok {
 			return 0, false
@@ -185,19 +185,19 @@ func (l *lookup) deepest() (int, bool) {
 // probe looks for the chain at the places from, from+step, ... before end, at
 // most fan of them, and returns how many in a row are there.
 func (l *lookup) probe(from, step, end int) (n int, ok bool) {
-	shape := l.t.index.shape.Load()
+	shape := l.t.index.state.Load()
 	if uint32(shape) == 0 {
 		return 0, true
 	}
-	var bucket [fan]*bucket
-	var version [fan]uint32
+	var bucket [probeWidth]*bucket
+	var version [probeWidth]uint32
 	many := 0
-	for c := from; c < end && many < fan; c += step {
+	for c := from; c < end && many < probeWidth; c += step {
 		b := bucketOf(l.chain[c*MaxRun], uint32(shape))
 		if int(b/bucketsPerChunk) >= len(l.index) {
 			return 0, false
 		}
-		p := l.line(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+		p := l.lineAt(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
 		if p == nil {
 			return 0, false
 		}
@@ -208,7 +208,7 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 	for i := range many { // all misses at once
 		bucket[i][0].Load()
 	}
-	l.first, l.found = from, 0
+	l.first, l.numFound = from, 0
 	for ; n < many; n++ {
 		pos := (from + n*step) * MaxRun
 		ref, ok := l.search(bucket[n], l.chain[pos], pos)
@@ -223,10 +223,10 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 		}
 		if step == 1 {
 			l.runs[n] = ref
-			l.found = n + 1
+			l.numFound = n + 1
 		}
 	}
-	return n, l.t.index.shape.Load() == shape && shape>>32&1 == 0
+	return n, l.t.index.state.Load() == shape && shape>>32&1 == 0
 }
 
 // visit collects the holders of the run at pos, which is at the start of the
@@ -237,7 +237,7 @@ func (l *lookup) visit(pos, end int, whole bool) bool {
 	s := l.t.stripe(h)
 	v := s.Load()
 	if !whole {
-		l.warm(pos)
+		l.prefetch(pos)
 	}
 	w, ok := l.run(h, pos)
 	if !ok || v&1 != 0 {
@@ -253,7 +253,7 @@ func (l *lookup) visit(pos, end int, whole bool) bool {
 	}
 	m := n
 	if !whole {
-		if m, ok = l.matched(w, n, pos); !ok {
+		if m, ok = l.matchLength(w, n, pos); !ok {
 			return false
 		}
 	}
@@ -262,14 +262,14 @@ func (l *lookup) visit(pos, end int, whole bool) bool {
 			return false
 		}
 	}
-	if int(uint16(shape>>shapeWhole)) > l.count && !l.collect(w, shape, pos, m) {
+	if int(uint16(shape>>countEffective)) > l.numSeen && !l.collect(w, shape, pos, m) {
 		return false
 	}
-	return l.still(w, h, s, v)
+	return l.unchanged(w, h, s, v)
 }
 
 // matched is how many blocks of the run w are in the chain at pos.
-func (l *lookup) matched(w *bucket, n, pos int) (int, bool) {
+func (l *lookup) matchLength(w *bucket, n, pos int) (int, bool) {
 	rest := l.chain[pos:]
 	if n <= len(rest) && w[1].Load() == rest[n-1] {
 		return n, true
@@ -297,24 +297,24 @@ func (l *lookup) matched(w *bucket, n, pos int) (int, bool) {
 
 // collect adds the holders of a run of whose blocks m are in the chain.
 func (l *lookup) collect(w *bucket, shape uint64, pos, m int) bool {
-	n, class := int(uint16(shape>>shapeHolds)), int(uint8(shape>>shapeClass))
-	if class == inRun {
-		if n > inlineHolders {
+	n, class := int(uint16(shape>>countHolders)), int(uint8(shape>>countClass))
+	if class == classInline {
+		if n > maxInlineHolders {
 			return false
 		}
-		l.add(w[lineWords-inlineHolders:][:n], pos, m)
+		l.add(w[lineWords-maxInlineHolders:][:n], pos, m)
 		return true
 	}
 	ref := uint32(w[4].Load() >> 32)
-	if class != inTable {
+	if class != classTable {
 		return l.addList(ref, n, pos, m)
 	}
 	seg, at := l.dir.seg(ref)
-	if seg == nil || int(at)+listOf > segWords || n > maxHolder {
+	if seg == nil || int(at)+listSize > segWords || n > maxHolders {
 		return false
 	}
-	for i := 0; i < n; i += listOf {
-		if !l.addList(uint32(seg[int(at)+i/listOf].Load()), min(listOf, n-i), pos, m) {
+	for i := 0; i < n; i += listSize {
+		if !l.addList(uint32(seg[int(at)+i/listSize].Load()), min(listSize, n-i), pos, m) {
 			return false
 		}
 	}
@@ -334,14 +334,14 @@ func (l *lookup) addList(ref uint32, n, pos, m int) bool {
 func (l *lookup) add(list []atomic.Uint64, pos, m int) {
 	for i := range list {
 		e := list[i].Load()
-		n := holderWhole(e)
+		n := holderEffective(e)
 		if n == 0 {
 			continue
 		}
 		slot := uint(holderSlot(e)) % MaxUpstreams
 		if bit := uint64(1) << (slot % 64); l.seen[slot/64]&bit == 0 {
 			l.seen[slot/64] |= bit
-			l.count++
+			l.numSeen++
 			if id := l.t.ids[slot].Load(); id != 0 {
 				l.dst = append(l.dst, Match{Upstream(id), int32(pos + min(n, m))})
 			}
@@ -350,7 +350,7 @@ func (l *lookup) add(list []atomic.Uint64, pos, m int) {
 }
 
 // line returns a line, or nil when its number means nothing.
-func (l *lookup) line(ref uint32) *bucket {
+func (l *lookup) lineAt(ref uint32) *bucket {
 	seg, i := l.dir.seg(ref)
 	if seg == nil {
 		return nil
@@ -361,8 +361,8 @@ func (l *lookup) line(ref uint32) *bucket {
 // run returns the run that starts with h at pos, nil when there is none. What is
 // read of it is true only if still says so afterwards.
 func (l *lookup) run(h uint64, pos int) (w *bucket, ok bool) {
-	if c := pos/MaxRun - l.first; pos%MaxRun == 0 && c >= 0 && c < l.found {
-		if w = l.line(l.runs[c]); w != nil && w[0].Load() == h && int(w[2].Load()>>32) == pos {
+	if c := pos/MaxRun - l.first; pos%MaxRun == 0 && c >= 0 && c < l.numFound {
+		if w = l.lineAt(l.runs[c]); w != nil && w[0].Load() == h && int(w[2].Load()>>32) == pos {
 			return w, true
 		}
 	}
@@ -370,19 +370,19 @@ func (l *lookup) run(h uint64, pos int) (w *bucket, ok bool) {
 	if !ok || ref == 0 {
 		return nil, ok
 	}
-	w = l.line(ref)
+	w = l.lineAt(ref)
 	return w, w != nil
 }
 
 // still tells whether the run in line w, with head h, is where it was and as it
 // was when its stripe s said v. A line that was given back has another first word.
-func (l *lookup) still(w *bucket, h uint64, s *atomic.Uint32, v uint32) bool {
+func (l *lookup) unchanged(w *bucket, h uint64, s *atomic.Uint32, v uint32) bool {
 	return s.Load() == v && w[0].Load() == h
 }
 
 // find is Tree.find without the lock.
 func (l *lookup) find(h uint64, pos int) (uint32, bool) {
-	shape := l.t.index.shape.Load()
+	shape := l.t.index.state.Load()
 	if uint32(shape) == 0 {
 		return 0, true
 	}
@@ -390,12 +390,12 @@ func (l *lookup) find(h uint64, pos int) (uint32, bool) {
 	if int(b/bucketsPerChunk) >= len(l.index) {
 		return 0, false
 	}
-	p := l.line(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+	p := l.lineAt(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
 	if p == nil {
 		return 0, false
 	}
 	ref, ok := l.search(p, h, pos)
-	return ref, ok && l.t.index.shape.Load() == shape && shape>>32&1 == 0
+	return ref, ok && l.t.index.state.Load() == shape && shape>>32&1 == 0
 }
 
 // search looks for a run through a bucket and those behind it.
@@ -403,7 +403,7 @@ func (l *lookup) search(b *bucket, h uint64, pos int) (uint32, bool) {
 	for range 1 << 10 { // a chain that never ends is one that changes
 		for i := range bucketSlots {
 			if s := b[i].Load(); (s^h)>>32 == 0 && s != 0 {
-				w := l.line(uint32(s))
+				w := l.lineAt(uint32(s))
 				if w == nil {
 					return 0, false
 				}
@@ -416,7 +416,7 @@ func (l *lookup) search(b *bucket, h uint64, pos int) (uint32, bool) {
 		if next == 0 {
 			return 0, true
 		}
-		if b = l.line(next); b == nil {
+		if b = l.lineAt(next); b == nil {
 			return 0, false
 		}
 	}

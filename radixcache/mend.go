@@ -24,203 +24,203 @@ package radixcache
 // Claims without blocks that nothing hangs on any more go in the same way: at
 // most one of an upstream is there, upstream.hollow.
 const (
-	settled uint32 = iota
-	sinking
-	rising
+	idle uint32 = iota
+	lowering
+	raising
 )
 
 // mend does what is left over for an upstream, letting others in when it takes
 // long. It returns false when the upstream is gone then.
-func (t *Tree) mend(u *upstream) bool {
-	for u.unsettled() {
-		t.mendSome(u)
-		if u.unsettled() || t.tired() {
+func (t *Tree) finishPending(u *upstream) bool {
+	for u.hasPending() {
+		t.advancePending(u)
+		if u.hasPending() || t.overBudget() {
 			t.yield()
 		}
 	}
-	if len(t.unjoined) > 0 && t.mending == 0 {
-		t.join()
+	if len(t.deferredMerges) > 0 && t.pendingUpstreams == 0 {
+		t.mergeDeferred()
 	}
 	return u.id != 0
 }
 
 // place names a run beyond changes of the tree.
-type place struct {
+type runKey struct {
 	head  uint64
 	depth int
 }
 
 // maxUnjoined is how many runs are remembered that could not be joined with their
 // child because of a path. Those beyond are joined when something next goes there.
-const maxUnjoined = 16
+const maxDeferredMerges = 16
 
 // join joins runs for which a path was in the way.
-func (t *Tree) join() {
-	for _, p := range t.unjoined {
-		if ref := t.find(p.head, p.depth); ref != 0 {
+func (t *Tree) mergeDeferred() {
+	for _, p := range t.deferredMerges {
+		if ref := t.findRun(p.head, p.depth); ref != 0 {
 			t.merge(ref)
 		}
 	}
-	t.unjoined = t.unjoined[:0]
+	t.deferredMerges = t.deferredMerges[:0]
 }
 
-func (u *upstream) unsettled() bool { return u.active != 0 || u.hollow != 0 }
+func (u *upstream) hasPending() bool { return u.pathEnd != 0 || u.emptyClaim != 0 }
 
 // mendSome does steps until none is left or it is time to let others in.
-func (t *Tree) mendSome(u *upstream) {
-	for u.hollow != 0 && !t.tired() {
-		t.dropClaim(u.hollow)
+func (t *Tree) advancePending(u *upstream) {
+	for u.emptyClaim != 0 && !t.overBudget() {
+		t.dropClaim(u.emptyClaim)
 	}
-	for u.active != 0 && !t.tired() {
-		t.mendStep(u)
+	for u.pathEnd != 0 && !t.overBudget() {
+		t.propagateStep(u)
 	}
 }
 
 // setActive and setHollow note what is left over.
-func (t *Tree) setActive(u *upstream, ref uint32) {
-	was := u.unsettled()
-	u.active = ref
-	t.countMending(was, u)
+func (t *Tree) setPathEnd(u *upstream, ref uint32) {
+	was := u.hasPending()
+	u.pathEnd = ref
+	t.countPending(was, u)
 }
 
-func (t *Tree) setHollow(u *upstream, ref uint32) {
-	was := u.unsettled()
-	u.hollow = ref
-	t.countMending(was, u)
+func (t *Tree) setEmptyClaim(u *upstream, ref uint32) {
+	was := u.hasPending()
+	u.emptyClaim = ref
+	t.countPending(was, u)
 }
 
-func (t *Tree) countMending(was bool, u *upstream) {
-	if is := u.unsettled(); is && !was {
-		t.mending++
+func (t *Tree) countPending(was bool, u *upstream) {
+	if is := u.hasPending(); is && !was {
+		t.pendingUpstreams++
 	} else if was && !is {
-		t.mending--
+		t.pendingUpstreams--
 	}
 }
 
 // begin puts a claim on the path, at its end.
-func (t *Tree) begin(u *upstream, ref uint32, c *claim, state uint32) {
+func (t *Tree) extendPath(u *upstream, ref uint32, c *claim, state uint32) {
 	c.state.Store(state)
 	c.cursor.Store(c.child.Load())
-	t.setActive(u, ref)
+	t.setPathEnd(u, ref)
 }
 
 // mendStep does the next claim, or leaves the end of the path when it has no more.
-func (t *Tree) mendStep(u *upstream) {
-	ref := u.active
+func (t *Tree) propagateStep(u *upstream) {
+	ref := u.pathEnd
 	c := t.claim(ref)
 	next := c.cursor.Load()
 	if next == 0 {
-		t.finish(u, ref)
+		t.endPath(u, ref)
 		return
 	}
 	d := t.claim(next)
 	r := t.run(d.run.Load())
-	i, was := t.holderOf(r, u.slot)
+	i, was := t.findHolder(r, u.slot)
 	state, n := c.state.Load(), 0
-	if state == rising {
-		n = whole(d.have.Load())
+	if state == raising {
+		n = contiguous(d.present.Load())
 	}
-	passes := n == r.len() || state == sinking && holderWhole(was) == r.len()
+	passes := n == r.blocks() || state == lowering && holderEffective(was) == r.blocks()
 	if passes && d.child.Load() != 0 {
-		if state == rising {
-			t.putWhole(r, i, n)
+		if state == raising {
+			t.setEffectiveBlocks(r, i, n)
 		}
-		t.begin(u, next, d, state)
+		t.extendPath(u, next, d, state)
 		return
 	}
-	t.putWhole(r, i, n)
+	t.setEffectiveBlocks(r, i, n)
 	c.cursor.Store(d.next.Load())
 }
 
 // putWhole sets the effective blocks of entry i of a run.
-func (t *Tree) putWhole(r *run, i, n int) {
+func (t *Tree) setEffectiveBlocks(r *run, i, n int) {
 	e := t.holderAt(r, i).Load()
-	if holderWhole(e) == n {
+	if holderEffective(e) == n {
 		return
 	}
-	t.open(r.head.Load())
+	t.beginWrite(r.head.Load())
 	t.setHolder(r, i, e&^0xff00|uint64(n)<<8)
-	t.shut(r.head.Load())
+	t.endWrite(r.head.Load())
 }
 
 // finish takes the end off the path.
-func (t *Tree) finish(u *upstream, ref uint32) {
+func (t *Tree) endPath(u *upstream, ref uint32) {
 	c := t.claim(ref)
 	r := t.run(c.run.Load())
 	state, parent := c.state.Load(), t.parentClaim(c)
-	t.offPath(u, ref, c, parent)
-	if state == sinking {
+	t.removeFromPath(u, ref, c, parent)
+	if state == lowering {
 		n := 0
-		if u.active == 0 && t.reachable(r, u.slot) {
-			n = whole(c.have.Load())
+		if u.pathEnd == 0 && t.holdsParent(r, u.slot) {
+			n = contiguous(c.present.Load())
 		}
-		i, _ := t.holderOf(r, u.slot)
-		t.putWhole(r, i, n)
-		if n == r.len() && c.child.Load() != 0 { // it was cut off from the hole meanwhile
-			t.begin(u, ref, c, rising)
+		i, _ := t.findHolder(r, u.slot)
+		t.setEffectiveBlocks(r, i, n)
+		if n == r.blocks() && c.child.Load() != 0 { // it was cut off from the hole meanwhile
+			t.extendPath(u, ref, c, raising)
 		}
 	}
 }
 
 // offPath makes the path end before ref, and go on behind it.
-func (t *Tree) offPath(u *upstream, ref uint32, c *claim, parent uint32) {
-	c.state.Store(settled)
+func (t *Tree) removeFromPath(u *upstream, ref uint32, c *claim, parent uint32) {
+	c.state.Store(idle)
 	next := uint32(0)
 	if parent != 0 {
-		if p := t.claim(parent); p.state.Load() != settled {
+		if p := t.claim(parent); p.state.Load() != idle {
 			next = parent
 			if p.cursor.Load() == ref {
 				p.cursor.Store(c.next.Load())
 			}
 		}
 	}
-	t.setActive(u, next)
+	t.setPathEnd(u, next)
 }
 
 // reachable tells whether an upstream is whole in the run before r.
-func (t *Tree) reachable(r *run, slot int) bool {
+func (t *Tree) holdsParent(r *run, slot int) bool {
 	p := r.parent()
 	if p == 0 {
 		return true
 	}
-	_, e := t.holderOf(t.run(p), slot)
-	return holderWhole(e) == t.run(p).len()
+	_, e := t.findHolder(t.run(p), slot)
+	return holderEffective(e) == t.run(p).blocks()
 }
 
 // passCursor makes the path go to the claim by where it went to ref, a claim of
 // u that hangs on parent.
-func (t *Tree) passCursor(parent, ref, by uint32) {
+func (t *Tree) replaceCursor(parent, ref, by uint32) {
 	if parent == 0 {
 		return
 	}
-	if p := t.claim(parent); p.state.Load() != settled && p.cursor.Load() == ref {
+	if p := t.claim(parent); p.state.Load() != idle && p.cursor.Load() == ref {
 		p.cursor.Store(by)
 	}
 }
 
 // movedOnPath keeps the path when the claim ref, which hangs on parent, is moved.
-func (t *Tree) movedOnPath(u *upstream, parent, ref, to uint32) {
-	if u.hollow == ref {
-		u.hollow = to
+func (t *Tree) movePending(u *upstream, parent, ref, to uint32) {
+	if u.emptyClaim == ref {
+		u.emptyClaim = to
 	}
-	if u.active == 0 {
+	if u.pathEnd == 0 {
 		return
 	}
-	if u.active == ref {
-		u.active = to
+	if u.pathEnd == ref {
+		u.pathEnd = to
 	}
-	t.passCursor(parent, ref, to)
+	t.replaceCursor(parent, ref, to)
 }
 
 // splitPath keeps the path when the claim ref is cut in two: part is the upper
 // one, with k blocks, and hangs on parent.
 func (t *Tree) splitPath(ref, part, parent uint32, k int) {
 	c, p := t.claim(ref), t.claim(part)
-	t.passCursor(parent, ref, part)
+	t.replaceCursor(parent, ref, part)
 	state := c.state.Load()
-	below := parent != 0 && t.claim(parent).state.Load() != settled
+	below := parent != 0 && t.claim(parent).state.Load() != idle
 	// When all that was lost is in the lower part, that is where the path begins.
-	if state != settled && (below || state == sinking && whole(p.have.Load()) < k) {
+	if state != idle && (below || state == lowering && contiguous(p.present.Load()) < k) {
 		p.state.Store(state)
 		p.cursor.Store(ref)
 	}
@@ -228,17 +228,17 @@ func (t *Tree) splitPath(ref, part, parent uint32, k int) {
 
 // onPath tells whether runs may not be joined because of claims on low, or those
 // they hang on, on up.
-func (t *Tree) onPath(up, low *run) bool {
-	if t.mending == 0 {
+func (t *Tree) mergeBlocked(up, low *run) bool {
+	if t.pendingUpstreams == 0 {
 		return false
 	}
 	for _, r := range []*run{up, low} {
-		t.did(1 + r.holders())
-		for i := range r.holders() {
+		t.addWork(1 + r.numHolders())
+		for i := range r.numHolders() {
 			ref := holderClaim(t.holderAt(r, i).Load())
-			if c := t.claim(ref); c.state.Load() != settled || t.ups[c.slot.Load()].hollow == ref {
-				if len(t.unjoined) < cap(t.unjoined) {
-					t.unjoined = append(t.unjoined, place{up.head.Load(), up.depth()})
+			if c := t.claim(ref); c.state.Load() != idle || t.ups[c.slot.Load()].emptyClaim == ref {
+				if len(t.deferredMerges) < cap(t.deferredMerges) {
+					t.deferredMerges = append(t.deferredMerges, runKey{up.head.Load(), up.depth()})
 				}
 				return true
 			}

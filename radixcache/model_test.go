@@ -155,7 +155,7 @@ func (t *Tree) present(up Upstream, chain []uint64, i int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ref, pos := t.claimAt(t.upstreamOf(up), chain, i)
-	return ref != 0 && t.claim(ref).have.Load()>>pos&1 == 1
+	return ref != 0 && t.claim(ref).present.Load()>>pos&1 == 1
 }
 
 // player drives a tree and its model with the same operations.
@@ -297,7 +297,7 @@ func (p *player) check(path string) error {
 }
 
 // small is the most work in one go where no run has many holders.
-const small = stepWork + 1024
+const small = defaultWorkBudget + 1024
 
 func TestAgainstModel(t *testing.T) {
 	seeds := uint64(220)

@@ -18,38 +18,38 @@ import (
 // again when what they read has changed meanwhile.
 type Tree struct {
 	arena
-	index table // of runs
-	told  table // of blocks by what engines call them, see events.go
+	index hashTable // of runs
+	byKey hashTable // of blocks by what engines call them, see events.go
 
-	versions    [stripes]atomic.Uint32
-	ids         [MaxUpstreams]atomic.Uint32 // Upstream by slot, 0 while there is none
-	evicted     marks                       // see Evicted; written under mu
-	mu          sync.Mutex
-	limitMu     sync.Mutex // one SetLimit at a time, taken before mu
-	longest     int        // most work ever done before mu was released, see work.go
-	grain       int        // of it after which a long operation lets others in
-	between     func()     // called while others are let in, for tests
-	mending     int        // upstreams with work left over, see mend.go
-	unjoined    []place
-	vacating    int       // segment being given back
-	left        *upstream // the one whose eviction is not complete
-	ups         []*upstream
-	generations []uint32
-	names       map[string]*upstream
-	heap        []uint16 // slots of upstreams with claims, see evict.go
-	where       [MaxUpstreams]uint16
-	scratch     [2 * MaxRun]uint64   // of Stored
-	clock       func() time.Duration // since New
-	stamp       uint64               // of the operation under way: nanoseconds since New, and unique
-	latest      uint64               // stamp given out
-	floor       uint64               // first stamp of the operation: it evicts only what is older
-	limit       int64
-	charged     int64 // bytes outside of the segments and the directory
-	promised    int64 // bytes that room is being made for, to be charged then
-	runs        int
-	blocks      int
-	claims      int
-	evictions   uint64
+	versions         [numStripes]atomic.Uint32
+	ids              [MaxUpstreams]atomic.Uint32 // Upstream by slot, 0 while there is none
+	evicted          slotSet                     // see Evicted; written under mu
+	mu               sync.Mutex
+	limitMu          sync.Mutex // one SetLimit at a time, taken before mu
+	mostWork         int        // most work ever done before mu was released, see work.go
+	workBudget       int        // of it after which a long operation lets others in
+	onYield          func()     // called while others are let in, for tests
+	pendingUpstreams int        // upstreams with work left over, see mend.go
+	deferredMerges   []runKey
+	vacating         int       // segment being given back
+	evicting         *upstream // the one whose eviction is not complete
+	ups              []*upstream
+	generations      []uint32
+	names            map[string]*upstream
+	heap             []uint16 // slots of upstreams with claims, see evict.go
+	holderIndex      [MaxUpstreams]uint16
+	scratch          [2 * MaxRun]uint64   // of Stored
+	clock            func() time.Duration // since New
+	stamp            uint64               // of the operation under way: nanoseconds since New, and unique
+	latest           uint64               // stamp given out
+	floor            uint64               // first stamp of the operation: it evicts only what is older
+	limit            int64
+	charged          int64 // bytes outside of the segments and the directory
+	promised         int64 // bytes that room is being made for, to be charged then
+	runs             int
+	blocks           int
+	claims           int
+	evictions        uint64
 }
 
 // MaxLimit is the highest ceiling; higher ones are taken for it.
@@ -83,16 +83,16 @@ type Stats struct {
 func New(limit int64) *Tree {
 	start := time.Now()
 	t := &Tree{
-		names: make(map[string]*upstream),
-		clock: func() time.Duration { return time.Since(start) },
-		grain: stepWork,
+		names:      make(map[string]*upstream),
+		clock:      func() time.Duration { return time.Since(start) },
+		workBudget: defaultWorkBudget,
 
-		unjoined: make([]place, 0, maxUnjoined),
+		deferredMerges: make([]runKey, 0, maxDeferredMerges),
 	}
-	t.charged = int64(unsafe.Sizeof(*t)) + maxUnjoined*int64(unsafe.Sizeof(place{})) + 64
+	t.charged = int64(unsafe.Sizeof(*t)) + maxDeferredMerges*int64(unsafe.Sizeof(runKey{})) + 64
 	t.dir.Store(newDirectory(nil, minSegs))
 	t.index.init(&t.arena, func(slot uint64) uint64 { return t.run(uint32(slot)).head.Load() })
-	t.told.init(&t.arena, t.toldHash)
+	t.byKey.init(&t.arena, t.keySlotHash)
 	t.setLimit(limit)
 	return t
 }
@@ -113,12 +113,12 @@ func (t *Tree) SetLimit(limit int64) {
 	t.lock()
 	defer t.unlock()
 	t.setLimit(limit)
-	for t.left != nil || t.segments > t.maxSegs {
-		t.tick()
-		if !t.fitStep() {
+	for t.evicting != nil || t.segments > t.maxSegs {
+		t.startOperation()
+		if !t.shrinkStep() {
 			break
 		}
-		if t.tired() {
+		if t.overBudget() {
 			t.yield()
 		}
 	}
@@ -137,7 +137,7 @@ func (t *Tree) setRoom() {
 
 // fixedBytes is what the tree has allocated beside its segments.
 func (t *Tree) fixedBytes() int64 {
-	return t.charged + t.dir.Load().bytes() + t.index.chunkBytes() + t.told.chunkBytes()
+	return t.charged + t.dir.Load().bytes() + t.index.chunkBytes() + t.byKey.chunkBytes()
 }
 
 // charge accounts for n more bytes beside the segments, or returns false when
@@ -148,12 +148,12 @@ func (t *Tree) charge(n int64) bool {
 	}
 	t.promised += n
 	t.setRoom()
-	for t.left != nil || t.segments > t.maxSegs {
-		t.tick() // what others make meanwhile may have to go as well
-		if !t.fitStep() {
+	for t.evicting != nil || t.segments > t.maxSegs {
+		t.startOperation() // what others make meanwhile may have to go as well
+		if !t.shrinkStep() {
 			break
 		}
-		if t.tired() {
+		if t.overBudget() {
 			t.yield()
 		}
 	}
@@ -178,7 +178,7 @@ func (t *Tree) growLists() {
 	if n := len(t.dir.Load().segs); t.segments*4 >= n*3 && t.roomFor(int64(n)*8) {
 		t.dir.Store(newDirectory(t.dir.Load(), 2*n))
 	}
-	for _, x := range []*table{&t.index, &t.told} {
+	for _, x := range []*hashTable{&t.index, &t.byKey} {
 		n := len(*x.chunks.Load())
 		if int(x.buckets())*4 >= n*3*bucketsPerChunk && t.roomFor(int64(n)*4) {
 			x.sizeChunks(2 * n)
@@ -202,7 +202,7 @@ func (t *Tree) shrinkLists() {
 	if n < len(d.segs) {
 		t.dir.Store(newDirectory(d, n))
 	}
-	for _, x := range []*table{&t.index, &t.told} {
+	for _, x := range []*hashTable{&t.index, &t.byKey} {
 		n := len(*x.chunks.Load())
 		for n > minChunks && int(x.buckets())/bucketsPerChunk+1 < n/4 {
 			n /= 2
@@ -221,14 +221,14 @@ func lastUsed(n int, used func(int) bool) int {
 }
 
 // tick starts an operation: its stamp is the time, and later than all others'.
-func (t *Tree) tick() uint64 {
-	t.floor = t.restamp()
+func (t *Tree) startOperation() uint64 {
+	t.floor = t.newStamp()
 	return t.floor
 }
 
 // restamp gives the operation under way a later stamp: others may have made
 // claims meanwhile, and what it makes the youngest must be younger than theirs.
-func (t *Tree) restamp() uint64 {
+func (t *Tree) newStamp() uint64 {
 	t.latest = max(t.latest+1, uint64(t.clock()))
 	t.stamp = t.latest
 	return t.stamp
@@ -253,7 +253,7 @@ func (t *Tree) Stats() Stats {
 		}
 	}
 	if u := t.oldest(); u != nil {
-		s.Oldest = max(0, t.clock()-time.Duration(u.key))
+		s.Oldest = max(0, t.clock()-time.Duration(u.heapKey))
 	}
 	return s
 }

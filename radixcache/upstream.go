@@ -10,25 +10,25 @@ import "unsafe"
 type Upstream uint32
 
 // MaxUpstreams is how many upstreams can be registered at a time.
-const MaxUpstreams = maxHolder
+const MaxUpstreams = maxHolders
 
 const slotBits = 13 // slot+1 in the low bits of an id, generation above
 
 // upstream is what the tree knows of one. The caller of its methods holds Tree.mu.
 type upstream struct {
-	name     string
-	id       Upstream
-	slot     int
-	oldest   uint32 // claims by age
-	youngest uint32
-	roots    uint32 // first claim on a run at depth 0
-	blocks   int    // that it claims
-	tokens   int64  // that these stand for
-	key      uint64 // in the heap: at most the stamp of its oldest claim
-	queued   bool   // in the heap
-	seat     int    // where
-	active   uint32 // claim at the end of the path, see mend.go
-	hollow   uint32 // claim that has no use any more
+	name       string
+	id         Upstream
+	slot       int
+	oldest     uint32 // claims by age
+	youngest   uint32
+	roots      uint32 // first claim on a run at depth 0
+	blocks     int    // that it claims
+	tokens     int64  // that these stand for
+	heapKey    uint64 // in the heap: at most the stamp of its oldest claim
+	inHeap     bool   // in the heap
+	heapIndex  int    // where
+	pathEnd    uint32 // claim at the end of the path, see mend.go
+	emptyClaim uint32 // claim that has no use any more
 }
 
 // A registered upstream is charged for itself, its name, and its share of the
@@ -74,7 +74,7 @@ func (t *Tree) Register(name string) Upstream {
 	u := &upstream{name: name, id: id, slot: slot}
 	t.ups[slot] = u
 	t.names[name] = u
-	t.evicted.put(slot, false)
+	t.evicted.set(slot, false)
 	t.ids[slot].Store(uint32(id))
 	return id
 }
@@ -108,7 +108,7 @@ func (t *Tree) Forget(up Upstream) {
 	defer t.unlock()
 	t.forget(up, 0)
 	if u := t.upstreamOf(up); u != nil {
-		t.evicted.put(u.slot, false)
+		t.evicted.set(u.slot, false)
 	}
 }
 
@@ -125,12 +125,12 @@ func (t *Tree) Unregister(up Upstream) {
 	t.ids[u.slot].Store(0)
 	u.id = 0 // Inserts that wait for the lock find it gone
 	for u.oldest != 0 {
-		t.dropClaim(u.leaf())
-		if t.tired() {
+		t.dropClaim(u.nextToDrop())
+		if t.overBudget() {
 			t.yield()
 		}
 	}
-	t.unqueue(u)
+	t.removeFromHeap(u)
 	t.ups[u.slot] = nil
 	t.charge(-int64(len(u.name)))
 }
@@ -145,22 +145,22 @@ func (t *Tree) Trim(up Upstream, tokens int64) {
 
 // forget drops the oldest claims of an upstream, down to a number of tokens.
 func (t *Tree) forget(up Upstream, tokens int64) {
-	start := t.tick()
+	start := t.startOperation()
 	for u := t.upstreamOf(up); u != nil && u.oldest != 0; u = t.upstreamOf(up) {
-		if u.hollow == 0 && (tokens > 0 && u.tokens <= tokens || t.claim(u.oldest).stamp.Load() > start) {
+		if u.emptyClaim == 0 && (tokens > 0 && u.tokens <= tokens || t.claim(u.oldest).stamp.Load() > start) {
 			return
 		}
-		t.dropClaim(u.leaf())
-		if t.tired() {
+		t.dropClaim(u.nextToDrop())
+		if t.overBudget() {
 			t.yield()
 		}
 	}
 }
 
 // leaf returns the claim that goes first.
-func (u *upstream) leaf() uint32 {
-	if u.hollow != 0 {
-		return u.hollow
+func (u *upstream) nextToDrop() uint32 {
+	if u.emptyClaim != 0 {
+		return u.emptyClaim
 	}
 	return u.oldest
 }

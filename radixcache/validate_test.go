@@ -24,8 +24,8 @@ func (t *Tree) validateAs(atRest bool) error {
 	v := validator{t: t, seen: map[uint32]kind{}, atRest: atRest}
 	v.pages()
 	v.indexed()
-	v.table(&t.told, func(s uint64) {
-		if c := t.claim(uint32(s)); t.copies(c, toldPos(s)) == 0 || t.toldHash(s)>>toldTagShift != s>>toldTagShift {
+	v.table(&t.byKey, func(s uint64) {
+		if c := t.claim(uint32(s)); t.copies(c, keySlotBlock(s)) == 0 || t.keySlotHash(s)>>keySlotTagShift != s>>keySlotTagShift {
 			v.fail("told slot %x names nothing", s)
 		}
 	})
@@ -33,12 +33,12 @@ func (t *Tree) validateAs(atRest bool) error {
 	if v.err == nil && (v.runs != t.runs || v.blocks != t.blocks || v.claims != t.claims) {
 		v.fail("counted %d runs %d blocks %d claims, noted %d %d %d", v.runs, v.blocks, v.claims, t.runs, t.blocks, t.claims)
 	}
-	if v.tellings != t.told.entries {
-		v.fail("%d blocks told of, noted %d", v.tellings, t.told.entries)
+	if v.tellings != t.byKey.entries {
+		v.fail("%d blocks told of, noted %d", v.tellings, t.byKey.entries)
 	}
 	for k := kindRun; k < kinds && v.err == nil; k++ {
-		if v.used[k] != t.used[k] {
-			v.fail("kind %d: %d reachable, %d in use", k, v.used[k], t.used[k])
+		if v.used[k] != t.usedObjects[k] {
+			v.fail("kind %d: %d reachable, %d in use", k, v.used[k], t.usedObjects[k])
 		}
 	}
 	return v.err
@@ -69,7 +69,7 @@ func (v *validator) object(ref uint32, k kind) {
 	v.used[k]++
 	if got := v.t.page(ref / pageLines).kind(); got != k {
 		v.fail("line %d: page of kind %d, want %d", ref, got, k)
-	} else if v.t.inUse(ref/pageLines)>>(ref%pageLines)&1 == 0 {
+	} else if v.t.objectsInUse(ref/pageLines)>>(ref%pageLines)&1 == 0 {
 		v.fail("line %d of kind %d is free", ref, k)
 	}
 }
@@ -96,7 +96,7 @@ func (v *validator) pages() {
 				}
 				continue
 			}
-			n := bits.OnesCount64(t.inUse(pg))
+			n := bits.OnesCount64(t.objectsInUse(pg))
 			if n != p.live() || n == 0 && !p.closed() {
 				v.fail("page %d: %d live, noted %d", pg, n, p.live())
 			}
@@ -106,9 +106,9 @@ func (v *validator) pages() {
 			}
 		}
 	}
-	if segs != t.segments || spares != t.spares || vacant != t.vacant || used != t.used {
+	if segs != t.segments || spares != t.numFreePages || vacant != t.freeObjects || used != t.usedObjects {
 		v.fail("arena: %d segments %d spare pages, noted %d %d; vacant %v noted %v; used %v noted %v",
-			segs, spares, t.segments, t.spares, vacant, t.vacant, used, t.used)
+			segs, spares, t.segments, t.numFreePages, vacant, t.freeObjects, used, t.usedObjects)
 	}
 	if v.atRest && t.segments > 0 && t.fixedBytes()+int64(t.segments)*segmentBytes > t.limit {
 		v.fail("%d bytes over the limit of %d", t.fixedBytes()+int64(t.segments)*segmentBytes, t.limit)
@@ -141,7 +141,7 @@ func (v *validator) indexed() {
 }
 
 // table walks the buckets of a table.
-func (v *validator) table(x *table, each func(slot uint64)) {
+func (v *validator) table(x *hashTable, each func(slot uint64)) {
 	n := x.buckets()
 	for i := range *x.chunks.Load() {
 		if c := (*x.chunks.Load())[i].Load(); c != 0 { // one may be allocated ahead
@@ -179,53 +179,53 @@ func (v *validator) table(x *table, each func(slot uint64)) {
 func (v *validator) run(ref uint32, children int, xor uint32) {
 	t := v.t
 	r := t.run(ref)
-	n := r.len()
+	n := r.blocks()
 	v.runs++
 	v.blocks += n
-	if n == 0 || n > roomIn(r.depth()) {
+	if n == 0 || n > maxBlocksAt(r.depth()) {
 		v.fail("run %d at depth %d has %d blocks", ref, r.depth(), n)
 	}
-	if r.children() != children || children > 0 && r.onlyChild() != xor {
-		v.fail("run %d: %d children, noted %d", ref, children, r.children())
+	if r.numChildren() != children || children > 0 && r.onlyChild() != xor {
+		v.fail("run %d: %d children, noted %d", ref, children, r.numChildren())
 	}
 	if n == 1 && r.head.Load() != r.last.Load() {
 		v.fail("run %d of one block: head is not last", ref)
 	}
-	if r.lines() > 0 {
-		v.object(r.body(), kindBody+kind(r.lines()-1))
-		w := t.words(r.body(), n)
-		if n > r.lines()*lineWords || w[0].Load() != r.head.Load() || w[n-1].Load() != r.last.Load() {
+	if r.hashListLines() > 0 {
+		v.object(r.hashList(), kindHashList+kind(r.hashListLines()-1))
+		w := t.words(r.hashList(), n)
+		if n > r.hashListLines()*lineWords || w[0].Load() != r.head.Load() || w[n-1].Load() != r.last.Load() {
 			v.fail("run %d: body does not fit", ref)
 		}
-	} else if n >= noBodyUnder {
+	} else if n >= minHashList {
 		v.fail("run %d of %d blocks has no body", ref, n)
 	}
 	if p := r.parent(); p == 0 && r.depth() != 0 || p != 0 && t.run(p).end() != r.depth() {
 		v.fail("run %d at depth %d does not follow its parent %d", ref, r.depth(), p)
 	}
 	v.holders(ref, r)
-	if r.holders() == 0 {
+	if r.numHolders() == 0 {
 		v.fail("run %d has no holder", ref)
 	}
-	if children == 0 && t.covered(r) != n && !(t.covered(r) == 0 && t.onlyHollow(r)) {
-		v.fail("leaf %d of %d blocks is held to %d", ref, n, t.covered(r))
+	if children == 0 && t.coveredBlocks(r) != n && !(t.coveredBlocks(r) == 0 && t.onlyHollow(r)) {
+		v.fail("leaf %d of %d blocks is held to %d", ref, n, t.coveredBlocks(r))
 	}
 }
 
 func (v *validator) holders(ref uint32, r *run) {
 	t := v.t
 	switch c := r.class(); {
-	case c == inTable:
-		v.object(r.hold(), kindTable)
-		for i := 0; i < r.holders(); i += listOf {
-			v.object(uint32(t.words(r.hold(), listOf)[i/listOf].Load()), kindHold+3)
+	case c == classTable:
+		v.object(r.holderList(), kindListTable)
+		for i := 0; i < r.numHolders(); i += listSize {
+			v.object(uint32(t.words(r.holderList(), listSize)[i/listSize].Load()), kindHolderList+3)
 		}
-	case c != inRun:
-		v.object(r.hold(), kindHold+kind(c-1))
+	case c != classInline:
+		v.object(r.holderList(), kindHolderList+kind(c-1))
 	}
 	effective := 0
 	slots := map[int]bool{}
-	for i := range r.holders() {
+	for i := range r.numHolders() {
 		e := t.holderAt(r, i).Load()
 		c := t.claim(holderClaim(e))
 		if c.run.Load() != ref || int(c.slot.Load()) != holderSlot(e) || slots[holderSlot(e)] {
@@ -233,66 +233,66 @@ func (v *validator) holders(ref uint32, r *run) {
 			return
 		}
 		slots[holderSlot(e)] = true
-		have := c.have.Load()
-		if bits.Len64(have) != holderCover(e) || holderCover(e) > r.len() {
-			v.fail("run %d of %d: holder %d covers %d, noted %d", ref, r.len(), i, bits.Len64(have), holderCover(e))
+		have := c.present.Load()
+		if bits.Len64(have) != holderCovered(e) || holderCovered(e) > r.blocks() {
+			v.fail("run %d of %d: holder %d covers %d, noted %d", ref, r.blocks(), i, bits.Len64(have), holderCovered(e))
 		}
-		want, pending := whole(have), false
+		want, pending := contiguous(have), false
 		if p := r.parent(); p != 0 {
-			j, pe := t.holderOf(t.run(p), holderSlot(e))
+			j, pe := t.findHolder(t.run(p), holderSlot(e))
 			if j < 0 {
 				v.fail("run %d: upstream %d has no claim on the parent", ref, holderSlot(e))
 				return
 			}
-			if holderWhole(pe) != t.run(p).len() {
+			if holderEffective(pe) != t.run(p).blocks() {
 				want = 0
 			}
-			pending = t.claim(holderClaim(pe)).state.Load() != settled
+			pending = t.claim(holderClaim(pe)).state.Load() != idle
 		}
 		// On a path, what hangs on a claim of it may not count yet, or not any more;
 		// and a claim of it that sinks may still count for what it was, if that is
 		// no more than its parent allows.
-		if got := holderWhole(e); c.state.Load() == sinking && got >= want && (want > 0 || got == 0 || v.allowed(r, holderSlot(e))) {
+		if got := holderEffective(e); c.state.Load() == lowering && got >= want && (want > 0 || got == 0 || v.allowed(r, holderSlot(e))) {
 			want = got
 		} else if got == 0 && pending {
 			want = 0
 		}
-		if want != holderWhole(e) {
-			v.fail("run %d: upstream %d effective %d, noted %d", ref, holderSlot(e), want, holderWhole(e))
+		if want != holderEffective(e) {
+			v.fail("run %d: upstream %d effective %d, noted %d", ref, holderSlot(e), want, holderEffective(e))
 		}
 		if want > 0 {
 			effective++
 		}
 	}
-	if effective != r.effective() {
-		v.fail("run %d: %d effective holders, noted %d", ref, effective, r.effective())
+	if effective != r.numEffective() {
+		v.fail("run %d: %d effective holders, noted %d", ref, effective, r.numEffective())
 	}
 }
 
 // allowed tells whether an upstream can count in a run, because it is whole in the
 // one before.
-func (v *validator) allowed(r *run, slot int) bool { return v.t.reachable(r, slot) }
+func (v *validator) allowed(r *run, slot int) bool { return v.t.holdsParent(r, slot) }
 
 // onlyHollow tells whether only claims that go next are on a run.
 func (t *Tree) onlyHollow(r *run) bool {
-	for i := range r.holders() {
-		if e := t.holderAt(r, i).Load(); t.ups[holderSlot(e)].hollow != holderClaim(e) {
+	for i := range r.numHolders() {
+		if e := t.holderAt(r, i).Load(); t.ups[holderSlot(e)].emptyClaim != holderClaim(e) {
 			return false
 		}
 	}
-	return r.holders() > 0
+	return r.numHolders() > 0
 }
 
 // path checks the claims of u that are on the way from one state to another.
 func (v *validator) path(u *upstream, states int) {
 	t := v.t
-	if v.atRest && u.unsettled() {
+	if v.atRest && u.hasPending() {
 		v.fail("upstream %d is unsettled", u.slot)
 	}
 	n, below := 0, uint32(0)
-	for ref := u.active; ref != 0; ref = t.parentClaim(t.claim(ref)) {
+	for ref := u.pathEnd; ref != 0; ref = t.parentClaim(t.claim(ref)) {
 		c := t.claim(ref)
-		if c.state.Load() == settled {
+		if c.state.Load() == idle {
 			break
 		}
 		n++
@@ -319,8 +319,8 @@ func (v *validator) upstreams() {
 	}
 	mending := 0
 	defer func() {
-		if mending != t.mending {
-			v.fail("%d upstreams are unsettled, noted %d", mending, t.mending)
+		if mending != t.pendingUpstreams {
+			v.fail("%d upstreams are unsettled, noted %d", mending, t.pendingUpstreams)
 		}
 	}()
 	for slot, u := range t.ups {
@@ -336,16 +336,16 @@ func (v *validator) upstreams() {
 			v.object(ref, kindClaim)
 			v.claims++
 			place[ref] = len(place)
-			blocks += c.size()
-			tokens += int64(c.size()) * int64(c.weight.Load())
+			blocks += c.blocks()
+			tokens += int64(c.blocks()) * int64(c.weight.Load())
 			if c.older.Load() != older || c.stamp.Load() < stamp || int(c.slot.Load()) != slot {
 				v.fail("upstream %d: list by age broken at claim %d", slot, ref)
 			}
 			v.told(ref, c)
-			if c.state.Load() != settled {
+			if c.state.Load() != idle {
 				states++
 			}
-			if c.have.Load() == 0 && c.child.Load() == 0 && u.hollow != ref {
+			if c.present.Load() == 0 && c.child.Load() == 0 && u.emptyClaim != ref {
 				v.fail("upstream %d: claim %d is empty", slot, ref)
 			}
 			older, stamp = ref, c.stamp.Load()
@@ -353,16 +353,16 @@ func (v *validator) upstreams() {
 		if u.youngest != older || blocks != u.blocks || tokens != u.tokens {
 			v.fail("upstream %d: %d blocks %d tokens, noted %d %d", slot, blocks, tokens, u.blocks, u.tokens)
 		}
-		if u.oldest != 0 && (!queued[slot] || !u.queued || u.key > t.claim(u.oldest).stamp.Load()) {
+		if u.oldest != 0 && (!queued[slot] || !u.inHeap || u.heapKey > t.claim(u.oldest).stamp.Load()) {
 			v.fail("upstream %d is not in the heap as it should", slot)
 		}
 		if v.err == nil {
 			v.path(u, states)
-			if u.unsettled() {
+			if u.hasPending() {
 				mending++
 			}
 		}
-		if u.queued && t.ups[t.heap[u.seat]] != u {
+		if u.inHeap && t.ups[t.heap[u.heapIndex]] != u {
 			v.fail("upstream %d is not where it says in the heap", slot)
 		}
 		hung := v.hang(u, u.roots, 0, place)
@@ -375,23 +375,23 @@ func (v *validator) upstreams() {
 // told checks the record of what events said of a claim.
 func (v *validator) told(ref uint32, c *claim) {
 	t := v.t
-	n := int(c.toldLines.Load())
+	n := int(c.recordLines.Load())
 	if n == 0 {
 		return
 	}
-	v.object(c.told.Load(), kindTold+kind(n-1))
-	if got := t.line(c.told.Load())[0].Load(); got != uint64(ref) {
+	v.object(c.record.Load(), kindRecord+kind(n-1))
+	if got := t.line(c.record.Load())[0].Load(); got != uint64(ref) {
 		v.fail("record of claim %d names %d", ref, got)
 	}
 	some := false
-	for pos := range toldRoom(n) {
+	for pos := range recordCapacity(n) {
 		if t.copies(c, pos) == 0 {
 			continue
 		}
 		some = true
 		v.tellings++
-		key, _ := t.record(c, pos)
-		if r, p := t.toldOf(t.ups[c.slot.Load()], key.Load()); r != ref || p != pos || c.have.Load()>>pos&1 == 0 {
+		key, _ := t.entry(c, pos)
+		if r, p := t.findKey(t.ups[c.slot.Load()], key.Load()); r != ref || p != pos || c.present.Load()>>pos&1 == 0 {
 			v.fail("block %d of claim %d is not found by its key", pos, ref)
 		}
 	}

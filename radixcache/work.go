@@ -11,7 +11,7 @@ import "runtime"
 // the count and let others in when it is used up.
 
 // stepWork is how much is done before others are let in.
-const stepWork = 1024
+const defaultWorkBudget = 1024
 
 // lock takes the mutex.
 func (t *Tree) lock() {
@@ -21,24 +21,24 @@ func (t *Tree) lock() {
 
 // unlock releases it.
 func (t *Tree) unlock() {
-	t.longest = max(t.longest, t.work)
+	t.mostWork = max(t.mostWork, t.work)
 	t.work = 0
 	t.mu.Unlock()
 }
 
 // did counts work.
-func (t *Tree) did(n int) { t.work += n }
+func (t *Tree) addWork(n int) { t.work += n }
 
 // tired tells whether it is time to let others in.
-func (t *Tree) tired() bool { return t.work >= t.grain }
+func (t *Tree) overBudget() bool { return t.work >= t.workBudget }
 
 // yield lets others have the lock for a moment. What the caller knows of the
 // tree may be wrong afterwards; the stamps of its operation stay.
 func (t *Tree) yield() {
 	stamp, floor := t.stamp, t.floor
 	t.unlock()
-	if t.between != nil {
-		t.between()
+	if t.onYield != nil {
+		t.onYield()
 	}
 	runtime.Gosched()
 	t.lock()
