@@ -22,18 +22,6 @@ const (
 	nestedMuch = 48
 )
 
-// nameKind is what a name says of its value.
-type nameKind uint8
-
-const (
-	nameOther     nameKind = iota
-	namePassword           // chosen by people: short, of words
-	nameSecret             // made by machines: long and random
-	nameHeader             // Authorization: a scheme, then a credential
-	nameSignature          // of a URL that grants access by itself
-	nameBasic              // user and password as in the Basic scheme of HTTP
-)
-
 // value is what an operator gives to a name.
 type value struct {
 	start, end int
@@ -211,43 +199,6 @@ func (r *scan) userOption(i int) {
 	if head := text[i+1 : min(end, i+1+maxJudged)]; len(head) >= 6 && !template(head) && credential(head) {
 		r.add(i+1, end, EntitySecret)
 	}
-}
-
-// nameBefore judges the name in front of the operator at text[i].
-func nameBefore(text []byte, i int) nameKind {
-	end := i
-	for end > 0 && i-end < maxPadding {
-		switch text[end-1] {
-		case ' ', '\t', '"', '\'', '`', ']', '\\', '.', '+', '!':
-			end--
-			continue
-		}
-		break
-	}
-	if end == 0 {
-		return nameOther
-	}
-	switch text[end-1] | 0x20 { // the last letters of what kindOf knows
-	case 'd', 't', 'n', 'y', 'e', 's', 'w', 'h', 'l':
-	case 'g': // "sig", and not every "msg"
-		if at(text, end-2)|0x20 != 'i' {
-			return nameOther
-		}
-	default:
-		return nameOther
-	}
-	start := end
-	for start > 0 && end-start < maxName {
-		c := text[start-1]
-		if !isWord(c) && c != '-' && c != '.' {
-			break
-		}
-		start--
-	}
-	if text[i] == ':' && end == i && at(text, start-1) == ':' && isDigit(at(text, start-2)) {
-		return nameOther // part of a longer name: arn:aws:secretsmanager:eu:123456789012:secret:name
-	}
-	return kindOf(text[start:end])
 }
 
 // valueAfter returns the value behind the operator at text[i]; an empty one

@@ -144,52 +144,6 @@ func (c *chain) printed(i, k int) bool {
 	return k == 4 || c.g[i+4].len() <= 3
 }
 
-// alone tells whether k groups from i on are not part of a longer row of
-// groups of the same look, such as a table.
-func (c *chain) alone(i, k int) bool {
-	if c.gap(i+1) != ' ' {
-		return true
-	}
-	if c.besideHex(i, i+k-1) {
-		return false // in a row of hexadecimal numbers
-	}
-	size := c.g[i].len()
-	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
-		return false
-	}
-	if start := c.g[i].start; i == 0 && at(c.text, start-1) == ' ' && isDigit(at(c.text, start-2)) && isDigit(at(c.text, start-3)) && isAlpha(at(c.text, start-4)) {
-		return false // behind "RS35 ": the rest of an account number
-	}
-	if i > c.done && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == c.done+1 || c.gap(i-1) == ' ') {
-		return false
-	}
-	return true
-}
-
-// besideHex tells whether a short word of letters and digits stands a space
-// away from groups i to j.
-func (c *chain) besideHex(i, j int) bool {
-	start, end := c.g[i].start, c.g[j].end
-	return at(c.text, start-1) == ' ' && digitWord(c.text, start-2, -1) || at(c.text, end) == ' ' && digitWord(c.text, end+1, 1)
-}
-
-// digitWord tells whether a word of letters and digits of at most six
-// characters stands at text[i], read in the direction of step.
-func digitWord(text []byte, i, step int) bool {
-	digits, letters := 0, 0
-	for ; isAlnum(at(text, i)); i += step {
-		if isDigit(text[i]) {
-			digits++
-		} else {
-			letters++
-		}
-		if digits+letters > 6 {
-			return false
-		}
-	}
-	return digits > 0 && letters > 0
-}
-
 // looseCard takes any grouping, but only beside a word that says card.
 func (r *scan) looseCard(c *chain, i int) int {
 	var buf [maxCard]byte

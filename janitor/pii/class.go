@@ -2,6 +2,8 @@
 
 package pii
 
+import "strings"
+
 // Byte classes of the verifiers: one table look-up answers several questions.
 const (
 	clsDigit uint8 = 1 << iota // 0-9
@@ -99,4 +101,13 @@ func equalFold(b []byte, word string) bool {
 		}
 	}
 	return true
+}
+
+// set makes a set of the words of a list.
+func set(list string) map[string]bool {
+	m := make(map[string]bool)
+	for _, w := range strings.Fields(list) {
+		m[w] = true
+	}
+	return m
 }

@@ -335,19 +335,6 @@ func lookUp(word []byte) context {
 	return contextWords[string(word)]
 }
 
-// closesPlaceholder tells whether a placeholder ends at text[:end].
-func closesPlaceholder(text []byte, end int) bool {
-	for i := end - 2; i >= 0 && end-i <= maxPlaceholder; i-- {
-		if text[i] == '[' {
-			return placeholder(text[i:]) == end-i
-		}
-		if !isWord(text[i]) {
-			return false
-		}
-	}
-	return false
-}
-
 // bare tells whether the text is nothing but numbers and punctuation, and
 // short: an answer to "what is your ...?" or a form field. What is ambiguous
 // in running text is then taken for what it looks like.
@@ -361,4 +348,14 @@ func (r *scan) bare() bool {
 		}
 	}
 	return true
+}
+
+// around returns the topics of the words around the chain: all that the words
+// in front of any of its groups, and behind, can speak of. What needs a word
+// that is not there need not look at the groups.
+func (r *scan) around(c *chain) context {
+	if !c.asked {
+		c.topics, c.asked = r.before(c.g[0].start)|r.after(c.g[c.n-1].end), true
+	}
+	return c.topics
 }

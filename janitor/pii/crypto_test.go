@@ -5,66 +5,11 @@ package pii
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"math/big"
-	"math/bits"
 	"math/rand/v2"
 	"strings"
 	"testing"
 )
-
-// slowKeccakF is the permutation as the reference writes it down.
-func slowKeccakF(a *[25]uint64) {
-	for _, constant := range keccakRounds {
-		var c, d [5]uint64
-		for x := range 5 {
-			c[x] = a[x] ^ a[x+5] ^ a[x+10] ^ a[x+15] ^ a[x+20]
-		}
-		for x := range 5 {
-			d[x] = c[(x+4)%5] ^ bits.RotateLeft64(c[(x+1)%5], 1)
-		}
-		for i := range 25 {
-			a[i] ^= d[i%5]
-		}
-		x, y, last := 1, 0, a[1] // rho and pi walk the lanes in one cycle
-		for t := range 24 {
-			x, y = y, (2*x+3*y)%5
-			i := x + 5*y
-			last, a[i] = a[i], bits.RotateLeft64(last, (t+1)*(t+2)/2)
-		}
-		for y := 0; y < 25; y += 5 {
-			row := [5]uint64(a[y : y+5])
-			for x := range 5 {
-				a[y+x] = row[x] ^ ^row[(x+1)%5]&row[(x+2)%5]
-			}
-		}
-		a[0] ^= constant
-	}
-}
-
-func TestKeccakLikeTheReference(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 3))
-	for range 200 {
-		var a, b [25]uint64
-		for i := range a {
-			a[i] = rnd.Uint64()
-		}
-		b = a
-		keccakF(&a)
-		slowKeccakF(&b)
-		if a != b {
-			t.Fatal("the permutations differ")
-		}
-	}
-	for message, want := range map[string]string{ // known answers
-		"":    "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470",
-		"abc": "4e03657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45",
-	} {
-		if sum := keccak256([]byte(message)); hex.EncodeToString(sum[:]) != want {
-			t.Errorf("keccak256(%q) = %x", message, sum)
-		}
-	}
-}
 
 // checksummed writes an address in the mixed case of EIP-55.
 func checksummed(rnd *rand.Rand) string {
@@ -159,4 +104,21 @@ func TestBase58LikeBigNumbers(t *testing.T) {
 	if base58Check([]byte(strings.Repeat("z", 35))) {
 		t.Error("a number longer than 25 bytes is taken")
 	}
+}
+
+func TestCrypto(t *testing.T) {
+	checkFindings(t, []finding{
+		{"send to 1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2 now", []string{"CRYPTO:1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"}},
+		{"3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", []string{"CRYPTO:3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy"}},
+		{"bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq", []string{"CRYPTO:bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"}},
+		{"bc1p5d7rjq7g6rdk2yhzks9smlaqtedr4dekq08ge8ztwac72sfr9rusxg3297", []string{"CRYPTO:bc1p5d7rjq7g6rdk2yhzks9smlaqtedr4dekq08ge8ztwac72sfr9rusxg3297"}},
+		{"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", []string{"CRYPTO:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"}},
+		{"wallet 0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", []string{"CRYPTO:0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed"}},
+		{"1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3", nil},
+		{"bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdr", nil},
+		{"0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", nil},
+		{"send to 0x52908400098527886E0F7030069857D2E4169EE7", []string{"CRYPTO:0x52908400098527886E0F7030069857D2E4169EE7"}},
+		{"sha1 0x52908400098527886E0F7030069857D2E4169EE8", nil},
+		{"sha1 0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed", nil},
+	})
 }

@@ -98,17 +98,6 @@ func hexRow(text []byte, i int) bool {
 	return true
 }
 
-// counting tells groups that go up one by one or are all the same.
-func (c *chain) counting(i, last int) bool {
-	for k := i + 1; k <= last; k++ {
-		step := num(c.text[c.g[k].start:c.g[k].end]) - num(c.text[c.g[k-1].start:c.g[k-1].end])
-		if c.g[k].len() == c.g[k-1].len() && step != 0 && step != 1 {
-			return false
-		}
-	}
-	return c.g[i].len() == c.g[last].len()
-}
-
 // parenthesised takes an area code in parentheses and a number in groups of a
 // form that sums and years do not have: "(020) 7946 0958", "(11) 91234-5678",
 // "(495) 123-45-67".

@@ -3,7 +3,6 @@
 package pii
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/bits"
 )
@@ -166,27 +165,4 @@ func masks(block *[blockSize]byte) (digits, tokens, colons, beyond uint64) {
 		colons |= (colon >> 7 * gather >> 56) << shift
 	}
 	return digits, tokens, colons, beyond & highs
-}
-
-// mails hands every "@" and "%40" to the verifier of addresses.
-func (r *scan) mails() {
-	if !r.on[recEmail] && !r.on[recURLCredentials] {
-		return
-	}
-	for from := 0; from < len(r.text); {
-		i := bytes.IndexByte(r.text[from:], '@')
-		if i < 0 {
-			break
-		}
-		from += i + 1
-		r.mail(from-1, from)
-	}
-	for from := 0; from < len(r.text); {
-		i := bytes.Index(r.text[from:], []byte("%40"))
-		if i < 0 {
-			break
-		}
-		from += i + 3
-		r.mail(from-3, from)
-	}
 }

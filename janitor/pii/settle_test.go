@@ -8,6 +8,22 @@ import (
 	"testing"
 )
 
+// TestSettleJoinsOverlaps checks the rule on spans directly: nothing of either
+// is lost, the longer gives the label, and order does not matter.
+func TestSettleJoinsOverlaps(t *testing.T) {
+	s := scanner(t, Options{})
+	text := []byte("0123456789abcdefghij")
+	want := []Span{{0, 8, EntitySecret}, {10, 12, EntityPhone}}
+	in := []Span{{0, 6, EntitySecret}, {4, 8, EntityPhone}, {10, 12, EntityPhone}, {0, 6, EntityPhone}}
+	rnd := rand.New(rand.NewPCG(8, 8))
+	for range 50 {
+		rnd.Shuffle(len(in), func(i, j int) { in[i], in[j] = in[j], in[i] })
+		if got := s.settle(text, slices.Clone(in), 0); !slices.Equal(got, want) {
+			t.Fatalf("%v: got %v", in, got)
+		}
+	}
+}
+
 // TestSortSpansLikeSort compares the order of findings in rows, in rows out of
 // place here and there, and in no order, with that of the general algorithm.
 func TestSortSpansLikeSort(t *testing.T) {

@@ -15,14 +15,6 @@ func validSSN(d []byte) bool {
 		string(d[3:5]) != "00" && string(d[5:]) != "0000" && !sameDigits(d)
 }
 
-// validITIN applies the group ranges of the Internal Revenue Service:
-// 50-65, 70-88, 90-92, 94-99 (Internal Revenue Manual 3.21.263).
-func validITIN(d []byte) bool {
-	group := int(d[3]-'0')*10 + int(d[4]-'0')
-	return d[0] == '9' && (group >= 50 && group <= 65 || group >= 70 && group <= 88 ||
-		group >= 90 && group <= 92 || group >= 94) && string(d[5:]) != "0000"
-}
-
 // ssn looks for a US social security or individual taxpayer number that
 // begins with group i. In 3-2-4 groups it needs no context; otherwise a word,
 // or a text that is nothing but numbers, must speak for it.
@@ -62,10 +54,4 @@ func (r *scan) ssn(c *chain, i int) int {
 		}
 	}
 	return 0
-}
-
-// rowOf tells whether the k groups from i on stand by themselves, with no
-// further number one space away.
-func (c *chain) rowOf(i, k int) bool {
-	return (i <= c.done || c.gap(i) != ' ') && (i+k == c.n || c.gap(i+k) != ' ')
 }

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// alone tells whether k groups from i on are not part of a longer row of
+// groups of the same look, such as a table.
+func (c *chain) alone(i, k int) bool {
+	if c.gap(i+1) != ' ' {
+		return true
+	}
+	if c.besideHex(i, i+k-1) {
+		return false // in a row of hexadecimal numbers
+	}
+	size := c.g[i].len()
+	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
+		return false
+	}
+	if start := c.g[i].start; i == 0 && at(c.text, start-1) == ' ' && isDigit(at(c.text, start-2)) && isDigit(at(c.text, start-3)) && isAlpha(at(c.text, start-4)) {
+		return false // behind "RS35 ": the rest of an account number
+	}
+	if i > c.done && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == c.done+1 || c.gap(i-1) == ' ') {
+		return false
+	}
+	return true
+}
+
+// besideHex tells whether a short word of letters and digits stands a space
+// away from groups i to j.
+func (c *chain) besideHex(i, j int) bool {
+	start, end := c.g[i].start, c.g[j].end
+	return at(c.text, start-1) == ' ' && digitWord(c.text, start-2, -1) || at(c.text, end) == ' ' && digitWord(c.text, end+1, 1)
+}
+
+// digitWord tells whether a word of letters and digits of at most six
+// characters stands at text[i], read in the direction of step.
+func digitWord(text []byte, i, step int) bool {
+	digits, letters := 0, 0
+	for ; isAlnum(at(text, i)); i += step {
+		if isDigit(text[i]) {
+			digits++
+		} else {
+			letters++
+		}
+		if digits+letters > 6 {
+			return false
+		}
+	}
+	return digits > 0 && letters > 0
+}
+
+// group is a run of digits.
+type group struct{ start, end int }
+
+func (g group) len() int { return g.end - g.start }
+
+// maxGroups bounds a chain; maxGap the separators between two of its groups.
+const (
+	maxGroups = 24
+	maxGap    = 3
+)
+
+// chain is a stretch of digit groups with at most a few separators between
+// each: every number that is written with digits alone lies in one.
+type chain struct {
+	text []byte
+	g    [maxGroups]group
+	rest [maxGroups]int // digits from this group to the end
+	n    int
+	done int // groups before this one belong to a finding
+
+	topics context // see around
+	asked  bool    // topics are known
+}
+
+// parse collects the groups from the run of digits text[p:end] on.
+func (c *chain) parse(p, end int) {
+	text := c.text
+	for {
+		c.g[c.n] = group{p, end}
+		c.n++
+		if c.n == maxGroups {
+			break
+		}
+		p = end
+		for p < len(text) && p-end < maxGap && separator(text[p]) {
+			p++
+		}
+		if p == end || p == len(text) || !isDigit(text[p]) {
+			break
+		}
+		end = p + 1
+		for end < len(text) && isDigit(text[end]) {
+			end++
+		}
+	}
+	total := 0
+	for i := c.n - 1; i >= 0; i-- {
+		total += c.g[i].len()
+		c.rest[i] = total
+	}
+}
+
+// separator tells what stands between the groups of a number.
+func separator(c byte) bool {
+	switch c {
+	case ' ', '-', '.', '/', '(', ')':
+		return true
+	}
+	return false
+}
+
+// gap returns the one separator byte between group i-1 and i, or 0 when there
+// are several or none.
+func (c *chain) gap(i int) byte {
+	if i <= 0 || i >= c.n || c.g[i].start-c.g[i-1].end != 1 {
+		return 0
+	}
+	return c.text[c.g[i].start-1]
+}
+
+// begins tells whether a number can begin at group i: nothing that belongs to
+// it stands directly in front.
+func (c *chain) begins(i int) bool {
+	start := c.g[i].start
+	if i > 0 {
+		gap := c.text[c.g[i-1].end:start]
+		for _, sep := range gap {
+			if sep == ' ' || sep == '(' || sep == '/' {
+				return true
+			}
+		}
+		return i == c.done && gap[len(gap)-1] != '.'
+	}
+	return !joinedBefore(c.text, start)
+}
+
+// joinedBefore tells whether what stands in front of text[i] makes it the rest
+// of something longer: a word character, a decimal point, or a hyphen or dot
+// behind a word that holds digits, as in a GUID.
+func joinedBefore(text []byte, i int) bool {
+	switch c := at(text, i-1); c {
+	case '.':
+		return at(text, i-2) > ' '
+	case '-':
+		for j := i - 2; j >= 0 && i-j <= 16; j-- {
+			if isDigit(text[j]) {
+				return true
+			}
+			if !isAlpha(text[j]) {
+				break
+			}
+		}
+		return false
+	default:
+		return isWord(c) && escapeBefore(text, i) == 0
+	}
+}
+
+// ends tells whether a number can end with group i.
+func (c *chain) ends(i int) bool {
+	if i+1 == c.n {
+		return !joinedAfter(c.text, c.g[i].end)
+	}
+	gap := c.text[c.g[i].end:c.g[i+1].start]
+	for _, sep := range gap {
+		if sep == ' ' {
+			return true
+		}
+	}
+	return gap[0] == '(' || gap[0] == ')'
+}
+
+// joinedAfter tells whether what stands behind text[:i] makes it the beginning
+// of something longer.
+func joinedAfter(text []byte, i int) bool {
+	switch c := at(text, i); c {
+	case '-', '.':
+		next := at(text, i+1)
+		return isDigit(next) || isAlpha(next) && hexWordAt(text, i+1)
+	default:
+		return isWord(c)
+	}
+}
+
+// hexWordAt tells whether the word at text[i] is made of hexadecimal digits,
+// as the parts of a GUID are.
+func hexWordAt(text []byte, i int) bool {
+	n := 0
+	for ; isHex(at(text, i+n)); n++ {
+		if n > 16 {
+			return true
+		}
+	}
+	return n >= 3 && !isWord(at(text, i+n))
+}
+
+// digits copies the digits of groups i to j, j included, and returns how many
+// there are; zero when they do not fit.
+func (c *chain) digits(i, j int, buf []byte) int {
+	n := 0
+	for ; i <= j; i++ {
+		g := c.g[i]
+		if n+g.len() > len(buf) {
+			return 0
+		}
+		n += copy(buf[n:], c.text[g.start:g.end])
+	}
+	return n
+}
+
+// lens tells whether the groups from i on have these lengths and the same
+// single separator between them, which it returns.
+func (c *chain) lens(i int, lens ...int) (sep byte, ok bool) {
+	if i+len(lens) > c.n {
+		return 0, false
+	}
+	for k, n := range lens {
+		if c.g[i+k].len() != n {
+			return 0, false
+		}
+		if k == 0 {
+			continue
+		}
+		gap := c.gap(i + k)
+		if gap == 0 || k > 1 && gap != sep {
+			return 0, false
+		}
+		sep = gap
+	}
+	return sep, true
+}
+
+// counting tells groups that go up one by one or are all the same.
+func (c *chain) counting(i, last int) bool {
+	for k := i + 1; k <= last; k++ {
+		step := num(c.text[c.g[k].start:c.g[k].end]) - num(c.text[c.g[k-1].start:c.g[k-1].end])
+		if c.g[k].len() == c.g[k-1].len() && step != 0 && step != 1 {
+			return false
+		}
+	}
+	return c.g[i].len() == c.g[last].len()
+}
+
+// rowOf tells whether the k groups from i on stand by themselves, with no
+// further number one space away.
+func (c *chain) rowOf(i, k int) bool {
+	return (i <= c.done || c.gap(i) != ' ') && (i+k == c.n || c.gap(i+k) != ' ')
+}

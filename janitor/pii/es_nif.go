@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// nifLetters are the check letters of Spanish numbers by remainder.
+const nifLetters = "TRWAGMYFPDXBNJZSQVHLCKE"
+
+// validNIF: Spanish NIF: the letter is the number mod 23.
+func validNIF(w []byte) bool { return nifLetters[num(w[:8])%23] == w[8] }
+
+// validNIE: Spanish NIE: X, Y, Z stand for 0, 1, 2.
+func validNIE(w []byte) bool {
+	if w[0] < 'X' {
+		return false
+	}
+	return nifLetters[(int(w[0]-'X')*10000000+num(w[1:8]))%23] == w[8]
+}
+
+// dashedNIF takes eight digits, a hyphen and the check letter.
+func (r *scan) dashedNIF(c *chain, i int) int {
+	end := c.g[i].end
+	if at(c.text, end) != '-' || !isAlpha(at(c.text, end+1)) || isWord(at(c.text, end+2)) {
+		return 0
+	}
+	var w [9]byte
+	copy(w[:], c.text[c.g[i].start:end])
+	w[8] = c.text[end+1] &^ 0x20
+	if !validNIF(w[:]) || !isUpper(c.text[end+1]) && (r.before(c.g[i].start)|r.after(end+2))&ctxNIF == 0 {
+		return 0
+	}
+	r.add(c.g[i].start, end+2, EntityESNIF)
+	return 1
+}

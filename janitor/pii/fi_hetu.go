@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// validHETUWord: Finnish personal identity code with a letter for the century.
+func validHETUWord(w []byte) bool {
+	switch w[6] {
+	case 'A', 'B', 'C', 'D', 'E', 'F', 'U', 'V', 'W', 'X', 'Y':
+		return validHETU(w)
+	}
+	return false
+}
+
+// validHETU checks the date and the check character, mod 31 (DVV).
+func validHETU(w []byte) bool {
+	n := num(w[:6])*1000 + num(w[7:10])
+	return validDate(0, num(w[2:4]), num(w[:2])) && num(w[7:10]) >= 2 && "0123456789ABCDEFHJKLMNPRSTUVWXY"[n%31] == w[10]
+}
+
+// dashedHETU takes six digits, a hyphen, three digits and a check character.
+func (r *scan) dashedHETU(c *chain, i int) int {
+	end := c.g[i+1].end
+	if isWord(at(c.text, end+1)) || end >= len(c.text) {
+		return 0
+	}
+	var w [11]byte
+	copy(w[:], c.text[c.g[i].start:end])
+	w[10] = c.text[end]
+	if isLower(w[10]) {
+		w[10] &^= 0x20
+	}
+	if !validHETU(w[:]) {
+		return 0
+	}
+	r.add(c.g[i].start, end+1, EntityFIHETU)
+	return 2
+}

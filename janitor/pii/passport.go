@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// passportShape takes six to ten characters: at most three letters in front and
+// one behind, the rest digits; or nine capitals and digits mixed, as in Germany.
+func passportShape(w []byte) bool {
+	if len(w) < 6 || len(w) > 10 {
+		return false
+	}
+	if len(w) == 9 && isUpper(w[0]) && mixedCode(w) {
+		return true
+	}
+	for i, c := range w {
+		if !isDigit(c) && (!isAlpha(c) || i > 2 && i < len(w)-1) {
+			return false
+		}
+	}
+	return isDigit(w[3])
+}
+
+// mixedCode tells capitals and at least four digits.
+func mixedCode(w []byte) bool {
+	digits := 0
+	for _, c := range w {
+		if isDigit(c) {
+			digits++
+		} else if !isUpper(c) {
+			return false
+		}
+	}
+	return digits >= 4
+}

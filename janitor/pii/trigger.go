@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// colon looks at a byte from ':' to '=': part of an address, or what stands
+// between a name and its value.
+func (r *scan) colon(i int) {
+	switch r.text[i] {
+	case ':':
+		if next := at(r.text, i+1); (next == ':' || isHex(next)) && (r.on[recIP] || r.on[recIPPrivate] || r.on[recMAC]) {
+			r.ipv6(i)
+		}
+		fallthrough
+	case '=':
+		if r.on[recAssignment] {
+			r.assignment(i)
+		}
+	case '<':
+		if r.on[recAssignment] && at(r.text, i+1) == '/' {
+			r.element(i)
+		}
+	}
+}
+
+// number looks at a run of digits that begins at text[p].
+func (r *scan) number(p int) {
+	text := r.text
+	if p > 0 && isAlpha(text[p-1]) {
+		if p >= 8 && allAlnum(binary.LittleEndian.Uint64(text[p-8:])) {
+			return // within a longer word, as most digits of encoded data are
+		}
+		if escapeBefore(text, p) == 0 {
+			r.lettered(p)
+			return
+		}
+	}
+	if p > 0 && toldBehind[text[p-1]] && r.on[recAssignment] && couldBeTold(text, p) {
+		r.toldPassword(p)
+	}
+	if p < r.numDone {
+		return
+	}
+	end := p + 1
+	for end < len(text) && isDigit(text[end]) {
+		end++
+	}
+	next := at(text, end)
+	if end-p < 6 && !separator(next) && !isAlpha(next) && (next != ',' || !isAlpha(at(text, p-2))) {
+		r.numDone = end
+		if end-p >= 5 && !inWord(text, p) {
+			r.document(p)
+		}
+		return // too little for anything, and nothing can follow
+	}
+	c := &r.chain
+	c.text, c.n, c.done, c.asked = text, 0, 0, false
+	c.parse(p, end)
+	r.numDone = c.g[c.n-1].end
+	r.work += r.numDone - p
+	if r.seen(p, r.numDone) {
+		return
+	}
+	// Short numbers and decimal fractions are nothing but parts of words.
+	fraction := c.n == 2 && c.gap(1) == '.'
+	if (fraction || c.rest[0] < 6 && c.n < 3) && !r.besideWord(p, r.numDone) {
+		return
+	}
+	covered := p // by hardware addresses, as far as they follow on each other
+	for i := 0; i < c.n; i++ {
+		if end := r.figureWord(c.g[i]); c.g[i].start <= covered {
+			covered = max(covered, end)
+		}
+	}
+	if fraction || covered >= r.numDone {
+		return
+	}
+	for i := 0; i < c.n; {
+		r.work += workGroup
+		n := r.groupsAt(c, i)
+		i += max(1, n)
+		if n > 0 {
+			c.done = i
+		}
+	}
+}
+
+// besideWord tells whether letters stand close enough to text[p:end] for a date
+// with the name of a month, or for a word to begin with the digits.
+func (r *scan) besideWord(p, end int) bool {
+	return isAlpha(at(r.text, p-2)) || isAlpha(at(r.text, p-3)) || isAlpha(at(r.text, end)) || isAlpha(at(r.text, end+1)) || isAlpha(at(r.text, end+2))
+}
+
+// figureWord looks at a group as the beginning of a word: the number of a
+// document, a hardware address, a code. It returns the end of the hardware
+// address, or 0.
+func (r *scan) figureWord(g group) int {
+	if p := g.start; p > 0 && isWord(r.text[p-1]) && escapeBefore(r.text, p) == 0 {
+		return 0 // no word begins here
+	}
+	if g.len() >= 4 {
+		r.document(g.start)
+	}
+	end := 0
+	if r.dotted(g.start) {
+		end = g.start + dottedMAC
+	}
+	if isAlpha(at(r.text, g.end)) {
+		r.word(g.start)
+	}
+	return end
+}
+
+// groupsAt tries every kind of number at group i and returns how many groups
+// the one found takes, zero when none is found. The length of the first group
+// and the digits there are rule most kinds out.
+func (r *scan) groupsAt(c *chain, i int) int {
+	if !c.begins(i) {
+		return 0
+	}
+	first, rest := c.g[i].len(), c.rest[i]
+	if at(c.text, c.g[i].start-1) == '+' {
+		if r.on[recPhone] && rest >= 7 {
+			return r.phone(c, i)
+		}
+		return 0
+	}
+	found := 0
+	if rest >= 12 && r.on[recCard] {
+		found = r.card(c, i)
+	}
+	if found == 0 && first <= 3 && c.gap(i+1) == '.' && (r.on[recIP] || r.on[recIPPrivate]) {
+		found = r.ipv4(c, i)
+	}
+	if found == 0 && rest >= 6 {
+		found = r.spaced(c, i)
+	}
+	if found == 0 && rest >= 8 {
+		found = r.national(c, i)
+	}
+	if found == 0 && rest >= 9 && (first == 3 || first == 5 || first == 9) {
+		found = r.ssn(c, i)
+	}
+	if found == 0 && r.on[recBirth] && (first <= 2 || first == 4) {
+		found = r.birthday(c, i)
+	}
+	if found == 0 && rest >= 6 && r.on[recPhone] {
+		found = r.phone(c, i)
+	}
+	return found
+}
+
+// lettered looks at digits with a letter directly in front, at text[p]: the
+// numbers that begin with letters.
+func (r *scan) lettered(p int) {
+	start := p - 1
+	for start > 0 && p-start <= 6 && isAlpha(r.text[start-1]) && escapeBefore(r.text, start) == 0 {
+		start--
+	}
+	if (p-start > 6 || start > 0 && toldBehind[r.text[start-1]] && couldBeTold(r.text, start)) && r.on[recAssignment] {
+		r.toldPassword(p)
+	}
+	if inWord(r.text, start) {
+		return
+	}
+	if p-start == 2 && r.on[recIBAN] {
+		r.iban(start, p)
+	}
+	letters, digits := p-start, 1
+	for digits < 7 && isDigit(at(r.text, p+digits)) {
+		digits++
+	}
+	if letters <= 3 {
+		r.document(start)
+		r.dotted(start)
+	}
+	// The codes of the table: how many digits follow how many letters.
+	if digits >= 6 && letters != 3 || letters == 5 && digits >= 4 || letters == 6 && digits >= 2 {
+		r.word(start)
+	}
+}
+
+// dotted looks at text[start:] for a hardware address in groups of four.
+func (r *scan) dotted(start int) bool {
+	return r.on[recMAC] && at(r.text, start+4) == '.' && r.macDotted(start)
+}
+
+// mails hands every "@" and "%40" to the verifier of addresses.
+func (r *scan) mails() {
+	if !r.on[recEmail] && !r.on[recURLCredentials] {
+		return
+	}
+	for from := 0; from < len(r.text); {
+		i := bytes.IndexByte(r.text[from:], '@')
+		if i < 0 {
+			break
+		}
+		from += i + 1
+		r.mail(from-1, from)
+	}
+	for from := 0; from < len(r.text); {
+		i := bytes.Index(r.text[from:], []byte("%40"))
+		if i < 0 {
+			break
+		}
+		from += i + 3
+		r.mail(from-3, from)
+	}
+}
+
+// token looks at a long token text[start:end] for secrets that begin in it: at
+// its start and behind each byte that is no letter or digit.
+func (r *scan) token(start, end int) {
+	text := r.text
+	if r.win != nil && r.seen(start, r.runEnd(abAny, end)) {
+		return
+	}
+	if n := end - start; (n == 17 || n == 23) && r.on[recMAC] && text[start+2] == '-' && r.macPairs(start, end) {
+		return
+	}
+	p := start
+	if start > 0 && isWord(text[start-1]) {
+		p = r.runEnd(abAlnum, start)
+	}
+	for p+2 < end {
+		if isAlnum(text[p]) {
+			r.work += workFormat
+			done := r.secretAt(p)
+			if done == p && p > 0 && text[p-1] == '\\' {
+				done += escapeAt(text, p)
+			}
+			if done == p {
+				done = r.runEnd(abAlnum, p)
+			}
+			p = done
+			continue
+		}
+		if text[p] == '~' && p > 0 && text[p-1] == 'Q' && r.on[recSecret] {
+			r.azureSecret(p - 1)
+		}
+		p++
+	}
+}
+
+// secretAt tries the formats at text[p] and returns the end of the one found,
+// or p.
+func (r *scan) secretAt(p int) int {
+	text := r.text
+	if text[p] == 'e' && text[p+1] == 'y' && text[p+2] == 'J' && r.on[recJWT] {
+		if end := r.jwt(p); end > p {
+			r.add(p, end, EntityJWT)
+			return end
+		}
+	}
+	if r.on[recCrypto] {
+		if end := r.cryptoAt(p); end > p {
+			r.add(p, end, EntityCrypto)
+			return end
+		}
+	}
+	if r.on[recSecret] {
+		if end := r.shapeAt(p); end > p {
+			r.add(r.telegramNumber(p), end, EntitySecret)
+			return end
+		}
+	}
+	at := formatIndex[indexHash(text[p], text[p+1])]
+	if at == 0 || !r.on[recSecret] {
+		return p
+	}
+	var four [4]byte
+	copy(four[:], text[p:])
+	head := binary.LittleEndian.Uint32(four[:])
+	best := p
+	for k := int(at); bucketed[k].mask != 0; k++ {
+		f := &bucketed[k]
+		if head&f.mask != f.head {
+			continue
+		}
+		n := len(f.prefix)
+		if len(text)-p < n+f.min || string(text[p:p+n]) != f.prefix {
+			continue
+		}
+		end := r.runEnd(f.alpha, p+n)
+		for end > p+n && text[end-1] == '.' { // of the sentence
+			end--
+		}
+		if end-p-n < f.min || end-p-n > f.max || !f.holds(text[p+n:end]) {
+			continue
+		}
+		best = max(best, end)
+	}
+	if best > p {
+		start := p
+		for _, scheme := range [...]string{"https://", "http://"} { // of the URL of a webhook
+			if n := len(scheme); p >= n && string(text[p-n:p]) == scheme {
+				start = p - n
+				break
+			}
+		}
+		r.add(start, best, EntitySecret)
+	}
+	return best
+}
+
+// spaced looks at group i for the codes with letters that are also written in
+// groups: UK national insurance numbers (AB 12 34 56 C), Finnish identity
+// codes (131052-308T), Spanish NIF (12345678-Z).
+func (r *scan) spaced(c *chain, i int) int {
+	switch c.g[i].len() {
+	case 2:
+		if _, ok := c.lens(i, 2, 2, 2); ok && r.on[recNINO] {
+			return r.spacedNINO(c, i, 3)
+		}
+	case 6:
+		if r.on[recNINO] && i == 0 {
+			if n := r.spacedNINO(c, i, 1); n > 0 {
+				return n
+			}
+		}
+		if sep, ok := c.lens(i, 6, 3); ok && sep == '-' && r.on[recFIHETU] {
+			return r.dashedHETU(c, i)
+		}
+	case 8:
+		if r.on[recESNIF] {
+			return r.dashedNIF(c, i)
+		}
+	}
+	return 0
+}

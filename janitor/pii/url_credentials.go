@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pii
+
+// maxUserinfo bounds the user information of a URL that is looked at.
+const maxUserinfo = 256
+
+// userinfo looks at an "@" at text[i:after] as the end of a URL's user
+// information (RFC 3986, 3.2.1) and records the password in it. It returns
+// true when the "@" belongs to a URL, which then is no address.
+//
+// Passwords hold unescaped "@" often enough; the last one before the path
+// counts.
+func (r *scan) userinfo(i, after int) bool {
+	text := r.text
+	for j := after; j < len(text) && j-after < maxUserinfo; j++ {
+		if text[j] == '@' {
+			return false
+		}
+		if endsAuthority(text[j]) {
+			break
+		}
+	}
+	start := r.schemeBefore(i)
+	if start < 0 {
+		return false
+	}
+	colon := start
+	for colon < i && text[colon] != ':' {
+		colon++
+	}
+	password := text[min(colon+1, i):i]
+	if r.on[recURLCredentials] && len(password) > 0 && !template(password) && hostAt(text, after) {
+		r.add(colon+1, i, EntitySecret)
+	}
+	return true
+}
+
+// endsAuthority are the bytes that end the authority of a URL in text.
+func endsAuthority(c byte) bool {
+	switch c {
+	case '/', '?', '"', '\'', '`', '<', '>', '\\', ')', ']', ',', ';':
+		return true
+	}
+	return c <= ' '
+}
+
+// schemeBefore returns where the user information that ends at text[i] begins
+// when "scheme://" stands before it, else -1. What the look back from an
+// earlier "@" came to is remembered, so no byte is looked at twice.
+func (r *scan) schemeBefore(i int) int {
+	start := r.schemeFrom(i)
+	r.lastAt, r.lastScheme = i, start
+	return start
+}
+
+func (r *scan) schemeFrom(i int) int {
+	text := r.text
+	for j := i - 1; j >= 2 && i-j <= maxUserinfo; j-- {
+		r.work++
+		c := text[j]
+		switch {
+		case c == '@' && j == r.lastAt:
+			if i-r.lastScheme < maxUserinfo {
+				return r.lastScheme
+			}
+			return -1
+		case c == '/':
+			if text[j-1] == '/' && text[j-2] == ':' && j >= 3 && isAlnum(text[j-3]) {
+				return j + 1
+			}
+			return -1
+		case c <= ' ', c == '"', c == '<', c == '>', c == '`':
+			return -1
+		}
+	}
+	return -1
+}
+
+// hostAt tells whether a host name or address begins at text[i].
+func hostAt(text []byte, i int) bool {
+	c := at(text, i)
+	return isAlnum(c) || c == '[' || c >= 0x80
+}
