@@ -7,6 +7,26 @@ import (
 	"unicode/utf8"
 )
 
+var assignment = builtin{
+	name:   "assignment",
+	entity: EntitySecret,
+	rank:   -4,
+	doc:    "Values assigned to names such as password, client_secret or api_key, in program text, configuration, JSON, XML and HTTP headers; name and value are judged, so that prose, variables and placeholders are left. Passwords that are told (my password is ...) or stand behind an option, when they hold a digit.",
+	match: []string{
+		"DB_PASSWORD=«s3cr3tpass»",
+		`"api-key" => "«a8Fk29dKq01LzPw73bXc»"`,
+		"Authorization: Bearer «mF_9.B5f-4.1JqM»",
+		"<dbPassword>«s3cr3tpass»</dbPassword>",
+		"my password is «hunter2»",
+	},
+	noMatch: []string{
+		`password := os.Getenv("PW1")`,
+		`public_key = "Gc3Q0RXJM2CUNbgKpUMnkPtOfOzeFzsW"`,
+		"the password is sha256 hashed",
+		"token: [REDACTED]",
+	},
+}
+
 // Bounds of an assignment.
 const (
 	maxName    = 48  // of the name, from its end

@@ -2,6 +2,29 @@
 
 package pii
 
+// EntityCard labels payment card numbers.
+const EntityCard Entity = "CARD"
+
+var card = builtin{
+	name:   "card",
+	entity: EntityCard,
+	rank:   -2,
+	doc:    "Payment card numbers: brand ranges and lengths, Luhn check digit (ISO/IEC 7812-1), together or in the groups printed on cards.",
+	words: topic("card cards credit debit visa mastercard amex maestro discover diners jcb cc pan cardnumber creditcard kreditkarte karte "+
+		"carte tarjeta carta cartão kaart karta", "信用卡 银行卡 卡号 カード 카드"),
+	match: []string{
+		"visa «4012888888881881», done",
+		"«4012 8888 8888 1881» exp 12/27 cvv 123",
+		"amex «3782 822463 10005»",
+		"credit card «30569309025904»",
+	},
+	noMatch: []string{
+		"4012888888881882",
+		"order 30569309025904 shipped",
+		"row 4111 2222 3333 4444 4111 1111 1111 1111 4111 1111",
+	},
+}
+
 // maxCard is the longest card number (ISO/IEC 7812-1).
 const maxCard = 19
 
@@ -70,7 +93,7 @@ func (r *scan) card(c *chain, i int) int {
 		// For lengths without a card of today, that counters and identifiers
 		// have, for parts of paths and for round numbers, a word must say what
 		// it is.
-		if number := c.text[c.g[i].start:c.g[i].end]; n == 18 && r.on[recCNID] && validCNID(number) || n == 15 && r.on[recFRNIR] && validNIR(number) {
+		if number := c.text[c.g[i].start:c.g[i].end]; n == 18 && r.finds(&cnID) && validCNID(newIDNumber(number)) || n == 15 && r.finds(&frNIR) && validNIR(newIDNumber(number)) {
 			return 0 // a person's number, by the stronger check
 		}
 		usual := (n == 16 || n == 15 && amex(c.text[c.g[i].start:])) && at(c.text, c.g[i].start-1) != '/'
@@ -84,7 +107,7 @@ func (r *scan) card(c *chain, i int) int {
 		return 0
 	}
 	var buf [maxCard]byte
-	said := r.around(c)&ctxCard != 0 && r.before(c.g[i].start)&ctxCard != 0
+	said := r.around(c)&card.words != 0 && r.before(c.g[i].start)&card.words != 0
 	for _, k := range [...]int{5, 4, 3} { // groups as printed: 4-4-4-4-3, 4-4-4-4, 4-6-5
 		if i+k > c.n || !c.printed(i, k) || !c.ends(i+k-1) {
 			continue
@@ -167,5 +190,5 @@ func (r *scan) looseCard(c *chain, i int) int {
 
 // cardContext tells whether something around groups i to j says card.
 func (r *scan) cardContext(c *chain, i, j int) bool {
-	return r.bare() || r.around(c)&ctxCard != 0 && (r.before(c.g[i].start)|r.after(c.g[j].end))&ctxCard != 0
+	return r.bare() || r.around(c)&card.words != 0 && (r.before(c.g[i].start)|r.after(c.g[j].end))&card.words != 0
 }

@@ -5,143 +5,52 @@ package pii
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 )
 
 // context is a set of topics that words near a candidate speak of.
 type context uint64
 
-const (
-	ctxPhone  context = 1 << iota
-	ctxCall           // words that speak of phones among much else
-	ctxNumber         // words that speak of numbers of all kinds
-	ctxCard
-	ctxSSN
-	ctxITIN
-	ctxIP
-	ctxFrom // where a connection or a version comes from
-	ctxPassport
-	ctxIBAN
-	ctxDriver
-	ctxLicense
-	ctxLicenseOnly
-	ctxBirth
-	ctxMAC
-	ctxCrypto
-	ctxABA
-	ctxNPI
-	ctxMBI
-	ctxDEA
-	ctxCASIN
-	ctxAUTFN
-	ctxAUABN
-	ctxMedicare
-	ctxNHS
-	ctxNINO
-	ctxBSN
-	ctxPESEL
-	ctxTRID
-	ctxDETax
-	ctxKVNR
-	ctxCPF
-	ctxCNPJ
-	ctxSEPNR
-	ctxAadhaar
-	ctxPAN
-	ctxKRRRN
-	ctxZAID
-	ctxFRNIR
-	ctxNIF
-	ctxFiscal
-	ctxFIN
-	ctxHETU
-	ctxCNID
-	ctxCURP
-	ctxNIP
-	ctxSPI
-	ctxVersion // version, section, chapter: dotted numbers are no addresses
-	ctxUpdate  // words of change logs: the numbers in such a line are versions
+// Every topic, with the words that speak of it. Words are compared in lower
+// case; letters that are not ASCII are compared as their bytes.
+var (
+	contextWords = map[string]context{}
+
+	// contextFilter holds a bit for every word there is, by its length and its
+	// first and last bytes: most words of a text need no look-up.
+	contextFilter [1 << 12]bool
+
+	// spacelessWords are those of languages that do not put spaces between
+	// words. They are looked for within what stands between spaces.
+	spacelessWords []spacelessWord
+
+	topicCount int
 )
 
-// contextWords are the words that raise confidence, by topic. They are
-// compared in lower case; non-ASCII letters are compared as their bytes.
-var contextWords = func() map[string]context {
-	words := make(map[string]context)
-	for topic, list := range map[context][]string{
-		ctxPhone: {"phone", "phones", "telephone", "tel", "mobile", "cellphone", "fax", "whatsapp", "sms", "landline", "hotline",
-			"voicemail", "pager", "telefon", "telefonnummer", "mobil", "mobilnummer", "rufnummer", "handynummer", "téléphone", "tél", "Tél",
-			"teléfono", "telefono", "celular", "móvil", "movil", "cellulare", "telefoon", "telefoonnummer", "komórka", "puhelin",
-			"telefone", "telemóvel", "contacto", "ph", "mob", "msisdn", "phonenumber", "telephonenumber", "mobilenumber",
-			"телефон", "Телефон", "телефону", "тел", "Тел", "моб", "τηλέφωνο", "Τηλέφωνο", "κινητό", "هاتف", "جوال", "फोन", "मोबाइल", "โทร"},
-		ctxCall: {"call", "calling", "called", "dial", "ring", "answering", "reach", "office", "cell", "cellular", "contact",
-			"handy", "portable", "rückruf", "Rückruf", "anruf", "anrufen", "rufen", "appelez", "appeler", "llámame", "llamar", "ligue", "звоните", "позвоните"},
-		ctxNumber: {"number", "nummer", "numéro", "número", "numero", "номер"},
-		ctxCard: {"card", "cards", "credit", "debit", "visa", "mastercard", "amex", "maestro", "discover", "diners", "jcb", "cc", "pan",
-			"cardnumber", "creditcard", "kreditkarte", "karte", "carte", "tarjeta", "carta", "cartão", "kaart", "karta"},
-		ctxSSN:  {"ssn", "ssns", "social", "ssid"},
-		ctxITIN: {"itin", "taxpayer", "tax", "tin"},
-		ctxIP: {"ip", "ips", "ipv4", "ipv6", "host", "address", "addr", "server", "client", "remote", "peer", "dns", "resolver",
-			"nameserver", "gateway", "ping", "traceroute", "ssh", "whois", "connect", "connecting", "connected"},
-		ctxFrom:        {"from"},
-		ctxIBAN:        {"iban", "account", "bank", "konto", "compte", "cuenta", "conto", "rekening"},
-		ctxPassport:    {"passport", "passports", "reisepass", "passeport", "pasaporte", "passaporto", "passaporte", "paspoort", "paszport"},
-		ctxDriver:      {"driver", "drivers", "driving"},
-		ctxLicense:     {"license", "licence", "licenses", "licences", "dl", "dln", "führerschein", "fuehrerschein", "führerscheinnummer", "rijbewijs", "patente"},
-		ctxLicenseOnly: {"dln", "führerschein", "fuehrerschein", "führerscheinnummer", "rijbewijs"},
-		ctxBirth:       {"born", "birth", "birthday", "birthdate", "dob", "geboren", "geburtsdatum", "geb", "naissance", "né", "née", "nacimiento", "nacido", "nascita", "nato", "nata", "nascimento", "geboortedatum", "urodzenia", "dateofbirth"},
-		ctxMAC:         {"mac", "macs", "hardware", "ethernet", "wifi", "bluetooth", "bssid"},
-		ctxCrypto:      {"eth", "ether", "ethereum", "wallet", "wallets", "crypto", "btc", "bitcoin", "erc", "usdt", "usdc", "metamask", "polygon", "contract"},
-		ctxABA:         {"aba", "routing", "rtn", "bank"},
-		ctxNPI:         {"npi", "provider", "prescriber"},
-		ctxMBI:         {"mbi", "medicare", "beneficiary", "hicn"},
-		ctxDEA:         {"dea", "prescriber"},
-		ctxCASIN:       {"sin", "nas", "insurance", "assurance"},
-		ctxAUTFN:       {"tfn", "tax"},
-		ctxAUABN:       {"abn"},
-		ctxMedicare:    {"medicare"},
-		ctxNHS:         {"nhs", "patient", "health"},
-		ctxNINO:        {"nino", "ni", "insurance"},
-		ctxBSN:         {"bsn", "burgerservicenummer", "sofi", "sofinummer"},
-		ctxPESEL:       {"pesel"},
-		ctxTRID:        {"kimlik", "tckn", "tc", "turkish", "turkey", "türk", "vatandaşlık", "kişi", "kimliği"},
-		ctxDETax:       {"steuer", "steuerid", "idnr", "identifikationsnummer", "steueridentifikationsnummer", "steuernummer", "tin"},
-		ctxKVNR:        {"krankenversicherung", "krankenversichertennummer", "versichertennummer", "versicherung", "krankenkasse", "kvnr", "egk", "gkv"},
-		ctxCPF:         {"cpf", "contribuinte"},
-		ctxCNPJ:        {"cnpj"},
-		ctxSEPNR:       {"personnummer", "pnr", "personnr", "samordningsnummer", "swedish", "svenskt"},
-		ctxAadhaar:     {"aadhaar", "aadhar", "uidai", "uid", "आधार"},
-		ctxPAN:         {"pan", "permanent", "income"},
-		ctxKRRRN:       {"rrn", "korean", "resident", "주민등록번호", "주민번호"},
-		ctxZAID:        {"identity", "rsa", "sa", "african"},
-		ctxFRNIR:       {"nir", "sécurité", "securite", "sociale", "sécu", "secu"},
-		ctxNIF:         {"nif", "dni", "nie", "documento", "identidad"},
-		ctxFiscal:      {"fiscale", "codice", "cf"},
-		ctxFIN:         {"nric", "fin", "singapore"},
-		ctxHETU:        {"hetu", "henkilötunnus", "henkilotunnus"},
-		ctxCNID:        {"身份证", "identity"},
-		ctxNIP:         {"nip"},
-		ctxSPI:         {"spi", "fiscal", "fiscale", "impôts", "impots"},
-		ctxCURP:        {"curp"},
-		ctxVersion: {"version", "versions", "ver", "v", "release", "released", "rev", "revision", "build", "firmware", "driver",
-			"section", "sections", "sec", "chapter", "clause", "appendix", "paragraph", "annex", "oid", "table", "figure", "rfc",
-			"upgrade", "upgraded", "chrome", "firefox", "safari", "edge", "opera"},
-		ctxUpdate: {"upgrade", "upgraded", "upgrades", "upgrading", "update", "updated", "updates", "updating", "bump", "bumps", "bumped",
-			"downgrade", "downgraded", "deps", "changelog"},
-	} {
-		for _, w := range list {
-			words[w] |= topic
+type spacelessWord struct {
+	word   []byte
+	topics context
+}
+
+// topic makes a topic of the words of a list. Those of languages without
+// spaces come in a second list.
+func topic(words string, spaceless ...string) context {
+	if topicCount == 64 {
+		panic("pii: more topics than bits")
+	}
+	t := context(1) << topicCount
+	topicCount++
+	for _, w := range strings.Fields(words) {
+		contextWords[w] |= t
+		contextFilter[filterIndex([]byte(w))] = true
+	}
+	for _, list := range spaceless {
+		for _, w := range strings.Fields(list) {
+			spacelessWords = append(spacelessWords, spacelessWord{[]byte(w), t})
 		}
 	}
-	return words
-}()
-
-// contextFilter holds a bit for every word there is, by its length and its
-// first and last bytes: most words of a text need no look-up.
-var contextFilter = func() (t [1 << 12]bool) {
-	for w := range contextWords {
-		t[filterIndex([]byte(w))] = true
-	}
 	return t
-}()
+}
 
 func filterIndex(word []byte) int {
 	n := len(word)
@@ -234,7 +143,7 @@ func (r *scan) before(i int) context {
 	for _, m := range &w.recent {
 		if m.end > low && m.end <= i {
 			if m.end <= w.line {
-				m.topics &^= ctxCall
+				m.topics &^= callWords
 			}
 			topics |= m.topics
 		}
@@ -299,20 +208,6 @@ func topicsOf(word []byte) context {
 		}
 	}
 	return topics
-}
-
-// spacelessWords are context words of languages that do not put spaces between
-// words. They are looked for within what stands between spaces.
-var spacelessWords = []struct {
-	word   []byte
-	topics context
-}{
-	{[]byte("电话"), ctxPhone}, {[]byte("電話"), ctxPhone}, {[]byte("手机"), ctxPhone}, {[]byte("手機"), ctxPhone}, {[]byte("传真"), ctxPhone},
-	{[]byte("携帯"), ctxPhone}, {[]byte("전화"), ctxPhone}, {[]byte("휴대폰"), ctxPhone}, {[]byte("号码"), ctxNumber},
-	{[]byte("信用卡"), ctxCard}, {[]byte("银行卡"), ctxCard}, {[]byte("卡号"), ctxCard}, {[]byte("カード"), ctxCard}, {[]byte("카드"), ctxCard},
-	{[]byte("身份证"), ctxCNID}, {[]byte("护照"), ctxPassport}, {[]byte("パスポート"), ctxPassport}, {[]byte("여권"), ctxPassport},
-	{[]byte("주민등록"), ctxKRRRN}, {[]byte("出生"), ctxBirth}, {[]byte("生年月日"), ctxBirth}, {[]byte("生日"), ctxBirth},
-	{[]byte("地址"), ctxIP}, {[]byte("服务器"), ctxIP}, {[]byte("版本"), ctxVersion},
 }
 
 // topicsWithin returns the topics of all the words within a sentence without

@@ -9,6 +9,25 @@ import (
 	"math/bits"
 )
 
+// EntityCrypto labels cryptocurrency addresses.
+const EntityCrypto Entity = "CRYPTO"
+
+var crypto = builtin{
+	name:   "crypto",
+	entity: EntityCrypto,
+	doc:    "Cryptocurrency addresses: Bitcoin and Litecoin with base58check or bech32 checksums (BIP 173, BIP 350), Ethereum with its mixed-case checksum (EIP-55).",
+	words:  topic("eth ether ethereum wallet wallets crypto btc bitcoin erc usdt usdc metamask polygon contract"),
+	match: []string{
+		"send to «1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2» now",
+		"«bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq»",
+		"«0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed»",
+	},
+	noMatch: []string{
+		"1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3",
+		"sha1 0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
+	},
+}
+
 // cryptoAt returns the end of a cryptocurrency address that begins at
 // text[p], or p: Bitcoin and Litecoin with base58 or bech32 checksums,
 // Ethereum with the checksum of its letters' case.
@@ -177,5 +196,5 @@ func (r *scan) ethereum(start, end int) bool {
 
 // spokenOf tells whether a word speaks for an address without a checksum.
 func (r *scan) spokenOf(start, end int) bool {
-	return r.alone(start, end) || (r.before(start)|r.after(end))&ctxCrypto != 0
+	return r.alone(start, end) || (r.before(start)|r.after(end))&crypto.words != 0
 }

@@ -2,9 +2,29 @@
 
 package pii
 
+// EntityDETaxID labels German tax identification numbers.
+const EntityDETaxID Entity = "DE_TAX_ID"
+
+var deTaxID = builtin{
+	name:   "de_tax_id",
+	entity: EntityDETaxID,
+	doc:    "German tax identification numbers: ISO/IEC 7064 MOD 11,10, beside a word such as Steuer-ID.",
+	words:  topic("steuer steuerid idnr identifikationsnummer steueridentifikationsnummer steuernummer tin"),
+	groups: "11 2_3_3_3",
+	valid:  validDETaxID,
+	match: []string{
+		"Steuer-ID: «12345678903»",
+	},
+	noMatch: []string{
+		"Steuer-ID: 12345678904",
+		"value 12345678903",
+	},
+}
+
 // validDETaxID: German tax identification number: first digit not 0, of the
 // first ten digits one or two are missing, ISO/IEC 7064 MOD 11,10.
-func validDETaxID(d []byte) bool {
+func validDETaxID(n idNumber) bool {
+	d := n.bytes()
 	if d[0] == '0' {
 		return false
 	}

@@ -2,6 +2,27 @@
 
 package pii
 
+// EntityBirth labels dates of birth.
+const EntityBirth Entity = "DOB"
+
+var dob = builtin{
+	name:   "dob",
+	entity: EntityBirth,
+	doc:    "Dates of birth: a date behind a word such as born, birthday or DOB.",
+	words: topic("born birth birthday birthdate dob geboren geburtsdatum geb naissance né née nacimiento nacido nascita nato nata "+
+		"nascimento geboortedatum urodzenia dateofbirth", "出生 生年月日 生日"),
+	match: []string{
+		"DOB: «03/12/1980»",
+		"born on «March 12th, 1980»",
+		"出生日期：«1980-03-12»",
+	},
+	noMatch: []string{
+		"due 03/12/1980",
+		"born 35/12/1980",
+		"born 1980-03-12T10:00:00Z",
+	},
+}
+
 // birthday looks at group i as a date of birth: a date in figures, or a day
 // and a year around the name of a month, behind a word such as "born".
 func (r *scan) birthday(c *chain, i int) int {
@@ -10,7 +31,7 @@ func (r *scan) birthday(c *chain, i int) int {
 		return 0
 	}
 	k, end := 0, 0
-	if i+3 <= c.n && r.around(c)&ctxBirth != 0 {
+	if i+3 <= c.n && r.around(c)&dob.words != 0 {
 		k = c.dateFigures(i)
 	}
 	start := c.g[i].start
@@ -27,7 +48,7 @@ func (r *scan) birthday(c *chain, i int) int {
 	} else {
 		return 0
 	}
-	if r.before(start)&ctxBirth == 0 || isWord(at(c.text, end)) {
+	if r.before(start)&dob.words == 0 || isWord(at(c.text, end)) {
 		return 0
 	}
 	r.add(start, end, EntityBirth)

@@ -6,9 +6,6 @@ package pii
 // passport or a driver's licence. Their formats say next to nothing, so a word
 // in front must: "passport", or "driver" together with "licence".
 func (r *scan) document(start int) {
-	if !r.on[recPassport] && !r.on[recLicense] {
-		return
-	}
 	switch at(r.text, start-1) {
 	case ' ', ':', '#', '"', '\'', '>', 0:
 	default:
@@ -30,14 +27,14 @@ func (r *scan) document(start int) {
 	if isWord(at(r.text, end)) || joinedBefore(r.text, start) {
 		return
 	}
-	if n < 6 || digits < 4 || years(r.text[start:end]) {
+	if n < 6 || digits < 4 || years(r.text[start:end]) || !r.finds(&passport) && !r.finds(&driverLicense) {
 		return
 	}
 	topics := r.before(start)
 	switch {
-	case topics&ctxPassport != 0 && r.on[recPassport] && passportShape(r.text[start:end]):
+	case topics&passport.words != 0 && r.finds(&passport) && passportShape(r.text[start:end]):
 		r.add(start, end, EntityPassport)
-	case topics&ctxLicense != 0 && (topics&ctxDriver != 0 || topics&ctxLicenseOnly != 0) && r.on[recLicense]:
+	case topics&driverLicense.words != 0 && (topics&driverWords != 0 || topics&licenseWords != 0) && r.finds(&driverLicense):
 		r.add(start, end, EntityLicense)
 	}
 }

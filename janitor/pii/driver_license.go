@@ -2,6 +2,29 @@
 
 package pii
 
+// EntityLicense labels driver's licence numbers.
+const EntityLicense Entity = "DRIVER_LICENSE"
+
+var driverLicense = builtin{
+	name:   "driver_license",
+	entity: EntityLicense,
+	doc:    "Driver's licence numbers: six to twenty letters and digits behind words such as driver's license.",
+	words:  topic("license licence licenses licences dl dln führerschein fuehrerschein führerscheinnummer rijbewijs patente"),
+	match: []string{
+		"my driver's license is «A56319335»",
+	},
+	noMatch: []string{
+		"the driver loaded 12345678 rows",
+		"Apache License 2.0, 20040101",
+	},
+}
+
+// driverWords make a licence one to drive.
+var driverWords = topic("driver drivers driving")
+
+// licenseWords need no driver beside them.
+var licenseWords = topic("dln führerschein fuehrerschein führerscheinnummer rijbewijs")
+
 // years tells a range of years and a date from a number: "2011-2020" stands
 // beside "licence" and "driver" in every copyright file.
 func years(w []byte) bool {

@@ -7,6 +7,26 @@ import (
 	"unicode/utf8"
 )
 
+// EntityEmail labels e-mail addresses.
+const EntityEmail Entity = "EMAIL"
+
+var email = builtin{
+	name:   "email",
+	entity: EntityEmail,
+	rank:   -1,
+	doc:    "E-mail addresses, international ones and %40 included; the top-level domain must exist (RFC 5322, RFC 6531, IANA root zone). git@host:path and user@host without a domain are left.",
+	match: []string{
+		"write to «o'brien@example.org». Thanks",
+		"email=«bob%40example.com»&x=1",
+		"«jörg@müller.de» und «用户@例子.公司»",
+	},
+	noMatch: []string{
+		"git@github.com:org/repo.git",
+		"@dataclass and lodash@4.17.21",
+		"user@host x@y.notatld",
+	},
+}
+
 // Limits of RFC 5321, 4.5.3.1.
 const (
 	maxLocalPart = 64
@@ -23,7 +43,7 @@ func (r *scan) mail(i, after int) {
 	if after == i+1 && r.userinfo(i, after) {
 		return
 	}
-	if !r.on[recEmail] {
+	if !r.finds(&email) {
 		return
 	}
 	end := domainEnd(r.text, after)

@@ -2,6 +2,29 @@
 
 package pii
 
+// EntityESNIF labels Spanish NIF, DNI and NIE numbers.
+const EntityESNIF Entity = "ES_NIF"
+
+var esNIF = builtin{
+	name:     "es_nif",
+	entity:   EntityESNIF,
+	doc:      "Spanish NIF, DNI and NIE numbers: letter mod 23, beside a word such as DNI or with a hyphen.",
+	words:    topic("nif dni nie documento identidad"),
+	patterns: "99999999A A9999999A",
+	valid: func(n idNumber) bool {
+		return isDigit(n.text[0]) && validNIF(n.bytes()) || !isDigit(n.text[0]) && validNIE(n.bytes())
+	},
+	match: []string{
+		"DNI «12345678Z»",
+		"NIE «X1234567L»",
+		"«12345678-Z»",
+	},
+	noMatch: []string{
+		"DNI 12345678A",
+		"part 12345678Z in stock",
+	},
+}
+
 // nifLetters are the check letters of Spanish numbers by remainder.
 const nifLetters = "TRWAGMYFPDXBNJZSQVHLCKE"
 
@@ -25,7 +48,7 @@ func (r *scan) dashedNIF(c *chain, i int) int {
 	var w [9]byte
 	copy(w[:], c.text[c.g[i].start:end])
 	w[8] = c.text[end+1] &^ 0x20
-	if !validNIF(w[:]) || !isUpper(c.text[end+1]) && (r.before(c.g[i].start)|r.after(end+2))&ctxNIF == 0 {
+	if !validNIF(w[:]) || !isUpper(c.text[end+1]) && (r.before(c.g[i].start)|r.after(end+2))&esNIF.words == 0 {
 		return 0
 	}
 	r.add(c.g[i].start, end+2, EntityESNIF)

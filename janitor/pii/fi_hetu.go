@@ -2,8 +2,39 @@
 
 package pii
 
-// validHETUWord: Finnish personal identity code with a letter for the century.
-func validHETUWord(w []byte) bool {
+// EntityFIHETU labels Finnish personal identity codes.
+const EntityFIHETU Entity = "FI_HETU"
+
+var fiHETU = builtin{
+	name:     "fi_hetu",
+	entity:   EntityFIHETU,
+	doc:      "Finnish personal identity codes: date and check character mod 31 (DVV).",
+	words:    topic("hetu henkilötunnus henkilotunnus"),
+	groups:   "6-4",
+	patterns: "!999999A999X",
+	valid:    validHETUNumber,
+	match: []string{
+		"hetu «131052-308T»",
+		"«010594Y9032»",
+		"hetu «250468-1026»",
+	},
+	noMatch: []string{
+		"131052-308U 111111-111A",
+		"code 250468-1027 of it",
+	},
+}
+
+// validHETUNumber takes the ten digits of the written form with a hyphen, or
+// the whole code with a letter for the century.
+func validHETUNumber(n idNumber) bool {
+	w := n.bytes()
+	if len(w) == 10 {
+		var withHyphen [11]byte
+		copy(withHyphen[:], w[:6])
+		withHyphen[6] = '-'
+		copy(withHyphen[7:], w[6:])
+		return validHETU(withHyphen[:])
+	}
 	switch w[6] {
 	case 'A', 'B', 'C', 'D', 'E', 'F', 'U', 'V', 'W', 'X', 'Y':
 		return validHETU(w)

@@ -2,6 +2,25 @@
 
 package pii
 
+// EntityIBAN labels international bank account numbers.
+const EntityIBAN Entity = "IBAN"
+
+var iban = builtin{
+	name:   "iban",
+	entity: EntityIBAN,
+	rank:   -3,
+	doc:    "International bank account numbers: country lengths of the SWIFT IBAN registry, check digits mod 97 (ISO 13616), together or in groups.",
+	words:  topic("iban account bank konto compte cuenta conto rekening"),
+	match: []string{
+		"«GB82WEST12345698765432»",
+		"IBAN: «DE89 3704 0044 0532 0130 00», BIC COBADEFF",
+	},
+	noMatch: []string{
+		"GB83WEST12345698765432",
+		"req_id=be69036dee5d1fe7",
+	},
+}
+
 // ibanLength gives the length of a country's account numbers, from the SWIFT
 // IBAN registry (release 99) and the experimental ones in use; zero for
 // countries without.
@@ -72,7 +91,7 @@ func (r *scan) iban(start, p int) {
 	}
 	// Hexadecimal identifiers are long, many and in lower case; the numbers of
 	// most countries whose letters are hexadecimal have no letters at all.
-	if low && (up || gaps == 0 && r.before(start)&ctxIBAN == 0 && !r.alone(start, i)) || letters && numericIBAN[country] {
+	if low && (up || gaps == 0 && r.before(start)&iban.words == 0 && !r.alone(start, i)) || letters && numericIBAN[country] {
 		return
 	}
 	r.add(start, i, EntityIBAN)

@@ -62,12 +62,12 @@ func (r *scan) numbering(quad [4]byte, singles int, small bool, start, end int) 
 	}
 	words := r.before(start)
 	switch {
-	case words&ctxIP != 0:
+	case words&ip.words != 0:
 		return false
 	case at(text, start-1) == '-' && isAlpha(at(text, start-2)), r.released(start):
 		return true
 	case singles >= 3, identifier, singles == 2 && small:
-		return words&ctxFrom == 0
+		return words&fromWords == 0
 	}
 	// Between other numbers, as in the path of a drawing.
 	return small && at(text, start-1) == ' ' && isDigit(at(text, start-2)) && at(text, end) == ' ' && (isDigit(at(text, end+1)) || at(text, end+1) == '.')
@@ -94,7 +94,7 @@ func (r *scan) released(start int) bool {
 		if size := end - i; size == 0 || size > longest || digits > 0 && (size > 3 || digits == size) {
 			return false
 		}
-		if topicsOf(text[i:end])&(ctxVersion|ctxUpdate) != 0 {
+		if topicsOf(text[i:end])&(versionWords|updateWords) != 0 {
 			return true
 		}
 	}
@@ -140,5 +140,5 @@ func (r *scan) versionBefore(start int) bool {
 	for j > 0 && i-j <= maxWord && isLetter(text[j-1]) {
 		j--
 	}
-	return j < i && topicsOf(text[j:i])&ctxVersion != 0
+	return j < i && topicsOf(text[j:i])&versionWords != 0
 }

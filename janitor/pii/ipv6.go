@@ -39,7 +39,7 @@ func (r *scan) ipv6(i int) {
 whole:
 	r.hexDone = end
 	r.work += end - start
-	if r.on[recMAC] && !inWord(text, start) && !isWord(at(text, end)) && r.macPairs(start, end) {
+	if r.finds(&mac) && !inWord(text, start) && !isWord(at(text, end)) && r.macPairs(start, end) {
 		return
 	}
 	if colons < 2 || end-start > maxIPv6+2 || digits == 0 {

@@ -8,6 +8,23 @@ import (
 	"unicode/utf8"
 )
 
+// EntityJWT labels JSON Web Tokens.
+const EntityJWT Entity = "JWT"
+
+var jwt = builtin{
+	name:   "jwt",
+	entity: EntityJWT,
+	rank:   -5,
+	doc:    "JSON Web Tokens (RFC 7519): a header that decodes to a JSON object with alg, three parts.",
+	match: []string{
+		"Cookie: t=«eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9" + ".eyJsb2dnZWRJbkFzIjoiYWRtaW4ifQ" + ".gzSraSYS8EXBxLN_oWnFSRgCzcmJmMjLiuyu5CSpyHI»; x",
+	},
+	noMatch: []string{
+		"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9",
+		"eyJmb28iOiJiYXIiLCJiYXoiOjF9" + ".eyJsb2dnZWRJbkFzIjoiYWRtaW4ifQ.gzSraSYS8EXBxLN_oWnF",
+	},
+}
+
 // maxJWTHeader bounds the header part that is decoded.
 const maxJWTHeader = 1024
 

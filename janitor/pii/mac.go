@@ -2,6 +2,24 @@
 
 package pii
 
+// EntityMAC labels hardware addresses.
+const EntityMAC Entity = "MAC"
+
+var mac = builtin{
+	name:   "mac",
+	entity: EntityMAC,
+	doc:    "MAC-48 and EUI-64 hardware addresses in pairs or in groups of four (IEEE 802), but for the broadcast and the empty one.",
+	words:  topic("mac macs hardware ethernet wifi bluetooth bssid"),
+	match: []string{
+		"ether «00:1a:2b:3c:4d:5e» txqueuelen",
+		"«0012.3456.789a»",
+	},
+	noMatch: []string{
+		"ff:ff:ff:ff:ff:ff 00:00:00:00:00:00",
+		"2024-01-02-03-04-05",
+	},
+}
+
 // macPairs takes pairs of hexadecimal digits joined by one separator at
 // text[start:end]: six of them (MAC-48) or eight (EUI-64), IEEE 802. The
 // broadcast and the empty address are nobody's.
@@ -70,7 +88,7 @@ func (r *scan) macDotted(start int) bool {
 		}
 		letters = letters || isAlpha(c)
 	}
-	if !letters && r.before(start)&ctxMAC == 0 {
+	if !letters && r.before(start)&mac.words == 0 {
 		return false
 	}
 	r.add(start, end, EntityMAC)

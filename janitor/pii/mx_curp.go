@@ -2,8 +2,27 @@
 
 package pii
 
+// EntityMXCURP labels Mexican CURP.
+const EntityMXCURP Entity = "MX_CURP"
+
+var mxCURP = builtin{
+	name:     "mx_curp",
+	entity:   EntityMXCURP,
+	doc:      "Mexican CURP: date, sex and check digit (RENAPO).",
+	words:    topic("curp"),
+	patterns: "!AAAA999999AAAAAAX9",
+	valid:    validCURP,
+	match: []string{
+		"curp «HEGG560427MVZRRL04»",
+	},
+	noMatch: []string{
+		"curp HEGG560427MVZRRL05",
+	},
+}
+
 // validCURP: Mexican CURP: date, sex, and the check digit.
-func validCURP(w []byte) bool {
+func validCURP(n idNumber) bool {
+	w := n.bytes()
 	if w[10] != 'H' && w[10] != 'M' && w[10] != 'X' || !validDate(0, num(w[6:8]), num(w[8:10])) {
 		return false
 	}

@@ -2,6 +2,25 @@
 
 package pii
 
+// EntityPassport labels passport numbers.
+const EntityPassport Entity = "PASSPORT"
+
+var passport = builtin{
+	name:   "passport",
+	entity: EntityPassport,
+	doc:    "Passport numbers: six to ten letters and digits behind the word passport in one of several languages (ICAO 9303 lengths).",
+	words:  topic("passport passports reisepass passeport pasaporte passaporto passaporte paspoort paszport", "护照 パスポート 여권"),
+	match: []string{
+		"passport «X1234567» issued",
+		"Reisepass Nr. «C01X00T47»",
+		"护照号：«KB0686167»",
+	},
+	noMatch: []string{
+		"order X1234567",
+		"passport 1994-1999",
+	},
+}
+
 // passportShape takes six to ten characters: at most three letters in front and
 // one behind, the rest digits; or nine capitals and digits mixed, as in Germany.
 func passportShape(w []byte) bool {

@@ -2,6 +2,38 @@
 
 package pii
 
+// EntityPhone labels phone numbers.
+const EntityPhone Entity = "PHONE"
+
+var phone = builtin{
+	name:   "phone",
+	entity: EntityPhone,
+	rank:   1,
+	doc:    "Phone numbers: international with a valid country code (ITU-T E.164), North American 3-3-4 groups, the national groupings of some thirty countries; other forms only beside a word such as phone, call or fax, in one of a dozen languages.",
+	words: topic("phone phones telephone tel mobile cellphone fax whatsapp sms landline hotline voicemail pager telefon telefonnummer "+
+		"mobil mobilnummer rufnummer handynummer téléphone tél Tél teléfono telefono celular móvil movil cellulare telefoon "+
+		"telefoonnummer komórka puhelin telefone telemóvel contacto ph mob msisdn phonenumber telephonenumber mobilenumber "+
+		"телефон Телефон телефону тел Тел моб τηλέφωνο Τηλέφωνο κινητό هاتف جوال फोन मोबाइल โทร", "电话 電話 手机 手機 传真 携帯 전화 휴대폰"),
+	match: []string{
+		"call «415-555-0132 x123» now",
+		"«+49 30 901820»",
+		"joignable au «06 12 34 56 78» de 9h à 17h",
+		"phone: «2813882583»",
+	},
+	noMatch: []string{
+		"rows 01 02 03 04 05 and so on",
+		"call 1700000000 seconds later",
+		"+999 123 456 789",
+	},
+}
+
+// callWords are words that are said of phones among much else.
+var callWords = topic("call calling called dial ring answering reach office cell cellular contact handy portable rückruf Rückruf anruf anrufen " +
+	"rufen appelez appeler llámame llamar ligue звоните позвоните")
+
+// numberWords speak of numbers of all kinds.
+var numberWords = topic("number nummer numéro número numero номер", "号码")
+
 // maxPhone is the most digits of an international number with a "00" or
 // "011" in front (ITU-T E.164: 15).
 const maxPhone = 18

@@ -5,7 +5,7 @@ package pii
 // spoken takes other forms, beside a word that speaks of phones; or as a text
 // of nothing else.
 func (r *scan) spoken(c *chain, i int) int {
-	if r.around(c)&(ctxPhone|ctxCall) == 0 && !r.bare() {
+	if r.around(c)&(phone.words|callWords) == 0 && !r.bare() {
 		return 0
 	}
 	first := c.text[c.g[i].start:c.g[i].end]
@@ -14,7 +14,7 @@ func (r *scan) spoken(c *chain, i int) int {
 		first[0] == '0' && len(first) > 2 && first[1] == '0' || c.dateFigures(i) > 0 && c.gap(i+3) != next {
 		return 0
 	}
-	if !freeBefore(c.text, c.g[i].start) || r.before(c.g[i].start)&(ctxPhone|ctxCall) == 0 && !followedByWord(c) && !r.bare() {
+	if !freeBefore(c.text, c.g[i].start) || r.before(c.g[i].start)&(phone.words|callWords) == 0 && !followedByWord(c) && !r.bare() {
 		return 0
 	}
 	best := c.dialled(i)
@@ -33,7 +33,7 @@ func (r *scan) spoken(c *chain, i int) int {
 	switch topics := r.phoneContext(c, i, best); {
 	case best > 1 && topics != 0:
 		return best
-	case best == 1 && topics&ctxPhone != 0 && len(first) >= 7 && !timestamp(first):
+	case best == 1 && topics&phone.words != 0 && len(first) >= 7 && !timestamp(first):
 		return best
 	case best == 1 && topics == 0 && !r.bare(), timestamp(first):
 		return 0
@@ -105,8 +105,8 @@ func plausibleBare(c *chain, i, k int) bool {
 
 // phoneContext returns what the words around k groups from i on say of phones.
 func (r *scan) phoneContext(c *chain, i, k int) context {
-	if r.around(c)&(ctxPhone|ctxCall) == 0 {
+	if r.around(c)&(phone.words|callWords) == 0 {
 		return 0
 	}
-	return (r.before(c.g[i].start) | r.after(c.g[i+k-1].end)) & (ctxPhone | ctxCall)
+	return (r.before(c.g[i].start) | r.after(c.g[i+k-1].end)) & (phone.words | callWords)
 }

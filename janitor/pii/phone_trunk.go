@@ -25,7 +25,7 @@ func (r *scan) prefixed(c *chain, i int) int {
 	// With spaces, the country code stands by itself and its number has no trunk
 	// prefix, as nothing in a row of figures does.
 	spaced := c.gap(i+1) == ' ' && len(first) >= 4 && len(first) <= 5 && c.text[c.g[i+1].start] != '0' && c.g[i+k-1].len() != len(first) && (i == 0 || c.gap(i) == 0) && (i+k == c.n || c.gap(i+k) == 0)
-	if k >= 3 && (c.gap(i+1) != ' ' || spaced && !c.besideHex(i, i+k-1)) || r.phoneContext(c, i, k)&ctxPhone != 0 || r.bare() && k == c.n {
+	if k >= 3 && (c.gap(i+1) != ' ' || spaced && !c.besideHex(i, i+k-1)) || r.phoneContext(c, i, k)&phone.words != 0 || r.bare() && k == c.n {
 		return k
 	}
 	return 0
@@ -63,7 +63,7 @@ func (r *scan) trunk(c *chain, i int) int {
 	if clean && hyphen && best <= 3 && c.g[i+best-1].len() >= 4 || r.phoneContext(c, i, best) != 0 || r.bare() && i == 0 && best == c.n {
 		return best
 	}
-	if best >= 3 && clean && r.around(c)&ctxNumber != 0 && r.before(c.g[i].start)&ctxNumber != 0 {
+	if best >= 3 && clean && r.around(c)&numberWords != 0 && r.before(c.g[i].start)&numberWords != 0 {
 		return best // "my number is 0412 345 678"
 	}
 	return 0

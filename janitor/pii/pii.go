@@ -85,9 +85,9 @@ type Info struct {
 
 // List returns the built-in recognisers sorted by name.
 func List() []Info {
-	list := make([]Info, 0, len(builtins))
-	for _, b := range builtins {
-		list = append(list, Info{Name: b.name, Entity: b.entity, Default: b.on, Secret: b.entity.Secret(), Doc: b.doc})
+	list := make([]Info, 0, len(recognizers))
+	for _, b := range recognizers {
+		list = append(list, Info{Name: b.name, Entity: b.entity, Default: !b.off, Secret: b.entity.Secret(), Doc: b.doc})
 	}
 	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
 	return list
@@ -132,7 +132,7 @@ func (s *Scanner) choose(o Options) error {
 	var names []string
 	for _, g := range o.Guests {
 		name := g.Name()
-		if name == "" || builtinByName(name) >= 0 || guests[name] != nil {
+		if name == "" || builtinByName(name) != nil || guests[name] != nil {
 			return fmt.Errorf("recognizers: guest name %q is empty or taken", name)
 		}
 		if !validEntity(g.Entity()) {
@@ -153,13 +153,15 @@ func (s *Scanner) choose(o Options) error {
 		case strings.HasPrefix(arg, "-"):
 			name, add = arg[1:], false
 		case i == 0:
-			s.on = recognizerSet{}
+			s.on = 0
 			clear(chosen)
 		case strings.HasPrefix(o.Recognizers[0], "+"), strings.HasPrefix(o.Recognizers[0], "-"):
 			return fmt.Errorf("recognizers: %q: plain names must come before +NAME and -NAME", name)
 		}
-		if id := builtinByName(name); id >= 0 {
-			s.on[id] = add
+		if b := builtinByName(name); b != nil {
+			if s.on &^= b.bit; add {
+				s.on |= b.bit
+			}
 		} else if guests[name] != nil {
 			chosen[name] = add
 		} else {

@@ -2,8 +2,28 @@
 
 package pii
 
+// EntityPESEL labels Polish PESEL numbers.
+const EntityPESEL Entity = "PESEL"
+
+var plPESEL = builtin{
+	name:   "pl_pesel",
+	entity: EntityPESEL,
+	doc:    "Polish PESEL numbers: weights mod 10, beside the word PESEL.",
+	words:  topic("pesel"),
+	groups: "11",
+	valid:  validPESEL,
+	match: []string{
+		"pesel «44051401458»",
+	},
+	noMatch: []string{
+		"pesel 44051401459",
+		"value 44051401458",
+	},
+}
+
 // validPESEL: Polish PESEL: a date with the century in the month, mod 10.
-func validPESEL(d []byte) bool {
+func validPESEL(n idNumber) bool {
+	d := n.bytes()
 	month := num(d[2:4])
 	year := 1900 + num(d[:2])
 	switch {

@@ -4,6 +4,23 @@ package pii
 
 import "bytes"
 
+// EntityPrivateKey labels private keys.
+const EntityPrivateKey Entity = "PRIVATE_KEY"
+
+var privateKey = builtin{
+	name:   "private_key",
+	entity: EntityPrivateKey,
+	rank:   -6,
+	doc:    "PEM and OpenSSH private keys (RFC 7468), from BEGIN to END.",
+	match: []string{
+		"key: «-----BEGIN PRIV" + "ATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIV" + "ATE KEY-----» end",
+	},
+	noMatch: []string{
+		"-----BEGIN PRIV" + "ATE KEY-----\n...\n-----END PRIV" + "ATE KEY-----",
+		"-----BEGIN CERTIFICATE-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END CERTIFICATE-----",
+	},
+}
+
 var (
 	pemBegin = []byte("-----BEGIN ")
 	pemEnd   = []byte("-----END ")
@@ -20,7 +37,7 @@ const (
 // privateKeys records PEM blocks (RFC 7468) of private keys, from BEGIN to
 // END; one that is cut off, to the end of what still looks like base64.
 func (r *scan) privateKeys() {
-	if !r.on[recPrivateKey] {
+	if !r.finds(&privateKey) {
 		return
 	}
 	for from := 0; from < len(r.text); {

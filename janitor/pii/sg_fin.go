@@ -2,9 +2,29 @@
 
 package pii
 
+// EntitySGFIN labels Singapore NRIC and FIN.
+const EntitySGFIN Entity = "SG_FIN"
+
+var sgFIN = builtin{
+	name:     "sg_fin",
+	entity:   EntitySGFIN,
+	doc:      "Singapore NRIC and FIN: check letter by series.",
+	words:    topic("nric fin singapore"),
+	patterns: "!A9999999A",
+	valid:    validFIN,
+	match: []string{
+		"NRIC «S2740116C» was",
+	},
+	noMatch: []string{
+		"NRIC S2740116D was",
+		"xNRICS2740116C",
+	},
+}
+
 // validFIN: Singapore NRIC and FIN: weights 2-7-6-5-4-3-2, a table of letters
 // by series.
-func validFIN(w []byte) bool {
+func validFIN(n idNumber) bool {
+	w := n.bytes()
 	sum := weighted(w[1:], 2, 7, 6, 5, 4, 3, 2)
 	switch w[0] {
 	case 'S':

@@ -2,6 +2,25 @@
 
 package pii
 
+// EntitySSN labels US social security numbers.
+const EntitySSN Entity = "SSN"
+
+var ssn = builtin{
+	name:   "ssn",
+	entity: EntitySSN,
+	doc:    "US social security numbers: area, group and serial rules (SSA), in 3-2-4 groups; nine digits together only beside a word such as ssn.",
+	words:  topic("ssn ssns social ssid"),
+	match: []string{
+		"ssn «078-05-1123»",
+		"my SSN is «078051123» ok",
+	},
+	noMatch: []string{
+		"order 078051123 shipped",
+		"078-05-1120",
+		"666-12-3456",
+	},
+}
+
 // validSSN applies the rules of the Social Security Administration since
 // randomisation (2011): no area 000, 666 or 9xx, no group 00, no serial 0000;
 // and the numbers that were printed in advertisements.
@@ -19,39 +38,47 @@ func validSSN(d []byte) bool {
 // begins with group i. In 3-2-4 groups it needs no context; otherwise a word,
 // or a text that is nothing but numbers, must speak for it.
 func (r *scan) ssn(c *chain, i int) int {
-	if !r.on[recSSN] && !r.on[recITIN] {
+	k := c.ssnGroups(i)
+	if k == 0 || !r.finds(&ssn) && !r.finds(&itin) {
 		return 0
 	}
-	k, sure := 0, false
-	if sep, ok := c.lens(i, 3, 2, 4); ok && (sep == '-' || sep == ' ' || sep == '.') {
-		k, sure = 3, sep == '-' || c.rowOf(i, 3)
-		if !sure && r.before(c.g[i].start)&(ctxSSN|ctxITIN) == 0 {
-			return 0 // part of a row of numbers
-		}
-	} else if _, ok := c.lens(i, 9); ok {
-		k = 1
-	} else if sep, ok := c.lens(i, 3, 6); ok && sep == '-' {
-		k = 2
-	} else if sep, ok := c.lens(i, 5, 4); ok && sep == '-' {
-		k = 2
-	}
-	if k == 0 || !c.ends(i+k-1) {
-		return 0
+	start, end := c.g[i].start, c.g[i+k-1].end
+	sure := k == 3 && (c.gap(i+1) == '-' || c.rowOf(i, 3))
+	if k == 3 && !sure && r.before(start)&(ssn.words|itin.words) == 0 || !c.ends(i+k-1) {
+		return 0 // part of a row of numbers
 	}
 	var buf [9]byte
 	d := buf[:c.digits(i, i+k-1, buf[:])]
-	start, end := c.g[i].start, c.g[i+k-1].end
+	var kind *builtin
 	switch {
-	case r.on[recSSN] && validSSN(d):
-		if sure || r.bare() || r.before(start)&ctxSSN != 0 {
-			r.add(start, end, EntitySSN)
-			return k
-		}
-	case r.on[recITIN] && validITIN(d):
-		if sure || r.bare() || r.before(start)&ctxITIN != 0 {
-			r.add(start, end, EntityITIN)
-			return k
-		}
+	case r.finds(&ssn) && validSSN(d):
+		kind = &ssn
+	case r.finds(&itin) && validITIN(d):
+		kind = &itin
+	default:
+		return 0
+	}
+	if !sure && !r.bare() && r.before(start)&kind.words == 0 {
+		return 0
+	}
+	r.add(start, end, kind.entity)
+	return k
+}
+
+// ssnGroups returns how many groups from i on are written as a social security
+// number: 3-2-4, nine digits together, 3-6 or 5-4; zero when they are not.
+func (c *chain) ssnGroups(i int) int {
+	if sep, ok := c.lens(i, 3, 2, 4); ok && (sep == '-' || sep == ' ' || sep == '.') {
+		return 3
+	}
+	if c.g[i].len() == 9 {
+		return 1
+	}
+	if sep, ok := c.lens(i, 3, 6); ok && sep == '-' {
+		return 2
+	}
+	if sep, ok := c.lens(i, 5, 4); ok && sep == '-' {
+		return 2
 	}
 	return 0
 }

@@ -2,8 +2,27 @@
 
 package pii
 
+// EntityTRID labels Turkish identity numbers.
+const EntityTRID Entity = "TR_ID"
+
+var trID = builtin{
+	name:   "tr_id",
+	entity: EntityTRID,
+	doc:    "Turkish identity numbers: two check digits, beside a word such as kimlik.",
+	words:  topic("kimlik tckn tc turkish turkey türk vatandaşlık kişi kimliği"),
+	groups: "11",
+	valid:  validTRID,
+	match: []string{
+		"TC kimlik «10000000146»",
+	},
+	noMatch: []string{
+		"TC kimlik 10000000147",
+	},
+}
+
 // validTRID: Turkish identity number: two check digits.
-func validTRID(d []byte) bool {
+func validTRID(n idNumber) bool {
+	d := n.bytes()
 	if d[0] == '0' {
 		return false
 	}

@@ -12,16 +12,16 @@ import (
 func (r *scan) colon(i int) {
 	switch r.text[i] {
 	case ':':
-		if next := at(r.text, i+1); (next == ':' || isHex(next)) && (r.on[recIP] || r.on[recIPPrivate] || r.on[recMAC]) {
+		if next := at(r.text, i+1); (next == ':' || isHex(next)) && (r.finds(&ip) || r.finds(&ipPrivate) || r.finds(&mac)) {
 			r.ipv6(i)
 		}
 		fallthrough
 	case '=':
-		if r.on[recAssignment] {
+		if r.finds(&assignment) {
 			r.assignment(i)
 		}
 	case '<':
-		if r.on[recAssignment] && at(r.text, i+1) == '/' {
+		if r.finds(&assignment) && at(r.text, i+1) == '/' {
 			r.element(i)
 		}
 	}
@@ -39,7 +39,7 @@ func (r *scan) number(p int) {
 			return
 		}
 	}
-	if p > 0 && toldBehind[text[p-1]] && r.on[recAssignment] && couldBeTold(text, p) {
+	if p > 0 && toldBehind[text[p-1]] && r.finds(&assignment) && couldBeTold(text, p) {
 		r.toldPassword(p)
 	}
 	if p < r.numDone {
@@ -124,16 +124,16 @@ func (r *scan) groupsAt(c *chain, i int) int {
 	}
 	first, rest := c.g[i].len(), c.rest[i]
 	if at(c.text, c.g[i].start-1) == '+' {
-		if r.on[recPhone] && rest >= 7 {
+		if r.finds(&phone) && rest >= 7 {
 			return r.phone(c, i)
 		}
 		return 0
 	}
 	found := 0
-	if rest >= 12 && r.on[recCard] {
+	if rest >= 12 && r.finds(&card) {
 		found = r.card(c, i)
 	}
-	if found == 0 && first <= 3 && c.gap(i+1) == '.' && (r.on[recIP] || r.on[recIPPrivate]) {
+	if found == 0 && first <= 3 && c.gap(i+1) == '.' && (r.finds(&ip) || r.finds(&ipPrivate)) {
 		found = r.ipv4(c, i)
 	}
 	if found == 0 && rest >= 6 {
@@ -145,10 +145,10 @@ func (r *scan) groupsAt(c *chain, i int) int {
 	if found == 0 && rest >= 9 && (first == 3 || first == 5 || first == 9) {
 		found = r.ssn(c, i)
 	}
-	if found == 0 && r.on[recBirth] && (first <= 2 || first == 4) {
+	if found == 0 && (first <= 2 || first == 4) && r.finds(&dob) {
 		found = r.birthday(c, i)
 	}
-	if found == 0 && rest >= 6 && r.on[recPhone] {
+	if found == 0 && rest >= 6 && r.finds(&phone) {
 		found = r.phone(c, i)
 	}
 	return found
@@ -161,13 +161,13 @@ func (r *scan) lettered(p int) {
 	for start > 0 && p-start <= 6 && isAlpha(r.text[start-1]) && escapeBefore(r.text, start) == 0 {
 		start--
 	}
-	if (p-start > 6 || start > 0 && toldBehind[r.text[start-1]] && couldBeTold(r.text, start)) && r.on[recAssignment] {
+	if (p-start > 6 || start > 0 && toldBehind[r.text[start-1]] && couldBeTold(r.text, start)) && r.finds(&assignment) {
 		r.toldPassword(p)
 	}
 	if inWord(r.text, start) {
 		return
 	}
-	if p-start == 2 && r.on[recIBAN] {
+	if p-start == 2 && r.finds(&iban) {
 		r.iban(start, p)
 	}
 	letters, digits := p-start, 1
@@ -186,12 +186,12 @@ func (r *scan) lettered(p int) {
 
 // dotted looks at text[start:] for a hardware address in groups of four.
 func (r *scan) dotted(start int) bool {
-	return r.on[recMAC] && at(r.text, start+4) == '.' && r.macDotted(start)
+	return at(r.text, start+4) == '.' && r.finds(&mac) && r.macDotted(start)
 }
 
 // mails hands every "@" and "%40" to the verifier of addresses.
 func (r *scan) mails() {
-	if !r.on[recEmail] && !r.on[recURLCredentials] {
+	if !r.finds(&email) && !r.finds(&urlCredentials) {
 		return
 	}
 	for from := 0; from < len(r.text); {
@@ -219,7 +219,7 @@ func (r *scan) token(start, end int) {
 	if r.win != nil && r.seen(start, r.runEnd(abAny, end)) {
 		return
 	}
-	if n := end - start; (n == 17 || n == 23) && r.on[recMAC] && text[start+2] == '-' && r.macPairs(start, end) {
+	if n := end - start; (n == 17 || n == 23) && r.finds(&mac) && text[start+2] == '-' && r.macPairs(start, end) {
 		return
 	}
 	p := start
@@ -239,7 +239,7 @@ func (r *scan) token(start, end int) {
 			p = done
 			continue
 		}
-		if text[p] == '~' && p > 0 && text[p-1] == 'Q' && r.on[recSecret] {
+		if text[p] == '~' && p > 0 && text[p-1] == 'Q' && r.finds(&secret) {
 			r.azureSecret(p - 1)
 		}
 		p++
@@ -250,26 +250,26 @@ func (r *scan) token(start, end int) {
 // or p.
 func (r *scan) secretAt(p int) int {
 	text := r.text
-	if text[p] == 'e' && text[p+1] == 'y' && text[p+2] == 'J' && r.on[recJWT] {
+	if text[p] == 'e' && text[p+1] == 'y' && text[p+2] == 'J' && r.finds(&jwt) {
 		if end := r.jwt(p); end > p {
 			r.add(p, end, EntityJWT)
 			return end
 		}
 	}
-	if r.on[recCrypto] {
+	if r.finds(&crypto) {
 		if end := r.cryptoAt(p); end > p {
 			r.add(p, end, EntityCrypto)
 			return end
 		}
 	}
-	if r.on[recSecret] {
+	if r.finds(&secret) {
 		if end := r.shapeAt(p); end > p {
 			r.add(r.telegramNumber(p), end, EntitySecret)
 			return end
 		}
 	}
 	at := formatIndex[indexHash(text[p], text[p+1])]
-	if at == 0 || !r.on[recSecret] {
+	if at == 0 || !r.finds(&secret) {
 		return p
 	}
 	var four [4]byte
@@ -313,20 +313,20 @@ func (r *scan) secretAt(p int) int {
 func (r *scan) spaced(c *chain, i int) int {
 	switch c.g[i].len() {
 	case 2:
-		if _, ok := c.lens(i, 2, 2, 2); ok && r.on[recNINO] {
+		if _, ok := c.lens(i, 2, 2, 2); ok && r.finds(&ukNINO) {
 			return r.spacedNINO(c, i, 3)
 		}
 	case 6:
-		if r.on[recNINO] && i == 0 {
+		if r.finds(&ukNINO) && i == 0 {
 			if n := r.spacedNINO(c, i, 1); n > 0 {
 				return n
 			}
 		}
-		if sep, ok := c.lens(i, 6, 3); ok && sep == '-' && r.on[recFIHETU] {
+		if sep, ok := c.lens(i, 6, 3); ok && sep == '-' && r.finds(&fiHETU) {
 			return r.dashedHETU(c, i)
 		}
 	case 8:
-		if r.on[recESNIF] {
+		if r.finds(&esNIF) {
 			return r.dashedNIF(c, i)
 		}
 	}

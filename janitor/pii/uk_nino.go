@@ -2,8 +2,29 @@
 
 package pii
 
+// EntityNINO labels UK national insurance numbers.
+const EntityNINO Entity = "NINO"
+
+var ukNINO = builtin{
+	name:     "uk_nino",
+	entity:   EntityNINO,
+	doc:      "UK national insurance numbers: the prefixes and suffixes of HMRC's manual NIM39110.",
+	words:    topic("nino ni insurance"),
+	patterns: "!AA999999A",
+	valid:    validNINO,
+	match: []string{
+		"NI «AB123456C»",
+		"nino: «ab 12 34 56 c»",
+	},
+	noMatch: []string{
+		"BG123456A GB123456A DA123456A AB123456E",
+		"commit ab123456c",
+	},
+}
+
 // validNINO: UK national insurance number: the prefixes of HMRC's NIM39110.
-func validNINO(w []byte) bool {
+func validNINO(n idNumber) bool {
+	w := n.bytes()
 	for _, c := range w[:2] {
 		switch c {
 		case 'D', 'F', 'I', 'Q', 'U', 'V':
@@ -39,11 +60,11 @@ func (r *scan) spacedNINO(c *chain, i, k int) int {
 		return 0
 	}
 	w[8] = text[end] &^ 0x20
-	if !validNINO(w[:]) {
+	if !validNINO(newIDNumber(w[:])) {
 		return 0
 	}
 	upper := isUpper(text[start]) && isUpper(text[start+1]) && isUpper(text[end])
-	if k == 3 || upper || (r.before(start)|r.after(end+1))&ctxNINO != 0 {
+	if k == 3 || upper || (r.before(start)|r.after(end+1))&ukNINO.words != 0 {
 		r.add(start, end+1, EntityNINO)
 		return k
 	}

@@ -2,6 +2,21 @@
 
 package pii
 
+var urlCredentials = builtin{
+	name:   "url_credentials",
+	entity: EntitySecret,
+	rank:   -4,
+	doc:    "Passwords in URLs of the form scheme://user:password@host (RFC 3986, 3.2.1).",
+	match: []string{
+		"https://bob:«s3cret»@example.com/x",
+		"redis://:«s3cret»@cache:6379",
+	},
+	noMatch: []string{
+		"https://bob:${PASSWORD}@example.com/",
+		"https://bob@example.com/",
+	},
+}
+
 // maxUserinfo bounds the user information of a URL that is looked at.
 const maxUserinfo = 256
 
@@ -30,7 +45,7 @@ func (r *scan) userinfo(i, after int) bool {
 		colon++
 	}
 	password := text[min(colon+1, i):i]
-	if r.on[recURLCredentials] && len(password) > 0 && !template(password) && hostAt(text, after) {
+	if r.finds(&urlCredentials) && len(password) > 0 && !template(password) && hostAt(text, after) {
 		r.add(colon+1, i, EntitySecret)
 	}
 	return true

@@ -2,13 +2,7 @@
 
 package pii
 
-// code is a number with letters in it, one word long.
-type code struct {
-	rec     int
-	pattern string // A letter, 9 digit, X either; one per character
-	topics  context
-	sure    bool // needs no word when written in upper case
-}
+import "strings"
 
 // Bounds of the words looked at.
 const (
@@ -16,10 +10,23 @@ const (
 	maxCode = 18
 )
 
-// codesByLength indexes the table.
-var codesByLength = func() (table [maxCode + 1][]code) {
-	for _, c := range codes {
-		table[len(c.pattern)] = append(table[len(c.pattern)], c)
+// writing is one way of writing a number with letters: a word of capitals and
+// digits.
+type writing struct {
+	pattern string // A letter, 9 digit, X either; one for each character
+	sure    bool   // needs no word beside it when written in capitals
+	of      *builtin
+}
+
+// writingsByLength holds the patterns of all recognizers by their length. A
+// recognizer lists its patterns with spaces between; "!" in front makes one
+// sure.
+var writingsByLength = func() (table [maxCode + 1][]writing) {
+	for _, b := range recognizers {
+		for _, p := range strings.Fields(b.patterns) {
+			pattern, sure := strings.CutPrefix(p, "!")
+			table[len(pattern)] = append(table[len(pattern)], writing{pattern, sure, b})
+		}
 	}
 	return table
 }()
@@ -41,22 +48,22 @@ func (r *scan) word(start int) {
 	if n > maxCode || n < minCode || joinedBefore(r.text, start) || joinedAfter(r.text, end) {
 		return
 	}
-	var buf [maxCode]byte
+	var number idNumber
+	number.size = n
 	upper := true
 	for i, c := range r.text[start:end] {
 		if isLower(c) {
 			upper = false
 			c &^= 0x20
 		}
-		buf[i] = c
+		number.text[i] = c
 	}
-	w := buf[:n]
-	for _, c := range codesByLength[n] {
-		if !r.on[c.rec] || !matchesPattern(w, c.pattern) || !validCode(c.rec, w) {
+	for _, w := range writingsByLength[n] {
+		if !r.finds(w.of) || !matchesPattern(number.bytes(), w.pattern) || !w.of.valid(number) {
 			continue
 		}
-		if c.sure && upper || r.alone(start, end) || (r.before(start)|r.after(end))&c.topics != 0 {
-			r.add(start, end, builtins[c.rec].entity)
+		if w.sure && upper || r.alone(start, end) || (r.before(start)|r.after(end))&w.of.words != 0 {
+			r.add(start, end, w.of.entity)
 			return
 		}
 	}
@@ -92,49 +99,4 @@ func matchesPattern(w []byte, pattern string) bool {
 		}
 	}
 	return true
-}
-
-// codes are the numbers with letters, with the published algorithm of each.
-var codes = []code{
-	{recESNIF, "99999999A", ctxNIF, false},
-	{recESNIF, "A9999999A", ctxNIF, false},
-	{recITFiscal, "AAAAAAXXAXXAXXXA", ctxFiscal, true},
-	{recSGFIN, "A9999999A", ctxFIN, true},
-	{recFIHETU, "999999A999X", ctxHETU, true},
-	{recINPAN, "AAAAA9999A", ctxPAN, false},
-	{recCNID, "99999999999999999X", ctxCNID, true},
-	{recMXCURP, "AAAA999999AAAAAAX9", ctxCURP, true},
-	{recUSMBI, "9AX9AX9AA99", ctxMBI, false},
-	{recUSDEA, "AX9999999", ctxDEA, false},
-	{recDEKVNR, "A999999999", ctxKVNR, false},
-	{recNINO, "AA999999A", ctxNINO, true},
-}
-
-// validCode applies the algorithm of a number, as (*national).valid does.
-func validCode(rec int, w []byte) bool {
-	switch rec {
-	case recESNIF:
-		return isDigit(w[0]) && validNIF(w) || !isDigit(w[0]) && validNIE(w)
-	case recITFiscal:
-		return validFiscal(w)
-	case recSGFIN:
-		return validFIN(w)
-	case recFIHETU:
-		return validHETUWord(w)
-	case recINPAN:
-		return validPAN(w)
-	case recCNID:
-		return validCNID(w)
-	case recMXCURP:
-		return validCURP(w)
-	case recUSMBI:
-		return validMBI(w)
-	case recUSDEA:
-		return validDEA(w)
-	case recDEKVNR:
-		return validKVNR(w)
-	case recNINO:
-		return validNINO(w)
-	}
-	return false
 }
