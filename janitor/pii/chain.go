@@ -194,6 +194,17 @@ func hexWordAt(text []byte, i int) bool {
 	return n >= 3 && !isWord(at(text, i+n))
 }
 
+// digitsOf returns the digits of group i.
+func (c *chain) digitsOf(i int) []byte { return c.text[c.g[i].start:c.g[i].end] }
+
+// count returns how many digits groups i to j have together, j included.
+func (c *chain) count(i, j int) int {
+	if j+1 < c.n {
+		return c.rest[i] - c.rest[j+1]
+	}
+	return c.rest[i]
+}
+
 // digits copies the digits of groups i to j, j included, and returns how many
 // there are; zero when they do not fit.
 func (c *chain) digits(i, j int, buf []byte) int {

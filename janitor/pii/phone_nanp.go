@@ -4,31 +4,45 @@ package pii
 
 // nanp takes the North American 3-3-4, with or without a 1 in front.
 func (r *scan) nanp(c *chain, i int) int {
-	k := 0
+	area := i
 	if g := c.g[i]; g.len() == 1 && c.text[g.start] == '1' && i+3 < c.n {
-		k = 1
+		area++
 	}
-	if i+k+3 > c.n || c.g[i+k].len() != 3 || c.g[i+k+1].len() != 3 || c.g[i+k+2].len() != 4 || !c.endsPhone(i+k+2) {
+	if !c.threeThreeFour(area) {
 		return 0
 	}
-	one := c.gap(i + k + 2)
-	if one != '-' && one != '.' && one != ' ' {
-		return 0
-	}
-	paren := c.text[c.g[i+k].end] == ')'
-	switch {
-	case paren && at(c.text, c.g[i+k].start-1) == '(':
-		return k + 3
-	case c.gap(i+k+1) == one && one != ' ':
-		return k + 3
-	case k == 1 && c.gap(i+1) == one && one == '-':
-		return k + 3
-	case (c.gap(i+k+1) == '/' || c.gap(i+k+1) == ' ') && one == '-' && validArea(c.text[c.g[i+k].start:]):
-		return k + 3
-	case r.phoneContext(c, i, k+3) != 0 || r.bare() && i == 0 && k+3 == c.n:
-		return k + 3
+	k := area + 3 - i
+	if c.joinedNANP(i, area) || r.phoneContext(c, i, k) != 0 || r.bare() && i == 0 && k == c.n {
+		return k
 	}
 	return 0
+}
+
+// threeThreeFour tells whether the groups from i on have these lengths, and a
+// hyphen, a dot or a space in front of the last.
+func (c *chain) threeThreeFour(i int) bool {
+	if i+3 > c.n || c.g[i].len() != 3 || c.g[i+1].len() != 3 || c.g[i+2].len() != 4 || !c.endsPhone(i+2) {
+		return false
+	}
+	sep := c.gap(i + 2)
+	return sep == '-' || sep == '.' || sep == ' '
+}
+
+// joinedNANP tells whether what joins the groups is that of a phone number and
+// of little else. The number begins with group i, its area code is group area.
+func (c *chain) joinedNANP(i, area int) bool {
+	one, two := c.gap(area+1), c.gap(area+2)
+	if g := c.g[area]; at(c.text, g.start-1) == '(' && c.text[g.end] == ')' {
+		return true // (415) 555-0132
+	}
+	switch two {
+	case '.':
+		return one == '.'
+	case '-':
+		return one == '-' || area > i && c.gap(area) == '-' ||
+			(one == '/' || one == ' ') && validArea(c.digitsOf(area))
+	}
+	return false
 }
 
 // validArea tells whether three digits can be a North American area code:

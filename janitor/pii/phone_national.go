@@ -99,8 +99,7 @@ func hexRow(text []byte, i int) bool {
 }
 
 // parenthesised takes an area code in parentheses and a number in groups of a
-// form that sums and years do not have: "(020) 7946 0958", "(11) 91234-5678",
-// "(495) 123-45-67".
+// form that sums and years do not have.
 func (c *chain) parenthesised(i int) int {
 	area := c.g[i]
 	if at(c.text, area.end) != ')' || area.len() < 2 || area.len() > 5 {
@@ -109,22 +108,28 @@ func (c *chain) parenthesised(i int) int {
 	if before := at(c.text, area.start-2); inWord(c.text, area.start-1) || before == ')' || before == ']' || before == '.' {
 		return 0 // a call, a year behind a volume
 	}
-	total, last := area.len(), i
+	last := i
 	for last+1 < c.n && (last == i || c.gap(last+1) == ' ' || c.gap(last+1) == '-') {
 		last++
-		total += c.g[last].len()
 	}
-	groups := last - i + 1
-	size, hyphen := c.g[last].len(), c.gap(last) == '-'
-	zero := c.text[area.start] == '0' && c.text[area.start+1] != '0'
-	switch {
-	case !c.endsPhone(last):
-	case zero && groups >= 2 && groups <= 4 && total >= 9 && total <= 12 && c.g[i+1].len() >= 3:
-		return groups
-	case area.len() == 2 && groups == 3 && hyphen && size == 4 && c.g[i+1].len() >= 4 && total <= 11: // BR
-		return groups
-	case area.len() == 3 && groups == 4 && hyphen && size == 2 && c.g[i+2].len() == 2 && c.g[i+1].len() == 3: // RU, UA
-		return groups
+	if k := last - i + 1; c.endsPhone(last) && (c.zeroArea(i, k) || c.brazilian(i, k) || c.russian(i, k)) {
+		return k
 	}
 	return 0
+}
+
+// zeroArea tells k groups whose area code has the trunk prefix: (020) 7946 0958.
+func (c *chain) zeroArea(i, k int) bool {
+	area, total := c.digitsOf(i), c.count(i, i+k-1)
+	return area[0] == '0' && area[1] != '0' && k >= 2 && k <= 4 && total >= 9 && total <= 12 && c.g[i+1].len() >= 3
+}
+
+// brazilian tells the form (11) 91234-5678.
+func (c *chain) brazilian(i, k int) bool {
+	return k == 3 && c.g[i].len() == 2 && c.g[i+1].len() >= 4 && c.g[i+2].len() == 4 && c.gap(i+2) == '-' && c.count(i, i+2) <= 11
+}
+
+// russian tells the form (495) 123-45-67, of the Ukraine as well.
+func (c *chain) russian(i, k int) bool {
+	return k == 4 && c.g[i].len() == 3 && c.g[i+1].len() == 3 && c.g[i+2].len() == 2 && c.g[i+3].len() == 2 && c.gap(i+3) == '-'
 }

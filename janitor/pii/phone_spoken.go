@@ -8,39 +8,84 @@ func (r *scan) spoken(c *chain, i int) int {
 	if r.around(c)&(phone.words|callWords) == 0 && !r.bare() {
 		return 0
 	}
-	first := c.text[c.g[i].start:c.g[i].end]
-	next := c.gap(i + 1)
-	if timestamp(first) && (i+1 == c.n || next == '.') || next == '.' && c.gap(i+2) == '.' && c.gap(i+3) == '.' ||
-		first[0] == '0' && len(first) > 2 && first[1] == '0' || c.dateFigures(i) > 0 && c.gap(i+3) != next {
+	start := c.g[i].start
+	if !freeBefore(c.text, start) || r.before(start)&(phone.words|callWords) == 0 && !followedByWord(c) && !r.bare() {
 		return 0
 	}
-	if !freeBefore(c.text, c.g[i].start) || r.before(c.g[i].start)&(phone.words|callWords) == 0 && !followedByWord(c) && !r.bare() {
+	k := c.dialled(i)
+	if k == 0 || c.date(i, k) || c.notDialled(i, k) {
 		return 0
 	}
-	best := c.dialled(i)
-	if best == 0 || c.date(i, best) || best == 1 && (timestamp(first) || round(first, 6) || at(c.text, c.g[i].start-1) == ':' && at(c.text, c.g[i].end) == ':') {
-		return 0
-	}
-	if best == 2 && (next == '.' && len(first) != 3 || next == '-' && len(first) == 5 && c.g[i+1].len() == 4 && first[0] != '9') {
-		return 0 // a fraction, a postal code
-	}
-	if i+1 < c.n && c.text[c.g[i].end] == ' ' && c.g[i+1].len() == 4 && year(c.text[c.g[i+1].start:]) && c.text[c.g[i+1].start-1] == '(' {
-		return 0 // volume (year) pages
-	}
-	if len(first) == 4 && year(first) && at(c.text, c.g[i].end) == ')' {
-		return 0
-	}
-	switch topics := r.phoneContext(c, i, best); {
-	case best > 1 && topics != 0:
-		return best
-	case best == 1 && topics&phone.words != 0 && len(first) >= 7 && !timestamp(first):
-		return best
-	case best == 1 && topics == 0 && !r.bare(), timestamp(first):
-		return 0
-	case (topics != 0 || i == 0 && best == c.n && r.bare()) && plausibleBare(c, i, best):
-		return best
+	topics := r.phoneContext(c, i, k)
+	alone := i == 0 && k == c.n && r.bare() && !timestamp(c.digitsOf(i))
+	switch {
+	case topics&phone.words != 0, topics != 0 && k > 1:
+		return k
+	case (topics != 0 || alone) && plausibleBare(c, i, k):
+		return k
 	}
 	return 0
+}
+
+// notDialled tells whether k groups from i on are one of the figures that stand
+// beside words of phones and are no numbers of phones.
+func (c *chain) notDialled(i, k int) bool {
+	return c.unixTime(i, k) || c.dottedRow(i, k) || c.padded(i, k) || c.dateAndTime(i, k) || c.amount(i, k) ||
+		c.accountInName(i, k) || c.fraction(i, k) || c.postalCode(i, k) || c.volumeAndYear(i, k) || c.yearInParentheses(i, k)
+}
+
+// unixTime tells seconds or milliseconds since 1970: 1700000000.
+func (c *chain) unixTime(i, k int) bool {
+	return timestamp(c.digitsOf(i)) && (k == 1 || i+1 == c.n || c.gap(i+1) == '.')
+}
+
+// dottedRow tells four groups with dots between, an address or a version.
+func (c *chain) dottedRow(i, _ int) bool {
+	return c.gap(i+1) == '.' && c.gap(i+2) == '.' && c.gap(i+3) == '.'
+}
+
+// padded tells a figure filled up with noughts: 000410.
+func (c *chain) padded(i, _ int) bool {
+	first := c.digitsOf(i)
+	return len(first) > 2 && first[0] == '0' && first[1] == '0'
+}
+
+// dateAndTime tells a date with another number behind it: 2012-01-02 08.
+func (c *chain) dateAndTime(i, _ int) bool {
+	return c.dateFigures(i) > 0 && c.gap(i+3) != c.gap(i+1)
+}
+
+// amount tells a round number: 256000000.
+func (c *chain) amount(i, k int) bool { return k == 1 && round(c.digitsOf(i), 6) }
+
+// accountInName tells digits between colons, a part of a longer name:
+// arn:aws:iam::123456789012:role.
+func (c *chain) accountInName(i, k int) bool {
+	return k == 1 && at(c.text, c.g[i].start-1) == ':' && at(c.text, c.g[i].end) == ':'
+}
+
+// fraction tells a decimal number: 0.000410.
+func (c *chain) fraction(i, k int) bool {
+	return k == 2 && c.gap(i+1) == '.' && c.g[i].len() != 3
+}
+
+// postalCode tells a ZIP+4 code: 10021-3100.
+func (c *chain) postalCode(i, k int) bool {
+	return k == 2 && c.gap(i+1) == '-' && c.g[i].len() == 5 && c.g[i+1].len() == 4 && c.text[c.g[i].start] != '9'
+}
+
+// volumeAndYear tells the volume and the year of a journal: 31 (1982).
+func (c *chain) volumeAndYear(i, _ int) bool {
+	if i+1 == c.n || c.text[c.g[i].end] != ' ' {
+		return false
+	}
+	next := c.g[i+1]
+	return next.len() == 4 && year(c.text[next.start:]) && c.text[next.start-1] == '('
+}
+
+// yearInParentheses tells a year with a parenthesis behind: 1982).
+func (c *chain) yearInParentheses(i, _ int) bool {
+	return c.g[i].len() == 4 && year(c.digitsOf(i)) && at(c.text, c.g[i].end) == ')'
 }
 
 // followedByWord tells whether letters stand behind the chain, the one place
