@@ -12,6 +12,7 @@ const (
 	nameHeader             // Authorization: a scheme, then a credential
 	nameSignature          // of a URL that grants access by itself
 	nameBasic              // user and password as in the Basic scheme of HTTP
+	nameKey                // a key of some kind: the parts in front decide
 )
 
 // nameBefore judges the name in front of the operator at text[i].
@@ -82,10 +83,11 @@ func kindOf(name []byte) nameKind {
 		low[i] = lower(c)
 	}
 	last := lastPart(name)
-	kind, key := ending(low[last:])
-	if kind == nameOther && !key {
+	kind := ending(low[last:])
+	if kind == nameOther {
 		return nameOther
 	}
+	key := kind == nameKey
 	for from := 0; from < last; {
 		end := partEnd(name, from)
 		part := low[from:end]
@@ -100,63 +102,85 @@ func kindOf(name []byte) nameKind {
 			from++
 		}
 	}
+	if kind == nameKey {
+		return nameOther // nothing says whose key it is
+	}
 	return kind
 }
 
-// ending judges the last part of a name; key tells that it is "key" and the
-// parts in front decide.
-func ending(part []byte) (kind nameKind, key bool) {
-	n := len(part)
-	if n < 2 {
-		return nameOther, false
+// nameEnding is one way in which the last part of a name ends that speaks of a
+// secret. The test looks up both examples.
+type nameEnding struct {
+	end            string
+	size           int // of the whole part, 0 when the end is enough
+	kind           nameKind
+	match, noMatch string
+}
+
+// nameEndings are all of them, in lower case; of several that fit, the first
+// counts.
+var nameEndings = []nameEnding{
+	{"password", 0, namePassword, "db_password", "password_hint"},
+	{"passwd", 0, namePassword, "rootpasswd", "passwd_file"},
+	{"pwd", 0, namePassword, "userPwd", "pwd_dir"},
+	{"pass", 4, namePassword, "smtp_pass", "compass"},
+	{"pw", 2, namePassword, "db_pw", "rpw"},
+	{"passphrase", 0, namePassword, "keyPassphrase", "phrase"},
+	{"passwort", 0, namePassword, "dbPasswort", "wort"},
+	{"kennwort", 0, namePassword, "kennwort", "antwort"},
+	{"wachtwoord", 0, namePassword, "wachtwoord", "antwoord"},
+	{"secret", 0, nameSecret, "clientSecret", "secretary"},
+	{"secretaccess", 0, nameSecret, "secretaccess", "access"},
+	{"token", 0, nameSecret, "access_token", "token_type"},
+	{"credential", 0, nameSecret, "credential", "essential"},
+	{"credentials", 0, nameSecret, "credentials", "essentials"},
+	{"key", 0, nameKey, "api_key", "cache_key"},
+	{"pat", 3, nameKey, "github_pat", "file_pat"},
+	{"ig", 3, nameSignature, "sig", "config"}, // of a shared access signature
+	{"auth", 4, nameBasic, "auth", "oauth"},   // of a registry, in Docker's configuration
+	{"authorization", 0, nameHeader, "Proxy-Authorization", "organization"},
+	{"bearer", 6, nameHeader, "bearer", "forbearer"},
+}
+
+// endingsByLast holds the endings by their last letter.
+var endingsByLast = func() (table [26][]nameEnding) {
+	for _, e := range nameEndings {
+		k := e.end[len(e.end)-1] - 'a'
+		table[k] = append(table[k], e)
 	}
-	switch string(part[n-2:]) {
-	case "rd", "wd", "se", "rt", "ss", "pw":
-		switch {
-		case hasEnd(part, "kennwort"), hasEnd(part, "wachtwoord"):
-			return namePassword, false
-		case hasEnd(part, "password"), hasEnd(part, "passwd"), hasEnd(part, "passphrase"), hasEnd(part, "passwort"), hasEnd(part, "pwd"),
-			n == 4 && hasEnd(part, "pass"), n == 2 && hasEnd(part, "pw"):
-			return namePassword, false
-		case hasEnd(part, "secretaccess"):
-			return nameSecret, false
+	return table
+}()
+
+// ending judges the last part of a name, in lower case.
+func ending(part []byte) nameKind {
+	last := at(part, len(part)-1) - 'a'
+	if len(part) < 2 || int(last) >= len(endingsByLast) {
+		return nameOther
+	}
+	for k := range endingsByLast[last] {
+		e := &endingsByLast[last][k]
+		if !hasEnd(part, e.end) || e.size > 0 && e.size != len(part) {
+			continue
 		}
-	case "et", "en", "al", "ls":
-		if hasEnd(part, "secret") || hasEnd(part, "token") || hasEnd(part, "credential") || hasEnd(part, "credentials") {
-			return nameSecret, false
+		if stem := part[:len(part)-len(e.end)]; e.kind == nameKey && len(stem) > 0 {
+			return stemKind(stem)
 		}
-	case "ey":
-		if !hasEnd(part, "key") {
-			break
-		}
-		stem := part[:n-3]
-		if len(stem) == 0 {
-			return nameOther, true
-		}
-		for from := 0; from < len(stem)-1 && from < 16; from++ { // openaiapikey
-			if keyKinds[string(stem[from:])] {
-				return nameSecret, false
-			}
-		}
-		if vendors[string(stem)] {
-			return nameSecret, false
-		}
-	case "ig": // of a shared access signature
-		if n == 3 {
-			return nameSignature, false
-		}
-	case "th":
-		if n == 4 && string(part) == "auth" { // of a registry, in Docker's configuration
-			return nameBasic, false
-		}
-	case "at":
-		return nameOther, n == 3 && string(part) == "pat" // personal access token
-	case "on", "er":
-		if hasEnd(part, "authorization") || n == 6 && hasEnd(part, "bearer") {
-			return nameHeader, false
+		return e.kind
+	}
+	return nameOther
+}
+
+// stemKind judges what stands in front of "key" in one word: openaiapikey.
+func stemKind(stem []byte) nameKind {
+	for from := 0; from < len(stem)-1 && from < 16; from++ {
+		if keyKinds[string(stem[from:])] {
+			return nameSecret
 		}
 	}
-	return nameOther, false
+	if vendors[string(stem)] {
+		return nameSecret
+	}
+	return nameOther
 }
 
 // lastPart returns where the last part of a name begins.

@@ -38,36 +38,38 @@ func template(value []byte) bool {
 }
 
 // judge tells whether a value could be what its name says. It is the quick
-// part: most values are none.
+// part: most values are not. Quoted tells that the value stands in quotes,
+// tight that no space stands around the operator; next is the byte behind the
+// value.
 func judge(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
-	if kind == nameBasic {
+	switch {
+	case kind == nameBasic:
 		return quoted && basic(head)
-	}
-	if kind == nameSignature {
+	case kind == nameSignature:
 		return tight && len(head) >= 40 && random62(head)
-	}
-	if kind == nameSecret || len(head) > maxChosen {
-		if len(head) < 16 || !random62(head) && !guid(head) && !(quoted && figures(head)) {
-			return false
-		}
-		return quoted || next != '(' && (tight || digitRuns(head) >= 2 && !member(head))
-	}
-	if len(head) < 6 || !chosen(head) {
+	case kind == nameSecret, len(head) > maxChosen:
+		return machineMade(head, quoted) && (quoted || next != '(' && (tight || digitRuns(head) >= 2 && !member(head)))
+	case len(head) < 6 || !chosen(head):
 		return false
 	}
-	if quoted {
-		return true
-	}
-	if (next == ' ' || next == ',') && signed(head) {
-		return true // "pw: Hunter2!x, thanks"
-	}
-	// Without quotes it may be an expression: only what stands as in a
-	// configuration file is taken, and only a word that is no name.
+	return quoted || (next == ' ' || next == ',') && signed(head) || setting(head, tight, next)
+}
+
+// machineMade tells keys and tokens: random characters, a GUID, or in quotes
+// digits alone.
+func machineMade(v []byte, quoted bool) bool {
+	return len(v) >= 16 && (random62(v) || guid(v) || quoted && figures(v))
+}
+
+// setting tells a password without quotes as in a file of settings from an
+// expression of a program: it ends its line or has no space in front, holds a
+// digit, and is no name.
+func setting(v []byte, tight bool, next byte) bool {
 	ends := next == '\n' || next == '\r' || next == '\\' || next == 0
-	if digitRuns(head) == 0 || !tight && !ends || next == '(' || next == '[' {
+	if digitRuns(v) == 0 || !tight && !ends || next == '(' || next == '[' {
 		return false
 	}
-	return !identifier(head, tight) || tight && (ends || next == ' ') && changes(head) >= 3
+	return !identifier(v, tight) || tight && (ends || next == ' ') && changes(v) >= 3
 }
 
 // member tells names joined by dots, each with one number at most, such as

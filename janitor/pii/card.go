@@ -86,29 +86,51 @@ func validCard(d []byte) bool {
 // card looks for a card number that begins with group i of the chain and
 // returns how many groups it takes.
 func (r *scan) card(c *chain, i int) int {
-	if n := c.g[i].len(); n >= 12 {
-		if !c.ends(i) || !validCard(c.text[c.g[i].start:c.g[i].end]) {
-			return 0
-		}
-		// For lengths without a card of today, that counters and identifiers
-		// have, for parts of paths and for round numbers, a word must say what
-		// it is.
-		if number := c.text[c.g[i].start:c.g[i].end]; n == 18 && r.finds(&cnID) && validCNID(newIDNumber(number)) || n == 15 && r.finds(&frNIR) && validNIR(newIDNumber(number)) {
-			return 0 // a person's number, by the stronger check
-		}
-		usual := (n == 16 || n == 15 && amex(c.text[c.g[i].start:])) && at(c.text, c.g[i].start-1) != '/'
-		if (!usual || round(c.text[c.g[i].start:c.g[i].end], 9)) && !r.cardContext(c, i, i) {
-			return 0
-		}
-		r.add(c.g[i].start, c.g[i].end, EntityCard)
-		return 1
+	if c.g[i].len() >= 12 {
+		return r.wholeCard(c, i)
 	}
 	if c.g[i].len() < 2 || i+1 == c.n {
 		return 0
 	}
-	var buf [maxCard]byte
 	said := r.around(c)&card.words != 0 && r.before(c.g[i].start)&card.words != 0
-	for _, k := range [...]int{5, 4, 3} { // groups as printed: 4-4-4-4-3, 4-4-4-4, 4-6-5
+	if k := r.printedCard(c, i, said); k > 0 {
+		return k
+	}
+	if !said {
+		return 0
+	}
+	return r.looseCard(c, i)
+}
+
+// wholeCard takes a card number whose digits stand together.
+func (r *scan) wholeCard(c *chain, i int) int {
+	number := c.digitsOf(i)
+	if !c.ends(i) || !validCard(number) {
+		return 0
+	}
+	if n := len(number); n == 18 && r.finds(&cnID) && validCNID(newIDNumber(number)) || n == 15 && r.finds(&frNIR) && validNIR(newIDNumber(number)) {
+		return 0 // a person's number, by the stronger check
+	}
+	if !usualCard(c.text, c.g[i]) && !r.cardContext(c, i, i) {
+		return 0
+	}
+	r.add(c.g[i].start, c.g[i].end, EntityCard)
+	return 1
+}
+
+// usualCard tells digits that need no word to be a card number: not of a length
+// without a card of today, which counters and identifiers have, not part of a
+// path, and not round.
+func usualCard(text []byte, g group) bool {
+	number := text[g.start:g.end]
+	return (len(number) == 16 || len(number) == 15 && amex(number)) && at(text, g.start-1) != '/' && !round(number, 9)
+}
+
+// printedCard takes a card number in groups as printed: 4-4-4-4-3, 4-4-4-4 or
+// 4-6-5. Where no word has said card, it must stand alone.
+func (r *scan) printedCard(c *chain, i int, said bool) int {
+	var buf [maxCard]byte
+	for _, k := range [...]int{5, 4, 3} {
 		if i+k > c.n || !c.printed(i, k) || !c.ends(i+k-1) {
 			continue
 		}
@@ -120,10 +142,7 @@ func (r *scan) card(c *chain, i int) int {
 			return k
 		}
 	}
-	if !said {
-		return 0
-	}
-	return r.looseCard(c, i)
+	return 0
 }
 
 // round tells amounts, such as a month in nanoseconds: digits that end in so

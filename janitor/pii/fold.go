@@ -322,41 +322,85 @@ func runeSize(text []byte) int {
 func foldRune(text []byte) (to, size int) {
 	c, size := utf8.DecodeRune(text)
 	switch {
-	case c == 0xa0, c == 0x1680, c >= 0x2000 && c <= 0x200a, c == 0x202f, c == 0x205f, c == 0x2800, c == 0x3000:
+	case isWideSpace(c):
 		return ' ', size
-	case c >= 0x300 && c <= 0x36f: // combining marks; on letters they are part of a word
+	case isMark(c), isFiller(c), isIgnorable(c):
 		return foldDrop, size
-	case c == 0x61c, c == 0x115f, c == 0x1160, c == 0x17b4, c == 0x17b5, c >= 0x180b && c <= 0x180f, c == 0x3164, c == 0xffa0:
-		return foldDrop, size
-	case c == 0xad, c >= 0x200b && c <= 0x200f, c >= 0x202a && c <= 0x202e, c >= 0x2060 && c <= 0x206f, c == 0xfeff,
-		c >= 0xfe00 && c <= 0xfe0f, c >= 0xe0000 && c <= 0xe01ef:
-		return foldDrop, size
-	case c >= 0x2010 && c <= 0x2015, c == 0x2043, c == 0x2212, c == 0x30fc, c == 0xfe58, c == 0xfe63:
+	case isHyphen(c):
 		return '-', size
-	case c >= 0xff01 && c <= 0xff5e:
-		return int(c - 0xff01 + '!'), size
-	case c == 0x2024, c == 0x3002, c == 0xff61:
+	case isFullStop(c):
 		return '.', size
-	case c == 0xfe6b:
+	case c >= 0xff01 && c <= 0xff5e: // full-width ASCII
+		return int(c - 0xff01 + '!'), size
+	case c == 0xfe6b: // small commercial at
 		return '@', size
-	case c >= 0x660 && c <= 0x669:
-		return int(c - 0x660 + '0'), size
-	case c >= 0x6f0 && c <= 0x6f9:
-		return int(c - 0x6f0 + '0'), size
-	case c >= 0x966 && c <= 0xd6f: // Devanagari to Malayalam: blocks of 128, digits at 0x66
-		if d := c & 0x7f; d >= 0x66 && d <= 0x6f {
-			return int(d - 0x66 + '0'), size
-		}
-	case c >= 0xe50 && c <= 0xe59: // Thai
-		return int(c - 0xe50 + '0'), size
-	case c >= 0x1d7ce && c <= 0x1d7ff: // mathematical digits, five styles
-		return int((c-0x1d7ce)%10 + '0'), size
 	case c >= 0x1d400 && c <= 0x1d6a3: // mathematical letters, thirteen styles
-		if k := (c - 0x1d400) % 52; k < 26 {
-			return int('A' + k), size
-		} else {
-			return int('a' + k - 26), size
-		}
+		return foldLetter(int(c - 0x1d400)), size
+	}
+	if d := decimalDigit(c); d >= 0 {
+		return '0' + d, size
 	}
 	return foldNone, size
+}
+
+// isWideSpace tells spaces other than that of ASCII, the blank of Braille
+// included.
+func isWideSpace(c rune) bool {
+	return c == 0xa0 || c == 0x1680 || c >= 0x2000 && c <= 0x200a || c == 0x202f || c == 0x205f || c == 0x2800 || c == 0x3000
+}
+
+// isMark tells combining marks; on letters they are part of a word.
+func isMark(c rune) bool { return c >= 0x300 && c <= 0x36f }
+
+// isFiller tells fillers and vowels without a glyph of single scripts.
+func isFiller(c rune) bool {
+	switch c {
+	case 0x61c, 0x115f, 0x1160, 0x17b4, 0x17b5, 0x180b, 0x180c, 0x180d, 0x180e, 0x180f, 0x3164, 0xffa0:
+		return true
+	}
+	return false
+}
+
+// isIgnorable tells characters without width: the soft hyphen, joiners,
+// directions, variation selectors, tags.
+func isIgnorable(c rune) bool {
+	return c == 0xad || c >= 0x200b && c <= 0x200f || c >= 0x202a && c <= 0x202e || c >= 0x2060 && c <= 0x206f || c == 0xfeff ||
+		c >= 0xfe00 && c <= 0xfe0f || c >= 0xe0000 && c <= 0xe01ef
+}
+
+// isHyphen tells hyphens, dashes, minus signs and the long vowel of Katakana.
+func isHyphen(c rune) bool {
+	return c >= 0x2010 && c <= 0x2015 || c == 0x2043 || c == 0x2212 || c == 0x30fc || c == 0xfe58 || c == 0xfe63
+}
+
+// isFullStop tells the one dot leader and the full stops of Chinese and
+// Japanese.
+func isFullStop(c rune) bool { return c == 0x2024 || c == 0x3002 || c == 0xff61 }
+
+// decimalDigit returns the value of a decimal digit of another script, -1 for
+// what is none.
+func decimalDigit(c rune) int {
+	switch {
+	case c >= 0x660 && c <= 0x669: // Arabic
+		return int(c - 0x660)
+	case c >= 0x6f0 && c <= 0x6f9: // Persian
+		return int(c - 0x6f0)
+	case c >= 0x966 && c <= 0xd6f: // Devanagari to Malayalam: blocks of 128, digits at 0x66
+		if d := c & 0x7f; d >= 0x66 && d <= 0x6f {
+			return int(d - 0x66)
+		}
+	case c >= 0xe50 && c <= 0xe59: // Thai
+		return int(c - 0xe50)
+	case c >= 0x1d7ce && c <= 0x1d7ff: // mathematical digits, five styles
+		return int(c-0x1d7ce) % 10
+	}
+	return -1
+}
+
+// foldLetter returns letter k of the rows of capitals and small letters.
+func foldLetter(k int) int {
+	if k %= 52; k < 26 {
+		return 'A' + k
+	}
+	return 'a' + k - 26
 }

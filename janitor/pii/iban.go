@@ -50,6 +50,15 @@ var numericIBAN = func() map[[2]byte]bool {
 // maxIBAN is the longest one in the table.
 const maxIBAN = 33
 
+// ibanText is an account number as it is read: in capitals, without the spaces
+// and hyphens between its groups.
+type ibanText struct {
+	chars     [maxIBAN]byte
+	end, gaps int  // where it ends in the text; separators in it
+	low, up   bool // it is written with small letters, with capitals
+	letters   bool // it has letters beyond those of the country
+}
+
 // iban looks for an account number that begins with two letters at
 // text[start:p] and digits from text[p] on (ISO 13616). The length comes from
 // the country, so the check digits are computed once.
@@ -63,38 +72,41 @@ func (r *scan) iban(start, p int) {
 	if length == 0 {
 		return
 	}
-	var buf [maxIBAN]byte
-	buf[0], buf[1] = country[0], country[1]
-	n, i, gaps := 2, p, 0
-	low, up := isLower(text[start]) || isLower(text[start+1]), isUpper(text[start]) || isUpper(text[start+1])
-	letters := false // beyond the country
-	for i < len(text) && n < length {
-		c := text[i]
-		switch {
-		case isDigit(c):
-			buf[n] = c
-			n++
-		case isAlpha(c):
-			buf[n] = c &^ 0x20
-			n++
-			letters = true
-			low, up = low || isLower(c), up || isUpper(c)
-		case (c == ' ' || c == '-') && n >= 4 && isAlnum(at(text, i+1)) && gaps < 12:
-			gaps++
-		default:
-			return
-		}
-		i++
-	}
-	if n < length || isAlnum(at(text, i)) || joinedAfter(text, i) || mod97(buf[:n]) != 1 {
+	var t ibanText
+	if !t.read(text, start, length) || isAlnum(at(text, t.end)) || joinedAfter(text, t.end) || mod97(t.chars[:length]) != 1 {
 		return
 	}
 	// Hexadecimal identifiers are long, many and in lower case; the numbers of
 	// most countries whose letters are hexadecimal have no letters at all.
-	if low && (up || gaps == 0 && r.before(start)&iban.words == 0 && !r.alone(start, i)) || letters && numericIBAN[country] {
+	if t.low && (t.up || t.gaps == 0 && r.before(start)&iban.words == 0 && !r.alone(start, t.end)) || t.letters && numericIBAN[country] {
 		return
 	}
-	r.add(start, i, EntityIBAN)
+	r.add(start, t.end, EntityIBAN)
+}
+
+// read takes so many letters and digits from text[start:] on, and tells whether
+// they are there.
+func (t *ibanText) read(text []byte, start, length int) bool {
+	i := start
+	for n := 0; n < length; i++ {
+		c := at(text, i)
+		switch {
+		case isDigit(c):
+			t.chars[n] = c
+			n++
+		case isAlpha(c):
+			t.chars[n] = c &^ 0x20
+			t.letters = t.letters || n >= 2
+			t.low, t.up = t.low || isLower(c), t.up || isUpper(c)
+			n++
+		case (c == ' ' || c == '-') && n >= 4 && isAlnum(at(text, i+1)) && t.gaps < 12:
+			t.gaps++
+		default:
+			return false
+		}
+	}
+	t.end = i
+	return true
 }
 
 // mod97 is the remainder of an account number with its first four characters

@@ -6,53 +6,70 @@ import "net/netip"
 
 // ipv4 looks for a dotted quad that begins with group i.
 func (r *scan) ipv4(c *chain, i int) int {
-	if i+4 > c.n || c.gap(i+1) != '.' || c.gap(i+2) != '.' || c.gap(i+3) != '.' {
+	quad, ok := c.quad(i)
+	if !ok {
 		return 0
-	}
-	var quad [4]byte
-	singles := 0  // bytes of one digit, as in section numbers
-	small := true // no byte of three digits
-	for k := range 4 {
-		g := c.g[i+k]
-		if g.len() > 3 || g.len() > 1 && c.text[g.start] == '0' {
-			return 0
-		}
-		n := 0
-		for _, d := range c.text[g.start:g.end] {
-			n = n*10 + int(d-'0')
-		}
-		if n > 255 {
-			return 0
-		}
-		quad[k] = byte(n)
-		if n < 10 {
-			singles++
-		}
-		small = small && n < 100
 	}
 	start, end := c.g[i].start, c.g[i+3].end
-	if !c.ends(i+3) && c.gap(i+4) != '/' && c.gap(i+4) != '-' {
+	if c.quadGoesOn(i) || r.versionBefore(start) {
 		return 0
 	}
-	if next := at(c.text, end); next == '.' && isAlnum(at(c.text, end+1)) || next == '-' && isAlpha(at(c.text, end+1)) || next == '+' {
+	address := netip.AddrFrom4(quad)
+	if public(address) && !resolver(quad) && !r.bare() && r.numbering(quad, start, end) {
 		return 0
 	}
-	if r.versionBefore(start) {
-		return 0
-	}
-	if public(netip.AddrFrom4(quad)) && !resolver(quad) && !r.bare() && r.numbering(quad, singles, small, start, end) {
-		return 0
-	}
-	r.addAddress(start, end, netip.AddrFrom4(quad))
+	r.addAddress(start, end, address)
 	return 4
+}
+
+// quad reads four groups from i on with dots between, each a byte without
+// leading noughts.
+func (c *chain) quad(i int) (quad [4]byte, ok bool) {
+	if i+4 > c.n || c.gap(i+1) != '.' || c.gap(i+2) != '.' || c.gap(i+3) != '.' {
+		return quad, false
+	}
+	for k := range quad {
+		d := c.digitsOf(i + k)
+		if len(d) > 3 || len(d) > 1 && d[0] == '0' || num(d) > 255 {
+			return quad, false
+		}
+		quad[k] = byte(num(d))
+	}
+	return quad, true
+}
+
+// quadGoesOn tells whether what follows the quad from group i on makes it the
+// beginning of something longer. A prefix length or a range does not.
+func (c *chain) quadGoesOn(i int) bool {
+	if !c.ends(i+3) && c.gap(i+4) != '/' && c.gap(i+4) != '-' {
+		return true
+	}
+	end := c.g[i+3].end
+	switch beyond := at(c.text, end+1); at(c.text, end) {
+	case '.':
+		return isAlnum(beyond)
+	case '-':
+		return isAlpha(beyond)
+	case '+':
+		return true
+	}
+	return false
 }
 
 // numbering tells whether a quad at text[start:end] is more likely a version, a
 // section or an object identifier: all of these count from one, and hardly an
 // address does. A port or a prefix length behind says that it is one, and words
 // in front do, the more of its bytes are small.
-func (r *scan) numbering(quad [4]byte, singles int, small bool, start, end int) bool {
+func (r *scan) numbering(quad [4]byte, start, end int) bool {
 	text := r.text
+	singles := 0  // bytes of one digit, as in section numbers
+	small := true // no byte of three digits
+	for _, b := range quad {
+		if b < 10 {
+			singles++
+		}
+		small = small && b < 100
+	}
 	if next := at(text, end); (next == ':' || next == '/') && isDigit(at(text, end+1)) {
 		return false
 	}
@@ -69,8 +86,14 @@ func (r *scan) numbering(quad [4]byte, singles int, small bool, start, end int) 
 	case singles >= 3, identifier, singles == 2 && small:
 		return words&fromWords == 0
 	}
-	// Between other numbers, as in the path of a drawing.
-	return small && at(text, start-1) == ' ' && isDigit(at(text, start-2)) && at(text, end) == ' ' && (isDigit(at(text, end+1)) || at(text, end+1) == '.')
+	return small && betweenNumbers(text, start, end)
+}
+
+// betweenNumbers tells whether other numbers stand a space away from
+// text[start:end] on both sides, as in the path of a drawing.
+func betweenNumbers(text []byte, start, end int) bool {
+	beyond := at(text, end+1)
+	return at(text, start-1) == ' ' && isDigit(at(text, start-2)) && at(text, end) == ' ' && (isDigit(beyond) || beyond == '.')
 }
 
 // released tells whether a word of versions stands in front of text[start] with
@@ -81,7 +104,7 @@ func (r *scan) released(start int) bool {
 	text := r.text
 	for i, n := start, 0; n < words; n++ {
 		end := i
-		for i > 0 && end-i < 3 && (text[i-1] == ' ' || text[i-1] == '(' || text[i-1] == ':' || text[i-1] == '*' || text[i-1] == ',') {
+		for i > 0 && end-i < 3 && betweenWords(text[i-1]) {
 			i--
 		}
 		end = i
@@ -97,6 +120,15 @@ func (r *scan) released(start int) bool {
 		if topicsOf(text[i:end])&(versionWords|updateWords) != 0 {
 			return true
 		}
+	}
+	return false
+}
+
+// betweenWords tells what stands between the words in front of a version.
+func betweenWords(c byte) bool {
+	switch c {
+	case ' ', '(', ':', '*', ',':
+		return true
 	}
 	return false
 }
@@ -117,20 +149,12 @@ func resolver(q [4]byte) bool {
 // "version 1.2.3.4", "§ 1.2.3.4".
 func (r *scan) versionBefore(start int) bool {
 	text := r.text
-	switch at(text, start-1) {
-	case '=':
-		switch at(text, start-2) {
-		case '=', '<', '>', '~', '!', '^':
-			return true
-		}
-	case '/', '~', '^', '<', '>', '#', '@':
-		prev := at(text, start-2)
-		c := text[start-1]
-		return c == '/' && isAlnum(prev) || c != '/' && (c == '#' || c == '~' || c == '^' || (c == '<' || c == '>') && prev == ' ')
+	if versionSign(at(text, start-2), at(text, start-1)) {
+		return true
 	}
 	// The word directly in front, with at most a space and punctuation between.
 	i := start
-	for i > 0 && start-i < 3 && (text[i-1] == ' ' || text[i-1] == ':' || text[i-1] == '"' || text[i-1] == '=' || text[i-1] == '.') {
+	for i > 0 && start-i < 3 && betweenVersion(text[i-1]) {
 		i--
 	}
 	if i >= 2 && text[i-1] == 0xa7 && text[i-2] == 0xc2 { // §
@@ -141,4 +165,31 @@ func (r *scan) versionBefore(start int) bool {
 		j--
 	}
 	return j < i && topicsOf(text[j:i])&versionWords != 0
+}
+
+// versionSign tells the two bytes in front of a version: "==", "e/", " >", "#".
+func versionSign(before, sign byte) bool {
+	switch sign {
+	case '=':
+		switch before {
+		case '=', '<', '>', '~', '!', '^':
+			return true
+		}
+	case '/':
+		return isAlnum(before)
+	case '<', '>':
+		return before == ' '
+	case '#', '~', '^':
+		return true
+	}
+	return false
+}
+
+// betweenVersion tells what stands between the word "version" and its number.
+func betweenVersion(c byte) bool {
+	switch c {
+	case ' ', ':', '"', '=', '.':
+		return true
+	}
+	return false
 }

@@ -8,63 +8,70 @@ import "net/netip"
 // address (RFC 4291, 2.2).
 const maxIPv6 = 45
 
-// ipv6 looks at the colon at text[i] as part of an IPv6 address. The stretch
-// of hexadecimal digits, colons and dots around it is settled as a whole, so
-// a long one is walked once.
+// hexStretch is a stretch of hexadecimal digits, colons, and dots between
+// digits.
+type hexStretch struct {
+	start, end     int
+	colons, digits int
+	double         bool // two colons side by side
+}
+
+// hexStretch walks the stretch around the colon at text[i].
+func (r *scan) hexStretch(i int) hexStretch {
+	text := r.text
+	s := hexStretch{start: i}
+	for s.start > r.hexDone && i-s.start <= 4 && isHex(text[s.start-1]) && escapeBefore(text, s.start) == 0 {
+		s.start--
+	}
+	for s.end = s.start; s.end < len(text); s.end++ {
+		switch c := text[s.end]; {
+		case c == ':':
+			s.colons++
+			s.double = s.double || at(text, s.end+1) == ':'
+		case isDigit(c):
+			s.digits++
+		case isHex(c):
+		case c == '.' && isDigit(at(text, s.end+1)) && isDigit(at(text, s.end-1)):
+		default:
+			return s
+		}
+	}
+	return s
+}
+
+// ipv6 looks at the colon at text[i] as part of an IPv6 address or a hardware
+// address. The stretch around it is settled as a whole, so a long one is walked
+// once.
 func (r *scan) ipv6(i int) {
 	if i < r.hexDone {
 		return
 	}
 	text := r.text
-	start := i
-	for start > r.hexDone && i-start <= 4 && isHex(text[start-1]) && escapeBefore(text, start) == 0 {
-		start--
-	}
-	end, colons, digits, double := start, 0, 0, false
-	for end < len(text) {
-		c := text[end]
-		switch {
-		case c == ':':
-			colons++
-			double = double || at(text, end+1) == ':'
-		case isDigit(c):
-			digits++
-		case isHex(c):
-		case c == '.' && isDigit(at(text, end+1)) && isDigit(at(text, end-1)):
-		default:
-			goto whole
-		}
-		end++
-	}
-whole:
-	r.hexDone = end
-	r.work += end - start
-	if r.finds(&mac) && !inWord(text, start) && !isWord(at(text, end)) && r.macPairs(start, end) {
+	s := r.hexStretch(i)
+	r.hexDone = s.end
+	r.work += s.end - s.start
+	freeBefore, freeAfter := !inWord(text, s.start), !isWord(at(text, s.end))
+	if r.finds(&mac) && freeBefore && freeAfter && r.macPairs(s.start, s.end) {
 		return
 	}
-	if colons < 2 || end-start > maxIPv6+2 || digits == 0 {
+	if c := at(text, s.start-1); !freeBefore || !freeAfter || c == '.' || c == '-' || !s.couldBeIPv6() {
 		return
 	}
-	if c := at(text, start-1); inWord(text, start) || c == '.' || c == '-' {
-		return
-	}
-	if c := at(text, end); isWord(c) {
-		return
-	}
-	for end > start && text[end-1] == ':' && at(text, end-2) != ':' || text[end-1] == '.' {
+	end := s.end
+	for end > s.start && text[end-1] == ':' && at(text, end-2) != ':' || text[end-1] == '.' {
 		end--
 	}
-	if colons < 7 && !double {
+	addr, ok := parseIPv6(text[s.start:end])
+	if !ok || s.double && !r.likelyIPv6(addr, s.colons) || s.colons <= 3 && text[end-1] == ':' && at(text, end) == '/' {
 		return
 	}
-	addr, ok := parseIPv6(text[start:end])
-	if !ok {
-		return
-	}
-	if double && !r.likelyIPv6(addr, colons) || colons <= 3 && text[end-1] == ':' && at(text, end) == '/' {
-		return
-	}
-	r.addAddress(start, end, addr)
+	r.addAddress(s.start, end, addr)
+}
+
+// couldBeIPv6 tells whether the stretch has the colons and the length of an
+// address.
+func (s hexStretch) couldBeIPv6() bool {
+	return s.digits > 0 && s.end-s.start <= maxIPv6+2 && (s.colons >= 7 || s.double && s.colons >= 2)
 }
 
 // likelyIPv6 tells shortened addresses from what else has a double colon, such

@@ -15,11 +15,9 @@ func parseIPv6(s []byte) (netip.Addr, bool) {
 		gap, i = 0, 2
 	}
 	for i < len(s) {
-		start, v := i, 0
-		for i < len(s) && i-start < 5 && isHex(s[i]) {
-			v = v<<4 | hexVal(s[i])
-			i++
-		}
+		start := i
+		v, next := hexGroup(s, i)
+		i = next
 		if i < len(s) && s[i] == '.' {
 			if n > 12 || !parseQuad(s[start:], ip[n:n+4]) {
 				return netip.Addr{}, false
@@ -35,11 +33,7 @@ func parseIPv6(s []byte) (netip.Addr, bool) {
 		if i == len(s) {
 			break
 		}
-		if s[i] != ':' {
-			return netip.Addr{}, false
-		}
-		i++
-		if i == len(s) {
+		if i++; s[i-1] != ':' || i == len(s) {
 			return netip.Addr{}, false
 		}
 		if s[i] == ':' {
@@ -59,6 +53,15 @@ func parseIPv6(s []byte) (netip.Addr, bool) {
 		clear(ip[gap : 16-tail])
 	}
 	return netip.AddrFrom16(ip), true
+}
+
+// hexGroup reads up to five hexadecimal digits, one more than a group has, and
+// returns their value and where they end.
+func hexGroup(s []byte, i int) (v, end int) {
+	for end = i; end < len(s) && end-i < 5 && isHex(s[end]); end++ {
+		v = v<<4 | hexVal(s[end])
+	}
+	return v, end
 }
 
 // parseQuad parses a dotted quad that is all of s.

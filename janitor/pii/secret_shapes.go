@@ -4,48 +4,100 @@ package pii
 
 import "bytes"
 
-// googleClient ends the names of OAuth clients. They are no secrets by
+// googleClientDomain ends the names of OAuth clients. They are no secrets by
 // themselves, but stand beside one and name the account.
-const googleClient = ".apps.googleusercontent.com"
+const googleClientDomain = ".apps.googleusercontent.com"
 
 // shapeAt returns the end of a secret at text[p] that has no prefix but a
 // shape of its own, or p. A word boundary is in front of text[p].
 func (r *scan) shapeAt(p int) int {
-	text := r.text
-	switch c := text[p]; {
-	case c == 'M' || c == 'N' || c == 'O':
+	switch r.text[p] {
+	case 'M', 'N', 'O':
 		if end := r.discordBot(p); end > p {
 			return end
 		}
-	case c == 'A':
+	case 'A':
 		if end := r.telegramBot(p); end > p {
 			return end
 		}
 	}
 	word := r.runEnd(abAlnum, p)
-	switch n := word - p; {
-	case n == 84 && string(text[p+52:p+56]) == "JQQJ": // Azure, with the signature of the platform
+	if w := r.text[p:word]; azurePlatformKey(w) || newRelicInsertKey(w) {
 		return word
-	case n == 40 && string(text[word-4:word]) == "NRAL": // New Relic, to send data
-		return word
-	case n == 14 && bytes.HasPrefix(text[word:], []byte(".atlasv1.")): // Terraform and Vagrant cloud
-		if end := r.runEnd(abURLDot, p); end-word >= 60 && end-word <= 90 {
-			return end
+	}
+	switch at(r.text, word) {
+	case '.':
+		return r.atlasToken(p, word)
+	case '|':
+		return r.facebookApp(p, word)
+	case '_':
+		return r.maxMindKey(p, word)
+	case '-':
+		if word-p == 32 {
+			return r.mailchimpKey(p, word)
 		}
-	case n == 32 && at(text, word) == '-' && at(text, word+1) == 'u' && at(text, word+2) == 's' && isDigit(at(text, word+3)): // Mailchimp
-		if end := r.runEnd(abAlnum, word+1); end-word <= 5 && r.runEnd(abHex, p) >= word {
-			return end
-		}
-	case n >= 13 && n <= 16 && at(text, word) == '|' && r.runEnd(abDigit, p) == word: // Facebook application
-		if end := r.runEnd(abURL, word+1); end-word == 28 {
-			return end
-		}
-	case n >= 10 && n <= 14 && at(text, word) == '-' && r.runEnd(abDigit, p) == word: // Google OAuth client
-		if end := r.runEnd(abAlnum, word+1); end-word == 33 && bytes.HasPrefix(text[end:], []byte(googleClient)) {
-			return end + len(googleClient)
-		}
-	case n == 6 && at(text, word) == '_' && r.runEnd(abURL, p)-p == 40 && string(text[p+36:p+40]) == "_mmk": // MaxMind
+		return r.googleClient(p, word)
+	}
+	return p
+}
+
+// azurePlatformKey tells a key with the signature of the platform in it.
+func azurePlatformKey(word []byte) bool { return len(word) == 84 && string(word[52:56]) == "JQQJ" }
+
+// newRelicInsertKey tells a key that sends data.
+func newRelicInsertKey(word []byte) bool { return len(word) == 40 && string(word[36:]) == "NRAL" }
+
+// atlasToken takes a token of Terraform or Vagrant cloud: 14 characters,
+// ".atlasv1." and the rest.
+func (r *scan) atlasToken(p, word int) int {
+	if word-p != 14 || !bytes.HasPrefix(r.text[word:], []byte(".atlasv1.")) {
+		return p
+	}
+	if end := r.runEnd(abURLDot, p); end-word >= 60 && end-word <= 90 {
+		return end
+	}
+	return p
+}
+
+// facebookApp takes an application's number, "|" and 27 characters.
+func (r *scan) facebookApp(p, word int) int {
+	if n := word - p; n < 13 || n > 16 || r.runEnd(abDigit, p) != word {
+		return p
+	}
+	if end := r.runEnd(abURL, word+1); end-word == 28 {
+		return end
+	}
+	return p
+}
+
+// maxMindKey takes 40 characters with an underscore behind the sixth and "_mmk"
+// at the end.
+func (r *scan) maxMindKey(p, word int) int {
+	if word-p == 6 && r.runEnd(abURL, p)-p == 40 && string(r.text[p+36:p+40]) == "_mmk" {
 		return p + 40
+	}
+	return p
+}
+
+// mailchimpKey takes 32 hexadecimal digits and "-us" with a number.
+func (r *scan) mailchimpKey(p, word int) int {
+	if at(r.text, word+1) != 'u' || at(r.text, word+2) != 's' || !isDigit(at(r.text, word+3)) {
+		return p
+	}
+	if end := r.runEnd(abAlnum, word+1); end-word <= 5 && r.runEnd(abHex, p) >= word {
+		return end
+	}
+	return p
+}
+
+// googleClient takes the name of an OAuth client: a number, "-", 32 characters
+// and the domain.
+func (r *scan) googleClient(p, word int) int {
+	if n := word - p; n < 10 || n > 14 || r.runEnd(abDigit, p) != word {
+		return p
+	}
+	if end := r.runEnd(abAlnum, word+1); end-word == 33 && bytes.HasPrefix(r.text[end:], []byte(googleClientDomain)) {
+		return end + len(googleClientDomain)
 	}
 	return p
 }
