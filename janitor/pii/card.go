@@ -209,5 +209,5 @@ func (r *scan) looseCard(c *chain, i int) int {
 
 // cardContext tells whether something around groups i to j says card.
 func (r *scan) cardContext(c *chain, i, j int) bool {
-	return r.bare() || r.around(c)&card.words != 0 && (r.before(c.g[i].start)|r.after(c.g[j].end))&card.words != 0
+	return r.bare() || r.wordsBeside(c, i, j, card.words) != 0
 }

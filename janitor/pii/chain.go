@@ -72,9 +72,9 @@ type chain struct {
 	asked  bool    // topics are known
 }
 
-// parse collects the groups from the run of digits text[p:end] on.
-func (c *chain) parse(p, end int) {
-	text := c.text
+// parse makes c the chain that begins with the run of digits text[p:end].
+func (c *chain) parse(text []byte, p, end int) {
+	c.text, c.n, c.done, c.asked = text, 0, 0, false
 	for {
 		c.g[c.n] = group{p, end}
 		c.n++
@@ -88,16 +88,20 @@ func (c *chain) parse(p, end int) {
 		if p == end || p == len(text) || !isDigit(text[p]) {
 			break
 		}
-		end = p + 1
-		for end < len(text) && isDigit(text[end]) {
-			end++
-		}
+		end = digitsEnd(text, p)
 	}
 	total := 0
 	for i := c.n - 1; i >= 0; i-- {
 		total += c.g[i].len()
 		c.rest[i] = total
 	}
+}
+
+// digitsEnd returns where the run of digits that begins at text[p] ends.
+func digitsEnd(text []byte, p int) int {
+	for p++; p < len(text) && isDigit(text[p]); p++ {
+	}
+	return p
 }
 
 // separator tells what stands between the groups of a number.

@@ -151,6 +151,15 @@ func (r *scan) before(i int) context {
 	return topics
 }
 
+// wordsBeside returns which of the topics the words in front of group i and
+// behind group j speak of.
+func (r *scan) wordsBeside(c *chain, i, j int, topics context) context {
+	if r.around(c)&topics == 0 {
+		return 0
+	}
+	return (r.before(c.g[i].start) | r.after(c.g[j].end)) & topics
+}
+
 // after returns the topics of the words that follow text[i] on its line.
 func (r *scan) after(i int) context {
 	var topics context

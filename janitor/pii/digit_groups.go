@@ -82,14 +82,13 @@ func (r *scan) national(c *chain, i int) int {
 	if first >= len(shapesByFirst) {
 		return 0
 	}
-	var number idNumber
-	var sure *grouping
-	shapes := shapesByFirst[first]
-	bare := i == 0 && r.bare()
 	next := 0
 	if i+1 < c.n {
 		next = c.g[i+1].len()
 	}
+	bare := i == 0 && r.bare()
+	shapes := shapesByFirst[first]
+	var best *grouping
 	for k := range shapes {
 		g := &shapes[k]
 		if g.next > 0 && g.next != next {
@@ -99,23 +98,25 @@ func (r *scan) national(c *chain, i int) int {
 			continue
 		}
 		last := i + len(g.lens) - 1
-		said := r.around(c)&g.words != 0 && (r.before(c.g[i].start)|r.after(c.g[last].end))&g.words != 0
-		if !said && (sure != nil || !g.sure && !(bare && last == c.n-1)) {
+		said := r.wordsBeside(c, i, last, g.words) != 0
+		if !said && (best != nil || !g.sure && !(bare && last == c.n-1)) || !g.valid(c, i) {
 			continue
 		}
-		number.size = c.digits(i, last, number.text[:])
-		if sameDigits(number.bytes()) || !g.of.valid(number) {
-			continue
+		if best = g; said {
+			break
 		}
-		if said {
-			r.add(c.g[i].start, c.g[last].end, g.of.entity)
-			return len(g.lens)
-		}
-		sure = g
 	}
-	if sure == nil {
+	if best == nil {
 		return 0
 	}
-	r.add(c.g[i].start, c.g[i+len(sure.lens)-1].end, sure.of.entity)
-	return len(sure.lens)
+	r.add(c.g[i].start, c.g[i+len(best.lens)-1].end, best.of.entity)
+	return len(best.lens)
+}
+
+// valid tells whether the digits from group i on are a number of the
+// recognizer.
+func (g *grouping) valid(c *chain, i int) bool {
+	var n idNumber
+	n.size = c.digits(i, i+len(g.lens)-1, n.text[:])
+	return !sameDigits(n.bytes()) && g.of.valid(n)
 }

@@ -6,35 +6,48 @@ package pii
 // passport or a driver's licence. Their formats say next to nothing, so a word
 // in front must: "passport", or "driver" together with "licence".
 func (r *scan) document(start int) {
-	switch at(r.text, start-1) {
-	case ' ', ':', '#', '"', '\'', '>', 0:
-	default:
-		if r.text[start-1] < 0x80 && escapeBefore(r.text, start) == 0 {
-			return
-		}
-	}
-	end, digits := start, 0
-	for end < len(r.text) && (isAlnum(r.text[end]) || r.text[end] == '-' && isDigit(at(r.text, end+1))) {
-		if isDigit(r.text[end]) {
-			digits++
-		}
-		end++
-		if end-start > 20 {
-			return
-		}
-	}
-	n := end - start
-	if isWord(at(r.text, end)) || joinedBefore(r.text, start) {
+	if !documentBegins(r.text, start) {
 		return
 	}
-	if n < 6 || digits < 4 || years(r.text[start:end]) || !r.finds(&passport) && !r.finds(&driverLicense) {
+	end := documentEnd(r.text, start)
+	if end == 0 || isWord(at(r.text, end)) || joinedBefore(r.text, start) || !r.finds(&passport) && !r.finds(&driverLicense) {
 		return
 	}
 	topics := r.before(start)
 	switch {
 	case topics&passport.words != 0 && r.finds(&passport) && passportShape(r.text[start:end]):
 		r.add(start, end, EntityPassport)
-	case topics&driverLicense.words != 0 && (topics&driverWords != 0 || topics&licenseWords != 0) && r.finds(&driverLicense):
+	case topics&driverLicense.words != 0 && topics&(driverWords|licenseWords) != 0 && r.finds(&driverLicense):
 		r.add(start, end, EntityLicense)
 	}
+}
+
+// documentBegins tells whether the number of a document can begin at
+// text[start]: behind white space or what sets a value off.
+func documentBegins(text []byte, start int) bool {
+	switch c := at(text, start-1); c {
+	case ' ', ':', '#', '"', '\'', '>', 0:
+		return true
+	default:
+		return c >= 0x80 || escapeBefore(text, start) > 0
+	}
+}
+
+// documentEnd returns the end of a word of six to twenty letters, digits, and
+// hyphens in front of digits, with four digits or more; zero when the word at
+// text[start:] is none, or a range of years or a date.
+func documentEnd(text []byte, start int) int {
+	end, digits := start, 0
+	for end < len(text) && (isAlnum(text[end]) || text[end] == '-' && isDigit(at(text, end+1))) {
+		if isDigit(text[end]) {
+			digits++
+		}
+		if end++; end-start > 20 {
+			return 0
+		}
+	}
+	if end-start < 6 || digits < 4 || years(text[start:end]) {
+		return 0
+	}
+	return end
 }

@@ -150,8 +150,5 @@ func plausibleBare(c *chain, i, k int) bool {
 
 // phoneContext returns what the words around k groups from i on say of phones.
 func (r *scan) phoneContext(c *chain, i, k int) context {
-	if r.around(c)&(phone.words|callWords) == 0 {
-		return 0
-	}
-	return (r.before(c.g[i].start) | r.after(c.g[i+k-1].end)) & (phone.words | callWords)
+	return r.wordsBeside(c, i, i+k-1, phone.words|callWords)
 }

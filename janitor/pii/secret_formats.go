@@ -4,6 +4,7 @@ package pii
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/bits"
 )
 
@@ -71,47 +72,87 @@ var formatIndex, bucketed = func() (index [indexSize]uint16, list []entry) {
 	return index, list
 }()
 
+// formatAt returns the end of the longest secret of the table that begins at
+// text[p], or p.
+func (r *scan) formatAt(p int) int {
+	text := r.text
+	first := formatIndex[indexHash(text[p], text[p+1])]
+	if first == 0 {
+		return p
+	}
+	var four [4]byte
+	copy(four[:], text[p:])
+	head := binary.LittleEndian.Uint32(four[:])
+	best := p
+	for k := int(first); bucketed[k].mask != 0; k++ {
+		f := &bucketed[k]
+		if head&f.mask != f.head {
+			continue
+		}
+		body := p + len(f.prefix)
+		if len(text) < body+f.min || string(text[p:body]) != f.prefix {
+			continue
+		}
+		end := r.runEnd(f.alpha, body)
+		for end > body && text[end-1] == '.' { // of the sentence
+			end--
+		}
+		if end-body >= f.min && end-body <= f.max && f.holds(text[body:end]) {
+			best = max(best, end)
+		}
+	}
+	return best
+}
+
+// schemeBefore returns where the scheme of a URL in front of text[p] begins, as
+// webhooks have, p when there is none.
+func schemeBefore(text []byte, p int) int {
+	for _, scheme := range [...]string{"https://", "http://"} {
+		if n := len(scheme); p >= n && string(text[p-n:p]) == scheme {
+			return p - n
+		}
+	}
+	return p
+}
+
 // isMask tells the characters people blank secrets with.
 func isMask(c byte) bool { return c == 'x' || c == 'X' || c == '0' || c == '*' || c == '.' }
 
 // holds tells whether the variable part passes the format's check and is no
 // mask such as xxxxxxxx.
 func (f *format) holds(body []byte) bool {
-	var digit, letter, dot, dash bool
-	var seen [4]uint64
-	for _, c := range body {
-		seen[c>>6] |= 1 << (c & 63)
-		switch {
-		case isDigit(c):
-			digit = true
-		case isAlpha(c):
-			letter = true
-		case c == '.':
-			dot = true
-		case c == '-':
-			dash = true
-		}
-	}
-	distinct := 0
-	for _, s := range seen {
-		distinct += bits.OnesCount64(s)
-	}
+	kinds, distinct := contents(body)
 	if distinct < 4 && (f.check != plain || isMask(body[0])) {
 		return false
 	}
+	varied := kinds&clsDigit != 0 || distinct > 12
 	switch f.check {
 	case plain:
 		return !bytes.Contains(body, []byte("EXAMPLE"))
 	case mixed:
 		return random62(body) && digitRuns(body) >= 2
 	case dotted:
-		return dot && (digit || distinct > 12)
+		return varied && bytes.IndexByte(body, '.') >= 0
 	case dashed:
-		return dash && (digit || distinct > 12)
+		return varied && bytes.IndexByte(body, '-') >= 0
 	case uuid:
 		return guid(body)
 	}
-	return digit && letter || distinct > 16
+	return kinds&clsDigit != 0 && kinds&clsAlpha != 0 || distinct > 16
+}
+
+// contents returns the classes of the bytes of a text, and how many different
+// bytes there are.
+func contents(text []byte) (kinds uint8, distinct int) {
+	var seen [4]uint64
+	for _, c := range text {
+		seen[c>>6] |= 1 << (c & 63)
+		kinds |= class[c]
+	}
+	for _, s := range seen {
+		distinct += bits.OnesCount64(s)
+	}
+	return kinds, distinct
 }
 
 // formats are the secrets of vendors that can be told by their prefix: the

@@ -45,26 +45,34 @@ func (r *scan) number(p int) {
 	if p < r.numDone {
 		return
 	}
-	end := p + 1
-	for end < len(text) && isDigit(text[end]) {
-		end++
-	}
-	next := at(text, end)
-	if end-p < 6 && !separator(next) && !isAlpha(next) && (next != ',' || !isAlpha(at(text, p-2))) {
+	end := digitsEnd(text, p)
+	if end-p < 6 && !goesOnBehind(text, p, end) {
 		r.numDone = end
 		if end-p >= 5 && !inWord(text, p) {
 			r.document(p)
 		}
-		return // too little for anything, and nothing can follow
+		return // too little for anything
 	}
 	c := &r.chain
-	c.text, c.n, c.done, c.asked = text, 0, 0, false
-	c.parse(p, end)
+	c.parse(text, p, end)
 	r.numDone = c.g[c.n-1].end
 	r.work += r.numDone - p
-	if r.seen(p, r.numDone) {
-		return
+	if !r.seen(p, r.numDone) {
+		r.numbers(c)
 	}
+}
+
+// goesOnBehind tells whether a number, a word or a date can go on behind the
+// digits text[p:end].
+func goesOnBehind(text []byte, p, end int) bool {
+	next := at(text, end)
+	return separator(next) || isAlpha(next) || next == ',' && isAlpha(at(text, p-2))
+}
+
+// numbers looks at every group of a chain as the beginning of a word and of a
+// number.
+func (r *scan) numbers(c *chain) {
+	p := c.g[0].start
 	// Short numbers and decimal fractions are nothing but parts of words.
 	fraction := c.n == 2 && c.gap(1) == '.'
 	if (fraction || c.rest[0] < 6 && c.n < 3) && !r.besideWord(p, r.numDone) {
@@ -122,14 +130,30 @@ func (r *scan) groupsAt(c *chain, i int) int {
 	if !c.begins(i) {
 		return 0
 	}
-	first, rest := c.g[i].len(), c.rest[i]
+	rest := c.rest[i]
 	if at(c.text, c.g[i].start-1) == '+' {
-		if r.finds(&phone) && rest >= 7 {
+		if rest >= 7 && r.finds(&phone) {
 			return r.phone(c, i)
 		}
 		return 0
 	}
-	found := 0
+	if k := r.checkedNumber(c, i); k > 0 {
+		return k
+	}
+	if first := c.g[i].len(); (first <= 2 || first == 4) && r.finds(&dob) {
+		if k := r.birthday(c, i); k > 0 {
+			return k
+		}
+	}
+	if rest >= 6 && r.finds(&phone) {
+		return r.phone(c, i)
+	}
+	return 0
+}
+
+// checkedNumber tries the kinds that have check digits or a shape of their own.
+func (r *scan) checkedNumber(c *chain, i int) int {
+	first, rest, found := c.g[i].len(), c.rest[i], 0
 	if rest >= 12 && r.finds(&card) {
 		found = r.card(c, i)
 	}
@@ -145,43 +169,44 @@ func (r *scan) groupsAt(c *chain, i int) int {
 	if found == 0 && rest >= 9 && (first == 3 || first == 5 || first == 9) {
 		found = r.ssn(c, i)
 	}
-	if found == 0 && (first <= 2 || first == 4) && r.finds(&dob) {
-		found = r.birthday(c, i)
-	}
-	if found == 0 && rest >= 6 && r.finds(&phone) {
-		found = r.phone(c, i)
-	}
 	return found
 }
 
 // lettered looks at digits with a letter directly in front, at text[p]: the
 // numbers that begin with letters.
 func (r *scan) lettered(p int) {
+	text := r.text
 	start := p - 1
-	for start > 0 && p-start <= 6 && isAlpha(r.text[start-1]) && escapeBefore(r.text, start) == 0 {
+	for start > 0 && p-start <= 6 && isAlpha(text[start-1]) && escapeBefore(text, start) == 0 {
 		start--
 	}
-	if (p-start > 6 || start > 0 && toldBehind[r.text[start-1]] && couldBeTold(r.text, start)) && r.finds(&assignment) {
+	letters := p - start
+	if (letters > 6 || start > 0 && toldBehind[text[start-1]] && couldBeTold(text, start)) && r.finds(&assignment) {
 		r.toldPassword(p)
 	}
-	if inWord(r.text, start) {
+	if inWord(text, start) {
 		return
 	}
-	if p-start == 2 && r.finds(&iban) {
+	if letters == 2 && r.finds(&iban) {
 		r.iban(start, p)
-	}
-	letters, digits := p-start, 1
-	for digits < 7 && isDigit(at(r.text, p+digits)) {
-		digits++
 	}
 	if letters <= 3 {
 		r.document(start)
 		r.dotted(start)
 	}
-	// The codes of the table: how many digits follow how many letters.
-	if digits >= 6 && letters != 3 || letters == 5 && digits >= 4 || letters == 6 && digits >= 2 {
+	digits := 1
+	for digits < 7 && isDigit(at(text, p+digits)) {
+		digits++
+	}
+	if wordBegins(letters, digits) {
 		r.word(start)
 	}
+}
+
+// wordBegins tells whether any pattern of the recognizers begins with so many
+// letters and then so many digits, counted up to seven.
+func wordBegins(letters, digits int) bool {
+	return digits >= 6 && letters != 3 || letters == 5 && digits >= 4 || letters == 6 && digits >= 2
 }
 
 // dotted looks at text[start:] for a hardware address in groups of four.
@@ -262,49 +287,18 @@ func (r *scan) secretAt(p int) int {
 			return end
 		}
 	}
-	if r.finds(&secret) {
-		if end := r.shapeAt(p); end > p {
-			r.add(r.telegramNumber(p), end, EntitySecret)
-			return end
-		}
-	}
-	at := formatIndex[indexHash(text[p], text[p+1])]
-	if at == 0 || !r.finds(&secret) {
+	if !r.finds(&secret) {
 		return p
 	}
-	var four [4]byte
-	copy(four[:], text[p:])
-	head := binary.LittleEndian.Uint32(four[:])
-	best := p
-	for k := int(at); bucketed[k].mask != 0; k++ {
-		f := &bucketed[k]
-		if head&f.mask != f.head {
-			continue
-		}
-		n := len(f.prefix)
-		if len(text)-p < n+f.min || string(text[p:p+n]) != f.prefix {
-			continue
-		}
-		end := r.runEnd(f.alpha, p+n)
-		for end > p+n && text[end-1] == '.' { // of the sentence
-			end--
-		}
-		if end-p-n < f.min || end-p-n > f.max || !f.holds(text[p+n:end]) {
-			continue
-		}
-		best = max(best, end)
+	if end := r.shapeAt(p); end > p {
+		r.add(r.telegramNumber(p), end, EntitySecret)
+		return end
 	}
-	if best > p {
-		start := p
-		for _, scheme := range [...]string{"https://", "http://"} { // of the URL of a webhook
-			if n := len(scheme); p >= n && string(text[p-n:p]) == scheme {
-				start = p - n
-				break
-			}
-		}
-		r.add(start, best, EntitySecret)
+	end := r.formatAt(p)
+	if end > p {
+		r.add(schemeBefore(text, p), end, EntitySecret)
 	}
-	return best
+	return end
 }
 
 // spaced looks at group i for the codes with letters that are also written in
