@@ -37,7 +37,7 @@ var (
 // arrival reads the bytes of a body as they come in from the client.
 type arrival struct {
 	body  io.Reader
-	lease *lease
+	lease *Lease
 	most  int64 // how many bytes may come
 	got   int64
 	until time.Time
@@ -49,7 +49,7 @@ func (a *arrival) Read(p []byte) (int, error) {
 	n, err := a.body.Read(p)
 	a.over = err != nil
 	if n > 0 {
-		a.lease.progress(n)
+		a.lease.Progress(n)
 	}
 	if a.got += int64(n); a.got > a.most {
 		return 0, errTooLarge
@@ -57,8 +57,8 @@ func (a *arrival) Read(p []byte) (int, error) {
 	switch {
 	case err == io.EOF || err == nil && time.Now().Before(a.until):
 		return n, err
-	case a.lease.wasEvicted():
-		return n, errEvicted
+	case a.lease.Preempted():
+		return n, ErrPreempted
 	case err == nil:
 		return n, errLate // the server has no deadlines: see at least between reads
 	}
@@ -86,30 +86,30 @@ func (h *Handler) readBody(control *http.ResponseController, r *http.Request, a 
 	if body, err = h.gather(r.Context(), a, c, r.ContentLength, a.lease); err != nil {
 		return nil, err
 	}
-	if !a.lease.arrived() {
+	if !a.lease.Complete() {
 		sensitive.Wipe(body)
-		return nil, errEvicted
+		return nil, ErrPreempted
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	return body, nil
 }
 
 // gather reads the body through its content coding.
-func (h *Handler) gather(ctx context.Context, a *arrival, c coding, announced int64, l *lease) ([]byte, error) {
+func (h *Handler) gather(ctx context.Context, a *arrival, c coding, announced int64, l *Lease) ([]byte, error) {
 	if c.open == nil {
 		return h.fill(ctx, a, announced, l)
 	}
-	if err := l.grow(ctx, c.memory); err != nil {
+	if err := l.Grow(ctx, c.memory); err != nil {
 		return nil, err
 	}
-	defer l.shrink(c.memory)
+	defer l.Shrink(c.memory)
 	d := newDecoder(c, a)
 	defer d.Close()
 	return h.fill(ctx, d, -1, l)
 }
 
 // fill reads to the end, at most MaxSize bytes. announced is -1 when unknown.
-func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *lease) (_ []byte, err error) {
+func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *Lease) (_ []byte, err error) {
 	var b []byte
 	defer func() {
 		if err != nil {
@@ -151,16 +151,16 @@ func nextBuffer(old, announced int64) int64 {
 
 // growBody moves a full buffer to a larger one. Both are counted while both
 // are there.
-func growBody(ctx context.Context, b []byte, announced int64, l *lease) ([]byte, error) {
+func growBody(ctx context.Context, b []byte, announced int64, l *Lease) ([]byte, error) {
 	old := int64(cap(b))
 	size := nextBuffer(old, announced)
-	if err := l.grow(ctx, size); err != nil {
+	if err := l.Grow(ctx, size); err != nil {
 		return nil, err
 	}
 	grown := sensitive.Make("body", len(b), int(size))
 	copy(grown, b)
 	sensitive.Wipe(b) // nothing of a prompt is left to the garbage collector
-	l.shrink(old)
+	l.Shrink(old)
 	return grown, nil
 }
 

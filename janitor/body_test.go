@@ -10,10 +10,10 @@ import (
 
 // A buffer that was outgrown keeps nothing of the prompt.
 func TestOutgrownBuffersAreWiped(t *testing.T) {
-	b := newBudget()
-	l := b.open(terms{limit: 10 << 20})
-	defer l.close()
-	if err := l.grow(context.Background(), 64); err != nil {
+	b := New()
+	l := b.Open(Request{Limit: 10 << 20})
+	defer l.Close()
+	if err := l.Grow(context.Background(), 64); err != nil {
 		t.Fatal(err)
 	}
 	old := append(make([]byte, 0, 64), "the key is not for others to find"...)

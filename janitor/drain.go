@@ -89,7 +89,7 @@ func drainUntil(err error) time.Time {
 
 // isStall tells whether a body was given up because it did not come in.
 func isStall(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errLate) || errors.Is(err, errEvicted)
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errLate) || errors.Is(err, ErrPreempted)
 }
 
 // expectsContinue tells whether the client waits for a word before it sends

@@ -68,7 +68,7 @@ func refusalOf(err error) *refusal {
 		return &refusal{status: understood.Status, reason: understood.Code, param: understood.Param, message: understood.Error()}
 	case errors.Is(err, errTooLarge), errors.Is(err, errRatio), errors.As(err, &tooLarge):
 		return refuseTooLarge
-	case errors.Is(err, errNoRoom), errors.Is(err, errEvicted):
+	case errors.Is(err, ErrNoRoom), errors.Is(err, ErrPreempted):
 		return refuseNoRoom
 	case errors.Is(err, errCoding):
 		return refuseCoding

@@ -78,7 +78,7 @@ type Exchange struct {
 	restorable func(pii.Entity) bool
 
 	arrival  *arrival // the body, until it has arrived whole; nil: it has, or there is none
-	lease    *lease   // nil: nothing is held
+	lease    *Lease   // nil: nothing is held
 	vault    *vault   // nil: nothing was replaced
 	hold     *hold    // what outlives the bodies; nil: nothing was retained
 	observer Observer
@@ -198,7 +198,7 @@ func (x *Exchange) letBodiesGo() {
 		if x.vault != nil {
 			keep = x.vault.size()
 		}
-		x.lease.keep(keep)
+		x.lease.ShrinkTo(keep)
 	}
 }
 
@@ -220,7 +220,7 @@ func (x *Exchange) wipe() {
 		x.vault.wipe()
 	}
 	if x.lease != nil {
-		x.lease.close()
+		x.lease.Close()
 	}
 }
 
@@ -229,15 +229,15 @@ func (x *Exchange) restores() bool { return x.vault != nil && x.vault.Len() > 0 
 
 // reserve counts n more bytes until the end of the request, if there is room.
 func (x *Exchange) reserve(n int64) bool {
-	return x.lease == nil || x.lease.tryGrow(n)
+	return x.lease == nil || x.lease.TryGrow(n)
 }
 
 // occupy counts n more bytes for an answer that is under way, or less when n
 // is negative. It is never refused: that would break the answer.
 func (x *Exchange) occupy(n int64) {
 	if x.lease == nil { // the request had no body
-		x.lease = x.janitor.budget.open(terms{limit: x.janitor.InFlightLimit, announced: -1})
-		x.lease.arrived()
+		x.lease = x.janitor.queue.Open(Request{Limit: x.janitor.InFlightLimit, Announced: -1})
+		x.lease.Complete()
 	}
-	x.lease.force(n)
+	x.lease.Force(n)
 }

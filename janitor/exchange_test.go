@@ -196,7 +196,7 @@ func TestEndings(t *testing.T) {
 			if x := e.exchange; x.body != nil || x.doc != nil || x.vault.Len() != 0 {
 				t.Error("the exchange holds on to the request")
 			}
-			wantEmpty(t, h.budget)
+			wantEmpty(t, h.queue)
 		})
 	}
 }
@@ -226,11 +226,11 @@ func TestBodyLetGo(t *testing.T) {
 	h := newHandler(t)
 	e := new(engine)
 	e.answer = func(w http.ResponseWriter, _ *http.Request) error {
-		if used := h.budget.used.Load(); used < 100_000 {
+		if used := h.queue.used.Load(); used < 100_000 {
 			t.Errorf("%d bytes counted before the header", used)
 		}
 		w.WriteHeader(200)
-		if used, vault := h.budget.used.Load(), e.exchange.vault.size(); used != vault {
+		if used, vault := h.queue.used.Load(), e.exchange.vault.size(); used != vault {
 			t.Errorf("%d bytes counted after the header, the vault has %d", used, vault)
 		}
 		return nil
@@ -244,7 +244,7 @@ func TestOriginalIsWiped(t *testing.T) {
 	h := newHandler(t)
 	x := &Exchange{api: prompt.Chat, restorable: h.restorable}
 	body := []byte(chat("hi " + mail))
-	x.lease = h.budget.open(terms{limit: mega, announced: -1})
+	x.lease = h.queue.Open(Request{Limit: mega, Announced: -1})
 	if refused := h.understand(newRequest("POST", chatPath, nil), x, body); refused != nil {
 		t.Fatal(refused)
 	}

@@ -21,18 +21,18 @@ type sender struct {
 }
 
 // terms are those of a client under the default options.
-func (s sender) terms(n int) terms {
+func (s sender) terms(n int) Request {
 	announced := int64(-1)
 	if s.known {
 		announced = s.size
 	}
-	return terms{client: client(n), limit: DefaultInFlightLimit, patience: time.Duration(DefaultAdmitWait), announced: announced}
+	return Request{Client: client(n), Limit: DefaultInFlightLimit, MaxWait: time.Duration(DefaultAdmitWait), Announced: announced}
 }
 
 var errGone = errors.New("the client is gone")
 
 // send sends at 100 MB/s.
-func (s sender) send(ctx context.Context, l *lease) error {
+func (s sender) send(ctx context.Context, l *Lease) error {
 	const each = 400_000
 	var got, held int64
 	for got < s.size {
@@ -48,23 +48,23 @@ func (s sender) send(ctx context.Context, l *lease) error {
 			return errGone
 		}
 		for got+n > held {
-			next := nextBuffer(held, l.announced)
-			if err := l.grow(ctx, next); err != nil {
+			next := nextBuffer(held, l.Announced)
+			if err := l.Grow(ctx, next); err != nil {
 				return err
 			}
-			l.shrink(held)
+			l.Shrink(held)
 			held = next
 		}
 		got += n
 		if n > 0 {
-			l.progress(int(n))
+			l.Progress(int(n))
 		}
-		if l.wasEvicted() {
-			return errEvicted
+		if l.Preempted() {
+			return ErrPreempted
 		}
 	}
-	if !l.arrived() {
-		return errEvicted
+	if !l.Complete() {
+		return ErrPreempted
 	}
 	return nil
 }
@@ -100,15 +100,15 @@ func TestFlood(t *testing.T) {
 // ones from addresses from first on, one after the other.
 func flood(t *testing.T, bad, addresses, first int, s sender, again bool, size int64) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget()
+		b := New()
 		ctx, cancel := context.WithCancel(t.Context())
 		var all, good sync.WaitGroup
 		for i := range bad {
 			all.Go(func() {
 				for begun := true; begun || again && ctx.Err() == nil; begun = false {
-					l := b.open(s.terms(i % addresses))
+					l := b.Open(s.terms(i % addresses))
 					_ = s.send(ctx, l)
-					l.close()
+					l.Close()
 					time.Sleep(10 * time.Millisecond)
 				}
 			})
@@ -117,8 +117,8 @@ func flood(t *testing.T, bad, addresses, first int, s sender, again bool, size i
 			good.Go(func() {
 				time.Sleep(time.Duration(i) * 130 * time.Millisecond)
 				g := sender{size: size, stop: size, known: true}
-				l := b.open(g.terms(first + i))
-				defer l.close()
+				l := b.Open(g.terms(first + i))
+				defer l.Close()
 				begin := time.Now()
 				if err := g.send(ctx, l); err != nil {
 					t.Errorf("request %d: %v after %v", i, err, time.Since(begin))

@@ -122,7 +122,7 @@ type Handler struct {
 	counters    map[pii.Entity]prometheus.Counter // findings
 	keys        hashKeyer                         // nil: numbered
 	pass        bool                              // unknown bodies
-	budget      *budget
+	queue      *Queue
 	logger      *zap.Logger
 }
 
@@ -141,7 +141,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the handler.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
-	h.budget = processBudget
+	h.queue = processQueue
 	h.setDefaults()
 	if err := h.check(); err != nil {
 		return err
@@ -206,12 +206,12 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 		return nil
 	}
 	control := http.NewResponseController(w)
-	x.lease = h.budget.open(terms{
-		client:    clientAddr(r),
-		limit:     h.InFlightLimit,
-		patience:  time.Duration(h.AdmitWait),
-		announced: min(r.ContentLength, h.MaxSize),
-		interrupt: func() { _ = control.SetReadDeadline(expired) },
+	x.lease = h.queue.Open(Request{
+		Client:    clientAddr(r),
+		Limit:     h.InFlightLimit,
+		MaxWait:  time.Duration(h.AdmitWait),
+		Announced: min(r.ContentLength, h.MaxSize),
+		Interrupt: func() { _ = control.SetReadDeadline(expired) },
 	})
 	x.arrival = &arrival{body: r.Body, lease: x.lease, most: h.MaxSize, until: time.Now().Add(time.Duration(h.ReadTimeout))}
 	body, err := h.readBody(control, r, x.arrival)

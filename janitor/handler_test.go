@@ -33,17 +33,17 @@ func newHandler(t testing.TB, configure ...func(*Handler)) *Handler {
 	if err := h.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}
-	h.budget = newBudget()
+	h.queue = New()
 	h.logger = zap.NewNop()
-	t.Cleanup(func() { wantEmpty(t, h.budget) })
+	t.Cleanup(func() { wantEmpty(t, h.queue) })
 	return h
 }
 
 // wantEmpty fails unless nothing is held of the budget.
-func wantEmpty(t testing.TB, b *budget) {
+func wantEmpty(t testing.TB, b *Queue) {
 	t.Helper()
 	b.validate(t)
-	if used := b.used.Load(); used != 0 || len(b.uploads) != 0 || len(b.waiting) != 0 || len(b.clients) != 0 || b.all != (account{}) {
+	if used := b.used.Load(); used != 0 || len(b.uploads) != 0 || len(b.waiting) != 0 || len(b.clients) != 0 || b.total != (tally{}) {
 		t.Errorf("budget not empty: %d bytes, %d uploads, %d waiting, %d clients",
 			used, len(b.uploads), len(b.waiting), len(b.clients))
 	}

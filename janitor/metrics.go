@@ -38,7 +38,7 @@ var (
 		Subsystem: "pii_janitor",
 		Name:      "in_flight_bytes",
 		Help:      "Bytes of bodies, scrubbed copies, vaults and buffered answers held now.",
-	}, func() float64 { return float64(processBudget.used.Load()) })
+	}, func() float64 { return float64(processQueue.used.Load()) })
 )
 
 // registerMetrics makes the collectors show in a configuration's registry.

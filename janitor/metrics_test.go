@@ -73,12 +73,12 @@ func TestGauge(t *testing.T) {
 		}
 		return families[0].GetMetric()[0].GetGauge().GetValue()
 	}
-	l := processBudget.open(terms{limit: mega, announced: -1})
+	l := processQueue.Open(Request{Limit: mega, Announced: -1})
 	before := gauge()
-	if err := l.grow(t.Context(), 4711); err != nil || gauge() != before+4711 {
+	if err := l.Grow(t.Context(), 4711); err != nil || gauge() != before+4711 {
 		t.Errorf("%v, gauge %g, was %g", err, gauge(), before)
 	}
-	l.close()
+	l.Close()
 	if gauge() != before {
 		t.Errorf("gauge %g, was %g", gauge(), before)
 	}

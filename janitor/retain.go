@@ -50,7 +50,7 @@ func (x *Exchange) Retain() (*Retained, bool) {
 		return nil, false
 	}
 	if x.hold == nil {
-		x.hold = &hold{budget: x.lease.budget, body: int64(cap(x.body))}
+		x.hold = &hold{queue: x.lease.queue, body: int64(cap(x.body))}
 	}
 	if !x.hold.take(x.lease, int64(len(x.doc.Segments))*int64(unsafe.Sizeof(prompt.Segment{}))) {
 		return nil, false
@@ -110,24 +110,24 @@ func (r *Retained) Release() {
 // hold is what the Retained of one request have in common: the bytes that
 // they keep counted.
 type hold struct {
-	budget *budget
+	queue *Queue
 	body   int64
 
 	mu    sync.Mutex
 	users int
 	size  int64  // what is retained: the body, and what each user has of its own
-	lease *lease // of it, once the request has let go of the bodies
+	lease *Lease // of it, once the request has let go of the bodies
 }
 
 // take adds one Retained, which has n bytes of its own, if there is room.
-func (h *hold) take(from *lease, n int64) bool {
+func (h *hold) take(from *Lease, n int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	more := n
 	if h.users == 0 {
 		more += h.body
 	}
-	if !h.budget.retain(from, n, more) {
+	if !h.queue.retain(from, n, more) {
 		return false
 	}
 	h.users++
@@ -142,29 +142,29 @@ func (h *hold) drop() {
 	if h.users--; h.users > 0 {
 		return
 	}
-	h.budget.unretain(h.size)
+	h.queue.Unretain(h.size)
 	h.size = 0
 	if h.lease != nil {
-		h.lease.close()
+		h.lease.Close()
 	}
 }
 
 // inherit takes over what is still in use from the lease of a request that
 // lets go of its bodies.
-func (h *hold) inherit(from *lease) {
+func (h *hold) inherit(from *Lease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.users > 0 && h.lease == nil {
-		h.lease = from.split(h.size)
+		h.lease = from.Split(h.size)
 	}
 }
 
 // retain grows l by n bytes if there is room for them now and for keeping all
 // bytes of it beyond the request.
-func (b *budget) retain(l *lease, n, all int64) bool {
+func (b *Queue) retain(l *Lease, n, all int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.retained+all > l.limit/retainShare || !b.takeNow(l, n) {
+	if b.retained+all > l.Limit/retainShare || !b.tryCharge(l, n) {
 		return false
 	}
 	b.retained += all
@@ -172,7 +172,7 @@ func (b *budget) retain(l *lease, n, all int64) bool {
 }
 
 // unretain says that so many bytes are kept no longer.
-func (b *budget) unretain(n int64) {
+func (b *Queue) Unretain(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.retained -= n

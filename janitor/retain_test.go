@@ -63,7 +63,7 @@ func TestRetain(t *testing.T) {
 				defer func() { _ = recover() }()
 				_ = h.ServeHTTP(httptest.NewRecorder(), postChat(text), e)
 			}()
-			if used := h.budget.used.Load(); used < int64(cap(kept.Body())) || used > int64(cap(kept.Body()))+10_000 {
+			if used := h.queue.used.Load(); used < int64(cap(kept.Body())) || used > int64(cap(kept.Body()))+10_000 {
 				t.Errorf("%d bytes counted for a body of %d", used, cap(kept.Body()))
 			}
 			if kept.API().String() != "chat" || kept.Model() != "m" || kept.Salt() != "salt" {
@@ -80,7 +80,7 @@ func TestRetain(t *testing.T) {
 				if kept.Body() != nil || len(rendition(kept.Render)) > 0 {
 					t.Error("something is left after Release")
 				}
-				wantEmpty(t, h.budget)
+				wantEmpty(t, h.queue)
 			}
 			if _, ok := e.exchange.Retain(); ok {
 				t.Error("retained after the end")
@@ -95,17 +95,17 @@ func TestRetainEarlyRelease(t *testing.T) {
 	h := newHandler(t)
 	e := new(engine)
 	e.answer = func(w http.ResponseWriter, r *http.Request) error {
-		before := h.budget.used.Load()
+		before := h.queue.used.Load()
 		for range 3 {
 			one, two := retain(t, e.exchange), retain(t, e.exchange)
 			one.Release()
-			if two.Body() == nil || h.budget.retained == 0 {
+			if two.Body() == nil || h.queue.retained == 0 {
 				t.Error("one release took both")
 			}
 			two.Release()
 		}
-		if used := h.budget.used.Load(); used < before || h.budget.retained != 0 {
-			t.Errorf("%d bytes counted, before %d; %d retained", used, before, h.budget.retained)
+		if used := h.queue.used.Load(); used < before || h.queue.retained != 0 {
+			t.Errorf("%d bytes counted, before %d; %d retained", used, before, h.queue.retained)
 		}
 		if !e.exchange.Attach(r) || readAttached(t, r) != chat("hi [EMAIL_1]") {
 			t.Error("the body is gone")
@@ -202,14 +202,14 @@ func TestRetainedShare(t *testing.T) {
 		}
 		serveTo(t, h, postChat(strings.Repeat("and so on ", 10_000)), e)
 	}
-	if used := h.budget.used.Load(); len(kept) < 2 || refused == 0 || used > h.InFlightLimit/retainShare || used != h.budget.retained {
-		t.Errorf("%d retained, %d refused, %d bytes used, %d of them retained", len(kept), refused, used, h.budget.retained)
+	if used := h.queue.used.Load(); len(kept) < 2 || refused == 0 || used > h.InFlightLimit/retainShare || used != h.queue.retained {
+		t.Errorf("%d retained, %d refused, %d bytes used, %d of them retained", len(kept), refused, used, h.queue.retained)
 	}
 	for _, r := range kept {
 		r.Release()
 	}
-	if h.budget.retained != 0 {
-		t.Errorf("%d bytes still count as retained", h.budget.retained)
+	if h.queue.retained != 0 {
+		t.Errorf("%d bytes still count as retained", h.queue.retained)
 	}
 }
 
@@ -243,7 +243,7 @@ func TestRetainedElsewhere(t *testing.T) {
 		serveTo(t, h, postChat(`a "quoted" text `+mail+strings.Repeat(` and "so" on`, rnd.IntN(2000))), e)
 	}
 	beside.Wait()
-	if h.budget.retained != 0 {
-		t.Errorf("%d bytes still count as retained", h.budget.retained)
+	if h.queue.retained != 0 {
+		t.Errorf("%d bytes still count as retained", h.queue.retained)
 	}
 }

@@ -41,7 +41,7 @@ func (x *Exchange) parse(ctx context.Context, body []byte) error {
 	}
 	x.model, x.stream = x.doc.Model, x.doc.Stream
 	if n := x.doc.MemorySize(); n > footprintFloor {
-		return x.lease.grow(ctx, int64(n))
+		return x.lease.Grow(ctx, int64(n))
 	}
 	return nil
 }
@@ -58,10 +58,10 @@ func (h *Handler) scrub(ctx context.Context, x *Exchange) *refusal {
 		return refuseFindings
 	}
 	if n := f.footprint(); n > footprintFloor {
-		if err := x.lease.grow(ctx, n); err != nil {
+		if err := x.lease.Grow(ctx, n); err != nil {
 			return refusalOf(err)
 		}
-		defer x.lease.shrink(n)
+		defer x.lease.Shrink(n)
 	}
 	if len(f.found) == 0 {
 		x.body, x.places = x.doc.Body, membersOf(x.doc)
@@ -216,11 +216,11 @@ func (x *Exchange) splice(ctx context.Context, forward, hidden []prompt.Edit) er
 	original := x.doc.Body
 	if x.vault != nil {
 		x.vault.seal(x.restorable)
-		if err := x.lease.grow(ctx, x.vault.size()); err != nil {
+		if err := x.lease.Grow(ctx, x.vault.size()); err != nil {
 			return err
 		}
 	}
-	if err := x.lease.grow(ctx, grownSize(original, forward)); err != nil {
+	if err := x.lease.Grow(ctx, grownSize(original, forward)); err != nil {
 		return err
 	}
 	x.body = x.doc.Splice(forward, nil)
@@ -228,11 +228,11 @@ func (x *Exchange) splice(ctx context.Context, forward, hidden []prompt.Edit) er
 	if len(forward) > 0 {
 		// Nobody needs the original any more: it goes, values and all.
 		sensitive.Wipe(original)
-		x.lease.shrink(int64(cap(original)))
+		x.lease.Shrink(int64(cap(original)))
 	}
 	x.hides = len(hidden) > 0
 	shift(hidden, forward)
-	if err := x.lease.grow(ctx, grownSize(x.body, hidden)); err != nil {
+	if err := x.lease.Grow(ctx, grownSize(x.body, hidden)); err != nil {
 		return err
 	}
 	x.doc.Splice(hidden, nil)

@@ -324,11 +324,11 @@ func TestHeldAnswerIsCounted(t *testing.T) {
 			e.exchange.Observe(new(recorder))
 			w.Header().Set("Content-Type", "text/event-stream")
 			_, _ = io.WriteString(w, start+"[EMAIL_1]")
-			before := h.budget.used.Load()
+			before := h.queue.used.Load()
 			for range 500 {
 				_, _ = io.WriteString(w, strings.Repeat("x", 1000))
 			}
-			if used := h.budget.used.Load(); used < 500_000 {
+			if used := h.queue.used.Load(); used < 500_000 {
 				t.Errorf("%s: %d bytes counted while half a megabyte is held", method, used)
 			}
 			if other, _ := serve(t, h, postChat("hi")); other.Code != 507 {
@@ -336,7 +336,7 @@ func TestHeldAnswerIsCounted(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, rest)
 			_, _ = io.WriteString(w, start+rest)
-			if used := h.budget.used.Load(); used > before+4*footprintFloor {
+			if used := h.queue.used.Load(); used > before+4*footprintFloor {
 				t.Errorf("%s: %d bytes are still counted when the event has passed", method, used-before)
 			}
 			if other, _ := serve(t, h, postChat("hi")); other.Code != 200 {
@@ -356,6 +356,6 @@ func TestHeldAnswerIsCounted(t *testing.T) {
 		if w.Body.String() != want {
 			t.Errorf("%s: the answer came out as %.100s", method, w.Body)
 		}
-		wantEmpty(t, h.budget)
+		wantEmpty(t, h.queue)
 	}
 }
