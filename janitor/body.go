@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
@@ -37,7 +38,7 @@ var (
 // arrival reads the bytes of a body as they come in from the client.
 type arrival struct {
 	body  io.Reader
-	lease *Lease
+	lease *admission.Lease
 	most  int64 // how many bytes may come
 	got   int64
 	until time.Time
@@ -58,7 +59,7 @@ func (a *arrival) Read(p []byte) (int, error) {
 	case err == io.EOF || err == nil && time.Now().Before(a.until):
 		return n, err
 	case a.lease.Preempted():
-		return n, ErrPreempted
+		return n, admission.ErrPreempted
 	case err == nil:
 		return n, errLate // the server has no deadlines: see at least between reads
 	}
@@ -88,14 +89,14 @@ func (h *Handler) readBody(control *http.ResponseController, r *http.Request, a 
 	}
 	if !a.lease.Complete() {
 		sensitive.Wipe(body)
-		return nil, ErrPreempted
+		return nil, admission.ErrPreempted
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	return body, nil
 }
 
 // gather reads the body through its content coding.
-func (h *Handler) gather(ctx context.Context, a *arrival, c coding, announced int64, l *Lease) ([]byte, error) {
+func (h *Handler) gather(ctx context.Context, a *arrival, c coding, announced int64, l *admission.Lease) ([]byte, error) {
 	if c.open == nil {
 		return h.fill(ctx, a, announced, l)
 	}
@@ -109,7 +110,7 @@ func (h *Handler) gather(ctx context.Context, a *arrival, c coding, announced in
 }
 
 // fill reads to the end, at most MaxSize bytes. announced is -1 when unknown.
-func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *Lease) (_ []byte, err error) {
+func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *admission.Lease) (_ []byte, err error) {
 	var b []byte
 	defer func() {
 		if err != nil {
@@ -151,7 +152,7 @@ func nextBuffer(old, announced int64) int64 {
 
 // growBody moves a full buffer to a larger one. Both are counted while both
 // are there.
-func growBody(ctx context.Context, b []byte, announced int64, l *Lease) ([]byte, error) {
+func growBody(ctx context.Context, b []byte, announced int64, l *admission.Lease) ([]byte, error) {
 	old := int64(cap(b))
 	size := nextBuffer(old, announced)
 	if err := l.Grow(ctx, size); err != nil {

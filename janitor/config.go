@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
@@ -84,7 +85,7 @@ func (h *Handler) check() error {
 
 // warn says what is allowed, but hardly meant.
 func (h *Handler) warn() {
-	if h.InFlightLimit/UploadShare < h.MaxSize {
+	if h.InFlightLimit/admission.UploadShare < h.MaxSize {
 		h.logger.Warn("in_flight_limit is less than twice max_size: the uploads of one client may fill half of it, so that bodies of max_size are never admitted",
 			zap.Int64("in_flight_limit", h.InFlightLimit), zap.Int64("max_size", h.MaxSize))
 	}

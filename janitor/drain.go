@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 )
 
 // Many clients send all of a body before they read what is answered, and a
@@ -89,7 +91,7 @@ func drainUntil(err error) time.Time {
 
 // isStall tells whether a body was given up because it did not come in.
 func isStall(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errLate) || errors.Is(err, ErrPreempted)
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errLate) || errors.Is(err, admission.ErrPreempted)
 }
 
 // expectsContinue tells whether the client waits for a word before it sends

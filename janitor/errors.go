@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
@@ -68,7 +69,7 @@ func refusalOf(err error) *refusal {
 		return &refusal{status: understood.Status, reason: understood.Code, param: understood.Param, message: understood.Error()}
 	case errors.Is(err, errTooLarge), errors.Is(err, errRatio), errors.As(err, &tooLarge):
 		return refuseTooLarge
-	case errors.Is(err, ErrNoRoom), errors.Is(err, ErrPreempted):
+	case errors.Is(err, admission.ErrNoRoom), errors.Is(err, admission.ErrPreempted):
 		return refuseNoRoom
 	case errors.Is(err, errCoding):
 		return refuseCoding

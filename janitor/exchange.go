@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/bauxite/caddy-kvaware/internal/answer"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
@@ -77,10 +78,10 @@ type Exchange struct {
 	findings   int
 	restorable func(pii.Entity) bool
 
-	arrival  *arrival // the body, until it has arrived whole; nil: it has, or there is none
-	lease    *Lease   // nil: nothing is held
-	vault    *vault   // nil: nothing was replaced
-	hold     *hold    // what outlives the bodies; nil: nothing was retained
+	arrival  *arrival         // the body, until it has arrived whole; nil: it has, or there is none
+	lease    *admission.Lease // nil: nothing is held
+	vault    *vault           // nil: nothing was replaced
+	hold     *hold            // what outlives the bodies; nil: nothing was retained
 	observer Observer
 	letGo    bool
 	over     bool
@@ -236,7 +237,7 @@ func (x *Exchange) reserve(n int64) bool {
 // is negative. It is never refused: that would break the answer.
 func (x *Exchange) occupy(n int64) {
 	if x.lease == nil { // the request had no body
-		x.lease = x.janitor.queue.Open(Request{Limit: x.janitor.InFlightLimit, Announced: -1})
+		x.lease = x.janitor.queue.Open(admission.Request{Limit: x.janitor.InFlightLimit, Announced: -1})
 		x.lease.Complete()
 	}
 	x.lease.Force(n)

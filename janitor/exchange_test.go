@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/bauxite/caddy-kvaware/internal/answer"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
@@ -226,11 +227,11 @@ func TestBodyLetGo(t *testing.T) {
 	h := newHandler(t)
 	e := new(engine)
 	e.answer = func(w http.ResponseWriter, _ *http.Request) error {
-		if used := h.queue.used.Load(); used < 100_000 {
+		if used := h.queue.Used(); used < 100_000 {
 			t.Errorf("%d bytes counted before the header", used)
 		}
 		w.WriteHeader(200)
-		if used, vault := h.queue.used.Load(), e.exchange.vault.size(); used != vault {
+		if used, vault := h.queue.Used(), e.exchange.vault.size(); used != vault {
 			t.Errorf("%d bytes counted after the header, the vault has %d", used, vault)
 		}
 		return nil
@@ -244,7 +245,7 @@ func TestOriginalIsWiped(t *testing.T) {
 	h := newHandler(t)
 	x := &Exchange{api: prompt.Chat, restorable: h.restorable}
 	body := []byte(chat("hi " + mail))
-	x.lease = h.queue.Open(Request{Limit: mega, Announced: -1})
+	x.lease = h.queue.Open(admission.Request{Limit: 1_000_000, Announced: -1})
 	if refused := h.understand(newRequest("POST", chatPath, nil), x, body); refused != nil {
 		t.Fatal(refused)
 	}

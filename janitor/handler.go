@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
@@ -122,7 +123,7 @@ type Handler struct {
 	counters    map[pii.Entity]prometheus.Counter // findings
 	keys        hashKeyer                         // nil: numbered
 	pass        bool                              // unknown bodies
-	queue      *Queue
+	queue       *admission.Queue
 	logger      *zap.Logger
 }
 
@@ -206,10 +207,10 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 		return nil
 	}
 	control := http.NewResponseController(w)
-	x.lease = h.queue.Open(Request{
+	x.lease = h.queue.Open(admission.Request{
 		Client:    clientAddr(r),
 		Limit:     h.InFlightLimit,
-		MaxWait:  time.Duration(h.AdmitWait),
+		MaxWait:   time.Duration(h.AdmitWait),
 		Announced: min(r.ContentLength, h.MaxSize),
 		Interrupt: func() { _ = control.SetReadDeadline(expired) },
 	})

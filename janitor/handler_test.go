@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
@@ -33,19 +34,17 @@ func newHandler(t testing.TB, configure ...func(*Handler)) *Handler {
 	if err := h.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}
-	h.queue = New()
+	h.queue = admission.New()
 	h.logger = zap.NewNop()
 	t.Cleanup(func() { wantEmpty(t, h.queue) })
 	return h
 }
 
 // wantEmpty fails unless nothing is held of the budget.
-func wantEmpty(t testing.TB, b *Queue) {
+func wantEmpty(t testing.TB, b *admission.Queue) {
 	t.Helper()
-	b.validate(t)
-	if used := b.used.Load(); used != 0 || len(b.uploads) != 0 || len(b.waiting) != 0 || len(b.clients) != 0 || b.total != (tally{}) {
-		t.Errorf("budget not empty: %d bytes, %d uploads, %d waiting, %d clients",
-			used, len(b.uploads), len(b.waiting), len(b.clients))
+	if s := b.Stats(); s != (admission.Stats{}) {
+		t.Errorf("the queue is not empty: %+v", s)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 )
 
 // The collectors are made once for the process: each configuration has a
@@ -38,8 +40,11 @@ var (
 		Subsystem: "pii_janitor",
 		Name:      "in_flight_bytes",
 		Help:      "Bytes of bodies, scrubbed copies, vaults and buffered answers held now.",
-	}, func() float64 { return float64(processQueue.used.Load()) })
+	}, func() float64 { return float64(processQueue.Used()) })
 )
+
+// processQueue admits the requests of all handlers of this process.
+var processQueue = admission.New()
 
 // registerMetrics makes the collectors show in a configuration's registry.
 // Several handlers of one configuration share them.

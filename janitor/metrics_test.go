@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 )
 
 // TestMetricsShared: a second configuration registers the same collectors.
@@ -73,7 +75,7 @@ func TestGauge(t *testing.T) {
 		}
 		return families[0].GetMetric()[0].GetGauge().GetValue()
 	}
-	l := processQueue.Open(Request{Limit: mega, Announced: -1})
+	l := processQueue.Open(admission.Request{Limit: 1_000_000, Announced: -1})
 	before := gauge()
 	if err := l.Grow(t.Context(), 4711); err != nil || gauge() != before+4711 {
 		t.Errorf("%v, gauge %g, was %g", err, gauge(), before)

@@ -8,16 +8,12 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
 // maxSalt is the longest cache_salt that engines take, in bytes.
 const maxSalt = 1024
-
-// retainShare: what is kept beyond the request may fill one part in
-// retainShare of an in-flight limit. Work beside the requests must not keep
-// requests out.
-const retainShare = 8
 
 // Retained is what the engine got of one request, kept beyond the answer's
 // header for work that goes on beside it: it is there, and counted under
@@ -50,7 +46,7 @@ func (x *Exchange) Retain() (*Retained, bool) {
 		return nil, false
 	}
 	if x.hold == nil {
-		x.hold = &hold{queue: x.lease.queue, body: int64(cap(x.body))}
+		x.hold = &hold{queue: x.janitor.queue, body: int64(cap(x.body))}
 	}
 	if !x.hold.take(x.lease, int64(len(x.doc.Segments))*int64(unsafe.Sizeof(prompt.Segment{}))) {
 		return nil, false
@@ -110,24 +106,24 @@ func (r *Retained) Release() {
 // hold is what the Retained of one request have in common: the bytes that
 // they keep counted.
 type hold struct {
-	queue *Queue
-	body   int64
+	queue *admission.Queue
+	body  int64
 
 	mu    sync.Mutex
 	users int
-	size  int64  // what is retained: the body, and what each user has of its own
-	lease *Lease // of it, once the request has let go of the bodies
+	size  int64            // what is retained: the body, and what each user has of its own
+	lease *admission.Lease // of it, once the request has let go of the bodies
 }
 
 // take adds one Retained, which has n bytes of its own, if there is room.
-func (h *hold) take(from *Lease, n int64) bool {
+func (h *hold) take(from *admission.Lease, n int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	more := n
 	if h.users == 0 {
 		more += h.body
 	}
-	if !h.queue.retain(from, n, more) {
+	if !from.TryRetain(n, more) {
 		return false
 	}
 	h.users++
@@ -151,31 +147,12 @@ func (h *hold) drop() {
 
 // inherit takes over what is still in use from the lease of a request that
 // lets go of its bodies.
-func (h *hold) inherit(from *Lease) {
+func (h *hold) inherit(from *admission.Lease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.users > 0 && h.lease == nil {
 		h.lease = from.Split(h.size)
 	}
-}
-
-// retain grows l by n bytes if there is room for them now and for keeping all
-// bytes of it beyond the request.
-func (b *Queue) retain(l *Lease, n, all int64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.retained+all > l.Limit/retainShare || !b.tryCharge(l, n) {
-		return false
-	}
-	b.retained += all
-	return true
-}
-
-// unretain says that so many bytes are kept no longer.
-func (b *Queue) Unretain(n int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.retained -= n
 }
 
 // CacheSalt is the cache_salt that the engine gets: the one set by Salt, else

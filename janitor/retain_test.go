@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 )
 
 // rendition is all of what Render streams, with the message of every chunk.
@@ -63,7 +65,7 @@ func TestRetain(t *testing.T) {
 				defer func() { _ = recover() }()
 				_ = h.ServeHTTP(httptest.NewRecorder(), postChat(text), e)
 			}()
-			if used := h.queue.used.Load(); used < int64(cap(kept.Body())) || used > int64(cap(kept.Body()))+10_000 {
+			if used := h.queue.Used(); used < int64(cap(kept.Body())) || used > int64(cap(kept.Body()))+10_000 {
 				t.Errorf("%d bytes counted for a body of %d", used, cap(kept.Body()))
 			}
 			if kept.API().String() != "chat" || kept.Model() != "m" || kept.Salt() != "salt" {
@@ -95,17 +97,17 @@ func TestRetainEarlyRelease(t *testing.T) {
 	h := newHandler(t)
 	e := new(engine)
 	e.answer = func(w http.ResponseWriter, r *http.Request) error {
-		before := h.queue.used.Load()
+		before := h.queue.Used()
 		for range 3 {
 			one, two := retain(t, e.exchange), retain(t, e.exchange)
 			one.Release()
-			if two.Body() == nil || h.queue.retained == 0 {
+			if two.Body() == nil || h.queue.Stats().Retained == 0 {
 				t.Error("one release took both")
 			}
 			two.Release()
 		}
-		if used := h.queue.used.Load(); used < before || h.queue.retained != 0 {
-			t.Errorf("%d bytes counted, before %d; %d retained", used, before, h.queue.retained)
+		if used := h.queue.Used(); used < before || h.queue.Stats().Retained != 0 {
+			t.Errorf("%d bytes counted, before %d; %d retained", used, before, h.queue.Stats().Retained)
 		}
 		if !e.exchange.Attach(r) || readAttached(t, r) != chat("hi [EMAIL_1]") {
 			t.Error("the body is gone")
@@ -202,14 +204,14 @@ func TestRetainedShare(t *testing.T) {
 		}
 		serveTo(t, h, postChat(strings.Repeat("and so on ", 10_000)), e)
 	}
-	if used := h.queue.used.Load(); len(kept) < 2 || refused == 0 || used > h.InFlightLimit/retainShare || used != h.queue.retained {
-		t.Errorf("%d retained, %d refused, %d bytes used, %d of them retained", len(kept), refused, used, h.queue.retained)
+	if used := h.queue.Used(); len(kept) < 2 || refused == 0 || used > h.InFlightLimit/admission.RetainShare || used != h.queue.Stats().Retained {
+		t.Errorf("%d retained, %d refused, %d bytes used, %d of them retained", len(kept), refused, used, h.queue.Stats().Retained)
 	}
 	for _, r := range kept {
 		r.Release()
 	}
-	if h.queue.retained != 0 {
-		t.Errorf("%d bytes still count as retained", h.queue.retained)
+	if h.queue.Stats().Retained != 0 {
+		t.Errorf("%d bytes still count as retained", h.queue.Stats().Retained)
 	}
 }
 
@@ -243,7 +245,7 @@ func TestRetainedElsewhere(t *testing.T) {
 		serveTo(t, h, postChat(`a "quoted" text `+mail+strings.Repeat(` and "so" on`, rnd.IntN(2000))), e)
 	}
 	beside.Wait()
-	if h.queue.retained != 0 {
-		t.Errorf("%d bytes still count as retained", h.queue.retained)
+	if h.queue.Stats().Retained != 0 {
+		t.Errorf("%d bytes still count as retained", h.queue.Stats().Retained)
 	}
 }

@@ -31,7 +31,7 @@ func newServer(t *testing.T, configure func(*Handler)) (h *Handler, addr string,
 		ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any))
 		ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
 		err := h.ServeHTTP(w, r.WithContext(ctx), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-			for used := h.queue.used.Load(); used > peak.Load(); {
+			for used := h.queue.Used(); used > peak.Load(); {
 				peak.Store(used)
 			}
 			n, err := io.Copy(io.Discard, r.Body)
@@ -89,11 +89,9 @@ func TestStalledUploadsLockNobodyOut(t *testing.T) {
 	for range 50 {
 		stallUpload(t, addr, 1_000_000, 100_000)
 	}
-	waitFor(t, "the stalled uploads fill the share", func() bool { return h.queue.used.Load() > 1_500_000 })
+	waitFor(t, "the stalled uploads fill the share", func() bool { return h.queue.Used() > 1_500_000 })
 	waitFor(t, "those that found no room have been told", func() bool {
-		h.queue.mu.Lock()
-		defer h.queue.mu.Unlock()
-		return len(h.queue.waiting) == 0
+		return h.queue.Stats().Waiting == 0
 	})
 	for i := range 20 {
 		begin := time.Now()
@@ -143,7 +141,7 @@ func TestManyLargeRequests(t *testing.T) {
 	if peak.Load() > h.InFlightLimit {
 		t.Errorf("%d bytes held, above the limit", peak.Load())
 	}
-	waitFor(t, "the memory comes back", func() bool { return h.queue.used.Load() == 0 })
+	waitFor(t, "the memory comes back", func() bool { return h.queue.Used() == 0 })
 }
 
 // TestReadTimeout: a body that does not arrive in time is refused, at once and
@@ -188,9 +186,9 @@ func (slowReader) Read(p []byte) (int, error) {
 func TestClientGone(t *testing.T) {
 	h, addr, _ := newServer(t, func(*Handler) {})
 	c := stallUpload(t, addr, 1_000_000, 100_000)
-	waitFor(t, "the upload is there", func() bool { return h.queue.used.Load() > 100_000 })
+	waitFor(t, "the upload is there", func() bool { return h.queue.Used() > 100_000 })
 	_ = c.Close()
-	waitFor(t, "the memory comes back", func() bool { return h.queue.used.Load() == 0 })
+	waitFor(t, "the memory comes back", func() bool { return h.queue.Used() == 0 })
 }
 
 // TestKeepAlive: after a request the connection serves another one, also when
@@ -221,8 +219,8 @@ func TestKeepAlive(t *testing.T) {
 func TestLiarAboutLength(t *testing.T) {
 	h, addr, _ := newServer(t, func(*Handler) {})
 	stallUpload(t, addr, 30_000_000, 1000)
-	waitFor(t, "the upload is there", func() bool { return h.queue.used.Load() > 0 })
-	if used := h.queue.used.Load(); used > 3*firstBuffer {
+	waitFor(t, "the upload is there", func() bool { return h.queue.Used() > 0 })
+	if used := h.queue.Used(); used > 3*firstBuffer {
 		t.Errorf("%d bytes held for 1000 that came", used)
 	}
 }

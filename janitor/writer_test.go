@@ -324,11 +324,11 @@ func TestHeldAnswerIsCounted(t *testing.T) {
 			e.exchange.Observe(new(recorder))
 			w.Header().Set("Content-Type", "text/event-stream")
 			_, _ = io.WriteString(w, start+"[EMAIL_1]")
-			before := h.queue.used.Load()
+			before := h.queue.Used()
 			for range 500 {
 				_, _ = io.WriteString(w, strings.Repeat("x", 1000))
 			}
-			if used := h.queue.used.Load(); used < 500_000 {
+			if used := h.queue.Used(); used < 500_000 {
 				t.Errorf("%s: %d bytes counted while half a megabyte is held", method, used)
 			}
 			if other, _ := serve(t, h, postChat("hi")); other.Code != 507 {
@@ -336,7 +336,7 @@ func TestHeldAnswerIsCounted(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, rest)
 			_, _ = io.WriteString(w, start+rest)
-			if used := h.queue.used.Load(); used > before+4*footprintFloor {
+			if used := h.queue.Used(); used > before+4*footprintFloor {
 				t.Errorf("%s: %d bytes are still counted when the event has passed", method, used-before)
 			}
 			if other, _ := serve(t, h, postChat("hi")); other.Code != 200 {

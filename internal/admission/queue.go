@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package janitor
+package admission
 
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // uploadShare: the unfinished uploads of one client address may fill one part
@@ -20,8 +17,13 @@ import (
 // the share, only one whose uploads do not end.
 const UploadShare = 2
 
+// RetainShare: what is kept beyond the request may fill one part in
+// RetainShare of an in-flight limit. Work beside the requests must not keep
+// requests out.
+const RetainShare = 8
+
 var (
-	ErrNoRoom  = errors.New("no room under the in-flight limit")
+	ErrNoRoom    = errors.New("no room under the in-flight limit")
 	ErrPreempted = errors.New("upload given up for want of room")
 )
 
@@ -34,13 +36,13 @@ type Queue struct {
 	epoch time.Time
 	used  atomic.Int64 // written under mu, read by the gauge without it
 
-	mu        sync.Mutex
-	uploads   map[*Lease]struct{} // that are not whole yet
-	total       tally             // of all uploads
-	clients   map[netip.Addr]*tally
-	waiting   []*waiter
-	reserved      int64         // room that is made for some of them
-	retained  int64         // how much of used outlives its request
+	mu       sync.Mutex
+	uploads  map[*Lease]struct{} // that are not whole yet
+	total    tally               // of all uploads
+	clients  map[netip.Addr]*tally
+	waiting  []*waiter
+	reserved int64         // room that is made for some of them
+	retained int64         // how much of used outlives its request
 	lastPass time.Duration // when stalled uploads were last looked for
 }
 
@@ -50,9 +52,6 @@ type tally struct {
 	uploads       int
 	held, pending int64
 }
-
-// processBudget is the budget of this process.
-var processQueue = New()
 
 func New() *Queue {
 	return &Queue{epoch: time.Now(), uploads: make(map[*Lease]struct{}), clients: make(map[netip.Addr]*tally)}
@@ -66,25 +65,25 @@ func (b *Queue) now() time.Duration { return time.Since(b.epoch) }
 // follows it has no effect.
 type Lease struct {
 	Request
-	queue *Queue
-	stallAfter  time.Duration // how long an upload may be silent while others wait
+	queue         *Queue
+	stallAfter    time.Duration // how long an upload may be silent while others wait
 	lastProgress  atomic.Int64  // when the upload last moved
-	sinceProgress  int64         // bytes that came since then; for the request's goroutine
+	sinceProgress int64         // bytes that came since then; for the request's goroutine
 
 	// under budget.mu
-	held    int64
-	pending int64
-	uploading  bool // not yet whole
-	waiting bool
+	held      int64
+	pending   int64
+	uploading bool // not yet whole
+	waiting   bool
 	preempted bool
-	closed  bool
+	closed    bool
 }
 
 // terms are the conditions of a lease.
 type Request struct {
 	Client    netip.Addr
 	Limit     int64         // of the whole budget, as far as this request is concerned
-	MaxWait  time.Duration // how long the request may wait for room, all in all
+	MaxWait   time.Duration // how long the request may wait for room, all in all
 	Announced int64         // how large the body will be; -1: not known
 	// interrupt makes a read of the body that is going on or comes later fail
 	// soon. It is called under budget.mu, at most once, and never after arrived
@@ -114,8 +113,8 @@ func (b *Queue) Open(t Request) *Lease {
 // would take a minute to fill what it holds (with the default of 1s): it is as
 // good as stalled, however often it sends a byte.
 const (
-	progressPart     = 64
-	progressMax = 64 << 10
+	progressPart = 64
+	progressMax  = 64 << 10
 )
 
 // progress notes that n bytes of the upload came in.
@@ -323,25 +322,38 @@ func (b *Queue) endUpload(l *Lease) {
 	}
 }
 
-// clientAddr is the address that a request's upload is counted against: what
-// Caddy takes for the client's (so trusted proxies are looked through), IPv6
-// by its /64, the smallest thing that is given out to one customer. Requests
-// without an address (unix sockets) count together.
-func clientAddr(r *http.Request) netip.Addr {
-	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
-		peer, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil {
-			return netip.Addr{}
-		}
-		addr = peer.Addr()
+// TryRetain grows l by n bytes if there is room for them now and for keeping all
+// bytes of it beyond the request.
+func (l *Lease) TryRetain(n, all int64) bool {
+	b := l.queue
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.retained+all > l.Limit/RetainShare || !b.tryCharge(l, n) {
+		return false
 	}
-	addr = addr.Unmap().WithZone("")
-	if addr.Is6() {
-		if p, err := addr.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return addr
+	b.retained += all
+	return true
+}
+
+// Unretain says that so many bytes are kept no longer.
+func (b *Queue) Unretain(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.retained -= n
+}
+
+// Used returns how many bytes all leases hold.
+func (b *Queue) Used() int64 { return b.used.Load() }
+
+// Stats is a snapshot of a Queue.
+type Stats struct {
+	Used, Retained   int64 // bytes
+	Uploads, Waiting int
+}
+
+// Stats returns how full the queue is now.
+func (b *Queue) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Stats{Used: b.used.Load(), Retained: b.retained, Uploads: len(b.uploads), Waiting: len(b.waiting)}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package janitor
+package admission
 
 import (
 	"context"
@@ -26,7 +26,19 @@ func (s sender) terms(n int) Request {
 	if s.known {
 		announced = s.size
 	}
-	return Request{Client: client(n), Limit: DefaultInFlightLimit, MaxWait: time.Duration(DefaultAdmitWait), Announced: announced}
+	return Request{Client: client(n), Limit: 512_000_000, MaxWait: time.Second, Announced: announced}
+}
+
+// nextBuffer is how large a buffer follows one of held bytes.
+func nextBuffer(held, announced int64) int64 {
+	size := max(8<<10, 2*held)
+	if held >= 1<<20 {
+		size = held + held/2
+	}
+	if announced > held && (announced < size || announced <= 4*held) {
+		size = announced + 512
+	}
+	return size
 }
 
 var errGone = errors.New("the client is gone")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package janitor
+package admission
 
 import (
 	"cmp"
@@ -36,12 +36,12 @@ const maxPreemptions = 32
 
 // waiter is a request for n more bytes that could not be granted at once.
 type waiter struct {
-	lease *Lease
-	n     int64
-	since time.Duration
+	lease    *Lease
+	n        int64
+	since    time.Duration
 	reserved bool          // uploads were given up for it: what they held is for it
-	done  chan struct{} // closed once err is final
-	err   error         // under budget.mu until done
+	done     chan struct{} // closed once err is final
+	err      error         // under budget.mu until done
 }
 
 func (w *waiter) begun() bool { return w.lease.held > 0 || !w.lease.uploading }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package janitor
+package admission
 
 import (
 	"context"
@@ -11,8 +11,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // validate recounts what the budget says of itself.
@@ -381,27 +379,6 @@ func randomRequest(t *testing.T, b *Queue, rnd *rand.Rand) {
 	}
 }
 
-func TestClientAddr(t *testing.T) {
-	cases := []struct{ remote, clientIP, want string }{
-		{"192.0.2.1:1234", "", "192.0.2.1"},
-		{"192.0.2.1:1234", "198.51.100.7", "198.51.100.7"},
-		{"[2001:db8:1:2:3:4:5:6]:1234", "", "2001:db8:1:2::"},
-		{"192.0.2.1:1234", "::ffff:198.51.100.7", "198.51.100.7"},
-		{"192.0.2.1:1234", "fe80::1%eth0", "fe80::"},
-		{"@", "", "invalid IP"},
-	}
-	for _, c := range cases {
-		r := newRequest("POST", "/", nil)
-		r.RemoteAddr = c.remote
-		if c.clientIP != "" {
-			caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, c.clientIP)
-		}
-		if got := clientAddr(r).String(); got != c.want {
-			t.Errorf("%s, %s: %s, want %s", c.remote, c.clientIP, got, c.want)
-		}
-	}
-}
-
 func BenchmarkBudget(b *testing.B) {
 	bu := New()
 	for b.Loop() {
@@ -410,5 +387,14 @@ func BenchmarkBudget(b *testing.B) {
 		l.Progress(8192)
 		l.Complete()
 		l.Close()
+	}
+}
+
+// wantEmpty fails unless nothing is held of the queue.
+func wantEmpty(t testing.TB, b *Queue) {
+	t.Helper()
+	b.validate(t)
+	if s := b.Stats(); s != (Stats{}) || len(b.clients) != 0 || b.total != (tally{}) {
+		t.Errorf("the queue is not empty: %+v, %d clients", s, len(b.clients))
 	}
 }
