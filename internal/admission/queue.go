@@ -1,9 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package admission lets requests in under one memory limit. A [Queue] counts
+// the bytes that all requests hold. A request that finds no room waits in the
+// queue; these rules decide which request gets room, and which gives it up:
+//
+//   - Wait. A request waits at most MaxWait in all. Requests that already hold
+//     bytes are served before those that hold none.
+//   - Announcements. An upload starts when its announced size fits beside what
+//     the uploads before it announced, as long as those make progress. After
+//     half of its wait it starts with the room there is: announcing costs
+//     nothing. Each client may start a small part of the limit, whatever others
+//     announced.
+//   - Preemption. An upload without progress for half of MaxWait is preempted
+//     when another request waits. If that request's client has filled its share,
+//     only uploads of the same client are preempted, else those of the client
+//     that holds most, the largest first. Stalled uploads therefore hold memory
+//     only while nobody else needs it.
+//   - Aging and fair share. A request that has waited for a quarter of MaxWait,
+//     and asks for no more than other clients hold, takes its room from the
+//     client that holds most, stalled or not. Preempted bytes are reserved for
+//     the request they were freed for.
+//   - Shedding. When the longest wait has lasted half of MaxWait and nothing is
+//     stalled, there are too many uploads: the later half of the waiting uploads
+//     is preempted, so that some complete and not all of them time out together.
 package admission
 
 import (
-	"context"
 	"errors"
 	"net/netip"
 	"sync"
@@ -11,349 +33,158 @@ import (
 	"time"
 )
 
-// uploadShare: the unfinished uploads of one client address may fill one part
-// in uploadShare of an in-flight limit. Bodies that have arrived whole are no
-// longer uploads, so a busy client behind one address is not slowed down by
-// the share, only one whose uploads do not end.
-const UploadShare = 2
+const (
+	// UploadShare: the unfinished uploads of one client may fill one part in
+	// UploadShare of the limit. Complete bodies do not count, so the share slows
+	// down a client whose uploads do not end, and no busy client.
+	UploadShare = 2
 
-// RetainShare: what is kept beyond the request may fill one part in
-// RetainShare of an in-flight limit. Work beside the requests must not keep
-// requests out.
-const RetainShare = 8
-
-var (
-	ErrNoRoom    = errors.New("no room under the in-flight limit")
-	ErrPreempted = errors.New("upload given up for want of room")
+	// RetainShare: bytes that outlive their request may fill one part in
+	// RetainShare of the limit. Work beside the requests must not keep requests
+	// out.
+	RetainShare = 8
 )
 
-// budget counts the bytes that all requests of the process hold: bodies as
-// they arrive, scrubbed copies, vaults and what opens compressed data. There
-// is one for the process, because the memory is the process's; each handler
-// compares it with a limit of its own. How requests wait for room, and who
-// yields to whom, is in queue.go.
+var (
+	// ErrNoRoom says that no room came free in time.
+	ErrNoRoom = errors.New("no room under the in-flight limit")
+	// ErrPreempted says that the upload was ended to make room for others.
+	ErrPreempted = errors.New("upload preempted")
+)
+
+// Queue counts the bytes that all requests of a process hold. Each request
+// compares the sum with a limit of its own. A Queue is safe for concurrent use.
 type Queue struct {
-	epoch time.Time
-	used  atomic.Int64 // written under mu, read by the gauge without it
+	start time.Time
+	used  atomic.Int64 // written under mu
 
 	mu       sync.Mutex
-	uploads  map[*Lease]struct{} // that are not whole yet
+	uploads  map[*Lease]struct{} // the incomplete ones
 	total    tally               // of all uploads
 	clients  map[netip.Addr]*tally
-	waiting  []*waiter
-	reserved int64         // room that is made for some of them
-	retained int64         // how much of used outlives its request
-	lastPass time.Duration // when stalled uploads were last looked for
+	waiting  []*waiter     // in order of arrival
+	reserved int64         // bytes being freed for waiters
+	retained int64         // the part of used that outlives its request
+	lastPass time.Duration // when makeRoom last looked at all uploads
 }
 
-// account sums up uploads: what they hold, and what those that have begun will
-// hold beyond that if they send what they announced.
+// tally sums up uploads. pending is what those that hold bytes will need in
+// addition, if they send what they announced.
 type tally struct {
 	uploads       int
 	held, pending int64
 }
 
+// New returns an empty Queue.
 func New() *Queue {
-	return &Queue{epoch: time.Now(), uploads: make(map[*Lease]struct{}), clients: make(map[netip.Addr]*tally)}
+	return &Queue{start: time.Now(), uploads: make(map[*Lease]struct{}), clients: make(map[netip.Addr]*tally)}
 }
 
-// now is the monotonic time that leases carry.
-func (b *Queue) now() time.Duration { return time.Since(b.epoch) }
+// now returns the monotonic time since the start.
+func (q *Queue) now() time.Duration { return time.Since(q.start) }
 
-// lease is what one request holds of the budget. Its methods are for the
-// request's goroutine; close may be called any number of times, and what
-// follows it has no effect.
-type Lease struct {
-	Request
-	queue         *Queue
-	stallAfter    time.Duration // how long an upload may be silent while others wait
-	lastProgress  atomic.Int64  // when the upload last moved
-	sinceProgress int64         // bytes that came since then; for the request's goroutine
+// Used returns how many bytes all leases hold. It takes no lock.
+func (q *Queue) Used() int64 { return q.used.Load() }
 
-	// under budget.mu
-	held      int64
-	pending   int64
-	uploading bool // not yet whole
-	waiting   bool
-	preempted bool
-	closed    bool
+// Stats is a snapshot of a Queue.
+type Stats struct {
+	Used     int64 // bytes held by all leases
+	Retained int64 // the part of Used that outlives its request
+	Uploads  int   // incomplete uploads
+	Waiting  int   // requests that wait for room
 }
 
-// terms are the conditions of a lease.
-type Request struct {
-	Client    netip.Addr
-	Limit     int64         // of the whole budget, as far as this request is concerned
-	MaxWait   time.Duration // how long the request may wait for room, all in all
-	Announced int64         // how large the body will be; -1: not known
-	// interrupt makes a read of the body that is going on or comes later fail
-	// soon. It is called under budget.mu, at most once, and never after arrived
-	// or close. It may be nil.
-	Interrupt func()
+// Stats returns a snapshot.
+func (q *Queue) Stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return Stats{Used: q.used.Load(), Retained: q.retained, Uploads: len(q.uploads), Waiting: len(q.waiting)}
 }
 
-// open starts a lease for an upload.
-func (b *Queue) Open(t Request) *Lease {
-	l := &Lease{Request: t, queue: b, stallAfter: t.MaxWait / 2, uploading: true}
-	l.touch()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.uploads[l] = struct{}{}
-	c := b.clients[l.Client]
-	if c == nil {
-		c = new(tally)
-		b.clients[l.Client] = c
-	}
-	c.uploads++
-	b.total.uploads++
-	return l
+// Unretain takes back n bytes of [Lease.TryRetain]. The lease that holds them
+// is not changed.
+func (q *Queue) Unretain(n int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.retained -= n
 }
 
-// An upload moves when one part in pace of what it holds has come since it last
-// did, or paceMost bytes. One that moves less than every half of admit_wait
-// would take a minute to fill what it holds (with the default of 1s): it is as
-// good as stalled, however often it sends a byte.
-const (
-	progressPart = 64
-	progressMax  = 64 << 10
-)
-
-// progress notes that n bytes of the upload came in.
-func (l *Lease) Progress(n int) {
-	// Only this goroutine changes held, or others while it waits.
-	if l.sinceProgress += int64(n); l.sinceProgress >= min(l.held/progressPart, progressMax) {
-		l.touch()
-	}
-}
-
-// moved starts the time anew after which the upload counts as stalled.
-func (l *Lease) touch() {
-	l.sinceProgress = 0
-	l.lastProgress.Store(int64(l.queue.now()))
-}
-
-// grow takes n more bytes, waiting for room as long as the lease has
-// patience. It returns errNoRoom, errEvicted or the context's error, and then
-// has taken nothing.
-func (l *Lease) Grow(ctx context.Context, n int64) error {
-	b := l.queue
-	b.mu.Lock()
-	switch {
-	case l.preempted:
-		b.mu.Unlock()
-		return ErrPreempted
-	case l.closed || n > l.Limit:
-		b.mu.Unlock()
-		return ErrNoRoom
-	case len(b.waiting) == 0 && b.fits(l, n, false):
-		b.charge(l, n)
-		b.mu.Unlock()
-		return nil
-	}
-	w := b.enqueue(l, n)
-	b.mu.Unlock()
-	return w.wait(ctx)
-}
-
-// tryGrow takes n more bytes if there is room for them now.
-func (l *Lease) TryGrow(n int64) bool {
-	b := l.queue
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.tryCharge(l, n)
-}
-
-// takeNow is tryGrow under the budget's lock.
-func (b *Queue) tryCharge(l *Lease, n int64) bool {
-	if l.closed || l.preempted || len(b.waiting) > 0 || !b.fits(l, n, false) {
-		return false
-	}
-	b.charge(l, n)
-	return true
-}
-
-// force takes n more bytes, or gives them back when n is negative, whether or
-// not there is room: for what is under way and cannot be stopped any more.
-// Others are kept out until there is room again.
-func (l *Lease) Force(n int64) {
-	b := l.queue
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if l.closed {
-		return
-	}
-	b.charge(l, max(n, -l.held))
-	if n < 0 {
-		b.dispatch()
-	}
-}
-
-// shrink gives n bytes back.
-func (l *Lease) Shrink(n int64) { l.lower(func(held int64) int64 { return held - n }) }
-
-// keep gives back all but n bytes.
-func (l *Lease) ShrinkTo(n int64) { l.lower(func(int64) int64 { return n }) }
-
-// split moves n bytes, or all there are when there are less, to a lease of
-// their own, for what outlives the request.
-func (l *Lease) Split(n int64) *Lease {
-	b := l.queue
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n = min(n, l.held)
-	b.charge(l, -n)
-	other := &Lease{Request: l.Request, queue: b}
-	b.charge(other, n)
-	return other
-}
-
-// giveBack lowers what is held to what rest says.
-func (l *Lease) lower(rest func(held int64) int64) {
-	b := l.queue
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if n := l.held - max(rest(l.held), 0); n > 0 {
-		b.charge(l, -n)
-		b.dispatch()
-	}
-}
-
-// arrived says that the body is whole: the lease leaves its client's share of
-// uploads and can no longer be given up for others. It reports false when it
-// has been given up already.
-func (l *Lease) Complete() bool {
-	b := l.queue
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if l.closed || l.preempted {
-		return false
-	}
-	b.endUpload(l)
-	b.dispatch()
-	return true
-}
-
-// wasEvicted reports whether the upload was given up for others.
-func (l *Lease) Preempted() bool {
-	l.queue.mu.Lock()
-	defer l.queue.mu.Unlock()
-	return l.preempted
-}
-
-// close gives everything back.
-func (l *Lease) Close() {
-	b := l.queue
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if l.closed {
-		return
-	}
-	b.endUpload(l)
-	b.charge(l, -l.held)
-	l.closed = true
-	b.dispatch()
-}
-
-// fits reports whether l may take n more bytes now. An upload that has not
-// begun leaves room for those that have, unless it is impatient: many that
-// have begun and cannot end would all be refused.
-func (b *Queue) fits(l *Lease, n int64, impatient bool) bool {
-	used := b.used.Load()
+// fits reports whether l may take n more bytes now. An upload that holds
+// nothing yet leaves room for those that have started, unless it is overdue:
+// many started uploads that cannot end would all be refused.
+func (q *Queue) fits(l *Lease, n int64, overdue bool) bool {
+	used := q.used.Load()
 	if used+n > l.Limit {
 		return false
 	}
 	if !l.uploading {
 		return true
 	}
-	c := b.clients[l.Client]
+	c := q.clients[l.Client]
 	share := l.Limit / UploadShare
 	if c.held+n > share {
 		return false
 	}
-	if l.held > 0 || impatient {
+	if l.held > 0 || overdue {
 		return true
 	}
 	more := max(n, l.Announced)
-	if c.held+c.pending+more <= share/int64(len(b.clients)) {
-		return true // who wants no more than others may have waits for nobody's announcement
+	if c.held+c.pending+more <= share/int64(len(q.clients)) {
+		return true // an equal part of the share: announcements of others do not count
 	}
-	return (used == 0 || used+b.total.pending+more <= l.Limit/4*3) && (c.held == 0 || c.held+c.pending+more <= share)
+	fitsAll := used == 0 || used+q.total.pending+more <= l.Limit/4*3
+	fitsShare := c.held == 0 || c.held+c.pending+more <= share
+	return fitsAll && fitsShare
 }
 
-// take changes what l holds by n bytes.
-func (b *Queue) charge(l *Lease, n int64) {
-	b.used.Add(n)
+// tryCharge charges n bytes to l if they fit and nobody waits.
+func (q *Queue) tryCharge(l *Lease, n int64) bool {
+	if l.closed || l.Preempted() || len(q.waiting) > 0 || !q.fits(l, n, false) {
+		return false
+	}
+	q.charge(l, n)
+	return true
+}
+
+// charge adds n bytes, which may be negative, to what l holds.
+func (q *Queue) charge(l *Lease, n int64) {
+	q.used.Add(n)
 	l.held += n
 	if !l.uploading {
 		return
 	}
-	for _, a := range [...]*tally{&b.total, b.clients[l.Client]} {
-		a.held += n
+	for _, t := range [...]*tally{&q.total, q.clients[l.Client]} {
+		t.held += n
 	}
-	promise := int64(0)
+	pending := int64(0)
 	if l.held > 0 {
-		promise = max(0, l.Announced-l.held)
+		pending = max(0, l.Announced-l.held)
 	}
-	b.setPending(l, promise)
+	q.setPending(l, pending)
 }
 
-// expect changes what l is taken to need beyond what it holds.
-func (b *Queue) setPending(l *Lease, promise int64) {
-	for _, a := range [...]*tally{&b.total, b.clients[l.Client]} {
-		a.pending += promise - l.pending
+// setPending sets what l is expected to need in addition to what it holds.
+func (q *Queue) setPending(l *Lease, pending int64) {
+	for _, t := range [...]*tally{&q.total, q.clients[l.Client]} {
+		t.pending += pending - l.pending
 	}
-	l.pending = promise
+	l.pending = pending
 }
 
-// endUpload takes l out of the accounts of uploads.
-func (b *Queue) endUpload(l *Lease) {
+// endUpload removes l from the uploads and their tallies.
+func (q *Queue) endUpload(l *Lease) {
 	if !l.uploading {
 		return
 	}
 	l.uploading = false
-	delete(b.uploads, l)
-	for _, a := range [...]*tally{&b.total, b.clients[l.Client]} {
-		a.uploads--
-		a.held -= l.held
-		a.pending -= l.pending
+	delete(q.uploads, l)
+	for _, t := range [...]*tally{&q.total, q.clients[l.Client]} {
+		t.uploads--
+		t.held -= l.held
+		t.pending -= l.pending
 	}
 	l.pending = 0
-	if b.clients[l.Client].uploads == 0 {
-		delete(b.clients, l.Client)
+	if q.clients[l.Client].uploads == 0 {
+		delete(q.clients, l.Client)
 	}
-}
-
-// TryRetain grows l by n bytes if there is room for them now and for keeping all
-// bytes of it beyond the request.
-func (l *Lease) TryRetain(n, all int64) bool {
-	b := l.queue
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.retained+all > l.Limit/RetainShare || !b.tryCharge(l, n) {
-		return false
-	}
-	b.retained += all
-	return true
-}
-
-// Unretain says that so many bytes are kept no longer.
-func (b *Queue) Unretain(n int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.retained -= n
-}
-
-// Used returns how many bytes all leases hold.
-func (b *Queue) Used() int64 { return b.used.Load() }
-
-// Stats is a snapshot of a Queue.
-type Stats struct {
-	Used, Retained   int64 // bytes
-	Uploads, Waiting int
-}
-
-// Stats returns how full the queue is now.
-func (b *Queue) Stats() Stats {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return Stats{Used: b.used.Load(), Retained: b.retained, Uploads: len(b.uploads), Waiting: len(b.waiting)}
 }
