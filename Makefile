@@ -3,7 +3,7 @@
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES     = ./...
-NESTED       = integration/bench/json integration/bench/radix integration/bench/pii
+NESTED       = integration/bench/json integration/bench/metrics integration/bench/radix integration/bench/pii
 
 .PHONY: demo test build lint unit nested race callgraph bench fuzz prerequisites
 
