@@ -182,8 +182,8 @@ func everyTraffic(t *testing.T, p *process, engines []*enginesim.Engine, config 
 			t.Fatalf("reload: status %d, %s", got, text)
 		}
 	}
-	if got, text := p.load(t, strings.Replace(config, "persist_config off", "", 1)); got == http.StatusOK || !strings.Contains(text, "persist_config off") {
-		t.Fatalf("a reload to a config that saves itself: status %d, %s", got, text)
+	if got, text := p.load(t, strings.Replace(config, "storage_check off", "", 1)); got == http.StatusOK || !strings.Contains(text, "storage_check off") {
+		t.Fatalf("a reload to a config that tests its storage: status %d, %s", got, text)
 	}
 	for _, path := range []string{"/kv_aware/tree", "/kv_aware/upstreams", "/metrics", "/config/", "/debug/pprof/heap?gc=1"} {
 		p.adminGet(t, path)

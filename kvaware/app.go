@@ -62,9 +62,10 @@ type App struct {
 	// own code cannot write in any case; this is for all the rest.
 	//
 	// `require` refuses to start where the kernel cannot do it, and where the
-	// config needs the disk later: for its autosave, log files, or certificates
-	// that Caddy manages. `best_effort` does what it can and warns. It cannot be
-	// undone: a reload to `off` leaves the process locked. Default: off.
+	// config visibly needs the disk later: for Caddy's storage, certificates that
+	// Caddy manages, or log files that are open. `best_effort` does what it can and
+	// warns. It cannot be undone: a reload to `off` leaves the process locked.
+	// Default: off.
 	VolatileOnly string `json:"volatile_only,omitempty"`
 
 	ctx      caddy.Context

@@ -110,3 +110,13 @@ func ForbidCoreDumps() error { return forbidCoreDumps() }
 // and error, that this process holds open for writing: the lock does not close
 // them.
 func OpenForWriting() (int, error) { return openForWriting() }
+
+// inherited counts the files that the process was started with.
+var inherited, _ = openForWriting()
+
+// OpenedForWriting is OpenForWriting without the files that the process was
+// started with. It is 0 where files cannot be counted.
+func OpenedForWriting() int {
+	n, _ := openForWriting()
+	return max(0, n-inherited)
+}

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bauxite/caddy-kvaware/internal/volatile"
+	"github.com/bauxite/caddy-kvaware/internal/volatile/needs"
 )
 
 // What volatile_only takes.
@@ -31,15 +32,10 @@ func isVolatileOnly(s string) bool {
 
 // prepareLock has the process locked when the config has started. Not before:
 // apps start in any order, some write while they do, and when a later one
-// fails Caddy goes back to the config before, which a lock cannot. What
-// Provision sees the config to need the disk for is an error already here, so
-// that `caddy validate` finds it.
+// fails Caddy goes back to the config before, which a lock cannot.
 func (a *App) prepareLock() error {
 	if a.settings.volatileOnly == volatileOff {
 		return nil
-	}
-	if err := a.object(needsOfConfig(a.ctx)); err != nil {
-		return err
 	}
 	app, err := a.ctx.App("events")
 	if err != nil {
@@ -48,8 +44,8 @@ func (a *App) prepareLock() error {
 	return app.(*caddyevents.App).On("started", &locker{a})
 }
 
-// admitLock looks at the kernel, and at the apps, which are all provisioned
-// now.
+// admitLock checks the kernel, and the apps, which are all provisioned now. It
+// refuses what would fail once the process is locked, or warns of it.
 func (a *App) admitLock() error {
 	if a.settings.volatileOnly == volatileOff {
 		if volatile.State() != volatile.Unlocked {
@@ -57,29 +53,24 @@ func (a *App) admitLock() error {
 		}
 		return nil
 	}
-	if err := volatile.Check(); err != nil && a.settings.volatileOnly == volatileRequire {
-		return fmt.Errorf("volatile_only require: %w; run it on a kernel that can, or say volatile_only best_effort, which warns, or off", err)
-	}
-	return a.object(needsOfApps(a.ctx))
-}
-
-// object refuses what would fail once the process is locked, or warns of it.
-func (a *App) object(needs []need) error {
-	if len(needs) == 0 {
-		return nil
-	}
 	if a.settings.volatileOnly == volatileBestEffort {
-		for _, n := range needs {
+		for _, n := range needs.Of(a.ctx) {
 			a.logger.Warn("volatile_only best_effort: this will fail once the process is locked out of the disk",
-				zap.String("need", n.what), zap.String("way_out", n.wayOut))
+				zap.String("need", n.Use), zap.String("way_out", n.Instead))
 		}
 		return nil
 	}
-	all := make([]string, len(needs))
-	for i, n := range needs {
-		all[i] = n.what + " (" + n.wayOut + ")"
+	if err := volatile.Check(); err != nil {
+		return fmt.Errorf("volatile_only require: %w; run it on a kernel that can, or say volatile_only best_effort, which warns, or off", err)
 	}
-	return fmt.Errorf("volatile_only require: the config needs the disk after its start: %s; or say volatile_only best_effort, which warns, or off", strings.Join(all, "; "))
+	var all []string
+	for _, n := range needs.Of(a.ctx) {
+		all = append(all, n.Use+" ("+n.Instead+")")
+	}
+	if len(all) > 0 {
+		return fmt.Errorf("volatile_only require: the config needs the disk after its start: %s; or say volatile_only best_effort, which warns, or off", strings.Join(all, "; "))
+	}
+	return nil
 }
 
 // locker locks the process when Caddy tells that the config has started.

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/bauxite/caddy-kvaware/internal/volatile"
+	"github.com/bauxite/caddy-kvaware/internal/volatile/needs"
 )
 
 // A locked process stays locked, so each scene is played by this test binary
@@ -31,6 +32,7 @@ var scenes = map[string]func(dir string) error{
 	"require":     requireScene,
 	"rollback":    rollbackScene,
 	"needs":       needsScene,
+	"hidden":      hiddenScene,
 	"best effort": bestEffortScene,
 }
 
@@ -172,9 +174,9 @@ func requireScene(dir string) error {
 	if err := reported(volatileRequire, "fully", 1); err != nil {
 		return err
 	}
-	err := setup{mode: "require", persist: true}.load()
-	if err == nil || !strings.Contains(err.Error(), "persist_config off") {
-		return fmt.Errorf("a config that autosaves: %v", err)
+	err := setup{mode: "require", check: true}.load()
+	if err == nil || !strings.Contains(err.Error(), needs.StorageCheck.Instead) {
+		return fmt.Errorf("a config that tests its storage: %v", err)
 	}
 	if err := served(); err != nil {
 		return fmt.Errorf("after a refused reload: %w", err)
@@ -249,19 +251,16 @@ const noTrust = `}, "pki": {"certificate_authorities": {"local": {"install_trust
 // needy are configs that need the disk later, each for one reason.
 var needy = map[string]struct {
 	setup setup
-	says  string
+	need  needs.Need
 }{
-	"autosave":      {setup{persist: true}, needAutosave.wayOut},
-	"log file":      {setup{log: `, "writer": {"output": "file", "filename": "caddy.log"}`}, needLogs.wayOut},
-	"storage test":  {setup{check: true}, needCheck.wayOut},
-	"storage clean": {setup{cleaned: true}, needClean.wayOut},
+	"log file":      {setup{log: `, "writer": {"output": "file", "filename": "caddy.log", "roll": false}`}, needs.OpenFiles},
+	"storage test":  {setup{check: true}, needs.StorageCheck},
+	"storage clean": {setup{cleaned: true}, needs.StorageClean},
 	"certificates": {setup{host: "llm.example.com", https: `"disable_redirects": true`,
-		tls: `, "automation": {"policies": [{` + ownCA + `}]}` + noTrust}, needCerts.wayOut},
-	"automate": {setup{tls: `, "certificates": {"automate": ["llm.example.com"]}, "automation": {"policies": [{` + ownCA + `}]}` + noTrust},
-		needCerts.wayOut},
+		tls: `, "automation": {"policies": [{` + ownCA + `}]}` + noTrust}, needs.Certificates},
 	"on demand": {setup{tls: `, "automation": {"policies": [{"on_demand": true, ` + ownCA + `}], ` +
-		`"on_demand": {"permission": {"module": "http", "endpoint": "http://127.0.0.1:1"}}}` + noTrust}, needCerts.wayOut},
-	"internal CA": {setup{tls: noTrust}, needPKI.wayOut},
+		`"on_demand": {"permission": {"module": "http", "endpoint": "http://127.0.0.1:1"}}}` + noTrust}, needs.Certificates},
+	"internal CA": {setup{tls: noTrust}, needs.Authority},
 }
 
 func needsScene(dir string) error {
@@ -269,8 +268,8 @@ func needsScene(dir string) error {
 		c.setup.mode = volatileRequire
 		for range 10 { // apps start in another order each time
 			err := c.setup.load()
-			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "volatile_only require: the config needs the disk after its start") {
-				return fmt.Errorf("%s: error %v, want one that names %q", name, err, c.says)
+			if err == nil || !strings.Contains(err.Error(), c.need.Instead) || !strings.Contains(err.Error(), "volatile_only require: the config needs the disk after its start") {
+				return fmt.Errorf("%s: error %v, want one that names %q", name, err, c.need.Instead)
 			}
 			if err := mustWrite(dir); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -291,11 +290,15 @@ func bestEffortScene(dir string) error {
 
 func TestBestEffortWarns(t *testing.T) {
 	log, files := play(t, "best effort")
-	for _, n := range []need{needAutosave, needCheck} {
-		if !strings.Contains(log, n.wayOut) {
-			t.Errorf("no warning names %q:\n%s", n.wayOut, log)
-		}
+	if want := needs.StorageCheck.Instead; !strings.Contains(log, want) {
+		t.Errorf("no warning names %q:\n%s", want, log)
 	}
+	testNoAutosave(t, log, files)
+}
+
+// testNoAutosave checks that Caddy has tried to save the config, and could not.
+func testNoAutosave(t *testing.T, log string, files []string) {
+	t.Helper()
 	if !strings.Contains(log, "unable to create folder for config autosave") && !strings.Contains(log, "unable to autosave config") {
 		t.Errorf("the autosave has not failed, or nobody says so:\n%s", log)
 	}
@@ -306,8 +309,18 @@ func TestBestEffortWarns(t *testing.T) {
 	}
 }
 
-// The parts of Caddy that are looked into are there in this version.
-func TestCaddyShowsWhatItWillWrite(t *testing.T) {
+// hiddenScene loads a config whose needs Caddy does not show: it starts, and the
+// lock makes them fail.
+func hiddenScene(dir string) error {
+	return errors.Join((setup{mode: volatileRequire, persist: true}).load(), mustNotWrite(dir), served(), reported(volatileRequire, "fully", 1))
+}
+
+func TestTheLockStopsWhatCannotBeSeen(t *testing.T) {
+	log, files := play(t, "hidden")
+	testNoAutosave(t, log, files)
+}
+
+func TestAConfigWithoutNeeds(t *testing.T) {
 	var c caddy.Config
 	if err := json.Unmarshal((setup{mode: volatileOff}).json(), &c); err != nil {
 		t.Fatal(err)
@@ -316,23 +329,16 @@ func TestCaddyShowsWhatItWillWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // Caddy has no word for it
+	t.Cleanup(func() { // Caddy offers no way to clean up what it has provisioned
 		for runningShared() != nil {
 			if err := releaseShared(); err != nil {
 				t.Fatal(err)
 			}
 		}
 	})
-	if behind := configBehind(ctx); behind != &c {
-		t.Errorf("the config behind the context is %p, not %p", behind, &c)
-	}
-	if needs := append(needsOfConfig(ctx), needsOfApps(ctx)...); len(needs) > 0 {
-		t.Errorf("a config that needs no disk needs %v", needs)
-	}
-	if _, known := logsToFiles(new(caddy.Logging)); !known {
-		t.Error("it does not show its log writers")
-	}
-	if _, known := size(&struct{ names map[string]int }{}, "name"); known {
-		t.Error("a field that is not there is known")
+	for _, n := range needs.Of(ctx) {
+		if n != needs.OpenFiles { // go test has its binaries write a log
+			t.Errorf("a config that needs no disk needs %v", n)
+		}
 	}
 }
