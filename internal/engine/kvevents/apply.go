@@ -13,8 +13,8 @@ import (
 var decoders = sync.Pool{New: func() any { return new(Decoder) }}
 
 // apply takes a batch in, whatever it is worth.
-func (f *follower) apply(m message, live bool) {
-	done, ok := f.turn()
+func (sub *subscription) apply(m message, live bool) {
+	done, ok := sub.awaitTurn()
 	if !ok {
 		return
 	}
@@ -23,29 +23,29 @@ func (f *follower) apply(m message, live bool) {
 	unindexed := uint64(0)
 	batch, err := d.Decode(m.payload, func(e *Event) bool {
 		if e.Kind == Cleared {
-			f.position.complete = true
+			sub.position.complete = true
 		}
-		if !f.sink.Apply(e) {
+		if !sub.sink.Apply(e) {
 			unindexed++
 		}
 		return true
 	})
 	decoders.Put(d)
-	f.worked += time.Since(began)
+	sub.applyTime += time.Since(began)
 	done()
-	f.position.reach(m.seq)
+	sub.position.advance(m.seq)
 	malformed := uint64(batch.Malformed())
 	switch {
 	case err != nil:
 		// What it said may have made anything untrue.
 		malformed++
-		f.lost()
+		sub.discard()
 	case batch.LostRemovals > 0:
-		f.lost()
+		sub.discard()
 	case batch.LostStores > 0:
-		f.position.complete = false
+		sub.position.complete = false
 	}
-	f.note(func(s *State) {
+	sub.update(func(s *State) {
 		s.Batches++
 		s.Events += uint64(batch.Events)
 		s.Unindexed += unindexed

@@ -85,7 +85,7 @@ func numbered(seq, payload []byte) (message, bool) {
 }
 
 // request is the frames that ask for history from a number on.
-func request(from uint64) [][]byte {
+func replayRequest(from uint64) [][]byte {
 	return [][]byte{{}, binary.BigEndian.AppendUint64(nil, from)}
 }
 

@@ -66,8 +66,8 @@ func TestKnowledge(t *testing.T) {
 }
 
 func TestPauses(t *testing.T) {
-	for failures, want := range map[int]time.Duration{1: reconnectFirst, 2: 2 * reconnectFirst, 3: 4 * reconnectFirst, 7: reconnectMost, 1 << 40: reconnectMost} {
-		if got := backoff.Pause(failures, reconnectFirst, reconnectMost); got != want {
+	for failures, want := range map[int]time.Duration{1: reconnectFirst, 2: 2 * reconnectFirst, 3: 4 * reconnectFirst, 7: reconnectLongest, 1 << 40: reconnectLongest} {
+		if got := backoff.Pause(failures, reconnectFirst, reconnectLongest); got != want {
 			t.Errorf("after %d failures: %v, want %v", failures, got, want)
 		}
 	}

@@ -83,11 +83,11 @@ func (d *Decoder) Decode(payload []byte, yield func(*Event) bool) (Batch, error)
 	if err != nil || !more {
 		return b, err
 	}
-	return b, d.rest(&b, n-2)
+	return b, d.trailer(&b, n-2)
 }
 
 // rest reads what follows the events: the rank, then nothing that is known.
-func (d *Decoder) rest(b *Batch, n int) error {
+func (d *Decoder) trailer(b *Batch, n int) error {
 	for i := range n {
 		if i == 0 && d.in.Peek() == msgpack.Int {
 			rank, negative, err := d.in.Int()
@@ -115,14 +115,14 @@ func (d *Decoder) events(b *Batch, yield func(*Event) bool) (more bool, err erro
 	for range n {
 		start := d.in.Offset()
 		d.event = Event{}
-		err := d.one()
+		err := d.readEvent()
 		if err != nil || d.event.Kind == 0 || d.raw.remote {
 			// However far it was read: its end is where its frame says.
 			d.in.Seek(start)
 			if d.in.Skip() != nil {
 				return false, ErrBatch
 			}
-			b.skipped(d.event.Kind, err)
+			b.countSkipped(d.event.Kind, err)
 			continue
 		}
 		b.Events++
@@ -134,7 +134,7 @@ func (d *Decoder) events(b *Batch, yield func(*Event) bool) (more bool, err erro
 }
 
 // skipped counts an event that was not yielded.
-func (b *Batch) skipped(kind Kind, err error) {
+func (b *Batch) countSkipped(kind Kind, err error) {
 	switch {
 	case err == nil && kind == 0:
 		b.Unknown++
@@ -149,25 +149,25 @@ func (b *Batch) skipped(kind Kind, err error) {
 
 // one reads one event into d.event. Its Kind stays 0 when the type is not
 // known; what is left of it is then not read.
-func (d *Decoder) one() error {
+func (d *Decoder) readEvent() error {
 	d.raw = fields{}
 	var err error
 	switch d.in.Peek() {
 	case msgpack.Array:
-		err = d.array()
+		err = d.arrayEvent()
 	case msgpack.Map:
-		err = d.mapped()
+		err = d.mapEvent()
 	default:
 		return errEvent
 	}
 	if err == nil && d.event.Kind != 0 {
-		err = d.finish()
+		err = d.complete()
 	}
 	return err
 }
 
 // array reads an event whose fields are told by their positions.
-func (d *Decoder) array() error {
+func (d *Decoder) arrayEvent() error {
 	n, err := d.in.Array()
 	if err != nil || n == 0 {
 		return errEvent
@@ -182,7 +182,7 @@ func (d *Decoder) array() error {
 		return errEvent
 	}
 	for i := 1; i < n && d.event.Kind != 0; i++ {
-		f := skipped
+		f := ignored
 		if i < len(positions) {
 			f = positions[i]
 		}
@@ -194,7 +194,7 @@ func (d *Decoder) array() error {
 }
 
 // mapped reads an event whose fields have names, in any order.
-func (d *Decoder) mapped() error {
+func (d *Decoder) mapEvent() error {
 	start := d.in.Offset()
 	n, err := d.in.Map()
 	if err != nil {

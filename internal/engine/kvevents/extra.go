@@ -80,7 +80,7 @@ func (x *digest) sum() uint64 {
 }
 
 // extras reads the extra keys of all blocks.
-func (d *Decoder) extras() error {
+func (d *Decoder) extraKeys() error {
 	end := d.in.Offset()
 	d.in.Seek(d.raw.extraAt)
 	defer d.in.Seek(end)
@@ -93,7 +93,7 @@ func (d *Decoder) extras() error {
 	d.extra = d.extra[:0]
 	any := uint64(0)
 	for range n {
-		x, err := d.keys()
+		x, err := d.blockExtra()
 		if err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func (d *Decoder) extras() error {
 
 // keys reads the extra keys of one block. The adapter's name comes first where
 // there is one; it is the event's already.
-func (d *Decoder) keys() (uint64, error) {
+func (d *Decoder) blockExtra() (uint64, error) {
 	if d.in.Nil() {
 		return 0, nil
 	}
@@ -126,7 +126,7 @@ func (d *Decoder) keys() (uint64, error) {
 			}
 			d.in.Seek(start)
 		}
-		if err := d.part(&x, maxExtraDepth); err != nil {
+		if err := d.addNext(&x, maxExtraDepth); err != nil {
 			return 0, err
 		}
 	}
@@ -134,7 +134,7 @@ func (d *Decoder) keys() (uint64, error) {
 }
 
 // part adds the next value to a digest.
-func (d *Decoder) part(x *digest, depth int) (err error) {
+func (d *Decoder) addNext(x *digest, depth int) (err error) {
 	var b []byte
 	var bits uint64
 	switch d.in.Peek() {
@@ -160,21 +160,21 @@ func (d *Decoder) part(x *digest, depth int) (err error) {
 			x.head('f', math.Float64bits(f))
 		}
 	case msgpack.Array:
-		return d.list(x, depth)
+		return d.addList(x, depth)
 	default:
-		return d.opaque(x)
+		return d.addEncoded(x)
 	}
-	return ofEvent(err)
+	return eventError(err)
 }
 
-func (d *Decoder) list(x *digest, depth int) error {
+func (d *Decoder) addList(x *digest, depth int) error {
 	n, err := d.in.Array()
 	if err != nil || depth == 0 {
 		return errEvent
 	}
 	x.head('[', uint64(n))
 	for range n {
-		if err := d.part(x, depth-1); err != nil {
+		if err := d.addNext(x, depth-1); err != nil {
 			return err
 		}
 	}
@@ -182,7 +182,7 @@ func (d *Decoder) list(x *digest, depth int) error {
 }
 
 // opaque adds a value that no engine has in its keys today, as it is encoded.
-func (d *Decoder) opaque(x *digest) error {
+func (d *Decoder) addEncoded(x *digest) error {
 	start := d.in.Offset()
 	if d.in.Skip() != nil {
 		return errEvent
@@ -196,7 +196,7 @@ func (d *Decoder) opaque(x *digest) error {
 
 // salted notes SGLang's salt where vLLM's would be. SGLang sends it with every
 // event; only a prompt's first block needs it, since all others follow from it.
-func (d *Decoder) salted() {
+func (d *Decoder) addSalt() {
 	e := &d.event
 	if len(d.raw.salt) == 0 || !e.Root || len(e.Hashes) == 0 || len(e.Extra) > 0 && e.Extra[0] != 0 {
 		return

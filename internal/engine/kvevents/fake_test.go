@@ -290,7 +290,7 @@ func (s *fakeSink) holds() (map[uint64]uint64, Knowledge) {
 }
 
 // toldOf is how many times it was told that this is what is known.
-func (s *fakeSink) toldOf(k Knowledge) (n int) {
+func (s *fakeSink) countKnown(k Knowledge) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, told := range s.told {
@@ -312,7 +312,7 @@ type world struct {
 }
 
 // source is the publisher's, with history.
-var source = Publisher{Upstream: "a:8000", Events: "a:1", Replay: "a:2"}
+var publisher = Publisher{Upstream: "a:8000", Events: "a:1", Replay: "a:2"}
 
 func newWorld() *world {
 	w := &world{p: newFakePublisher()}

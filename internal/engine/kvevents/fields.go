@@ -24,7 +24,7 @@ const (
 type field uint8
 
 const (
-	skipped field = iota
+	ignored field = iota
 	blockHashes
 	parentHash
 	tokenIDs
@@ -41,9 +41,9 @@ const (
 
 // The fields of events that are arrays; the element at 0 is the type.
 var (
-	storedPositions = []field{skipped, blockHashes, parentHash, tokenIDs, blockSize, loraID, medium,
+	storedPositions = []field{ignored, blockHashes, parentHash, tokenIDs, blockSize, loraID, medium,
 		loraName, extraKeys, groupIndex, attentionKind}
-	removedPositions = []field{skipped, blockHashes, medium, groupIndex}
+	removedPositions = []field{ignored, blockHashes, medium, groupIndex}
 )
 
 // positionsOf tells where the fields of an array are, and how many elements it
@@ -61,7 +61,7 @@ func positionsOf(kind Kind) (positions []field, least int) {
 // fieldOf tells which field a name in a map stands for.
 func fieldOf(kind Kind, name []byte) field {
 	if kind == Cleared {
-		return skipped
+		return ignored
 	}
 	switch string(name) {
 	case "block_hashes":
@@ -74,7 +74,7 @@ func fieldOf(kind Kind, name []byte) field {
 		return locality
 	}
 	if kind == Removed {
-		return skipped
+		return ignored
 	}
 	switch string(name) {
 	case "parent_block_hash":
@@ -94,7 +94,7 @@ func fieldOf(kind Kind, name []byte) field {
 	case "cache_salt":
 		return cacheSalt
 	}
-	return skipped
+	return ignored
 }
 
 // fields are what is kept of an event until all of it was read, since its
@@ -110,8 +110,8 @@ type fields struct {
 
 // field reads a field's value into d.event or d.raw.
 func (d *Decoder) field(f field) error {
-	if f == skipped {
-		return ofEvent(d.in.Skip())
+	if f == ignored {
+		return eventError(d.in.Skip())
 	}
 	if f != parentHash && d.in.Nil() {
 		return nil
@@ -125,15 +125,15 @@ func (d *Decoder) field(f field) error {
 		return d.tokenIDs()
 	case extraKeys:
 		d.raw.extraAt = d.in.Offset()
-		return ofEvent(d.in.Skip())
+		return eventError(d.in.Skip())
 	case loraName:
 		return d.loraName()
 	}
-	return d.small(f)
+	return d.scalar(f)
 }
 
 // small reads a field that is one number or one short string.
-func (d *Decoder) small(f field) (err error) {
+func (d *Decoder) scalar(f field) (err error) {
 	switch f {
 	case blockSize:
 		d.event.BlockSize, err = d.count(maxBlockSize)
@@ -162,11 +162,11 @@ func (d *Decoder) small(f field) (err error) {
 			d.raw.salt = s
 		}
 	}
-	return ofEvent(err)
+	return eventError(err)
 }
 
 // ofEvent makes one error of all: which one it was helps nobody.
-func ofEvent(err error) error {
+func eventError(err error) error {
 	if err != nil {
 		return errEvent
 	}
@@ -194,7 +194,7 @@ func (d *Decoder) hash() (uint64, error) {
 		return binary.BigEndian.Uint64(digest[len(digest)-8:]), nil
 	}
 	bits, _, err := d.in.Int()
-	return bits, ofEvent(err)
+	return bits, eventError(err)
 }
 
 func (d *Decoder) parentHash() (err error) {
@@ -260,7 +260,7 @@ func (d *Decoder) loraName() error {
 		if err != nil {
 			return errEvent
 		}
-		f := skipped
+		f := ignored
 		if string(name) == "cache_salt" {
 			f = cacheSalt
 		}
@@ -272,7 +272,7 @@ func (d *Decoder) loraName() error {
 }
 
 // finish draws what follows from several fields.
-func (d *Decoder) finish() error {
+func (d *Decoder) complete() error {
 	e := &d.event
 	if e.Kind == Cleared {
 		return nil
@@ -294,10 +294,10 @@ func (d *Decoder) finish() error {
 		e.LoRA = d.lora
 	}
 	if d.raw.extraAt > 0 {
-		if err := d.extras(); err != nil {
+		if err := d.extraKeys(); err != nil {
 			return err
 		}
 	}
-	d.salted()
+	d.addSalt()
 	return nil
 }

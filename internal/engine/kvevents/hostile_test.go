@@ -87,7 +87,7 @@ func TestHostilePublishers(t *testing.T) {
 			evil := Publisher{Upstream: "evil:1", Events: port(readyPUB), Replay: port(readyROUTER)}
 			opened := newSinks()
 			set := NewSubscriber(Options{Open: opened.open})
-			watch(t, set, good.source("good:1"), evil)
+			watch(t, set, good.publisher("good:1"), evil)
 			sink := opened.get(t, "good:1")
 			sink.await(t, "the good one's history", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 1 })
 			until(t, "the subscription", func() bool {
@@ -117,7 +117,7 @@ func TestHostilePublishers(t *testing.T) {
 				t.Errorf("the good one's batches take %v and more", quickest)
 			}
 			set.Close()
-			if held := set.held.Load(); held != 0 {
+			if held := set.queuedBytes.Load(); held != 0 {
 				t.Errorf("%d bytes are held in the end", held)
 			}
 		})
@@ -147,7 +147,7 @@ func TestHistoryThatDrips(t *testing.T) {
 		w.p.store(1)
 		began := time.Now()
 		for !time.Now().After(began.Add(replayTime + replaySilence)) {
-			w.set.Follow(append(evil, source)...)
+			w.set.Follow(append(evil, publisher)...)
 			time.Sleep(time.Second)
 			synctest.Wait()
 		}
@@ -190,7 +190,7 @@ func TestQueueBounds(t *testing.T) {
 	var held atomic.Int64
 	q := newQueue(&held)
 	parts := func(n int) [][]byte { return [][]byte{{}, seqOf(1), make([]byte, n)} }
-	q.offer(parts(freeBytes))
+	q.offer(parts(freeQueueBytes))
 	if held.Load() != 0 || len(q.waiting) != 1 {
 		t.Fatalf("%d held, %d wait", held.Load(), len(q.waiting))
 	}
@@ -198,13 +198,13 @@ func TestQueueBounds(t *testing.T) {
 	if held.Load() != 1000 {
 		t.Errorf("%d held", held.Load())
 	}
-	held.Add(heldBytes - 1500) // of others
-	q.offer(parts(1000))       // does not fit
-	q.offer(parts(500))        // does
-	if held.Load() != heldBytes || len(q.waiting) != 3 {
-		t.Errorf("%d of %d held, %d wait", held.Load(), int64(heldBytes), len(q.waiting))
+	held.Add(sharedQueueBytes - 1500) // of others
+	q.offer(parts(1000))              // does not fit
+	q.offer(parts(500))               // does
+	if held.Load() != sharedQueueBytes || len(q.waiting) != 3 {
+		t.Errorf("%d of %d held, %d wait", held.Load(), int64(sharedQueueBytes), len(q.waiting))
 	}
-	held.Add(-(heldBytes - 1500))
+	held.Add(-(sharedQueueBytes - 1500))
 	batch, _, _ := q.pop(nil)
 	for _, m := range batch[:2] {
 		q.done(m)
@@ -212,7 +212,7 @@ func TestQueueBounds(t *testing.T) {
 	if q.bytes != 500 || held.Load() != 0 {
 		t.Errorf("%d bytes, %d held", q.bytes, held.Load())
 	}
-	for range queueBatches {
+	for range maxQueueBatches {
 		q.offer(parts(1))
 	}
 	ready := make(chan bool)
@@ -241,7 +241,7 @@ func TestQueueBounds(t *testing.T) {
 // costs what was known, not the connection.
 func TestDeepBatch(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		synctest.Wait()
 		w.p.store(1)
 		deep := append([]byte("\x92\xc0\x91"), bytes.Repeat([]byte{0x91}, msgpack.MaxDepth+1)...)

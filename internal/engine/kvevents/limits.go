@@ -7,16 +7,16 @@ import "time"
 const (
 	// maxFollowed is how many publishers are followed at most; further ones
 	// are not, and their sinks never opened.
-	maxFollowed = 4096
+	maxSubscriptions = 4096
 	// idleAfter is how long a publisher that is not seen is still followed.
 	idleAfter = time.Minute
 
 	// A publisher that cannot be reached, or ends its connections, is tried
 	// again after reconnectFirst, then half as often each time, down to every
 	// reconnectMost; anew when a connection has lasted for lasting.
-	reconnectFirst = 100 * time.Millisecond
-	reconnectMost  = 5 * time.Second
-	lasting        = 10 * time.Second
+	reconnectFirst   = 100 * time.Millisecond
+	reconnectLongest = 5 * time.Second
+	lastingConn      = 10 * time.Second
 
 	// maxReplays is how many publishers are asked for history at the same
 	// time. Their publishing waits while they answer, and what they answer is
@@ -31,7 +31,7 @@ const (
 	replaySilence = 2 * time.Second
 	// giveWayEvery is how often a question whether anything was lost looks
 	// whether it is in the way of what comes live.
-	giveWayEvery = 20 * time.Millisecond
+	yieldCheckInterval = 20 * time.Millisecond
 	// replayAttempts is how many attempts in a row may bring nothing new.
 	replayAttempts = 3
 	// restartGap is the least time between two restarts over one connection
@@ -40,8 +40,8 @@ const (
 	restartGap = 10 * time.Second
 	// A history that could not be read is not asked for again within
 	// coolFirst, then half as often each time, down to every coolMost.
-	coolFirst = 30 * time.Second
-	coolMost  = 5 * time.Minute
+	historyPauseFirst   = 30 * time.Second
+	historyPauseLongest = 5 * time.Minute
 
 	// A live stream that is silent may have lost its last batches, which no
 	// gap shows. The publisher is asked soon after the start, when batches may
@@ -49,11 +49,11 @@ const (
 	// then half as often each time, down to every silenceMost.
 	silenceAtStart = 2 * time.Second
 	silenceFirst   = 30 * time.Second
-	silenceMost    = 5 * time.Minute
+	silenceLongest = 5 * time.Minute
 
 	// settleFor is how long after a replay a first live batch may be one that
 	// the replay had; later, such a number means that counting began anew.
-	settleFor = 5 * time.Second
+	replayOverlap = 5 * time.Second
 )
 
 const (

@@ -17,7 +17,7 @@ import (
 const (
 	// maxPeers is how many connections a Listener has that no follower has
 	// taken over; further ones are closed at once.
-	maxPeers = 1024
+	maxWaitingConns = 1024
 	// maxTopic is how long the topic of a publisher that connects to us may
 	// be, in bytes.
 	maxTopic = 1024
@@ -27,7 +27,7 @@ const (
 var topicPrefix = []byte("kv@")
 
 // accepted is a connection that a publisher opened.
-type accepted struct {
+type inbound struct {
 	conn  Conn
 	first [][]byte // the message that told whose it is; nil: none
 }
@@ -42,19 +42,19 @@ type accepted struct {
 // restarted. So whoever can connect can claim to be any engine: the port is for
 // trusted networks only, like the engines' own.
 type Listener struct {
-	set      *Subscriber
-	listener net.Listener
-	rank     int
-	options  zmtp.Options
-	ctx      context.Context
-	stop     context.CancelFunc
-	running  sync.WaitGroup
-	peers    atomic.Int64
+	set        *Subscriber
+	listener   net.Listener
+	rank       int
+	options    zmtp.Options
+	ctx        context.Context
+	stop       context.CancelFunc
+	running    sync.WaitGroup
+	numWaiting atomic.Int64
 
 	refused, unknown atomic.Uint64
 
 	mu        sync.Mutex
-	strangers account // of those that wait, under mu
+	unclaimed budget // of those that wait, under mu
 }
 
 // ListenerStats are counts of what a Listener turned away.
@@ -69,7 +69,7 @@ type ListenerStats struct {
 func NewListener(s *Subscriber, l net.Listener, rank int) *Listener {
 	n := &Listener{
 		set: s, listener: l, rank: rank, options: connOptions(),
-		strangers: account{part: strangersPart, burst: strangersBurst},
+		unclaimed: budget{divisor: unclaimedDivisor, burst: unclaimedBurst},
 	}
 	n.ctx, n.stop = context.WithCancel(s.ctx)
 	n.running.Go(n.accept)
@@ -86,7 +86,7 @@ func (n *Listener) Close() {
 
 // Stats returns what was turned away so far.
 func (n *Listener) Stats() ListenerStats {
-	return ListenerStats{Waiting: int(n.peers.Load()), Refused: n.refused.Load(), Unknown: n.unknown.Load()}
+	return ListenerStats{Waiting: int(n.numWaiting.Load()), Refused: n.refused.Load(), Unknown: n.unknown.Load()}
 }
 
 // accept accepts until the listener or the set is closed.
@@ -102,21 +102,21 @@ func (n *Listener) accept() {
 			}
 			return
 		case err != nil:
-			n.rest(reconnectFirst) // out of file descriptors, most likely
-		case n.peers.Add(1) > maxPeers:
-			n.peers.Add(-1)
+			n.pause(reconnectFirst) // out of file descriptors, most likely
+		case n.numWaiting.Add(1) > maxWaitingConns:
+			n.numWaiting.Add(-1)
 			n.refused.Add(1)
 			_ = conn.Close()
 		default:
 			n.running.Go(func() {
-				defer n.peers.Add(-1)
-				n.meet(conn)
+				defer n.numWaiting.Add(-1)
+				n.serve(conn)
 			})
 		}
 	}
 }
 
-func (n *Listener) rest(d time.Duration) {
+func (n *Listener) pause(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -126,21 +126,21 @@ func (n *Listener) rest(d time.Duration) {
 }
 
 // meet shakes hands and waits with a connection until it can be followed.
-func (n *Listener) meet(c net.Conn) {
+func (n *Listener) serve(c net.Conn) {
 	conn, err := zmtp.Handshake(n.ctx, c, zmtp.SUB, n.options)
 	if err != nil || conn.Subscribe(nil) != nil {
 		n.refused.Add(1)
 		_ = c.Close()
 		return
 	}
-	if !n.wait(conn) {
+	if !n.awaitSubscription(conn) {
 		_ = conn.Close()
 	}
 }
 
 // wait receives until a message names somebody who is followed. It is false
 // when the connection has ended before.
-func (n *Listener) wait(conn Conn) bool {
+func (n *Listener) awaitSubscription(conn Conn) bool {
 	stop := context.AfterFunc(n.ctx, func() { _ = conn.Close() })
 	defer func() { stop() }()
 	for {
@@ -152,14 +152,14 @@ func (n *Listener) wait(conn Conn) bool {
 			if !stop() {
 				return false
 			}
-			if n.set.hand(address, n.rank, &accepted{conn, m.Parts}) {
+			if n.set.assign(address, n.rank, &inbound{conn, m.Parts}) {
 				return true
 			}
 			stop = context.AfterFunc(n.ctx, func() { _ = conn.Close() })
 		}
 		n.unknown.Add(1)
 		if d := n.charge(m.Parts); d > 0 {
-			n.rest(d)
+			n.pause(d)
 		}
 	}
 }
@@ -168,18 +168,18 @@ func (n *Listener) wait(conn Conn) bool {
 // may take, and returns how long to rest for it. It is not read on meanwhile: an
 // engine that nobody follows yet loses nothing by that.
 func (n *Listener) charge(parts [][]byte) time.Duration {
-	cost := 2 * receiveBatch
+	cost := 2 * receiveBatchCost
 	for _, p := range parts {
-		cost += time.Duration(len(p)) * receiveByte
+		cost += time.Duration(len(p)) * receiveByteCost
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	debt := min(n.strangers.charge(cost, time.Now()), strangersMost)
-	n.strangers.debt = debt
-	if debt < shareRest {
+	debt := min(n.unclaimed.charge(cost, time.Now()), unclaimedMaxDebt)
+	n.unclaimed.debt = debt
+	if debt < minPause {
 		return 0
 	}
-	return strangersPart * debt
+	return unclaimedDivisor * debt
 }
 
 // addressOf takes the address out of a message's topic.

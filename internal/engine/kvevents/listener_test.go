@@ -33,12 +33,12 @@ func say(t *testing.T, c net.Conn, topic string, seq uint64, event any) {
 	}
 }
 
-func listening(t *testing.T, rank int, sources ...Publisher) (*Listener, *sinks, string) {
+func listening(t *testing.T, rank int, publishers ...Publisher) (*Listener, *sinks, string) {
 	t.Helper()
 	opened := newSinks()
 	set := NewSubscriber(Options{Open: opened.open})
 	t.Cleanup(set.Close)
-	watch(t, set, sources...)
+	watch(t, set, publishers...)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -117,14 +117,14 @@ func TestListenerRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "a refusal", func() bool { return l.Stats().Refused == 1 && l.Stats().Waiting == 0 })
-	l.peers.Add(maxPeers)
+	l.numWaiting.Add(maxWaitingConns)
 	many, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer many.Close()
 	until(t, "one too many", func() bool { return l.Stats().Refused == 2 })
-	l.peers.Add(-maxPeers)
+	l.numWaiting.Add(-maxWaitingConns)
 	dialOut(t, address)
 	until(t, "one", func() bool { return l.Stats().Waiting == 1 })
 	l.Close()
@@ -137,10 +137,10 @@ func TestListenerRefuses(t *testing.T) {
 // taken, and the others are closed.
 func TestNewestConnectionWins(t *testing.T) {
 	p := newFakePublisher()
-	f := newFollower(NewSubscriber(Options{}), Publisher{})
+	f := newSubscription(NewSubscriber(Options{}), Publisher{})
 	conns := []*fakeConn{newFakeConn(p), newFakeConn(p), newFakeConn(p)}
 	for _, c := range conns {
-		f.accept(&accepted{conn: c})
+		f.takeOver(&inbound{conn: c})
 	}
 	closed := func(c *fakeConn) bool {
 		select {
@@ -153,20 +153,20 @@ func TestNewestConnectionWins(t *testing.T) {
 	if !closed(conns[0]) || !closed(conns[1]) || closed(conns[2]) {
 		t.Error("not the first two are closed")
 	}
-	f.drop()
-	f.drop()
+	f.dropInbound()
+	f.dropInbound()
 	if !closed(conns[2]) {
 		t.Error("the last stays open")
 	}
 }
 
-// broken is a net.Listener that can accept nothing for a while.
-type broken struct {
+// brokenListener is a net.Listener that can accept nothing for a while.
+type brokenListener struct {
 	net.Listener
 	failures int
 }
 
-func (b *broken) Accept() (net.Conn, error) {
+func (b *brokenListener) Accept() (net.Conn, error) {
 	if b.failures > 0 {
 		b.failures--
 		return nil, errRefused
@@ -181,7 +181,7 @@ func TestAcceptsAgain(t *testing.T) {
 	}
 	set := NewSubscriber(Options{Open: newSinks().open})
 	defer set.Close()
-	listener := NewListener(set, &broken{l, 2}, 0)
+	listener := NewListener(set, &brokenListener{l, 2}, 0)
 	dialOut(t, l.Addr().String())
 	until(t, "a connection", func() bool { return listener.Stats().Waiting == 1 })
 	set.Close() // ends it too

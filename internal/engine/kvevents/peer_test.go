@@ -129,7 +129,7 @@ func newTCPPublisher(t testing.TB) *tcpPublisher {
 }
 
 // source is what to see to follow it.
-func (p *tcpPublisher) source(upstream string) Publisher {
+func (p *tcpPublisher) publisher(upstream string) Publisher {
 	return Publisher{Upstream: upstream, Events: p.events, Replay: p.replay}
 }
 
@@ -259,11 +259,11 @@ type sinks struct {
 
 func newSinks() *sinks { return &sinks{of: map[string]signalSink{}} }
 
-func (s *sinks) open(source Publisher) Sink {
+func (s *sinks) open(publisher Publisher) Sink {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.of[source.Upstream] = newSignalSink()
-	return s.of[source.Upstream]
+	s.of[publisher.Upstream] = newSignalSink()
+	return s.of[publisher.Upstream]
 }
 
 // get waits for the sink of an upstream.
@@ -280,8 +280,8 @@ func (s *sinks) get(t testing.TB, upstream string) (sink signalSink) {
 
 // watch sees sources until the test ends, as requests do: who is not seen for a
 // minute is not followed any more.
-func watch(t testing.TB, set *Subscriber, sources ...Publisher) {
-	set.Follow(sources...)
+func watch(t testing.TB, set *Subscriber, publishers ...Publisher) {
+	set.Follow(publishers...)
 	stop := make(chan struct{})
 	var seeing sync.WaitGroup
 	seeing.Go(func() {
@@ -290,7 +290,7 @@ func watch(t testing.TB, set *Subscriber, sources ...Publisher) {
 		for {
 			select {
 			case <-tick.C:
-				set.Follow(sources...)
+				set.Follow(publishers...)
 			case <-stop:
 				return
 			}
@@ -310,7 +310,7 @@ func TestOverTCP(t *testing.T) {
 	opened := newSinks()
 	set := NewSubscriber(Options{Open: opened.open})
 	defer set.Close()
-	watch(t, set, p.source("a:8000"))
+	watch(t, set, p.publisher("a:8000"))
 	sink := opened.get(t, "a:8000")
 	sink.await(t, "history", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 100 })
 	until(t, "the subscription", func() bool {
@@ -320,7 +320,7 @@ func TestOverTCP(t *testing.T) {
 	})
 	p.publish(batchOf(removalOf(7)))
 	sink.await(t, "a removal", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 99 })
-	before := sink.toldOf(Unknown)
+	before := sink.countKnown(Unknown)
 	p.mu.Lock()
 	for c := range p.live {
 		_ = c.Close()
@@ -328,7 +328,7 @@ func TestOverTCP(t *testing.T) {
 	p.batches = nil
 	p.mu.Unlock()
 	// It may have connected again by the time that this looks.
-	until(t, "its end", func() bool { return sink.toldOf(Unknown) > before })
+	until(t, "its end", func() bool { return sink.countKnown(Unknown) > before })
 	p.publish(batchOf(storeOf(500)))
 	sink.await(t, "the next life", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 1 && b[500] == 1 })
 }

@@ -16,34 +16,34 @@ const (
 	// queueBytes their size. Beyond, the connection is not read: the publisher
 	// keeps up to its high-water mark, 100,000 batches, then drops some, which
 	// the next one's number shows.
-	queueBatches = 4096
-	queueBytes   = 8 << 20
+	maxQueueBatches = 4096
+	maxQueueBytes   = 8 << 20
 	// freeBytes is what may wait of each publisher whatever waits of others.
 	// What is beyond counts against heldBytes, which all queues share; a batch
 	// that does not fit is dropped, which the next one's number shows.
-	freeBytes = 256 << 10
-	heldBytes = 256 << 20
+	freeQueueBytes   = 256 << 10
+	sharedQueueBytes = 256 << 20
 )
 
 // queue holds the live batches of one connection that are not applied yet,
 // while history is read or because more come than can be applied.
 type queue struct {
-	held  *atomic.Int64 // shared by all queues: bytes beyond the free ones
-	ready chan struct{} // holds one when there is something to pop, or the end
-	room  chan struct{} // holds one when something was popped, or at the end
+	sharedBytes *atomic.Int64 // shared by all queues: bytes beyond the free ones
+	ready       chan struct{} // holds one when there is something to pop, or the end
+	room        chan struct{} // holds one when something was popped, or at the end
 
-	mu        sync.Mutex
-	waiting   []message
-	bytes     int
-	malformed uint64 // messages that were none of a publisher
-	noise     int    // of these, since noiseFrom
-	noiseFrom time.Time
-	stopped   bool  // nobody pops any more
-	ended     error // why nothing comes any more
+	mu              sync.Mutex
+	waiting         []message
+	bytes           int
+	malformed       uint64 // messages that were none of a publisher
+	recentMalformed int    // of these, since noiseFrom
+	recentSince     time.Time
+	stopped         bool  // nobody pops any more
+	ended           error // why nothing comes any more
 }
 
 func newQueue(held *atomic.Int64) *queue {
-	return &queue{held: held, ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	return &queue{sharedBytes: held, ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
 func signal(c chan struct{}) {
@@ -73,7 +73,7 @@ func (q *queue) pump(conn Conn) {
 func (q *queue) awaitRoom() bool {
 	for {
 		q.mu.Lock()
-		full, stopped := len(q.waiting) >= queueBatches || q.bytes >= queueBytes, q.stopped
+		full, stopped := len(q.waiting) >= maxQueueBatches || q.bytes >= maxQueueBytes, q.stopped
 		q.mu.Unlock()
 		if stopped || !full {
 			return !stopped
@@ -91,7 +91,7 @@ func (q *queue) offer(parts [][]byte) bool {
 	switch {
 	case !ok:
 		q.malformed++
-		return q.quiet()
+		return q.countMalformed()
 	case q.stopped || !q.take(len(m.payload)):
 	default:
 		q.waiting = append(q.waiting, message{m.seq, bytes.Clone(m.payload)})
@@ -101,20 +101,20 @@ func (q *queue) offer(parts [][]byte) bool {
 
 // quiet counts a message that was none, and tells whether there are not too many
 // of them: they wait for nobody, so that nothing else would hold them up.
-func (q *queue) quiet() bool {
+func (q *queue) countMalformed() bool {
 	now := time.Now()
-	if now.Sub(q.noiseFrom) >= noiseTime {
-		q.noise, q.noiseFrom = 0, now
+	if now.Sub(q.recentSince) >= malformedTime {
+		q.recentMalformed, q.recentSince = 0, now
 	}
-	q.noise++
-	return q.noise < maxNoise
+	q.recentMalformed++
+	return q.recentMalformed < maxMalformed
 }
 
 // take counts bytes, unless that were too much.
 func (q *queue) take(n int) bool {
-	counted := int64(max(0, q.bytes+n-freeBytes) - max(0, q.bytes-freeBytes))
-	if counted > 0 && q.held.Add(counted) > heldBytes {
-		q.held.Add(-counted)
+	counted := int64(max(0, q.bytes+n-freeQueueBytes) - max(0, q.bytes-freeQueueBytes))
+	if counted > 0 && q.sharedBytes.Add(counted) > sharedQueueBytes {
+		q.sharedBytes.Add(-counted)
 		return false
 	}
 	q.bytes += n
@@ -123,8 +123,8 @@ func (q *queue) take(n int) bool {
 
 // give takes bytes off the count.
 func (q *queue) give(n int) {
-	counted := int64(max(0, q.bytes-freeBytes) - max(0, q.bytes-n-freeBytes))
-	q.held.Add(-counted)
+	counted := int64(max(0, q.bytes-freeQueueBytes) - max(0, q.bytes-n-freeQueueBytes))
+	q.sharedBytes.Add(-counted)
 	q.bytes -= n
 }
 

@@ -22,85 +22,85 @@ var ErrNoise = errors.New("too many of its messages are no batches of events")
 // history asks for what was published after the position, or for all of it, and
 // applies what comes. It is false when it may have missed some, and pauses then
 // before it asks again. The live stream waits meanwhile.
-func (f *follower) history(alive context.Context, all bool) bool {
-	if time.Now().Before(f.coolTill) {
+func (sub *subscription) readHistory(alive context.Context, all bool) bool {
+	if time.Now().Before(sub.noHistoryBefore) {
 		return false
 	}
-	r := replay{follower: f, fresh: all, attempts: replayAttempts}
+	r := replay{sub: sub, fresh: all, attempts: replayAttempts}
 	done := false
 	select {
-	case f.set.replays <- struct{}{}:
+	case sub.subscriber.replays <- struct{}{}:
 		done = r.run(alive)
-		<-f.set.replays
+		<-sub.subscriber.replays
 	case <-alive.Done():
 	}
-	return f.settle(alive, &r, all, done)
+	return sub.finishReplay(alive, &r, all, done)
 }
 
 // probe asks whether there is more than came live. It gives way to whatever
 // comes live, and to those who need history more; then it says nothing.
-func (f *follower) probe(alive context.Context, q *queue) {
-	if time.Now().Before(f.coolTill) {
+func (sub *subscription) probe(alive context.Context, q *queue) {
+	if time.Now().Before(sub.noHistoryBefore) {
 		return
 	}
 	select {
-	case f.set.replays <- struct{}{}:
+	case sub.subscriber.replays <- struct{}{}:
 	default:
 		return
 	}
-	r := replay{follower: f, attempts: 1, giveWay: q.pending}
+	r := replay{sub: sub, attempts: 1, yieldTo: q.pending}
 	done := r.run(alive)
-	<-f.set.replays
-	if r.came {
-		f.note(func(s *State) { s.Gaps++ })
+	<-sub.subscriber.replays
+	if r.received {
+		sub.update(func(s *State) { s.Gaps++ })
 	}
-	if done || r.came {
-		f.settle(alive, &r, false, done)
+	if done || r.received {
+		sub.finishReplay(alive, &r, false, done)
 	}
 }
 
 // settle draws the conclusions from a replay.
-func (f *follower) settle(alive context.Context, r *replay, all, done bool) bool {
+func (sub *subscription) finishReplay(alive context.Context, r *replay, all, done bool) bool {
 	now := time.Now()
-	f.position.settled = now
+	sub.position.replayedAt = now
 	if done {
-		f.cold = 0
-		f.position.stale = false
-		f.note(func(s *State) { s.Replays++; s.Failure = nil })
+		sub.historyFailures = 0
+		sub.position.stale = false
+		sub.update(func(s *State) { s.Replays++; s.Failure = nil })
 		return true
 	}
-	if r.came || all && !r.fresh {
-		f.position.stale, f.position.complete, f.behind = true, false, true
+	if r.received || all && !r.fresh {
+		sub.position.stale, sub.position.complete, sub.incomplete = true, false, true
 	}
 	if alive.Err() != nil {
 		return false // it was cut short from here
 	}
-	f.cold++
-	f.coolTill = now.Add(backoff.Jitter(backoff.Pause(f.cold, coolFirst, coolMost), f.set.options.Random()))
-	f.note(func(s *State) { s.Failure = ErrHistory })
+	sub.historyFailures++
+	sub.noHistoryBefore = now.Add(backoff.Jitter(backoff.Pause(sub.historyFailures, historyPauseFirst, historyPauseLongest), sub.subscriber.options.Random()))
+	sub.update(func(s *State) { s.Failure = ErrHistory })
 	return false
 }
 
 // replay is one reading of a history.
 type replay struct {
-	follower *follower
-	attempts int         // that may bring nothing new, in a row
-	giveWay  func() bool // something else is to be done, unless a batch came; nil: nothing ever is
-	fresh    bool        // it is to be applied to an empty state, and nothing came yet
-	came     bool        // a batch came
-	begun    bool        // a batch came in this attempt
-	held     []message
-	bytes    int
+	sub         *subscription
+	attempts    int         // that may bring nothing new, in a row
+	yieldTo     func() bool // something else is to be done, unless a batch came; nil: nothing ever is
+	fresh       bool        // it is to be applied to an empty state, and nothing came yet
+	received    bool        // a batch came
+	receivedNow bool        // a batch came in this attempt
+	held        []message
+	bytes       int
 }
 
 // answer is how an attempt went on.
-type answer uint8
+type outcome uint8
 
 const (
-	more   answer = iota // what is held is to be applied before more is read
-	whole                // it came to its end
-	silent               // nothing comes any more: its end may be lost, or more
-	cut                  // it broke, or a batch was missing
+	more   outcome = iota // what is held is to be applied before more is read
+	ended                 // it came to its end
+	silent                // nothing comes any more: its end may be lost, or more
+	broken                // it broke, or a batch was missing
 )
 
 // run attempts until all has come, or nothing new comes any more.
@@ -116,7 +116,7 @@ func (r *replay) run(ctx context.Context) bool {
 		was, had := r.wanted(), r.fresh
 		got := r.attempt(ctx)
 		news := r.wanted() != was
-		if got == whole && !news {
+		if got == ended && !news {
 			return true
 		}
 		if news || r.fresh != had {
@@ -128,7 +128,7 @@ func (r *replay) run(ctx context.Context) bool {
 			silences++
 		}
 	}
-	return r.came && silences == r.attempts
+	return r.received && silences == r.attempts
 }
 
 // wanted is the number of the next batch that is to be read.
@@ -139,29 +139,29 @@ func (r *replay) wanted() uint64 {
 	case n > 0:
 		return r.held[n-1].seq + 1
 	}
-	return r.follower.position.wanted()
+	return r.sub.position.wanted()
 }
 
 // attempt asks once, over a connection of its own: there is no other way to
 // take a question back, and libzmq drops nothing at its start.
-func (r *replay) attempt(ctx context.Context) answer {
-	f := r.follower
-	conn, err := f.set.options.Dial(ctx, f.source.Replay, zmtp.DEALER)
+func (r *replay) attempt(ctx context.Context) outcome {
+	sub := r.sub
+	conn, err := sub.subscriber.options.Dial(ctx, sub.publisher.Replay, zmtp.DEALER)
 	if err != nil {
-		return cut
+		return broken
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	if conn.Send(request(r.wanted())...) != nil {
-		return cut
+	if conn.Send(replayRequest(r.wanted())...) != nil {
+		return broken
 	}
-	r.begun = false
+	r.receivedNow = false
 	for {
 		got := r.collect(conn)
 		r.apply(ctx)
 		if ctx.Err() != nil {
-			return cut
+			return broken
 		}
 		if got != more {
 			return got
@@ -171,7 +171,7 @@ func (r *replay) attempt(ctx context.Context) answer {
 
 // collect reads as fast as it can, and applies nothing before all that may be
 // held is there: the publisher drops what is read too slowly.
-func (r *replay) collect(conn Conn) answer {
+func (r *replay) collect(conn Conn) outcome {
 	var m zmtp.Message
 	for len(r.held) < maxHistoryBatches && r.bytes < maxHistory {
 		switch r.receive(conn, &m) {
@@ -179,17 +179,17 @@ func (r *replay) collect(conn Conn) answer {
 		case zmtp.ErrDeadline:
 			return silent
 		default:
-			return cut
+			return broken
 		}
 		got, ok := replayMessage(m.Parts)
 		switch {
 		case !ok:
-			return cut
+			return broken
 		case got.end():
-			r.open()
-			return whole
-		case !r.take(got):
-			return cut
+			r.startFresh()
+			return ended
+		case !r.hold(got):
+			return broken
 		}
 	}
 	return more
@@ -198,23 +198,23 @@ func (r *replay) collect(conn Conn) answer {
 // receive waits for a message until the silence has lasted too long.
 func (r *replay) receive(conn Conn, m *zmtp.Message) error {
 	until := time.Now().Add(replaySilence)
-	if r.giveWay == nil {
+	if r.yieldTo == nil {
 		return conn.ReceiveUntil(m, until)
 	}
 	for {
-		look := time.Now().Add(giveWayEvery)
+		look := time.Now().Add(yieldCheckInterval)
 		err := conn.ReceiveUntil(m, look)
-		if err != zmtp.ErrDeadline || !look.Before(until) || !r.came && r.giveWay() {
+		if err != zmtp.ErrDeadline || !look.Before(until) || !r.received && r.yieldTo() {
 			return err
 		}
 	}
 }
 
 // take holds a batch. It is false when others are missing before it.
-func (r *replay) take(m message) bool {
-	r.open()
-	leads := !r.begun
-	r.begun = true
+func (r *replay) hold(m message) bool {
+	r.startFresh()
+	leads := !r.receivedNow
+	r.receivedNow = true
 	want := r.wanted()
 	switch {
 	case m.seq < want:
@@ -222,11 +222,11 @@ func (r *replay) take(m message) bool {
 	case m.seq == want:
 	case !leads:
 		return false // dropped on the way: it is asked for again
-	case want > 0 || !first(m.seq, true):
-		r.gone()
+	case want > 0 || !isFirst(m.seq, true):
+		r.historyStartsLate()
 	}
-	r.came = true
-	r.follower.know(Unknown) // it is what was missing
+	r.received = true
+	r.sub.setKnowledge(Unknown) // it is what was missing
 	r.held = append(r.held, message{m.seq, bytes.Clone(m.payload)})
 	r.bytes += len(m.payload)
 	return true
@@ -234,34 +234,34 @@ func (r *replay) take(m message) bool {
 
 // open makes room for all of a history, once there is one. What follows is
 // complete unless it turns out to start late.
-func (r *replay) open() {
+func (r *replay) startFresh() {
 	if !r.fresh {
 		return
 	}
 	r.fresh = false
-	f := r.follower
-	f.know(Unknown)
-	f.sink.Clear()
-	f.position.forget()
-	f.position.complete = true
+	sub := r.sub
+	sub.setKnowledge(Unknown)
+	sub.sink.Clear()
+	sub.position.reset()
+	sub.position.complete = true
 }
 
 // gone notes that what is wanted is not kept any more.
-func (r *replay) gone() {
-	f := r.follower
-	if f.position.have {
-		f.note(func(s *State) { s.Losses++ })
-		f.lost()
+func (r *replay) historyStartsLate() {
+	sub := r.sub
+	if sub.position.started {
+		sub.update(func(s *State) { s.Losses++ })
+		sub.discard()
 	}
-	f.position.complete = false
+	sub.position.complete = false
 }
 
 // apply applies what is held.
 func (r *replay) apply(ctx context.Context) {
 	for i, m := range r.held {
 		if ctx.Err() == nil {
-			r.follower.apply(m, false)
-			r.follower.rest(m)
+			r.sub.apply(m, false)
+			r.sub.throttle(m)
 		}
 		r.held[i] = message{}
 	}

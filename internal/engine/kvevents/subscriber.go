@@ -34,14 +34,14 @@ type Subscriber struct {
 	stop    context.CancelFunc
 	replays chan struct{} // one for each publisher that is asked for history
 	// applying has one for each batch that is being applied in turn.
-	applying chan struct{}
-	held     atomic.Int64 // bytes in queues beyond what each has free
+	applying    chan struct{}
+	queuedBytes atomic.Int64 // bytes in queues beyond what each has free
 
-	mu       sync.Mutex
-	closed   bool
-	followed map[Publisher]*follower
-	named    map[name][]*follower // those that connect to us
-	running  sync.WaitGroup
+	mu            sync.Mutex
+	closed        bool
+	subscriptions map[Publisher]*subscription
+	byName        map[name][]*subscription // those that connect to us
+	running       sync.WaitGroup
 }
 
 // name is what a publisher that connects to us is found by: the engine's
@@ -60,11 +60,11 @@ func NewSubscriber(o Options) *Subscriber {
 		o.Dial = dialZMTP(connOptions())
 	}
 	s := &Subscriber{
-		options:  o,
-		replays:  make(chan struct{}, maxReplays),
-		applying: make(chan struct{}, atOnce()),
-		followed: make(map[Publisher]*follower),
-		named:    make(map[name][]*follower),
+		options:       o,
+		replays:       make(chan struct{}, maxReplays),
+		applying:      make(chan struct{}, maxConcurrentApplies()),
+		subscriptions: make(map[Publisher]*subscription),
+		byName:        make(map[name][]*subscription),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s
@@ -72,71 +72,71 @@ func NewSubscriber(o Options) *Subscriber {
 
 // See notes that publishers are of interest now, for the next minute, and
 // begins to follow those that are not followed. It does not wait for anything.
-func (s *Subscriber) Follow(sources ...Publisher) {
+func (s *Subscriber) Follow(publishers ...Publisher) {
 	now := time.Now().UnixNano()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return
 	}
-	for _, source := range sources {
-		f := s.followed[source]
-		if f != nil {
-			f.seen.Store(now)
+	for _, publisher := range publishers {
+		sub := s.subscriptions[publisher]
+		if sub != nil {
+			sub.wantedAt.Store(now)
 			continue
 		}
-		if len(s.followed) >= maxFollowed {
+		if len(s.subscriptions) >= maxSubscriptions {
 			continue
 		}
-		f = newFollower(s, source)
-		f.seen.Store(now)
-		s.followed[source] = f
-		for _, n := range namesOf(source) {
-			s.named[n] = append(s.named[n], f)
+		sub = newSubscription(s, publisher)
+		sub.wantedAt.Store(now)
+		s.subscriptions[publisher] = sub
+		for _, n := range namesOf(publisher) {
+			s.byName[n] = append(s.byName[n], sub)
 		}
-		s.running.Go(f.run)
+		s.running.Go(sub.run)
 	}
 }
 
 // Dismiss notes that publishers are of no interest any more: they are followed
 // for no longer, unless they are seen again. It does not wait for the end.
-func (s *Subscriber) Unfollow(sources ...Publisher) {
+func (s *Subscriber) Unfollow(publishers ...Publisher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, source := range sources {
-		if f := s.followed[source]; f != nil {
-			f.dismiss()
+	for _, publisher := range publishers {
+		if sub := s.subscriptions[publisher]; sub != nil {
+			sub.unfollow()
 		}
 	}
 }
 
 // namesOf are the names under which a publisher that connects to us is found.
-func namesOf(source Publisher) []name {
-	if source.Events != "" {
+func namesOf(publisher Publisher) []name {
+	if publisher.Events != "" {
 		return nil
 	}
-	names := []name{{source.Upstream, source.Rank}}
-	if host, _, err := net.SplitHostPort(source.Upstream); err == nil {
-		names = append(names, name{host, source.Rank})
+	names := []name{{publisher.Upstream, publisher.Rank}}
+	if host, _, err := net.SplitHostPort(publisher.Upstream); err == nil {
+		names = append(names, name{host, publisher.Rank})
 	}
 	return names
 }
 
 // leave ends the following of a publisher that is not seen any more. It is
 // false when it was seen again meanwhile.
-func (s *Subscriber) leave(f *follower) bool {
+func (s *Subscriber) remove(sub *subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed && !f.unseen() {
+	if !s.closed && !sub.unwanted() {
 		return false
 	}
-	delete(s.followed, f.source)
-	for _, n := range namesOf(f.source) {
-		rest := slices.DeleteFunc(s.named[n], func(o *follower) bool { return o == f })
+	delete(s.subscriptions, sub.publisher)
+	for _, n := range namesOf(sub.publisher) {
+		rest := slices.DeleteFunc(s.byName[n], func(o *subscription) bool { return o == sub })
 		if len(rest) == 0 {
-			delete(s.named, n)
+			delete(s.byName, n)
 		} else {
-			s.named[n] = rest
+			s.byName[n] = rest
 		}
 	}
 	return true
@@ -145,14 +145,14 @@ func (s *Subscriber) leave(f *follower) bool {
 // hand gives a connection to the follower of the publisher with an address (or,
 // of a host with one engine, only that) and a rank. It is false when there is
 // none.
-func (s *Subscriber) hand(address string, rank int, a *accepted) bool {
+func (s *Subscriber) assign(address string, rank int, a *inbound) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.named[name{address, rank}]
+	found := s.byName[name{address, rank}]
 	if len(found) != 1 || s.closed {
 		return false
 	}
-	found[0].accept(a)
+	found[0].takeOver(a)
 	return true
 }
 
@@ -169,9 +169,9 @@ func (s *Subscriber) Close() {
 // "", in the order of their addresses and ranks.
 func (s *Subscriber) States(upstream string) (states []State) {
 	s.mu.Lock()
-	for source, f := range s.followed {
-		if upstream == "" || source.Upstream == upstream {
-			states = append(states, f.snapshot())
+	for publisher, sub := range s.subscriptions {
+		if upstream == "" || publisher.Upstream == upstream {
+			states = append(states, sub.snapshot())
 		}
 	}
 	s.mu.Unlock()

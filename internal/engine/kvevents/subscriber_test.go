@@ -12,10 +12,10 @@ import (
 func TestFollowsWhileSeen(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.p.store(1)
-		w.keep(3*time.Minute, source)
+		w.keep(3*time.Minute, publisher)
 		w.check(t, Complete)
 		first := w.sink
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		time.Sleep(idleAfter - time.Second)
 		w.check(t, Complete)
 		time.Sleep(2 * time.Second)
@@ -23,7 +23,7 @@ func TestFollowsWhileSeen(t *testing.T) {
 		if _, known := first.holds(); !first.closed || known != Unknown || len(w.set.States("")) != 0 {
 			t.Errorf("still followed after a minute: %+v, %s", w.set.States(""), known)
 		}
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		w.check(t, Complete)
 		if first == w.sink {
 			t.Error("no new sink")
@@ -33,11 +33,11 @@ func TestFollowsWhileSeen(t *testing.T) {
 
 func TestUnseenWithoutConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.Follow(source, Publisher{Upstream: "b:8000"})
+		w.set.Follow(publisher, Publisher{Upstream: "b:8000"})
 		time.Sleep(idleAfter + 7*time.Second)
 		synctest.Wait()
-		if n := len(w.set.States("")); n != 0 || w.open != 0 || len(w.set.named) != 0 {
-			t.Errorf("%d are followed, %d sinks open, %d names", n, w.open, len(w.set.named))
+		if n := len(w.set.States("")); n != 0 || w.open != 0 || len(w.set.byName) != 0 {
+			t.Errorf("%d are followed, %d sinks open, %d names", n, w.open, len(w.set.byName))
 		}
 	}, func(p *fakePublisher) { p.refuse = true })
 }
@@ -54,15 +54,15 @@ func TestDismiss(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
 				w.p.store(1)
-				w.set.Follow(other, source)
+				w.set.Follow(other, publisher)
 				synctest.Wait()
 				began := time.Now()
-				w.set.Unfollow(source, Publisher{Upstream: "never seen:1"})
+				w.set.Unfollow(publisher, Publisher{Upstream: "never seen:1"})
 				synctest.Wait()
 				if s := w.set.States(""); len(s) != 1 || s[0].Publisher != other || w.open != 1 || time.Since(began) > 0 {
 					t.Fatalf("%d sinks are open, followed: %+v", w.open, s)
 				}
-				w.set.Unfollow(source)
+				w.set.Unfollow(publisher)
 				w.set.Unfollow(other)
 				w.set.Follow(other) // before it has ended
 				synctest.Wait()
@@ -77,7 +77,7 @@ func TestDismiss(t *testing.T) {
 				w.p.mu.Lock()
 				w.p.refuse, w.p.noEnd = false, false
 				w.p.mu.Unlock()
-				w.set.Follow(source)
+				w.set.Follow(publisher)
 				w.check(t, Complete)
 			}, set)
 		})
@@ -86,13 +86,13 @@ func TestDismiss(t *testing.T) {
 
 func TestStates(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		one, two := source, source
+		one, two := publisher, publisher
 		one.Rank = 1
 		two.Upstream = "b:8000"
-		w.set.Follow(two, one, source)
-		w.set.Follow(source, one)
+		w.set.Follow(two, one, publisher)
+		w.set.Follow(publisher, one)
 		synctest.Wait()
-		if s := w.set.States("a:8000"); len(s) != 2 || s[0].Publisher != source || s[1].Publisher != one {
+		if s := w.set.States("a:8000"); len(s) != 2 || s[0].Publisher != publisher || s[1].Publisher != one {
 			t.Errorf("%+v", s)
 		}
 		if s := w.set.States(""); len(s) != 3 || s[2].Publisher != two {
@@ -108,11 +108,11 @@ func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		w.p.noEnd = true // history takes its time
-		w.set.Follow(source, Publisher{Upstream: "b:8000"}, Publisher{Upstream: "c:8000", Events: "c:1"})
+		w.set.Follow(publisher, Publisher{Upstream: "b:8000"}, Publisher{Upstream: "c:8000", Events: "c:1"})
 		synctest.Wait()
 		began := time.Now()
 		w.set.Close()
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		if w.open != 0 || len(w.set.States("")) != 0 || time.Since(began) > 0 {
 			t.Errorf("%d sinks are open after %v", w.open, time.Since(began))
 		}
@@ -123,32 +123,32 @@ func TestClose(t *testing.T) {
 func TestFollowedAreBounded(t *testing.T) {
 	s := NewSubscriber(Options{})
 	defer s.Close()
-	for i := range maxFollowed {
-		s.followed[Publisher{Rank: i}] = newFollower(s, Publisher{Rank: i})
+	for i := range maxSubscriptions {
+		s.subscriptions[Publisher{Rank: i}] = newSubscription(s, Publisher{Rank: i})
 	}
 	s.Follow(Publisher{Upstream: "one:1"}) // would call Open, which is nil
-	if n := len(s.States("")); n != maxFollowed {
+	if n := len(s.States("")); n != maxSubscriptions {
 		t.Errorf("%d are followed", n)
 	}
-	clear(s.followed)
+	clear(s.subscriptions)
 }
 
 // TestHistoriesAtOnce: publishers are asked a few at a time.
 func TestHistoriesAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		var sources []Publisher
+		var publishers []Publisher
 		for i := range 30 {
 			p := newFakePublisher()
 			p.noEnd = true
 			host := fmt.Sprint("p", i)
 			w.net.publishers[host] = p
-			sources = append(sources, Publisher{Upstream: host + ":8000", Events: host + ":1", Replay: host + ":2"})
+			publishers = append(publishers, Publisher{Upstream: host + ":8000", Events: host + ":1", Replay: host + ":2"})
 			p.store(1)
 		}
-		w.set.Follow(sources...)
+		w.set.Follow(publishers...)
 		for range 60 {
 			synctest.Wait()
-			w.set.Follow(sources...)
+			w.set.Follow(publishers...)
 			if n := len(w.set.replays); n > maxReplays {
 				t.Fatalf("%d at once", n)
 			}

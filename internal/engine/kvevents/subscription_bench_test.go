@@ -34,22 +34,22 @@ func processorTime() time.Duration {
 
 // BenchmarkIdle follows 256 publishers that say nothing, over TCP, for two
 // minutes at a time: heartbeats and questions after silence included, and the
-// publishers' side of all that too. %core is what is used of one core.
+// numPublishers' side of all that too. %core is what is used of one core.
 func BenchmarkIdle(b *testing.B) {
-	const publishers = 256
+	const numPublishers = 256
 	var before, after runtime.MemStats
 	set := NewSubscriber(Options{Open: func(Publisher) Sink { return &nothing{} }})
 	defer set.Close()
-	var sources []Publisher
-	for i := range publishers {
+	var publishers []Publisher
+	for i := range numPublishers {
 		p := newTCPPublisher(b)
 		p.batches = [][]byte{batchOf(storeOf(1))}
-		sources = append(sources, p.source(fmt.Sprint("engine", i, ":8000")))
+		publishers = append(publishers, p.publisher(fmt.Sprint("engine", i, ":8000")))
 	}
 	goroutines := runtime.NumGoroutine()
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	set.Follow(sources...)
+	set.Follow(publishers...)
 	until(b, "all are followed", func() bool {
 		for _, s := range set.States("") {
 			if s.Knowledge != Complete {
@@ -67,15 +67,15 @@ func BenchmarkIdle(b *testing.B) {
 	for b.Loop() {
 		began, at := processorTime(), time.Now()
 		for range 12 {
-			set.Follow(sources...)
+			set.Follow(publishers...)
 			<-tick.C
 		}
 		used += processorTime() - began
 		took += time.Since(at)
 	}
 	b.ReportMetric(100*used.Seconds()/took.Seconds(), "%core")
-	b.ReportMetric(float64(goroutines)/publishers, "goroutines/publisher") // one for its live stream is the publishers' own
-	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/publishers, "B/publisher")
+	b.ReportMetric(float64(goroutines)/numPublishers, "goroutines/publisher") // one for its live stream is the publishers' own
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/numPublishers, "B/publisher")
 }
 
 // BenchmarkHistory reads 10,000 batches of a publisher over TCP.
@@ -98,7 +98,7 @@ func BenchmarkHistory(b *testing.B) {
 			for b.Loop() {
 				n := &nothing{known: make(chan Knowledge, 9)}
 				set := NewSubscriber(Options{Open: func(Publisher) Sink { return n }})
-				set.Follow(p.source("a:8000"))
+				set.Follow(p.publisher("a:8000"))
 				for k := range n.known {
 					if k == Complete {
 						break

@@ -40,9 +40,9 @@ func (w *world) compare(t *testing.T, got map[uint64]uint64, known Knowledge) {
 }
 
 // keep sees the source for as long as it says, in fake time.
-func (w *world) keep(d time.Duration, sources ...Publisher) {
+func (w *world) keep(d time.Duration, publishers ...Publisher) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		w.set.Follow(sources...)
+		w.set.Follow(publishers...)
 		time.Sleep(min(10*time.Second, time.Until(end)))
 	}
 	synctest.Wait()
@@ -75,7 +75,7 @@ func TestHistoryThenLive(t *testing.T) {
 						w.p.store(h)
 					}
 					w.p.remove(3)
-					w.set.Follow(source)
+					w.set.Follow(publisher)
 					w.check(t, Complete)
 					w.p.store(100)
 					w.p.remove(4)
@@ -112,7 +112,7 @@ func TestPublishedMeanwhile(t *testing.T) {
 			}
 			return true
 		}
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		w.check(t, Complete)
 		if s := w.state(); s.Batches != 3 || s.Gaps != 0 {
 			t.Errorf("%+v", s)
@@ -123,7 +123,7 @@ func TestPublishedMeanwhile(t *testing.T) {
 func TestEmptyAtStart(t *testing.T) {
 	for _, base := range []uint64{0, 1} {
 		bubble(t, func(t *testing.T, w *world) {
-			w.set.Follow(source)
+			w.set.Follow(publisher)
 			w.check(t, Complete)
 			w.p.store(1)
 			w.p.store(2)
@@ -135,7 +135,7 @@ func TestEmptyAtStart(t *testing.T) {
 func TestGap(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.p.store(1)
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		w.check(t, Complete)
 		w.p.loseLive = 2
 		w.p.store(2)
@@ -161,16 +161,16 @@ func TestGapThatCannotBeClosed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
-				source := source
+				publisher := publisher
 				if name == "none" {
-					source.Replay = ""
+					publisher.Replay = ""
 				}
-				w.set.Follow(source)
+				w.set.Follow(publisher)
 				synctest.Wait()
 				w.p.store(1)
 				w.p.store(2)
 				w.check(t, Complete)
-				prepare(w.p, &source)
+				prepare(w.p, &publisher)
 				w.p.loseLive = 3
 				w.p.remove(1)
 				w.p.store(3)
@@ -195,7 +195,7 @@ func TestGapThatCannotBeClosed(t *testing.T) {
 func TestHistoryComesBack(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.p.store(1)
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		synctest.Wait()
 		w.p.store(2)
 		w.check(t, Partial)
@@ -203,12 +203,12 @@ func TestHistoryComesBack(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		before := w.p.dialled
-		w.keep(25*time.Second, source)
+		w.keep(25*time.Second, publisher)
 		if w.p.dialled != before {
 			t.Errorf("%d attempts within the pause", w.p.dialled-before)
 		}
 		w.p.set(func(p *fakePublisher) { p.refuseReplay = false })
-		w.keep(30*time.Second, source)
+		w.keep(30*time.Second, publisher)
 		w.check(t, Complete)
 		if s := w.state(); s.Failure != nil || s.Replays != 1 {
 			t.Errorf("%+v", s)
@@ -221,7 +221,7 @@ func TestHistoryThatStartsLate(t *testing.T) {
 		for h := range uint64(10) {
 			w.p.store(h)
 		}
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		w.check(t, Partial)
 		w.p.store(10)
 		w.p.remove(2)
@@ -233,7 +233,7 @@ func TestHistoryThatStartsLate(t *testing.T) {
 		if s := w.state(); s.Losses != 0 || s.Unindexed != 1 {
 			t.Errorf("%+v", s)
 		}
-		w.keep(10*time.Minute, source)
+		w.keep(10*time.Minute, publisher)
 		w.check(t, Partial)
 		w.p.clear()
 		w.check(t, Complete)
@@ -242,10 +242,10 @@ func TestHistoryThatStartsLate(t *testing.T) {
 
 func TestWithoutHistory(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		source := source
-		source.Replay = ""
+		publisher := publisher
+		publisher.Replay = ""
 		w.p.store(1)
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		w.check(t, Partial)
 		w.p.store(2)
 		w.check(t, Partial)
@@ -279,7 +279,7 @@ func TestTruncatedHistory(t *testing.T) {
 					w.p.store(h)
 				}
 				began := time.Now()
-				w.keep(15*time.Second, source)
+				w.keep(15*time.Second, publisher)
 				w.check(t, Complete)
 				if s := w.state(); s.Batches != 1000 || s.Losses != 0 {
 					t.Errorf("%+v after %v, asked from %d", s, time.Since(began), w.p.asked)
@@ -304,7 +304,7 @@ func TestHistoryThatEndsEarly(t *testing.T) {
 			w.p.store(h)
 		}
 		w.p.remove(1)
-		w.keep(5*time.Second, source)
+		w.keep(5*time.Second, publisher)
 		w.check(t, Unknown)
 		if s := w.state(); s.Failure != ErrHistory || len(w.p.asked) > 5 {
 			t.Errorf("%+v, asked from %d", s, w.p.asked)
@@ -313,7 +313,7 @@ func TestHistoryThatEndsEarly(t *testing.T) {
 		w.p.store(50)
 		w.check(t, Partial)
 		w.p.set(func(p *fakePublisher) { p.replayed = nil })
-		w.keep(time.Minute, source)
+		w.keep(time.Minute, publisher)
 		w.check(t, Complete)
 	})
 }
@@ -324,7 +324,7 @@ func TestRestart(t *testing.T) {
 			for h := range uint64(10) {
 				w.p.store(h)
 			}
-			w.set.Follow(source)
+			w.set.Follow(publisher)
 			w.check(t, Complete)
 			w.p.store(10)
 			w.check(t, Complete)
@@ -353,9 +353,9 @@ func TestRestartBeforeAnythingLive(t *testing.T) {
 		for h := range uint64(10) {
 			w.p.store(h)
 		}
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		w.check(t, Complete)
-		w.keep(10*time.Second, source)
+		w.keep(10*time.Second, publisher)
 		w.p.restart(false)
 		w.p.store(20)
 		w.check(t, Complete)
@@ -366,12 +366,12 @@ func TestRestartBeforeAnythingLive(t *testing.T) {
 // read for each second batch, and nothing untrue is claimed.
 func TestEachBatchTwice(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		synctest.Wait()
 		for h := range uint64(200) {
 			w.p.store(h)
 			w.p.set(func(p *fakePublisher) { p.send(h, p.batches[h]) })
-			w.set.Follow(source)
+			w.set.Follow(publisher)
 			time.Sleep(100 * time.Millisecond)
 			w.check(t, w.state().Knowledge)
 		}
@@ -384,19 +384,19 @@ func TestEachBatchTwice(t *testing.T) {
 // TestSilence: the last batch was lost, and nothing follows that shows it.
 func TestSilence(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		synctest.Wait()
 		w.p.store(1)
 		synctest.Wait()
 		w.p.loseLive = 1
 		w.p.remove(1)
-		w.keep(40*time.Second, source)
+		w.keep(40*time.Second, publisher)
 		w.check(t, Complete)
 		if s := w.state(); s.Gaps != 1 || s.Losses != 0 || s.Batches != 2 {
 			t.Errorf("%+v", s)
 		}
 		asked := len(w.p.asked)
-		w.keep(30*time.Minute, source)
+		w.keep(30*time.Minute, publisher)
 		if n := len(w.p.asked) - asked; n < 5 || n > 12 {
 			t.Errorf("asked %d times in half an hour of silence", n)
 		}
@@ -410,7 +410,7 @@ func TestSilence(t *testing.T) {
 
 func TestMalformed(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		synctest.Wait()
 		w.p.store(1)
 		w.p.store(2)
@@ -445,8 +445,8 @@ func TestMalformed(t *testing.T) {
 
 func TestReconnects(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.Follow(source)
-		w.keep(time.Minute, source)
+		w.set.Follow(publisher)
+		w.keep(time.Minute, publisher)
 		if n := w.p.dialled; n < 10 || n > 25 {
 			t.Errorf("dialled %d times in a minute", n)
 		}
@@ -455,7 +455,7 @@ func TestReconnects(t *testing.T) {
 		}
 		w.p.set(func(p *fakePublisher) { p.refuse = false })
 		w.p.store(1)
-		w.keep(7*time.Second, source)
+		w.keep(7*time.Second, publisher)
 		w.check(t, Complete)
 	}, func(p *fakePublisher) { p.refuse = true })
 }
@@ -483,15 +483,15 @@ func TestFaults(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
 				r := rand.New(rand.NewPCG(seed, 1))
-				source := source
+				publisher := publisher
 				if r.IntN(4) == 0 {
-					source.Replay = ""
+					publisher.Replay = ""
 				}
 				w.p.base = uint64(r.IntN(2))
 				for range 120 {
-					w.set.Follow(source)
+					w.set.Follow(publisher)
 					w.disturb(r)
-					time.Sleep(2 * giveWayEvery)
+					time.Sleep(2 * yieldCheckInterval)
 					synctest.Wait()
 					got, known := w.sink.holds()
 					if len(w.p.live) == 0 && known != Unknown {
@@ -505,14 +505,14 @@ func TestFaults(t *testing.T) {
 				w.p.set(func(p *fakePublisher) {
 					p.refuse, p.refuseReplay, p.replayed, p.noEnd, p.keep, p.loseLive = false, false, nil, false, 0, 0
 				})
-				w.keep(time.Minute, source)
+				w.keep(time.Minute, publisher)
 				w.p.drop()
-				w.keep(12*time.Minute, source)
+				w.keep(12*time.Minute, publisher)
 				w.p.store(1)
 				synctest.Wait()
 				got, known := w.sink.holds()
 				w.compare(t, got, known)
-				if known == Unknown || source.Replay != "" && known != Complete && !w.p.spoiled() {
+				if known == Unknown || publisher.Replay != "" && known != Complete && !w.p.spoiled() {
 					t.Errorf("%s is known in the end; %+v", known, w.state())
 				}
 				if known == Complete {

@@ -14,12 +14,12 @@ import (
 )
 
 // watched is one engine that is watched.
-type watched struct {
-	watcher *Watcher
-	target  Target
-	seen    atomic.Int64  // when a request could last have been sent there, in Unix nanoseconds
-	nudged  chan struct{} // holds one when it is to be looked at soon
-	isDown  atomic.Bool
+type engine struct {
+	watcher  *Watcher
+	target   Target
+	wantedAt atomic.Int64  // when a request could last have been sent there, in Unix nanoseconds
+	pollSoon chan struct{} // holds one when it is to be looked at soon
+	isDown   atomic.Bool
 
 	running bool // a goroutine runs; covered by the watch's mu
 
@@ -27,33 +27,33 @@ type watched struct {
 	state State
 
 	// Of the goroutine alone.
-	life       life
-	failures   int  // to read metrics, in a row
-	gone       bool // these were without an answer
-	loaded     bool
-	lastLook   time.Time
-	nextModels time.Time
-	listed     Models // the last list that could be read
-	noModels   int    // failures to read the models, in a row
+	restarts      restartDetector
+	failures      int  // to read metrics, in a row
+	unreachable   bool // these were without an answer
+	hasLoad       bool
+	lastPoll      time.Time
+	nextModels    time.Time
+	lastModels    Models // the last list that could be read
+	modelFailures int    // failures to read the models, in a row
 }
 
-func newWatched(w *Watcher, t Target) *watched {
-	return &watched{
-		watcher: w,
-		target:  t,
-		nudged:  make(chan struct{}, 1),
-		state:   State{Target: t, Reading: Reading{Usage: -1}},
+func newEngine(w *Watcher, t Target) *engine {
+	return &engine{
+		watcher:  w,
+		target:   t,
+		pollSoon: make(chan struct{}, 1),
+		state:    State{Target: t, Reading: Reading{Usage: -1}},
 	}
 }
 
-func (e *watched) nudge() {
+func (e *engine) requestPoll() {
 	select {
-	case e.nudged <- struct{}{}:
+	case e.pollSoon <- struct{}{}:
 	default: // it is to be looked at already
 	}
 }
 
-func (e *watched) snapshot() State {
+func (e *engine) snapshot() State {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.state
@@ -61,52 +61,52 @@ func (e *watched) snapshot() State {
 
 // run looks at the engine again and again, until no request can be sent there
 // any more or the watch is closed.
-func (e *watched) run() {
+func (e *engine) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var due time.Time
 	for {
 		select {
 		case <-e.watcher.ctx.Done():
-			e.rest()
+			e.stopReporting()
 			return
-		case <-e.nudged:
-			if soon := e.lastLook.Add(lookGap); soon.Before(due) {
+		case <-e.pollSoon:
+			if soon := e.lastPoll.Add(minPollGap); soon.Before(due) {
 				due = soon
 			}
 		case <-timer.C:
 		}
-		if e.leave() {
+		if e.stopIfIdle() {
 			return
 		}
 		now := e.watcher.options.Now()
 		if !now.Before(due) {
-			if !e.look() {
-				e.rest()
+			if !e.poll() {
+				e.stopReporting()
 				return
 			}
 			now = e.watcher.options.Now()
 			due = now.Add(e.pause())
 		}
 		// Awake in time to notice that it has become idle.
-		timer.Reset(max(0, min(due.Sub(now), idleAfter-e.sinceSeen()+1)))
+		timer.Reset(max(0, min(due.Sub(now), idleAfter-e.sinceWanted()+1)))
 	}
 }
 
 // idle reports whether no request could have been sent there lately.
-func (e *watched) idle() bool { return e.sinceSeen() > idleAfter }
+func (e *engine) idle() bool { return e.sinceWanted() > idleAfter }
 
-func (e *watched) sinceSeen() time.Duration {
-	return e.watcher.options.Now().Sub(time.Unix(0, e.seen.Load()))
+func (e *engine) sinceWanted() time.Duration {
+	return e.watcher.options.Now().Sub(time.Unix(0, e.wantedAt.Load()))
 }
 
 // leave ends the goroutine of an idle engine. What is known of its process
 // stays, to tell later whether it was restarted in between.
-func (e *watched) leave() bool {
+func (e *engine) stopIfIdle() bool {
 	if !e.idle() {
 		return false
 	}
-	e.rest()
+	e.stopReporting()
 	e.watcher.mu.Lock()
 	defer e.watcher.mu.Unlock()
 	if !e.idle() && !e.watcher.closed {
@@ -117,14 +117,14 @@ func (e *watched) leave() bool {
 }
 
 // rest takes back what is only true while it is looked at.
-func (e *watched) rest() {
-	e.silence()
+func (e *engine) stopReporting() {
+	e.expireLoad()
 	e.nextModels = time.Time{}
 	e.setModels(nil)
 }
 
 // look asks the engine once. It is false when the watch was closed meanwhile.
-func (e *watched) look() bool {
+func (e *engine) poll() bool {
 	ctx := e.watcher.ctx
 	select {
 	case e.watcher.slots <- struct{}{}:
@@ -132,20 +132,20 @@ func (e *watched) look() bool {
 	case <-ctx.Done():
 		return false
 	}
-	e.lastLook = e.watcher.options.Now()
+	e.lastPoll = e.watcher.options.Now()
 	reading, err := fetchMetrics(ctx, e.watcher.options.Transport, e.target.Address, e.target.Path)
 	if ctx.Err() != nil {
 		return false
 	}
-	e.take(reading, err)
-	if !isGone(err) {
-		e.lookAtModels(ctx)
+	e.record(reading, err)
+	if !noAnswer(err) {
+		e.pollModels(ctx)
 	}
 	return ctx.Err() == nil
 }
 
 // isGone reports whether an attempt got no answer at all.
-func isGone(err error) bool {
+func noAnswer(err error) bool {
 	return errors.Is(err, ErrRefused) || errors.Is(err, ErrUnreachable)
 }
 
@@ -155,16 +155,16 @@ func isGone(err error) bool {
 // and its cache with it. That is concluded when something listens again, and
 // not when it says that it is the process of before: something on the way may
 // have refused. A timeout, on the other hand, means nothing.
-func (e *watched) take(r Reading, err error) {
-	answered := !isGone(err)
+func (e *engine) record(r Reading, err error) {
+	answered := !noAnswer(err)
 	back := answered && e.isDown.Load()
 	restarted := false
 	if err == nil {
 		if back {
-			restarted = !e.life.same(r)
-			e.life.restarted(r)
+			restarted = !e.restarts.same(r)
+			e.restarts.restarted(r)
 		} else {
-			restarted = e.life.restarted(r)
+			restarted = e.restarts.restarted(r)
 		}
 	} else {
 		restarted = back
@@ -178,47 +178,47 @@ func (e *watched) take(r Reading, err error) {
 		e.nextModels = time.Time{} // it may serve others now
 		e.watcher.options.Observer.Restarted(e.target)
 	}
-	e.note(r, err)
+	e.update(r, err)
 }
 
 // note keeps a reading and passes it on.
-func (e *watched) note(r Reading, err error) {
+func (e *engine) update(r Reading, err error) {
 	e.mu.Lock()
 	e.state.Failure = err
 	if err == nil {
-		e.state.Reading, e.state.ReadAt = r, e.lastLook
+		e.state.Reading, e.state.ReadAt = r, e.lastPoll
 	}
-	stale := e.lastLook.Sub(e.state.ReadAt) >= loadFor
+	stale := e.lastPoll.Sub(e.state.ReadAt) >= loadLifetime
 	e.mu.Unlock()
-	if gone := isGone(err); gone != e.gone {
-		e.gone, e.failures = gone, 0
+	if gone := noAnswer(err); gone != e.unreachable {
+		e.unreachable, e.failures = gone, 0
 	}
 	if err != nil {
 		e.failures++
 		if stale || errors.Is(err, ErrRefused) {
-			e.silence()
+			e.expireLoad()
 		}
 		return
 	}
 	e.failures = 0
-	e.loaded = true
+	e.hasLoad = true
 	e.watcher.options.Observer.Reported(e.target, r)
 }
 
 // silence takes back the load of the last reading.
-func (e *watched) silence() {
-	if e.loaded {
-		e.loaded = false
+func (e *engine) expireLoad() {
+	if e.hasLoad {
+		e.hasLoad = false
 		e.watcher.options.Observer.LoadExpired(e.target)
 	}
 }
 
-func (e *watched) setDown(down bool) {
+func (e *engine) setDown(down bool) {
 	if e.isDown.Swap(down) != down {
 		if down {
-			e.watcher.down.Add(1)
+			e.watcher.numDown.Add(1)
 		} else {
-			e.watcher.down.Add(-1)
+			e.watcher.numDown.Add(-1)
 		}
 	}
 	e.mu.Lock()
@@ -228,7 +228,7 @@ func (e *watched) setDown(down bool) {
 
 // lookAtModels reads the list of models when it is time to. A list that
 // cannot be read says nothing: the engine may serve anything.
-func (e *watched) lookAtModels(ctx context.Context) {
+func (e *engine) pollModels(ctx context.Context) {
 	now := e.watcher.options.Now()
 	if now.Before(e.nextModels) {
 		return
@@ -240,38 +240,38 @@ func (e *watched) lookAtModels(ctx context.Context) {
 	pause := modelsInterval
 	if err != nil {
 		models = nil
-		e.noModels++
-		pause = backoff.Pause(e.noModels, uselessFirst, uselessMost)
+		e.modelFailures++
+		pause = backoff.Pause(e.modelFailures, unreadableFirst, unreadableLongest)
 	} else {
-		e.noModels = 0
+		e.modelFailures = 0
 	}
 	e.nextModels = now.Add(backoff.Jitter(pause, e.watcher.options.Random()))
 	e.setModels(models)
 }
 
-func (e *watched) setModels(models Models) {
+func (e *engine) setModels(models Models) {
 	e.mu.Lock()
 	e.state.Models = models
 	e.mu.Unlock()
-	e.watcher.retable()
+	e.watcher.updateModels()
 	if len(models) == 0 {
 		return // it is not known which
 	}
-	if len(e.listed) > 0 && !slices.Equal(models, e.listed) {
+	if len(e.lastModels) > 0 && !slices.Equal(models, e.lastModels) {
 		e.watcher.options.Observer.ModelsChanged(e.target)
 	}
-	e.listed = models
+	e.lastModels = models
 }
 
 // pause is how long to wait before the next look.
-func (e *watched) pause() time.Duration {
+func (e *engine) pause() time.Duration {
 	var pause time.Duration
 	switch {
-	case e.gone:
-		pause = backoff.Pause(e.failures, goneFirst, goneMost)
+	case e.unreachable:
+		pause = backoff.Pause(e.failures, unreachableFirst, unreachableLongest)
 	case e.failures > 0:
-		pause = backoff.Pause(e.failures, uselessFirst, uselessMost)
-	case e.sinceSeen() <= busyFor:
+		pause = backoff.Pause(e.failures, unreadableFirst, unreadableLongest)
+	case e.sinceWanted() <= busyTime:
 		pause = busyInterval
 	default:
 		pause = quietInterval

@@ -88,7 +88,7 @@ func readSamples(r io.Reader, wanted func(name []byte) bool, visit func(*sample)
 		case errors.Is(err, bufio.ErrBufferFull), err == io.EOF:
 			return ErrSyntax // too long, or cut off: half a number is a wrong number
 		default:
-			return errBroken
+			return errTruncated
 		}
 	}
 }
@@ -100,7 +100,7 @@ func skipLine(in *bufio.Reader) error {
 		case err == nil, err == io.EOF:
 			return nil
 		case !errors.Is(err, bufio.ErrBufferFull):
-			return errBroken
+			return errTruncated
 		}
 	}
 }
@@ -127,7 +127,7 @@ type sampleParser struct {
 //	name ['{' label '=' '"' value '"' (',' label '=' '"' value '"')* [','] '}'] value [timestamp]
 func (p *sampleParser) parse(line []byte, nameLength int) bool {
 	p.name, p.rest, p.labels = line[:nameLength], line[nameLength:], p.labels[:0]
-	p.space()
+	p.skipSpace()
 	if len(p.rest) > 0 && p.rest[0] == '{' {
 		p.rest = p.rest[1:]
 		if !p.readLabels() {
@@ -136,22 +136,22 @@ func (p *sampleParser) parse(line []byte, nameLength int) bool {
 	} else if len(p.rest) == len(line)-nameLength {
 		return false // nothing between the name and what follows
 	}
-	p.space()
+	p.skipSpace()
 	var ok bool
 	if p.value, ok = number(p.word()); !ok {
 		return false
 	}
-	p.space()
+	p.skipSpace()
 	if len(p.rest) > 0 { // a timestamp, which says nothing here
 		if _, err := strconv.ParseInt(string(p.word()), 10, 64); err != nil {
 			return false
 		}
-		p.space()
+		p.skipSpace()
 	}
 	return len(p.rest) == 0
 }
 
-func (p *sampleParser) space() {
+func (p *sampleParser) skipSpace() {
 	p.rest = bytes.TrimLeft(p.rest, " \t")
 }
 
@@ -182,7 +182,7 @@ func number(word []byte) (float64, bool) {
 // readLabels reads what stands between the braces.
 func (p *sampleParser) readLabels() bool {
 	for {
-		p.space()
+		p.skipSpace()
 		if len(p.rest) > 0 && p.rest[0] == '}' {
 			p.rest = p.rest[1:]
 			return true
@@ -193,24 +193,24 @@ func (p *sampleParser) readLabels() bool {
 		}
 		l := label{name: p.rest[:n]}
 		p.rest = p.rest[n:]
-		p.space()
-		if !p.take('=') {
+		p.skipSpace()
+		if !p.accept('=') {
 			return false
 		}
-		p.space()
+		p.skipSpace()
 		var ok bool
 		if l.value, ok = p.quoted(); !ok {
 			return false
 		}
 		p.labels = append(p.labels, l)
-		p.space()
-		if !p.take(',') && (len(p.rest) == 0 || p.rest[0] != '}') {
+		p.skipSpace()
+		if !p.accept(',') && (len(p.rest) == 0 || p.rest[0] != '}') {
 			return false
 		}
 	}
 }
 
-func (p *sampleParser) take(c byte) bool {
+func (p *sampleParser) accept(c byte) bool {
 	if len(p.rest) == 0 || p.rest[0] != c {
 		return false
 	}
@@ -220,7 +220,7 @@ func (p *sampleParser) take(c byte) bool {
 
 // quoted reads a label's value, and puts what was escaped in place.
 func (p *sampleParser) quoted() ([]byte, bool) {
-	if !p.take('"') {
+	if !p.accept('"') {
 		return nil, false
 	}
 	text, n := p.rest, 0

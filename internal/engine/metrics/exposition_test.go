@@ -99,7 +99,7 @@ func TestReadSamplesBounds(t *testing.T) {
 	if err := readSamples(endless, only, func(*sample) error { return nil }); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("an endless page: %v", err)
 	}
-	if err := readSamples(io.MultiReader(strings.NewReader("a 1\n"), iotest.ErrReader(errors.New("secret"))), only, func(*sample) error { return nil }); !errors.Is(err, errBroken) {
+	if err := readSamples(io.MultiReader(strings.NewReader("a 1\n"), iotest.ErrReader(errors.New("secret"))), only, func(*sample) error { return nil }); !errors.Is(err, errTruncated) {
 		t.Errorf("a page that breaks off: %v", err)
 	}
 	stop := errors.New("stop")

@@ -31,7 +31,7 @@ var (
 	// ErrStatus: an answer, but not what was asked for.
 	ErrStatus = errors.New("the answer was not 200 OK")
 
-	errBroken = errors.New("the answer broke off")
+	errTruncated = errors.New("the answer broke off")
 )
 
 // NewTransport returns what engines are asked with: few connections, short

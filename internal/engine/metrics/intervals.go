@@ -10,7 +10,7 @@ const (
 	busyInterval = 2 * time.Second
 	// quietInterval is how often, when none has come for busyFor.
 	quietInterval = 10 * time.Second
-	busyFor       = 10 * time.Second
+	busyTime      = 10 * time.Second
 
 	// idleAfter is how long an engine that could get no request is still read.
 	idleAfter = time.Minute
@@ -18,19 +18,19 @@ const (
 	// An engine that does not answer is asked again after goneFirst, then half
 	// as often each time, down to every goneMost. One that answers, but tells
 	// nothing, after uselessFirst, down to every uselessMost.
-	goneFirst    = time.Second
-	goneMost     = 30 * time.Second
-	uselessFirst = 10 * time.Second
-	uselessMost  = 5 * time.Minute
+	unreachableFirst   = time.Second
+	unreachableLongest = 30 * time.Second
+	unreadableFirst    = 10 * time.Second
+	unreadableLongest  = 5 * time.Minute
 
 	// modelsInterval is how often the list of models is read.
 	modelsInterval = 30 * time.Second
 
 	// loadFor is how long a reading of the load counts while no newer one
 	// comes: an engine may be too busy to answer.
-	loadFor = 10 * time.Second
+	loadLifetime = 10 * time.Second
 
 	// lookGap is the least time between two readings that something other
 	// than the clock asked for.
-	lookGap = 500 * time.Millisecond
+	minPollGap = 500 * time.Millisecond
 )

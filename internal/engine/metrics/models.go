@@ -35,7 +35,7 @@ func ReadModels(r io.Reader) (Models, error) {
 	body, err := io.ReadAll(io.LimitReader(r, maxModelsPage+1))
 	switch {
 	case err != nil:
-		return nil, errBroken
+		return nil, errTruncated
 	case len(body) > maxModelsPage:
 		return nil, ErrTooLarge
 	}

@@ -41,7 +41,7 @@ func TestReadModels(t *testing.T) {
 			t.Errorf("%s: %.80q, %v, want %.80q, %v", c.name, got, err, c.want, c.err)
 		}
 	}
-	if _, err := ReadModels(iotest.ErrReader(errors.New("secret"))); !errors.Is(err, errBroken) {
+	if _, err := ReadModels(iotest.ErrReader(errors.New("secret"))); !errors.Is(err, errTruncated) {
 		t.Errorf("a reader that fails: %v", err)
 	}
 }

@@ -42,11 +42,11 @@ func (t *ModelTable) Has(address, model string) (has, known bool) {
 }
 
 // retable makes the table anew after a list has changed.
-func (w *Watcher) retable() {
+func (w *Watcher) updateModels() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := make(map[string]Models, len(w.watched))
-	for t, e := range w.watched {
+	all := make(map[string]Models, len(w.engines))
+	for t, e := range w.engines {
 		if list := e.snapshot().Models; len(list) > 0 || all[t.Address] == nil {
 			all[t.Address] = list
 		}

@@ -30,7 +30,7 @@ type Reading struct {
 	Capacity int64   // of its KV cache, in tokens; 0: not told
 	Started  float64 // of its process, in seconds of Unix time; 0: not told
 
-	totals [lastTotal + 1]float64 // counters since its start; -1: not told
+	totals [numTotals + 1]float64 // counters since its start; -1: not told
 }
 
 // ErrNoEngine is a page of metrics, but not of an engine whose are known.
@@ -40,11 +40,11 @@ var ErrNoEngine = errors.New("there are no metrics of a known engine")
 const maxSeries = 1024
 
 // figure is what a series is about.
-type figure uint8
+type quantity uint8
 
 // The totals come first: they index Reading.totals.
 const (
-	promptTokens figure = iota
+	promptTokens quantity = iota
 	outputTokens
 	cacheQueries
 	cacheHits
@@ -55,14 +55,14 @@ const (
 	cacheTokens
 	started
 
-	lastTotal = cacheHits
+	numTotals = cacheHits
 )
 
 // series are the metrics that are read. Prompt tokens are also counted by
 // engines that do not count what was cached.
 var series = map[string]struct {
 	kind   Kind
-	figure figure
+	figure quantity
 }{
 	"vllm:num_requests_running":           {VLLM, running},
 	"vllm:num_requests_waiting":           {VLLM, waiting},
@@ -98,7 +98,7 @@ var series = map[string]struct {
 // add up: data-parallel ranks, models, sources of cached tokens. Series that
 // differ in other labels tell the same from another side, as the ranks of
 // tensor parallelism do; of these the largest counts.
-var parts = []string{"engine", "dp_rank", "model_name", "engine_type", "cache_source"}
+var partLabels = []string{"engine", "dp_rank", "model_name", "engine_type", "cache_source"}
 
 // ReadMetrics reads a page of metrics in Prometheus' text format. Values out
 // of any sensible range are taken for not told. Its errors are ErrTooLarge,
@@ -116,8 +116,8 @@ func ReadMetrics(r io.Reader) (Reading, error) {
 
 // part is one figure of one part of an engine.
 type part struct {
-	figure figure
-	id     uint64
+	quantity quantity
+	id       uint64
 }
 
 // page collects the figures of a page.
@@ -138,11 +138,11 @@ func (p *page) add(s *sample) error {
 	if what.kind != "" {
 		p.kind = what.kind
 	}
-	value, ok := what.figure.check(s)
+	value, ok := what.figure.value(s)
 	if !ok {
 		return nil
 	}
-	key := part{what.figure, identity(s)}
+	key := part{what.figure, partID(s)}
 	old, known := p.values[key]
 	if !known && len(p.values) == maxSeries {
 		return ErrTooLarge
@@ -152,7 +152,7 @@ func (p *page) add(s *sample) error {
 }
 
 // check returns what a sample counts for; ok is false when it makes no sense.
-func (f figure) check(s *sample) (value float64, ok bool) {
+func (f quantity) value(s *sample) (value float64, ok bool) {
 	value = s.value
 	switch f {
 	case running, waiting:
@@ -160,7 +160,7 @@ func (f figure) check(s *sample) (value float64, ok bool) {
 	case usage:
 		ok = value <= 1
 	case cacheConfig:
-		value = configuredTokens(s)
+		value = configuredCapacity(s)
 		ok = value > 0
 	case cacheTokens:
 		ok = value >= 1 && value <= 1e12
@@ -174,18 +174,18 @@ func (f figure) check(s *sample) (value float64, ok bool) {
 
 // configuredTokens returns the capacity that an engine's cache configuration
 // means, or 0. It is an info metric: the figures are in its labels.
-func configuredTokens(s *sample) float64 {
-	if n := whole(s.label("kv_cache_size_tokens"), 1e12); n > 0 {
+func configuredCapacity(s *sample) float64 {
+	if n := wholeNumber(s.label("kv_cache_size_tokens"), 1e12); n > 0 {
 		return n // newer vLLM: counts layers of several kinds correctly
 	}
-	if n := whole(s.label("num_gpu_blocks"), 1e9) * whole(s.label("block_size"), 1<<16); n > 0 {
+	if n := wholeNumber(s.label("num_gpu_blocks"), 1e9) * wholeNumber(s.label("block_size"), 1<<16); n > 0 {
 		return n
 	}
-	return whole(s.label("num_pages"), 1e9) * whole(s.label("page_size"), 1<<16)
+	return wholeNumber(s.label("num_pages"), 1e9) * wholeNumber(s.label("page_size"), 1<<16)
 }
 
 // whole reads a whole number up to a limit; 0 when it is none ("None").
-func whole(text []byte, limit float64) float64 {
+func wholeNumber(text []byte, limit float64) float64 {
 	if len(text) > maxNumber {
 		return 0
 	}
@@ -199,8 +199,8 @@ func whole(text []byte, limit float64) float64 {
 var identitySeed = maphash.MakeSeed()
 
 // identity tells the parts of an engine apart.
-func identity(s *sample) (id uint64) {
-	for i, name := range parts {
+func partID(s *sample) (id uint64) {
+	for i, name := range partLabels {
 		if value := s.label(name); value != nil {
 			id = id*31 + maphash.Bytes(identitySeed, value) + uint64(i)
 		}
@@ -214,9 +214,9 @@ func (p *page) reading() Reading {
 	var sums [started + 1]float64
 	var counts [started + 1]int
 	for key, value := range p.values {
-		sums[key.figure] += value
-		counts[key.figure]++
-		if key.figure == started {
+		sums[key.quantity] += value
+		counts[key.quantity]++
+		if key.quantity == started {
 			r.Started = max(r.Started, value) // the youngest process
 		}
 	}

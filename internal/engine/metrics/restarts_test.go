@@ -30,7 +30,7 @@ func TestRestarted(t *testing.T) {
 		{"the start is no longer told", []Reading{at(begin, 10), at(0, 11), at(begin, 12), at(begin+9, 13)}, "---r"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var l life
+			var l restartDetector
 			got := ""
 			for _, r := range c.readings {
 				if l.restarted(r) {
@@ -47,7 +47,7 @@ func TestRestarted(t *testing.T) {
 }
 
 func TestSameProcess(t *testing.T) {
-	var l life
+	var l restartDetector
 	if l.same(at(100, 1)) {
 		t.Error("the same as one that was never seen")
 	}

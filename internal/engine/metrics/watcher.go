@@ -16,7 +16,7 @@ const (
 	// maxWatched is how many engines are watched at most; further ones are not.
 	maxWatched = 1024
 	// maxAtOnce is how many are asked at the same time.
-	maxAtOnce = 16
+	maxConcurrentPolls = 16
 )
 
 // Target is where an engine tells about itself.
@@ -55,13 +55,13 @@ type Watcher struct {
 	stop    context.CancelFunc
 	slots   chan struct{} // one for each engine that is being asked
 
-	mu       sync.Mutex
-	closed   bool
-	watched  map[Target]*watched
-	watchers sync.WaitGroup
+	mu      sync.Mutex
+	closed  bool
+	engines map[Target]*engine
+	running sync.WaitGroup
 
-	models atomic.Pointer[ModelTable]
-	down   atomic.Int32 // engines that refused the last connection
+	models  atomic.Pointer[ModelTable]
+	numDown atomic.Int32 // engines that refused the last connection
 }
 
 // NewWatch returns a Watch of no engine. Nothing runs before See.
@@ -77,8 +77,8 @@ func NewWatcher(o Options) *Watcher {
 	}
 	w := &Watcher{
 		options: o,
-		slots:   make(chan struct{}, maxAtOnce),
-		watched: make(map[Target]*watched),
+		slots:   make(chan struct{}, maxConcurrentPolls),
+		engines: make(map[Target]*engine),
 	}
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	w.models.Store(newModelTable(nil))
@@ -95,18 +95,18 @@ func (w *Watcher) Watch(targets ...Target) {
 		return
 	}
 	for _, t := range targets {
-		e := w.watched[t]
+		e := w.engines[t]
 		if e == nil {
-			if len(w.watched) >= maxWatched {
+			if len(w.engines) >= maxWatched {
 				continue
 			}
-			e = newWatched(w, t)
-			w.watched[t] = e
+			e = newEngine(w, t)
+			w.engines[t] = e
 		}
-		e.seen.Store(now.UnixNano())
+		e.wantedAt.Store(now.UnixNano())
 		if !e.running {
 			e.running = true
-			w.watchers.Go(e.run)
+			w.running.Go(e.run)
 		}
 	}
 }
@@ -114,25 +114,25 @@ func (w *Watcher) Watch(targets ...Target) {
 // Suspect notes that an attempt to use an engine has failed: it is looked at
 // soon, whenever its turn would have been.
 func (w *Watcher) Suspect(address string) {
-	w.each(address, (*watched).nudge)
+	w.forAddress(address, (*engine).requestPoll)
 }
 
 // Answered notes that an engine has answered a request. One that was found to
 // refuse connections is looked at soon, to learn whether it was restarted.
 func (w *Watcher) Answered(address string) {
-	if w.down.Load() > 0 {
-		w.each(address, func(e *watched) {
+	if w.numDown.Load() > 0 {
+		w.forAddress(address, func(e *engine) {
 			if e.isDown.Load() {
-				e.nudge()
+				e.requestPoll()
 			}
 		})
 	}
 }
 
-func (w *Watcher) each(address string, do func(*watched)) {
+func (w *Watcher) forAddress(address string, do func(*engine)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for t, e := range w.watched {
+	for t, e := range w.engines {
 		if t.Address == address && e.running {
 			do(e)
 		}
@@ -143,10 +143,10 @@ func (w *Watcher) each(address string, do func(*watched)) {
 func (w *Watcher) Forget(address string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for t, e := range w.watched {
+	for t, e := range w.engines {
 		if t.Address == address && !e.running {
 			e.setDown(false)
-			delete(w.watched, t)
+			delete(w.engines, t)
 		}
 	}
 }
@@ -158,7 +158,7 @@ func (w *Watcher) Close() {
 	w.closed = true
 	w.mu.Unlock()
 	w.stop()
-	w.watchers.Wait()
+	w.running.Wait()
 	if t, ok := w.options.Transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}
@@ -181,7 +181,7 @@ type State struct {
 // the latest reading of an address first.
 func (w *Watcher) States(address string) (states []State) {
 	w.mu.Lock()
-	for t, e := range w.watched {
+	for t, e := range w.engines {
 		if address == "" || t.Address == address {
 			states = append(states, e.snapshot())
 		}

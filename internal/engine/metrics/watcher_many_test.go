@@ -24,7 +24,7 @@ func TestWatchManySlowEngines(t *testing.T) {
 		engines[address] = &fakeEngine{metrics: says(1, 1, 0, 0)}
 		targets = append(targets, target(address))
 	}
-	watching(t, engines, func(w *Watcher, net *fakeEngines, s *story) {
+	watching(t, engines, func(w *Watcher, net *fakeEngines, s *recorder) {
 		net.hold = time.Minute
 		before := time.Now()
 		w.Watch(targets...)
@@ -32,8 +32,8 @@ func TestWatchManySlowEngines(t *testing.T) {
 			t.Fatal("seeing engines takes time")
 		}
 		pass(w, 10*time.Second, targets...)
-		if net.most != maxAtOnce {
-			t.Fatalf("%d engines asked at once, want %d", net.most, maxAtOnce)
+		if net.most != maxConcurrentPolls {
+			t.Fatalf("%d engines asked at once, want %d", net.most, maxConcurrentPolls)
 		}
 		if n := len(w.States("")); n != maxWatched {
 			t.Fatalf("%d engines are watched, want %d", n, maxWatched)

@@ -93,28 +93,28 @@ func (f *fakeEngines) count(what string) (n int) {
 var errRefusedByPeer = &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 
 // story writes down what a watch reports.
-type story struct {
+type recorder struct {
 	mu     sync.Mutex
 	events []string
 	told   map[string]Reading
 }
 
-func (s *story) add(event string) {
+func (s *recorder) add(event string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events = append(s.events, event)
 }
 
-func (s *story) Reported(t Target, r Reading) {
+func (s *recorder) Reported(t Target, r Reading) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.told[t.Address] = r
 }
-func (s *story) LoadExpired(t Target)   { s.add("silent " + t.Address) }
-func (s *story) Restarted(t Target)     { s.add("restarted " + t.Address) }
-func (s *story) ModelsChanged(t Target) { s.add("relisted " + t.Address) }
+func (s *recorder) LoadExpired(t Target)   { s.add("silent " + t.Address) }
+func (s *recorder) Restarted(t Target)     { s.add("restarted " + t.Address) }
+func (s *recorder) ModelsChanged(t Target) { s.add("relisted " + t.Address) }
 
-func (s *story) take() []string {
+func (s *recorder) take() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	events := s.events
@@ -129,10 +129,10 @@ func says(started, prompt float64, running, waiting int) string {
 }
 
 // watching starts a watch over fake engines, in virtual time.
-func watching(t *testing.T, engines map[string]*fakeEngine, test func(w *Watcher, net *fakeEngines, s *story)) {
+func watching(t *testing.T, engines map[string]*fakeEngine, test func(w *Watcher, net *fakeEngines, s *recorder)) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &fakeEngines{engines: engines}
-		s := &story{told: make(map[string]Reading)}
+		s := &recorder{told: make(map[string]Reading)}
 		w := NewWatcher(Options{Transport: net, Observer: s, Random: func() float64 { return 0.5 }})
 		defer w.Close()
 		test(w, net, s)
@@ -159,7 +159,7 @@ func pass(w *Watcher, d time.Duration, inUse ...Target) {
 func TestWatchReads(t *testing.T) {
 	watching(t, map[string]*fakeEngine{
 		"a:1": {metrics: says(100, 5, 2, 3), models: `{"data":[{"id":"m"}]}`},
-	}, func(w *Watcher, net *fakeEngines, s *story) {
+	}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		w.Watch(target("a:1"))
 		synctest.Wait()
 		if r := s.told["a:1"]; !r.HasLoad || r.Running != 2 || r.Waiting != 3 || r.Capacity != 1600 {
@@ -190,7 +190,7 @@ func TestWatchReads(t *testing.T) {
 func TestWatchLetsIdleEnginesBe(t *testing.T) {
 	watching(t, map[string]*fakeEngine{
 		"a:1": {metrics: says(100, 5, 0, 0), models: `{"data":[{"id":"m"}]}`},
-	}, func(w *Watcher, net *fakeEngines, s *story) {
+	}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		w.Watch(target("a:1"))
 		pass(w, 2*time.Minute)
 		n := net.count("a:1/metrics")
@@ -231,7 +231,7 @@ func TestWatchRefused(t *testing.T) {
 		{"no metrics", fakeEngine{status: 501}, fakeEngine{status: 501}, []string{"restarted a:1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			watching(t, map[string]*fakeEngine{"a:1": &c.before}, func(w *Watcher, net *fakeEngines, s *story) {
+			watching(t, map[string]*fakeEngine{"a:1": &c.before}, func(w *Watcher, net *fakeEngines, s *recorder) {
 				w.Watch(target("a:1"))
 				pass(w, 5*time.Second, target("a:1"))
 				net.set("a:1", func(e *fakeEngine) { *e = fakeEngine{err: errRefusedByPeer} })
@@ -264,7 +264,7 @@ func TestWatchRefused(t *testing.T) {
 // Without an answer nothing is concluded: the load counts for a while, and the
 // process goes on where it was.
 func TestWatchTimeouts(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(100, 5, 1, 1)}}, func(w *Watcher, net *fakeEngines, s *story) {
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(100, 5, 1, 1)}}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		w.Watch(target("a:1"))
 		pass(w, time.Second, target("a:1"))
 		net.set("a:1", func(e *fakeEngine) { e.err = errors.New("secret of the network") })
@@ -292,7 +292,7 @@ func TestWatchTimeouts(t *testing.T) {
 
 // An engine without metrics is asked less and less, but its models are known.
 func TestWatchEngineWithoutMetrics(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {metrics: "<html>", models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *story) {
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: "<html>", models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		pass(w, 30*time.Minute, target("a:1"))
 		if n := net.count("a:1/metrics"); n < 6 || n > 12 {
 			t.Fatalf("asked %d times in half an hour", n)
@@ -307,7 +307,7 @@ func TestWatchEngineWithoutMetrics(t *testing.T) {
 }
 
 func TestWatchModelsThatCannotBeRead(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0), models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *story) {
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0), models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		w.Watch(target("a:1"))
 		synctest.Wait()
 		if !lacks(w, "a:1", "x") {
@@ -329,7 +329,7 @@ func TestWatchModelsThatCannotBeRead(t *testing.T) {
 // Another list of models is told, the first one and the same one again are not,
 // nor is it one that could not be read in between.
 func TestWatchRelisted(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0), models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *story) {
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0), models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		for _, models := range []string{`{"data":[{"id":"m"}]}`, "nothing", `{"data":[{"id":"m"}]}`} {
 			net.set("a:1", func(e *fakeEngine) { e.models = models })
 			pass(w, 12*time.Minute, target("a:1"))
@@ -347,7 +347,7 @@ func TestWatchRelisted(t *testing.T) {
 
 // Suspicions by the thousand ask an engine twice a second.
 func TestWatchSuspicionsAreBounded(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0)}}, func(w *Watcher, net *fakeEngines, s *story) {
+	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0)}}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		w.Watch(target("a:1"))
 		for range 1000 {
 			w.Suspect("a:1")
@@ -360,7 +360,7 @@ func TestWatchSuspicionsAreBounded(t *testing.T) {
 }
 
 func TestWatchForget(t *testing.T) {
-	watching(t, map[string]*fakeEngine{"a:1": {err: errRefusedByPeer}}, func(w *Watcher, net *fakeEngines, s *story) {
+	watching(t, map[string]*fakeEngine{"a:1": {err: errRefusedByPeer}}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		w.Watch(target("a:1"))
 		synctest.Wait()
 		w.Forget("a:1")
@@ -369,7 +369,7 @@ func TestWatchForget(t *testing.T) {
 		}
 		pass(w, 2*time.Minute)
 		w.Forget("a:1")
-		if len(w.States("")) != 0 || w.down.Load() != 0 {
+		if len(w.States("")) != 0 || w.numDown.Load() != 0 {
 			t.Fatal("an engine out of use was not forgotten")
 		}
 	})

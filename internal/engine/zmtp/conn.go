@@ -31,7 +31,7 @@ type Conn struct {
 	r, w      int
 	until     time.Time // the caller's deadline; zero: none
 	next      assembly  // the message under way
-	beat      heartbeat
+	heartbeat heartbeat
 	pong      [2 + 5 + maxContext]byte // scratch
 }
 

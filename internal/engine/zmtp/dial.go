@@ -48,7 +48,7 @@ func Handshake(ctx context.Context, conn net.Conn, s Socket, o Options) (*Conn, 
 	if err != nil {
 		return nil, c.fail(handshakeError(err))
 	}
-	c.beat.heard = c.r < c.w
+	c.heartbeat.received = c.r < c.w
 	return c, nil
 }
 
@@ -57,11 +57,11 @@ func Handshake(ctx context.Context, conn net.Conn, s Socket, o Options) (*Conn, 
 func (c *Conn) handshake() error {
 	g := greeting()
 	if _, err := c.conn.Write(g[:]); err != nil {
-		return atGreeting(err)
+		return greetingError(err)
 	}
 	for c.w < greetingSize {
 		if err := c.readMore(); err != nil {
-			return atGreeting(err)
+			return greetingError(err)
 		}
 		if err := checkSignature(c.in[:min(c.w, greetingSize)]); err != nil {
 			return err
@@ -71,16 +71,16 @@ func (c *Conn) handshake() error {
 	if err != nil {
 		return err
 	}
-	c.beat.mayBeDeaf = minor == 0
+	c.heartbeat.optional = minor == 0
 	c.r = greetingSize
 	if _, err := c.conn.Write(readyCommand(c.socket)); err != nil {
-		return mismatch(err)
+		return readyError(err)
 	}
-	return mismatch(c.meet())
+	return readyError(c.awaitReady())
 }
 
 // meet waits for the peer's READY.
-func (c *Conn) meet() error {
+func (c *Conn) awaitReady() error {
 	for {
 		h, ok, err := parseHeader(c.in[c.r:c.w])
 		switch {
@@ -93,7 +93,7 @@ func (c *Conn) meet() error {
 		case ok && c.w-c.r >= h.length+int(h.size):
 			body := c.in[c.r+h.length:][:h.size]
 			c.r += h.length + int(h.size)
-			return c.introduced(body)
+			return c.checkReady(body)
 		}
 		c.compact()
 		if err := c.readMore(); err != nil {
@@ -103,7 +103,7 @@ func (c *Conn) meet() error {
 }
 
 // introduced looks at the first command of a peer.
-func (c *Conn) introduced(body []byte) error {
+func (c *Conn) checkReady(body []byte) error {
 	name, data, ok := splitCommand(body)
 	switch {
 	case ok && string(name) == "ERROR":
@@ -115,7 +115,7 @@ func (c *Conn) introduced(body []byte) error {
 	if err != nil {
 		return err
 	}
-	if !c.socket.hears(kind) {
+	if !c.socket.accepts(kind) {
 		return ErrWrongPort
 	}
 	return nil
@@ -133,14 +133,14 @@ func (c *Conn) readMore() error {
 
 // mismatch: libzmq accepts a peer whose socket's type does not go with its
 // own, and closes the connection as soon as it knows the type.
-func mismatch(err error) error {
+func readyError(err error) error {
 	if isEnd(err) {
 		return ErrWrongPort
 	}
 	return err
 }
 
-func atGreeting(err error) error {
+func greetingError(err error) error {
 	if isEnd(err) {
 		return ErrGreeting
 	}

@@ -19,17 +19,17 @@ var ping = appendFrame(nil, flagCommand, []byte("\x04PING\x00\x00"))
 // heartbeat keeps the times of a connection. They are sums of what Read has
 // waited, so a caller who is busy elsewhere does not make the peer late.
 type heartbeat struct {
-	quiet   time.Duration // waited since the last byte
-	spent   time.Duration // waited for the message or command under way
-	pings   int           // sent since the last byte
-	heard   bool          // a byte has come since the handshake
-	ponged  bool          // a PONG has
-	off     bool          // no PINGs any more
-	counted time.Time     // since when commands counts
-	command int           // commands since then
+	quiet        time.Duration // waited since the last byte
+	messageTime  time.Duration // waited for the message or command under way
+	pings        int           // sent since the last byte
+	received     bool          // a byte has come since the handshake
+	gotPong      bool          // a PONG has
+	off          bool          // no PINGs any more
+	countedSince time.Time     // since when commands counts
+	numCommands  int           // commands since then
 	// mayBeDeaf: ZMTP 3.0 has no heartbeats. libzmq 4.2 answers them all the
 	// same, others do not, and must not be taken for dead.
-	mayBeDeaf bool
+	optional bool
 }
 
 // wait returns how long Read may wait until there is something to do; forever
@@ -41,7 +41,7 @@ func (b *heartbeat) wait(o *Options, underWay bool, arrived int) (d time.Duratio
 		d = min(time.Duration(b.pings+1)*o.Ping, o.Idle) - b.quiet
 	}
 	if underWay {
-		left := allowed(o, arrived) - b.spent
+		left := allowed(o, arrived) - b.messageTime
 		if forever || left < d {
 			return left, false
 		}
@@ -57,10 +57,10 @@ func allowed(o *Options, arrived int) time.Duration {
 // waited notes how long Read has waited, and whether bytes came of it.
 func (b *heartbeat) waited(d time.Duration, bytes, underWay bool) {
 	if underWay {
-		b.spent += d
+		b.messageTime += d
 	}
 	if bytes {
-		b.quiet, b.pings, b.heard = 0, 0, true
+		b.quiet, b.pings, b.received = 0, 0, true
 	} else {
 		b.quiet += d
 	}
@@ -68,13 +68,13 @@ func (b *heartbeat) waited(d time.Duration, bytes, underWay bool) {
 
 // late is called when Read has waited long enough. It tells whether a PING is
 // due, or what the peer has failed to do.
-func (b *heartbeat) late(o *Options, underWay bool, arrived int) (ping bool, err error) {
+func (b *heartbeat) timeout(o *Options, underWay bool, arrived int) (ping bool, err error) {
 	switch {
-	case underWay && b.spent >= allowed(o, arrived):
+	case underWay && b.messageTime >= allowed(o, arrived):
 		return false, ErrSlow
 	case b.off:
 		return false, nil
-	case b.quiet >= o.Idle && b.mayBeDeaf && !b.ponged:
+	case b.quiet >= o.Idle && b.optional && !b.gotPong:
 		b.off = true // left to TCP's keep-alive
 		return false, nil
 	case b.quiet >= o.Idle:
@@ -88,16 +88,16 @@ func (b *heartbeat) late(o *Options, underWay bool, arrived int) (ping bool, err
 
 // count counts a command, and tells whether there are too many.
 func (b *heartbeat) count(o *Options) error {
-	if b.command == 0 {
-		b.counted = time.Now()
+	if b.numCommands == 0 {
+		b.countedSince = time.Now()
 	}
-	b.command++
-	if b.command < maxCommands {
+	b.numCommands++
+	if b.numCommands < maxCommands {
 		return nil
 	}
-	if time.Since(b.counted) < o.Ping {
+	if time.Since(b.countedSince) < o.Ping {
 		return ErrFlood
 	}
-	b.command = 0
+	b.numCommands = 0
 	return nil
 }

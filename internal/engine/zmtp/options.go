@@ -14,7 +14,7 @@ const (
 )
 
 // hears tells whether a socket of type peer is one for s to talk to.
-func (s Socket) hears(peer string) bool {
+func (s Socket) accepts(peer string) bool {
 	switch s {
 	case SUB:
 		return peer == "PUB" || peer == "XPUB"

@@ -30,7 +30,7 @@ func (c *Conn) ReceiveUntil(m *Message, deadline time.Time) error {
 			c.next.release(c.options.Budget)
 			return err
 		case whole:
-			c.beat.spent = 0
+			c.heartbeat.messageTime = 0
 			c.next.handOver(m, c.options.Budget)
 			return nil
 		}
@@ -108,16 +108,16 @@ func (c *Conn) read(p []byte) (int, error) {
 		c.setDeadline(start, underWay)
 		n, err := c.conn.Read(p)
 		now := time.Now()
-		c.beat.waited(now.Sub(start), n > 0, underWay)
+		c.heartbeat.waited(now.Sub(start), n > 0, underWay)
 		switch {
 		case n > 0:
 			return n, nil
 		case err == nil:
 			continue
 		case !isTimeout(err):
-			return 0, c.ended(err)
+			return 0, c.endError(err)
 		}
-		if err := c.late(now, underWay); err != nil {
+		if err := c.handleTimeout(now, underWay); err != nil {
 			return 0, err
 		}
 	}
@@ -126,7 +126,7 @@ func (c *Conn) read(p []byte) (int, error) {
 // setDeadline has Read return when there is something to do.
 func (c *Conn) setDeadline(now time.Time, underWay bool) {
 	deadline := c.until
-	if wait, forever := c.beat.wait(&c.options, underWay, len(c.next.bytes)); !forever {
+	if wait, forever := c.heartbeat.wait(&c.options, underWay, len(c.next.bytes)); !forever {
 		if d := now.Add(wait); deadline.IsZero() || d.Before(deadline) {
 			deadline = d
 		}
@@ -135,12 +135,12 @@ func (c *Conn) setDeadline(now time.Time, underWay bool) {
 }
 
 // late does what is to do when Read has waited long enough.
-func (c *Conn) late(now time.Time, underWay bool) error {
-	due, err := c.beat.late(&c.options, underWay, len(c.next.bytes))
+func (c *Conn) handleTimeout(now time.Time, underWay bool) error {
+	due, err := c.heartbeat.timeout(&c.options, underWay, len(c.next.bytes))
 	if err != nil {
 		return err
 	}
-	if !underWay && c.beat.quiet >= c.options.Ping {
+	if !underWay && c.heartbeat.quiet >= c.options.Ping {
 		c.next.release(c.options.Budget)
 	}
 	if due {
@@ -171,16 +171,16 @@ func (c *Conn) command(h header) error {
 	}
 	c.r += h.length + int(h.size)
 	if !c.next.underWay() {
-		c.beat.spent = 0
+		c.heartbeat.messageTime = 0
 	}
-	if err := c.beat.count(&c.options); err != nil {
+	if err := c.heartbeat.count(&c.options); err != nil {
 		return err
 	}
 	switch string(name) {
 	case "PING":
 		return c.answer(data)
 	case "PONG":
-		c.beat.ponged = true
+		c.heartbeat.gotPong = true
 	case "ERROR":
 		return ErrRejected
 	}
@@ -198,8 +198,8 @@ func (c *Conn) answer(data []byte) error {
 }
 
 // ended gives the fixed error for the end of a connection.
-func (c *Conn) ended(err error) error {
-	if isEnd(err) && !c.beat.heard && c.beat.quiet < mismatchWait {
+func (c *Conn) endError(err error) error {
+	if isEnd(err) && !c.heartbeat.received && c.heartbeat.quiet < mismatchWait {
 		return ErrWrongPort
 	}
 	return ErrEnded

@@ -16,7 +16,7 @@ import (
 )
 
 func TestAccount(t *testing.T) {
-	a := account{part: 2, burst: 2 * time.Second}
+	a := budget{divisor: 2, burst: 2 * time.Second}
 	now := time.Unix(1000, 0)
 	pass := func(d time.Duration) { now = now.Add(d) }
 	want := func(cost, debt time.Duration) {
@@ -49,12 +49,12 @@ func TestAccount(t *testing.T) {
 }
 
 // laborious is a sink whose every block is a millisecond of work.
-type laborious struct {
+type slowSink struct {
 	*fakeSink
 	busy, most *atomic.Int64
 }
 
-func (l laborious) Apply(e *Event) bool {
+func (l slowSink) Apply(e *Event) bool {
 	l.most.Store(max(l.most.Load(), l.busy.Add(1)))
 	time.Sleep(time.Duration(len(e.Hashes)) * time.Millisecond)
 	l.busy.Add(-1)
@@ -76,20 +76,20 @@ func leaveRoom(t *testing.T, floods int) {
 	batch := batchOf(pairs{"type", "BlockStored", "block_hashes", list(make([]int, work/time.Millisecond)), "parent_block_hash", nil, "token_ids", []any{1}, "block_size", 1})
 	w := newWorld()
 	var busy, most atomic.Int64
-	w.set.options.Open = func(Publisher) Sink { return laborious{newFakeSink(), &busy, &most} }
+	w.set.options.Open = func(Publisher) Sink { return slowSink{newFakeSink(), &busy, &most} }
 	w.set.options.Closed = nil
 	w.set.applying = make(chan struct{}, cores)
-	var sources []Publisher
+	var publishers []Publisher
 	for i := range floods {
 		p := newFakePublisher()
 		host := fmt.Sprint("flood", i)
 		w.net.publishers[host] = p
-		sources = append(sources, Publisher{Upstream: host + ":8000", Events: host + ":1", Replay: host + ":2"})
+		publishers = append(publishers, Publisher{Upstream: host + ":8000", Events: host + ":1", Replay: host + ":2"})
 		for range 100 {
 			p.publishRaw(batch)
 		}
 	}
-	w.set.Follow(append(sources, source)...)
+	w.set.Follow(append(publishers, publisher)...)
 	synctest.Wait()
 	for _, p := range w.net.publishers {
 		for range 1000 * min(1, len(p.batches)) {
@@ -98,7 +98,7 @@ func leaveRoom(t *testing.T, floods int) {
 	}
 	began := time.Now()
 	for n := uint64(0); time.Since(began) < 20*time.Second; n++ {
-		w.set.Follow(append(sources, source)...)
+		w.set.Follow(append(publishers, publisher)...)
 		w.p.store(n)
 		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
@@ -112,12 +112,12 @@ func leaveRoom(t *testing.T, floods int) {
 	}
 	took := time.Since(began)
 	var all, largest time.Duration
-	for _, s := range sources {
+	for _, s := range publishers {
 		got := time.Duration(w.set.States(s.Upstream)[0].Batches) * work
 		all, largest = all+got, max(largest, got)
 	}
 	t.Logf("%d floods: %v the largest, %v all, in %v", floods, largest, all, took)
-	if may := shareBurst + took/sharePart + 2*work; largest > may || floods == 1 && largest < may-4*work {
+	if may := shareBurst + took/shareDivisor + 2*work; largest > may || floods == 1 && largest < may-4*work {
 		t.Errorf("one had %v of %v, %v are its share", largest, took, may)
 	}
 	if may := cores*took + time.Duration(floods)*shareBurst; all > may || floods > 2*cores && all < cores*took-time.Second {
@@ -127,7 +127,7 @@ func leaveRoom(t *testing.T, floods int) {
 		t.Errorf("%d batches were applied at the same time", n)
 	}
 	at := time.Now()
-	w.set.Unfollow(sources...)
+	w.set.Unfollow(publishers...)
 	for len(w.set.States("")) > 1 {
 		time.Sleep(time.Millisecond)
 	}
@@ -138,12 +138,12 @@ func leaveRoom(t *testing.T, floods int) {
 }
 
 // stranger is a connection that says without end what concerns nobody.
-type stranger struct {
+type unclaimedConn struct {
 	*fakeConn
 	left *atomic.Int64
 }
 
-func (s stranger) ReceiveUntil(m *zmtp.Message, _ time.Time) error {
+func (s unclaimedConn) ReceiveUntil(m *zmtp.Message, _ time.Time) error {
 	if s.left.Add(-1) < 0 {
 		return zmtp.ErrEnded
 	}
@@ -160,7 +160,7 @@ func TestStrangersTakeTurns(t *testing.T) {
 		defer w.set.Close()
 		known := Publisher{Upstream: "10.0.0.1:8000"}
 		w.set.Follow(known)
-		n := &Listener{set: w.set, strangers: account{part: strangersPart, burst: strangersBurst}}
+		n := &Listener{set: w.set, unclaimed: budget{divisor: unclaimedDivisor, burst: unclaimedBurst}}
 		n.ctx, n.stop = context.WithCancel(context.Background())
 		const messages = 1_000_000
 		var left atomic.Int64
@@ -169,7 +169,7 @@ func TestStrangersTakeTurns(t *testing.T) {
 		var waiting sync.WaitGroup
 		for range 20 {
 			waiting.Go(func() {
-				if n.wait(stranger{newFakeConn(w.p), &left}) {
+				if n.awaitSubscription(unclaimedConn{newFakeConn(w.p), &left}) {
 					t.Error("a stranger was taken over")
 				}
 			})
@@ -177,12 +177,12 @@ func TestStrangersTakeTurns(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		c := newFakeConn(w.p)
 		c.messages <- msg{[]byte("kv@10.0.0.1:8000@m"), seqOf(0), batchOf(storeOf(1))}
-		if at := time.Now(); !n.wait(c) || time.Since(at) > 0 {
+		if at := time.Now(); !n.awaitSubscription(c) || time.Since(at) > 0 {
 			t.Error("a publisher that is followed has to wait")
 		}
 		waiting.Wait()
-		cost := messages * (2*receiveBatch + 26*receiveByte)
-		if took, least := time.Since(began), strangersPart*(cost-strangersBurst-shareRest); took < least || took > 2*least {
+		cost := messages * (2*receiveBatchCost + 26*receiveByteCost)
+		if took, least := time.Since(began), unclaimedDivisor*(cost-unclaimedBurst-minPause); took < least || took > 2*least {
 			t.Errorf("%v for %v of work, at least %v", took, cost, least)
 		}
 		if n.Stats().Unknown != messages {
@@ -197,7 +197,7 @@ func TestStrangersTakeTurns(t *testing.T) {
 func TestNoise(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.p.store(1)
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		w.check(t, Complete)
 		noise := func(n int) {
 			w.p.mu.Lock()
@@ -209,19 +209,19 @@ func TestNoise(t *testing.T) {
 			}
 		}
 		for range 5 {
-			noise(maxNoise - 1)
-			w.keep(noiseTime, source)
+			noise(maxMalformed - 1)
+			w.keep(malformedTime, publisher)
 		}
 		w.check(t, Complete)
-		if s := w.state(); s.Malformed != 5*(maxNoise-1) || s.Restarts != 1 || s.Failure != nil {
+		if s := w.state(); s.Malformed != 5*(maxMalformed-1) || s.Restarts != 1 || s.Failure != nil {
 			t.Errorf("%+v", s)
 		}
-		noise(maxNoise)
+		noise(maxMalformed)
 		synctest.Wait()
 		if s := w.state(); s.Connected || s.Failure != ErrNoise || s.Knowledge != Unknown {
 			t.Errorf("%+v", s)
 		}
-		w.keep(10*time.Second, source) // it is connected again, and heard
+		w.keep(10*time.Second, publisher) // it is connected again, and heard
 		w.p.store(2)
 		w.check(t, Complete)
 		if s := w.state(); s.Failure != nil || s.Batches == 0 {
@@ -236,11 +236,11 @@ func TestEndWhileOthersApply(t *testing.T) {
 		w := newWorld()
 		w.set.applying = make(chan struct{}) // never free
 		var busy, most atomic.Int64
-		w.set.options.Open = func(Publisher) Sink { return laborious{newFakeSink(), &busy, &most} }
+		w.set.options.Open = func(Publisher) Sink { return slowSink{newFakeSink(), &busy, &most} }
 		w.set.options.Closed = nil
 		w.p.publish(pairs{"type", "BlockStored", "block_hashes", list(make([]int, 3000)), "parent_block_hash", nil, "token_ids", []any{1}, "block_size", 1})
 		w.p.store(1)
-		w.set.Follow(source)
+		w.set.Follow(publisher)
 		time.Sleep(time.Minute / 2)
 		synctest.Wait()
 		if s := w.state(); s.Batches != 1 {

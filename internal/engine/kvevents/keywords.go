@@ -3,11 +3,11 @@
 package kvevents
 
 // maxWord is longer than every word that is known.
-const maxWord = 32
+const maxKeyword = 32
 
 // upper returns a word in upper case in buffer, cut when it is too long to be
 // a known one.
-func upper(word []byte, buffer *[maxWord]byte) []byte {
+func upper(word []byte, buffer *[maxKeyword]byte) []byte {
 	n := copy(buffer[:], word)
 	for i, c := range buffer[:n] {
 		if c >= 'a' && c <= 'z' {
@@ -22,7 +22,7 @@ func upper(word []byte, buffer *[maxWord]byte) []byte {
 // written. It counts as the slowest, which is worth least, for stores and
 // removals alike.
 func tierOf(medium []byte) Tier {
-	var buffer [maxWord]byte
+	var buffer [maxKeyword]byte
 	switch string(upper(medium, &buffer)) {
 	case "GPU", "":
 		return GPU
@@ -35,7 +35,7 @@ func tierOf(medium []byte) Tier {
 // attentionOf tells what a KV cache group's kind means for prefixes. Only of
 // kinds that are known to need and keep every block a prefix can be made.
 func attentionOf(kind []byte) Attention {
-	var buffer [maxWord]byte
+	var buffer [maxKeyword]byte
 	switch string(upper(kind, &buffer)) {
 	case "FULL_ATTENTION", "MLA_ATTENTION", "SINK_FULL_ATTENTION", "":
 		return Full
@@ -44,6 +44,6 @@ func attentionOf(kind []byte) Attention {
 }
 
 func isRemote(locality []byte) bool {
-	var buffer [maxWord]byte
+	var buffer [maxKeyword]byte
 	return string(upper(locality, &buffer)) == "REMOTE"
 }
