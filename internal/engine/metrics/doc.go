@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package engine is what an engine tells about itself: how busy it is, how
-// many tokens its KV cache holds, which models it serves, and whether it has
-// been restarted. It reads vLLM's, SGLang's and llama.cpp's metrics and their
-// lists of models over HTTP, beside the requests and never in their way.
+// Package metrics reads what engines report over HTTP: their load, the capacity
+// of their KV caches, the models they serve, and whether they were restarted. It
+// knows the metrics of vLLM, SGLang and llama.cpp.
 //
-// All of it is hints. An engine that tells nothing, or nonsense, is one that
-// is not known better than before: nothing here makes a request fail or wait.
-// What comes from an engine is bounded in size, time and number, and none of
-// its text gets out but the names of models, which are only compared.
+// All of it is hints, read beside the requests. An engine that reports nothing,
+// or nonsense, makes no request fail or wait. Size, time and number of the
+// answers are bounded. Of their text only the names of models get out, and these
+// are only compared.
 package metrics

@@ -13,28 +13,28 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/backoff"
 )
 
-// watched is one engine that is watched.
+// engine is one engine that a Watcher polls.
 type engine struct {
 	watcher  *Watcher
 	target   Target
-	wantedAt atomic.Int64  // when a request could last have been sent there, in Unix nanoseconds
-	pollSoon chan struct{} // holds one when it is to be looked at soon
+	wantedAt atomic.Int64  // when Watch last named it, in Unix nanoseconds
+	pollSoon chan struct{} // holds one when requestPoll was called
 	isDown   atomic.Bool
 
-	running bool // a goroutine runs; covered by the watch's mu
+	running bool // a goroutine runs; guarded by the Watcher's mu
 
-	mu    sync.Mutex // covers state for those who ask; only run writes it
-	state State
+	mu    sync.Mutex
+	state State // guarded by mu; only run writes it
 
-	// Of the goroutine alone.
+	// Only run uses the rest.
 	restarts      restartDetector
 	failures      int  // to read metrics, in a row
-	unreachable   bool // these were without an answer
-	hasLoad       bool
+	unreachable   bool // these failures were without any answer
+	hasLoad       bool // the Observer has a load that has not expired
 	lastPoll      time.Time
 	nextModels    time.Time
 	lastModels    Models // the last list that could be read
-	modelFailures int    // failures to read the models, in a row
+	modelFailures int    // to read the models, in a row
 }
 
 func newEngine(w *Watcher, t Target) *engine {
@@ -49,7 +49,7 @@ func newEngine(w *Watcher, t Target) *engine {
 func (e *engine) requestPoll() {
 	select {
 	case e.pollSoon <- struct{}{}:
-	default: // it is to be looked at already
+	default:
 	}
 }
 
@@ -59,8 +59,7 @@ func (e *engine) snapshot() State {
 	return e.state
 }
 
-// run looks at the engine again and again, until no request can be sent there
-// any more or the watch is closed.
+// run polls the engine until it is idle or the Watcher is closed.
 func (e *engine) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -88,20 +87,20 @@ func (e *engine) run() {
 			now = e.watcher.options.Now()
 			due = now.Add(e.pause())
 		}
-		// Awake in time to notice that it has become idle.
+		// Wake up in time to notice that it has become idle.
 		timer.Reset(max(0, min(due.Sub(now), idleAfter-e.sinceWanted()+1)))
 	}
 }
 
-// idle reports whether no request could have been sent there lately.
+// idle reports whether Watch has not named the engine lately.
 func (e *engine) idle() bool { return e.sinceWanted() > idleAfter }
 
 func (e *engine) sinceWanted() time.Duration {
 	return e.watcher.options.Now().Sub(time.Unix(0, e.wantedAt.Load()))
 }
 
-// leave ends the goroutine of an idle engine. What is known of its process
-// stays, to tell later whether it was restarted in between.
+// stopIfIdle reports whether the goroutine of an idle engine is to end. What is
+// known of the engine's process stays, to notice a restart in between.
 func (e *engine) stopIfIdle() bool {
 	if !e.idle() {
 		return false
@@ -110,20 +109,20 @@ func (e *engine) stopIfIdle() bool {
 	e.watcher.mu.Lock()
 	defer e.watcher.mu.Unlock()
 	if !e.idle() && !e.watcher.closed {
-		return false // it was seen again just now: go on
+		return false // Watch has just named it again
 	}
 	e.running = false
 	return true
 }
 
-// rest takes back what is only true while it is looked at.
+// stopReporting takes back what is only true while the engine is polled.
 func (e *engine) stopReporting() {
 	e.expireLoad()
 	e.nextModels = time.Time{}
 	e.setModels(nil)
 }
 
-// look asks the engine once. It is false when the watch was closed meanwhile.
+// poll asks the engine once. It returns false when the Watcher was closed.
 func (e *engine) poll() bool {
 	ctx := e.watcher.ctx
 	select {
@@ -144,17 +143,17 @@ func (e *engine) poll() bool {
 	return ctx.Err() == nil
 }
 
-// isGone reports whether an attempt got no answer at all.
+// noAnswer reports whether an attempt got no answer at all.
 func noAnswer(err error) bool {
 	return errors.Is(err, ErrRefused) || errors.Is(err, ErrUnreachable)
 }
 
-// take draws the conclusions from a reading, or from the lack of one.
+// record takes in a reading, or the error in its place, and reports a restart.
 //
-// A refused connection means that nothing listens there: the process is gone,
-// and its cache with it. That is concluded when something listens again, and
-// not when it says that it is the process of before: something on the way may
-// have refused. A timeout, on the other hand, means nothing.
+// After a refused connection, the next answer means a restart: nothing listened,
+// so the process had ended, and its cache with it. The exception is a reading that
+// proves the same process: then something on the way has refused. A timeout means
+// nothing.
 func (e *engine) record(r Reading, err error) {
 	answered := !noAnswer(err)
 	back := answered && e.isDown.Load()
@@ -175,13 +174,13 @@ func (e *engine) record(r Reading, err error) {
 		e.setDown(true)
 	}
 	if restarted {
-		e.nextModels = time.Time{} // it may serve others now
+		e.nextModels = time.Time{} // it may serve other models now
 		e.watcher.options.Observer.Restarted(e.target)
 	}
 	e.update(r, err)
 }
 
-// note keeps a reading and passes it on.
+// update keeps a reading and passes it on.
 func (e *engine) update(r Reading, err error) {
 	e.mu.Lock()
 	e.state.Failure = err
@@ -205,7 +204,7 @@ func (e *engine) update(r Reading, err error) {
 	e.watcher.options.Observer.Reported(e.target, r)
 }
 
-// silence takes back the load of the last reading.
+// expireLoad takes back the load of the last reading.
 func (e *engine) expireLoad() {
 	if e.hasLoad {
 		e.hasLoad = false
@@ -226,8 +225,8 @@ func (e *engine) setDown(down bool) {
 	e.mu.Unlock()
 }
 
-// lookAtModels reads the list of models when it is time to. A list that
-// cannot be read says nothing: the engine may serve anything.
+// pollModels reads the list of models when it is due. Without a readable list the
+// engine may serve anything.
 func (e *engine) pollModels(ctx context.Context) {
 	now := e.watcher.options.Now()
 	if now.Before(e.nextModels) {
@@ -255,7 +254,7 @@ func (e *engine) setModels(models Models) {
 	e.mu.Unlock()
 	e.watcher.updateModels()
 	if len(models) == 0 {
-		return // it is not known which
+		return // the models are unknown
 	}
 	if len(e.lastModels) > 0 && !slices.Equal(models, e.lastModels) {
 		e.watcher.options.Observer.ModelsChanged(e.target)
@@ -263,7 +262,7 @@ func (e *engine) setModels(models Models) {
 	e.lastModels = models
 }
 
-// pause is how long to wait before the next look.
+// pause returns the time until the next poll.
 func (e *engine) pause() time.Duration {
 	var pause time.Duration
 	switch {

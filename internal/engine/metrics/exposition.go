@@ -12,27 +12,24 @@ import (
 )
 
 const (
-	// maxPage is how large a page of metrics may be, in bytes. A busy vLLM has
-	// some hundred KB of histograms.
+	// maxPage bounds a page of metrics, in bytes. A busy vLLM has some hundred KB
+	// of histograms.
 	maxPage = 8 << 20
-	// maxLine bounds the lines that are read; others are passed over at any
-	// length. A line of cache_config_info has about 1 KB.
-	maxLine = 16 << 10
-	// maxLabels is how many labels a series that is read may have.
-	maxLabels = 64
-	// maxNumber is how long a value may be, in bytes.
-	maxNumber = 64
+	// maxLine bounds the lines that are read, in bytes; lines that are skipped may
+	// be longer. vLLM's longest, cache_config_info, has about 1 KB.
+	maxLine   = 16 << 10
+	maxLabels = 64 // of a series that is read
+	maxNumber = 64 // bytes of a value
 )
 
-// Errors of what an engine answers. Their texts are fixed: nothing of the
-// answer is in them.
+// Errors of reading an answer. Their texts are fixed and quote nothing of it.
 var (
 	ErrTooLarge = errors.New("the answer is larger than is read")
 	ErrSyntax   = errors.New("the answer is not in the format that was asked for")
 )
 
-// sample is one line of Prometheus' text format. Its slices are only valid
-// until the next one.
+// sample is one line of Prometheus' text format. Its slices are valid until the
+// next line is read.
 type sample struct {
 	name   []byte
 	labels []label
@@ -41,7 +38,7 @@ type sample struct {
 
 type label struct{ name, value []byte }
 
-// label returns the value of a label, nil without it.
+// label returns the value of a label, or nil.
 func (s *sample) label(name string) []byte {
 	for i := range s.labels {
 		if string(s.labels[i].name) == name {
@@ -93,7 +90,7 @@ func readSamples(r io.Reader, wanted func(name []byte) bool, visit func(*sample)
 	}
 }
 
-// skipLine reads to the end of a line, or to the end of what is read at all.
+// skipLine reads to the end of the line or of the page.
 func skipLine(in *bufio.Reader) error {
 	for {
 		switch _, err := in.ReadSlice('\n'); {
@@ -105,7 +102,7 @@ func skipLine(in *bufio.Reader) error {
 	}
 }
 
-// nameLength returns how many bytes at the start of a line are a metric's name.
+// nameLength returns the length of the metric's name at the start of a line.
 func nameLength(line []byte) int {
 	for i, c := range line {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c == ':'
@@ -116,13 +113,13 @@ func nameLength(line []byte) int {
 	return len(line)
 }
 
-// sampleParser parses lines one after the other, with the same memory.
+// sampleParser parses lines one after the other in the same memory.
 type sampleParser struct {
 	sample
 	rest []byte
 }
 
-// parse reads a line whose name is so long, strictly:
+// parse reads a line whose name has nameLength bytes, strictly:
 //
 //	name ['{' label '=' '"' value '"' (',' label '=' '"' value '"')* [','] '}'] value [timestamp]
 func (p *sampleParser) parse(line []byte, nameLength int) bool {
@@ -142,7 +139,7 @@ func (p *sampleParser) parse(line []byte, nameLength int) bool {
 		return false
 	}
 	p.skipSpace()
-	if len(p.rest) > 0 { // a timestamp, which says nothing here
+	if len(p.rest) > 0 { // a timestamp
 		if _, err := strconv.ParseInt(string(p.word()), 10, 64); err != nil {
 			return false
 		}
@@ -155,7 +152,8 @@ func (p *sampleParser) skipSpace() {
 	p.rest = bytes.TrimLeft(p.rest, " \t")
 }
 
-// word takes what stands before the next space, as far as a number may go.
+// word returns the bytes before the next space, or nil when they are too long for
+// a number.
 func (p *sampleParser) word() []byte {
 	end := bytes.IndexAny(p.rest, " \t")
 	if end < 0 {
@@ -169,7 +167,7 @@ func (p *sampleParser) word() []byte {
 	return word
 }
 
-// number reads a float as Prometheus does: no hexadecimal, no underscores.
+// number parses a float as Prometheus does: no hexadecimal, no underscores.
 func number(word []byte) (float64, bool) {
 	text := string(word)
 	if text == "" || strings.ContainsAny(text, "xXpP_") {
@@ -179,7 +177,7 @@ func number(word []byte) (float64, bool) {
 	return value, err == nil
 }
 
-// readLabels reads what stands between the braces.
+// readLabels reads the labels up to the closing brace.
 func (p *sampleParser) readLabels() bool {
 	for {
 		p.skipSpace()
@@ -218,7 +216,7 @@ func (p *sampleParser) accept(c byte) bool {
 	return true
 }
 
-// quoted reads a label's value, and puts what was escaped in place.
+// quoted reads a label's value and unescapes it in place.
 func (p *sampleParser) quoted() ([]byte, bool) {
 	if !p.accept('"') {
 		return nil, false
@@ -243,7 +241,7 @@ func (p *sampleParser) quoted() ([]byte, bool) {
 				return nil, false
 			}
 		}
-		text[n] = c // the line is the parser's own to write to
+		text[n] = c // the line is in the reader's own buffer
 		n++
 	}
 	return nil, false

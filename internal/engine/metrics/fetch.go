@@ -14,28 +14,26 @@ import (
 )
 
 const (
-	// fetchTimeout is how long one answer may take, to its last byte.
-	fetchTimeout = 3 * time.Second
-	// maxAnswerHeader bounds an answer's header, in bytes.
-	maxAnswerHeader = 64 << 10
+	fetchTimeout    = 3 * time.Second // to the last byte of the answer
+	maxAnswerHeader = 64 << 10        // bytes
 
 	modelsPath = "/v1/models"
 )
 
-// Errors of asking an engine. Their texts are fixed as well.
+// Errors of asking an engine. Their texts are fixed.
 var (
 	// ErrRefused: nothing listens at the address. The engine's process is gone.
 	ErrRefused = errors.New("the connection was refused")
-	// ErrUnreachable: no answer, for whatever other reason.
+	// ErrUnreachable: no answer for any other reason.
 	ErrUnreachable = errors.New("there was no answer")
-	// ErrStatus: an answer, but not what was asked for.
+	// ErrStatus: an answer with another status than 200.
 	ErrStatus = errors.New("the answer was not 200 OK")
 
 	errTruncated = errors.New("the answer broke off")
 )
 
-// NewTransport returns what engines are asked with: few connections, short
-// time-outs, no proxy. Answers are not decompressed.
+// NewTransport returns a transport with few connections, short timeouts and no
+// proxy. It does not decompress answers.
 func NewTransport() *http.Transport {
 	return &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: fetchTimeout}).DialContext,
@@ -49,8 +47,8 @@ func NewTransport() *http.Transport {
 	}
 }
 
-// fetch asks an engine for a path and hands the body of a 200 to read. No
-// redirect is followed: an engine has no business sending us elsewhere.
+// fetch asks an engine for a path and hands the body of a 200 to read. It follows
+// no redirect: an engine must not send us elsewhere.
 func fetch(ctx context.Context, t http.RoundTripper, address, path, accept string, read func(io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -77,7 +75,6 @@ func fetch(ctx context.Context, t http.RoundTripper, address, path, accept strin
 	return read(answer.Body)
 }
 
-// fetchMetrics asks for a page of metrics.
 func fetchMetrics(ctx context.Context, t http.RoundTripper, address, path string) (reading Reading, err error) {
 	err = fetch(ctx, t, address, path, "text/plain;version=0.0.4", func(body io.Reader) (err error) {
 		reading, err = ReadMetrics(body)
@@ -86,7 +83,6 @@ func fetchMetrics(ctx context.Context, t http.RoundTripper, address, path string
 	return reading, err
 }
 
-// fetchModels asks for the list of models.
 func fetchModels(ctx context.Context, t http.RoundTripper, address string) (models Models, err error) {
 	err = fetch(ctx, t, address, modelsPath, "application/json", func(body io.Reader) (err error) {
 		models, err = ReadModels(body)

@@ -9,17 +9,14 @@ import (
 )
 
 const (
-	// maxModelsPage is how large a list of models may be, in bytes.
-	maxModelsPage = 1 << 20
-	// maxModels is how many models one engine may list, adapters included.
-	maxModels = 4096
-	// maxModelName is how long a model's name may be, in bytes: as long as a
-	// request's that is compared with it.
+	maxModelsPage = 1 << 20 // bytes of a list of models
+	maxModels     = 4096    // models of one engine, adapters included
+	// maxModelName is in bytes. Names in requests have the same limit.
 	maxModelName = 256
 )
 
-// Models are the names under which an engine serves models and adapters,
-// sorted. Without any it is not known which.
+// Models are the sorted names of an engine's models and adapters. An empty list
+// means that they are unknown.
 type Models []string
 
 // Has reports whether the engine lists a model.
@@ -28,9 +25,9 @@ func (m Models) Has(name string) bool {
 	return ok
 }
 
-// ReadModels reads the answer of GET /v1/models. A list that is too long to
-// keep is an error, not a shorter list: who is not on that would be missed.
-// Its errors are ErrTooLarge, ErrSyntax, and one for a reader that fails.
+// ReadModels reads the answer of GET /v1/models. A list that is too long is an
+// error: a shortened one would hide models. The errors are ErrTooLarge, ErrSyntax,
+// and one for a reader that fails.
 func ReadModels(r io.Reader) (Models, error) {
 	body, err := io.ReadAll(io.LimitReader(r, maxModelsPage+1))
 	switch {

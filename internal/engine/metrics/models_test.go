@@ -72,7 +72,7 @@ func TestModelTable(t *testing.T) {
 		name   string
 		all    map[string]Models
 		differ bool
-		lacks  string // addresses that lack "a"
+		lacks  string // addresses whose known list lacks "a"
 	}{
 		{"nobody", nil, false, ""},
 		{"nobody told", map[string]Models{"x": nil, "y": {}}, false, ""},

@@ -4,15 +4,14 @@ package metrics
 
 import "slices"
 
-// ModelTable is which engine serves which models, as far as known. It never
-// changes: a new one takes its place.
+// ModelTable holds the models of each engine, as far as they are known. It is
+// immutable.
 type ModelTable struct {
-	lists   map[string]Models // by address; without those that are not known
-	differs bool              // some list is not like the others, or not known
+	lists   map[string]Models // by address, without unknown lists
+	differs bool              // some list differs from the others, or is unknown
 }
 
-// newModelTable makes a table of the lists of all watched engines; one that is
-// empty is not known.
+// newModelTable makes a table of the lists by address. An empty list is unknown.
 func newModelTable(all map[string]Models) *ModelTable {
 	t := &ModelTable{lists: make(map[string]Models, len(all))}
 	var first Models
@@ -30,8 +29,8 @@ func newModelTable(all map[string]Models) *ModelTable {
 	return t
 }
 
-// Differ reports whether it matters at all which engine is asked for a model.
-// It is the quick way out for fleets that all serve the same.
+// Differ reports whether some engines may serve other models than the rest. When
+// it is false, no engine needs to be filtered by model.
 func (t *ModelTable) Differ() bool { return t.differs && len(t.lists) > 0 }
 
 // Has reports whether the engine at an address lists a model, and whether its
@@ -41,7 +40,7 @@ func (t *ModelTable) Has(address, model string) (has, known bool) {
 	return known && list.Has(model), known
 }
 
-// retable makes the table anew after a list has changed.
+// updateModels builds a new table after a list has changed.
 func (w *Watcher) updateModels() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -10,39 +10,39 @@ import (
 	"strconv"
 )
 
-// Kind is an engine's make, by the names of its metrics.
+// Kind is the name of an inference server.
 type Kind string
 
-// The makes whose metrics are known.
+// The engines whose metrics are known.
 const (
 	VLLM     Kind = "vllm"
 	SGLang   Kind = "sglang"
 	LlamaCPP Kind = "llama.cpp"
 )
 
-// Reading is what an engine's metrics say at one moment.
+// Reading holds one page of an engine's metrics.
 type Reading struct {
 	Engine   Kind
-	HasLoad  bool    // Running and Waiting were both there
-	Running  int     // requests it is working on
-	Waiting  int     // requests in its queue
-	Usage    float64 // share of its KV cache in use, 0 to 1; -1: not told
-	Capacity int64   // of its KV cache, in tokens; 0: not told
-	Started  float64 // of its process, in seconds of Unix time; 0: not told
+	HasLoad  bool    // Running and Waiting are both reported
+	Running  int     // requests in progress
+	Waiting  int     // requests in the engine's queue
+	Usage    float64 // share of the KV cache in use, 0 to 1; -1: unknown
+	Capacity int64   // of the KV cache, in tokens; 0: unknown
+	Started  float64 // start of the process, in seconds of Unix time; 0: unknown
 
-	totals [numTotals + 1]float64 // counters since its start; -1: not told
+	totals [numTotals]float64 // counters since the start; -1: unknown
 }
 
-// ErrNoEngine is a page of metrics, but not of an engine whose are known.
+// ErrNoEngine: the page has no metrics of a known engine.
 var ErrNoEngine = errors.New("there are no metrics of a known engine")
 
-// maxSeries is how many series of one page are told apart.
+// maxSeries bounds the distinct series of one page.
 const maxSeries = 1024
 
-// figure is what a series is about.
+// quantity is the meaning of a series.
 type quantity uint8
 
-// The totals come first: they index Reading.totals.
+// The counters come first: they index Reading.totals.
 const (
 	promptTokens quantity = iota
 	outputTokens
@@ -55,11 +55,10 @@ const (
 	cacheTokens
 	started
 
-	numTotals = cacheHits
+	numTotals = cacheHits + 1
 )
 
-// series are the metrics that are read. Prompt tokens are also counted by
-// engines that do not count what was cached.
+// series lists the metrics that are read.
 var series = map[string]struct {
 	kind   Kind
 	figure quantity
@@ -94,15 +93,15 @@ var series = map[string]struct {
 	"process_start_time_seconds": {"", started},
 }
 
-// parts are the labels that tell the parts of an engine apart, whose figures
-// add up: data-parallel ranks, models, sources of cached tokens. Series that
-// differ in other labels tell the same from another side, as the ranks of
-// tensor parallelism do; of these the largest counts.
+// partLabels separate the parts of an engine, whose quantities add up:
+// data-parallel ranks, models, sources of cached tokens. Series that differ only
+// in other labels report the same quantity, as tensor-parallel ranks do; the
+// largest counts.
 var partLabels = []string{"engine", "dp_rank", "model_name", "engine_type", "cache_source"}
 
-// ReadMetrics reads a page of metrics in Prometheus' text format. Values out
-// of any sensible range are taken for not told. Its errors are ErrTooLarge,
-// ErrSyntax, ErrNoEngine, and one for a reader that fails.
+// ReadMetrics reads a page of metrics in Prometheus' text format. Values outside
+// any sensible range count as unknown. The errors are ErrTooLarge, ErrSyntax,
+// ErrNoEngine, and one for a reader that fails.
 func ReadMetrics(r io.Reader) (Reading, error) {
 	p := page{values: make(map[part]float64)}
 	if err := readSamples(r, p.wanted, p.add); err != nil {
@@ -114,20 +113,20 @@ func ReadMetrics(r io.Reader) (Reading, error) {
 	return p.reading(), nil
 }
 
-// part is one figure of one part of an engine.
+// part is one quantity of one part of an engine.
 type part struct {
 	quantity quantity
 	id       uint64
 }
 
-// page collects the figures of a page.
+// page collects the quantities of one page.
 type page struct {
 	kind   Kind
 	values map[part]float64
 }
 
-// wanted reports whether a metric is one of those read: of the engine whose
-// metrics come first on the page.
+// wanted reports whether a metric is read. The engine whose metrics come first on
+// the page is the only one.
 func (p *page) wanted(name []byte) bool {
 	s, known := series[string(name)]
 	return known && (s.kind == "" || p.kind == "" || p.kind == s.kind)
@@ -151,7 +150,7 @@ func (p *page) add(s *sample) error {
 	return nil
 }
 
-// check returns what a sample counts for; ok is false when it makes no sense.
+// value returns the value of a sample; ok is false outside any sensible range.
 func (f quantity) value(s *sample) (value float64, ok bool) {
 	value = s.value
 	switch f {
@@ -172,11 +171,11 @@ func (f quantity) value(s *sample) (value float64, ok bool) {
 	return value, ok && value >= 0 // not for NaN
 }
 
-// configuredTokens returns the capacity that an engine's cache configuration
-// means, or 0. It is an info metric: the figures are in its labels.
+// configuredCapacity returns the capacity in tokens from an engine's cache
+// configuration, or 0. In this info metric the labels hold the numbers.
 func configuredCapacity(s *sample) float64 {
 	if n := wholeNumber(s.label("kv_cache_size_tokens"), 1e12); n > 0 {
-		return n // newer vLLM: counts layers of several kinds correctly
+		return n // newer vLLM: right for models with several kinds of layers too
 	}
 	if n := wholeNumber(s.label("num_gpu_blocks"), 1e9) * wholeNumber(s.label("block_size"), 1<<16); n > 0 {
 		return n
@@ -184,7 +183,7 @@ func configuredCapacity(s *sample) float64 {
 	return wholeNumber(s.label("num_pages"), 1e9) * wholeNumber(s.label("page_size"), 1<<16)
 }
 
-// whole reads a whole number up to a limit; 0 when it is none ("None").
+// wholeNumber reads a whole number up to a limit, or returns 0, as for "None".
 func wholeNumber(text []byte, limit float64) float64 {
 	if len(text) > maxNumber {
 		return 0
@@ -198,7 +197,7 @@ func wholeNumber(text []byte, limit float64) float64 {
 
 var identitySeed = maphash.MakeSeed()
 
-// identity tells the parts of an engine apart.
+// partID hashes the labels that separate the parts of an engine.
 func partID(s *sample) (id uint64) {
 	for i, name := range partLabels {
 		if value := s.label(name); value != nil {
@@ -208,7 +207,7 @@ func partID(s *sample) (id uint64) {
 	return id
 }
 
-// reading sums the parts up.
+// reading adds up the parts.
 func (p *page) reading() Reading {
 	r := Reading{Engine: p.kind, Usage: -1}
 	var sums [started + 1]float64

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What engines answer, shortened to what is read and some around it.
+// Pages of engines, shortened to the series that are read and some others.
 const (
 	vllmPage = `# HELP python_gc_objects_collected_total Objects collected during gc
 # TYPE python_gc_objects_collected_total counter

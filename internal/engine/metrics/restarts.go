@@ -5,30 +5,31 @@ package metrics
 import "math"
 
 const (
-	// startTolerance is by how much the start of one process may differ from
-	// reading to reading, in seconds: some compute it from the uptime.
+	// startTolerance is the difference, in seconds, between two start times of
+	// one process: some engines compute the start from the uptime.
 	startTolerance = 1
 
-	// calmReadings is after how many readings without a fall a fall of the
-	// counters is believed again. An engine takes far longer to load a model;
-	// one address with several engines behind it falls all the time.
+	// After counters have fallen once, they must not fall for minSteadyReadings
+	// until a further fall means a restart. An engine takes far longer to load a
+	// model; counters of an address with several engines behind it fall all the
+	// time.
 	minSteadyReadings = 8
 )
 
-// life follows one engine's process through its readings, to tell when it was
-// restarted: then its KV cache is empty. The zero value knows nothing yet.
+// restartDetector compares the readings of one engine to find restarts, which
+// empty its KV cache. The zero value is ready.
 type restartDetector struct {
-	seen           bool
+	seen           bool // last is set
 	last           Reading
-	latestStart    float64 // the latest start seen
+	latestStart    float64 // of all readings
 	steadyReadings int     // readings since the counters last fell
-	hasFallen      bool    // they have before
+	hasFallen      bool    // the counters fell at least once
 }
 
-// restarted takes a new reading and reports whether another process made it
-// than the last one. Certain is only a start later than any before: a restart
-// does not go back in time, but an address with several engines behind it does.
-// Where starts are not told, counters that have fallen are the sign.
+// restarted takes the next reading and reports whether it is of another process
+// than the last one. A start time later than all before proves a restart. An
+// earlier one does not: several engines may answer at one address. Where start
+// times are missing, falling counters are the sign.
 func (l *restartDetector) restarted(r Reading) bool {
 	before := l.last
 	first := !l.seen
@@ -47,13 +48,12 @@ func (l *restartDetector) restarted(r Reading) bool {
 	return believed
 }
 
-// same reports whether a reading is certainly of the process that made the
-// last one.
+// same reports whether a reading is certainly of the same process as the last.
 func (l *restartDetector) same(r Reading) bool {
 	return r.Started > 0 && l.last.Started > 0 && math.Abs(r.Started-l.last.Started) <= startTolerance && !fell(l.last, r)
 }
 
-// fell reports whether a counter is lower than it was.
+// fell reports whether any counter is lower than before.
 func fell(before, after Reading) bool {
 	for i, was := range before.totals {
 		if now := after.totals[i]; was >= 0 && now >= 0 && now < was {

@@ -4,7 +4,7 @@ package metrics
 
 import "testing"
 
-// at is a reading of a process that was started then and has computed so much.
+// at returns a reading of a process by its start and its counter.
 func at(started, prompt float64) Reading {
 	return Reading{Engine: VLLM, Started: started, totals: [4]float64{prompt, -1, -1, -1}}
 }
@@ -57,7 +57,7 @@ func TestSameProcess(t *testing.T) {
 	}
 	for _, r := range []Reading{at(200, 10), at(50, 10), at(0, 10), at(100, 9)} {
 		if l.same(r) {
-			t.Errorf("%+v is taken for certainly the same", r)
+			t.Errorf("%+v counts as certainly the same process", r)
 		}
 	}
 }

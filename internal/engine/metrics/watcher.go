@@ -13,33 +13,33 @@ import (
 )
 
 const (
-	// maxWatched is how many engines are watched at most; further ones are not.
+	// maxWatched bounds the engines that are watched; Watch ignores further ones.
 	maxWatched = 1024
-	// maxAtOnce is how many are asked at the same time.
+	// maxConcurrentPolls bounds the engines that are asked at the same time.
 	maxConcurrentPolls = 16
 )
 
-// Target is where an engine tells about itself.
+// Target is the place of one engine's metrics.
 type Target struct {
 	Address string // host:port, spoken to in plain HTTP
 	Path    string // of its metrics, such as /metrics
 }
 
-// Reporter is told what is learned. Its methods are called from the watch's
-// own goroutines, several at a time for different engines.
+// Observer gets the news of engines. A Watcher calls it from its own goroutines,
+// several at a time for different engines.
 type Observer interface {
-	// Told is called with each new reading.
+	// Reported is called with each new reading.
 	Reported(t Target, r Reading)
-	// Silent is called when the load in the last reading counts no more.
+	// LoadExpired is called when the load in the last reading counts no more.
 	LoadExpired(t Target)
-	// Restarted is called when the engine's process is another one than
-	// before: its KV cache is empty.
+	// Restarted is called when another process answers for the engine: its KV
+	// cache is empty.
 	Restarted(t Target)
-	// Relisted is called when the engine lists other models than before.
+	// ModelsChanged is called when the engine lists other models than before.
 	ModelsChanged(t Target)
 }
 
-// Options are what a Watch needs from outside.
+// Options configure a Watcher.
 type Options struct {
 	Transport http.RoundTripper // asks the engines; nil: NewTransport()
 	Observer  Observer
@@ -47,13 +47,13 @@ type Options struct {
 	Random    func() float64   // from 0 to 1, for jitter; nil: rand.Float64
 }
 
-// Watch watches engines: those that are named by See, for as long as they are,
-// each by a goroutine of its own. It is safe for concurrent use.
+// Watcher polls engines, each from a goroutine of its own, for as long as Watch
+// names them. It is safe for concurrent use.
 type Watcher struct {
 	options Options
 	ctx     context.Context
 	stop    context.CancelFunc
-	slots   chan struct{} // one for each engine that is being asked
+	slots   chan struct{} // holds one for each poll under way
 
 	mu      sync.Mutex
 	closed  bool
@@ -61,10 +61,10 @@ type Watcher struct {
 	running sync.WaitGroup
 
 	models  atomic.Pointer[ModelTable]
-	numDown atomic.Int32 // engines that refused the last connection
+	numDown atomic.Int32 // counts engines that refused the last connection
 }
 
-// NewWatch returns a Watch of no engine. Nothing runs before See.
+// NewWatcher returns a Watcher that watches nothing yet.
 func NewWatcher(o Options) *Watcher {
 	if o.Transport == nil {
 		o.Transport = NewTransport()
@@ -85,8 +85,8 @@ func NewWatcher(o Options) *Watcher {
 	return w
 }
 
-// See notes that requests can be sent to engines now, and starts watching
-// those that are not watched. It does not wait for anything.
+// Watch polls engines for the next minute, since requests can be sent to them
+// now. It does not wait.
 func (w *Watcher) Watch(targets ...Target) {
 	now := w.options.Now()
 	w.mu.Lock()
@@ -111,14 +111,13 @@ func (w *Watcher) Watch(targets ...Target) {
 	}
 }
 
-// Suspect notes that an attempt to use an engine has failed: it is looked at
-// soon, whenever its turn would have been.
+// Suspect polls an engine soon, since an attempt to use it has failed.
 func (w *Watcher) Suspect(address string) {
 	w.forAddress(address, (*engine).requestPoll)
 }
 
-// Answered notes that an engine has answered a request. One that was found to
-// refuse connections is looked at soon, to learn whether it was restarted.
+// Answered notes that an engine has answered a request. If it refused the last
+// connection, it is polled soon, to learn whether it was restarted.
 func (w *Watcher) Answered(address string) {
 	if w.numDown.Load() > 0 {
 		w.forAddress(address, func(e *engine) {
@@ -139,7 +138,7 @@ func (w *Watcher) forAddress(address string, do func(*engine)) {
 	}
 }
 
-// Forget drops what is known of engines that are gone for good.
+// Forget drops what is known of an engine that is not polled any more.
 func (w *Watcher) Forget(address string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -151,8 +150,8 @@ func (w *Watcher) Forget(address string) {
 	}
 }
 
-// Close stops watching and waits for what is under way to end. See does
-// nothing any more; the other methods answer as before.
+// Close stops polling and waits for the polls under way. Watch does nothing any
+// more; the other methods answer as before.
 func (w *Watcher) Close() {
 	w.mu.Lock()
 	w.closed = true
@@ -164,21 +163,21 @@ func (w *Watcher) Close() {
 	}
 }
 
-// Models returns what is known of which engine serves which models.
+// Models returns the models of each engine, as far as they are known.
 func (w *Watcher) Models() *ModelTable { return w.models.Load() }
 
-// State is what a Watch knows of one engine.
+// State is what a Watcher knows of one engine.
 type State struct {
 	Target  Target
 	Reading Reading   // the last one
-	ReadAt  time.Time // when that was; zero: never
+	ReadAt  time.Time // of Reading; zero: never
 	Down    bool      // it refused the last connection
 	Models  Models
 	Failure error // of the last attempt to read metrics; nil: it succeeded
 }
 
-// States returns what is known of the engines at an address, or of all for "",
-// the latest reading of an address first.
+// States returns the states of the engines at an address, or of all for "", the
+// latest reading first.
 func (w *Watcher) States(address string) (states []State) {
 	w.mu.Lock()
 	for t, e := range w.engines {

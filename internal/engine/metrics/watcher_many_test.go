@@ -14,8 +14,8 @@ import (
 // itself fail now and then (https://go.dev/issue/78156), so this one runs
 // without it; the same code is raced by the smaller tests.
 
-// Many engines, and all of them slow: only so many are asked at once, nobody
-// who sees them waits, and Close ends it all.
+// With many slow engines only maxConcurrentPolls are asked at once, Watch does not
+// wait, and Close ends all polls.
 func TestWatchManySlowEngines(t *testing.T) {
 	engines := map[string]*fakeEngine{}
 	var targets []Target
@@ -29,7 +29,7 @@ func TestWatchManySlowEngines(t *testing.T) {
 		before := time.Now()
 		w.Watch(targets...)
 		if time.Since(before) != 0 {
-			t.Fatal("seeing engines takes time")
+			t.Fatal("Watch takes time")
 		}
 		pass(w, 10*time.Second, targets...)
 		if net.most != maxConcurrentPolls {

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// fakeEngines answers for engines by address. It stands in for the network.
+// fakeEngines is an http.RoundTripper that answers for engines by address.
 type fakeEngines struct {
 	mu      sync.Mutex
 	engines map[string]*fakeEngine
@@ -92,7 +92,7 @@ func (f *fakeEngines) count(what string) (n int) {
 
 var errRefusedByPeer = &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 
-// story writes down what a watch reports.
+// recorder is an Observer that keeps what it is told, as text.
 type recorder struct {
 	mu     sync.Mutex
 	events []string
@@ -122,13 +122,13 @@ func (s *recorder) take() []string {
 	return events
 }
 
-// says is a vLLM's page of metrics.
+// says returns a vLLM page of metrics.
 func says(started, prompt float64, running, waiting int) string {
 	return fmt.Sprintf("process_start_time_seconds %v\nvllm:prompt_tokens_total %v\nvllm:num_requests_running %d\nvllm:num_requests_waiting %d\n"+
 		`vllm:cache_config_info{block_size="16",num_gpu_blocks="100"} 1`+"\n", started, prompt, running, waiting)
 }
 
-// watching starts a watch over fake engines, in virtual time.
+// watching runs a test of a Watcher of fake engines, in virtual time.
 func watching(t *testing.T, engines map[string]*fakeEngine, test func(w *Watcher, net *fakeEngines, s *recorder)) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &fakeEngines{engines: engines}
@@ -147,7 +147,7 @@ func lacks(w *Watcher, address, model string) bool {
 
 func target(address string) Target { return Target{Address: address, Path: "/metrics"} }
 
-// pass lets virtual time pass, with the engines in use if any are named.
+// pass lets virtual time pass and names engines all the while.
 func pass(w *Watcher, d time.Duration, inUse ...Target) {
 	for ; d > 0; d -= time.Second {
 		w.Watch(inUse...)
@@ -185,7 +185,7 @@ func TestWatchReads(t *testing.T) {
 	})
 }
 
-// An engine that no request can be sent to is read less, then no more; when it
+// An engine that gets no requests is polled less often, then not at all. When it
 // is back, what was known of its process still counts.
 func TestWatchLetsIdleEnginesBe(t *testing.T) {
 	watching(t, map[string]*fakeEngine{
@@ -251,7 +251,7 @@ func TestWatchRefused(t *testing.T) {
 					t.Fatalf("events %q, want %q", got, c.want)
 				}
 				asked = len(net.asked)
-				w.Answered("a:1") // it is not down: nothing to look at
+				w.Answered("a:1") // it is not down: no poll
 				synctest.Wait()
 				if len(net.asked) != asked {
 					t.Fatal("looked at again for an answer")
@@ -261,8 +261,8 @@ func TestWatchRefused(t *testing.T) {
 	}
 }
 
-// Without an answer nothing is concluded: the load counts for a while, and the
-// process goes on where it was.
+// A missing answer means nothing: the load counts for a while, and the process
+// is taken for the same.
 func TestWatchTimeouts(t *testing.T) {
 	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(100, 5, 1, 1)}}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		w.Watch(target("a:1"))
@@ -290,7 +290,7 @@ func TestWatchTimeouts(t *testing.T) {
 	})
 }
 
-// An engine without metrics is asked less and less, but its models are known.
+// An engine without metrics is polled less and less, but its models are known.
 func TestWatchEngineWithoutMetrics(t *testing.T) {
 	watching(t, map[string]*fakeEngine{"a:1": {metrics: "<html>", models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		pass(w, 30*time.Minute, target("a:1"))
@@ -326,8 +326,8 @@ func TestWatchModelsThatCannotBeRead(t *testing.T) {
 	})
 }
 
-// Another list of models is told, the first one and the same one again are not,
-// nor is it one that could not be read in between.
+// Only another list of models is reported: not the first one, not the same one
+// again, not a list that could not be read.
 func TestWatchRelisted(t *testing.T) {
 	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0), models: `{"data":[{"id":"m"}]}`}}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		for _, models := range []string{`{"data":[{"id":"m"}]}`, "nothing", `{"data":[{"id":"m"}]}`} {
@@ -345,7 +345,7 @@ func TestWatchRelisted(t *testing.T) {
 	})
 }
 
-// Suspicions by the thousand ask an engine twice a second.
+// However often it is called, Suspect has an engine polled twice a second at most.
 func TestWatchSuspicionsAreBounded(t *testing.T) {
 	watching(t, map[string]*fakeEngine{"a:1": {metrics: says(1, 1, 0, 0)}}, func(w *Watcher, net *fakeEngines, s *recorder) {
 		w.Watch(target("a:1"))
@@ -375,8 +375,8 @@ func TestWatchForget(t *testing.T) {
 	})
 }
 
-// Against a real listener: refusal is told apart, redirects are not followed,
-// and an answer that never ends is not read for ever.
+// Over real connections a refusal is recognised, redirects are not followed, and
+// an endless answer is cut off.
 func TestFetchOverTheNetwork(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
