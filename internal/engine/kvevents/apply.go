@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// decoders keeps the memory of decoders that are not in use: most publishers
-// are idle most of the time.
+// decoders holds unused decoders, since most publishers are idle.
 var decoders = sync.Pool{New: func() any { return new(Decoder) }}
 
-// apply takes a batch in, whatever it is worth.
+// apply decodes a batch, readable or not, and passes its events to the sink.
 func (sub *subscription) apply(m message, live bool) {
 	done, ok := sub.awaitTurn()
 	if !ok {
@@ -37,7 +36,7 @@ func (sub *subscription) apply(m message, live bool) {
 	malformed := uint64(batch.Malformed())
 	switch {
 	case err != nil:
-		// What it said may have made anything untrue.
+		// The batch may have removed any block.
 		malformed++
 		sub.discard()
 	case batch.LostRemovals > 0:
@@ -57,8 +56,8 @@ func (sub *subscription) apply(m message, live bool) {
 	})
 }
 
-// lag is how long ago an engine's clock showed a time. Clocks differ and
-// publishers lie: it is never negative, and a day at most.
+// lag returns the time since an engine's timestamp, between 0 and a day: clocks
+// differ and publishers lie.
 func lag(now time.Time, ts float64) time.Duration {
 	const day = 24 * time.Hour
 	seconds := float64(now.UnixNano())/1e9 - ts

@@ -8,52 +8,50 @@ import (
 )
 
 const (
-	// A publisher's batches take one part in sharePart of a core over time, and
-	// shareBurst of it at once: a history, or what came while the machine was
-	// busy. Beyond, the next one waits; so do those behind it, and then the
-	// publisher.
+	// A publisher's batches take one part in shareDivisor of a core over time, and
+	// shareBurst at once, such as for a history. Beyond that, its next batch waits,
+	// then those behind it, and then the publisher.
 	shareDivisor = 2
 	shareBurst   = 2 * time.Second
-	// shareRest is the least debt that is worth a pause.
+	// minPause is the least debt that is worth a pause.
 	minPause = time.Millisecond
-	// A publisher is modest while it takes no more than one part in modestPart,
-	// and modestBurst at once: a busy engine takes some hundredths of a core.
+	// A publisher is modest while it takes no more than one part in modestDivisor
+	// of a core, and modestBurst at once. A busy engine takes some hundredths.
 	modestDivisor = 16
 	modestBurst   = time.Second
-	// What it takes to receive a batch, beside applying it, is charged at these
-	// rates: for each, and for each byte.
+	// Receiving is charged at these rates, for each batch and each byte.
 	receiveBatchCost = 2 * time.Microsecond
 	receiveByteCost  = time.Nanosecond
 
-	// All connections to a Listener of whom nobody knows who they are take one part
-	// in strangersPart, and strangersBurst at once. They never owe more than
-	// strangersMost, so that none of them waits for longer than a few seconds.
+	// All waiting connections of a Listener together take one part in
+	// unclaimedDivisor of a core, and unclaimedBurst at once. Their debt never
+	// exceeds unclaimedMaxDebt, so that none waits for more than a few seconds.
 	unclaimedDivisor = 4
 	unclaimedBurst   = time.Second
 	unclaimedMaxDebt = time.Second
 
-	// A publisher that sends maxNoise messages that are none within noiseTime
-	// loses its connection.
+	// A publisher that sends maxMalformed messages that are no batches within
+	// malformedTime loses its connection.
 	maxMalformed  = 1000
 	malformedTime = 10 * time.Second
 )
 
-// account is what a publisher may still take of a core. Without a processor's
-// clock for each goroutine, it is kept in time by the wall.
+// budget is the share of a core that a publisher may still use. It is kept in
+// wall-clock time, since goroutines have no processor clock.
 type budget struct {
-	divisor time.Duration // of so many parts of the time, one is earned
-	burst   time.Duration // the most that is saved, which it begins with
-	debt    time.Duration // beyond what has been earned; below zero: saved
-	at      time.Time     // of debt; zero: all is saved
+	divisor time.Duration // one part in divisor of the time is earned
+	burst   time.Duration // limit of what can be saved, and the initial saving
+	debt    time.Duration // at the time at; negative: saved
+	at      time.Time     // zero: burst is saved
 }
 
-// charge takes off what something cost, and returns the debt.
+// charge spends a cost and returns the debt.
 func (a *budget) charge(cost time.Duration, now time.Time) time.Duration {
 	a.debt, a.at = a.balance(now)+max(cost, 0), now
 	return a.debt
 }
 
-// balance returns the debt now.
+// balance returns the debt at a time.
 func (a *budget) balance(now time.Time) time.Duration {
 	if a.at.IsZero() {
 		return -a.burst
@@ -61,12 +59,12 @@ func (a *budget) balance(now time.Time) time.Duration {
 	return max(a.debt-max(now.Sub(a.at), 0)/a.divisor, -a.burst)
 }
 
-// atOnce is how many batches of publishers that are not modest are applied at the
-// same time: half of the cores are left to others, however many these are.
+// maxConcurrentApplies returns how many batches of publishers that are not modest
+// are applied at the same time. Half of the cores stay free.
 func maxConcurrentApplies() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
-// turn waits until a batch may be applied, if the publisher is not modest. It is
-// false when the follower is to end. done is to be called when it is applied.
+// awaitTurn waits until a batch may be applied, if the publisher is not modest.
+// Call done when it is applied. ok is false when the subscription is to end.
 func (sub *subscription) awaitTurn() (done func(), ok bool) {
 	if sub.modest.balance(time.Now()) < 0 {
 		return func() {}, true
@@ -79,15 +77,15 @@ func (sub *subscription) awaitTurn() (done func(), ok bool) {
 	}
 }
 
-// applied gives a turn back.
+// releaseTurn gives a turn back.
 func (s *Subscriber) releaseTurn() { <-s.applying }
 
-// rest pauses when the publisher has taken more than its share.
+// throttle pauses when the publisher has taken more than its share.
 func (sub *subscription) throttle(m message) {
 	now := time.Now()
 	cost := sub.applyTime + receiveBatchCost + time.Duration(len(m.payload))*receiveByteCost
 	sub.applyTime = 0
-	if sub.modest.charge(cost, now) > modestBurst { // it is to be modest again some time
+	if sub.modest.charge(cost, now) > modestBurst { // it must become modest again some time
 		sub.modest.debt = modestBurst
 	}
 	if debt := sub.share.charge(cost, now); debt >= minPause {

@@ -11,8 +11,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
-// Conn is what a publisher is spoken to over: a zmtp.Conn, or a fake of it.
-// Close may be called at any time, and ends what waits.
+// Conn is a connection to a publisher: a zmtp.Conn, or a fake. Close may be called
+// at any time and ends a call that waits.
 type Conn interface {
 	Subscribe(topic []byte) error
 	Send(parts ...[]byte) error
@@ -23,36 +23,36 @@ type Conn interface {
 // Dial connects to host:port.
 type Dial func(ctx context.Context, address string, s zmtp.Socket) (Conn, error)
 
-// dialZMTP dials with limits that all connections share.
+// dialZMTP returns a Dial whose connections share the limits of o.
 func dialZMTP(o zmtp.Options) Dial {
 	return func(ctx context.Context, address string, s zmtp.Socket) (Conn, error) {
 		c, err := zmtp.Dial(ctx, address, s, o)
 		if err != nil {
-			return nil, err // and not a Conn that is a nil pointer
+			return nil, err // not a Conn that holds a nil pointer
 		}
 		return c, nil
 	}
 }
 
-// connOptions are the limits of the connections of a Set.
+// connOptions returns the limits of a Subscriber's connections.
 func connOptions() zmtp.Options {
 	return zmtp.Options{MaxFrame: maxMessage, MaxMessage: maxMessage, Budget: zmtp.NewBudget(messageBudget)}
 }
 
-// endOfHistory is the number in the message that ends a replay. No batch has it.
+// endOfHistory is the sequence number of the message that ends a replay.
 const endOfHistory = math.MaxUint64
 
-// message is a batch on its way, not decoded yet.
+// message is a batch that is not decoded yet.
 type message struct {
 	seq     uint64
 	payload []byte
 }
 
-// end reports whether it is the mark at the end of a replay.
+// end reports whether the message ends a replay.
 func (m message) end() bool { return m.seq == endOfHistory || len(m.payload) == 0 }
 
-// liveMessage reads a message of the live stream: topic, number, batch. The
-// payload is still part of the frames.
+// liveMessage reads a message of the live stream: topic, sequence number, batch.
+// The payload is part of the frames.
 func liveMessage(parts [][]byte) (message, bool) {
 	if len(parts) != 3 {
 		return message{}, false
@@ -61,9 +61,9 @@ func liveMessage(parts [][]byte) (message, bool) {
 	return m, ok && !m.end()
 }
 
-// replayMessage reads a message of a replay: an empty frame, the topic since
-// vLLM 0.26, number, batch. The topic may be empty too, so that only one empty
-// frame is the delimiter.
+// replayMessage reads a message of a replay: an empty frame, the topic (since vLLM
+// 0.26), sequence number, batch. The topic may be empty too, so only the first
+// empty frame is the delimiter.
 func replayMessage(parts [][]byte) (message, bool) {
 	if len(parts) > 2 && len(parts[0]) == 0 {
 		parts = parts[1:]
@@ -84,7 +84,7 @@ func numbered(seq, payload []byte) (message, bool) {
 	return message{binary.BigEndian.Uint64(seq), payload}, true
 }
 
-// request is the frames that ask for history from a number on.
+// replayRequest returns the frames that ask for history from a sequence number on.
 func replayRequest(from uint64) [][]byte {
 	return [][]byte{{}, binary.BigEndian.AppendUint64(nil, from)}
 }

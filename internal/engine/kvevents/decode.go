@@ -8,34 +8,33 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/msgpack"
 )
 
-// ErrBatch is why Decode fails: what a batch says cannot be told from where it
-// stops making sense on.
+// ErrBatch is the error of Decode. The rest of the batch cannot be read either.
 var ErrBatch = errors.New("kvevents: a batch cannot be read")
 
-// errEvent is why one event cannot be used. Its end can still be found.
+// errEvent means that one event cannot be used. Its end can still be found.
 var errEvent = errors.New("kvevents: an event cannot be read")
 
-// Batch is what Decode tells about a batch beside its events.
+// Batch holds what a batch says beside its events.
 type Batch struct {
-	Time float64 // when it was assembled, by the engine's clock: seconds since 1970
-	Rank int     // of the data-parallel engine core; -1: not said
+	Time float64 // when the engine assembled it, by its clock: seconds since 1970
+	Rank int     // of the data-parallel engine core; -1: missing
 
-	Events  int // that were yielded
+	Events  int // yielded
 	Unknown int // of types that did not exist when this was written
 	Remote  int // of blocks that other nodes hold as well; see Decode
 
-	// Events that cannot be read or are beyond the limits were skipped. It
-	// matters which: blocks of which a store is lost are not known to be
-	// there; blocks of which a removal is lost are believed to be there.
+	// Events that cannot be read or exceed the limits are skipped. A lost store
+	// hides blocks that are there; a lost removal leaves blocks known that are
+	// gone.
 	LostStores   int
-	LostRemovals int // also events of which not even the type can be read
+	LostRemovals int // also events whose type cannot be read
 }
 
-// Malformed is how many events were skipped because they cannot be read.
+// Malformed returns the number of events that were skipped as unreadable.
 func (b *Batch) Malformed() int { return b.LostStores + b.LostRemovals }
 
-// Decoder decodes batches. It keeps its memory from one to the next; the zero
-// value is ready. It is not safe for concurrent use.
+// Decoder decodes batches and keeps its memory between them. The zero value is
+// ready. It is not safe for concurrent use.
 type Decoder struct {
 	in    msgpack.Decoder
 	event Event
@@ -47,25 +46,23 @@ type Decoder struct {
 	lora   []byte
 }
 
-// keptElements is how much memory a decoder keeps for the next batch, in
-// elements of each slice. A hostile batch must not make every publisher's
-// decoder as large as the largest event.
+// keptElements bounds the memory that a decoder keeps, in elements of each slice:
+// hostile batches must not make every decoder as large as the largest event.
 const keptElements = 1 << 16
 
 // Decode reads a batch as vLLM (all versions with events) and SGLang publish
 // it, and yields its events in order until yield returns false. An event, and
 // all it refers to, is only valid until yield returns.
 //
-// Every event is an array or a map by its own first byte, so that one stream
-// may change in between. Fields, trailing elements and types that are not
-// known are skipped, as the engines' contract asks. Events of blocks with the
-// locality REMOTE are skipped too: such a block is in a store that is shared.
-// Every node can load it as well, so it is no reason to prefer this one, and
-// its removal must not be counted against a copy that is here. Who owns a copy
-// (ownership) makes no difference: a block is here until every copy was removed.
+// Each event is an array or a map by its own first byte, so one stream may mix
+// both. Unknown fields, trailing elements and types are skipped, as the engines'
+// contract asks. Events of blocks with the locality REMOTE are skipped too: such a
+// block lies in a shared store, which every node can load it from. It is no reason
+// to prefer this node, and its removal says nothing of a copy on this node. The
+// owner of a copy makes no difference: a block is here until every copy is removed.
 //
-// After an error, events that came before the place where the batch breaks
-// were yielded. Nothing of the input is in an error.
+// After an error, the events before the broken place were yielded. No error quotes
+// the input.
 func (d *Decoder) Decode(payload []byte, yield func(*Event) bool) (Batch, error) {
 	defer d.trim()
 	b := Batch{Rank: -1}
@@ -86,7 +83,7 @@ func (d *Decoder) Decode(payload []byte, yield func(*Event) bool) (Batch, error)
 	return b, d.trailer(&b, n-2)
 }
 
-// rest reads what follows the events: the rank, then nothing that is known.
+// trailer reads the elements after the events: the rank, then unknown ones.
 func (d *Decoder) trailer(b *Batch, n int) error {
 	for i := range n {
 		if i == 0 && d.in.Peek() == msgpack.Int {
@@ -106,7 +103,7 @@ func (d *Decoder) trailer(b *Batch, n int) error {
 	return nil
 }
 
-// events reads the array of events. It is false when yield wants no more.
+// events reads the array of events. It returns false when yield did.
 func (d *Decoder) events(b *Batch, yield func(*Event) bool) (more bool, err error) {
 	n, err := d.in.Array()
 	if err != nil {
@@ -117,7 +114,7 @@ func (d *Decoder) events(b *Batch, yield func(*Event) bool) (more bool, err erro
 		d.event = Event{}
 		err := d.readEvent()
 		if err != nil || d.event.Kind == 0 || d.raw.remote {
-			// However far it was read: its end is where its frame says.
+			// Skip finds the event's end, however much of it was read.
 			d.in.Seek(start)
 			if d.in.Skip() != nil {
 				return false, ErrBatch
@@ -133,7 +130,7 @@ func (d *Decoder) events(b *Batch, yield func(*Event) bool) (more bool, err erro
 	return true, nil
 }
 
-// skipped counts an event that was not yielded.
+// countSkipped counts an event that was not yielded.
 func (b *Batch) countSkipped(kind Kind, err error) {
 	switch {
 	case err == nil && kind == 0:
@@ -147,8 +144,8 @@ func (b *Batch) countSkipped(kind Kind, err error) {
 	}
 }
 
-// one reads one event into d.event. Its Kind stays 0 when the type is not
-// known; what is left of it is then not read.
+// readEvent reads one event into d.event. Its Kind stays 0 when the type is
+// unknown; the rest of the event is then not read.
 func (d *Decoder) readEvent() error {
 	d.raw = fields{}
 	var err error
@@ -166,7 +163,7 @@ func (d *Decoder) readEvent() error {
 	return err
 }
 
-// array reads an event whose fields are told by their positions.
+// arrayEvent reads an event whose fields have fixed positions.
 func (d *Decoder) arrayEvent() error {
 	n, err := d.in.Array()
 	if err != nil || n == 0 {
@@ -193,7 +190,7 @@ func (d *Decoder) arrayEvent() error {
 	return nil
 }
 
-// mapped reads an event whose fields have names, in any order.
+// mapEvent reads an event whose fields have names, in any order.
 func (d *Decoder) mapEvent() error {
 	start := d.in.Offset()
 	n, err := d.in.Map()
@@ -220,9 +217,8 @@ func (d *Decoder) mapEvent() error {
 	return nil
 }
 
-// kind looks for the type among n pairs. It is the first in all that engines
-// send, which costs nothing; elsewhere it has to be looked for, since the other
-// fields of an unknown type can be anything.
+// kind looks for the type among n pairs, since fields of an unknown type can be
+// anything. All engines send it first.
 func (d *Decoder) kind(n int) (Kind, error) {
 	for range n {
 		name, err := d.in.Str()
@@ -255,7 +251,7 @@ func kindOf(tag []byte) Kind {
 	return 0
 }
 
-// trim lets go of the payload and of memory that an ordinary batch does not need.
+// trim releases the payload, and memory that an ordinary batch does not need.
 func (d *Decoder) trim() {
 	d.in.Reset(nil)
 	d.event, d.raw = Event{}, fields{}

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kvevents follows what inference engines publish about their KV
-// caches: vLLM (all versions with events), SGLang, and what speaks like them.
+// Package kvevents follows the KV events that inference engines publish: vLLM (all
+// versions with events), SGLang, and compatible publishers.
 //
-// Decoder reads batches of events. Set follows publishers, each over one ZMTP
-// connection: it reads history where that is kept, then the live stream, finds
-// and closes gaps, notices restarts and losses that silence hides, and tells a
-// Sink the events and, always, how far they can be relied on (Knowledge).
-// Listener accepts publishers that connect to us.
+// Decoder reads batches of events. Subscriber follows publishers, each over one
+// ZMTP connection: it reads history where the engine keeps it, then the live
+// stream. It finds and closes gaps, and notices restarts and losses that silence
+// hides. It passes the events to a Sink, with how far they can be relied on
+// (Knowledge). Listener accepts publishers that connect to us.
 //
 // Every byte comes from outside. A publisher that misbehaves costs its own
-// connection and bounded memory: a message is 16 MiB at most, all large ones
-// under way 256 MiB, live batches that wait 256 KiB for each publisher and
-// 256 MiB beyond that for all, histories 32 MiB for each of eight at a time. Its
-// batches take half a core over time, and those of all publishers half of the
-// cores; messages that are no batches end the connection when there are many.
+// connection and bounded memory: 16 MiB for a message and 256 MiB for all large
+// ones under way, 256 KiB of waiting live batches for each publisher and 256 MiB
+// beyond that for all, 32 MiB of history for each of eight at a time. Its batches
+// take half a core over time, those of all publishers half of the cores. Many
+// messages that are no batches end the connection.
+//
+// Tests use a publisher in memory (fake_test.go, with the faults of
+// faults_test.go), one over TCP (peer_test.go), and hostile ones (hostile_test.go).
+// The encoder of batches is in wire_test.go.
 package kvevents

@@ -2,7 +2,7 @@
 
 package kvevents
 
-// Kind is what an event says.
+// Kind is the type of an event.
 type Kind uint8
 
 // The kinds of events.
@@ -12,7 +12,7 @@ const (
 	Cleared                 // all of the publisher's blocks are gone
 )
 
-// Tier is where an engine keeps a block.
+// Tier is the kind of memory that an engine keeps a block in.
 type Tier uint8
 
 // The tiers, fastest first.
@@ -32,28 +32,27 @@ type Attention uint8
 
 // Kinds of attention.
 const (
-	Full   Attention = iota // every block of a prefix is needed, and kept: also when nothing is said
-	Window                  // sliding windows, state spaces, encoders: not a prefix cache
+	Full   Attention = iota // needs and keeps every block of a prefix; the default
+	Window                  // sliding windows, state spaces, encoders: no prefix cache
 )
 
-// Event is one event of a batch. What the slices hold is only valid until the
-// decoder goes on.
+// Event is one event of a batch. Its slices are valid until the decoder goes on.
 type Event struct {
 	Kind Kind
-	// Hashes are the engine's names for the blocks, as 64 bits whatever the wire
-	// form. vLLM's cover all that Extra does; SGLang's do not cover the salt.
+	// Hashes are the engine's hashes of the blocks, as 64 bits in every wire form.
+	// vLLM's cover all that Extra does; SGLang's do not cover the salt.
 	Hashes []uint64
 	Tier   Tier
 	Group  int // index of the KV cache group, 0 when there is only one
 
-	// Of Stored only.
+	// Only Stored has the rest.
 	Root      bool     // the first block is the first of a prompt
-	Parent    uint64   // else: the name of the block before the first
-	Tokens    []uint32 // empty: another tier now also holds these blocks
-	BlockSize int      // tokens a block; may be 0 without tokens
-	LoRA      []byte   // the adapter's name, empty: none; starts with a zero byte when the engine only gave a number
+	Parent    uint64   // hash of the block before the first, unless Root
+	Tokens    []uint32 // empty: one more tier now holds these blocks
+	BlockSize int      // tokens in a block; may be 0 without tokens
+	LoRA      []byte   // name of the adapter; empty: none; with a leading zero byte if the engine only gave a number
 	Attention Attention
-	// Extra has one element for each block when not empty: what went into the
-	// block's hash beside its tokens and the adapter (see ExtraOf); 0: nothing.
+	// Extra is empty or has one digest for each block: of what its hash covers
+	// beside the tokens and the adapter (see ExtraOf); 0: nothing.
 	Extra []uint64
 }

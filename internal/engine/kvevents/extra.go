@@ -10,16 +10,16 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// maxExtraDepth is how many lists may be within each other in extra keys;
-// engines need one, for (identifier, offset).
+// maxExtraDepth bounds the nesting of lists in extra keys. Engines nest one, for
+// (identifier, offset).
 const maxExtraDepth = 4
 
-// ExtraOf is the Extra of a block whose hash covers these parts beside its
+// ExtraOf returns the Extra of a block whose hash covers these parts beside its
 // tokens and its adapter, in the engine's order: for each image in it a
 // []any{identifier, offset in the block}, on a prompt's first block its salt.
-// Parts are string, []byte, int and []any of these; nil is left out. It is 0
-// for none. The digest is not keyed: it is to be hashed again with a key before
-// it is kept.
+// Parts are string, []byte, int and []any of these; nil is left out. Without
+// parts it returns 0. The digest is not keyed: hash it again with a key before
+// keeping it.
 func ExtraOf(parts ...any) uint64 {
 	var x digest
 	x.Reset()
@@ -29,8 +29,8 @@ func ExtraOf(parts ...any) uint64 {
 	return x.sum()
 }
 
-// SaltExtra is the Extra of the first block of a prompt with a cache_salt and
-// nothing else. It is 0 for no salt.
+// SaltExtra returns the Extra of the first block of a prompt with only a
+// cache_salt, 0 without one.
 func SaltExtra(salt string) uint64 {
 	if salt == "" {
 		return 0
@@ -38,8 +38,8 @@ func SaltExtra(salt string) uint64 {
 	return ExtraOf(salt)
 }
 
-// digest hashes parts. Each starts with its kind and length, so that the same
-// bytes cut into other parts have another digest.
+// digest hashes parts, each with its kind and length, so that the same bytes cut
+// into other parts have another digest.
 type digest struct {
 	xxhash.Digest
 	parts int
@@ -71,7 +71,7 @@ func (x *digest) add(part any) {
 	}
 }
 
-// sum is never 0 when there was a part.
+// sum returns 0 only without any part.
 func (x *digest) sum() uint64 {
 	if x.parts == 0 {
 		return 0
@@ -79,35 +79,35 @@ func (x *digest) sum() uint64 {
 	return max(x.Sum64(), 1)
 }
 
-// extras reads the extra keys of all blocks.
+// extraKeys reads the extra keys of all blocks.
 func (d *Decoder) extraKeys() error {
 	end := d.in.Offset()
 	d.in.Seek(d.raw.extraAt)
 	defer d.in.Seek(end)
 	n, err := d.in.Array()
 	if err != nil || n != len(d.event.Hashes) && n != 0 {
-		// Which keys are of which block cannot be told, and without them
-		// blocks of different prompts would look the same.
+		// The keys cannot be matched to the blocks, and without them blocks of
+		// different prompts would look the same.
 		return errEvent
 	}
 	d.extra = d.extra[:0]
-	any := uint64(0)
+	union := uint64(0)
 	for range n {
 		x, err := d.blockExtra()
 		if err != nil {
 			return err
 		}
 		d.extra = append(d.extra, x)
-		any |= x
+		union |= x
 	}
-	if any != 0 {
+	if union != 0 {
 		d.event.Extra = d.extra
 	}
 	return nil
 }
 
-// keys reads the extra keys of one block. The adapter's name comes first where
-// there is one; it is the event's already.
+// blockExtra reads the extra keys of one block, without the adapter's name in
+// front, which the event has already.
 func (d *Decoder) blockExtra() (uint64, error) {
 	if d.in.Nil() {
 		return 0, nil
@@ -133,7 +133,7 @@ func (d *Decoder) blockExtra() (uint64, error) {
 	return x.sum(), nil
 }
 
-// part adds the next value to a digest.
+// addNext adds the next value to a digest.
 func (d *Decoder) addNext(x *digest, depth int) (err error) {
 	var b []byte
 	var bits uint64
@@ -181,7 +181,7 @@ func (d *Decoder) addList(x *digest, depth int) error {
 	return nil
 }
 
-// opaque adds a value that no engine has in its keys today, as it is encoded.
+// addEncoded adds the encoded bytes of a value of a kind that no engine uses today.
 func (d *Decoder) addEncoded(x *digest) error {
 	start := d.in.Offset()
 	if d.in.Skip() != nil {
@@ -194,8 +194,8 @@ func (d *Decoder) addEncoded(x *digest) error {
 	return nil
 }
 
-// salted notes SGLang's salt where vLLM's would be. SGLang sends it with every
-// event; only a prompt's first block needs it, since all others follow from it.
+// addSalt puts SGLang's salt where vLLM has its own: on a prompt's first block.
+// SGLang sends it with every event, but all other blocks follow from the first.
 func (d *Decoder) addSalt() {
 	e := &d.event
 	if len(d.raw.salt) == 0 || !e.Root || len(e.Hashes) == 0 || len(e.Extra) > 0 && e.Extra[0] != 0 {

@@ -9,8 +9,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/msgpack"
 )
 
-// The most of an event. One beyond is skipped. A prompt of a million tokens in
-// one event is within.
+// Limits of an event; larger ones are skipped. A prompt of a million tokens fits.
 const (
 	maxTokens    = 1 << 20
 	maxHashes    = 1 << 17
@@ -20,7 +19,7 @@ const (
 	maxRank      = 1 << 16
 )
 
-// field is what a place in an event holds.
+// field is one field of an event.
 type field uint8
 
 const (
@@ -39,15 +38,15 @@ const (
 	cacheSalt
 )
 
-// The fields of events that are arrays; the element at 0 is the type.
+// The fields of array events by position; the element at 0 is the type.
 var (
 	storedPositions = []field{ignored, blockHashes, parentHash, tokenIDs, blockSize, loraID, medium,
 		loraName, extraKeys, groupIndex, attentionKind}
 	removedPositions = []field{ignored, blockHashes, medium, groupIndex}
 )
 
-// positionsOf tells where the fields of an array are, and how many elements it
-// has at least.
+// positionsOf returns the fields of an array event by position, and its least
+// number of elements.
 func positionsOf(kind Kind) (positions []field, least int) {
 	switch kind {
 	case Stored:
@@ -58,7 +57,7 @@ func positionsOf(kind Kind) (positions []field, least int) {
 	return nil, 1
 }
 
-// fieldOf tells which field a name in a map stands for.
+// fieldOf returns the field of a name in a map event.
 func fieldOf(kind Kind, name []byte) field {
 	if kind == Cleared {
 		return ignored
@@ -97,14 +96,14 @@ func fieldOf(kind Kind, name []byte) field {
 	return ignored
 }
 
-// fields are what is kept of an event until all of it was read, since its
+// fields holds values that can only be used when the whole event was read, since
 // fields come in any order.
 type fields struct {
-	hashes  bool // were given
-	parent  bool // was given, and is not nil
+	hashes  bool // present
+	parent  bool // present and not nil
 	remote  bool
-	extraAt int    // where the extra keys start; 0: there are none
-	loraID  []byte // as it is encoded; nil: none
+	extraAt int    // offset of the extra keys; 0: none
+	loraID  []byte // encoded; nil: none
 	salt    []byte
 }
 
@@ -132,7 +131,7 @@ func (d *Decoder) field(f field) error {
 	return d.scalar(f)
 }
 
-// small reads a field that is one number or one short string.
+// scalar reads a field that is one number or one short string.
 func (d *Decoder) scalar(f field) (err error) {
 	switch f {
 	case blockSize:
@@ -165,7 +164,7 @@ func (d *Decoder) scalar(f field) (err error) {
 	return eventError(err)
 }
 
-// ofEvent makes one error of all: which one it was helps nobody.
+// eventError turns any error into errEvent.
 func eventError(err error) error {
 	if err != nil {
 		return errEvent
@@ -182,9 +181,9 @@ func (d *Decoder) count(most uint64) (int, error) {
 	return int(n), nil
 }
 
-// hash reads the name of a block. Engines cut a digest down to its last eight
-// bytes when they publish numbers, unsigned or signed; those that publish all
-// its bytes are cut down here, so that one block has one name in either form.
+// hash reads the hash of a block. Engines that publish numbers, signed or not, cut
+// a digest to its last eight bytes. Whole digests are cut the same way here, so
+// that one block has one hash in either form.
 func (d *Decoder) hash() (uint64, error) {
 	if d.in.Peek() == msgpack.Bin {
 		digest, err := d.in.Bin()
@@ -231,7 +230,7 @@ func (d *Decoder) tokenIDs() error {
 	d.tokens = d.tokens[:0]
 	for range n {
 		id, _, err := d.in.Int()
-		if err != nil || id > math.MaxUint32 { // negative ones are beyond, too
+		if err != nil || id > math.MaxUint32 { // negative ones are larger, too
 			return errEvent
 		}
 		d.tokens = append(d.tokens, uint32(id))
@@ -240,8 +239,8 @@ func (d *Decoder) tokenIDs() error {
 	return nil
 }
 
-// loraName reads what vLLM has at the place where SGLang's arrays have a map
-// with the salt.
+// loraName reads the adapter's name of vLLM. SGLang's arrays have a map with the
+// salt at the same position.
 func (d *Decoder) loraName() error {
 	if d.in.Peek() != msgpack.Map {
 		name, err := d.in.Str()
@@ -271,7 +270,7 @@ func (d *Decoder) loraName() error {
 	return nil
 }
 
-// finish draws what follows from several fields.
+// complete sets what depends on several fields.
 func (d *Decoder) complete() error {
 	e := &d.event
 	if e.Kind == Cleared {
@@ -285,8 +284,8 @@ func (d *Decoder) complete() error {
 	}
 	e.Root = !d.raw.parent
 	if len(e.LoRA) == 0 && len(d.raw.loraID) > 0 {
-		// An adapter without a name is not the base model. No request's
-		// adapter has this name, so nothing will match.
+		// An adapter without a name is not the base model. No request names an
+		// adapter like this, so nothing will match.
 		if len(d.raw.loraID) > maxName {
 			return errEvent
 		}

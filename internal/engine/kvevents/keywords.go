@@ -2,11 +2,10 @@
 
 package kvevents
 
-// maxWord is longer than every word that is known.
+// maxKeyword is longer than every known keyword.
 const maxKeyword = 32
 
-// upper returns a word in upper case in buffer, cut when it is too long to be
-// a known one.
+// upper returns a word in upper case, cut to the length of buffer.
 func upper(word []byte, buffer *[maxKeyword]byte) []byte {
 	n := copy(buffer[:], word)
 	for i, c := range buffer[:n] {
@@ -17,10 +16,8 @@ func upper(word []byte, buffer *[maxKeyword]byte) []byte {
 	return buffer[:n]
 }
 
-// tierOf tells where a medium keeps blocks. Of one that is not known only this
-// is: the engine has the block, and not in a place that existed when this was
-// written. It counts as the slowest, which is worth least, for stores and
-// removals alike.
+// tierOf returns the tier of a medium. An unknown medium counts as the slowest
+// tier, which is worth least, for stores and removals alike.
 func tierOf(medium []byte) Tier {
 	var buffer [maxKeyword]byte
 	switch string(upper(medium, &buffer)) {
@@ -32,8 +29,8 @@ func tierOf(medium []byte) Tier {
 	return Disk // STORAGE of vLLM; DISK, EXTERNAL of SGLang
 }
 
-// attentionOf tells what a KV cache group's kind means for prefixes. Only of
-// kinds that are known to need and keep every block a prefix can be made.
+// attentionOf returns the attention of a KV cache group's kind. It is Full only for
+// kinds that are known to need and keep every block.
 func attentionOf(kind []byte) Attention {
 	var buffer [maxKeyword]byte
 	switch string(upper(kind, &buffer)) {

@@ -15,32 +15,30 @@ import (
 )
 
 const (
-	// maxPeers is how many connections a Listener has that no follower has
-	// taken over; further ones are closed at once.
+	// maxWaitingConns bounds the connections of a Listener that no subscription
+	// uses; further ones are closed at once.
 	maxWaitingConns = 1024
-	// maxTopic is how long the topic of a publisher that connects to us may
-	// be, in bytes.
+	// maxTopic bounds the topic of a publisher that connects to us, in bytes.
 	maxTopic = 1024
 )
 
-// topicPrefix is what llm-d's publishers begin their topics with.
+// topicPrefix begins the topics of llm-d's publishers.
 var topicPrefix = []byte("kv@")
 
-// accepted is a connection that a publisher opened.
+// inbound is a connection that a publisher opened, or that a subscription dialled.
 type inbound struct {
 	conn  Conn
-	first [][]byte // the message that told whose it is; nil: none
+	first [][]byte // the message that named the publisher; nil: none
 }
 
 // Listener accepts publishers that connect to us, as vLLM does when its
 // endpoint is an address without a wildcard, and llm-d's simulator always.
 //
-// Who a publisher is, its topic says: kv@ADDRESS@MODEL, where ADDRESS is the
-// upstream's, or only its host if it has one engine. A connection waits without
-// a follower while its topic names nobody that is followed. One that names a
-// publisher with a connection takes its place, since it has most likely been
-// restarted. So whoever can connect can claim to be any engine: the port is for
-// trusted networks only, like the engines' own.
+// A publisher names itself in its topic: kv@ADDRESS@MODEL, where ADDRESS is the
+// upstream's, or only its host if that has one engine. A connection waits while
+// its topic names no followed publisher. A new connection of a publisher replaces
+// the old one, since it has most likely been restarted. So any peer can claim to be
+// any engine: the port is for trusted networks only, like the engines' own.
 type Listener struct {
 	set        *Subscriber
 	listener   net.Listener
@@ -54,18 +52,18 @@ type Listener struct {
 	refused, unknown atomic.Uint64
 
 	mu        sync.Mutex
-	unclaimed budget // of those that wait, under mu
+	unclaimed budget // of the connections that wait, guarded by mu
 }
 
-// ListenerStats are counts of what a Listener turned away.
+// ListenerStats counts the connections that wait, and what was turned away.
 type ListenerStats struct {
-	Waiting int    // connections that belong to no follower now
-	Refused uint64 // connections that were one too many, or speak something else
-	Unknown uint64 // messages whose topic names nobody that is followed, or is none
+	Waiting int    // connections that no subscription uses now
+	Refused uint64 // connections over the limit, or of another protocol
+	Unknown uint64 // messages whose topic names no followed publisher
 }
 
-// NewListener accepts the publishers of one rank at l, for a Set to follow:
-// engines add the rank to the port they connect to. It owns l.
+// NewListener accepts the publishers of one rank at l for a Subscriber: engines add
+// their rank to the port that they connect to. The Listener owns l.
 func NewListener(s *Subscriber, l net.Listener, rank int) *Listener {
 	n := &Listener{
 		set: s, listener: l, rank: rank, options: connOptions(),
@@ -77,19 +75,19 @@ func NewListener(s *Subscriber, l net.Listener, rank int) *Listener {
 }
 
 // Close stops accepting, closes the connections that wait and waits for their
-// end. Those that are followed stay.
+// end. Connections of subscriptions stay.
 func (n *Listener) Close() {
 	n.stop()
 	_ = n.listener.Close()
 	n.running.Wait()
 }
 
-// Stats returns what was turned away so far.
+// Stats returns the counts so far.
 func (n *Listener) Stats() ListenerStats {
 	return ListenerStats{Waiting: int(n.numWaiting.Load()), Refused: n.refused.Load(), Unknown: n.unknown.Load()}
 }
 
-// accept accepts until the listener or the set is closed.
+// accept accepts connections until the Listener or the Subscriber is closed.
 func (n *Listener) accept() {
 	stop := context.AfterFunc(n.ctx, func() { _ = n.listener.Close() })
 	defer stop()
@@ -102,7 +100,7 @@ func (n *Listener) accept() {
 			}
 			return
 		case err != nil:
-			n.pause(reconnectFirst) // out of file descriptors, most likely
+			n.pause(reconnectFirst) // most likely out of file descriptors
 		case n.numWaiting.Add(1) > maxWaitingConns:
 			n.numWaiting.Add(-1)
 			n.refused.Add(1)
@@ -125,7 +123,7 @@ func (n *Listener) pause(d time.Duration) {
 	}
 }
 
-// meet shakes hands and waits with a connection until it can be followed.
+// serve shakes hands and keeps a connection until a subscription takes it.
 func (n *Listener) serve(c net.Conn) {
 	conn, err := zmtp.Handshake(n.ctx, c, zmtp.SUB, n.options)
 	if err != nil || conn.Subscribe(nil) != nil {
@@ -138,13 +136,13 @@ func (n *Listener) serve(c net.Conn) {
 	}
 }
 
-// wait receives until a message names somebody who is followed. It is false
-// when the connection has ended before.
+// awaitSubscription receives until a message names a followed publisher. It returns
+// false when the connection ends before.
 func (n *Listener) awaitSubscription(conn Conn) bool {
 	stop := context.AfterFunc(n.ctx, func() { _ = conn.Close() })
 	defer func() { stop() }()
 	for {
-		var m zmtp.Message // the follower keeps the one with which it begins
+		var m zmtp.Message // the subscription keeps the first one
 		if conn.ReceiveUntil(&m, time.Time{}) != nil {
 			return false
 		}
@@ -164,9 +162,9 @@ func (n *Listener) awaitSubscription(conn Conn) bool {
 	}
 }
 
-// charge takes what a message has cost that nobody wanted off what all who wait
-// may take, and returns how long to rest for it. It is not read on meanwhile: an
-// engine that nobody follows yet loses nothing by that.
+// charge charges a message of a waiting connection to the budget of all of them,
+// and returns a pause. The connection is not read meanwhile: an engine that is not
+// followed loses nothing by that.
 func (n *Listener) charge(parts [][]byte) time.Duration {
 	cost := 2 * receiveBatchCost
 	for _, p := range parts {
@@ -182,7 +180,7 @@ func (n *Listener) charge(parts [][]byte) time.Duration {
 	return unclaimedDivisor * debt
 }
 
-// addressOf takes the address out of a message's topic.
+// addressOf returns the address in a message's topic.
 func addressOf(parts [][]byte) (string, bool) {
 	if len(parts) != 3 || len(parts[0]) > maxTopic {
 		return "", false

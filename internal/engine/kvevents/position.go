@@ -4,38 +4,38 @@ package kvevents
 
 import "time"
 
-// position is how far a stream was followed. Batches are numbered from 0 (vLLM,
-// SGLang) or 1 (llm-d's simulator) in each life of a publisher.
+// position is the place in a stream up to which it was followed. Each process of a
+// publisher numbers its batches from 0 (vLLM, SGLang) or 1 (llm-d's simulator).
 type position struct {
-	started bool   // something was applied, or passed by
-	last    uint64 // its number
+	started bool   // last is set
+	last    uint64 // number of the last batch that was applied or skipped
 
-	receivedLive bool   // something came over this connection
-	lastLive     uint64 // its number
+	receivedLive bool   // lastLive is set
+	lastLive     uint64 // number of the last live batch of this connection
 
-	// complete: everything since the publisher's start, or since it cleared
-	// its cache, was applied.
+	// complete: all batches since the publisher's start, or since it cleared its
+	// cache, were applied.
 	complete bool
-	// stale: there is more, which could not be read and is not told apart by
-	// a gap yet.
+	// stale: further batches exist that could not be read, and no gap shows them
+	// yet.
 	stale      bool
 	replayedAt time.Time // when history was last read
 }
 
-// step is what a live batch's number means.
+// step is the meaning of a live batch's number.
 type step uint8
 
 const (
-	next      step = iota // the one that is due
+	next      step = iota // follows the last one
 	duplicate             // history had it already
-	start                 // the first that is known of
+	start                 // the first that is known
 	gap                   // others are missing before it
-	restart               // counting began anew
+	restart               // numbering began anew
 )
 
-// live judges the number of a batch of the live stream, which is in order. So
-// a number that is not above the one before it is of another life. The first
-// of a connection can be one that history had, but not long after that was read.
+// classify returns the meaning of a live batch's number. The live stream is in
+// order, so a number that does not grow is of another process. The first number
+// of a connection may be one that history had, but only shortly after the replay.
 func (p *position) classify(seq uint64, now time.Time) step {
 	again := p.receivedLive && seq <= p.lastLive ||
 		!p.receivedLive && p.started && seq <= p.last && now.Sub(p.replayedAt) > replayOverlap
@@ -53,7 +53,7 @@ func (p *position) classify(seq uint64, now time.Time) step {
 	return gap
 }
 
-// wanted is the number of the next batch to ask for.
+// wanted returns the number of the next batch to ask for.
 func (p *position) wanted() uint64 {
 	if !p.started {
 		return 0
@@ -61,18 +61,18 @@ func (p *position) wanted() uint64 {
 	return p.last + 1
 }
 
-// reach notes that a batch was applied.
+// advance notes that a batch was applied.
 func (p *position) advance(seq uint64) { p.started, p.last = true, seq }
 
-// forget starts over: nothing is known, and what was heard is of no other life.
+// reset starts over with an unknown position in the same process.
 func (p *position) reset() { p.started, p.last, p.complete, p.stale = false, 0, false, false }
 
-// first reports whether a number can be that of a publisher's first batch. The
-// few who count from 1 cannot be told from those whose batch 0 is missing, but
-// where history is kept nothing can be missing before what it starts with.
+// isFirst reports whether a number can be that of a publisher's first batch. Live,
+// 1 may also mean that batch 0 is missing; a history misses nothing before its
+// first batch.
 func isFirst(seq uint64, history bool) bool { return seq == 0 || history && seq == 1 }
 
-// knowledge is what is known when no batch that is missing is asked for now.
+// knowledge returns the knowledge while no replay is under way.
 func (p *position) knowledge() Knowledge {
 	switch {
 	case p.stale:

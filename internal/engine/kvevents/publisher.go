@@ -4,7 +4,7 @@ package kvevents
 
 import "time"
 
-// Source is a publisher of KV events: one data-parallel rank of one engine.
+// Publisher is a source of KV events: one data-parallel rank of one engine.
 type Publisher struct {
 	Upstream string // the address that requests for the engine are sent to, host:port
 	Rank     int    // of the data-parallel engine core, from 0
@@ -12,7 +12,7 @@ type Publisher struct {
 	Replay   string // host:port where it can be asked for what it has published; empty: nowhere
 }
 
-// State is what a Set knows of one publisher.
+// State is what a Subscriber knows of one publisher.
 type State struct {
 	Publisher Publisher
 	Connected bool          // there is a connection with its live stream

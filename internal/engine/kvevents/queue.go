@@ -12,34 +12,32 @@ import (
 )
 
 const (
-	// queueBatches is how many live batches wait for a follower at most, and
-	// queueBytes their size. Beyond, the connection is not read: the publisher
-	// keeps up to its high-water mark, 100,000 batches, then drops some, which
-	// the next one's number shows.
+	// maxQueueBatches and maxQueueBytes bound the live batches that wait in one
+	// queue. Beyond, the connection is not read: the publisher keeps batches up to
+	// its high-water mark, 100,000, then drops some, which the next number shows.
 	maxQueueBatches = 4096
 	maxQueueBytes   = 8 << 20
-	// freeBytes is what may wait of each publisher whatever waits of others.
-	// What is beyond counts against heldBytes, which all queues share; a batch
-	// that does not fit is dropped, which the next one's number shows.
+	// freeQueueBytes may wait in each queue, whatever waits in others. The rest
+	// counts against sharedQueueBytes of all queues together. A batch that does not
+	// fit is dropped, which the next number shows.
 	freeQueueBytes   = 256 << 10
 	sharedQueueBytes = 256 << 20
 )
 
-// queue holds the live batches of one connection that are not applied yet,
-// while history is read or because more come than can be applied.
+// queue holds the live batches of one connection until they are applied.
 type queue struct {
-	sharedBytes *atomic.Int64 // shared by all queues: bytes beyond the free ones
-	ready       chan struct{} // holds one when there is something to pop, or the end
-	room        chan struct{} // holds one when something was popped, or at the end
+	sharedBytes *atomic.Int64 // of all queues: bytes beyond the free ones
+	ready       chan struct{} // holds one when a batch can be popped, or at the end
+	room        chan struct{} // holds one when a batch was popped, or at the end
 
 	mu              sync.Mutex
 	waiting         []message
 	bytes           int
-	malformed       uint64 // messages that were none of a publisher
-	recentMalformed int    // of these, since noiseFrom
+	malformed       uint64 // messages that are no batches, since the last pop
+	recentMalformed int    // of these, since recentSince
 	recentSince     time.Time
-	stopped         bool  // nobody pops any more
-	ended           error // why nothing comes any more
+	stopped         bool  // the subscription pops no more
+	ended           error // why no batch comes any more
 }
 
 func newQueue(held *atomic.Int64) *queue {
@@ -49,12 +47,12 @@ func newQueue(held *atomic.Int64) *queue {
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
-	default: // it is signalled already
+	default:
 	}
 }
 
-// pump receives into the queue until the connection ends. It waits for room
-// first, so that no message waits outside the limits.
+// pump receives into the queue until the connection ends. It waits for room before
+// each message, so that none waits outside the limits.
 func (q *queue) pump(conn Conn) {
 	var m zmtp.Message
 	for q.awaitRoom() {
@@ -69,7 +67,7 @@ func (q *queue) pump(conn Conn) {
 	}
 }
 
-// awaitRoom waits while the queue is full. It is false when it is stopped.
+// awaitRoom waits while the queue is full. It returns false when it is stopped.
 func (q *queue) awaitRoom() bool {
 	for {
 		q.mu.Lock()
@@ -82,7 +80,8 @@ func (q *queue) awaitRoom() bool {
 	}
 }
 
-// offer copies a message into the queue. It is false when too many were none.
+// offer copies a message into the queue. It returns false after too many messages
+// that are no batches.
 func (q *queue) offer(parts [][]byte) bool {
 	m, ok := liveMessage(parts)
 	q.mu.Lock()
@@ -99,8 +98,8 @@ func (q *queue) offer(parts [][]byte) bool {
 	return true
 }
 
-// quiet counts a message that was none, and tells whether there are not too many
-// of them: they wait for nobody, so that nothing else would hold them up.
+// countMalformed counts a message that is no batch, and returns false after too
+// many: the limits of the queue do not hold them up.
 func (q *queue) countMalformed() bool {
 	now := time.Now()
 	if now.Sub(q.recentSince) >= malformedTime {
@@ -110,7 +109,7 @@ func (q *queue) countMalformed() bool {
 	return q.recentMalformed < maxMalformed
 }
 
-// take counts bytes, unless that were too much.
+// take counts bytes and returns false if they exceed the limit.
 func (q *queue) take(n int) bool {
 	counted := int64(max(0, q.bytes+n-freeQueueBytes) - max(0, q.bytes-freeQueueBytes))
 	if counted > 0 && q.sharedBytes.Add(counted) > sharedQueueBytes {
@@ -128,8 +127,8 @@ func (q *queue) give(n int) {
 	q.bytes -= n
 }
 
-// pop takes all that waits, in order, and how many malformed messages came
-// since the last time. err is why nothing comes any more, once it does not.
+// pop returns all batches that wait, in order, and the number of malformed messages
+// since the last call. After the last batch, err is the reason of the end.
 func (q *queue) pop(reuse []message) (batch []message, malformed uint64, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -141,14 +140,14 @@ func (q *queue) pop(reuse []message) (batch []message, malformed uint64, err err
 	return batch, malformed, err
 }
 
-// pending reports whether there is anything to pop.
+// pending reports whether pop has news.
 func (q *queue) pending() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.waiting) > 0 || q.ended != nil
 }
 
-// done takes a message that pop gave off the count, when it was applied.
+// done takes a popped message off the count, when it was applied.
 func (q *queue) done(m message) {
 	q.mu.Lock()
 	q.give(len(m.payload))
@@ -156,7 +155,7 @@ func (q *queue) done(m message) {
 	signal(q.room)
 }
 
-// end notes why nothing more will come.
+// end notes why no batch will come any more.
 func (q *queue) end(err error) {
 	q.mu.Lock()
 	q.ended = err
@@ -164,7 +163,7 @@ func (q *queue) end(err error) {
 	signal(q.ready)
 }
 
-// stop lets go of everything, and ends a pump that waits for room.
+// stop drops all batches, and ends a pump that waits for room.
 func (q *queue) stop() {
 	q.mu.Lock()
 	q.stopped, q.waiting = true, nil

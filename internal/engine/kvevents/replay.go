@@ -12,16 +12,16 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
-// ErrHistory is in a State while history could not be read.
-var ErrHistory = errors.New("what it has published could not be read")
+// ErrHistory is in a State while history cannot be read.
+var ErrHistory = errors.New("the history of events could not be read")
 
-// ErrNoise is in a State when a publisher was left because of what it sent: too
-// many messages that are no batches.
+// ErrNoise is in a State after a publisher sent too many messages that are no
+// batches.
 var ErrNoise = errors.New("too many of its messages are no batches of events")
 
-// history asks for what was published after the position, or for all of it, and
-// applies what comes. It is false when it may have missed some, and pauses then
-// before it asks again. The live stream waits meanwhile.
+// readHistory asks for the batches after the position, or for all, and applies
+// them. It returns false when some may be missing; then history is not asked for
+// again for a while. The live stream waits meanwhile.
 func (sub *subscription) readHistory(alive context.Context, all bool) bool {
 	if time.Now().Before(sub.noHistoryBefore) {
 		return false
@@ -37,8 +37,8 @@ func (sub *subscription) readHistory(alive context.Context, all bool) bool {
 	return sub.finishReplay(alive, &r, all, done)
 }
 
-// probe asks whether there is more than came live. It gives way to whatever
-// comes live, and to those who need history more; then it says nothing.
+// probe asks whether there is more than came live. It gives way to live batches and
+// to other subscriptions' replays; then nothing is concluded.
 func (sub *subscription) probe(alive context.Context, q *queue) {
 	if time.Now().Before(sub.noHistoryBefore) {
 		return
@@ -59,7 +59,8 @@ func (sub *subscription) probe(alive context.Context, q *queue) {
 	}
 }
 
-// settle draws the conclusions from a replay.
+// finishReplay updates the position after a replay, and reports whether it was
+// whole.
 func (sub *subscription) finishReplay(alive context.Context, r *replay, all, done bool) bool {
 	now := time.Now()
 	sub.position.replayedAt = now
@@ -70,10 +71,10 @@ func (sub *subscription) finishReplay(alive context.Context, r *replay, all, don
 		return true
 	}
 	if r.received || all && !r.fresh {
-		sub.position.stale, sub.position.complete, sub.incomplete = true, false, true
+		sub.position.stale, sub.position.complete, sub.historyMissing = true, false, true
 	}
 	if alive.Err() != nil {
-		return false // it was cut short from here
+		return false // we have ended it
 	}
 	sub.historyFailures++
 	sub.noHistoryBefore = now.Add(backoff.Jitter(backoff.Pause(sub.historyFailures, historyPauseFirst, historyPauseLongest), sub.subscriber.options.Random()))
@@ -81,33 +82,33 @@ func (sub *subscription) finishReplay(alive context.Context, r *replay, all, don
 	return false
 }
 
-// replay is one reading of a history.
+// replay is one reading of a history, over several attempts.
 type replay struct {
 	sub         *subscription
-	attempts    int         // that may bring nothing new, in a row
-	yieldTo     func() bool // something else is to be done, unless a batch came; nil: nothing ever is
-	fresh       bool        // it is to be applied to an empty state, and nothing came yet
+	attempts    int         // limit of attempts in a row that bring nothing new
+	yieldTo     func() bool // reports more urgent work, for which a replay without batches ends; nil: none
+	fresh       bool        // applies to an empty state, and nothing came yet
 	received    bool        // a batch came
 	receivedNow bool        // a batch came in this attempt
 	held        []message
 	bytes       int
 }
 
-// answer is how an attempt went on.
+// outcome is the result of reading one part of an answer.
 type outcome uint8
 
 const (
-	more   outcome = iota // what is held is to be applied before more is read
-	ended                 // it came to its end
-	silent                // nothing comes any more: its end may be lost, or more
-	broken                // it broke, or a batch was missing
+	more   outcome = iota // apply what is held, then read on
+	ended                 // the end mark came
+	silent                // nothing comes any more: the end mark, or more, may be lost
+	broken                // the connection broke, or a batch was missing
 )
 
-// run attempts until all has come, or nothing new comes any more.
+// run makes attempts until all batches came, or no new ones come.
 //
-// An end counts where nothing came before it: the batches right before the mark
-// may have been dropped. So does a silence, when several began at the same
-// batch: the start of a reply is not dropped.
+// An end mark counts in an answer without batches: others may have lost the batches
+// right before the mark. Silence counts after several answers from the same batch
+// on: libzmq does not drop the start of an answer.
 func (r *replay) run(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, replayTime)
 	defer cancel()
@@ -131,7 +132,7 @@ func (r *replay) run(ctx context.Context) bool {
 	return r.received && silences == r.attempts
 }
 
-// wanted is the number of the next batch that is to be read.
+// wanted returns the number of the next batch to read.
 func (r *replay) wanted() uint64 {
 	switch n := len(r.held); {
 	case r.fresh:
@@ -142,8 +143,8 @@ func (r *replay) wanted() uint64 {
 	return r.sub.position.wanted()
 }
 
-// attempt asks once, over a connection of its own: there is no other way to
-// take a question back, and libzmq drops nothing at its start.
+// attempt asks once, over a connection of its own: that is the only way to cancel
+// a request, and libzmq drops nothing at the start of a connection.
 func (r *replay) attempt(ctx context.Context) outcome {
 	sub := r.sub
 	conn, err := sub.subscriber.options.Dial(ctx, sub.publisher.Replay, zmtp.DEALER)
@@ -169,8 +170,8 @@ func (r *replay) attempt(ctx context.Context) outcome {
 	}
 }
 
-// collect reads as fast as it can, and applies nothing before all that may be
-// held is there: the publisher drops what is read too slowly.
+// collect reads up to the limits as fast as it can, and applies nothing meanwhile:
+// the publisher drops what is read too slowly.
 func (r *replay) collect(conn Conn) outcome {
 	var m zmtp.Message
 	for len(r.held) < maxHistoryBatches && r.bytes < maxHistory {
@@ -195,7 +196,7 @@ func (r *replay) collect(conn Conn) outcome {
 	return more
 }
 
-// receive waits for a message until the silence has lasted too long.
+// receive waits for a message, for replaySilence at most.
 func (r *replay) receive(conn Conn, m *zmtp.Message) error {
 	until := time.Now().Add(replaySilence)
 	if r.yieldTo == nil {
@@ -210,7 +211,7 @@ func (r *replay) receive(conn Conn, m *zmtp.Message) error {
 	}
 }
 
-// take holds a batch. It is false when others are missing before it.
+// hold keeps a batch. It returns false when others are missing before it.
 func (r *replay) hold(m message) bool {
 	r.startFresh()
 	leads := !r.receivedNow
@@ -218,22 +219,22 @@ func (r *replay) hold(m message) bool {
 	want := r.wanted()
 	switch {
 	case m.seq < want:
-		return true // we have it
+		return true // it was read before
 	case m.seq == want:
 	case !leads:
-		return false // dropped on the way: it is asked for again
+		return false // dropped on the way: ask for it again
 	case want > 0 || !isFirst(m.seq, true):
 		r.historyStartsLate()
 	}
 	r.received = true
-	r.sub.setKnowledge(Unknown) // it is what was missing
+	r.sub.setKnowledge(Unknown) // the batch was missing
 	r.held = append(r.held, message{m.seq, bytes.Clone(m.payload)})
 	r.bytes += len(m.payload)
 	return true
 }
 
-// open makes room for all of a history, once there is one. What follows is
-// complete unless it turns out to start late.
+// startFresh empties the state at the first message of a whole history. The history
+// is complete unless it turns out to start late.
 func (r *replay) startFresh() {
 	if !r.fresh {
 		return
@@ -246,7 +247,7 @@ func (r *replay) startFresh() {
 	sub.position.complete = true
 }
 
-// gone notes that what is wanted is not kept any more.
+// historyStartsLate notes that the publisher does not keep the wanted batch any more.
 func (r *replay) historyStartsLate() {
 	sub := r.sub
 	if sub.position.started {

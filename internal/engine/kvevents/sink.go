@@ -2,21 +2,19 @@
 
 package kvevents
 
-// Knowledge is how far what a Sink was told can be relied on.
+// Knowledge is how far the events that a Sink got can be relied on.
 type Knowledge uint8
 
-// From nothing to all. What is missing decides what absence means: of a block
-// that was never applied, or was removed again.
+// From nothing to all. The knowledge decides what the absence of a block means.
 const (
-	// Unknown: the stream is dead, or behind and catching up. What was applied
-	// may be gone, and what was not may be there: nothing counts.
+	// Unknown: the stream is dead, or behind and catching up. Applied blocks may be
+	// gone, and others may be there: nothing counts.
 	Unknown Knowledge = iota
-	// Partial: the stream is live, and what was applied is there. There may be
-	// more, from before the part of the history that could be read: that a
-	// block was not applied means nothing.
+	// Partial: the stream is live, and the applied blocks are there. The engine may
+	// hold more, from before the history that could be read.
 	Partial
-	// Complete: what was applied, all since the engine's start or since it
-	// cleared its cache, is what the engine holds: other blocks are not there.
+	// Complete: all events since the engine's start, or since it cleared its cache,
+	// were applied. The engine holds these blocks and no others.
 	Complete
 )
 
@@ -31,22 +29,20 @@ func (k Knowledge) String() string {
 	return "unknown"
 }
 
-// Sink is told what one publisher says. Its methods are called from one
-// goroutine at a time, and must not call the Set.
+// Sink gets the events of one publisher. Its methods are called from one goroutine
+// at a time, and must not call the Subscriber.
 //
-// A new Sink is Unknown and empty. When a stream dies it becomes Unknown and
-// keeps what was applied; Clear comes when another one is there, before
-// anything is applied from it.
+// A new Sink is Unknown and empty. When a stream dies, the Sink becomes Unknown and
+// keeps what was applied; Clear comes with the next stream, before its events.
 type Sink interface {
-	// Apply is called for each event in the order of the stream; e is only
-	// valid until it returns. It reports whether the event could be used: false
-	// for an unknown parent or when there is no room. Cleared empties the Sink.
+	// Apply is called for each event in the order of the stream; e is valid until
+	// it returns. It returns false if the event could not be used: its parent is
+	// unknown, or there is no room. A Cleared event empties the Sink.
 	Apply(e *Event) (indexed bool)
-	// Clear is called when nothing is known of the publisher's blocks any more:
-	// a new connection, a restart, a gap that could not be closed. What is
-	// applied later counts from an empty state, as after Cleared.
+	// Clear empties the Sink: after a new connection, a restart, or a gap that could
+	// not be closed, nothing is known of the publisher's blocks.
 	Clear()
-	// Known is called when the knowledge changes. Between Unknown and the next
-	// Known events are applied that bring the Sink up to date.
+	// SetKnowledge is called when the knowledge changes. After Unknown, events that
+	// bring the Sink up to date may come before the next call.
 	SetKnowledge(k Knowledge)
 }

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// Options are what a Set needs from outside.
+// Options configure a Subscriber.
 type Options struct {
-	// Open returns what is told about a publisher when following it begins,
-	// and Closed (which may be nil) is called when it has ended: after Closed,
-	// that Sink is not used any more. Both are called from the publisher's own
-	// goroutine, and for one Source never at the same time.
+	// Open returns the Sink for a publisher when following it begins. Closed, which
+	// may be nil, is called when it has ended; that Sink is not used any more. Both
+	// are called from the subscription's goroutine, for one Publisher never at the
+	// same time.
 	Open   func(Publisher) Sink
 	Closed func(Publisher, Sink)
 
@@ -26,14 +26,14 @@ type Options struct {
 	Dial   Dial           // nil: ZMTP over TCP
 }
 
-// Set follows publishers: those that are named by See, for as long as they
-// are. It is safe for concurrent use.
+// Subscriber follows the publishers that Follow names, for as long as it does. It
+// is safe for concurrent use.
 type Subscriber struct {
 	options Options
 	ctx     context.Context
 	stop    context.CancelFunc
-	replays chan struct{} // one for each publisher that is asked for history
-	// applying has one for each batch that is being applied in turn.
+	replays chan struct{} // holds one for each replay under way
+	// applying holds one for each batch that is being applied in turn.
 	applying    chan struct{}
 	queuedBytes atomic.Int64 // bytes in queues beyond what each has free
 
@@ -44,14 +44,14 @@ type Subscriber struct {
 	running       sync.WaitGroup
 }
 
-// name is what a publisher that connects to us is found by: the engine's
-// address, or only the host of it, and the rank.
+// name finds a publisher that connects to us: by the engine's address, or only its
+// host, and the rank.
 type name struct {
 	address string
 	rank    int
 }
 
-// NewSet returns a Set that follows nobody. Nothing runs before See.
+// NewSubscriber returns a Subscriber that follows no publisher yet.
 func NewSubscriber(o Options) *Subscriber {
 	if o.Random == nil {
 		o.Random = rand.Float64
@@ -70,8 +70,7 @@ func NewSubscriber(o Options) *Subscriber {
 	return s
 }
 
-// See notes that publishers are of interest now, for the next minute, and
-// begins to follow those that are not followed. It does not wait for anything.
+// Follow follows publishers for the next minute. It does not wait.
 func (s *Subscriber) Follow(publishers ...Publisher) {
 	now := time.Now().UnixNano()
 	s.mu.Lock()
@@ -98,8 +97,8 @@ func (s *Subscriber) Follow(publishers ...Publisher) {
 	}
 }
 
-// Dismiss notes that publishers are of no interest any more: they are followed
-// for no longer, unless they are seen again. It does not wait for the end.
+// Unfollow stops following publishers until Follow names them again. It does not
+// wait.
 func (s *Subscriber) Unfollow(publishers ...Publisher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +109,7 @@ func (s *Subscriber) Unfollow(publishers ...Publisher) {
 	}
 }
 
-// namesOf are the names under which a publisher that connects to us is found.
+// namesOf returns the names of a publisher that connects to us.
 func namesOf(publisher Publisher) []name {
 	if publisher.Events != "" {
 		return nil
@@ -122,8 +121,8 @@ func namesOf(publisher Publisher) []name {
 	return names
 }
 
-// leave ends the following of a publisher that is not seen any more. It is
-// false when it was seen again meanwhile.
+// remove drops a subscription that is unwanted. It returns false when Follow has
+// named its publisher again.
 func (s *Subscriber) remove(sub *subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,9 +141,8 @@ func (s *Subscriber) remove(sub *subscription) bool {
 	return true
 }
 
-// hand gives a connection to the follower of the publisher with an address (or,
-// of a host with one engine, only that) and a rank. It is false when there is
-// none.
+// assign gives a connection to the subscription with an address (or only a host,
+// if that has one engine) and a rank. It returns false when there is none.
 func (s *Subscriber) assign(address string, rank int, a *inbound) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +154,8 @@ func (s *Subscriber) assign(address string, rank int, a *inbound) bool {
 	return true
 }
 
-// Close ends all following and waits for it to end. See does nothing any more.
+// Close ends all subscriptions and waits for their end. Follow does nothing any
+// more.
 func (s *Subscriber) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -165,8 +164,8 @@ func (s *Subscriber) Close() {
 	s.running.Wait()
 }
 
-// States returns what is known of the publishers of an upstream, or of all for
-// "", in the order of their addresses and ranks.
+// States returns the states of the publishers of an upstream, or of all for "", in
+// the order of their addresses and ranks.
 func (s *Subscriber) States(upstream string) (states []State) {
 	s.mu.Lock()
 	for publisher, sub := range s.subscriptions {

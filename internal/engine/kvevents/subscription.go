@@ -13,38 +13,38 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
-// Why a session ends that could go on.
+// Reasons to end a session that could go on.
 var (
 	errUnwanted   = errors.New("it is not followed any more")
 	errSuperseded = errors.New("the publisher connected again")
 )
 
-// follower follows one publisher: over one connection after the other, each
-// with a goroutine that reads it beside the one that does all else.
+// subscription follows one publisher over one connection after the other. One
+// goroutine receives from the connection; another, run, does the rest.
 type subscription struct {
 	subscriber *Subscriber
 	publisher  Publisher
-	wantedAt   atomic.Int64  // when it was last seen, in Unix nanoseconds; 0: dismissed
-	inbound    chan *inbound // holds a connection of a Listener, the newest
+	wantedAt   atomic.Int64  // when Follow last named it, in Unix nanoseconds; 0: unfollowed
+	inbound    chan *inbound // holds the newest connection of a Listener
 
-	mu     sync.Mutex // covers state for those who ask, which only run writes, and quit
-	state  State
+	mu     sync.Mutex         // guards state and cancel
+	state  State              // only run writes it
 	cancel context.CancelFunc // ends ctx
 
-	// Of the goroutine alone.
-	ctx             context.Context // over with the set, or when it is dismissed
+	// Only run uses the rest.
+	ctx             context.Context // ends with the Subscriber, or by unfollow
 	sink            Sink
 	knowledge       Knowledge
 	position        position
 	failures        int       // to get a connection that lasts, in a row
-	historyFailures int       // times in a row that history could not be read
-	noHistoryBefore time.Time // when it may be asked for again
-	lastRestart     time.Time // when the last restart showed in the live stream
-	incomplete      bool      // it is to be read from its start, and could not be
+	historyFailures int       // to read history, in a row
+	noHistoryBefore time.Time // when history may be asked for again
+	lastRestart     time.Time // when the live stream last showed a restart
+	historyMissing  bool      // history must be read from its start, which has failed
 	spare           []message
 	share           budget
 	modest          budget
-	applyTime       time.Duration // since the last rest
+	applyTime       time.Duration // spent since the last throttle
 }
 
 func newSubscription(s *Subscriber, publisher Publisher) *subscription {
@@ -54,7 +54,7 @@ func newSubscription(s *Subscriber, publisher Publisher) *subscription {
 	}
 }
 
-// run follows the publisher until it is not seen any more or the set is closed.
+// run follows the publisher until it is unwanted or the Subscriber is closed.
 func (sub *subscription) run() {
 	for {
 		sub.renewContext()
@@ -73,7 +73,7 @@ func (sub *subscription) run() {
 	}
 }
 
-// awake gives the follower a context for the time that it is seen.
+// renewContext replaces a context that unfollow may have ended.
 func (sub *subscription) renewContext() {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
@@ -83,8 +83,7 @@ func (sub *subscription) renewContext() {
 	sub.ctx, sub.cancel = context.WithCancel(sub.subscriber.ctx)
 }
 
-// dismiss ends what the follower is at. It is not seen any more, until it is
-// again.
+// unfollow ends the session. Follow may want the publisher again.
 func (sub *subscription) unfollow() {
 	sub.wantedAt.Store(0)
 	sub.mu.Lock()
@@ -94,8 +93,7 @@ func (sub *subscription) unfollow() {
 	}
 }
 
-// accept hands the follower a connection to go on with, instead of the one it
-// has and of one it has not begun with.
+// takeOver replaces the connection, and any that waits to replace it.
 func (sub *subscription) takeOver(a *inbound) {
 	for {
 		select {
@@ -107,7 +105,7 @@ func (sub *subscription) takeOver(a *inbound) {
 	}
 }
 
-// drop closes a connection that nobody will use.
+// dropInbound closes a connection that waits and will not be used.
 func (sub *subscription) dropInbound() {
 	select {
 	case a := <-sub.inbound:
@@ -122,7 +120,7 @@ func (sub *subscription) sinceWanted() time.Duration {
 
 func (sub *subscription) unwanted() bool { return sub.sinceWanted() > idleAfter }
 
-// note changes what others can ask for.
+// update changes the state that others can read.
 func (sub *subscription) update(change func(s *State)) {
 	sub.mu.Lock()
 	change(&sub.state)
@@ -135,7 +133,7 @@ func (sub *subscription) snapshot() State {
 	return sub.state
 }
 
-// know tells the sink, and others who ask, what is known now.
+// setKnowledge passes a change of knowledge to the sink and to the state.
 func (sub *subscription) setKnowledge(k Knowledge) {
 	if k == sub.knowledge {
 		return
@@ -145,14 +143,14 @@ func (sub *subscription) setKnowledge(k Knowledge) {
 	sub.update(func(s *State) { s.Knowledge = k })
 }
 
-// lost drops what was known, since it may not be so any more.
+// discard drops what was known, since it may not be true any more.
 func (sub *subscription) discard() {
 	sub.sink.Clear()
 	sub.position.complete, sub.position.stale = false, false
 }
 
-// connection gets a connection and follows the stream on it until that ends,
-// or pauses when there is none.
+// connectOnce gets a connection, follows the stream on it until that ends, and
+// pauses.
 func (sub *subscription) connectOnce() {
 	a, err := sub.connect()
 	if err == nil {
@@ -165,12 +163,12 @@ func (sub *subscription) connectOnce() {
 		}
 	}
 	if sub.ctx.Err() != nil {
-		err = nil // it was us
+		err = nil // we have ended it
 	}
 	sub.update(func(s *State) { s.Connected, s.Failure = false, err })
 	sub.failures++
-	// Also before a connection that a publisher opened: one that opens many
-	// must not have history read for each.
+	// Connections that a publisher opens wait too: history is not read for each of
+	// many.
 	sub.pause(backoff.Jitter(backoff.Pause(sub.failures, reconnectFirst, reconnectLongest), sub.subscriber.options.Random()))
 }
 
@@ -211,7 +209,7 @@ func (sub *subscription) pause(d time.Duration) {
 
 // session follows the stream on one connection until that ends.
 func (sub *subscription) session(a *inbound) error {
-	// alive ends with the connection: what is asked beside it is of no use then.
+	// alive ends with the connection, and with it a replay, which is useless then.
 	alive, dead := context.WithCancel(sub.ctx)
 	defer dead()
 	q := newQueue(&sub.subscriber.queuedBytes)
@@ -235,27 +233,26 @@ func (sub *subscription) session(a *inbound) error {
 	return sub.readLive(alive, q)
 }
 
-// begin forgets what an earlier connection told: the engine may have been
-// restarted since. What it has published before can be asked for; without that,
-// the stream tells from here on.
+// begin drops what an earlier connection brought, since the engine may have been
+// restarted, and reads history where it is kept.
 func (sub *subscription) begin(alive context.Context) {
 	sub.position = position{}
-	sub.incomplete = false
+	sub.historyMissing = false
 	sub.sink.Clear()
 	sub.rebuild(alive)
 	sub.setKnowledge(sub.position.knowledge())
 }
 
-// rebuild reads history from its start. Until the first of it comes, what is
-// known stays.
+// rebuild reads history from its start. What is known stays until its first batch
+// comes.
 func (sub *subscription) rebuild(alive context.Context) {
 	if sub.publisher.Replay == "" {
 		return
 	}
-	sub.incomplete = !sub.readHistory(alive, true)
+	sub.historyMissing = !sub.readHistory(alive, true)
 }
 
-// listen takes the stream in as it comes.
+// readLive applies the live stream and asks for history after silence.
 func (sub *subscription) readLive(alive context.Context, q *queue) error {
 	silence := silenceAtStart
 	if sub.publisher.Replay == "" {
@@ -271,10 +268,10 @@ func (sub *subscription) readLive(alive context.Context, q *queue) error {
 		case <-sub.ctx.Done():
 			return zmtp.ErrClosed
 		case a := <-sub.inbound:
-			// A publisher that connects again is the one that lives.
+			// A publisher that connects again has most likely been restarted.
 			select {
 			case sub.inbound <- a:
-			default: // and again
+			default: // it has connected once more
 				_ = a.conn.Close()
 			}
 			return errSuperseded
@@ -299,8 +296,8 @@ func (sub *subscription) readLive(alive context.Context, q *queue) error {
 	}
 }
 
-// drain takes in what waits. What comes meanwhile has to wait its turn, so that
-// a flood does not keep the follower from all else.
+// drain applies the batches that wait now. Later ones wait for the next call, so
+// that a flood does not keep readLive from all else.
 func (sub *subscription) drain(alive context.Context, q *queue) error {
 	batch, malformed, err := q.pop(sub.spare)
 	if malformed > 0 {
@@ -325,7 +322,7 @@ func (sub *subscription) drain(alive context.Context, q *queue) error {
 	return err
 }
 
-// live takes in one batch of the live stream.
+// handleLive handles one batch of the live stream.
 func (sub *subscription) handleLive(alive context.Context, m message) {
 	p := &sub.position
 	switch p.classify(m.seq, time.Now()) {
@@ -333,8 +330,8 @@ func (sub *subscription) handleLive(alive context.Context, m message) {
 		return
 	case next:
 	case start:
-		if sub.publisher.Replay != "" && !sub.incomplete && m.seq != 0 {
-			// History was empty, and something was published since.
+		if sub.publisher.Replay != "" && !sub.historyMissing && m.seq != 0 {
+			// History was empty, so batches were published since.
 			sub.fillGap(alive)
 		}
 	case gap:
@@ -346,7 +343,7 @@ func (sub *subscription) handleLive(alive context.Context, m message) {
 	sub.setKnowledge(p.knowledge())
 }
 
-// restart begins with a new life of the publisher.
+// restart starts over after the publisher was restarted.
 func (sub *subscription) restart(alive context.Context) {
 	sub.update(func(s *State) { s.Restarts++ })
 	sub.setKnowledge(Unknown)
@@ -358,21 +355,21 @@ func (sub *subscription) restart(alive context.Context) {
 	if !again {
 		sub.rebuild(alive)
 	} else if sub.publisher.Replay != "" {
-		sub.incomplete, sub.noHistoryBefore = true, now.Add(historyPauseFirst)
+		sub.historyMissing, sub.noHistoryBefore = true, now.Add(historyPauseFirst)
 	}
 }
 
-// close asks for batches that are missing.
+// fillGap asks for missing batches.
 func (sub *subscription) fillGap(alive context.Context) {
 	sub.update(func(s *State) { s.Gaps++ })
 	sub.setKnowledge(Unknown)
 	if sub.publisher.Replay != "" && !sub.readHistory(alive, false) {
-		sub.incomplete = true
+		sub.historyMissing = true
 	}
 }
 
-// join takes in a live batch after history was looked at: it goes on where that
-// ended, or there is a gap that cannot be closed.
+// applyLive applies a live batch. If it still does not continue the position, the
+// gap cannot be closed.
 func (sub *subscription) applyLive(m message) {
 	p := &sub.position
 	switch {
@@ -388,7 +385,7 @@ func (sub *subscription) applyLive(m message) {
 	sub.apply(m, true)
 }
 
-// silent asks whether the last batches were lost.
+// checkSilence asks whether the last batches were lost.
 func (sub *subscription) checkSilence(alive context.Context, q *queue) {
 	if sub.publisher.Replay == "" || sub.retryHistory(alive) {
 		return
@@ -397,10 +394,10 @@ func (sub *subscription) checkSilence(alive context.Context, q *queue) {
 	sub.setKnowledge(sub.position.knowledge())
 }
 
-// retry tries again to read the history that could not be read, when it is time
-// to and anything is missing. It reports whether it did.
+// retryHistory reads history again that could not be read, when it is due. It
+// reports whether it did.
 func (sub *subscription) retryHistory(alive context.Context) bool {
-	if !sub.incomplete || sub.position.complete || time.Now().Before(sub.noHistoryBefore) {
+	if !sub.historyMissing || sub.position.complete || time.Now().Before(sub.noHistoryBefore) {
 		return false
 	}
 	sub.rebuild(alive)
