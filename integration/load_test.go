@@ -7,14 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
-	"github.com/bauxite/caddy-kvaware/kvaware"
 )
 
 // upstreamView is what the admin API tells of an upstream, as far as these
@@ -35,47 +33,26 @@ type upstreamView struct {
 }
 
 // viewUpstream asks the admin API for an engine; what is not known is zero.
-func viewUpstream(t *testing.T, e *enginesim.Engine) (view upstreamView) {
+func viewUpstream(t testing.TB, e *enginesim.Engine) upstreamView {
 	t.Helper()
-	for _, route := range (kvaware.Admin{}).Routes() {
-		if route.Pattern != "/kv_aware/upstreams" {
-			continue
-		}
-		rec := httptest.NewRecorder()
-		if err := route.Handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, route.Pattern, nil)); err != nil {
-			t.Fatal(err)
-		}
-		var all []upstreamView
-		if err := json.Unmarshal(rec.Body.Bytes(), &all); err != nil {
-			t.Fatal(err)
-		}
-		for _, v := range all {
-			if v.Address == e.Addr() {
-				return v
-			}
+	var all []upstreamView
+	_, answer := askAdmin(t, http.MethodGet, "/kv_aware/upstreams", "")
+	if err := json.Unmarshal([]byte(answer), &all); err != nil {
+		t.Fatalf("%v: %s", err, answer)
+	}
+	for _, v := range all {
+		if v.Address == e.Addr() {
+			return v
 		}
 	}
-	return view
-}
-
-// await returns once a condition holds that depends on what the gateway does
-// in the background.
-func await(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
+	return upstreamView{}
 }
 
 // awaitReading returns once the engine's metrics have been read anew.
 func awaitReading(t *testing.T, e *enginesim.Engine) {
 	t.Helper()
 	since := time.Now()
-	await(t, "metrics of "+e.Addr()+" are read", func() bool {
+	eventually(t, "metrics of "+e.Addr()+" are read", func() bool {
 		ago := viewUpstream(t, e).Engine.ReadAgo
 		return ago != nil && time.Duration(*ago*float64(time.Second)) < time.Since(since)
 	})
@@ -122,7 +99,7 @@ func TestEnginesAreRead(t *testing.T) {
 	g := startGateway(t, "caddyfile", fmt.Sprintf(loadSite, addresses(engines)))
 	g.must(t, chat("hello", false))
 	for _, e := range engines {
-		await(t, "capacity and models are known", func() bool {
+		eventually(t, "capacity and models are known", func() bool {
 			v := viewUpstream(t, e)
 			return v.Capacity == 500*16 && v.CapacitySource == "metrics" && v.Engine.Kind == "vllm" && v.Engine.Models == 1
 		})
@@ -130,7 +107,7 @@ func TestEnginesAreRead(t *testing.T) {
 	g.reload(t, "caddyfile", strings.Replace(fmt.Sprintf(loadSite, addresses(engines)), "kv_aware", "kv_aware {\n capacity 123456\n }", 1))
 	g.must(t, chat("hello", false))
 	for _, e := range engines {
-		await(t, "the configured capacity counts", func() bool {
+		eventually(t, "the configured capacity counts", func() bool {
 			v := viewUpstream(t, e)
 			return v.Capacity == 123456 && v.CapacitySource == "config"
 		})
@@ -165,7 +142,7 @@ func TestForeignLoad(t *testing.T) {
 	}
 	defer others.Wait()
 	defer cancel()
-	await(t, "the queue is seen", func() bool { return viewUpstream(t, engines[0]).Engine.Waiting >= 8 })
+	eventually(t, "the queue is seen", func() bool { return viewUpstream(t, engines[0]).Engine.Waiting >= 8 })
 	g.must(t, question)
 	if n := engines[1].Stats().Requests; n != 1 {
 		t.Fatalf("the prompt waited behind a queue of others: the idle engine got %d requests", n)
@@ -173,7 +150,7 @@ func TestForeignLoad(t *testing.T) {
 
 	cancel()
 	others.Wait()
-	await(t, "the queue is gone", func() bool {
+	eventually(t, "the queue is gone", func() bool {
 		v := viewUpstream(t, engines[0])
 		return v.Engine.Running == 0 && v.Engine.Waiting == 0
 	})
@@ -204,14 +181,14 @@ func TestCrashedEngineIsForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.must(t, first) // refused at the first, goes to the second
-	await(t, "the refusal is seen", func() bool { return viewUpstream(t, engines[0]).Engine.Refused })
+	eventually(t, "the refusal is seen", func() bool { return viewUpstream(t, engines[0]).Engine.Refused })
 	if now := metric(t, "caddy_kv_aware_tree_blocks"); now != blocks {
 		t.Fatalf("%v blocks while it is gone, %v before: it may yet be the same process", now, blocks)
 	}
 	if err := engines[0].Heal(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "what it held is forgotten", func() bool { return metric(t, "caddy_kv_aware_tree_blocks") < blocks })
+	eventually(t, "what it held is forgotten", func() bool { return metric(t, "caddy_kv_aware_tree_blocks") < blocks })
 	if !strings.Contains(logLines.String(), "the engine was restarted") {
 		t.Fatal("nothing says that it was forgotten")
 	}
@@ -234,7 +211,7 @@ func TestQuickRestartIsNoticed(t *testing.T) {
 		t.Fatal("nothing was recorded")
 	}
 	engines[0].Reset()
-	await(t, "what it held is forgotten", func() bool { return metric(t, "caddy_kv_aware_tree_blocks") == 0 })
+	eventually(t, "what it held is forgotten", func() bool { return metric(t, "caddy_kv_aware_tree_blocks") == 0 })
 }
 
 // A request for a model goes to an engine that has it. One that nobody has
@@ -247,7 +224,7 @@ func TestModelsThatOnlySomeEnginesHave(t *testing.T) {
 	g := startGateway(t, "caddyfile", fmt.Sprintf(loadSite, addresses(engines)))
 	g.must(t, ask("base", "hello", false, 2))
 	for i, e := range engines {
-		await(t, "its models are known", func() bool { return viewUpstream(t, e).Engine.Models == i+1 })
+		eventually(t, "its models are known", func() bool { return viewUpstream(t, e).Engine.Models == i+1 })
 	}
 	before := engines[0].Stats().Requests
 	for i := range 6 {
@@ -282,5 +259,5 @@ func TestEngineThatHangsWhenAsked(t *testing.T) {
 	if n := engines[0].Stats().CachedTokens; n == 0 {
 		t.Fatal("the prompts were not routed by what is cached")
 	}
-	await(t, "the time-out is noted", func() bool { return viewUpstream(t, engines[0]).Engine.Failure != "" })
+	eventually(t, "the time-out is noted", func() bool { return viewUpstream(t, engines[0]).Engine.Failure != "" })
 }

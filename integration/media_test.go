@@ -7,12 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
-	"github.com/bauxite/caddy-kvaware/kvaware"
 )
 
 // picture is a chat request with an image like no other.
@@ -32,24 +30,15 @@ func TestTokensOfAnImageAreLearned(t *testing.T) {
 			lb_policy kv_aware
 		}
 	}`)
-	estimate := func() (tokens int) {
-		for _, route := range (kvaware.Admin{}).Routes() {
-			if route.Pattern != "/kv_aware/explain" {
-				continue
-			}
-			rec := httptest.NewRecorder()
-			if err := route.Handler.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, route.Pattern, strings.NewReader(picture(1000)))); err != nil {
-				t.Fatal(err)
-			}
-			var e struct {
-				PromptTokens int `json:"prompt_tokens"`
-			}
-			if err := json.Unmarshal(rec.Body.Bytes(), &e); err != nil {
-				t.Fatal(err)
-			}
-			tokens = e.PromptTokens
+	estimate := func() int {
+		var e struct {
+			PromptTokens int `json:"prompt_tokens"`
 		}
-		return tokens
+		_, answer := askAdmin(t, http.MethodPost, "/kv_aware/explain", picture(1000))
+		if err := json.Unmarshal([]byte(answer), &e); err != nil {
+			t.Fatalf("%v: %s", err, answer)
+		}
+		return e.PromptTokens
 	}
 	g.post(t, "/v1/chat/completions", chat("Without one there is nobody to explain for.", false))
 	if before := estimate(); before < 500 {

@@ -98,7 +98,7 @@ func TestStagingByEvents(t *testing.T) {
 			untilStill(t, enginesOf(nodes))
 			tokens := metric(t, "caddy_kv_aware_staged_tokens_total")
 			notFromDisk(t, nodes, func() { again(1) })
-			await(t, "it is staged", func() bool { return metric(t, "caddy_kv_aware_staged_tokens_total") > tokens })
+			eventually(t, "it is staged", func() bool { return metric(t, "caddy_kv_aware_staged_tokens_total") > tokens })
 			got := stagedBy(t, node.cache.Received())
 			o := got[len(got)-1]
 			if o.Model != "sim" || o.Salt != salt || o.World != 1 {

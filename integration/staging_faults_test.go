@@ -161,7 +161,7 @@ func TestStagingClientGone(t *testing.T) {
 		answer.Body.Close()
 		t.Fatal("the request was answered: it was not held")
 	}
-	await(t, "the request is not held any more", func() bool { return metric(t, "caddy_kv_aware_staging_wait_seconds_total") > seconds })
+	eventually(t, "the request is not held any more", func() bool { return metric(t, "caddy_kv_aware_staging_wait_seconds_total") > seconds })
 	if held := metric(t, "caddy_kv_aware_staging_wait_seconds_total") - seconds; held > 0.35 {
 		t.Errorf("held for %v s, while the client was gone after 0.1", held)
 	}
@@ -188,7 +188,7 @@ func TestStagingReload(t *testing.T) {
 				answered(t, g.client, url, body)
 			})
 		}
-		await(t, "all have come, and are held", func() bool {
+		eventually(t, "all have come, and are held", func() bool {
 			return ended.Load() > 0 || metric(t, "caddy_pii_janitor_in_flight_bytes") >= bytes
 		})
 		g.reload(t, "caddyfile", strings.Replace(site, "lb_policy", strings.Repeat(" ", round+1)+"lb_policy", 1)+strings.Repeat("\n", round))
@@ -202,7 +202,7 @@ func TestStagingReload(t *testing.T) {
 			before = stagers()
 		}
 	}
-	await(t, "what the reloads left ends", func() bool { return stagers() <= before })
+	eventually(t, "what the reloads left ends", func() bool { return stagers() <= before })
 }
 
 // stagers counts the goroutines that stage, look up or fetch tokens.

@@ -165,7 +165,7 @@ func TestStagingThroughACoordinator(t *testing.T) {
 		if at != home[i] {
 			t.Errorf("conversation %d went to node %d, its blocks are on %d's disk", i, at, home[i])
 		}
-		await(t, "the staging is done", func() bool {
+		eventually(t, "the staging is done", func() bool {
 			return labelled(t, "caddy_kv_aware_staging_total", "completed")+labelled(t, "caddy_kv_aware_staging_total", "partial") > completed
 		})
 		received := coordinator.Received()[before:]
@@ -284,7 +284,7 @@ func TestLookupsTellTiers(t *testing.T) {
 				n.cache.EvictMemory()
 			}
 		}
-		await(t, "LMCache has said who holds it", func() bool {
+		eventually(t, "LMCache has said who holds it", func() bool {
 			return labelled(t, "caddy_kv_aware_staging_lookups_total", "completed") > looked
 		})
 		for _, n := range nodes {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
-	"github.com/bauxite/caddy-kvaware/kvaware"
 )
 
 // callsTool answers what offers tools with a call of one.
@@ -65,7 +63,7 @@ func TestStagingAfterToolCalls(t *testing.T) {
 	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort))
 	node := nodes[0]
 	g.must(t, agent("one", 0))
-	await(t, "the first turn is staged for the next", func() bool { return orders(node.cache) == 1 })
+	eventually(t, "the first turn is staged for the next", func() bool { return orders(node.cache) == 1 })
 	awaitStaged(t, 1)
 	node.cache.EvictMemory()
 	node.engine.Reset()
@@ -74,7 +72,7 @@ func TestStagingAfterToolCalls(t *testing.T) {
 	if fromDisk == 0 {
 		t.Fatal("the second turn waited for nothing from disk: this proves nothing")
 	}
-	await(t, "the second turn is staged for the next", func() bool { return orders(node.cache) == 2 })
+	eventually(t, "the second turn is staged for the next", func() bool { return orders(node.cache) == 2 })
 	awaitStaged(t, 2)
 	node.engine.Reset()
 	g.must(t, agent("one", 2))
@@ -114,7 +112,7 @@ func TestStagingAfterToolCallsOfAnyKind(t *testing.T) {
 				t.Fatalf("%s, streamed: %v: status %d, no tool is called: %.300s", c.path, stream, answer.status, answer.body)
 			}
 			staged += c.staged
-			await(t, fmt.Sprintf("%s, streamed: %v: it is staged for the next turn", c.path, stream), func() bool { return orders(nodes[0].cache) >= staged })
+			eventually(t, fmt.Sprintf("%s, streamed: %v: it is staged for the next turn", c.path, stream), func() bool { return orders(nodes[0].cache) >= staged })
 		}
 	}
 	if n := orders(nodes[0].cache); n != staged {
@@ -125,7 +123,7 @@ func TestStagingAfterToolCallsOfAnyKind(t *testing.T) {
 // awaitStaged returns once so many stagings are done.
 func awaitStaged(t *testing.T, n int) {
 	t.Helper()
-	await(t, fmt.Sprint(n, " stagings are done"), func() bool {
+	eventually(t, fmt.Sprint(n, " stagings are done"), func() bool {
 		return labelled(t, "caddy_kv_aware_staging_total", "completed")+labelled(t, "caddy_kv_aware_staging_total", "partial") >= float64(n)
 	})
 }
@@ -269,7 +267,7 @@ func TestStagingOnFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.must(t, ask("sim", story("one")+" And then?", false, 2))
-	await(t, "the other node is asked to stage", func() bool { return orders(nodes[1-first].cache) == 1 })
+	eventually(t, "the other node is asked to stage", func() bool { return orders(nodes[1-first].cache) == 1 })
 	if n := orders(nodes[first].cache); n != 0 {
 		t.Errorf("the node that failed was asked %d times", n)
 	}
@@ -297,7 +295,7 @@ func TestStagingWhereOneIsDown(t *testing.T) {
 		if home := servedBy(t, g, nodes, goneOn(question)); home != 1 {
 			t.Fatalf("served by node %d, which is down", home)
 		}
-		await(t, "the node that takes over is asked to stage", func() bool { return orders(nodes[1].cache) == i+1 })
+		eventually(t, "the node that takes over is asked to stage", func() bool { return orders(nodes[1].cache) == i+1 })
 	}
 	servedBy(t, g, nodes, goneOn(at[1][0]))
 	servedBy(t, g, nodes, ask("sim", story("new, with one down"), false, 2))
@@ -330,7 +328,7 @@ func TestStagingAfterARestart(t *testing.T) {
 	}
 	for i := range home {
 		question := goneOn(story(fmt.Sprint("restart", i)))
-		await(t, "the restart is known", func() bool {
+		eventually(t, "the restart is known", func() bool {
 			cached := forecast(t, question)
 			return cached[nodes[0].engine.Addr()]+cached[nodes[1].engine.Addr()] == 0
 		})
@@ -359,7 +357,7 @@ func TestWastedStagings(t *testing.T) {
 		t.Helper()
 		before := done()
 		at = servedBy(t, g, nodes, agent(name, n))
-		await(t, "the next turn is staged", func() bool { return done() > before })
+		eventually(t, "the next turn is staged", func() bool { return done() > before })
 		return at
 	}
 	first := turn("used", 0)
@@ -383,7 +381,7 @@ func TestWastedStagings(t *testing.T) {
 	if at := turn("wasted", 1); at == first {
 		t.Fatalf("served by node %d, which is down", at)
 	}
-	await(t, "the staging counts as wasted", func() bool { return metric(t, "caddy_kv_aware_staging_wasted_total")-wasted == 1 })
+	eventually(t, "the staging counts as wasted", func() bool { return metric(t, "caddy_kv_aware_staging_wasted_total")-wasted == 1 })
 }
 
 // TestLookupsDecide: conversations of which the gateway has forgotten everything
@@ -423,7 +421,7 @@ func TestLookupsDecide(t *testing.T) {
 	for i := range home {
 		home[i] = send(ask("sim", story(fmt.Sprint("old", i)), false, 2))
 	}
-	await(t, "LMCache has said who holds them", func() bool {
+	eventually(t, "LMCache has said who holds them", func() bool {
 		return labelled(t, "caddy_kv_aware_staging_lookups_total", "completed")-looked >= conversations
 	})
 	if home[0] == home[1] && home[1] == home[2] {
@@ -450,17 +448,10 @@ func goneOn(question string) string {
 	return string(body)
 }
 
-// forget has the gateway forget an upstream, as its admin API does.
+// forget makes the gateway forget an upstream, as its admin API does.
 func forget(t *testing.T, address string) {
 	t.Helper()
-	for _, route := range (kvaware.Admin{}).Routes() {
-		if !strings.HasSuffix(route.Pattern, "/upstreams/") {
-			continue
-		}
-		if err := route.Handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodDelete, route.Pattern+url.PathEscape(address), nil)); err != nil {
-			t.Fatal(err)
-		}
-		return
+	if status, answer := askAdmin(t, http.MethodDelete, "/kv_aware/upstreams/"+url.PathEscape(address), ""); status != http.StatusOK {
+		t.Fatalf("status %d: %s", status, answer)
 	}
-	t.Fatal("the admin API does not forget upstreams")
 }
