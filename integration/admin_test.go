@@ -35,8 +35,8 @@ const adminJSON = `{
 // Users come by JSON over the admin API too: loading, refusing what is wrong,
 // looking at what the gateway knows, and making it forget.
 func TestAdminAPI(t *testing.T) {
-	engines := startEngines(t, 2, enginesim.Config{Speed: 50})
-	admin := freeAddress(t)
+	engines := StartEngines(t, 2, enginesim.Config{Speed: 50})
+	admin := FreeAddress(t)
 	config := func(depth, fallback string) string {
 		return fmt.Sprintf(adminJSON, admin, engines[0].Addr(), engines[1].Addr(), depth, fallback)
 	}
@@ -49,7 +49,7 @@ func TestAdminAPI(t *testing.T) {
 		}
 	})
 	// No connection is kept: a reload cuts off those to the admin endpoint.
-	client := newClient(t)
+	client := NewClient(t)
 	client.Transport.(*http.Transport).DisableKeepAlives = true
 	call := func(method, path, body string) (int, string) {
 		t.Helper()
@@ -85,14 +85,14 @@ func TestAdminAPI(t *testing.T) {
 		}
 	}
 
-	if status, answer := call("POST", "/kv_aware/explain", chat("hello", false)); status != http.StatusConflict || !strings.Contains(answer, "no kv_aware policy has routed a request yet") {
+	if status, answer := call("POST", "/kv_aware/explain", Chat("hello", false)); status != http.StatusConflict || !strings.Contains(answer, "no kv_aware policy has routed a request yet") {
 		t.Fatalf("explaining before any request: status %d, %s", status, answer)
 	}
-	g := &gateway{url: serverURL(t), client: client}
+	g := &Gateway{URL: ServerURL(t), Client: client}
 	text := strings.Repeat("A prompt that is long enough for a few blocks. ", 50)
 	for range 2 {
-		if answer := g.post(t, "/v1/chat/completions", chat(text, false)); answer.status != http.StatusOK {
-			t.Fatalf("status %d", answer.status)
+		if answer := g.Post(t, "/v1/chat/completions", Chat(text, false)); answer.Status != http.StatusOK {
+			t.Fatalf("status %d", answer.Status)
 		}
 	}
 	var tree struct {
@@ -139,11 +139,11 @@ func explainedRequests(t *testing.T, call func(method, path, body string) (int, 
 		if err := json.Unmarshal([]byte(answer), &e); err != nil || status != http.StatusOK {
 			t.Fatalf("status %d: %s", status, answer)
 		}
-		if strings.Contains(answer, secretMail) {
+		if strings.Contains(answer, SecretMail) {
 			t.Fatal("the explanation quotes the request")
 		}
 	}
-	ask("", chat(text+" And "+secretMail, false))
+	ask("", Chat(text+" And "+SecretMail, false))
 	if e.Upstream != engines[0].Addr() || e.Reason != "hit" || e.Findings != 1 || len(e.Upstreams) != 2 {
 		t.Fatalf("a known prompt: %+v", e)
 	}
@@ -151,7 +151,7 @@ func explainedRequests(t *testing.T, call func(method, path, body string) (int, 
 	if first.Address != engines[0].Addr() || first.CachedTokens == 0 || first.CachedTokens >= e.PromptTokens || first.TTFT >= second.TTFT {
 		t.Fatalf("the forecasts: %+v", e)
 	}
-	ask("", chat("Something else altogether.", false))
+	ask("", Chat("Something else altogether.", false))
 	if e.Reason != "cold" {
 		t.Fatalf("an unknown prompt: %+v", e)
 	}
@@ -184,7 +184,7 @@ func explainedRequests(t *testing.T, call func(method, path, body string) (int, 
 
 // freeAddress returns an address on which nothing listened a moment ago, out of
 // the range from which the kernel gives ports to those who do not care.
-func freeAddress(t *testing.T) string {
+func FreeAddress(t *testing.T) string {
 	t.Helper()
 	for range 100 {
 		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15000+rand.IntN(15000))); err == nil {

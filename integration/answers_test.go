@@ -12,7 +12,7 @@ import (
 )
 
 // answerText returns what a chat answer says.
-func answerText(t testing.TB, body string, stream bool) string {
+func AnswerText(t testing.TB, body string, stream bool) string {
 	t.Helper()
 	if !stream {
 		var a struct {
@@ -55,9 +55,9 @@ func answerText(t testing.TB, body string, stream bool) string {
 }
 
 // metric sums a metric of the running config over its labels.
-func metric(t testing.TB, name string) (sum float64) {
+func Metric(t testing.TB, name string) (sum float64) {
 	t.Helper()
-	families, err := registry().Gather()
+	families, err := Registry().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func metric(t testing.TB, name string) (sum float64) {
 }
 
 // registry is the running config's metrics.
-func registry() *prometheus.Registry {
+func Registry() *prometheus.Registry {
 	ctx := caddy.ActiveContext()
 	return ctx.GetMetricsRegistry()
 }

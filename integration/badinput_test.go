@@ -18,8 +18,8 @@ import (
 
 // Bad requests get a clear fixed answer, and never reach an engine.
 func TestBadRequests(t *testing.T) {
-	engines := startEngines(t, 1, enginesim.Config{Speed: 50})
-	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor {\n max_size 1MB\n }\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", addresses(engines)))
+	engines := StartEngines(t, 1, enginesim.Config{Speed: 50})
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor {\n max_size 1MB\n }\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", Addresses(engines)))
 	for _, c := range []struct {
 		name, path, body string
 		status           int
@@ -29,29 +29,29 @@ func TestBadRequests(t *testing.T) {
 		{"messages of a wrong type", "/v1/chat/completions", `{"model":"m","messages":3}`, 400},
 		{"no messages", "/v1/chat/completions", `{"model":"m"}`, 400},
 		{"duplicate keys", "/v1/completions", `{"prompt":"a","prompt":"b"}`, 400},
-		{"too large", "/v1/chat/completions", chat(strings.Repeat("z", 1_000_001), false), 413},
+		{"too large", "/v1/chat/completions", Chat(strings.Repeat("z", 1_000_001), false), 413},
 		{"token ids", "/v1/completions", `{"model":"m","prompt":[1,2,3]}`, 400},
 		{"not JSON", "/v1/chat/completions", "hello", 400},
 		{"not JSON, unknown path", "/upload", "hello", 415},
 		{"anthropic", "/v1/messages", `{"model":"m","messages":3}`, 400},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			answer := g.post(t, c.path, c.body)
-			if answer.status != c.status {
-				t.Fatalf("status %d, want %d: %s", answer.status, c.status, answer.body)
+			answer := g.Post(t, c.path, c.body)
+			if answer.Status != c.status {
+				t.Fatalf("status %d, want %d: %s", answer.Status, c.status, answer.Body)
 			}
 			var e struct {
 				Type  string
 				Error struct{ Message, Type string }
 			}
-			if err := json.Unmarshal([]byte(answer.body), &e); err != nil || e.Error.Message == "" || e.Error.Type == "" {
-				t.Fatalf("not an error of the API's shape: %s", answer.body)
+			if err := json.Unmarshal([]byte(answer.Body), &e); err != nil || e.Error.Message == "" || e.Error.Type == "" {
+				t.Fatalf("not an error of the API's shape: %s", answer.Body)
 			}
 			if anthropic := e.Type == "error"; anthropic != (c.path == "/v1/messages") {
-				t.Fatalf("the shape of another API: %s", answer.body)
+				t.Fatalf("the shape of another API: %s", answer.Body)
 			}
-			if again := g.post(t, c.path, c.body); again.body != answer.body {
-				t.Fatalf("the text is not fixed:\n%s\n%s", answer.body, again.body)
+			if again := g.Post(t, c.path, c.body); again.Body != answer.Body {
+				t.Fatalf("the text is not fixed:\n%s\n%s", answer.Body, again.Body)
 			}
 		})
 	}
@@ -64,12 +64,12 @@ func TestBadRequests(t *testing.T) {
 // refused, whatever stands in front of the janitor, and the connection ends
 // without an error.
 func TestRefusedWhileSending(t *testing.T) {
-	engines := startEngines(t, 1, enginesim.Config{Speed: 50})
-	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n encode\n log\n pii_janitor {\n max_size 1MB\n }\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", addresses(engines)))
-	body := chat(strings.Repeat("z", 1_500_000), false)
+	engines := StartEngines(t, 1, enginesim.Config{Speed: 50})
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n encode\n log\n pii_janitor {\n max_size 1MB\n }\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", Addresses(engines)))
+	body := Chat(strings.Repeat("z", 1_500_000), false)
 	for _, header := range []string{"", "Connection: close\r\n", "Accept-Encoding: gzip\r\n", "Content-Encoding: odd\r\n"} {
 		for _, length := range []string{fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body), fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body)} {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+			conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,29 +102,29 @@ func TestRefusedWhileSending(t *testing.T) {
 
 // Without a janitor the policy refuses, and says what to do.
 func TestUnscrubbed(t *testing.T) {
-	engines := startEngines(t, 1, enginesim.Config{Speed: 50})
+	engines := StartEngines(t, 1, enginesim.Config{Speed: 50})
 	site := ":8080 {\n reverse_proxy %s {\n lb_policy kv_aware {\n unscrubbed %s\n }\n }\n}"
-	g := startGateway(t, "caddyfile", fmt.Sprintf(site, addresses(engines), "refuse"))
-	answer := g.post(t, "/v1/chat/completions", chat("hello", false))
-	if answer.status != http.StatusServiceUnavailable {
-		t.Fatalf("status %d", answer.status)
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(site, Addresses(engines), "refuse"))
+	answer := g.Post(t, "/v1/chat/completions", Chat("hello", false))
+	if answer.Status != http.StatusServiceUnavailable {
+		t.Fatalf("status %d", answer.Status)
 	}
 	for _, want := range []string{"pii_janitor", "ahead of reverse_proxy", "unscrubbed fallback"} {
-		if !strings.Contains(answer.body, want) {
-			t.Errorf("the error does not say %q: %s", want, answer.body)
+		if !strings.Contains(answer.Body, want) {
+			t.Errorf("the error does not say %q: %s", want, answer.Body)
 		}
 	}
 	if n := engines[0].Stats().Requests; n != 0 {
 		t.Fatal("the unscrubbed prompt reached the engine")
 	}
-	if got := g.get(t, "/v1/models"); got.status != http.StatusOK {
-		t.Fatalf("a request without a body: status %d", got.status)
+	if got := g.Get(t, "/v1/models"); got.Status != http.StatusOK {
+		t.Fatalf("a request without a body: status %d", got.Status)
 	}
-	g.reload(t, "caddyfile", fmt.Sprintf(site, addresses(engines), "fallback"))
-	if answer := g.post(t, "/v1/chat/completions", chat("hello", false)); answer.status != http.StatusOK {
-		t.Fatalf("unscrubbed fallback: status %d", answer.status)
+	g.Reload(t, "caddyfile", fmt.Sprintf(site, Addresses(engines), "fallback"))
+	if answer := g.Post(t, "/v1/chat/completions", Chat("hello", false)); answer.Status != http.StatusOK {
+		t.Fatalf("unscrubbed fallback: status %d", answer.Status)
 	}
-	if metric(t, "caddy_kv_aware_tree_blocks") != 0 {
+	if Metric(t, "caddy_kv_aware_tree_blocks") != 0 {
 		t.Fatal("an unscrubbed prompt was hashed")
 	}
 }

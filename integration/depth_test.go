@@ -83,15 +83,15 @@ func ragWorkload() (requests [][]message) {
 // runs: two questions about one document share the document.
 func TestProductYAML(t *testing.T) {
 	rate := func(t *testing.T, depth int) float64 {
-		engines := startEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 4, CacheBlocks: 6000})
-		g := startGateway(t, "bauxite", productYAML(t, engines, depth))
+		engines := StartEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 4, CacheBlocks: 6000})
+		g := StartGateway(t, "bauxite", productYAML(t, engines, depth))
 		for _, messages := range ragWorkload() {
 			body, err := json.Marshal(map[string]any{"model": "sim", "messages": messages})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if answer := g.post(t, "/v1/chat/completions", string(body)); answer.status != http.StatusOK {
-				t.Fatalf("status %d: %.200s", answer.status, answer.body)
+			if answer := g.Post(t, "/v1/chat/completions", string(body)); answer.Status != http.StatusOK {
+				t.Fatalf("status %d: %.200s", answer.Status, answer.Body)
 			}
 		}
 		return measure("kv_aware", engines).hitRate

@@ -16,12 +16,12 @@ import (
 )
 
 // decoded returns an answer's body as the client would show it.
-func decoded(t *testing.T, r reply) string {
+func decoded(t *testing.T, r Reply) string {
 	t.Helper()
-	var in io.Reader = strings.NewReader(r.body)
-	switch encoding := r.header.Get("Content-Encoding"); encoding {
+	var in io.Reader = strings.NewReader(r.Body)
+	switch encoding := r.Header.Get("Content-Encoding"); encoding {
 	case "":
-		return r.body
+		return r.Body
 	case "gzip":
 		z, err := gzip.NewReader(in)
 		if err != nil {
@@ -48,7 +48,7 @@ func decoded(t *testing.T, r reply) string {
 // Restoring and usage work wherever `encode` stands, and when an engine
 // compresses although nobody asked.
 func TestRestoringBesideCompression(t *testing.T) {
-	question := "Please answer " + secretMail + " in a friendly way. " + strings.Repeat("More words make it worth compressing. ", 100)
+	question := "Please answer " + SecretMail + " in a friendly way. " + strings.Repeat("More words make it worth compressing. ", 100)
 	for _, c := range []struct {
 		name, site string
 		gzipEngine bool
@@ -61,39 +61,39 @@ func TestRestoringBesideCompression(t *testing.T) {
 	} {
 		for _, stream := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, stream %v", c.name, stream), func(t *testing.T) {
-				engines := startEngines(t, 1, enginesim.Config{Speed: 50, Record: 4, Responder: enginesim.Echo, ChunkSizes: []int{3, 1, 7}})
+				engines := StartEngines(t, 1, enginesim.Config{Speed: 50, Record: 4, Responder: enginesim.Echo, ChunkSizes: []int{3, 1, 7}})
 				if c.gzipEngine {
 					if err := engines[0].Fault(enginesim.Fault{Kind: enginesim.Gzip}); err != nil {
 						t.Fatal(err)
 					}
 				}
-				g := startGateway(t, "caddyfile", fmt.Sprintf(c.site, addresses(engines)))
-				before := metric(t, "caddy_kv_aware_reported_cached_tokens_total") + metric(t, "caddy_kv_aware_usage_missing_total")
+				g := StartGateway(t, "caddyfile", fmt.Sprintf(c.site, Addresses(engines)))
+				before := Metric(t, "caddy_kv_aware_reported_cached_tokens_total") + Metric(t, "caddy_kv_aware_usage_missing_total")
 				var text string
 				for range 2 {
-					request := chat(question, stream)
+					request := Chat(question, stream)
 					if stream {
 						request = strings.Replace(request, `"stream"`, `"stream_options":{"include_usage":true},"stream"`, 1)
 					}
-					answer := g.post(t, "/v1/chat/completions", request, "Accept-Encoding", "zstd, gzip")
-					if answer.status != http.StatusOK {
-						t.Fatalf("status %d: %.200s", answer.status, answer.body)
+					answer := g.Post(t, "/v1/chat/completions", request, "Accept-Encoding", "zstd, gzip")
+					if answer.Status != http.StatusOK {
+						t.Fatalf("status %d: %.200s", answer.Status, answer.Body)
 					}
-					if got := answer.header.Get("Content-Encoding") != ""; got != c.wantCoding {
+					if got := answer.Header.Get("Content-Encoding") != ""; got != c.wantCoding {
 						t.Fatalf("answer compressed: %v, want %v", got, c.wantCoding)
 					}
-					text = answerText(t, decoded(t, answer), stream)
+					text = AnswerText(t, decoded(t, answer), stream)
 				}
-				if !strings.Contains(text, secretMail) || strings.Contains(text, "[EMAIL_1]") {
+				if !strings.Contains(text, SecretMail) || strings.Contains(text, "[EMAIL_1]") {
 					t.Fatalf("the address was not restored in %.200q", text)
 				}
-				if strings.Contains(string(engines[0].Received()[0].Body), secretMail) {
+				if strings.Contains(string(engines[0].Received()[0].Body), SecretMail) {
 					t.Fatal("the engine got the address")
 				}
-				if missing := metric(t, "caddy_kv_aware_usage_missing_total"); missing != 0 {
+				if missing := Metric(t, "caddy_kv_aware_usage_missing_total"); missing != 0 {
 					t.Fatalf("%v answers without usage", missing)
 				}
-				if reported := metric(t, "caddy_kv_aware_reported_cached_tokens_total"); reported <= before {
+				if reported := Metric(t, "caddy_kv_aware_reported_cached_tokens_total"); reported <= before {
 					t.Fatal("no cached tokens were read from the answers")
 				}
 			})
@@ -104,24 +104,24 @@ func TestRestoringBesideCompression(t *testing.T) {
 // A janitor at the site level runs ahead of every handle block, and finds the
 // API whatever prefix its path has.
 func TestInsideHandlePath(t *testing.T) {
-	engines := startEngines(t, 1, enginesim.Config{Speed: 50, Record: 4, Responder: enginesim.Echo})
-	g := startGateway(t, "caddyfile", fmt.Sprintf(`:8080 {
+	engines := StartEngines(t, 1, enginesim.Config{Speed: 50, Record: 4, Responder: enginesim.Echo})
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(`:8080 {
 		pii_janitor
 		handle_path /llama/* {
 			reverse_proxy %s {
 				lb_policy kv_aware
 			}
 		}
-	}`, addresses(engines)))
-	answer := g.post(t, "/llama/v1/chat/completions", chat("I am "+secretMail, false))
-	if answer.status != http.StatusOK || !strings.Contains(answer.body, secretMail) {
-		t.Fatalf("status %d, not restored: %.300s", answer.status, answer.body)
+	}`, Addresses(engines)))
+	answer := g.Post(t, "/llama/v1/chat/completions", Chat("I am "+SecretMail, false))
+	if answer.Status != http.StatusOK || !strings.Contains(answer.Body, SecretMail) {
+		t.Fatalf("status %d, not restored: %.300s", answer.Status, answer.Body)
 	}
 	received := engines[0].Received()
 	if len(received) != 1 || received[0].Path != "/v1/chat/completions" {
 		t.Fatalf("the engine got %+v", received)
 	}
-	if strings.Contains(string(received[0].Body), secretMail) {
+	if strings.Contains(string(received[0].Body), SecretMail) {
 		t.Fatal("inside handle_path the prompt was not scrubbed")
 	}
 }

@@ -29,11 +29,11 @@ func processTime(b *testing.B) time.Duration {
 // nothing: heartbeats, naming upstreams, and the publishers' own part, which runs
 // in this process too. 2 % of a core are promised.
 func BenchmarkEventsIdle(b *testing.B) {
-	engines := startFleet(b, 1, enginesim.Config{Ranks: 256, Events: &enginesim.EventsConfig{Replay: true}})
-	g := startGateway(b, "caddyfile", policySite(engines, "metrics off\n"+eventsOption(engines[0], 256)))
-	g.predict(b, chatPath, chat("Hello.", false))
-	eventually(b, "all are followed", func() bool {
-		return len(told(b, engines[0])) == 256 && known(b, "complete", engines...)
+	engines := StartPublishingEngines(b, 1, enginesim.Config{Ranks: 256, Events: &enginesim.EventsConfig{Replay: true}})
+	g := StartGateway(b, "caddyfile", PolicySite(engines, "metrics off\n"+EventsOption(engines[0], 256)))
+	g.Predict(b, ChatPath, Chat("Hello.", false))
+	Await(b, "all are followed", func() bool {
+		return len(Publishers(b, engines[0])) == 256 && EventsKnown(b, "complete", engines...)
 	})
 	time.Sleep(5 * time.Second) // they are asked once more after the start
 	const lasts = 25 * time.Second
@@ -53,15 +53,15 @@ func BenchmarkEventsIdle(b *testing.B) {
 // when it comes again. 100,000 a second and core are promised.
 func BenchmarkEventsApplied(b *testing.B) {
 	const chain, batches = 64, 4096 // blocks of a batch, and batches of a lap
-	engines := startFleet(b, 1, enginesim.Config{})
-	port := portOfAll(b, engines)
+	engines := StartPublishingEngines(b, 1, enginesim.Config{})
+	port := CommonPort(b, engines)
 	lap := make([][]byte, batches)
 	rnd := rand.New(rand.NewPCG(1, 22))
 	for i := range lap {
 		lap[i] = storedBatch(rnd, chain)
 	}
 	more, sent := make(chan int), uint64(0)
-	l, err := net.Listen("tcp", on(engines[0], port))
+	l, err := net.Listen("tcp", AtPort(engines[0], port))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -72,16 +72,16 @@ func BenchmarkEventsApplied(b *testing.B) {
 			return
 		}
 		defer c.Close()
-		c.Write(greeting)
+		c.Write(ZMTPGreeting)
 		if _, err := io.ReadFull(c, make([]byte, 64)); err != nil {
 			return
 		}
-		c.Write(ready)
+		c.Write(ZMTPReady)
 		go io.Copy(io.Discard, c)
 		seq := uint64(0)
 		for n := range more {
 			for range n {
-				if _, err := c.Write(batchFrames(seq, lap[seq%batches])); err != nil {
+				if _, err := c.Write(BatchFrames(seq, lap[seq%batches])); err != nil {
 					return
 				}
 				seq++
@@ -89,13 +89,13 @@ func BenchmarkEventsApplied(b *testing.B) {
 		}
 	}()
 	defer close(more)
-	g := startGateway(b, "caddyfile", policySite(engines, "metrics off\nevents "+upstreamHost+port))
-	g.predict(b, chatPath, chat("Hello.", false))
+	g := StartGateway(b, "caddyfile", PolicySite(engines, "metrics off\nevents "+UpstreamHost+port))
+	g.Predict(b, ChatPath, Chat("Hello.", false))
 	send := func(n int) {
 		more <- n
 		sent += uint64(n)
-		eventually(b, "all of it is applied", func() bool {
-			of := told(b, engines[0])
+		Await(b, "all of it is applied", func() bool {
+			of := Publishers(b, engines[0])
 			return len(of) == 1 && of[0].Batches == sent
 		})
 	}
@@ -107,7 +107,7 @@ func BenchmarkEventsApplied(b *testing.B) {
 	}
 	b.ReportMetric(float64(blocks)/(processTime(b)-before).Seconds(), "blocks/core-s")
 	b.ReportMetric(float64(blocks)/b.Elapsed().Seconds(), "blocks/s")
-	if of := told(b, engines[0])[0]; of.Gaps > 0 || of.Malformed > 0 || of.Blocks < uint64(blocks) {
+	if of := Publishers(b, engines[0])[0]; of.Gaps > 0 || of.Malformed > 0 || of.Blocks < uint64(blocks) {
 		b.Fatalf("%+v", of)
 	}
 }

@@ -18,32 +18,32 @@ import (
 	"github.com/bauxite/caddy-kvaware/kvaware"
 )
 
-const upstreamHost = "tcp://{http.reverse_proxy.upstream.host}:"
+const UpstreamHost = "tcp://{http.reverse_proxy.upstream.host}:"
 
 // portOf returns the port of host:port.
-func portOf(address string) string {
+func PortOf(address string) string {
 	_, port, _ := net.SplitHostPort(address)
 	return port
 }
 
 // policySite is a gateway in front of engines whose kv_aware policy has these
 // options, and which tells what it has predicted.
-func policySite(engines []*enginesim.Engine, options string) string {
-	return fmt.Sprintf(":8080 {\n%s}", policyRoute(engines, options))
+func PolicySite(engines []*enginesim.Engine, options string) string {
+	return fmt.Sprintf(":8080 {\n%s}", PolicyRoute(engines, options))
 }
 
-func policyRoute(engines []*enginesim.Engine, options string) string {
+func PolicyRoute(engines []*enginesim.Engine, options string) string {
 	return fmt.Sprintf("pii_janitor\nheader >X-Predicted {http.kv_aware.match_tokens}\nreverse_proxy %s {\nlb_policy kv_aware {\n%s\n}\n}\n",
-		addresses(engines), options)
+		Addresses(engines), options)
 }
 
 // eventsOption follows the engines' events with their history, for all ranks.
-func eventsOption(e *enginesim.Engine, ranks int) string {
-	return fmt.Sprintf("events %s%s {\nreplay %s%s\nranks %d\n}", upstreamHost, portOf(e.EventsAddr(0)), upstreamHost, portOf(e.ReplayAddr(0)), ranks)
+func EventsOption(e *enginesim.Engine, ranks int) string {
+	return fmt.Sprintf("events %s%s {\nreplay %s%s\nranks %d\n}", UpstreamHost, PortOf(e.EventsAddr(0)), UpstreamHost, PortOf(e.ReplayAddr(0)), ranks)
 }
 
 // ask calls the admin API of this process.
-func askAdmin(t testing.TB, method, path, body string) (int, string) {
+func Admin(t testing.TB, method, path, body string) (int, string) {
 	t.Helper()
 	pattern, _, _ := strings.Cut(path, "?")
 	for _, route := range (kvaware.Admin{}).Routes() {
@@ -61,7 +61,7 @@ func askAdmin(t testing.TB, method, path, body string) (int, string) {
 }
 
 // toldOf is what the admin API tells of one publisher.
-type toldOf struct {
+type PublisherReport struct {
 	Rank           int
 	Connected      bool
 	Known          string
@@ -80,9 +80,9 @@ type toldOf struct {
 }
 
 // reported is what the admin API tells of an upstream, as far as events go.
-type reported struct {
+type UpstreamReport struct {
 	Address string
-	Events  []toldOf
+	Events  []PublisherReport
 	Tokens  struct {
 		Waiting                  int
 		Fetched, Failed, Dropped uint64
@@ -91,14 +91,14 @@ type reported struct {
 }
 
 // reportedOf returns what the admin API tells of all upstreams, by address.
-func reportedOf(t testing.TB) map[string]reported {
+func Upstreams(t testing.TB) map[string]UpstreamReport {
 	t.Helper()
-	var all []reported
-	_, answer := askAdmin(t, "GET", "/kv_aware/upstreams", "")
+	var all []UpstreamReport
+	_, answer := Admin(t, "GET", "/kv_aware/upstreams", "")
 	if err := json.Unmarshal([]byte(answer), &all); err != nil {
 		t.Fatalf("%v: %s", err, answer)
 	}
-	of := make(map[string]reported)
+	of := make(map[string]UpstreamReport)
 	for _, r := range all {
 		of[r.Address] = r
 	}
@@ -106,16 +106,16 @@ func reportedOf(t testing.TB) map[string]reported {
 }
 
 // told returns what the admin API tells of an engine's publishers.
-func told(t testing.TB, e *enginesim.Engine) []toldOf {
+func Publishers(t testing.TB, e *enginesim.Engine) []PublisherReport {
 	t.Helper()
-	return reportedOf(t)[e.Addr()].Events
+	return Upstreams(t)[e.Addr()].Events
 }
 
 // known reports whether that is what is known of all ranks of all engines.
-func known(t testing.TB, how string, engines ...*enginesim.Engine) bool {
+func EventsKnown(t testing.TB, how string, engines ...*enginesim.Engine) bool {
 	t.Helper()
 	for _, e := range engines {
-		ranks := told(t, e)
+		ranks := Publishers(t, e)
 		for _, r := range ranks {
 			if r.Known != how || r.Connected != (how != "unknown") {
 				return false
@@ -130,7 +130,7 @@ func known(t testing.TB, how string, engines ...*enginesim.Engine) bool {
 
 // forecast returns how much of a prompt each engine is predicted to have cached
 // now, by its address. Nothing is sent.
-func forecast(t testing.TB, body string) map[string]int {
+func Forecast(t testing.TB, body string) map[string]int {
 	t.Helper()
 	var e struct {
 		Upstreams []struct {
@@ -138,7 +138,7 @@ func forecast(t testing.TB, body string) map[string]int {
 			Cached  int `json:"cached_tokens"`
 		}
 	}
-	_, answer := askAdmin(t, "POST", "/kv_aware/explain", body)
+	_, answer := Admin(t, "POST", "/kv_aware/explain", body)
 	if err := json.Unmarshal([]byte(answer), &e); err != nil || len(e.Upstreams) == 0 {
 		t.Fatalf("%v: %s", err, answer)
 	}
@@ -151,7 +151,7 @@ func forecast(t testing.TB, body string) map[string]int {
 
 // eventually waits for something and returns how long it took. A minute is for
 // machines that are busy with something else.
-func eventually(t testing.TB, what string, is func() bool) time.Duration {
+func Await(t testing.TB, what string, is func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
@@ -166,7 +166,7 @@ func eventually(t testing.TB, what string, is func() bool) time.Duration {
 }
 
 // sendTo sends a request to an engine by another way than the gateway.
-func sendTo(t testing.TB, e *enginesim.Engine, path, body string) completion {
+func SendDirect(t testing.TB, e *enginesim.Engine, path, body string) Completion {
 	t.Helper()
 	resp, err := http.Post(e.URL()+path, "application/json", strings.NewReader(body))
 	if err != nil {
@@ -177,7 +177,7 @@ func sendTo(t testing.TB, e *enginesim.Engine, path, body string) completion {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("status %d, %v: %.300s", resp.StatusCode, err, raw)
 	}
-	var c completion
+	var c Completion
 	if strings.HasSuffix(path, "/completions") {
 		if err := json.Unmarshal(raw, &c); err != nil {
 			t.Fatal(err)
@@ -186,25 +186,25 @@ func sendTo(t testing.TB, e *enginesim.Engine, path, body string) completion {
 	return c
 }
 
-const chatPath = "/v1/chat/completions"
+const ChatPath = "/v1/chat/completions"
 
 // exactly sends a request that is to be predicted to the token, and to have at
 // least so many of them cached.
-func (g *gateway) exactly(t testing.TB, what, body string, atLeast int) predicted {
+func (g *Gateway) PredictExactly(t testing.TB, what, body string, atLeast int) Prediction {
 	t.Helper()
-	p := g.predict(t, chatPath, body)
-	if p.predicted != p.reported || p.reported < atLeast {
-		_, upstreams := askAdmin(t, "GET", "/kv_aware/upstreams", "")
-		_, tree := askAdmin(t, "GET", "/kv_aware/tree", "")
+	p := g.Predict(t, ChatPath, body)
+	if p.Predicted != p.Reported || p.Reported < atLeast {
+		_, upstreams := Admin(t, "GET", "/kv_aware/upstreams", "")
+		_, tree := Admin(t, "GET", "/kv_aware/tree", "")
 		t.Errorf("%s: of %d tokens %d were predicted to be cached, %d were; at least %d should be; what is known then: %s%s",
-			what, p.tokens, p.predicted, p.reported, atLeast, upstreams, tree)
+			what, p.Tokens, p.Predicted, p.Reported, atLeast, upstreams, tree)
 	}
 	return p
 }
 
 // relay passes connections on, and can be cut and mended: a network between
 // the gateway and an engine's events.
-type relay struct {
+type Relay struct {
 	at, to string
 
 	mu       sync.Mutex
@@ -215,15 +215,15 @@ type relay struct {
 
 // startRelay passes what comes to an address on to another, until the end of
 // the test.
-func startRelay(t testing.TB, at, to string) *relay {
+func startRelay(t testing.TB, at, to string) *Relay {
 	t.Helper()
-	r := &relay{at: at, to: to, conns: make(map[net.Conn]struct{})}
+	r := &Relay{at: at, to: to, conns: make(map[net.Conn]struct{})}
 	r.mend(t)
 	t.Cleanup(r.cut)
 	return r
 }
 
-func (r *relay) mend(t testing.TB) {
+func (r *Relay) mend(t testing.TB) {
 	t.Helper()
 	l, err := net.Listen("tcp", r.at)
 	if err != nil {
@@ -244,7 +244,7 @@ func (r *relay) mend(t testing.TB) {
 }
 
 // keep notes a connection, to be closed by cut. It is false when that was.
-func (r *relay) keep(c net.Conn) bool {
+func (r *Relay) keep(c net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.listener == nil {
@@ -255,7 +255,7 @@ func (r *relay) keep(c net.Conn) bool {
 	return true
 }
 
-func (r *relay) pass(c net.Conn) {
+func (r *Relay) pass(c net.Conn) {
 	defer c.Close()
 	onward, err := net.Dial("tcp", r.to)
 	if err != nil || !r.keep(c) || !r.keep(onward) {
@@ -270,7 +270,7 @@ func (r *relay) pass(c net.Conn) {
 }
 
 // cut ends all connections, and refuses more.
-func (r *relay) cut() {
+func (r *Relay) cut() {
 	r.mu.Lock()
 	if r.listener != nil {
 		r.listener.Close()
@@ -285,7 +285,7 @@ func (r *relay) cut() {
 }
 
 // portOfAll returns a port that is free on the hosts of all engines.
-func portOfAll(t testing.TB, engines []*enginesim.Engine) string {
+func CommonPort(t testing.TB, engines []*enginesim.Engine) string {
 	t.Helper()
 	for range 100 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -293,9 +293,9 @@ func portOfAll(t testing.TB, engines []*enginesim.Engine) string {
 			t.Fatal(err)
 		}
 		l.Close()
-		port, free := portOf(l.Addr().String()), true
+		port, free := PortOf(l.Addr().String()), true
 		for _, e := range engines {
-			if l, err := net.Listen("tcp", on(e, port)); err != nil {
+			if l, err := net.Listen("tcp", AtPort(e, port)); err != nil {
 				free = false
 			} else {
 				l.Close()
@@ -310,7 +310,7 @@ func portOfAll(t testing.TB, engines []*enginesim.Engine) string {
 }
 
 // on is a port of an engine's host.
-func on(e *enginesim.Engine, port string) string {
+func AtPort(e *enginesim.Engine, port string) string {
 	host, _, _ := net.SplitHostPort(e.Addr())
 	return net.JoinHostPort(host, port)
 }

@@ -20,12 +20,12 @@ import (
 
 // Frames of ZMTP 3.0, as far as an attacker needs them.
 var (
-	greeting = append([]byte("\xff\x00\x00\x00\x00\x00\x00\x00\x00\x7f\x03\x00NULL"), make([]byte, 48)...)
-	ready    = []byte("\x04\x26\x05READY\x0bSocket-Type\x00\x00\x00\x03PUB\x08Identity\x00\x00\x00\x00")
+	ZMTPGreeting = append([]byte("\xff\x00\x00\x00\x00\x00\x00\x00\x00\x7f\x03\x00NULL"), make([]byte, 48)...)
+	ZMTPReady    = []byte("\x04\x26\x05READY\x0bSocket-Type\x00\x00\x00\x03PUB\x08Identity\x00\x00\x00\x00")
 )
 
 // batchFrames are the frames of one message of the live stream.
-func batchFrames(seq uint64, payload []byte) []byte {
+func BatchFrames(seq uint64, payload []byte) []byte {
 	frames := append([]byte{1, 0, 1, 8}, binary.BigEndian.AppendUint64(nil, seq)...)
 	frames = binary.BigEndian.AppendUint64(append(frames, 2), uint64(len(payload)))
 	return append(frames, payload...)
@@ -40,9 +40,9 @@ func attackers() map[string]func(c net.Conn, say func([]byte) bool) {
 		noise[i] = byte(rnd.Uint32())
 	}
 	shake := func(c net.Conn) bool {
-		c.Write(greeting)
+		c.Write(ZMTPGreeting)
 		_, err := io.ReadFull(c, make([]byte, 64))
-		c.Write(ready)
+		c.Write(ZMTPReady)
 		return err == nil
 	}
 	after := func(make func(i uint64) []byte) func(net.Conn, func([]byte) bool) {
@@ -73,13 +73,13 @@ func attackers() map[string]func(c net.Conn, say func([]byte) bool) {
 		}),
 		"endless message": after(func(uint64) []byte { return append([]byte("\x01\xff"), noise[:255]...) }),
 		"huge lengths":    after(func(uint64) []byte { return []byte("\x02\x7f\xff\xff\xff\xff\xff\xff\xff") }),
-		"nested deep":     after(func(i uint64) []byte { return batchFrames(i, deep) }),
-		"huge array":      after(func(i uint64) []byte { return batchFrames(i, []byte("\x93\xc0\xdd\xff\xff\xff\xff")) }),
+		"nested deep":     after(func(i uint64) []byte { return BatchFrames(i, deep) }),
+		"huge array":      after(func(i uint64) []byte { return BatchFrames(i, []byte("\x93\xc0\xdd\xff\xff\xff\xff")) }),
 		"restarts": after(func(i uint64) []byte {
-			return batchFrames(1<<40-i, []byte("\x92\xcb\x00\x00\x00\x00\x00\x00\x00\x00\x90"))
+			return BatchFrames(1<<40-i, []byte("\x92\xcb\x00\x00\x00\x00\x00\x00\x00\x00\x90"))
 		}),
 		"slow drip": func(c net.Conn, say func([]byte) bool) {
-			for _, b := range greeting {
+			for _, b := range ZMTPGreeting {
 				if !say([]byte{b}) {
 					return
 				}
@@ -136,26 +136,26 @@ func lurk(t *testing.T, at string, attacker func(net.Conn, func([]byte) bool), s
 func TestEventsOfHostilePublishers(t *testing.T) {
 	const good, mayGrow = 2, 400 << 20
 	all := attackers()
-	engines := startFleet(t, good+len(all)+1, enginesim.Config{Speed: 200})
-	port, replay := portOfAll(t, engines), portOfAll(t, engines)
+	engines := StartPublishingEngines(t, good+len(all)+1, enginesim.Config{Speed: 200})
+	port, replay := CommonPort(t, engines), CommonPort(t, engines)
 	said := make([]atomic.Int64, len(all))
 	i := good
 	for _, attacker := range all {
-		lurk(t, on(engines[i], port), attacker, &said[i-good])
-		lurk(t, on(engines[i], replay), attacker, &said[i-good])
+		lurk(t, AtPort(engines[i], port), attacker, &said[i-good])
+		lurk(t, AtPort(engines[i], replay), attacker, &said[i-good])
 		i++
 	} // and where the last one's events are to be, nobody is
 	for _, e := range engines[:good] {
-		startRelay(t, on(e, port), e.EventsAddr(0))
-		startRelay(t, on(e, replay), e.ReplayAddr(0))
+		startRelay(t, AtPort(e, port), e.EventsAddr(0))
+		startRelay(t, AtPort(e, replay), e.ReplayAddr(0))
 	}
-	events := "events " + upstreamHost + port + " {\nreplay " + upstreamHost + replay + "\n}"
+	events := "events " + UpstreamHost + port + " {\nreplay " + UpstreamHost + replay + "\n}"
 	var before, now runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	// Good ones on their own path, so that it is known who is asked.
-	g := startGateway(t, "caddyfile", ":8080 {\nhandle_path /good/* {\n"+policyRoute(engines[:good], events)+"}\nhandle {\n"+policyRoute(engines, events)+"}\n}")
-	eventually(t, "the good ones' histories are known", func() bool { return known(t, "complete", engines[:good]...) })
+	g := StartGateway(t, "caddyfile", ":8080 {\nhandle_path /good/* {\n"+PolicyRoute(engines[:good], events)+"}\nhandle {\n"+PolicyRoute(engines, events)+"}\n}")
+	Await(t, "the good ones' histories are known", func() bool { return EventsKnown(t, "complete", engines[:good]...) })
 
 	rnd := rand.New(rand.NewPCG(1, 7))
 	var slowest time.Duration
@@ -163,37 +163,37 @@ func TestEventsOfHostilePublishers(t *testing.T) {
 	const lasts, least = 3 * time.Second, 5
 	rounds := 0
 	for began := time.Now(); time.Since(began) < lasts || rounds < least; rounds++ {
-		prompt := chat(words(rnd, 8000), false)
+		prompt := Chat(Words(rnd, 8000), false)
 		began := time.Now()
 		for range 2 {
-			p := g.predict(t, "/good"+chatPath, prompt)
-			if p.predicted != p.reported {
-				t.Errorf("round %d: %d tokens were predicted, %d were cached", rounds, p.predicted, p.reported)
+			p := g.Predict(t, "/good"+ChatPath, prompt)
+			if p.Predicted != p.Reported {
+				t.Errorf("round %d: %d tokens were predicted, %d were cached", rounds, p.Predicted, p.Reported)
 			}
-			untilStill(t, engines[:good])
+			AwaitQuiet(t, engines[:good])
 		}
 		slowest = max(slowest, time.Since(began))
-		if answer := g.post(t, chatPath, chat(words(rnd, 400), rounds%2 == 0)); answer.status != http.StatusOK {
-			t.Errorf("round %d: status %d", rounds, answer.status)
+		if answer := g.Post(t, ChatPath, Chat(Words(rnd, 400), rounds%2 == 0)); answer.Status != http.StatusOK {
+			t.Errorf("round %d: status %d", rounds, answer.Status)
 		}
 		runtime.ReadMemStats(&now)
 		most = max(most, now.HeapAlloc)
 	}
 	for _, e := range engines[:good] {
-		if ranks := told(t, e); ranks[0].Known != "complete" || ranks[0].Losses+ranks[0].Malformed > 0 {
+		if ranks := Publishers(t, e); ranks[0].Known != "complete" || ranks[0].Losses+ranks[0].Malformed > 0 {
 			t.Errorf("a good one: %+v", ranks)
 		}
 	}
 	met := 0
 	for _, e := range engines[good:] {
-		if ranks := told(t, e); len(ranks) == 1 && ranks[0].Restarts > 0 {
+		if ranks := Publishers(t, e); len(ranks) == 1 && ranks[0].Restarts > 0 {
 			met++
 		}
 	}
 	if met < 6 {
 		t.Errorf("only %d attackers got beyond the handshake; it proves little", met)
 	}
-	nobody := told(t, engines[len(engines)-1])
+	nobody := Publishers(t, engines[len(engines)-1])
 	if len(nobody) != 1 || nobody[0].Connected || nobody[0].Known != "unknown" || nobody[0].Failure == "" {
 		t.Errorf("where nobody is: %+v", nobody)
 	}

@@ -28,74 +28,74 @@ func subscribers(engines []*enginesim.Engine) (all []int) {
 // Through reloads the events are followed as if there were none; a config that
 // wants them otherwise gets them so, and when none wants them they end.
 func TestEventsThroughReloads(t *testing.T) {
-	engines := startFleet(t, 2, enginesim.Config{Speed: 200})
-	events := eventsOption(engines[0], 1)
-	g := startGateway(t, "caddyfile", policySite(engines, events))
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
+	events := EventsOption(engines[0], 1)
+	g := StartGateway(t, "caddyfile", PolicySite(engines, events))
 	rnd := rand.New(rand.NewPCG(1, 5))
-	prompt := chat(words(rnd, 8000), false)
-	g.exactly(t, "a new prompt", prompt, 0)
-	untilStill(t, engines)
-	was := [][]toldOf{told(t, engines[0]), told(t, engines[1])}
+	prompt := Chat(Words(rnd, 8000), false)
+	g.PredictExactly(t, "a new prompt", prompt, 0)
+	AwaitQuiet(t, engines)
+	was := [][]PublisherReport{Publishers(t, engines[0]), Publishers(t, engines[1])}
 
 	for i := range 3 {
-		g.reload(t, "caddyfile", policySite(engines, events+fmt.Sprintf("\nradix_depth %d", 100+i)))
-		g.exactly(t, "the prompt after a reload", prompt, 1900)
+		g.Reload(t, "caddyfile", PolicySite(engines, events+fmt.Sprintf("\nradix_depth %d", 100+i)))
+		g.PredictExactly(t, "the prompt after a reload", prompt, 1900)
 	}
-	untilStill(t, engines)
+	AwaitQuiet(t, engines)
 	for i, e := range engines {
-		now := told(t, e)
+		now := Publishers(t, e)
 		if len(now) != 1 || now[0].Restarts != was[i][0].Restarts || now[0].Known != "complete" || e.Subscribers(0) != 1 {
 			t.Errorf("reloads are not unnoticed: before %+v, after %+v, %d subscribers", was[i], now, e.Subscribers(0))
 		}
 	}
 
 	// Other weights: the same streams. No history: other ones.
-	g.reload(t, "caddyfile", policySite(engines, strings.Replace(events, "ranks 1", "tier_weight cpu 0.5", 1)))
-	g.exactly(t, "the prompt with other weights", prompt, 1900)
+	g.Reload(t, "caddyfile", PolicySite(engines, strings.Replace(events, "ranks 1", "tier_weight cpu 0.5", 1)))
+	g.PredictExactly(t, "the prompt with other weights", prompt, 1900)
 	for i, e := range engines {
-		if now := told(t, e); len(now) != 1 || now[0].Restarts != was[i][0].Restarts {
+		if now := Publishers(t, e); len(now) != 1 || now[0].Restarts != was[i][0].Restarts {
 			t.Errorf("other weights: before %+v, after %+v", was[i], now)
 		}
 	}
-	g.reload(t, "caddyfile", policySite(engines, "events "+upstreamHost+portOf(engines[0].EventsAddr(0))))
-	eventually(t, "only the new streams are there", func() bool {
-		return fmt.Sprint(subscribers(engines)) == "[1 1]" && known(t, "partial", engines...)
+	g.Reload(t, "caddyfile", PolicySite(engines, "events "+UpstreamHost+PortOf(engines[0].EventsAddr(0))))
+	Await(t, "only the new streams are there", func() bool {
+		return fmt.Sprint(subscribers(engines)) == "[1 1]" && EventsKnown(t, "partial", engines...)
 	})
 
 	// What is refused changes nothing.
-	port := portOf(engines[0].EventsAddr(0))
-	refused := fmt.Sprintf(":8080 {\nhandle /a/* {\n%s}\nhandle {\n%s}\n}", policyRoute(engines, events), policyRoute(engines, "events "+upstreamHost+port))
-	err := caddy.Load(adapted(t, "caddyfile", refused), true)
+	port := PortOf(engines[0].EventsAddr(0))
+	refused := fmt.Sprintf(":8080 {\nhandle /a/* {\n%s}\nhandle {\n%s}\n}", PolicyRoute(engines, events), PolicyRoute(engines, "events "+UpstreamHost+port))
+	err := caddy.Load(Adapt(t, "caddyfile", refused), true)
 	if err == nil || !strings.Contains(err.Error(), "two kv_aware policies follow the upstream "+engines[0].Addr()+" differently: give both the same events") &&
 		!strings.Contains(err.Error(), "two kv_aware policies follow the upstream "+engines[1].Addr()+" differently: give both the same events") {
 		t.Fatalf("two policies that follow upstreams differently: error %v", err)
 	}
-	if !known(t, "partial", engines...) {
-		t.Errorf("after a config that was refused: %+v, %+v", told(t, engines[0]), told(t, engines[1]))
+	if !EventsKnown(t, "partial", engines...) {
+		t.Errorf("after a config that was refused: %+v, %+v", Publishers(t, engines[0]), Publishers(t, engines[1]))
 	}
 
-	g.reload(t, "caddyfile", policySite(engines, ""))
+	g.Reload(t, "caddyfile", PolicySite(engines, ""))
 	// At once, not when they have not been seen for a minute.
-	took := eventually(t, "nobody is followed any more", func() bool {
-		return fmt.Sprint(subscribers(engines)) == "[0 0]" && told(t, engines[0]) == nil && told(t, engines[1]) == nil
+	took := Await(t, "nobody is followed any more", func() bool {
+		return fmt.Sprint(subscribers(engines)) == "[0 0]" && Publishers(t, engines[0]) == nil && Publishers(t, engines[1]) == nil
 	})
 	if took > 45*time.Second {
 		t.Errorf("%v after a reload without events", took)
 	}
-	if p := g.predict(t, chatPath, prompt); p.predicted < 1900 {
-		t.Errorf("by what was sent %d tokens are predicted, %d are cached", p.predicted, p.reported)
+	if p := g.Predict(t, ChatPath, prompt); p.Predicted < 1900 {
+		t.Errorf("by what was sent %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
 	}
 
-	g.reload(t, "caddyfile", policySite(engines, events))
+	g.Reload(t, "caddyfile", PolicySite(engines, events))
 	if ours() == "" {
 		t.Fatal("goroutines are not told apart")
 	}
-	eventually(t, "they are followed again", func() bool { return known(t, "complete", engines...) })
-	g.exactly(t, "the prompt by its history", prompt, 1900)
+	Await(t, "they are followed again", func() bool { return EventsKnown(t, "complete", engines...) })
+	g.PredictExactly(t, "the prompt by its history", prompt, 1900)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "nothing of ours runs any more", func() bool { return ours() == "" && fmt.Sprint(subscribers(engines)) == "[0 0]" })
+	Await(t, "nothing of ours runs any more", func() bool { return ours() == "" && fmt.Sprint(subscribers(engines)) == "[0 0]" })
 }
 
 // ours returns the stacks of the goroutines that run the product's own code, or
@@ -113,7 +113,7 @@ func ours() string {
 
 // To look at a config binds no port and asks nobody.
 func TestEventsOfADryRun(t *testing.T) {
-	engines := startFleet(t, 1, enginesim.Config{})
+	engines := StartPublishingEngines(t, 1, enginesim.Config{})
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -121,10 +121,10 @@ func TestEventsOfADryRun(t *testing.T) {
 	defer taken.Close()
 	for what, options := range map[string]string{
 		"listen": "events listen tcp://" + taken.Addr().String(),
-		"dial":   eventsOption(engines[0], 1),
+		"dial":   EventsOption(engines[0], 1),
 	} {
 		var c caddy.Config
-		if err := json.Unmarshal(adapted(t, "caddyfile", policySite(engines, options)), &c); err != nil {
+		if err := json.Unmarshal(Adapt(t, "caddyfile", PolicySite(engines, options)), &c); err != nil {
 			t.Fatal(err)
 		}
 		if err := caddy.Validate(&c); err != nil {
@@ -135,7 +135,7 @@ func TestEventsOfADryRun(t *testing.T) {
 		t.Errorf("%d subscribers", n)
 	}
 	// To run it does: the port is somebody else's.
-	err = caddy.Load(adapted(t, "caddyfile", policySite(engines, "events listen tcp://"+taken.Addr().String())), true)
+	err = caddy.Load(Adapt(t, "caddyfile", PolicySite(engines, "events listen tcp://"+taken.Addr().String())), true)
 	if err == nil || !strings.Contains(err.Error(), "events: cannot listen at this address") {
 		t.Errorf("a port that is taken: error %v", err)
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 // metricOf returns one upstream's value of a metric, and whether there is one.
-func metricOf(t testing.TB, name, upstream string) (float64, bool) {
+func UpstreamMetric(t testing.TB, name, upstream string) (float64, bool) {
 	t.Helper()
-	families, err := registry().Gather()
+	families, err := Registry().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,13 +33,13 @@ func metricOf(t testing.TB, name, upstream string) (float64, bool) {
 // What becomes of each engine's events is seen in the metrics and in the admin
 // API: gaps that were closed, losses that could not be, streams that ended.
 func TestEventsAreVisible(t *testing.T) {
-	engines := startFleet(t, 2, enginesim.Config{Speed: 200})
-	g := startGateway(t, "caddyfile", policySite(engines, eventsOption(engines[0], 1)))
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
+	g := StartGateway(t, "caddyfile", PolicySite(engines, EventsOption(engines[0], 1)))
 	rnd := rand.New(rand.NewPCG(1, 18))
-	send := func(e *enginesim.Engine) { sendTo(t, e, chatPath, chat(words(rnd, 4000), false)) }
+	send := func(e *enginesim.Engine) { SendDirect(t, e, ChatPath, Chat(Words(rnd, 4000), false)) }
 	is := func(name string, e *enginesim.Engine) float64 {
 		t.Helper()
-		v, ok := metricOf(t, "caddy_kv_aware_events_"+name, e.Addr())
+		v, ok := UpstreamMetric(t, "caddy_kv_aware_events_"+name, e.Addr())
 		if !ok {
 			t.Fatalf("there is no %s of %s", name, e.Addr())
 		}
@@ -51,13 +51,13 @@ func TestEventsAreVisible(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	g.predict(t, chatPath, chat("Hello.", false))
-	eventually(t, "both histories are known", func() bool { return known(t, "complete", engines...) })
+	g.Predict(t, ChatPath, Chat("Hello.", false))
+	Await(t, "both histories are known", func() bool { return EventsKnown(t, "complete", engines...) })
 	send(engines[0])
 	send(engines[1])
-	eventually(t, "the blocks of both", func() bool { return is("blocks_total", engines[0]) >= 60 && is("blocks_total", engines[1]) >= 60 })
+	Await(t, "the blocks of both", func() bool { return is("blocks_total", engines[0]) >= 60 && is("blocks_total", engines[1]) >= 60 })
 	for _, e := range engines {
-		r := told(t, e)[0]
+		r := Publishers(t, e)[0]
 		if is("connected", e) != 1 || is("replays_total", e) < 1 || is("unknown_parents_total", e) != 0 {
 			t.Errorf("of a sound stream: %+v", r)
 		}
@@ -72,8 +72,8 @@ func TestEventsAreVisible(t *testing.T) {
 	fault(enginesim.Fault{Kind: enginesim.DropEvents, Count: 1})
 	send(engines[0])
 	send(engines[0])
-	eventually(t, "a gap is counted, and closed", func() bool {
-		return is("gaps_total", engines[0]) > before && is("replays_total", engines[0]) >= 2 && known(t, "complete", engines[0]) && told(t, engines[0])[0].Losses == 0
+	Await(t, "a gap is counted, and closed", func() bool {
+		return is("gaps_total", engines[0]) > before && is("replays_total", engines[0]) >= 2 && EventsKnown(t, "complete", engines[0]) && Publishers(t, engines[0])[0].Losses == 0
 	})
 
 	before = is("gaps_total", engines[0])
@@ -81,27 +81,27 @@ func TestEventsAreVisible(t *testing.T) {
 	fault(enginesim.Fault{Kind: enginesim.LoseEvents, Count: 1})
 	send(engines[0])
 	send(engines[0])
-	eventually(t, "a gap that cannot be closed is counted too", func() bool {
-		return is("gaps_total", engines[0]) > before && told(t, engines[0])[0].Losses == 1 && known(t, "partial", engines[0])
+	Await(t, "a gap that cannot be closed is counted too", func() bool {
+		return is("gaps_total", engines[0]) > before && Publishers(t, engines[0])[0].Losses == 1 && EventsKnown(t, "partial", engines[0])
 	})
 
-	eventually(t, "a prompt's tokens were fetched", func() bool { return metric(t, "caddy_kv_aware_tokenized_prompts_total") > 0 })
+	Await(t, "a prompt's tokens were fetched", func() bool { return Metric(t, "caddy_kv_aware_tokenized_prompts_total") > 0 })
 	fault(enginesim.Fault{Kind: enginesim.Crash})
-	eventually(t, "the end of the stream shows", func() bool {
-		r := told(t, engines[0])[0]
+	Await(t, "the end of the stream shows", func() bool {
+		r := Publishers(t, engines[0])[0]
 		return is("connected", engines[0]) == 0 && r.Known == "unknown" && r.Failure != ""
 	})
-	if is("connected", engines[1]) != 1 || told(t, engines[1])[0].Losses != 0 {
-		t.Errorf("of the other: %+v", told(t, engines[1]))
+	if is("connected", engines[1]) != 1 || Publishers(t, engines[1])[0].Losses != 0 {
+		t.Errorf("of the other: %+v", Publishers(t, engines[1]))
 	}
 	if err := engines[0].Heal(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is back", func() bool { return is("connected", engines[0]) == 1 && known(t, "complete", engines[0]) })
+	Await(t, "it is back", func() bool { return is("connected", engines[0]) == 1 && EventsKnown(t, "complete", engines[0]) })
 
-	g.reload(t, "caddyfile", policySite(engines, ""))
-	eventually(t, "what is not followed has no figures", func() bool {
-		_, there := metricOf(t, "caddy_kv_aware_events_connected", engines[0].Addr())
+	g.Reload(t, "caddyfile", PolicySite(engines, ""))
+	Await(t, "what is not followed has no figures", func() bool {
+		_, there := UpstreamMetric(t, "caddy_kv_aware_events_connected", engines[0].Addr())
 		return !there
 	})
 }
@@ -110,13 +110,13 @@ func TestEventsAreVisible(t *testing.T) {
 // engine of which not all fits, what was sent to it counts too.
 func TestEventsUnderTheCeiling(t *testing.T) {
 	const limit, prompts = 1_000_000, 24
-	engines := startFleet(t, 3, enginesim.Config{Speed: 1000, PrefillRate: 1e6, ChunkTokens: 1 << 16, CacheBlocks: 60000, OutputTokens: 2})
-	g := startGateway(t, "caddyfile", "{\nkv_aware {\nmemory_limit 1MB\n}\n}\n"+policySite(engines, eventsOption(engines[0], 1)))
-	g.predict(t, chatPath, chat("Hello.", false))
-	eventually(t, "the histories are known", func() bool { return known(t, "complete", engines...) })
+	engines := StartPublishingEngines(t, 3, enginesim.Config{Speed: 1000, PrefillRate: 1e6, ChunkTokens: 1 << 16, CacheBlocks: 60000, OutputTokens: 2})
+	g := StartGateway(t, "caddyfile", "{\nkv_aware {\nmemory_limit 1MB\n}\n}\n"+PolicySite(engines, EventsOption(engines[0], 1)))
+	g.Predict(t, ChatPath, Chat("Hello.", false))
+	Await(t, "the histories are known", func() bool { return EventsKnown(t, "complete", engines...) })
 	var most float64
 	look := func() {
-		if now := metric(t, "caddy_kv_aware_tree_bytes"); now > limit {
+		if now := Metric(t, "caddy_kv_aware_tree_bytes"); now > limit {
 			t.Fatalf("%v bytes, %d are allowed", now, limit)
 		} else if now > most {
 			most = now
@@ -127,7 +127,7 @@ func TestEventsUnderTheCeiling(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(uint64(i), 20))
 		all.Go(func() {
 			for range prompts {
-				resp, err := newClient(t).Post(e.URL()+chatPath, "application/json", strings.NewReader(chat(words(rnd, 120_000), false)))
+				resp, err := NewClient(t).Post(e.URL()+ChatPath, "application/json", strings.NewReader(Chat(Words(rnd, 120_000), false)))
 				if err != nil {
 					t.Error(err)
 					return
@@ -141,7 +141,7 @@ func TestEventsUnderTheCeiling(t *testing.T) {
 		all.Wait()
 		close(done)
 	}()
-	eventually(t, "all is sent", func() bool {
+	Await(t, "all is sent", func() bool {
 		look()
 		select {
 		case <-done:
@@ -150,16 +150,16 @@ func TestEventsUnderTheCeiling(t *testing.T) {
 			return false
 		}
 	})
-	eventually(t, "not all is kept", func() bool { look(); return known(t, "partial", engines...) })
+	Await(t, "not all is kept", func() bool { look(); return EventsKnown(t, "partial", engines...) })
 	// What is sent now is found again.
-	prompt := chat(words(rand.New(rand.NewPCG(1, 21)), 8000), false)
+	prompt := Chat(Words(rand.New(rand.NewPCG(1, 21)), 8000), false)
 	for range 2 {
-		g.predict(t, chatPath, prompt)
-		untilStill(t, engines)
+		g.Predict(t, ChatPath, prompt)
+		AwaitQuiet(t, engines)
 	}
-	if p := g.predict(t, chatPath, prompt); p.predicted < 1800 || p.reported < 1900 {
+	if p := g.Predict(t, ChatPath, prompt); p.Predicted < 1800 || p.Reported < 1900 {
 		t.Errorf("at the ceiling: %+v", p)
 	}
 	look()
-	t.Logf("%.0f bytes at most, of %d; %v blocks were told of", most, limit, metric(t, "caddy_kv_aware_events_blocks_total"))
+	t.Logf("%.0f bytes at most, of %d; %v blocks were told of", most, limit, Metric(t, "caddy_kv_aware_events_blocks_total"))
 }

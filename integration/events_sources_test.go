@@ -26,76 +26,76 @@ func TestEventsOfAllEncodings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			events.Replay = true
-			engines := startFleet(t, 2, enginesim.Config{Speed: 200, Events: &events})
-			g := startGateway(t, "caddyfile", policySite(engines, eventsOption(engines[0], 1)))
+			engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, Events: &events})
+			g := StartGateway(t, "caddyfile", PolicySite(engines, EventsOption(engines[0], 1)))
 			threeTurns(t, g, engines)
 		})
 	}
 }
 
 // threeTurns has a conversation of three turns, each of which is to be predicted.
-func threeTurns(t *testing.T, g *gateway, engines []*enginesim.Engine) {
+func threeTurns(t *testing.T, g *Gateway, engines []*enginesim.Engine) {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(1, 8))
-	var c conversation
+	var c Conversation
 	for turn := range 3 {
-		p := g.exactly(t, fmt.Sprint("turn ", turn), c.say(words(rnd, 3000)), turn*700)
-		c.answered(p.answer)
-		untilStill(t, engines)
+		p := g.PredictExactly(t, fmt.Sprint("turn ", turn), c.Say(Words(rnd, 3000)), turn*700)
+		c.Answered(p.Answer)
+		AwaitQuiet(t, engines)
 	}
 }
 
 // What the template puts behind the last message counts too, wherever the last
 // block ends.
 func TestEventsOfPromptsSentAgain(t *testing.T) {
-	engines := startFleet(t, 1, enginesim.Config{Speed: 200})
-	g := startGateway(t, "caddyfile", policySite(engines, eventsOption(engines[0], 1)))
+	engines := StartPublishingEngines(t, 1, enginesim.Config{Speed: 200})
+	g := StartGateway(t, "caddyfile", PolicySite(engines, EventsOption(engines[0], 1)))
 	rnd := rand.New(rand.NewPCG(1, 19))
 	for bytes := 3995; bytes < 4060; bytes += 7 { // 16 tokens are 64 bytes
-		prompt := chat(words(rnd, bytes), false)
-		g.predict(t, chatPath, prompt)
-		untilStill(t, engines)
-		g.exactly(t, fmt.Sprint(bytes, " bytes"), prompt, 950)
+		prompt := Chat(Words(rnd, bytes), false)
+		g.Predict(t, ChatPath, prompt)
+		AwaitQuiet(t, engines)
+		g.PredictExactly(t, fmt.Sprint(bytes, " bytes"), prompt, 950)
 	}
 }
 
 // Publishers that dial out are accepted, told apart by their topics, and found
 // again after a restart.
 func TestEventsThatDialOut(t *testing.T) {
-	at := freeAddress(t)
-	engines := startEngines(t, 2, enginesim.Config{Speed: 200, Events: &enginesim.EventsConfig{Connect: at}})
-	g := startGateway(t, "caddyfile", policySite(engines, "metrics off\nevents listen tcp://"+at))
-	eventually(t, "the engines have connected", func() bool { return engines[0].Subscribers(0) == 1 && engines[1].Subscribers(0) == 1 })
+	at := FreeAddress(t)
+	engines := StartEngines(t, 2, enginesim.Config{Speed: 200, Events: &enginesim.EventsConfig{Connect: at}})
+	g := StartGateway(t, "caddyfile", PolicySite(engines, "metrics off\nevents listen tcp://"+at))
+	Await(t, "the engines have connected", func() bool { return engines[0].Subscribers(0) == 1 && engines[1].Subscribers(0) == 1 })
 	threeTurns(t, g, engines)
 	// Whose a connection is, its first event tells.
 	rnd := rand.New(rand.NewPCG(1, 9))
 	for _, e := range engines {
-		sendTo(t, e, chatPath, chat(words(rnd, 1000), false))
+		SendDirect(t, e, ChatPath, Chat(Words(rnd, 1000), false))
 	}
-	eventually(t, "both engines' events are known from their first on", func() bool { return known(t, "complete", engines...) })
+	Await(t, "both engines' events are known from their first on", func() bool { return EventsKnown(t, "complete", engines...) })
 
-	g.reload(t, "caddyfile", policySite(engines, "radix_depth 100\nmetrics off\nevents listen tcp://"+at))
+	g.Reload(t, "caddyfile", PolicySite(engines, "radix_depth 100\nmetrics off\nevents listen tcp://"+at))
 	for _, e := range engines {
 		if n := e.Subscribers(0); n != 1 {
 			t.Errorf("%d connections after a reload", n)
 		}
 	}
-	prompt := chat(words(rnd, 4000), false)
+	prompt := Chat(Words(rnd, 4000), false)
 	for _, e := range engines {
 		if err := e.Restart(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the engines have connected again", func() bool { return engines[0].Subscribers(0) == 1 && engines[1].Subscribers(0) == 1 })
+	Await(t, "the engines have connected again", func() bool { return engines[0].Subscribers(0) == 1 && engines[1].Subscribers(0) == 1 })
 	for _, e := range engines {
-		sendTo(t, e, chatPath, chat(words(rnd, 1000), false))
+		SendDirect(t, e, ChatPath, Chat(Words(rnd, 1000), false))
 	}
-	eventually(t, "both engines' new events are known", func() bool { return known(t, "complete", engines...) })
-	g.exactly(t, "a new prompt", prompt, 0)
-	untilStill(t, engines)
-	g.exactly(t, "the prompt again", prompt, 900)
+	Await(t, "both engines' new events are known", func() bool { return EventsKnown(t, "complete", engines...) })
+	g.PredictExactly(t, "a new prompt", prompt, 0)
+	AwaitQuiet(t, engines)
+	g.PredictExactly(t, "the prompt again", prompt, 900)
 
-	g.reload(t, "caddyfile", policySite(engines, ""))
+	g.Reload(t, "caddyfile", PolicySite(engines, ""))
 	again, err := net.Listen("tcp", at)
 	if err != nil {
 		t.Fatalf("after a reload without events the port is still ours: %v", err)
@@ -107,62 +107,62 @@ func TestEventsThatDialOut(t *testing.T) {
 // engine's choice, so what is predicted is the mean.
 func TestEventsOfRanks(t *testing.T) {
 	events := enginesim.EventsConfig{Replay: true}
-	engines := startFleet(t, 1, enginesim.Config{Speed: 200, Ranks: 2, Events: &events})
-	g := startGateway(t, "caddyfile", policySite(engines, eventsOption(engines[0], 2)))
+	engines := StartPublishingEngines(t, 1, enginesim.Config{Speed: 200, Ranks: 2, Events: &events})
+	g := StartGateway(t, "caddyfile", PolicySite(engines, EventsOption(engines[0], 2)))
 	rnd := rand.New(rand.NewPCG(1, 10))
-	prompt := chat(words(rnd, 8000), false)
+	prompt := Chat(Words(rnd, 8000), false)
 	rank := func(n string) {
 		t.Helper()
-		answer := g.post(t, chatPath, prompt, "X-data-parallel-rank", n)
-		if answer.status != http.StatusOK {
-			t.Fatalf("status %d", answer.status)
+		answer := g.Post(t, ChatPath, prompt, "X-data-parallel-rank", n)
+		if answer.Status != http.StatusOK {
+			t.Fatalf("status %d", answer.Status)
 		}
-		untilStill(t, engines)
+		AwaitQuiet(t, engines)
 	}
 	rank("0")
-	eventually(t, "half of it is predicted on average", func() bool {
-		cached := forecast(t, prompt)[engines[0].Addr()]
+	Await(t, "half of it is predicted on average", func() bool {
+		cached := Forecast(t, prompt)[engines[0].Addr()]
 		return cached > 900 && cached < 1100
 	})
 	rank("1")
-	g.exactly(t, "a prompt that both ranks hold", prompt, 1900)
-	ranks := told(t, engines[0])
+	g.PredictExactly(t, "a prompt that both ranks hold", prompt, 1900)
+	ranks := Publishers(t, engines[0])
 	if len(ranks) != 2 || ranks[0].Rank != 0 || ranks[1].Rank != 1 || ranks[0].Known != "complete" || ranks[1].Known != "complete" {
 		t.Errorf("the ranks: %+v", ranks)
 	}
 	if err := engines[0].Restart(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "both ranks are empty", func() bool {
-		return forecast(t, prompt)[engines[0].Addr()] == 0 && known(t, "complete", engines...)
+	Await(t, "both ranks are empty", func() bool {
+		return Forecast(t, prompt)[engines[0].Addr()] == 0 && EventsKnown(t, "complete", engines...)
 	})
 }
 
 // What an engine was sent by another way, before the gateway was there, is found
 // by a request's tokens if they are fetched first, and the request goes there.
 func TestTokenizeInline(t *testing.T) {
-	engines := startFleet(t, 3, enginesim.Config{Speed: 200, Record: 100})
+	engines := StartPublishingEngines(t, 3, enginesim.Config{Speed: 200, Record: 100})
 	rnd := rand.New(rand.NewPCG(1, 11))
-	prompt := chat(words(rnd, 8000), false)
-	sendTo(t, engines[1], chatPath, prompt)
-	g := startGateway(t, "caddyfile", policySite(engines, "tokenize inline 10s\n"+eventsOption(engines[0], 1)))
-	eventually(t, "the histories are known", func() bool { return known(t, "complete", engines...) })
-	g.exactly(t, "the first request of a prompt that an engine knows", prompt, 1900)
-	if n := engines[1].Received(); len(n) == 0 || !strings.HasSuffix(n[len(n)-1].Path, chatPath) {
+	prompt := Chat(Words(rnd, 8000), false)
+	SendDirect(t, engines[1], ChatPath, prompt)
+	g := StartGateway(t, "caddyfile", PolicySite(engines, "tokenize inline 10s\n"+EventsOption(engines[0], 1)))
+	Await(t, "the histories are known", func() bool { return EventsKnown(t, "complete", engines...) })
+	g.PredictExactly(t, "the first request of a prompt that an engine knows", prompt, 1900)
+	if n := engines[1].Received(); len(n) == 0 || !strings.HasSuffix(n[len(n)-1].Path, ChatPath) {
 		t.Error("it went to another engine")
 	}
-	g.exactly(t, "a prompt that nobody knows", chat(words(rnd, 8000), false), 0)
+	g.PredictExactly(t, "a prompt that nobody knows", Chat(Words(rnd, 8000), false), 0)
 }
 
 // With tokenize off no engine is asked for tokens, and what was sent where is
 // all that is gone by.
 func TestTokenizeOff(t *testing.T) {
-	engines := startFleet(t, 2, enginesim.Config{Speed: 200, Record: 100})
-	g := startGateway(t, "caddyfile", policySite(engines, "tokenize off\n"+eventsOption(engines[0], 1)))
-	prompt := chat(words(rand.New(rand.NewPCG(1, 12)), 8000), false)
-	g.predict(t, chatPath, prompt)
-	untilStill(t, engines)
-	if p := g.predict(t, chatPath, prompt); p.predicted < 1800 || p.reported < 1900 {
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, Record: 100})
+	g := StartGateway(t, "caddyfile", PolicySite(engines, "tokenize off\n"+EventsOption(engines[0], 1)))
+	prompt := Chat(Words(rand.New(rand.NewPCG(1, 12)), 8000), false)
+	g.Predict(t, ChatPath, prompt)
+	AwaitQuiet(t, engines)
+	if p := g.Predict(t, ChatPath, prompt); p.Predicted < 1800 || p.Reported < 1900 {
 		t.Errorf("the prompt again: %+v", p)
 	}
 	for _, e := range engines {
@@ -171,10 +171,10 @@ func TestTokenizeOff(t *testing.T) {
 				t.Errorf("an engine was asked at %s", r.Path)
 			}
 		}
-		sendTo(t, e, "/reset_prefix_cache", "") // events still tell that all is gone
+		SendDirect(t, e, "/reset_prefix_cache", "") // events still tell that all is gone
 	}
-	eventually(t, "the engines are known to be empty", func() bool {
-		for _, cached := range forecast(t, prompt) {
+	Await(t, "the engines are known to be empty", func() bool {
+		for _, cached := range Forecast(t, prompt) {
 			if cached > 0 {
 				return false
 			}
@@ -200,37 +200,37 @@ func TestTokenizeThatFails(t *testing.T) {
 		"hangs":                    {faults: []enginesim.Fault{{Kind: enginesim.Hang, Path: "/tokenize"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			engines := startFleet(t, 2, enginesim.Config{Speed: 200, ScaleOut: c.scaleOut})
+			engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, ScaleOut: c.scaleOut})
 			for _, e := range engines {
 				if err := e.Fault(c.faults...); err != nil {
 					t.Fatal(err)
 				}
 			}
-			g := startGateway(t, "caddyfile", policySite(engines, fmt.Sprintf("tokenize inline %v\n%s", deadline, eventsOption(engines[0], 1))))
-			eventually(t, "the histories are known", func() bool { return known(t, "complete", engines...) })
+			g := StartGateway(t, "caddyfile", PolicySite(engines, fmt.Sprintf("tokenize inline %v\n%s", deadline, EventsOption(engines[0], 1))))
+			Await(t, "the histories are known", func() bool { return EventsKnown(t, "complete", engines...) })
 			rnd := rand.New(rand.NewPCG(1, 13))
 			var quickest time.Duration
 			for i := range 4 {
-				prompt := chat(words(rnd, 8000), false)
+				prompt := Chat(Words(rnd, 8000), false)
 				began := time.Now()
-				g.predict(t, chatPath, prompt)
+				g.Predict(t, ChatPath, prompt)
 				if took := time.Since(began); i == 0 || took < quickest {
 					quickest = took
 				}
-				untilStill(t, engines)
-				p := g.predict(t, chatPath, prompt)
-				if p.reported < 1900 {
+				AwaitQuiet(t, engines)
+				p := g.Predict(t, ChatPath, prompt)
+				if p.Reported < 1900 {
 					t.Errorf("the prompt again did not go where it is: %+v", p)
 				}
-				if c.precise && p.predicted != p.reported || p.predicted < 1800 {
+				if c.precise && p.Predicted != p.Reported || p.Predicted < 1800 {
 					t.Errorf("the prompt again: %+v", p)
 				}
 			}
 			// An operator sees it.
-			eventually(t, "what became of asking is told", func() bool {
+			Await(t, "what became of asking is told", func() bool {
 				var fetched, failed uint64
 				texts := ""
-				for _, r := range reportedOf(t) {
+				for _, r := range Upstreams(t) {
 					fetched, failed, texts = fetched+r.Tokens.Fetched, failed+r.Tokens.Failed, texts+r.Tokens.Failure
 				}
 				if c.precise {

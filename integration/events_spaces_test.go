@@ -29,9 +29,9 @@ func request(text string, more map[string]any) string {
 // way has blocks of its own: it is never predicted to be there before it is, and
 // to the token when it is.
 func TestEventsOfOtherSpaces(t *testing.T) {
-	engines := startFleet(t, 2, enginesim.Config{Speed: 200, Models: []string{"base", "adapter-a", "adapter-b"}})
-	g := startGateway(t, "caddyfile", policySite(engines, eventsOption(engines[0], 1)))
-	text := words(rand.New(rand.NewPCG(1, 14)), 6000)
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, Models: []string{"base", "adapter-a", "adapter-b"}})
+	g := StartGateway(t, "caddyfile", PolicySite(engines, EventsOption(engines[0], 1)))
+	text := Words(rand.New(rand.NewPCG(1, 14)), 6000)
 	// Turns that only end in another way share all but their end.
 	for _, c := range []struct {
 		name  string
@@ -49,65 +49,65 @@ func TestEventsOfOtherSpaces(t *testing.T) {
 		{name: "tools", more: map[string]any{"tools": []any{map[string]any{"type": "function", "function": map[string]any{"name": "f"}}}}},
 	} {
 		body := request(text, c.more)
-		if p := g.exactly(t, c.name+", new", body, 0); p.reported > 0 {
-			t.Fatalf("%s: %d tokens are cached; it proves nothing", c.name, p.reported)
+		if p := g.PredictExactly(t, c.name+", new", body, 0); p.Reported > 0 {
+			t.Fatalf("%s: %d tokens are cached; it proves nothing", c.name, p.Reported)
 		}
-		untilStill(t, engines)
+		AwaitQuiet(t, engines)
 		if c.more["model"] != nil {
 			// That this is an adapter was not known before its first event.
-			g.predict(t, chatPath, body)
-			untilStill(t, engines)
+			g.Predict(t, ChatPath, body)
+			AwaitQuiet(t, engines)
 		}
-		g.exactly(t, c.name+", again", body, 1400)
+		g.PredictExactly(t, c.name+", again", body, 1400)
 	}
 	for name, more := range map[string]map[string]any{
 		"no answer begun": {"add_generation_prompt": false},
 		"no thinking":     {"chat_template_kwargs": map[string]any{"enable_thinking": false}},
 	} {
 		body := request(text, more)
-		p := g.predict(t, chatPath, body)
-		if p.predicted > p.reported {
-			t.Errorf("%s, new: %d tokens were predicted to be cached, %d were", name, p.predicted, p.reported)
+		p := g.Predict(t, ChatPath, body)
+		if p.Predicted > p.Reported {
+			t.Errorf("%s, new: %d tokens were predicted to be cached, %d were", name, p.Predicted, p.Reported)
 		}
-		untilStill(t, engines)
-		g.exactly(t, name+", again", body, 1400)
+		AwaitQuiet(t, engines)
+		g.PredictExactly(t, name+", again", body, 1400)
 	}
 }
 
 // Tenants with a salt each share nothing at the engines, and nothing of one is
 // predicted for another.
 func TestEventsOfTenants(t *testing.T) {
-	engines := startFleet(t, 2, enginesim.Config{Speed: 200})
-	g := startGateway(t, "caddyfile", policySite(engines, "tenant {http.request.header.X-User}\ncache_salt on\n"+eventsOption(engines[0], 1)))
-	prompt := chat(words(rand.New(rand.NewPCG(1, 15)), 6000), false)
-	as := func(user string) predicted {
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
+	g := StartGateway(t, "caddyfile", PolicySite(engines, "tenant {http.request.header.X-User}\ncache_salt on\n"+EventsOption(engines[0], 1)))
+	prompt := Chat(Words(rand.New(rand.NewPCG(1, 15)), 6000), false)
+	as := func(user string) Prediction {
 		t.Helper()
-		r, err := http.NewRequest(http.MethodPost, g.url+chatPath, strings.NewReader(prompt))
+		r, err := http.NewRequest(http.MethodPost, g.URL+ChatPath, strings.NewReader(prompt))
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("X-User", user)
-		return comparePrediction(t, g.do(t, r))
+		return ReadPrediction(t, g.Do(t, r))
 	}
 	for _, user := range []string{"alice", "bob", "carol"} {
-		if p := as(user); p.predicted != 0 || p.reported != 0 {
+		if p := as(user); p.Predicted != 0 || p.Reported != 0 {
 			t.Errorf("%s, new: %+v", user, p)
 		}
-		untilStill(t, engines)
+		AwaitQuiet(t, engines)
 	}
 	for _, user := range []string{"alice", "bob", "carol"} {
-		if p := as(user); p.predicted != p.reported || p.reported < 1400 {
+		if p := as(user); p.Predicted != p.Reported || p.Reported < 1400 {
 			t.Errorf("%s, again: %+v", user, p)
 		}
 	}
 	// By events alone: what the engines were sent beside the gateway.
 	for _, e := range engines {
-		sendTo(t, e, "/reset_prefix_cache", "")
-		sendTo(t, e, chatPath, prompt)
+		SendDirect(t, e, "/reset_prefix_cache", "")
+		SendDirect(t, e, ChatPath, prompt)
 	}
-	untilStill(t, engines)
-	if p := as("alice"); p.predicted != 0 || p.reported != 0 {
+	AwaitQuiet(t, engines)
+	if p := as("alice"); p.Predicted != 0 || p.Reported != 0 {
 		t.Errorf("what nobody has salted: %+v", p)
 	}
 }
@@ -115,23 +115,23 @@ func TestEventsOfTenants(t *testing.T) {
 // A chat template with today's date in it has other tokens tomorrow: what is
 // predicted is wrong once for what is found out by it, and right then.
 func TestEventsOfATemplateWithADate(t *testing.T) {
-	engines := startFleet(t, 2, enginesim.Config{Speed: 200})
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
 	for _, e := range engines {
 		e.SetTemplateDate("22 Nov 2026")
 	}
-	g := startGateway(t, "caddyfile", policySite(engines, eventsOption(engines[0], 1)))
+	g := StartGateway(t, "caddyfile", PolicySite(engines, EventsOption(engines[0], 1)))
 	rnd := rand.New(rand.NewPCG(1, 16))
-	system := words(rnd, 6000)
-	ask := func() predicted {
+	system := Words(rnd, 6000)
+	ask := func() Prediction {
 		t.Helper()
-		var c conversation
-		c.begin(system)
-		p := g.predict(t, chatPath, c.say(words(rnd, 400)))
-		untilStill(t, engines)
+		var c Conversation
+		c.Begin(system)
+		p := g.Predict(t, ChatPath, c.Say(Words(rnd, 400)))
+		AwaitQuiet(t, engines)
 		return p
 	}
 	ask()
-	if p := ask(); p.predicted != p.reported && p.reported-p.predicted > 16 || p.reported < 1400 {
+	if p := ask(); p.Predicted != p.Reported && p.Reported-p.Predicted > 16 || p.Reported < 1400 {
 		t.Errorf("today: %+v", p)
 	}
 	for _, e := range engines {
@@ -144,8 +144,8 @@ func TestEventsOfATemplateWithADate(t *testing.T) {
 	}
 	for range 3 {
 		p := ask()
-		if p.predicted > p.reported || p.reported-p.predicted > 16 || p.reported < 1400 {
-			t.Errorf("tomorrow: of %d tokens %d are predicted, %d are cached", p.tokens, p.predicted, p.reported)
+		if p.Predicted > p.Reported || p.Reported-p.Predicted > 16 || p.Reported < 1400 {
+			t.Errorf("tomorrow: of %d tokens %d are predicted, %d are cached", p.Tokens, p.Predicted, p.Reported)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func TestEventsOfATemplateWithADate(t *testing.T) {
 func epochsOf(t *testing.T) (n int) {
 	t.Helper()
 	var tree struct{ Epochs int }
-	_, answer := askAdmin(t, "GET", "/kv_aware/tree", "")
+	_, answer := Admin(t, "GET", "/kv_aware/tree", "")
 	if err := json.Unmarshal([]byte(answer), &tree); err != nil {
 		t.Fatal(err)
 	}
@@ -163,36 +163,36 @@ func epochsOf(t *testing.T) (n int) {
 // Prompts with an image are known up to it, and what stands behind it is never
 // taken for the same.
 func TestEventsOfImages(t *testing.T) {
-	engines := startFleet(t, 2, enginesim.Config{Speed: 200, ScaleOut: true})
-	g := startGateway(t, "caddyfile", policySite(engines, eventsOption(engines[0], 1)))
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, ScaleOut: true})
+	g := StartGateway(t, "caddyfile", PolicySite(engines, EventsOption(engines[0], 1)))
 	rnd := rand.New(rand.NewPCG(1, 17))
-	before, behind := words(rnd, 6000), words(rnd, 6000)
+	before, behind := Words(rnd, 6000), Words(rnd, 6000)
 	with := func(image string) string {
 		return fmt.Sprintf(`{"model":"sim","messages":[{"role":"user","content":[{"type":"text","text":%q},{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}},{"type":"text","text":%q}]}]}`,
 			before, strings.Repeat(image, 200), behind)
 	}
-	g.predict(t, chatPath, with("AAAA"))
-	untilStill(t, engines)
+	g.Predict(t, ChatPath, with("AAAA"))
+	AwaitQuiet(t, engines)
 	for _, image := range []string{"BBBB", "CCCC"} {
-		p := g.predict(t, chatPath, with(image))
-		if p.reported < 1400 || p.reported > 1600 {
-			t.Fatalf("%d tokens are cached with another image; it proves nothing", p.reported)
+		p := g.Predict(t, ChatPath, with(image))
+		if p.Reported < 1400 || p.Reported > 1600 {
+			t.Fatalf("%d tokens are cached with another image; it proves nothing", p.Reported)
 		}
-		if p.predicted > p.reported || p.predicted < 1300 {
-			t.Errorf("with another image %d tokens are predicted, %d are cached", p.predicted, p.reported)
+		if p.Predicted > p.Reported || p.Predicted < 1300 {
+			t.Errorf("with another image %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
 		}
-		untilStill(t, engines)
+		AwaitQuiet(t, engines)
 	}
-	if p := g.predict(t, chatPath, with("AAAA")); p.predicted > p.reported || p.predicted < 1300 {
-		t.Errorf("the first one again: %d tokens are predicted, %d are cached", p.predicted, p.reported)
+	if p := g.Predict(t, ChatPath, with("AAAA")); p.Predicted > p.Reported || p.Predicted < 1300 {
+		t.Errorf("the first one again: %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
 	}
 	// By events alone, of what the gateway has not sent itself.
 	for _, e := range engines {
-		sendTo(t, e, "/reset_prefix_cache", "")
-		sendTo(t, e, chatPath, with("DDDD"))
+		SendDirect(t, e, "/reset_prefix_cache", "")
+		SendDirect(t, e, ChatPath, with("DDDD"))
 	}
-	untilStill(t, engines)
-	if p := g.predict(t, chatPath, with("EEEE")); p.predicted > p.reported || p.predicted < 1300 {
-		t.Errorf("by events alone: %d tokens are predicted, %d are cached", p.predicted, p.reported)
+	AwaitQuiet(t, engines)
+	if p := g.Predict(t, ChatPath, with("EEEE")); p.Predicted > p.Reported || p.Predicted < 1300 {
+		t.Errorf("by events alone: %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
 	}
 }

@@ -16,38 +16,38 @@ import (
 // things, so that the quickest of some rounds is held against it.
 func TestEventsOfEviction(t *testing.T) {
 	const promised, rounds = 100 * time.Millisecond, 5
-	engines := startFleet(t, 2, enginesim.Config{Speed: 200, CacheBlocks: 600})
-	g := startGateway(t, "caddyfile", ":8080 {\n"+eventsSite(engines, "")+"}")
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, CacheBlocks: 600})
+	g := StartGateway(t, "caddyfile", ":8080 {\n"+EventsSite(engines, "")+"}")
 	rnd := rand.New(rand.NewPCG(1, 2))
 	loses := map[string]func(e *enginesim.Engine){
 		"evicted": func(e *enginesim.Engine) { // by what the gateway does not see
 			for range 2 {
-				sendTo(t, e, chatPath, chat(words(rnd, 20000), false))
+				SendDirect(t, e, ChatPath, Chat(Words(rnd, 20000), false))
 			}
 		},
-		"cleared": func(e *enginesim.Engine) { sendTo(t, e, "/reset_prefix_cache", "") },
+		"cleared": func(e *enginesim.Engine) { SendDirect(t, e, "/reset_prefix_cache", "") },
 	}
 	for how, lose := range loses {
 		var quickest time.Duration
 		for round := range rounds {
-			prompt := chat(words(rnd, 8000), false)
-			g.exactly(t, "a new prompt", prompt, 0)
+			prompt := Chat(Words(rnd, 8000), false)
+			g.PredictExactly(t, "a new prompt", prompt, 0)
 			var holder *enginesim.Engine
-			eventually(t, "the prompt is known to be held", func() bool {
+			Await(t, "the prompt is known to be held", func() bool {
 				for _, e := range engines {
-					if forecast(t, prompt)[e.Addr()] > 1900 {
+					if Forecast(t, prompt)[e.Addr()] > 1900 {
 						holder = e
 					}
 				}
 				return holder != nil
 			})
 			lose(holder)
-			took := eventually(t, "nothing of it is predicted to be there", func() bool { return forecast(t, prompt)[holder.Addr()] < 100 })
+			took := Await(t, "nothing of it is predicted to be there", func() bool { return Forecast(t, prompt)[holder.Addr()] < 100 })
 			if round == 0 || took < quickest {
 				quickest = took
 			}
-			g.exactly(t, "the prompt that is gone", prompt, 0)
-			untilStill(t, engines)
+			g.PredictExactly(t, "the prompt that is gone", prompt, 0)
+			AwaitQuiet(t, engines)
 		}
 		t.Logf("%s: forgotten %v after it, at the quickest", how, quickest)
 		if quickest > promised {
@@ -59,22 +59,22 @@ func TestEventsOfEviction(t *testing.T) {
 // An engine that is restarted holds nothing, and what it holds from then on is
 // known to the token.
 func TestEventsOfARestart(t *testing.T) {
-	engines := startFleet(t, 2, enginesim.Config{Speed: 200})
-	g := startGateway(t, "caddyfile", ":8080 {\n"+eventsSite(engines, "metrics off")+"}")
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
+	g := StartGateway(t, "caddyfile", ":8080 {\n"+EventsSite(engines, "metrics off")+"}")
 	rnd := rand.New(rand.NewPCG(1, 3))
 	prompts := make([]string, 2)
 	for i := range prompts {
-		prompts[i] = chat(words(rnd, 8000), false)
-		g.exactly(t, "a new prompt", prompts[i], 0)
+		prompts[i] = Chat(Words(rnd, 8000), false)
+		g.PredictExactly(t, "a new prompt", prompts[i], 0)
 	}
-	untilStill(t, engines)
+	AwaitQuiet(t, engines)
 	restarts := map[string]func(e *enginesim.Engine) error{
 		"restart": (*enginesim.Engine).Restart,
 		"crash": func(e *enginesim.Engine) error {
 			if err := e.Fault(enginesim.Fault{Kind: enginesim.Crash}); err != nil {
 				return err
 			}
-			eventually(t, "the stream is known to be dead", func() bool { return known(t, "unknown", e) })
+			Await(t, "the stream is known to be dead", func() bool { return EventsKnown(t, "unknown", e) })
 			return e.Heal()
 		},
 	}
@@ -84,20 +84,20 @@ func TestEventsOfARestart(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, how+": nobody is predicted to hold anything", func() bool {
+		Await(t, how+": nobody is predicted to hold anything", func() bool {
 			for _, p := range prompts {
-				for _, cached := range forecast(t, p) {
+				for _, cached := range Forecast(t, p) {
 					if cached > 0 {
 						return false
 					}
 				}
 			}
-			return known(t, "complete", engines...)
+			return EventsKnown(t, "complete", engines...)
 		})
 		for _, p := range prompts {
-			g.exactly(t, how+": the prompt is new", p, 0)
-			untilStill(t, engines)
-			g.exactly(t, how+": the prompt again", p, 1900)
+			g.PredictExactly(t, how+": the prompt is new", p, 0)
+			AwaitQuiet(t, engines)
+			g.PredictExactly(t, how+": the prompt again", p, 1900)
 		}
 	}
 }
@@ -105,39 +105,39 @@ func TestEventsOfARestart(t *testing.T) {
 // While an engine's stream is dead the gateway goes by what it has sent there,
 // and by the engine's word again as soon as it hears it.
 func TestEventsOfADeadStream(t *testing.T) {
-	engines := startFleet(t, 2, enginesim.Config{Speed: 200, CacheBlocks: 600})
-	port, replay := portOfAll(t, engines), portOfAll(t, engines)
-	relays := make(map[*enginesim.Engine][]*relay)
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, CacheBlocks: 600})
+	port, replay := CommonPort(t, engines), CommonPort(t, engines)
+	relays := make(map[*enginesim.Engine][]*Relay)
 	for _, e := range engines {
-		relays[e] = []*relay{startRelay(t, on(e, port), e.EventsAddr(0)), startRelay(t, on(e, replay), e.ReplayAddr(0))}
+		relays[e] = []*Relay{startRelay(t, AtPort(e, port), e.EventsAddr(0)), startRelay(t, AtPort(e, replay), e.ReplayAddr(0))}
 	}
-	g := startGateway(t, "caddyfile", policySite(engines, fmt.Sprintf("events %s%s {\nreplay %s%s\n}", upstreamHost, port, upstreamHost, replay)))
+	g := StartGateway(t, "caddyfile", PolicySite(engines, fmt.Sprintf("events %s%s {\nreplay %s%s\n}", UpstreamHost, port, UpstreamHost, replay)))
 	rnd := rand.New(rand.NewPCG(1, 4))
-	prompt := chat(words(rnd, 8000), false)
-	g.exactly(t, "a new prompt", prompt, 0)
-	untilStill(t, engines)
+	prompt := Chat(Words(rnd, 8000), false)
+	g.PredictExactly(t, "a new prompt", prompt, 0)
+	AwaitQuiet(t, engines)
 	holder, other := engines[0], engines[1]
-	if forecast(t, prompt)[other.Addr()] > 0 {
+	if Forecast(t, prompt)[other.Addr()] > 0 {
 		holder, other = other, holder
 	}
 	for _, r := range relays[holder] {
 		r.cut()
 	}
-	eventually(t, "the stream is known to be dead", func() bool { return known(t, "unknown", holder) && known(t, "complete", other) })
+	Await(t, "the stream is known to be dead", func() bool { return EventsKnown(t, "unknown", holder) && EventsKnown(t, "complete", other) })
 	for range 2 {
-		sendTo(t, holder, chatPath, chat(words(rnd, 20000), false))
+		SendDirect(t, holder, ChatPath, Chat(Words(rnd, 20000), false))
 	}
-	if cached := forecast(t, prompt)[holder.Addr()]; cached < 1500 {
+	if cached := Forecast(t, prompt)[holder.Addr()]; cached < 1500 {
 		t.Errorf("with a dead stream %d tokens are predicted: what was sent there does not count", cached)
 	}
 	for _, r := range relays[holder] {
 		r.mend(t)
 	}
-	eventually(t, "the stream is back", func() bool { return known(t, "complete", holder) })
-	if cached := forecast(t, prompt)[holder.Addr()]; cached != 0 {
+	Await(t, "the stream is back", func() bool { return EventsKnown(t, "complete", holder) })
+	if cached := Forecast(t, prompt)[holder.Addr()]; cached != 0 {
 		t.Errorf("with the stream back %d tokens are predicted of what was evicted meanwhile", cached)
 	}
-	g.exactly(t, "the prompt that is gone", prompt, 0)
-	untilStill(t, engines)
-	g.exactly(t, "the prompt again", prompt, 1900)
+	g.PredictExactly(t, "the prompt that is gone", prompt, 0)
+	AwaitQuiet(t, engines)
+	g.PredictExactly(t, "the prompt again", prompt, 1900)
 }

@@ -21,16 +21,16 @@ import (
 )
 
 // eventsSite is a gateway that follows its engines' events.
-func eventsSite(engines []*enginesim.Engine, options string) string {
+func EventsSite(engines []*enginesim.Engine, options string) string {
 	_, port, _ := strings.Cut(engines[0].EventsAddr(0), ":")
 	_, replay, _ := strings.Cut(engines[0].ReplayAddr(0), ":")
 	const host = "tcp://{http.reverse_proxy.upstream.host}:"
 	return fmt.Sprintf("pii_janitor\nheader >X-Predicted {http.kv_aware.match_tokens}\nreverse_proxy %s {\nlb_policy kv_aware {\nevents %s%s {\nreplay %s%s\n}\n%s\n}\n}\n",
-		addresses(engines), host, port, host, replay, options)
+		Addresses(engines), host, port, host, replay, options)
 }
 
 // startFleet starts engines that publish their events, until the end of the test.
-func startFleet(t testing.TB, n int, config enginesim.Config) []*enginesim.Engine {
+func StartPublishingEngines(t testing.TB, n int, config enginesim.Config) []*enginesim.Engine {
 	t.Helper()
 	if config.Events == nil {
 		config.Events = &enginesim.EventsConfig{Replay: true}
@@ -47,17 +47,17 @@ func startFleet(t testing.TB, n int, config enginesim.Config) []*enginesim.Engin
 
 // predicted is a prompt of which the gateway has said how much is cached, and
 // the engine how much was.
-type predicted struct {
-	tokens, predicted, reported int
-	answer                      string
+type Prediction struct {
+	Tokens, Predicted, Reported int
+	Answer                      string
 }
 
-func (p predicted) err() float64 {
-	return math.Abs(float64(p.predicted-p.reported)) / float64(p.tokens)
+func (p Prediction) RelativeError() float64 {
+	return math.Abs(float64(p.Predicted-p.Reported)) / float64(p.Tokens)
 }
 
 // completion is what the tests read of an answer.
-type completion struct {
+type Completion struct {
 	Choices []struct{ Message struct{ Content string } }
 	Usage   struct {
 		PromptTokens        int `json:"prompt_tokens"`
@@ -68,34 +68,34 @@ type completion struct {
 }
 
 // predict sends a request and compares.
-func (g *gateway) predict(t testing.TB, path, body string) predicted {
+func (g *Gateway) Predict(t testing.TB, path, body string) Prediction {
 	t.Helper()
-	return comparePrediction(t, g.post(t, path, body))
+	return ReadPrediction(t, g.Post(t, path, body))
 }
 
 // comparePrediction reads what was predicted and what was so from an answer.
-func comparePrediction(t testing.TB, answer reply) predicted {
+func ReadPrediction(t testing.TB, answer Reply) Prediction {
 	t.Helper()
-	if answer.status != http.StatusOK {
-		t.Fatalf("status %d: %.300s", answer.status, answer.body)
+	if answer.Status != http.StatusOK {
+		t.Fatalf("status %d: %.300s", answer.Status, answer.Body)
 	}
-	var a completion
-	if err := json.Unmarshal([]byte(answer.body), &a); err != nil {
+	var a Completion
+	if err := json.Unmarshal([]byte(answer.Body), &a); err != nil {
 		t.Fatal(err)
 	}
-	n, err := strconv.Atoi(answer.header.Get("X-Predicted"))
+	n, err := strconv.Atoi(answer.Header.Get("X-Predicted"))
 	if err != nil {
-		t.Fatalf("no prediction: %q", answer.header.Get("X-Predicted"))
+		t.Fatalf("no prediction: %q", answer.Header.Get("X-Predicted"))
 	}
-	return predicted{a.Usage.PromptTokens, n, a.Usage.PromptTokensDetails.CachedTokens, a.Choices[0].Message.Content}
+	return Prediction{a.Usage.PromptTokens, n, a.Usage.PromptTokensDetails.CachedTokens, a.Choices[0].Message.Content}
 }
 
 // conversation is one that goes on with what the engine answers.
-type conversation struct {
+type Conversation struct {
 	messages []map[string]string
 }
 
-func (c *conversation) say(text string) string {
+func (c *Conversation) Say(text string) string {
 	c.messages = append(c.messages, map[string]string{"role": "user", "content": text})
 	body, err := json.Marshal(map[string]any{"model": "sim", "messages": c.messages})
 	if err != nil {
@@ -104,28 +104,28 @@ func (c *conversation) say(text string) string {
 	return string(body)
 }
 
-func (c *conversation) begin(system string) {
+func (c *Conversation) Begin(system string) {
 	c.messages = []map[string]string{{"role": "system", "content": system}}
 }
 
-func (c *conversation) answered(text string) {
+func (c *Conversation) Answered(text string) {
 	c.messages = append(c.messages, map[string]string{"role": "assistant", "content": text})
 }
 
 // A conversation's next turns are predicted to the token, answers and all: the
 // engine holds what it has computed and generated, and says so.
 func TestEventsFollowAConversation(t *testing.T) {
-	engines := startFleet(t, 2, enginesim.Config{Speed: 100, CacheBlocks: 4000})
-	g := startGateway(t, "caddyfile", ":8080 {\n"+eventsSite(engines, "")+"}")
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 100, CacheBlocks: 4000})
+	g := StartGateway(t, "caddyfile", ":8080 {\n"+EventsSite(engines, "")+"}")
 	rnd := rand.New(rand.NewPCG(1, 1))
-	var c conversation
+	var c Conversation
 	for turn := range 5 {
-		p := g.predict(t, "/v1/chat/completions", c.say(words(rnd, 3000)))
-		if p.predicted != p.reported || turn > 0 && p.reported < p.tokens/2 {
-			t.Errorf("turn %d: of %d tokens %d were predicted to be cached, %d were", turn, p.tokens, p.predicted, p.reported)
+		p := g.Predict(t, "/v1/chat/completions", c.Say(Words(rnd, 3000)))
+		if p.Predicted != p.Reported || turn > 0 && p.Reported < p.Tokens/2 {
+			t.Errorf("turn %d: of %d tokens %d were predicted to be cached, %d were", turn, p.Tokens, p.Predicted, p.Reported)
 		}
-		c.answered(p.answer)
-		untilStill(t, engines)
+		c.Answered(p.Answer)
+		AwaitQuiet(t, engines)
 	}
 }
 
@@ -134,11 +134,11 @@ func TestEventsFollowAConversation(t *testing.T) {
 // come, and nothing has changed for some times as long as a prompt may wait for
 // the first event. Where some cannot come, because a test does not want it to,
 // only the last of these counts, for longer.
-func untilStill(t testing.TB, engines []*enginesim.Engine) {
+func AwaitQuiet(t testing.TB, engines []*enginesim.Engine) {
 	t.Helper()
 	last, still := 0.0, 0
 	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(10 * time.Millisecond) {
-		now := metric(t, "caddy_kv_aware_tree_bytes") + metric(t, "caddy_kv_aware_events_blocks_total")
+		now := Metric(t, "caddy_kv_aware_tree_bytes") + Metric(t, "caddy_kv_aware_events_blocks_total")
 		if still++; now != last {
 			last, still = now, 0
 		}
@@ -153,7 +153,7 @@ func untilStill(t testing.TB, engines []*enginesim.Engine) {
 // tokens, no events.
 func allCame(t testing.TB, engines []*enginesim.Engine) bool {
 	t.Helper()
-	reports := reportedOf(t)
+	reports := Upstreams(t)
 	for _, e := range engines {
 		r := reports[e.Addr()]
 		if r.Tokens.Waiting > 0 {
@@ -175,7 +175,7 @@ type arm struct {
 	client  *http.Client // for what does not come by the gateway
 
 	mu   sync.Mutex
-	seen []predicted
+	seen []Prediction
 }
 
 // figures are what an arm came to.
@@ -189,7 +189,7 @@ type figures struct {
 
 // record is what was seen of some rounds.
 type record struct {
-	prompts []predicted
+	prompts []Prediction
 	ttft    []time.Duration // of each, in no order
 }
 
@@ -217,13 +217,13 @@ func (a *arm) record() record {
 func (r *record) figures() (f figures) {
 	var tokens, cached, short int
 	for _, p := range r.prompts {
-		tokens += p.tokens
-		cached += p.reported
-		if p.tokens >= 4096 {
-			f.long += p.err()
+		tokens += p.Tokens
+		cached += p.Reported
+		if p.Tokens >= 4096 {
+			f.long += p.RelativeError()
 			f.prompts++
 		} else {
-			f.short += p.err()
+			f.short += p.RelativeError()
 			short++
 		}
 	}
@@ -303,7 +303,7 @@ func compareEvents(t *testing.T, split bool, broken func(e, h figures) string) {
 // skipComparison leaves out what is compared by time where that is another.
 func skipComparison(t *testing.T) {
 	t.Helper()
-	if underRace {
+	if UnderRace {
 		t.Skip("the race detector makes the gateway slow and the engines not; TestEventsFollowAConversation looks for races")
 	}
 	if testing.Short() {
@@ -318,14 +318,14 @@ func eventsAgainstHistory(t *testing.T, round uint64, split bool) (e, h record) 
 	config := enginesim.Config{
 		Speed: eventsSpeed, Record: 10000, CacheBlocks: 2600, OutputTokens: 120, MaxModelLen: 40000, DecodeRate: 100,
 	}
-	events := &arm{path: "/events", engines: startFleet(t, nodes, config), client: newClient(t)}
-	history := &arm{path: "/history", engines: startFleet(t, nodes, config), client: newClient(t)}
-	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\nhandle_path /events/* {\n%s}\nhandle_path /history/* {\n%s}\n}",
-		eventsSite(events.engines, ""),
-		fmt.Sprintf("pii_janitor\nheader >X-Predicted {http.kv_aware.match_tokens}\nreverse_proxy %s {\nlb_policy kv_aware\n}\n", addresses(history.engines))))
+	events := &arm{path: "/events", engines: StartPublishingEngines(t, nodes, config), client: NewClient(t)}
+	history := &arm{path: "/history", engines: StartPublishingEngines(t, nodes, config), client: NewClient(t)}
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(":8080 {\nhandle_path /events/* {\n%s}\nhandle_path /history/* {\n%s}\n}",
+		EventsSite(events.engines, ""),
+		fmt.Sprintf("pii_janitor\nheader >X-Predicted {http.kv_aware.match_tokens}\nreverse_proxy %s {\nlb_policy kv_aware\n}\n", Addresses(history.engines))))
 	system := make([]string, 3)
 	for i := range system {
-		system[i] = words(rand.New(rand.NewPCG(9, uint64(i))), 9000)
+		system[i] = Words(rand.New(rand.NewPCG(9, uint64(i))), 9000)
 	}
 	stop := make(chan struct{})
 	var ours, others sync.WaitGroup
@@ -340,17 +340,17 @@ func eventsAgainstHistory(t *testing.T, round uint64, split bool) (e, h record) 
 		mine := user < users
 		rnd := rand.New(rand.NewPCG(uint64(user), round))
 		talk := func() {
-			c := map[*arm]*conversation{events: {}, history: {}}
+			c := map[*arm]*Conversation{events: {}, history: {}}
 			start := system[rnd.IntN(len(system))]
-			both(func(a *arm) { c[a].begin(start) })
+			both(func(a *arm) { c[a].Begin(start) })
 			home := rnd.IntN(nodes) // the other gateway keeps a conversation where it is
 			for turn := range turns {
-				text := words(rnd, 2000+rnd.IntN(9000))
+				text := Words(rnd, 2000+rnd.IntN(9000))
 				both(func(a *arm) {
 					if mine && !(split && turn%3 == 2) {
 						a.ask(t, g, c[a], text)
 					} else {
-						c[a].answered(a.direct(t, home, c[a].say(text)))
+						c[a].Answered(a.direct(t, home, c[a].Say(text)))
 					}
 				})
 				pause(rnd, 4*time.Second)
@@ -391,9 +391,9 @@ func pause(rnd *rand.Rand, most time.Duration) {
 }
 
 // ask sends a conversation's next turn and notes what was predicted.
-func (a *arm) ask(t *testing.T, g *gateway, c *conversation, text string) {
-	p := g.predict(t, a.path+"/v1/chat/completions", c.say(text))
-	c.answered(p.answer)
+func (a *arm) ask(t *testing.T, g *Gateway, c *Conversation, text string) {
+	p := g.Predict(t, a.path+"/v1/chat/completions", c.Say(text))
+	c.Answered(p.Answer)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.seen = append(a.seen, p)
@@ -413,7 +413,7 @@ func (a *arm) direct(t *testing.T, engine int, body string) (answer string) {
 		return ""
 	}
 	defer resp.Body.Close()
-	var v completion
+	var v Completion
 	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil || len(v.Choices) == 0 {
 		t.Errorf("an engine's answer: %v", err)
 		return ""
@@ -425,7 +425,7 @@ func (a *arm) direct(t *testing.T, engine int, body string) (answer string) {
 const unseen = "X-Unseen"
 
 // words is a text of so many bytes.
-func words(rnd *rand.Rand, bytes int) string {
+func Words(rnd *rand.Rand, bytes int) string {
 	var b strings.Builder
 	for b.Len() < bytes {
 		fmt.Fprintf(&b, "word%x ", rnd.Uint32()&0xffff)

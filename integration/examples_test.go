@@ -109,7 +109,7 @@ func TestExamplesServe(t *testing.T) {
 	for _, name := range exampleFiles(t) {
 		for _, form := range []string{"as it is", "its JSON"} {
 			t.Run(filepath.Base(name)+", "+form, func(t *testing.T) {
-				engines := startEngines(t, 4, enginesim.Config{Speed: 50, Record: 4, Responder: enginesim.Echo})
+				engines := StartEngines(t, 4, enginesim.Config{Speed: 50, Record: 4, Responder: enginesim.Echo})
 				adapter, file := "caddyfile", name
 				if filepath.Ext(name) == ".yaml" {
 					adapter = "bauxite"
@@ -135,9 +135,9 @@ func TestExamplesServe(t *testing.T) {
 					`"port": "8000"`, `"port": "`+port(engines[0])+`"`,
 				).Replace(string(raw))
 				if filepath.Base(name) == "production.Caddyfile" {
-					adapter, config = "json", withCertificate(t, adapted(t, adapter, config), crt, key)
+					adapter, config = "json", withCertificate(t, Adapt(t, adapter, config), crt, key)
 				}
-				g := startGateway(t, adapter, config)
+				g := StartGateway(t, adapter, config)
 				askExample(t, g, engines, filepath.Base(name))
 			})
 		}
@@ -171,41 +171,41 @@ func withCertificate(t *testing.T, config []byte, crt, key string) string {
 }
 
 // askExample sends a request as a client of that example would.
-func askExample(t *testing.T, g *gateway, engines []*enginesim.Engine, name string) {
+func askExample(t *testing.T, g *Gateway, engines []*enginesim.Engine, name string) {
 	t.Helper()
 	path, model, wantEngine := "/v1/chat/completions", "sim", -1
 	switch name {
 	case "models.Caddyfile":
 		model, wantEngine = "qwen-32b", 2
-		if list := g.get(t, "/v1/models"); !strings.Contains(list.body, "llama-70b") || !strings.Contains(list.body, "qwen-32b") {
-			t.Fatalf("/v1/models lists %s", list.body)
+		if list := g.Get(t, "/v1/models"); !strings.Contains(list.Body, "llama-70b") || !strings.Contains(list.Body, "qwen-32b") {
+			t.Fatalf("/v1/models lists %s", list.Body)
 		}
-		if answer := g.post(t, path, chat("hi", false)); answer.status != http.StatusNotFound {
-			t.Fatalf("an unknown model: status %d", answer.status)
+		if answer := g.Post(t, path, Chat("hi", false)); answer.Status != http.StatusNotFound {
+			t.Fatalf("an unknown model: status %d", answer.Status)
 		}
 	case "beside-a-site.Caddyfile":
 		path = "/llm" + path
-		if page := g.get(t, "/"); page.status != http.StatusOK || !strings.Contains(page.body, "A site") {
-			t.Fatalf("the site answers %d", page.status)
+		if page := g.Get(t, "/"); page.Status != http.StatusOK || !strings.Contains(page.Body, "A site") {
+			t.Fatalf("the site answers %d", page.Status)
 		}
 	case "bauxite.yaml":
-		if answer := g.post(t, "/vllm-prod"+path, chat("hi", false)); answer.status != http.StatusOK {
-			t.Fatalf("the cluster by its name: status %d", answer.status)
+		if answer := g.Post(t, "/vllm-prod"+path, Chat("hi", false)); answer.Status != http.StatusOK {
+			t.Fatalf("the cluster by its name: status %d", answer.Status)
 		}
 	case "production.Caddyfile":
-		g.url = strings.Replace(g.url, "http://", "https://", 1)
-		g.client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ServerName: "llm.example.com"}
+		g.URL = strings.Replace(g.URL, "http://", "https://", 1)
+		g.Client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ServerName: "llm.example.com"}
 	}
-	r, err := http.NewRequest(http.MethodPost, g.url+path, strings.NewReader(strings.Replace(chat("Mail "+secretMail, false), `"sim"`, `"`+model+`"`, 1)))
+	r, err := http.NewRequest(http.MethodPost, g.URL+path, strings.NewReader(strings.Replace(Chat("Mail "+SecretMail, false), `"sim"`, `"`+model+`"`, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if name == "production.Caddyfile" {
 		r.Host = "llm.example.com"
 	}
-	answer := g.do(t, r)
-	if answer.status != http.StatusOK || !strings.Contains(answer.body, secretMail) {
-		t.Fatalf("status %d, not restored: %.300s", answer.status, answer.body)
+	answer := g.Do(t, r)
+	if answer.Status != http.StatusOK || !strings.Contains(answer.Body, SecretMail) {
+		t.Fatalf("status %d, not restored: %.300s", answer.Status, answer.Body)
 	}
 	got := false
 	for i, e := range engines {
@@ -213,7 +213,7 @@ func askExample(t *testing.T, g *gateway, engines []*enginesim.Engine, name stri
 			if strings.Contains(string(r.Body), "[EMAIL_1]") {
 				got = wantEngine < 0 || i == wantEngine
 			}
-			if strings.Contains(string(r.Body), secretMail) {
+			if strings.Contains(string(r.Body), SecretMail) {
 				t.Fatal("the address reached an engine")
 			}
 		}
@@ -298,7 +298,7 @@ func TestDocumentedConfigs(t *testing.T) {
 			found++
 			t.Run(fmt.Sprint(filepath.Base(name), " block ", i), func(t *testing.T) {
 				var c caddy.Config
-				if err := json.Unmarshal(adapted(t, adapter, f.text), &c); err != nil {
+				if err := json.Unmarshal(Adapt(t, adapter, f.text), &c); err != nil {
 					t.Fatal(err)
 				}
 				if err := caddy.Validate(&c); err != nil {

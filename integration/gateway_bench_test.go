@@ -83,15 +83,15 @@ func benchmarkGateway(b *testing.B, size int, stream bool) {
 		dials = append(dials, strings.TrimPrefix(engine.URL, "http://"))
 	}
 	g := startQuietGateway(b, fmt.Sprintf(benchSite, strings.Join(dials, " ")))
-	ways := []*way{{name: "direct", base: direct}, {name: "stock", base: g.url + "/stock"}, {name: "ours", base: g.url + "/ours"}}
+	ways := []*way{{name: "direct", base: direct}, {name: "stock", base: g.URL + "/stock"}, {name: "ours", base: g.URL + "/ours"}}
 	bodies := benchBodies(size, stream)
 	for _, w := range ways { // connections, pools and the tree are warm
-		w.round(b, g.client, bodies, len(bodies))
+		w.round(b, g.Client, bodies, len(bodies))
 		*w = way{name: w.name, base: w.base}
 	}
 	for n := 0; b.Loop(); n++ {
 		for i := range ways {
-			ways[(i+n)%len(ways)].round(b, g.client, bodies, perRound)
+			ways[(i+n)%len(ways)].round(b, g.Client, bodies, perRound)
 		}
 	}
 	client := ways[0].perRequest()
@@ -142,10 +142,10 @@ func cpuTime(b *testing.B) time.Duration {
 }
 
 // startQuietGateway runs a Caddyfile that logs errors only.
-func startQuietGateway(b *testing.B, site string) *gateway {
+func startQuietGateway(b *testing.B, site string) *Gateway {
 	b.Helper()
 	var config map[string]any
-	if err := json.Unmarshal(adapted(b, "caddyfile", site), &config); err != nil {
+	if err := json.Unmarshal(Adapt(b, "caddyfile", site), &config); err != nil {
 		b.Fatal(err)
 	}
 	config["logging"].(map[string]any)["logs"].(map[string]any)["default"].(map[string]any)["level"] = "ERROR"
@@ -161,7 +161,7 @@ func startQuietGateway(b *testing.B, site string) *gateway {
 			b.Errorf("stopping Caddy: %v", err)
 		}
 	})
-	return &gateway{url: serverURL(b), client: newClient(b)}
+	return &Gateway{URL: ServerURL(b), Client: NewClient(b)}
 }
 
 // benchBodies are the prompts of 64 conversations.
@@ -182,7 +182,7 @@ func benchBodies(size int, stream bool) [][]byte {
 				text.WriteByte(' ')
 			}
 		}
-		bodies[i] = []byte(chat(fmt.Sprint("Conversation ", i, ". ", text.String()), stream))
+		bodies[i] = []byte(Chat(fmt.Sprint("Conversation ", i, ". ", text.String()), stream))
 	}
 	return bodies
 }

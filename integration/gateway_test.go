@@ -37,15 +37,15 @@ func TestMain(m *testing.M) {
 }
 
 // gateway is a real Caddy, in this process, on a port of its own.
-type gateway struct {
-	url    string
-	client *http.Client
+type Gateway struct {
+	URL    string
+	Client *http.Client
 }
 
 // startGateway runs a config until the end of the test. The config is a
 // Caddyfile unless it starts with a brace at a JSON object's place; its first
 // server listens on a random port whatever it says.
-func startGateway(t testing.TB, adapter, config string) *gateway {
+func StartGateway(t testing.TB, adapter, config string) *Gateway {
 	t.Helper()
 	load(t, adapter, config)
 	t.Cleanup(func() {
@@ -53,27 +53,27 @@ func startGateway(t testing.TB, adapter, config string) *gateway {
 			t.Errorf("stopping Caddy: %v", err)
 		}
 	})
-	return &gateway{url: serverURL(t), client: newClient(t)}
+	return &Gateway{URL: ServerURL(t), Client: NewClient(t)}
 }
 
 // reload replaces the running config, on whatever port it comes up.
-func (g *gateway) reload(t testing.TB, adapter, config string) {
+func (g *Gateway) Reload(t testing.TB, adapter, config string) {
 	t.Helper()
 	load(t, adapter, config)
-	g.url = serverURL(t)
+	g.URL = ServerURL(t)
 }
 
 // load adapts a config and makes Caddy run it.
 func load(t testing.TB, adapter, config string) {
 	t.Helper()
-	if err := caddy.Load(adapted(t, adapter, config), true); err != nil {
+	if err := caddy.Load(Adapt(t, adapter, config), true); err != nil {
 		t.Fatalf("loading the config: %v", err)
 	}
 }
 
 // adapted returns a config as JSON that can run beside anything else: no
 // admin endpoint, no autosave, a port of its own, everything logged to memory.
-func adapted(t testing.TB, adapter, config string) []byte {
+func Adapt(t testing.TB, adapter, config string) []byte {
 	t.Helper()
 	raw := []byte(config)
 	if adapter != "json" {
@@ -116,7 +116,7 @@ func adapted(t testing.TB, adapter, config string) []byte {
 }
 
 // serverURL returns where the running config's only server listens.
-func serverURL(t testing.TB) string {
+func ServerURL(t testing.TB) string {
 	t.Helper()
 	app, err := caddy.ActiveContext().App("http")
 	if err != nil {
@@ -133,23 +133,23 @@ func serverURL(t testing.TB) string {
 }
 
 // newClient returns a client whose connections end with the test.
-func newClient(t testing.TB) *http.Client {
+func NewClient(t testing.TB) *http.Client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 // reply is an answer that was read whole.
-type reply struct {
-	status int
-	header http.Header
-	body   string
+type Reply struct {
+	Status int
+	Header http.Header
+	Body   string
 }
 
 // post sends a JSON body and reads the whole answer.
-func (g *gateway) post(t testing.TB, path, body string, header ...string) reply {
+func (g *Gateway) Post(t testing.TB, path, body string, header ...string) Reply {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodPost, g.url+path, strings.NewReader(body))
+	r, err := http.NewRequest(http.MethodPost, g.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,21 +157,21 @@ func (g *gateway) post(t testing.TB, path, body string, header ...string) reply 
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	return g.do(t, r)
+	return g.Do(t, r)
 }
 
-func (g *gateway) get(t testing.TB, path string) reply {
+func (g *Gateway) Get(t testing.TB, path string) Reply {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, g.url+path, nil)
+	r, err := http.NewRequest(http.MethodGet, g.URL+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return g.do(t, r)
+	return g.Do(t, r)
 }
 
-func (g *gateway) do(t testing.TB, r *http.Request) reply {
+func (g *Gateway) Do(t testing.TB, r *http.Request) Reply {
 	t.Helper()
-	resp, err := g.client.Do(r)
+	resp, err := g.Client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,11 +180,11 @@ func (g *gateway) do(t testing.TB, r *http.Request) reply {
 	if err != nil {
 		t.Fatalf("reading the answer: %v", err)
 	}
-	return reply{status: resp.StatusCode, header: resp.Header, body: string(body)}
+	return Reply{Status: resp.StatusCode, Header: resp.Header, Body: string(body)}
 }
 
 // chat returns a chat request with one user message.
-func chat(text string, stream bool) string {
+func Chat(text string, stream bool) string {
 	body, err := json.Marshal(map[string]any{
 		"model":    "sim",
 		"stream":   stream,
@@ -197,7 +197,7 @@ func chat(text string, stream bool) string {
 }
 
 // startEngines starts n simulated engines until the end of the test.
-func startEngines(t testing.TB, n int, config enginesim.Config) []*enginesim.Engine {
+func StartEngines(t testing.TB, n int, config enginesim.Config) []*enginesim.Engine {
 	t.Helper()
 	engines := make([]*enginesim.Engine, n)
 	for i := range engines {
@@ -212,7 +212,7 @@ func startEngines(t testing.TB, n int, config enginesim.Config) []*enginesim.Eng
 }
 
 // addresses lists engines as reverse_proxy wants them.
-func addresses(engines []*enginesim.Engine) string {
+func Addresses(engines []*enginesim.Engine) string {
 	all := make([]string, len(engines))
 	for i, e := range engines {
 		all[i] = e.Addr()
@@ -234,31 +234,31 @@ func (memoryWriter) CaddyModule() caddy.ModuleInfo {
 
 func (memoryWriter) String() string                      { return "memory" }
 func (memoryWriter) WriterKey() string                   { return "memory" }
-func (memoryWriter) OpenWriter() (io.WriteCloser, error) { return &logLines, nil }
+func (memoryWriter) OpenWriter() (io.WriteCloser, error) { return &Log, nil }
 
 // logLines is everything that was logged since it was last emptied.
-var logLines lines
+var Log LogLines
 
-type lines struct {
+type LogLines struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (l *lines) Write(p []byte) (int, error) {
+func (l *LogLines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(p)
 }
 
-func (l *lines) Close() error { return nil }
+func (l *LogLines) Close() error { return nil }
 
-func (l *lines) reset() {
+func (l *LogLines) Reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.text.Reset()
 }
 
-func (l *lines) String() string {
+func (l *LogLines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()

@@ -17,7 +17,7 @@ import (
 
 // planted are values that no output may ever show. They are put together at
 // run time, so that no scanner takes this file for a leak.
-var planted = map[string]string{
+var Planted = map[string]string{
 	"e-mail": "zaphod.planted@heartofgold-mail.com",
 	"card":   "4532015" + "112830366",
 	"IBAN":   "DE8937040" + "0440532013000",
@@ -29,46 +29,46 @@ var planted = map[string]string{
 
 // plainMarker stands in every planted prompt beside the values: no prompt's
 // text may appear anywhere either.
-const plainMarker = "xylophone-quagmire-7791"
+const PlainMarker = "xylophone-quagmire-7791"
 
-func plantedText() string {
+func PlantedText() string {
 	var b strings.Builder
-	b.WriteString(plainMarker)
-	for kind, value := range planted {
+	b.WriteString(PlainMarker)
+	for kind, value := range Planted {
 		fmt.Fprintf(&b, " My %s is %s .", kind, value)
 	}
 	return b.String()
 }
 
 // plantedBodies are requests of every kind, good and broken.
-func plantedBodies() map[string]string {
-	text := plantedText()
+func PlantedBodies() map[string]string {
+	text := PlantedText()
 	quoted := strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%q", text), `"`), `"`)
 	return map[string]string{
-		"chat":           chat(text, false),
-		"stream":         chat(text, true),
+		"chat":           Chat(text, false),
+		"stream":         Chat(text, true),
 		"broken":         `{"model":"sim","messages":[{"role":"user","content":"` + quoted + `"}`,
 		"number":         `{"model":"sim","messages":` + "4532015" + "112830366" + `}`,
 		"wrong type":     `{"model":"sim","messages":"` + quoted + `"}`,
 		"duplicate":      `{"model":"sim","messages":[],"messages":[{"role":"user","content":"` + quoted + `"}]}`,
-		"trailing":       chat(text, false) + quoted,
+		"trailing":       Chat(text, false) + quoted,
 		"not json":       text,
-		"model":          `{"model":"` + planted["e-mail"] + `","messages":[{"role":"user","content":"hi"}]}`,
-		"hidden":         `{"model":"sim","user":"` + planted["e-mail"] + `","metadata":{"x":"` + planted["card"] + `"},"messages":[{"role":"user","content":"hi"}]}`,
-		"key":            `{"model":"sim","` + planted["e-mail"] + `":1,"messages":[{"role":"user","content":"hi"}]}`,
-		"tool arguments": `{"model":"sim","messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"to\":\"` + planted["e-mail"] + `\"}"}}]},{"role":"tool","tool_call_id":"c1","content":"` + planted["IBAN"] + `"}]}`,
+		"model":          `{"model":"` + Planted["e-mail"] + `","messages":[{"role":"user","content":"hi"}]}`,
+		"hidden":         `{"model":"sim","user":"` + Planted["e-mail"] + `","metadata":{"x":"` + Planted["card"] + `"},"messages":[{"role":"user","content":"hi"}]}`,
+		"key":            `{"model":"sim","` + Planted["e-mail"] + `":1,"messages":[{"role":"user","content":"hi"}]}`,
+		"tool arguments": `{"model":"sim","messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"to\":\"` + Planted["e-mail"] + `\"}"}}]},{"role":"tool","tool_call_id":"c1","content":"` + Planted["IBAN"] + `"}]}`,
 		"escaped":        `{"model":"sim","messages":[{"role":"user","content":"zaphod.planted\u0040heartofgold-mail.com"}]}`,
 		"invalid utf-8":  "{\"model\":\"sim\",\"messages\":[{\"role\":\"user\",\"content\":\"" + quoted + "\xff\"}]}",
-		"deep":           `{"model":"sim","messages":` + strings.Repeat("[", 2000) + `"` + planted["e-mail"] + `"` + strings.Repeat("]", 2000) + `}`,
-		"lone surrogate": `{"model":"sim","messages":[{"role":"user","content":"` + planted["e-mail"] + ` \ud800"}]}`,
+		"deep":           `{"model":"sim","messages":` + strings.Repeat("[", 2000) + `"` + Planted["e-mail"] + `"` + strings.Repeat("]", 2000) + `}`,
+		"lone surrogate": `{"model":"sim","messages":[{"role":"user","content":"` + Planted["e-mail"] + ` \ud800"}]}`,
 		"token ids":      `{"model":"sim","prompt":[4532015,112830366]}`,
-		"embeddings":     `{"model":"sim","input":["` + quoted + `","` + planted["e-mail"] + `"]}`,
+		"embeddings":     `{"model":"sim","input":["` + quoted + `","` + Planted["e-mail"] + `"]}`,
 		"anthropic":      `{"model":"sim","max_tokens":8,"system":"` + quoted + `","messages":[{"role":"user","content":[{"type":"text","text":"` + quoted + `"}]}]}`,
 		"other":          `{"anything":["` + quoted + `"]}`,
 	}
 }
 
-var plantedPaths = []string{
+var PlantedPaths = []string{
 	"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/tokenize", "/anything",
 }
 
@@ -76,9 +76,9 @@ var plantedPaths = []string{
 // and broken, and looks for them in all that comes out of the gateway: log
 // lines at DEBUG, error bodies, metrics, admin answers, and what engines get.
 func TestNothingPlantedComesOut(t *testing.T) {
-	logLines.reset()
-	engines := startEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 4, Record: 2000})
-	g := startGateway(t, "caddyfile", fmt.Sprintf(`{
+	Log.Reset()
+	engines := StartEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 4, Record: 2000})
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(`{
 		debug
 	}
 	:8080 {
@@ -92,17 +92,17 @@ func TestNothingPlantedComesOut(t *testing.T) {
 		handle_errors {
 			respond "{err.message} {err.status_text}" {err.status_code}
 		}
-	}`, addresses(engines)))
+	}`, Addresses(engines)))
 
-	bodies := plantedBodies()
+	bodies := PlantedBodies()
 	out := map[string]string{}
 	status := map[int]int{}
 	for name, body := range bodies {
-		for _, path := range plantedPaths {
-			answer := g.post(t, path, body)
-			status[answer.status]++
-			if answer.status >= 400 {
-				out["error body of "+name+" to "+path] = answer.body
+		for _, path := range PlantedPaths {
+			answer := g.Post(t, path, body)
+			status[answer.Status]++
+			if answer.Status >= 400 {
+				out["error body of "+name+" to "+path] = answer.Body
 			}
 		}
 	}
@@ -111,17 +111,17 @@ func TestNothingPlantedComesOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sendTolerant(g, bodies)
+	SendAll(g, bodies)
 	if status[200] == 0 || status[400] == 0 {
 		t.Fatalf("the requests were not good and broken ones: %v", status)
 	}
 
-	out["log"] = logLines.String()
+	out["log"] = Log.String()
 	if !strings.Contains(out["log"], `"level":"debug"`) {
 		t.Fatal("the log has no debug lines; it proves nothing")
 	}
 	rec := httptest.NewRecorder()
-	promhttp.HandlerFor(registry(), promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	promhttp.HandlerFor(Registry(), promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	out["metrics"] = rec.Body.String()
 	if !strings.Contains(out["metrics"], "caddy_pii_janitor_findings_total") {
 		t.Fatal("the metrics do not count findings; they prove nothing")
@@ -151,7 +151,7 @@ func TestNothingPlantedComesOut(t *testing.T) {
 			if body == bodies["model"] || body == bodies["number"] {
 				continue // a model's name and bare numbers are not scanned: docs/scrubbing.md
 			}
-			for kind, value := range planted {
+			for kind, value := range Planted {
 				if strings.Contains(body, value) {
 					t.Errorf("engine %d, request %d to %s: the %s arrived", i, j, r.Path, kind)
 				}
@@ -162,12 +162,12 @@ func TestNothingPlantedComesOut(t *testing.T) {
 		t.Fatal("nothing reached the engines; it proves nothing")
 	}
 	for where, text := range out {
-		for kind, value := range planted {
+		for kind, value := range Planted {
 			if strings.Contains(text, value) {
 				t.Errorf("%s shows the %s", where, kind)
 			}
 		}
-		if strings.Contains(text, plainMarker) {
+		if strings.Contains(text, PlainMarker) {
 			t.Errorf("%s shows the prompt's text", where)
 		}
 	}
@@ -175,10 +175,10 @@ func TestNothingPlantedComesOut(t *testing.T) {
 
 // sendTolerant sends bodies to engines that fail in every way; only what comes
 // out of the gateway is looked at.
-func sendTolerant(g *gateway, bodies map[string]string) {
+func SendAll(g *Gateway, bodies map[string]string) {
 	for _, body := range bodies {
-		for _, path := range plantedPaths {
-			resp, err := g.client.Post(g.url+path, "application/json", strings.NewReader(body))
+		for _, path := range PlantedPaths {
+			resp, err := g.Client.Post(g.URL+path, "application/json", strings.NewReader(body))
 			if err == nil {
 				resp.Body.Close()
 			}

@@ -23,10 +23,10 @@ func picture(number int) string {
 // What an image costs is learned from what the engine counts. The simulated
 // one takes 66 tokens for each, and a few for the text around it.
 func TestTokensOfAnImageAreLearned(t *testing.T) {
-	engines := startEngines(t, 1, enginesim.Config{Speed: 100})
-	g := startGateway(t, "caddyfile", `:8080 {
+	engines := StartEngines(t, 1, enginesim.Config{Speed: 100})
+	g := StartGateway(t, "caddyfile", `:8080 {
 		pii_janitor
-		reverse_proxy `+addresses(engines)+` {
+		reverse_proxy `+Addresses(engines)+` {
 			lb_policy kv_aware
 		}
 	}`)
@@ -34,19 +34,19 @@ func TestTokensOfAnImageAreLearned(t *testing.T) {
 		var e struct {
 			PromptTokens int `json:"prompt_tokens"`
 		}
-		_, answer := askAdmin(t, http.MethodPost, "/kv_aware/explain", picture(1000))
+		_, answer := Admin(t, http.MethodPost, "/kv_aware/explain", picture(1000))
 		if err := json.Unmarshal([]byte(answer), &e); err != nil {
 			t.Fatalf("%v: %s", err, answer)
 		}
 		return e.PromptTokens
 	}
-	g.post(t, "/v1/chat/completions", chat("Without one there is nobody to explain for.", false))
+	g.Post(t, "/v1/chat/completions", Chat("Without one there is nobody to explain for.", false))
 	if before := estimate(); before < 500 {
 		t.Fatalf("%d tokens before anything was learned", before)
 	}
 	for i := range 30 {
-		if answer := g.post(t, "/v1/chat/completions", picture(i)); answer.status != http.StatusOK {
-			t.Fatalf("status %d: %.300s", answer.status, answer.body)
+		if answer := g.Post(t, "/v1/chat/completions", picture(i)); answer.Status != http.StatusOK {
+			t.Fatalf("status %d: %.300s", answer.Status, answer.Body)
 		}
 	}
 	told := engines[0].Served()[1].PromptTokens

@@ -4,4 +4,4 @@
 
 package integration
 
-const underRace = false
+const UnderRace = false

@@ -43,17 +43,17 @@ func orderPolicies() []string {
 // up.
 type contest struct {
 	speed   int // see orderSpeed
-	gateway *gateway
+	gateway *Gateway
 	engines map[string][]*enginesim.Engine // by policy
 }
 
 func startContest(t *testing.T, names []string, speed int) *contest {
 	t.Helper()
-	logLines.reset()
+	Log.Reset()
 	c := &contest{speed: speed, engines: make(map[string][]*enginesim.Engine)}
 	var site strings.Builder
 	for _, name := range names {
-		engines := startEngines(t, orderNodes, enginesim.Config{
+		engines := StartEngines(t, orderNodes, enginesim.Config{
 			// Few pieces in a stream: they are most of what the test costs.
 			CacheBlocks: orderKVTokens / 16, ChunkTokens: orderChunk, OutputTokens: 1000, StreamInterval: 20,
 			DecodeRate: float64(time.Second / orderStep), Speed: float64(speed),
@@ -68,9 +68,9 @@ func startContest(t *testing.T, names []string, speed int) *contest {
 		}
 		// A machine that stands still for some seconds is no reason to give up.
 		fmt.Fprintf(&site, "handle_path /%s/* {\npii_janitor\nreverse_proxy %s {\nlb_policy %s\ntransport http {\ndial_timeout 1m\n}\n}\n}\n",
-			name, addresses(engines), policy)
+			name, Addresses(engines), policy)
 	}
-	c.gateway = startGateway(t, "caddyfile", ":8080 {\n"+site.String()+"}")
+	c.gateway = StartGateway(t, "caddyfile", ":8080 {\n"+site.String()+"}")
 	return c
 }
 
@@ -106,7 +106,7 @@ func (c *contest) run(t *testing.T, all []arrival) (lag time.Duration) {
 // loggedErrors returns what the gateway has logged of errors.
 func loggedErrors() string {
 	var found []string
-	for line := range strings.Lines(logLines.String()) {
+	for line := range strings.Lines(Log.String()) {
 		if strings.Contains(line, `"level":"error"`) {
 			found = append(found, line)
 		}
@@ -114,14 +114,14 @@ func loggedErrors() string {
 	return strings.Join(found, "")
 }
 
-func (a *arrival) send(g *gateway, policy string) error {
-	r, err := http.NewRequest(http.MethodPost, g.url+"/"+policy+"/v1/chat/completions", strings.NewReader(ask("sim", a.Input, true, a.Output)))
+func (a *arrival) send(g *Gateway, policy string) error {
+	r, err := http.NewRequest(http.MethodPost, g.URL+"/"+policy+"/v1/chat/completions", strings.NewReader(Ask("sim", a.Input, true, a.Output)))
 	if err != nil {
 		return err
 	}
 	r.Header.Set(sessionHeader, a.Session)
 	r.Header.Set(startHeader, a.Input[:min(100, len(a.Input))])
-	resp, err := g.client.Do(r)
+	resp, err := g.Client.Do(r)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ const orderLag = 300 * time.Millisecond
 // time to first token, and what knows nothing of prefixes comes behind all that
 // does. Times are the engines' own, simulated ones.
 func TestOrderOfPolicies(t *testing.T) {
-	if underRace {
+	if UnderRace {
 		t.Skip("times are compared without the race detector; TestRivalsRoute looks for races")
 	}
 	if testing.Short() {

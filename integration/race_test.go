@@ -4,6 +4,6 @@
 
 package integration
 
-// underRace says that the race detector slows everything down, so that times
+// UnderRace says that the race detector slows everything down, so that times
 // mean nothing.
-const underRace = true
+const UnderRace = true

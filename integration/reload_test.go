@@ -17,15 +17,15 @@ import (
 // after it: what was learned before routes requests after.
 func TestReloadInTheMiddleOfStreams(t *testing.T) {
 	const streams = 50
-	engines := startEngines(t, 2, enginesim.Config{Speed: 2, OutputTokens: 120})
-	site := fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", addresses(engines))
-	g := startGateway(t, "caddyfile", site)
+	engines := StartEngines(t, 2, enginesim.Config{Speed: 2, OutputTokens: 120})
+	site := fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", Addresses(engines))
+	g := StartGateway(t, "caddyfile", site)
 
 	document := strings.Repeat("What the warm engine knows. ", 400)
-	if answer := g.post(t, "/v1/chat/completions", chat(document, false)); answer.status != http.StatusOK {
-		t.Fatalf("status %d", answer.status)
+	if answer := g.Post(t, "/v1/chat/completions", Chat(document, false)); answer.Status != http.StatusOK {
+		t.Fatalf("status %d", answer.Status)
 	}
-	blocks := metric(t, "caddy_kv_aware_tree_blocks")
+	blocks := Metric(t, "caddy_kv_aware_tree_blocks")
 	if blocks == 0 {
 		t.Fatal("nothing was recorded")
 	}
@@ -33,29 +33,29 @@ func TestReloadInTheMiddleOfStreams(t *testing.T) {
 	var begun, ended sync.WaitGroup
 	begun.Add(streams)
 	failures := make(chan string, streams)
-	url := g.url
+	url := g.URL
 	for i := range streams {
 		ended.Go(func() {
-			if err := readStream(g.client, url, chat(fmt.Sprint("stream ", i, " of ", secretMail), true), begun.Done); err != nil {
+			if err := readStream(g.Client, url, Chat(fmt.Sprint("stream ", i, " of ", SecretMail), true), begun.Done); err != nil {
 				failures <- err.Error()
 			}
 		})
 	}
 	begun.Wait() // every stream has had its first event, and none its last
-	g.reload(t, "caddyfile", strings.Replace(site, "lb_policy", "lb_retries 1\n lb_policy", 1))
-	g.reload(t, "caddyfile", "{\n kv_aware {\n memory_limit 10MB\n }\n}\n"+site)
+	g.Reload(t, "caddyfile", strings.Replace(site, "lb_policy", "lb_retries 1\n lb_policy", 1))
+	g.Reload(t, "caddyfile", "{\n kv_aware {\n memory_limit 10MB\n }\n}\n"+site)
 	ended.Wait()
 	close(failures)
 	for f := range failures {
 		t.Error(f)
 	}
 
-	if now := metric(t, "caddy_kv_aware_tree_blocks"); now < blocks {
+	if now := Metric(t, "caddy_kv_aware_tree_blocks"); now < blocks {
 		t.Fatalf("%v blocks after the reload, %v before", now, blocks)
 	}
 	cached := engines[0].Stats().CachedTokens
-	if answer := g.post(t, "/v1/chat/completions", chat(document+"And now?", false)); answer.status != http.StatusOK {
-		t.Fatalf("status %d", answer.status)
+	if answer := g.Post(t, "/v1/chat/completions", Chat(document+"And now?", false)); answer.Status != http.StatusOK {
+		t.Fatalf("status %d", answer.Status)
 	}
 	if engines[0].Stats().CachedTokens == cached {
 		t.Fatal("after the reload the prompt went to the engine that does not hold it")
@@ -64,25 +64,25 @@ func TestReloadInTheMiddleOfStreams(t *testing.T) {
 
 // A changed hash key means that nothing recorded before is found any more.
 func TestReloadWithAnotherHashKeyEmptiesTheTree(t *testing.T) {
-	engines := startEngines(t, 2, enginesim.Config{Speed: 50})
-	site := fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", addresses(engines))
+	engines := StartEngines(t, 2, enginesim.Config{Speed: 50})
+	site := fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", Addresses(engines))
 	key := func(k string) string { return "{\n kv_aware {\n hash_key " + k + "\n }\n}\n" + site }
-	g := startGateway(t, "caddyfile", key("0123456789abcdef"))
+	g := StartGateway(t, "caddyfile", key("0123456789abcdef"))
 	text := strings.Repeat("A prompt long enough for some blocks. ", 100)
-	g.post(t, "/v1/chat/completions", chat(text, false))
-	if metric(t, "caddy_kv_aware_tree_blocks") == 0 {
+	g.Post(t, "/v1/chat/completions", Chat(text, false))
+	if Metric(t, "caddy_kv_aware_tree_blocks") == 0 {
 		t.Fatal("nothing was recorded")
 	}
-	g.reload(t, "caddyfile", key("0123456789abcdef"))
-	if metric(t, "caddy_kv_aware_tree_blocks") == 0 {
+	g.Reload(t, "caddyfile", key("0123456789abcdef"))
+	if Metric(t, "caddy_kv_aware_tree_blocks") == 0 {
 		t.Fatal("the same key again has emptied the tree")
 	}
-	logLines.reset()
-	g.reload(t, "caddyfile", key("fedcba9876543210"))
-	if n := metric(t, "caddy_kv_aware_tree_blocks"); n != 0 {
+	Log.Reset()
+	g.Reload(t, "caddyfile", key("fedcba9876543210"))
+	if n := Metric(t, "caddy_kv_aware_tree_blocks"); n != 0 {
 		t.Fatalf("%v blocks under a new key", n)
 	}
-	if !strings.Contains(logLines.String(), "hash_key has changed") {
+	if !strings.Contains(Log.String(), "hash_key has changed") {
 		t.Fatal("nothing says that the tree was emptied")
 	}
 }

@@ -119,13 +119,13 @@ const replaySpeed = 10
 func replaySessions(t *testing.T, policy string, sessions [][]turn) outcome {
 	t.Helper()
 	// Room for 150,000 tokens each.
-	engines := startEngines(t, 4, enginesim.Config{CacheBlocks: 150_000 / 16, MaxModelLen: 120_000, OutputTokens: 16, Speed: replaySpeed})
-	g := startGateway(t, "caddyfile", fmt.Sprintf(`:8080 {
+	engines := StartEngines(t, 4, enginesim.Config{CacheBlocks: 150_000 / 16, MaxModelLen: 120_000, OutputTokens: 16, Speed: replaySpeed})
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(`:8080 {
 		pii_janitor
 		reverse_proxy %s {
 			lb_policy %s
 		}
-	}`, addresses(engines), policy))
+	}`, Addresses(engines), policy))
 	var wg sync.WaitGroup
 	failures := make(chan string, 1000)
 	for i, s := range sessions {
@@ -150,13 +150,13 @@ func replaySessions(t *testing.T, policy string, sessions [][]turn) outcome {
 	return measure(policy, engines)
 }
 
-func sendTurn(g *gateway, u turn) error {
-	r, err := http.NewRequest(http.MethodPost, g.url+"/v1/chat/completions", strings.NewReader(chat(u.Input, true)))
+func sendTurn(g *Gateway, u turn) error {
+	r, err := http.NewRequest(http.MethodPost, g.URL+"/v1/chat/completions", strings.NewReader(Chat(u.Input, true)))
 	if err != nil {
 		return err
 	}
 	r.Header.Set("X-Session-Id", u.Session)
-	resp, err := g.client.Do(r)
+	resp, err := g.Client.Do(r)
 	if err != nil {
 		return err
 	}
@@ -205,7 +205,7 @@ func logTable(t *testing.T, title string, outcomes []outcome) {
 // best case for it: every prompt belongs to one session.
 func TestReplayOfAgentSessions(t *testing.T) {
 	sessions, real := agentSessions(t)
-	if underRace {
+	if UnderRace {
 		sessions = sessions[:6] // for races a few are as good; times are compared without the detector
 	}
 	var outcomes []outcome
@@ -227,7 +227,7 @@ func TestReplayOfAgentSessions(t *testing.T) {
 	// which may have been at one policy's time and not at the other's: what both
 	// can do is the best of three.
 	slower := func() bool { return ours.p95 > sticky.p95+sticky.p95/10 }
-	for again := 2; again <= 3 && !underRace && (ours.hitRate < 0.90 || slower()); again++ {
+	for again := 2; again <= 3 && !UnderRace && (ours.hitRate < 0.90 || slower()); again++ {
 		t.Run(fmt.Sprint("again ", again), func(t *testing.T) {
 			o := replaySessions(t, "kv_aware", sessions)
 			if err := caddy.Stop(); err != nil {
@@ -239,13 +239,13 @@ func TestReplayOfAgentSessions(t *testing.T) {
 			sticky.p95 = min(sticky.p95, s.p95)
 		})
 	}
-	if ours.hitRate < 0.90 && !underRace {
+	if ours.hitRate < 0.90 && !UnderRace {
 		t.Errorf("kv_aware: hit rate %.1f %%, want at least 90 %%", 100*ours.hitRate)
 	}
 	if ours.hitRate <= byPolicy["round_robin"].hitRate {
 		t.Error("kv_aware does not beat round_robin")
 	}
-	if !underRace && slower() {
+	if !UnderRace && slower() {
 		t.Errorf("kv_aware: TTFT p95 %v, sticky sessions %v", ours.p95, sticky.p95)
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // secretMail is planted in prompts; it must never reach an engine.
-const secretMail = "maria.planted@example-mail.com"
+const SecretMail = "maria.planted@example-mail.com"
 
 // retryProxy is a site whose policy tries a second upstream. Nothing buffers
 // the request but the janitor.
@@ -38,10 +38,10 @@ func wantWholeAndScrubbed(t *testing.T, e *enginesim.Engine, question string) {
 		t.Fatalf("the second upstream got %d requests, want 1", len(received))
 	}
 	body := string(received[0].Body)
-	if strings.Contains(body, secretMail) {
+	if strings.Contains(body, SecretMail) {
 		t.Fatal("the address reached the second upstream unscrubbed")
 	}
-	want := chat(strings.ReplaceAll(question, secretMail, "[EMAIL_1]"), false)
+	want := Chat(strings.ReplaceAll(question, SecretMail, "[EMAIL_1]"), false)
 	if body != want {
 		t.Fatalf("the second upstream got %d bytes, want the %d of the whole scrubbed request", len(body), len(want))
 	}
@@ -50,16 +50,16 @@ func wantWholeAndScrubbed(t *testing.T, e *enginesim.Engine, question string) {
 // testRetry lets the first pick fail in a given way and expects the request to
 // arrive, whole and scrubbed, at the other engine.
 func testRetry(t *testing.T, options string, fail func(e *enginesim.Engine) error) {
-	engines := startEngines(t, 2, enginesim.Config{Record: 8, Speed: 50})
-	g := startGateway(t, "caddyfile", fmt.Sprintf(retryProxy, addresses(engines), options))
+	engines := StartEngines(t, 2, enginesim.Config{Record: 8, Speed: 50})
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(retryProxy, Addresses(engines), options))
 	// All equal, so the first is picked first.
 	if err := fail(engines[0]); err != nil {
 		t.Fatal(err)
 	}
-	question := "Write to " + secretMail + ". " + strings.Repeat("The quick brown fox jumps over the lazy dog. ", 4000)
-	answer := g.post(t, "/v1/chat/completions", chat(question, false))
-	if answer.status != http.StatusOK {
-		t.Fatalf("status %d, body %.200s", answer.status, answer.body)
+	question := "Write to " + SecretMail + ". " + strings.Repeat("The quick brown fox jumps over the lazy dog. ", 4000)
+	answer := g.Post(t, "/v1/chat/completions", Chat(question, false))
+	if answer.Status != http.StatusOK {
+		t.Fatalf("status %d, body %.200s", answer.Status, answer.Body)
 	}
 	wantWholeAndScrubbed(t, engines[1], question)
 
@@ -68,9 +68,9 @@ func testRetry(t *testing.T, options string, fail func(e *enginesim.Engine) erro
 		t.Fatal(err)
 	}
 	before := engines[1].Stats().CachedTokens
-	again := g.post(t, "/v1/chat/completions", chat(question, false))
-	if again.status != http.StatusOK {
-		t.Fatalf("second time: status %d", again.status)
+	again := g.Post(t, "/v1/chat/completions", Chat(question, false))
+	if again.Status != http.StatusOK {
+		t.Fatalf("second time: status %d", again.Status)
 	}
 	if engines[1].Stats().CachedTokens == before {
 		t.Fatal("the prompt was not routed to the upstream that holds it")
@@ -96,35 +96,35 @@ func TestRetryAfterResetBehindTheBody(t *testing.T) {
 // With every upstream down, Caddy's own answer stands, and nothing is left
 // reserved.
 func TestEveryUpstreamDown(t *testing.T) {
-	engines := startEngines(t, 2, enginesim.Config{Speed: 50})
-	g := startGateway(t, "caddyfile", fmt.Sprintf(retryProxy, addresses(engines), ""))
+	engines := StartEngines(t, 2, enginesim.Config{Speed: 50})
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(retryProxy, Addresses(engines), ""))
 	for _, e := range engines {
 		if err := e.Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if answer := g.post(t, "/v1/chat/completions", chat("hello", false)); answer.status != http.StatusBadGateway {
-		t.Fatalf("status %d, want 502", answer.status)
+	if answer := g.Post(t, "/v1/chat/completions", Chat("hello", false)); answer.Status != http.StatusBadGateway {
+		t.Fatalf("status %d, want 502", answer.Status)
 	}
 	for _, e := range engines {
 		if err := e.Heal(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if answer := g.post(t, "/v1/chat/completions", chat("hello", false)); answer.status != http.StatusOK {
-		t.Fatalf("after they are back: status %d", answer.status)
+	if answer := g.Post(t, "/v1/chat/completions", Chat("hello", false)); answer.Status != http.StatusOK {
+		t.Fatalf("after they are back: status %d", answer.Status)
 	}
 }
 
 // An upstream that Caddy holds for unhealthy or full is not picked, however
 // much of the prompt it holds.
 func TestUnhealthyUpstreamIsNotPicked(t *testing.T) {
-	engines := startEngines(t, 2, enginesim.Config{Speed: 50})
-	g := startGateway(t, "caddyfile", fmt.Sprintf(retryProxy, addresses(engines), "fail_duration 1h"))
+	engines := StartEngines(t, 2, enginesim.Config{Speed: 50})
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(retryProxy, Addresses(engines), "fail_duration 1h"))
 	text := strings.Repeat("A document that only the first engine holds. ", 500)
 	for range 2 {
-		if answer := g.post(t, "/v1/chat/completions", chat(text, false)); answer.status != http.StatusOK {
-			t.Fatalf("status %d", answer.status)
+		if answer := g.Post(t, "/v1/chat/completions", Chat(text, false)); answer.Status != http.StatusOK {
+			t.Fatalf("status %d", answer.Status)
 		}
 	}
 	if n := engines[0].Stats().Requests; n != 2 {
@@ -133,11 +133,11 @@ func TestUnhealthyUpstreamIsNotPicked(t *testing.T) {
 	if err := engines[0].Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
 		t.Fatal(err)
 	}
-	g.post(t, "/v1/chat/completions", chat(text, false)) // counts the failure, goes to the other
+	g.Post(t, "/v1/chat/completions", Chat(text, false)) // counts the failure, goes to the other
 	if err := engines[0].Heal(); err != nil {
 		t.Fatal(err)
 	}
-	g.post(t, "/v1/chat/completions", chat(text, false))
+	g.Post(t, "/v1/chat/completions", Chat(text, false))
 	if n := engines[0].Stats().Requests; n != 2 {
 		t.Fatal("an upstream within its fail_duration was picked for its cache")
 	}
@@ -162,10 +162,10 @@ func TestEngineThatClosesKeptConnections(t *testing.T) {
 			go answerOnce(conn, &served)
 		}
 	}()
-	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware {\n metrics off\n }\n }\n}", listener.Addr()))
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware {\n metrics off\n }\n }\n}", listener.Addr()))
 	for i := range 20 {
-		if answer := g.post(t, "/v1/chat/completions", chat(fmt.Sprint("question ", i), false)); answer.status != http.StatusOK {
-			t.Fatalf("request %d: status %d", i, answer.status)
+		if answer := g.Post(t, "/v1/chat/completions", Chat(fmt.Sprint("question ", i), false)); answer.Status != http.StatusOK {
+			t.Fatalf("request %d: status %d", i, answer.Status)
 		}
 	}
 	if n := served.Load(); n != 20 {

@@ -16,17 +16,17 @@ import (
 
 // startTellingNodes starts hosts whose engines tell of their own KV caches and of
 // what LMCache keeps, at the same ports on each.
-func startTellingNodes(t *testing.T, n int) (nodes []stagingNode, cachePort string) {
+func startTellingNodes(t *testing.T, n int) (nodes []StagingNode, cachePort string) {
 	t.Helper()
 	cachePort = "0"
 	events := enginesim.EventsConfig{Replay: true, External: true}
 	for range n {
-		config, own := quietNode, events
+		config, own := QuietNode, events
 		config.Events = &own
-		node := startNode(t, config, lmcachesim.NodeConfig{}, cachePort)
-		cachePort = portOf(node.cache.Addr())
-		events.Port, _ = strconv.Atoi(portOf(node.engine.EventsAddr(0)))
-		events.ReplayPort, _ = strconv.Atoi(portOf(node.engine.ReplayAddr(0)))
+		node := StartNode(t, config, lmcachesim.NodeConfig{}, cachePort)
+		cachePort = PortOf(node.Cache.Addr())
+		events.Port, _ = strconv.Atoi(PortOf(node.Engine.EventsAddr(0)))
+		events.ReplayPort, _ = strconv.Atoi(PortOf(node.Engine.ReplayAddr(0)))
 		nodes = append(nodes, node)
 	}
 	return nodes, cachePort
@@ -34,10 +34,10 @@ func startTellingNodes(t *testing.T, n int) (nodes []stagingNode, cachePort stri
 
 // crowd pushes everything else off an engine's GPU, with prompts that the gateway
 // does not see.
-func crowd(t *testing.T, n stagingNode) {
+func crowd(t *testing.T, n StagingNode) {
 	t.Helper()
 	for range 5 { // of 4,600 tokens each, on a GPU that holds 19,200
-		directly(t, n.engine, ask("sim", story(fmt.Sprint("stranger ", rand.Uint64())), false, 2))
+		SendUnseen(t, n.Engine, Ask("sim", Story(fmt.Sprint("stranger ", rand.Uint64())), false, 2))
 	}
 }
 
@@ -46,60 +46,60 @@ func crowd(t *testing.T, n stagingNode) {
 // but from the disk of the node that has it, for the request's model and salt.
 func TestStagingByEvents(t *testing.T) {
 	nodes, cachePort := startTellingNodes(t, 2)
-	g := startGateway(t, "caddyfile", stagingSite(nodes,
-		eventsOption(nodes[0].engine, 1)+"\n"+lmcacheOption+cachePort+" {\n wait "+longWait.String()+"\n }"))
+	g := StartGateway(t, "caddyfile", StagingSite(nodes,
+		EventsOption(nodes[0].Engine, 1)+"\n"+LMCacheOption+cachePort+" {\n wait "+longWait.String()+"\n }"))
 	// From the first prompts on it is known how large blocks and chunks are.
 	for i := range 4 {
-		servedBy(t, g, nodes, ask("sim", story(fmt.Sprint("first ", i)), false, 2))
+		servedBy(t, g, nodes, Ask("sim", Story(fmt.Sprint("first ", i)), false, 2))
 	}
-	untilStill(t, enginesOf(nodes))
+	AwaitQuiet(t, EnginesOf(nodes))
 	for name, salt := range map[string]string{"without a salt": "", "with a salt": "mine"} {
 		t.Run(name, func(t *testing.T) {
-			question := story("told " + name)
+			question := Story("told " + name)
 			turn := func(body string) string {
 				if salt == "" {
 					return body
 				}
 				return strings.Replace(body, "{", fmt.Sprintf(`{"cache_salt":%q,`, salt), 1)
 			}
-			home := servedBy(t, g, nodes, turn(ask("sim", question, false, 2)))
-			node, address := nodes[home], nodes[home].engine.Addr()
-			cached := func() int { return forecast(t, turn(goneOn(question)))[address] }
-			eventually(t, "the events say that the GPU holds it", func() bool { return cached() > 4000 })
-			untilStill(t, enginesOf(nodes))
+			home := servedBy(t, g, nodes, turn(Ask("sim", question, false, 2)))
+			node, address := nodes[home], nodes[home].Engine.Addr()
+			cached := func() int { return Forecast(t, turn(NextTurn(question)))[address] }
+			Await(t, "the events say that the GPU holds it", func() bool { return cached() > 4000 })
+			AwaitQuiet(t, EnginesOf(nodes))
 			again := func(want int) {
 				t.Helper()
-				before := orders(node.cache)
-				if at := servedBy(t, g, nodes, turn(goneOn(question))); at != home {
+				before := orders(node.Cache)
+				if at := servedBy(t, g, nodes, turn(NextTurn(question))); at != home {
 					t.Errorf("it went to node %d, it is on %d", at, home)
 				}
-				eventually(t, "it is staged", func() bool { return orders(node.cache)-before >= want })
-				if n := orders(node.cache) - before; n != want {
+				Await(t, "it is staged", func() bool { return orders(node.Cache)-before >= want })
+				if n := orders(node.Cache) - before; n != want {
 					t.Errorf("%d stagings, want %d", n, want)
 				}
 			}
 			again(0) // from the GPU
 			crowd(t, node)
-			untilStill(t, enginesOf(nodes))
+			AwaitQuiet(t, EnginesOf(nodes))
 			if salt == "" { // LMCache does not tell of what is salted
 				if n := cached(); n < 4000 {
 					t.Fatalf("LMCache has it in CPU memory, and %d tokens are predicted", n)
 				}
 				again(0)
-				sendTo(t, node.engine, "/reset_prefix_cache", "") // clears the GPU
-				untilStill(t, enginesOf(nodes))
+				SendDirect(t, node.Engine, "/reset_prefix_cache", "") // clears the GPU
+				AwaitQuiet(t, EnginesOf(nodes))
 				if n := cached(); n < 4000 {
 					t.Errorf("LMCache has it in CPU memory still, and %d tokens are predicted", n)
 				}
 				again(0)
 				crowd(t, node)
 			}
-			node.cache.EvictMemory()
-			untilStill(t, enginesOf(nodes))
-			tokens := metric(t, "caddy_kv_aware_staged_tokens_total")
+			node.Cache.EvictMemory()
+			AwaitQuiet(t, EnginesOf(nodes))
+			tokens := Metric(t, "caddy_kv_aware_staged_tokens_total")
 			notFromDisk(t, nodes, func() { again(1) })
-			eventually(t, "it is staged", func() bool { return metric(t, "caddy_kv_aware_staged_tokens_total") > tokens })
-			got := stagedBy(t, node.cache.Received())
+			Await(t, "it is staged", func() bool { return Metric(t, "caddy_kv_aware_staged_tokens_total") > tokens })
+			got := stagedBy(t, node.Cache.Received())
 			o := got[len(got)-1]
 			if o.Model != "sim" || o.Salt != salt || o.World != 1 {
 				t.Errorf("it was staged as %s with the salt %q over %d ranks", o.Model, o.Salt, o.World)
@@ -110,14 +110,14 @@ func TestStagingByEvents(t *testing.T) {
 					Result       string
 				}
 			}
-			_, answer := askAdmin(t, "GET", "/kv_aware/upstreams/"+address, "")
+			_, answer := Admin(t, "GET", "/kv_aware/upstreams/"+address, "")
 			if err := json.Unmarshal([]byte(answer), &report); err != nil {
 				t.Fatalf("%v: %s", err, answer)
 			}
 			if s := report.Staging; s.Done == 0 || s.Tokens < 4000 || s.Result != "completed" && s.Result != "partial" {
 				t.Errorf("the admin API tells of %+v", s)
 			}
-			if n := metric(t, "caddy_kv_aware_staged_tokens_total") - tokens; n > float64(len(o.Tokens)) || n < 0.9*float64(len(o.Tokens)) {
+			if n := Metric(t, "caddy_kv_aware_staged_tokens_total") - tokens; n > float64(len(o.Tokens)) || n < 0.9*float64(len(o.Tokens)) {
 				t.Errorf("%v tokens were staged of %d", n, len(o.Tokens))
 			}
 		})
@@ -129,22 +129,22 @@ func TestStagingByEvents(t *testing.T) {
 // gateway has only ever sent it to the other, which has it on disk.
 func TestTiersByEventsDecide(t *testing.T) {
 	nodes, cachePort := startTellingNodes(t, 2)
-	g := startGateway(t, "caddyfile", stagingSite(nodes, eventsOption(nodes[0].engine, 1)+"\n"+lmcacheOption+cachePort))
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, EventsOption(nodes[0].Engine, 1)+"\n"+LMCacheOption+cachePort))
 	for i := range 4 {
-		servedBy(t, g, nodes, ask("sim", story(fmt.Sprint("begun ", i)), false, 2))
+		servedBy(t, g, nodes, Ask("sim", Story(fmt.Sprint("begun ", i)), false, 2))
 	}
-	untilStill(t, enginesOf(nodes))
+	AwaitQuiet(t, EnginesOf(nodes))
 	for round := range 2 {
-		question := story(fmt.Sprint("tiers", round))
-		first := servedBy(t, g, nodes, ask("sim", question, false, 2))
-		directly(t, nodes[1-first].engine, ask("sim", question, false, 2))
+		question := Story(fmt.Sprint("tiers", round))
+		first := servedBy(t, g, nodes, Ask("sim", question, false, 2))
+		SendUnseen(t, nodes[1-first].Engine, Ask("sim", question, false, 2))
 		for _, n := range nodes {
 			crowd(t, n)
 		}
 		want := []int{first, 1 - first}[round]
-		nodes[1-want].cache.EvictMemory()
-		untilStill(t, enginesOf(nodes))
-		if at := servedBy(t, g, nodes, goneOn(question)); at != want {
+		nodes[1-want].Cache.EvictMemory()
+		AwaitQuiet(t, EnginesOf(nodes))
+		if at := servedBy(t, g, nodes, NextTurn(question)); at != want {
 			t.Errorf("round %d: it went to node %d; it was sent to %d, and is in memory on %d", round, at, first, want)
 		}
 	}

@@ -21,34 +21,34 @@ import (
 )
 
 // quietNode computes a story in 50 ms of real time.
-var quietNode = enginesim.Config{Models: []string{"sim"}, CacheBlocks: 1200, OutputTokens: 2, Speed: 10, Record: 100}
+var QuietNode = enginesim.Config{Models: []string{"sim"}, CacheBlocks: 1200, OutputTokens: 2, Speed: 10, Record: 100}
 
 // heldSite has requests held for up to 150 ms, which is less than a story of
 // 4,000 tokens is taken to cost, half a second.
 const stagingWait = 150 * time.Millisecond
 
 func heldOptions(cachePort string) string {
-	return "capacity 16000\n" + lmcacheOption + cachePort + " {\n wait 150ms\n }"
+	return "capacity 16000\n" + LMCacheOption + cachePort + " {\n wait 150ms\n }"
 }
 
 // begin has conversations begin of which the engines' GPUs do not hold the
 // first ones any more.
-func begin(t *testing.T, g *gateway, nodes []stagingNode, conversations int) {
+func begin(t *testing.T, g *Gateway, nodes []StagingNode, conversations int) {
 	t.Helper()
 	for i := range conversations {
-		g.must(t, ask("sim", story(fmt.Sprint("old", i)), false, 2))
+		g.Must(t, Ask("sim", Story(fmt.Sprint("old", i)), false, 2))
 	}
 	for _, n := range nodes {
-		n.cache.EvictMemory()
-		n.engine.Reset()
+		n.Cache.EvictMemory()
+		n.Engine.Reset()
 	}
 }
 
 // timed sends a request and returns how long it took.
-func timed(t *testing.T, g *gateway, body string) time.Duration {
+func timed(t *testing.T, g *Gateway, body string) time.Duration {
 	t.Helper()
 	start := time.Now()
-	g.must(t, body)
+	g.Must(t, body)
 	return time.Since(start)
 }
 
@@ -78,28 +78,28 @@ func TestStagingFaults(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			nodes, cachePort := startNodes(t, 1, quietNode, lmcachesim.NodeConfig{})
-			g := startGateway(t, "caddyfile", stagingSite(nodes, heldOptions(cachePort)))
+			nodes, cachePort := StartNodes(t, 1, QuietNode, lmcachesim.NodeConfig{})
+			g := StartGateway(t, "caddyfile", StagingSite(nodes, heldOptions(cachePort)))
 			begin(t, g, nodes, 8)
 			if c.fault.Kind != 0 {
-				nodes[0].cache.Fault(c.fault)
+				nodes[0].Cache.Fault(c.fault)
 			}
 			if c.engine.Kind != 0 {
-				if err := nodes[0].engine.Fault(c.engine); err != nil {
+				if err := nodes[0].Engine.Fault(c.engine); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if c.absent {
-				nodes[0].cache.Close()
+				nodes[0].Cache.Close()
 			}
-			waits, held := metric(t, "caddy_kv_aware_staging_waits_total"), metric(t, "caddy_kv_aware_staging_wait_seconds_total")
+			waits, held := Metric(t, "caddy_kv_aware_staging_waits_total"), Metric(t, "caddy_kv_aware_staging_wait_seconds_total")
 			for i := range 3 {
 				// What the engine itself takes is a tenth of that.
-				if took := timed(t, g, ask("sim", story(fmt.Sprint("old", i))+" And then?", false, 2)); took > stagingWait+slack {
+				if took := timed(t, g, Ask("sim", Story(fmt.Sprint("old", i))+" And then?", false, 2)); took > stagingWait+slack {
 					t.Errorf("request %d took %v", i, took)
 				}
 			}
-			waits, held = metric(t, "caddy_kv_aware_staging_waits_total")-waits, metric(t, "caddy_kv_aware_staging_wait_seconds_total")-held
+			waits, held = Metric(t, "caddy_kv_aware_staging_waits_total")-waits, Metric(t, "caddy_kv_aware_staging_wait_seconds_total")-held
 			if waits == 0 {
 				t.Error("no request was held: this proves nothing")
 			}
@@ -111,13 +111,13 @@ func TestStagingFaults(t *testing.T) {
 			}
 			// Each is staged before the engine needs it, but on a machine that
 			// stands still for as long as a request may be held.
-			for i := 3; nodes[0].cache.Stats().FromDisk > 0; i++ {
+			for i := 3; nodes[0].Cache.Stats().FromDisk > 0; i++ {
 				if i == 8 {
-					t.Fatalf("the engine waited for %d chunks from disk, again and again", nodes[0].cache.Stats().FromDisk)
+					t.Fatalf("the engine waited for %d chunks from disk, again and again", nodes[0].Cache.Stats().FromDisk)
 				}
-				before := nodes[0].cache.Stats().FromDisk
-				g.must(t, ask("sim", story(fmt.Sprint("old", i))+" And then?", false, 2))
-				if nodes[0].cache.Stats().FromDisk == before {
+				before := nodes[0].Cache.Stats().FromDisk
+				g.Must(t, Ask("sim", Story(fmt.Sprint("old", i))+" And then?", false, 2))
+				if nodes[0].Cache.Stats().FromDisk == before {
 					break
 				}
 			}
@@ -128,17 +128,17 @@ func TestStagingFaults(t *testing.T) {
 // TestStagingNotHeldForNothing: nobody waits for a prompt that is new, that is
 // on the GPU, or that is computed sooner than it could be staged.
 func TestStagingNotHeldForNothing(t *testing.T) {
-	nodes, cachePort := startNodes(t, 1, quietNode, lmcachesim.NodeConfig{})
-	g := startGateway(t, "caddyfile", stagingSite(nodes, heldOptions(cachePort)))
-	nodes[0].cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
-	before := metric(t, "caddy_kv_aware_staging_waits_total")
-	g.must(t, ask("sim", story("new"), false, 2))
-	g.must(t, ask("sim", story("new")+" And then?", false, 2))
+	nodes, cachePort := StartNodes(t, 1, QuietNode, lmcachesim.NodeConfig{})
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, heldOptions(cachePort)))
+	nodes[0].Cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
+	before := Metric(t, "caddy_kv_aware_staging_waits_total")
+	g.Must(t, Ask("sim", Story("new"), false, 2))
+	g.Must(t, Ask("sim", Story("new")+" And then?", false, 2))
 	for i := range 20 { // long ago sent, and short
-		g.must(t, ask("sim", fmt.Sprint("Short ", i, strings.Repeat(" words", 900)), false, 2))
+		g.Must(t, Ask("sim", fmt.Sprint("Short ", i, strings.Repeat(" words", 900)), false, 2))
 	}
-	g.must(t, ask("sim", fmt.Sprint("Short ", 0, strings.Repeat(" words", 900)), false, 2))
-	if waits := metric(t, "caddy_kv_aware_staging_waits_total") - before; waits != 0 {
+	g.Must(t, Ask("sim", fmt.Sprint("Short ", 0, strings.Repeat(" words", 900)), false, 2))
+	if waits := Metric(t, "caddy_kv_aware_staging_waits_total") - before; waits != 0 {
 		t.Errorf("%v requests were held", waits)
 	}
 }
@@ -146,23 +146,23 @@ func TestStagingNotHeldForNothing(t *testing.T) {
 // TestStagingClientGone: a client that leaves while its request is held is not
 // waited for.
 func TestStagingClientGone(t *testing.T) {
-	nodes, cachePort := startNodes(t, 1, quietNode, lmcachesim.NodeConfig{})
-	g := startGateway(t, "caddyfile", stagingSite(nodes, strings.Replace(heldOptions(cachePort), "150ms", "400ms", 1)))
+	nodes, cachePort := StartNodes(t, 1, QuietNode, lmcachesim.NodeConfig{})
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, strings.Replace(heldOptions(cachePort), "150ms", "400ms", 1)))
 	begin(t, g, nodes, 8)
-	nodes[0].cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
-	seconds := metric(t, "caddy_kv_aware_staging_wait_seconds_total")
+	nodes[0].Cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
+	seconds := Metric(t, "caddy_kv_aware_staging_wait_seconds_total")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+"/v1/chat/completions", strings.NewReader(ask("sim", story("old0")+" And then?", false, 2)))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL+"/v1/chat/completions", strings.NewReader(Ask("sim", Story("old0")+" And then?", false, 2)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer, err := g.client.Do(r); err == nil {
+	if answer, err := g.Client.Do(r); err == nil {
 		answer.Body.Close()
 		t.Fatal("the request was answered: it was not held")
 	}
-	eventually(t, "the request is not held any more", func() bool { return metric(t, "caddy_kv_aware_staging_wait_seconds_total") > seconds })
-	if held := metric(t, "caddy_kv_aware_staging_wait_seconds_total") - seconds; held > 0.35 {
+	Await(t, "the request is not held any more", func() bool { return Metric(t, "caddy_kv_aware_staging_wait_seconds_total") > seconds })
+	if held := Metric(t, "caddy_kv_aware_staging_wait_seconds_total") - seconds; held > 0.35 {
 		t.Errorf("held for %v s, while the client was gone after 0.1", held)
 	}
 }
@@ -170,39 +170,39 @@ func TestStagingClientGone(t *testing.T) {
 // TestStagingReload: reloads in the middle of stagings lose no request, keep the
 // counts and leave no goroutine behind.
 func TestStagingReload(t *testing.T) {
-	nodes, cachePort := startNodes(t, 1, quietNode, lmcachesim.NodeConfig{})
-	site := stagingSite(nodes, heldOptions(cachePort))
-	g := startGateway(t, "caddyfile", site)
+	nodes, cachePort := StartNodes(t, 1, QuietNode, lmcachesim.NodeConfig{})
+	site := StagingSite(nodes, heldOptions(cachePort))
+	g := StartGateway(t, "caddyfile", site)
 	begin(t, g, nodes, 16)
-	nodes[0].cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
+	nodes[0].Cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
 	before := 0
 	for round := range 4 {
 		var group sync.WaitGroup
 		var ended atomic.Int64
-		url, bytes := g.url, metric(t, "caddy_pii_janitor_in_flight_bytes")
+		url, bytes := g.URL, Metric(t, "caddy_pii_janitor_in_flight_bytes")
 		for i := range 4 {
-			body := ask("sim", story(fmt.Sprint("old", round*4+i))+" And then?", false, 2)
+			body := Ask("sim", Story(fmt.Sprint("old", round*4+i))+" And then?", false, 2)
 			bytes += float64(len(body))
 			group.Go(func() {
 				defer ended.Add(1)
-				answered(t, g.client, url, body)
+				Answered(t, g.Client, url, body)
 			})
 		}
-		eventually(t, "all have come, and are held", func() bool {
-			return ended.Load() > 0 || metric(t, "caddy_pii_janitor_in_flight_bytes") >= bytes
+		Await(t, "all have come, and are held", func() bool {
+			return ended.Load() > 0 || Metric(t, "caddy_pii_janitor_in_flight_bytes") >= bytes
 		})
-		g.reload(t, "caddyfile", strings.Replace(site, "lb_policy", strings.Repeat(" ", round+1)+"lb_policy", 1)+strings.Repeat("\n", round))
+		g.Reload(t, "caddyfile", strings.Replace(site, "lb_policy", strings.Repeat(" ", round+1)+"lb_policy", 1)+strings.Repeat("\n", round))
 		group.Wait()
-		waits := metric(t, "caddy_kv_aware_staging_waits_total")
+		waits := Metric(t, "caddy_kv_aware_staging_waits_total")
 		if round == 0 && waits == 0 {
 			t.Fatal("nothing was held: this proves nothing")
 		}
-		g.client.CloseIdleConnections()
+		g.Client.CloseIdleConnections()
 		if round == 0 {
 			before = stagers()
 		}
 	}
-	eventually(t, "what the reloads left ends", func() bool { return stagers() <= before })
+	Await(t, "what the reloads left ends", func() bool { return stagers() <= before })
 }
 
 // stagers counts the goroutines that stage, look up or fetch tokens.
@@ -221,19 +221,19 @@ func stagers() (n int) {
 // staged, looked up, or fails to be; and what LMCache gets is made of the
 // scrubbed prompt.
 func TestStagingLeaksNothing(t *testing.T) {
-	logLines.reset()
-	nodes, cachePort := startNodes(t, 1, quietNode, lmcachesim.NodeConfig{})
-	g := startGateway(t, "caddyfile", "{\n debug\n}\n"+stagingSite(nodes, heldOptions(cachePort)))
-	secret := story("old0") + plantedText()
-	g.must(t, ask("sim", secret, false, 2))
+	Log.Reset()
+	nodes, cachePort := StartNodes(t, 1, QuietNode, lmcachesim.NodeConfig{})
+	g := StartGateway(t, "caddyfile", "{\n debug\n}\n"+StagingSite(nodes, heldOptions(cachePort)))
+	secret := Story("old0") + PlantedText()
+	g.Must(t, Ask("sim", secret, false, 2))
 	begin(t, g, nodes, 8)
-	g.must(t, ask("sim", secret+" And then?", false, 2))
+	g.Must(t, Ask("sim", secret+" And then?", false, 2))
 	orders := 0
-	for _, r := range nodes[0].cache.Received() {
+	for _, r := range nodes[0].Cache.Received() {
 		if r.Method == http.MethodPost {
 			orders++
 		}
-		for kind, value := range planted {
+		for kind, value := range Planted {
 			if strings.Contains(string(r.Body), value) {
 				t.Errorf("LMCache got the %s", kind)
 			}
@@ -242,25 +242,25 @@ func TestStagingLeaksNothing(t *testing.T) {
 	if orders == 0 {
 		t.Fatal("nothing was staged: this proves nothing")
 	}
-	nodes[0].cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Garbage})
+	nodes[0].Cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Garbage})
 	begin(t, g, nodes, 8)
-	g.must(t, ask("sim", secret+" And then? And after that?", false, 2))
-	for _, r := range nodes[0].engine.Received() {
-		for kind, value := range planted {
+	g.Must(t, Ask("sim", secret+" And then? And after that?", false, 2))
+	for _, r := range nodes[0].Engine.Received() {
+		for kind, value := range Planted {
 			if strings.Contains(string(r.Body), value) {
 				t.Errorf("%s of the engine got the %s", r.Path, kind)
 			}
 		}
 	}
 	rec := httptest.NewRecorder()
-	promhttp.HandlerFor(registry(), promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	for where, text := range map[string]string{"the log": logLines.String(), "metrics": rec.Body.String()} {
-		for kind, value := range planted {
+	promhttp.HandlerFor(Registry(), promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for where, text := range map[string]string{"the log": Log.String(), "metrics": rec.Body.String()} {
+		for kind, value := range Planted {
 			if strings.Contains(text, value) {
 				t.Errorf("%s shows the %s", where, kind)
 			}
 		}
-		if strings.Contains(text, plainMarker) {
+		if strings.Contains(text, PlainMarker) {
 			t.Errorf("%s shows the prompt's text", where)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // startCoordinator starts a coordinator of these nodes, mp-0, mp-1 and so on.
-func startCoordinator(t *testing.T, nodes []stagingNode) *lmcachesim.Coordinator {
+func startCoordinator(t *testing.T, nodes []StagingNode) *lmcachesim.Coordinator {
 	t.Helper()
 	c, err := lmcachesim.StartCoordinator("127.0.0.1:0")
 	if err != nil {
@@ -24,23 +24,23 @@ func startCoordinator(t *testing.T, nodes []stagingNode) *lmcachesim.Coordinator
 	}
 	t.Cleanup(c.Close)
 	for i, n := range nodes {
-		c.Register(fmt.Sprint("mp-", i), n.cache)
+		c.Register(fmt.Sprint("mp-", i), n.Cache)
 	}
 	return c
 }
 
 // servedBy sends a request and returns which node has served it.
-func servedBy(t *testing.T, g *gateway, nodes []stagingNode, body string, header ...string) int {
+func servedBy(t *testing.T, g *Gateway, nodes []StagingNode, body string, header ...string) int {
 	t.Helper()
 	before := make([]int, len(nodes))
 	for i, n := range nodes {
-		before[i] = len(n.engine.Served())
+		before[i] = len(n.Engine.Served())
 	}
-	if answer := g.post(t, chatPath, body, header...); answer.status != http.StatusOK {
-		t.Fatalf("status %d: %.300s", answer.status, answer.body)
+	if answer := g.Post(t, ChatPath, body, header...); answer.Status != http.StatusOK {
+		t.Fatalf("status %d: %.300s", answer.Status, answer.Body)
 	}
 	for i, n := range nodes {
-		if len(n.engine.Served()) > before[i] {
+		if len(n.Engine.Served()) > before[i] {
 			return i
 		}
 	}
@@ -78,10 +78,10 @@ func gone(t *testing.T, home []int, atLeast int) (list []int) {
 }
 
 // emptied takes everything to disk.
-func emptied(nodes []stagingNode) {
+func emptied(nodes []StagingNode) {
 	for _, n := range nodes {
-		n.cache.EvictMemory()
-		n.engine.Reset()
+		n.Cache.EvictMemory()
+		n.Engine.Reset()
 	}
 }
 
@@ -92,17 +92,17 @@ const longWait = 400 * time.Millisecond
 // notFromDisk has do send requests that are held for up to longWait, and checks
 // that no engine waits for the disk, unless the machine was so busy that LMCache
 // was not done in time. It reports whether it was.
-func notFromDisk(t *testing.T, nodes []stagingNode, do func()) (inTime bool) {
+func notFromDisk(t *testing.T, nodes []StagingNode, do func()) (inTime bool) {
 	t.Helper()
 	chunks := func() (n int) {
 		for _, node := range nodes {
-			n += node.cache.Stats().FromDisk
+			n += node.Cache.Stats().FromDisk
 		}
 		return n
 	}
-	held, before := metric(t, "caddy_kv_aware_staging_wait_seconds_total"), chunks()
+	held, before := Metric(t, "caddy_kv_aware_staging_wait_seconds_total"), chunks()
 	do()
-	held = metric(t, "caddy_kv_aware_staging_wait_seconds_total") - held
+	held = Metric(t, "caddy_kv_aware_staging_wait_seconds_total") - held
 	if held >= longWait.Seconds() {
 		t.Logf("held for %v s: the staging was not done in time", held)
 		return false
@@ -143,37 +143,37 @@ func stagedBy(t *testing.T, received []lmcachesim.Received) (orders []staged) {
 // there, over as many ranks as its engine has, for the tenant's salt; the engine
 // then waits for nothing from the disk.
 func TestStagingThroughACoordinator(t *testing.T) {
-	nodes, _ := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{WorldSize: 2})
+	nodes, _ := StartNodes(t, 2, QuietNode, lmcachesim.NodeConfig{WorldSize: 2})
 	coordinator := startCoordinator(t, nodes)
-	g := startGateway(t, "caddyfile", stagingSite(nodes,
+	g := StartGateway(t, "caddyfile", StagingSite(nodes,
 		twoNodes+"tenant {http.request.header.X-User}\ncache_salt on\nlmcache coordinator "+coordinator.URL()+" {\n wait "+longWait.String()+"\n }"))
 	var home [twoNodesFull]int
 	as := func(i int) []string { return []string{"X-User", fmt.Sprint("user", i%2)} }
 	for i := range home {
-		home[i] = servedBy(t, g, nodes, ask("sim", story(fmt.Sprint("coordinated", i)), false, 2), as(i)...)
+		home[i] = servedBy(t, g, nodes, Ask("sim", Story(fmt.Sprint("coordinated", i)), false, 2), as(i)...)
 	}
 	emptied(nodes)
 	again := gone(t, home[:], 2)
-	waits, inTime := metric(t, "caddy_kv_aware_staging_waits_total"), 0
+	waits, inTime := Metric(t, "caddy_kv_aware_staging_waits_total"), 0
 	for _, i := range again {
 		before := len(coordinator.Received())
-		completed := labelled(t, "caddy_kv_aware_staging_total", "completed") + labelled(t, "caddy_kv_aware_staging_total", "partial")
+		completed := ResultMetric(t, "caddy_kv_aware_staging_total", "completed") + ResultMetric(t, "caddy_kv_aware_staging_total", "partial")
 		var at int
-		if notFromDisk(t, nodes, func() { at = servedBy(t, g, nodes, goneOn(story(fmt.Sprint("coordinated", i))), as(i)...) }) {
+		if notFromDisk(t, nodes, func() { at = servedBy(t, g, nodes, NextTurn(Story(fmt.Sprint("coordinated", i))), as(i)...) }) {
 			inTime++
 		}
 		if at != home[i] {
 			t.Errorf("conversation %d went to node %d, its blocks are on %d's disk", i, at, home[i])
 		}
-		eventually(t, "the staging is done", func() bool {
-			return labelled(t, "caddy_kv_aware_staging_total", "completed")+labelled(t, "caddy_kv_aware_staging_total", "partial") > completed
+		Await(t, "the staging is done", func() bool {
+			return ResultMetric(t, "caddy_kv_aware_staging_total", "completed")+ResultMetric(t, "caddy_kv_aware_staging_total", "partial") > completed
 		})
 		received := coordinator.Received()[before:]
 		orders := stagedBy(t, received)
 		if len(orders) != 1 {
 			t.Fatalf("conversation %d: %d orders", i, len(orders))
 		}
-		got := nodes[at].engine.Received()
+		got := nodes[at].Engine.Received()
 		var sent struct {
 			Salt string `json:"cache_salt"`
 		}
@@ -194,7 +194,7 @@ func TestStagingThroughACoordinator(t *testing.T) {
 			t.Error("it was not asked whether it is done")
 		}
 	}
-	if n := metric(t, "caddy_kv_aware_staging_waits_total") - waits; n != float64(len(again)) {
+	if n := Metric(t, "caddy_kv_aware_staging_waits_total") - waits; n != float64(len(again)) {
 		t.Errorf("%v of %d requests were held", n, len(again))
 	}
 	if inTime == 0 {
@@ -219,13 +219,13 @@ func TestStagingThroughNobody(t *testing.T) {
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			nodes, _ := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
+			nodes, _ := StartNodes(t, 2, QuietNode, lmcachesim.NodeConfig{})
 			server := startCoordinator(t, nodes)
-			g := startGateway(t, "caddyfile", stagingSite(nodes, twoNodes+"lmcache coordinator "+server.URL()+" {\n wait 150ms\n }"))
-			text := func(i int) string { return story(fmt.Sprint(name, i)) }
+			g := StartGateway(t, "caddyfile", StagingSite(nodes, twoNodes+"lmcache coordinator "+server.URL()+" {\n wait 150ms\n }"))
+			text := func(i int) string { return Story(fmt.Sprint(name, i)) }
 			var home [twoNodesFull]int
 			for i := range home {
-				home[i] = servedBy(t, g, nodes, ask("sim", text(i), false, 2))
+				home[i] = servedBy(t, g, nodes, Ask("sim", text(i), false, 2))
 			}
 			emptied(nodes)
 			if fault.Kind == 0 {
@@ -233,11 +233,11 @@ func TestStagingThroughNobody(t *testing.T) {
 			} else {
 				server.Fault(fault)
 			}
-			waits, held := metric(t, "caddy_kv_aware_staging_waits_total"), metric(t, "caddy_kv_aware_staging_wait_seconds_total")
+			waits, held := Metric(t, "caddy_kv_aware_staging_waits_total"), Metric(t, "caddy_kv_aware_staging_wait_seconds_total")
 			quickest := time.Hour
 			for _, i := range gone(t, home[:], 2) {
 				start := time.Now()
-				if at := servedBy(t, g, nodes, goneOn(text(i))); at != home[i] {
+				if at := servedBy(t, g, nodes, NextTurn(text(i))); at != home[i] {
 					t.Errorf("conversation %d went to node %d, it was on %d", i, at, home[i])
 				}
 				quickest = min(quickest, time.Since(start))
@@ -245,7 +245,7 @@ func TestStagingThroughNobody(t *testing.T) {
 			if quickest > stagingWait+slack {
 				t.Errorf("the quickest request took %v", quickest)
 			}
-			waits, held = metric(t, "caddy_kv_aware_staging_waits_total")-waits, metric(t, "caddy_kv_aware_staging_wait_seconds_total")-held
+			waits, held = Metric(t, "caddy_kv_aware_staging_waits_total")-waits, Metric(t, "caddy_kv_aware_staging_wait_seconds_total")-held
 			if most := waits * (stagingWait + slack).Seconds(); held > most {
 				t.Errorf("%v requests were held for %v s", waits, held)
 			}
@@ -257,9 +257,9 @@ func TestStagingThroughNobody(t *testing.T) {
 }
 
 // directly sends an engine a request that the gateway does not see.
-func directly(t *testing.T, e *enginesim.Engine, body string) {
+func SendUnseen(t *testing.T, e *enginesim.Engine, body string) {
 	t.Helper()
-	answered(t, http.DefaultClient, e.URL(), body)
+	Answered(t, http.DefaultClient, e.URL(), body)
 }
 
 // TestLookupsTellTiers: of nodes that all hold a conversation's blocks, of
@@ -267,34 +267,34 @@ func directly(t *testing.T, e *enginesim.Engine, body string) {
 // has them in CPU memory, by what the coordinator says, and not to
 // whom the fallback picks for what nobody has; and the admin API explains it so.
 func TestLookupsTellTiers(t *testing.T) {
-	nodes, _ := startNodes(t, 3, quietNode, lmcachesim.NodeConfig{})
+	nodes, _ := StartNodes(t, 3, QuietNode, lmcachesim.NodeConfig{})
 	coordinator := startCoordinator(t, nodes)
 	coordinator.ReportEvery(time.Second)
-	g := startGateway(t, "caddyfile", stagingSite(nodes, "fallback round_robin\nlmcache coordinator "+coordinator.URL()))
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, "fallback round_robin\nlmcache coordinator "+coordinator.URL()))
 	for round := range 4 {
-		question := story(fmt.Sprint("tiers", round))
-		looked := labelled(t, "caddy_kv_aware_staging_lookups_total", "completed")
+		question := Story(fmt.Sprint("tiers", round))
+		looked := ResultMetric(t, "caddy_kv_aware_staging_lookups_total", "completed")
 		for _, n := range nodes {
-			directly(t, n.engine, ask("sim", question, false, 2))
+			SendUnseen(t, n.Engine, Ask("sim", question, false, 2))
 		}
-		first := servedBy(t, g, nodes, ask("sim", question, false, 2))
+		first := servedBy(t, g, nodes, Ask("sim", question, false, 2))
 		want := (first + round) % len(nodes)
 		for i, n := range nodes {
 			if i != want {
-				n.cache.EvictMemory()
+				n.Cache.EvictMemory()
 			}
 		}
-		eventually(t, "LMCache has said who holds it", func() bool {
-			return labelled(t, "caddy_kv_aware_staging_lookups_total", "completed") > looked
+		Await(t, "LMCache has said who holds it", func() bool {
+			return ResultMetric(t, "caddy_kv_aware_staging_lookups_total", "completed") > looked
 		})
 		for _, n := range nodes {
-			forget(t, n.engine.Addr())
+			forget(t, n.Engine.Addr())
 		}
 		var explained struct{ Upstream string }
-		if _, answer := askAdmin(t, "POST", "/kv_aware/explain", goneOn(question)); json.Unmarshal([]byte(answer), &explained) != nil || explained.Upstream != nodes[want].engine.Addr() {
-			t.Errorf("round %d: explained by %s, node %d is %s", round, answer, want, nodes[want].engine.Addr())
+		if _, answer := Admin(t, "POST", "/kv_aware/explain", NextTurn(question)); json.Unmarshal([]byte(answer), &explained) != nil || explained.Upstream != nodes[want].Engine.Addr() {
+			t.Errorf("round %d: explained by %s, node %d is %s", round, answer, want, nodes[want].Engine.Addr())
 		}
-		if at := servedBy(t, g, nodes, goneOn(question)); at != want {
+		if at := servedBy(t, g, nodes, NextTurn(question)); at != want {
 			t.Errorf("round %d: went to node %d; its blocks are in memory on %d, and on all disks; before it was on %d", round, at, want, first)
 		}
 	}

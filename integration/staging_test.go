@@ -18,25 +18,25 @@ import (
 )
 
 // stagingNode is a host: an engine and the LMCache beside it, at one address.
-type stagingNode struct {
-	engine *enginesim.Engine
-	cache  *lmcachesim.Node
+type StagingNode struct {
+	Engine *enginesim.Engine
+	Cache  *lmcachesim.Node
 }
 
 // startNodes starts hosts whose LMCache is at the same port on each.
-func startNodes(t testing.TB, n int, engine enginesim.Config, cache lmcachesim.NodeConfig) (nodes []stagingNode, cachePort string) {
+func StartNodes(t testing.TB, n int, engine enginesim.Config, cache lmcachesim.NodeConfig) (nodes []StagingNode, cachePort string) {
 	t.Helper()
 	cachePort = "0"
 	for range n {
-		node := startNode(t, engine, cache, cachePort)
-		cachePort = portOf(node.cache.Addr())
+		node := StartNode(t, engine, cache, cachePort)
+		cachePort = PortOf(node.Cache.Addr())
 		nodes = append(nodes, node)
 	}
 	return nodes, cachePort
 }
 
 // startNode starts a host at an address where the ports it wants are free.
-func startNode(t testing.TB, engine enginesim.Config, cache lmcachesim.NodeConfig, cachePort string) stagingNode {
+func StartNode(t testing.TB, engine enginesim.Config, cache lmcachesim.NodeConfig, cachePort string) StagingNode {
 	t.Helper()
 	for range 100 {
 		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(255), 1+rand.IntN(254))
@@ -52,17 +52,17 @@ func startNode(t testing.TB, engine enginesim.Config, cache lmcachesim.NodeConfi
 		}
 		t.Cleanup(c.Close)
 		t.Cleanup(e.Close)
-		return stagingNode{e, c}
+		return StagingNode{e, c}
 	}
 	t.Fatal("no loopback addresses are free")
-	return stagingNode{}
+	return StagingNode{}
 }
 
 // answered sends a chat request and reports whether it was answered, which it
 // should be. Unlike most that send requests it may be called in any goroutine.
-func answered(t *testing.T, client *http.Client, url, body string) bool {
+func Answered(t *testing.T, client *http.Client, url, body string) bool {
 	t.Helper()
-	answer, err := client.Post(url+chatPath, "application/json", strings.NewReader(body))
+	answer, err := client.Post(url+ChatPath, "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Error(err)
 		return false
@@ -74,19 +74,19 @@ func answered(t *testing.T, client *http.Client, url, body string) bool {
 	return answer.StatusCode == http.StatusOK
 }
 
-func enginesOf(nodes []stagingNode) (engines []*enginesim.Engine) {
+func EnginesOf(nodes []StagingNode) (engines []*enginesim.Engine) {
 	for _, n := range nodes {
-		engines = append(engines, n.engine)
+		engines = append(engines, n.Engine)
 	}
 	return engines
 }
 
 // stagingSite is a site whose policy has these options.
-func stagingSite(nodes []stagingNode, options string) string {
-	return fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_retries 2\n lb_retry_match {\n method POST\n }\n lb_policy kv_aware {\n %s\n }\n }\n}", addresses(enginesOf(nodes)), options)
+func StagingSite(nodes []StagingNode, options string) string {
+	return fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_retries 2\n lb_retry_match {\n method POST\n }\n lb_policy kv_aware {\n %s\n }\n }\n}", Addresses(EnginesOf(nodes)), options)
 }
 
-const lmcacheOption = "lmcache http://{http.reverse_proxy.upstream.host}:"
+const LMCacheOption = "lmcache http://{http.reverse_proxy.upstream.host}:"
 
 // The engines of the load tests: 8,000 tokens a second are computed, 16,000 come
 // from disk and 400,000 from CPU memory. The GPU holds four prompts.
@@ -98,7 +98,7 @@ var (
 )
 
 // story is a prompt of some 4,000 tokens that starts like no other.
-func story(name string) string {
+func Story(name string) string {
 	return "Story " + name + ". " + strings.Repeat("What "+name+" says about the matter. ", 560)
 }
 
@@ -124,20 +124,20 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 // prompts of its own.
 func driveStaging(t *testing.T, of string, options func(cachePort string) string, conversations int, between time.Duration) (l stagingLoad) {
 	t.Helper()
-	old := func(i int) string { return story(fmt.Sprint(of, "old", i)) }
-	nodes, cachePort := startNodes(t, 1, queueingNode, slowDisk)
-	g := startGateway(t, "caddyfile", stagingSite(nodes, "capacity 16000\n"+options(cachePort)))
+	old := func(i int) string { return Story(fmt.Sprint(of, "old", i)) }
+	nodes, cachePort := StartNodes(t, 1, queueingNode, slowDisk)
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, "capacity 16000\n"+options(cachePort)))
 	for i := range conversations {
-		g.must(t, ask("sim", old(i), false, 2))
+		g.Must(t, Ask("sim", old(i), false, 2))
 	}
 	served := make([]int, len(nodes))
 	for i, n := range nodes {
-		n.cache.EvictMemory()
-		n.engine.Reset()
-		served[i] = len(n.engine.Served())
+		n.Cache.EvictMemory()
+		n.Engine.Reset()
+		served[i] = len(n.Engine.Served())
 	}
-	before := nodes[0].cache.Stats().FromDisk
-	staged := metric(t, "caddy_kv_aware_staged_tokens_total")
+	before := nodes[0].Cache.Stats().FromDisk
+	staged := Metric(t, "caddy_kv_aware_staged_tokens_total")
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	tick := time.NewTicker(between)
@@ -146,7 +146,7 @@ func driveStaging(t *testing.T, of string, options func(cachePort string) string
 		<-tick.C
 		group.Go(func() {
 			start := time.Now()
-			if !answered(t, g.client, g.url, body) {
+			if !Answered(t, g.Client, g.URL, body) {
 				return
 			}
 			if returning {
@@ -157,21 +157,21 @@ func driveStaging(t *testing.T, of string, options func(cachePort string) string
 		})
 	}
 	for i := range conversations {
-		send(ask("sim", story(fmt.Sprint(of, "new", i)), false, 2), false)
-		send(ask("sim", old(i)+" And then?", false, 2), true)
+		send(Ask("sim", Story(fmt.Sprint(of, "new", i)), false, 2), false)
+		send(Ask("sim", old(i)+" And then?", false, 2), true)
 	}
 	group.Wait()
 	for i, n := range nodes {
-		for _, s := range n.engine.Served()[served[i]:] {
+		for _, s := range n.Engine.Served()[served[i]:] {
 			if s.CachedTokens > 0 {
 				l.engine = append(l.engine, s.TTFT)
 			}
 			l.cached += s.CachedTokens
 		}
-		l.fromDisk += n.cache.Stats().FromDisk
+		l.fromDisk += n.Cache.Stats().FromDisk
 	}
 	l.fromDisk -= before
-	l.staged = metric(t, "caddy_kv_aware_staged_tokens_total") - staged
+	l.staged = Metric(t, "caddy_kv_aware_staged_tokens_total") - staged
 	slices.Sort(l.engine)
 	slices.Sort(l.client)
 	return l
@@ -184,7 +184,7 @@ func driveStaging(t *testing.T, of string, options func(cachePort string) string
 func TestStagingShortensTTFT(t *testing.T) {
 	const conversations, between = 24, 75 * time.Millisecond
 	without := driveStaging(t, "a", func(string) string { return "" }, conversations, between)
-	with := driveStaging(t, "b", func(port string) string { return lmcacheOption + port }, conversations, between)
+	with := driveStaging(t, "b", func(port string) string { return LMCacheOption + port }, conversations, between)
 	for name, l := range map[string]stagingLoad{"without staging": without, "with staging": with} {
 		t.Logf("%-15s TTFT p50 %v, p95 %v; engines waited for %d chunks from disk; %d tokens cached, %.0f staged", name,
 			quantile(l.engine, 0.5).Round(time.Millisecond), quantile(l.engine, 0.95).Round(time.Millisecond), l.fromDisk, l.cached, l.staged)
@@ -198,12 +198,12 @@ func TestStagingShortensTTFT(t *testing.T) {
 	if with.cached != without.cached {
 		t.Errorf("%d tokens were cached with staging, %d without: that is not the same load", with.cached, without.cached)
 	}
-	if !underRace && with.fromDisk*2 > without.fromDisk {
+	if !UnderRace && with.fromDisk*2 > without.fromDisk {
 		t.Errorf("engines waited for %d chunks from disk with staging, %d without", with.fromDisk, without.fromDisk)
 	}
 	for _, q := range []float64{0.5, 0.95} {
 		// Real time is in these: the race detector changes it.
-		if a, b := quantile(with.engine, q), quantile(without.engine, q); !underRace && a > b*85/100 {
+		if a, b := quantile(with.engine, q), quantile(without.engine, q); !UnderRace && a > b*85/100 {
 			t.Errorf("TTFT at %v: %v with staging, %v without", q, a, b)
 		}
 	}

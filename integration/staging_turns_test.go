@@ -18,7 +18,7 @@ import (
 )
 
 // callsTool answers what offers tools with a call of one.
-func callsTool(r enginesim.Request) enginesim.Reply {
+func CallTool(r enginesim.Request) enginesim.Reply {
 	if strings.Contains(string(r.Body), `"tools"`) {
 		return enginesim.Reply{ToolCalls: []enginesim.ToolCall{{Name: "look", Arguments: "{}"}}}
 	}
@@ -26,8 +26,8 @@ func callsTool(r enginesim.Request) enginesim.Reply {
 }
 
 // agent is a conversation that runs tools, after so many of its turns.
-func agent(name string, turns int) string {
-	messages := []map[string]any{{"role": "user", "content": story(name)}}
+func AgentTurn(name string, turns int) string {
+	messages := []map[string]any{{"role": "user", "content": Story(name)}}
 	for i := range turns {
 		id := fmt.Sprint("call", i)
 		messages = append(messages,
@@ -57,32 +57,32 @@ func orders(n *lmcachesim.Node) (count int) {
 // TestStagingAfterToolCalls: the next turn of a conversation whose answer ends
 // in tool calls finds in CPU memory what the turn before had to take from disk.
 func TestStagingAfterToolCalls(t *testing.T) {
-	config := quietNode
-	config.Responder, config.OutputTokens = callsTool, 16
-	nodes, cachePort := startNodes(t, 1, config, lmcachesim.NodeConfig{})
-	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort))
+	config := QuietNode
+	config.Responder, config.OutputTokens = CallTool, 16
+	nodes, cachePort := StartNodes(t, 1, config, lmcachesim.NodeConfig{})
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, LMCacheOption+cachePort))
 	node := nodes[0]
-	g.must(t, agent("one", 0))
-	eventually(t, "the first turn is staged for the next", func() bool { return orders(node.cache) == 1 })
+	g.Must(t, AgentTurn("one", 0))
+	Await(t, "the first turn is staged for the next", func() bool { return orders(node.Cache) == 1 })
 	awaitStaged(t, 1)
-	node.cache.EvictMemory()
-	node.engine.Reset()
-	g.must(t, agent("one", 1)) // the engine is idle: it loads from disk itself
-	fromDisk := node.cache.Stats().FromDisk
+	node.Cache.EvictMemory()
+	node.Engine.Reset()
+	g.Must(t, AgentTurn("one", 1)) // the engine is idle: it loads from disk itself
+	fromDisk := node.Cache.Stats().FromDisk
 	if fromDisk == 0 {
 		t.Fatal("the second turn waited for nothing from disk: this proves nothing")
 	}
-	eventually(t, "the second turn is staged for the next", func() bool { return orders(node.cache) == 2 })
+	Await(t, "the second turn is staged for the next", func() bool { return orders(node.Cache) == 2 })
 	awaitStaged(t, 2)
-	node.engine.Reset()
-	g.must(t, agent("one", 2))
-	if now := node.cache.Stats().FromDisk; now != fromDisk {
+	node.Engine.Reset()
+	g.Must(t, AgentTurn("one", 2))
+	if now := node.Cache.Stats().FromDisk; now != fromDisk {
 		t.Errorf("the third turn waited for %d chunks from disk", now-fromDisk)
 	}
-	before := orders(node.cache)
-	g.must(t, ask("sim", "Hello.", false, 2))
-	g.must(t, ask("sim", story("two"), false, 2))
-	if now := orders(node.cache); now > before+1 { // the third turn's may still come
+	before := orders(node.Cache)
+	g.Must(t, Ask("sim", "Hello.", false, 2))
+	g.Must(t, Ask("sim", Story("two"), false, 2))
+	if now := orders(node.Cache); now > before+1 { // the third turn's may still come
 		t.Errorf("%d stagings for answers without tool calls", now-before)
 	}
 }
@@ -91,10 +91,10 @@ func TestStagingAfterToolCalls(t *testing.T) {
 // whole and streamed. Engines tell the tokens of chats; prompts of Anthropic's
 // messages and of OpenAI's responses are served and not staged.
 func TestStagingAfterToolCallsOfAnyKind(t *testing.T) {
-	config := quietNode
-	config.Responder, config.OutputTokens, config.ScaleOut = callsTool, 16, true
-	nodes, cachePort := startNodes(t, 1, config, lmcachesim.NodeConfig{})
-	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort))
+	config := QuietNode
+	config.Responder, config.OutputTokens, config.ScaleOut = CallTool, 16, true
+	nodes, cachePort := StartNodes(t, 1, config, lmcachesim.NodeConfig{})
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, LMCacheOption+cachePort))
 	const function = `{"name":"look","parameters":{"type":"object"}}`
 	staged := 0
 	for _, c := range []struct {
@@ -103,19 +103,19 @@ func TestStagingAfterToolCallsOfAnyKind(t *testing.T) {
 	}{
 		{"/v1/messages", `"max_tokens":64,"messages":[{"role":"user","content":%q}],"tools":[{"name":"look","input_schema":{"type":"object"}}]`, 0},
 		{"/v1/responses", `"input":[{"role":"user","content":%q}],"tools":[{"type":"function","name":"look","parameters":{"type":"object"}}]`, 0},
-		{chatPath, `"messages":[{"role":"user","content":%q}],"tools":[{"type":"function","function":` + function + `}]`, 1},
+		{ChatPath, `"messages":[{"role":"user","content":%q}],"tools":[{"type":"function","function":` + function + `}]`, 1},
 	} {
 		for _, stream := range []bool{false, true} {
-			body := fmt.Sprintf(`{"model":"sim","stream":%v,`+c.body+`}`, stream, story(fmt.Sprint(c.path, " ", stream)))
-			answer := g.post(t, c.path, body)
-			if answer.status != http.StatusOK || !strings.Contains(answer.body, "look") {
-				t.Fatalf("%s, streamed: %v: status %d, no tool is called: %.300s", c.path, stream, answer.status, answer.body)
+			body := fmt.Sprintf(`{"model":"sim","stream":%v,`+c.body+`}`, stream, Story(fmt.Sprint(c.path, " ", stream)))
+			answer := g.Post(t, c.path, body)
+			if answer.Status != http.StatusOK || !strings.Contains(answer.Body, "look") {
+				t.Fatalf("%s, streamed: %v: status %d, no tool is called: %.300s", c.path, stream, answer.Status, answer.Body)
 			}
 			staged += c.staged
-			eventually(t, fmt.Sprintf("%s, streamed: %v: it is staged for the next turn", c.path, stream), func() bool { return orders(nodes[0].cache) >= staged })
+			Await(t, fmt.Sprintf("%s, streamed: %v: it is staged for the next turn", c.path, stream), func() bool { return orders(nodes[0].Cache) >= staged })
 		}
 	}
-	if n := orders(nodes[0].cache); n != staged {
+	if n := orders(nodes[0].Cache); n != staged {
 		t.Errorf("%d stagings, want %d", n, staged)
 	}
 }
@@ -123,15 +123,15 @@ func TestStagingAfterToolCallsOfAnyKind(t *testing.T) {
 // awaitStaged returns once so many stagings are done.
 func awaitStaged(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprint(n, " stagings are done"), func() bool {
-		return labelled(t, "caddy_kv_aware_staging_total", "completed")+labelled(t, "caddy_kv_aware_staging_total", "partial") >= float64(n)
+	Await(t, fmt.Sprint(n, " stagings are done"), func() bool {
+		return ResultMetric(t, "caddy_kv_aware_staging_total", "completed")+ResultMetric(t, "caddy_kv_aware_staging_total", "partial") >= float64(n)
 	})
 }
 
 // labelled returns a metric's value for a result.
-func labelled(t *testing.T, name, result string) float64 {
+func ResultMetric(t *testing.T, name, result string) float64 {
 	t.Helper()
-	families, err := registry().Gather()
+	families, err := Registry().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,39 +150,39 @@ func labelled(t *testing.T, name, result string) float64 {
 func TestStagingWarmsGPU(t *testing.T) {
 	const conversations, gap = 6, 900 * time.Millisecond
 	run := func(options func(cachePort string) string) (median time.Duration, computed int64, warmed float64) {
-		config := quietNode
-		config.Responder, config.OutputTokens = callsTool, 16
-		nodes, cachePort := startNodes(t, 1, config, slowDisk)
-		g := startGateway(t, "caddyfile", stagingSite(nodes, "capacity 16000\n"+options(cachePort)))
-		engine, cache := nodes[0].engine, nodes[0].cache
-		before := labelled(t, "caddy_kv_aware_warmups_total", "completed")
+		config := QuietNode
+		config.Responder, config.OutputTokens = CallTool, 16
+		nodes, cachePort := StartNodes(t, 1, config, slowDisk)
+		g := StartGateway(t, "caddyfile", StagingSite(nodes, "capacity 16000\n"+options(cachePort)))
+		engine, cache := nodes[0].Engine, nodes[0].Cache
+		before := ResultMetric(t, "caddy_kv_aware_warmups_total", "completed")
 		var ttft []time.Duration
 		for i := range conversations {
 			name := fmt.Sprint("agent", i)
-			g.must(t, agent(name, 0))
+			g.Must(t, AgentTurn(name, 0))
 			next := time.After(gap)
 			for j := range 5 { // of 4,000 tokens each, on a GPU that holds 19,200
-				g.must(t, ask("sim", story(fmt.Sprint(name, "'s neighbour ", j)), false, 2))
+				g.Must(t, Ask("sim", Story(fmt.Sprint(name, "'s neighbour ", j)), false, 2))
 			}
 			cache.EvictMemory() // there, too, others came
 			<-next
-			g.must(t, agent(name, 1))
+			g.Must(t, AgentTurn(name, 1))
 			if served := engine.Served(); i > 0 { // the first gap is not known before
 				ttft = append(ttft, served[len(served)-1].TTFT)
 			}
 		}
 		slices.Sort(ttft)
 		stats := engine.Stats()
-		return quantile(ttft, 0.5), stats.PromptTokens - stats.CachedTokens - stats.ExternalHits, labelled(t, "caddy_kv_aware_warmups_total", "completed") - before
+		return quantile(ttft, 0.5), stats.PromptTokens - stats.CachedTokens - stats.ExternalHits, ResultMetric(t, "caddy_kv_aware_warmups_total", "completed") - before
 	}
 	off, offComputed, _ := run(func(string) string { return "" })
-	on, onComputed, warmed := run(func(port string) string { return lmcacheOption + port + " {\n warm_gpu on\n }" })
+	on, onComputed, warmed := run(func(port string) string { return LMCacheOption + port + " {\n warm_gpu on\n }" })
 	t.Logf("TTFT p50 of next turns: %v warmed, %v without; %.0f requests for one token for %d turns; %d tokens computed, %d without",
 		on.Round(time.Millisecond), off.Round(time.Millisecond), warmed, conversations, onComputed, offComputed)
 	if warmed == 0 {
 		t.Fatal("nothing was warmed")
 	}
-	if !underRace && on*2 > off {
+	if !UnderRace && on*2 > off {
 		t.Errorf("TTFT %v with warm_gpu, %v without", on, off)
 	}
 }
@@ -196,11 +196,11 @@ func TestWarmingWhatIsHeldGainsNothing(t *testing.T) {
 	for _, queue := range []int{0, 3} {
 		config := queueingNode
 		config.Record, config.Speed = 1000, 20
-		nodes, _ := startNodes(t, 1, config, slowDisk)
-		engine, cache := nodes[0].engine, nodes[0].cache
-		question := func(i int) string { return story(fmt.Sprintf("held%02d", i)) } // all of one length
+		nodes, _ := StartNodes(t, 1, config, slowDisk)
+		engine, cache := nodes[0].Engine, nodes[0].Cache
+		question := func(i int) string { return Story(fmt.Sprintf("held%02d", i)) } // all of one length
 		for i := range 2 * conversations {
-			directly(t, engine, ask("sim", question(i), false, 1))
+			SendUnseen(t, engine, Ask("sim", question(i), false, 1))
 		}
 		engine.Reset() // what LMCache has is in CPU memory, as after a staging
 		stop, crowd := make(chan struct{}), new(sync.WaitGroup)
@@ -211,14 +211,14 @@ func TestWarmingWhatIsHeldGainsNothing(t *testing.T) {
 					case <-stop:
 						return
 					default:
-						directly(t, engine, ask("sim", story(fmt.Sprint("before it ", i, "-", j)), false, 2))
+						SendUnseen(t, engine, Ask("sim", Story(fmt.Sprint("before it ", i, "-", j)), false, 2))
 					}
 				}
 			})
 		}
 		ttft := func(body string) time.Duration {
 			before := len(engine.Received())
-			directly(t, engine, body)
+			SendUnseen(t, engine, body)
 			for _, r := range engine.Received()[before:] {
 				if string(r.Body) != body {
 					continue
@@ -234,9 +234,9 @@ func TestWarmingWhatIsHeldGainsNothing(t *testing.T) {
 		}
 		var sent, warmed []time.Duration
 		for i := range conversations {
-			sent = append(sent, ttft(goneOn(question(i))))
-			ahead := ttft(strings.Replace(goneOn(question(conversations+i)), `"max_tokens":2`, `"max_tokens":1`, 1))
-			warmed = append(warmed, ahead+ttft(goneOn(question(conversations+i))))
+			sent = append(sent, ttft(NextTurn(question(i))))
+			ahead := ttft(strings.Replace(NextTurn(question(conversations+i)), `"max_tokens":2`, `"max_tokens":1`, 1))
+			warmed = append(warmed, ahead+ttft(NextTurn(question(conversations+i))))
 		}
 		close(stop)
 		crowd.Wait()
@@ -256,19 +256,19 @@ func TestWarmingWhatIsHeldGainsNothing(t *testing.T) {
 // TestStagingOnFailover: a conversation whose node has gone is staged on the one
 // that takes over.
 func TestStagingOnFailover(t *testing.T) {
-	nodes, cachePort := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
-	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort))
-	g.must(t, ask("sim", story("one"), false, 2))
-	first := slices.IndexFunc(nodes, func(n stagingNode) bool { return len(n.engine.Served()) == 1 })
-	if first < 0 || orders(nodes[0].cache)+orders(nodes[1].cache) != 0 {
+	nodes, cachePort := StartNodes(t, 2, QuietNode, lmcachesim.NodeConfig{})
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, LMCacheOption+cachePort))
+	g.Must(t, Ask("sim", Story("one"), false, 2))
+	first := slices.IndexFunc(nodes, func(n StagingNode) bool { return len(n.Engine.Served()) == 1 })
+	if first < 0 || orders(nodes[0].Cache)+orders(nodes[1].Cache) != 0 {
 		t.Fatal("a new prompt was staged")
 	}
-	if err := nodes[first].engine.Fault(enginesim.Fault{Kind: enginesim.Reset}); err != nil {
+	if err := nodes[first].Engine.Fault(enginesim.Fault{Kind: enginesim.Reset}); err != nil {
 		t.Fatal(err)
 	}
-	g.must(t, ask("sim", story("one")+" And then?", false, 2))
-	eventually(t, "the other node is asked to stage", func() bool { return orders(nodes[1-first].cache) == 1 })
-	if n := orders(nodes[first].cache); n != 0 {
+	g.Must(t, Ask("sim", Story("one")+" And then?", false, 2))
+	Await(t, "the other node is asked to stage", func() bool { return orders(nodes[1-first].Cache) == 1 })
+	if n := orders(nodes[first].Cache); n != 0 {
 		t.Errorf("the node that failed was asked %d times", n)
 	}
 }
@@ -277,33 +277,33 @@ func TestStagingOnFailover(t *testing.T) {
 // elsewhere at the first attempt. They are staged there as well; what was never on
 // the node that is down is not.
 func TestStagingWhereOneIsDown(t *testing.T) {
-	nodes, cachePort := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
-	g := startGateway(t, "caddyfile", strings.Replace(stagingSite(nodes, lmcacheOption+cachePort), "lb_retries 2", "lb_retries 2\n fail_duration 1m", 1))
+	nodes, cachePort := StartNodes(t, 2, QuietNode, lmcachesim.NodeConfig{})
+	g := StartGateway(t, "caddyfile", strings.Replace(StagingSite(nodes, LMCacheOption+cachePort), "lb_retries 2", "lb_retries 2\n fail_duration 1m", 1))
 	at := make(map[int][]string)
 	for i := 0; len(at[0]) < 2 || len(at[1]) < 1; i++ {
 		if i == 50 {
 			t.Fatal("all go to one node: this proves nothing")
 		}
-		question := story(fmt.Sprint("down", i))
-		home := servedBy(t, g, nodes, ask("sim", question, false, 2))
+		question := Story(fmt.Sprint("down", i))
+		home := servedBy(t, g, nodes, Ask("sim", question, false, 2))
 		at[home] = append(at[home], question)
 	}
-	if err := nodes[0].engine.Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
+	if err := nodes[0].Engine.Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
 		t.Fatal(err)
 	}
 	for i, question := range at[0][:2] {
-		if home := servedBy(t, g, nodes, goneOn(question)); home != 1 {
+		if home := servedBy(t, g, nodes, NextTurn(question)); home != 1 {
 			t.Fatalf("served by node %d, which is down", home)
 		}
-		eventually(t, "the node that takes over is asked to stage", func() bool { return orders(nodes[1].cache) == i+1 })
+		Await(t, "the node that takes over is asked to stage", func() bool { return orders(nodes[1].Cache) == i+1 })
 	}
-	servedBy(t, g, nodes, goneOn(at[1][0]))
-	servedBy(t, g, nodes, ask("sim", story("new, with one down"), false, 2))
-	servedBy(t, g, nodes, goneOn(at[0][0]+" ")) // is staged there already, or never was anywhere
-	if n := orders(nodes[1].cache); n > 2 {
+	servedBy(t, g, nodes, NextTurn(at[1][0]))
+	servedBy(t, g, nodes, Ask("sim", Story("new, with one down"), false, 2))
+	servedBy(t, g, nodes, NextTurn(at[0][0]+" ")) // is staged there already, or never was anywhere
+	if n := orders(nodes[1].Cache); n > 2 {
 		t.Errorf("%d stagings for two conversations of the node that is down", n)
 	}
-	if n := orders(nodes[0].cache); n != 0 {
+	if n := orders(nodes[0].Cache); n != 0 {
 		t.Errorf("the node that is down was asked %d times", n)
 	}
 }
@@ -311,77 +311,77 @@ func TestStagingWhereOneIsDown(t *testing.T) {
 // TestStagingAfterARestart: an engine that was restarted holds nothing any more,
 // but the disk beside it does: its conversations come back to it, and are staged.
 func TestStagingAfterARestart(t *testing.T) {
-	nodes, cachePort := startNodes(t, 2, quietNode, lmcachesim.NodeConfig{})
-	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort+" {\n wait "+longWait.String()+"\n }"))
+	nodes, cachePort := StartNodes(t, 2, QuietNode, lmcachesim.NodeConfig{})
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, LMCacheOption+cachePort+" {\n wait "+longWait.String()+"\n }"))
 	var home [4]int
 	for i := range home {
-		home[i] = servedBy(t, g, nodes, ask("sim", story(fmt.Sprint("restart", i)), false, 2))
+		home[i] = servedBy(t, g, nodes, Ask("sim", Story(fmt.Sprint("restart", i)), false, 2))
 	}
 	for _, n := range nodes {
-		awaitReading(t, n.engine) // to be compared with
+		AwaitMetricsRead(t, n.Engine) // to be compared with
 	}
 	for _, n := range nodes {
-		if err := n.engine.Restart(); err != nil {
+		if err := n.Engine.Restart(); err != nil {
 			t.Fatal(err)
 		}
-		n.cache.EvictMemory()
+		n.Cache.EvictMemory()
 	}
 	for i := range home {
-		question := goneOn(story(fmt.Sprint("restart", i)))
-		eventually(t, "the restart is known", func() bool {
-			cached := forecast(t, question)
-			return cached[nodes[0].engine.Addr()]+cached[nodes[1].engine.Addr()] == 0
+		question := NextTurn(Story(fmt.Sprint("restart", i)))
+		Await(t, "the restart is known", func() bool {
+			cached := Forecast(t, question)
+			return cached[nodes[0].Engine.Addr()]+cached[nodes[1].Engine.Addr()] == 0
 		})
-		before := orders(nodes[home[i]].cache)
+		before := orders(nodes[home[i]].Cache)
 		notFromDisk(t, nodes, func() {
 			if at := servedBy(t, g, nodes, question); at != home[i] {
 				t.Errorf("conversation %d went to node %d, its blocks are on %d's disk", i, at, home[i])
 			}
 		})
-		eventually(t, "it is staged", func() bool { return orders(nodes[home[i]].cache) == before+1 })
+		Await(t, "it is staged", func() bool { return orders(nodes[home[i]].Cache) == before+1 })
 	}
 }
 
 // TestWastedStagings: what is staged for a conversation's next turn is used when
 // that finds it, and wasted when it goes elsewhere.
 func TestWastedStagings(t *testing.T) {
-	config := quietNode
-	config.Responder, config.OutputTokens = callsTool, 16
-	nodes, cachePort := startNodes(t, 2, config, lmcachesim.NodeConfig{})
-	g := startGateway(t, "caddyfile", stagingSite(nodes, lmcacheOption+cachePort))
-	wasted := metric(t, "caddy_kv_aware_staging_wasted_total")
+	config := QuietNode
+	config.Responder, config.OutputTokens = CallTool, 16
+	nodes, cachePort := StartNodes(t, 2, config, lmcachesim.NodeConfig{})
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, LMCacheOption+cachePort))
+	wasted := Metric(t, "caddy_kv_aware_staging_wasted_total")
 	done := func() float64 {
-		return labelled(t, "caddy_kv_aware_staging_total", "completed") + labelled(t, "caddy_kv_aware_staging_total", "partial")
+		return ResultMetric(t, "caddy_kv_aware_staging_total", "completed") + ResultMetric(t, "caddy_kv_aware_staging_total", "partial")
 	}
 	turn := func(name string, n int) (at int) {
 		t.Helper()
 		before := done()
-		at = servedBy(t, g, nodes, agent(name, n))
-		eventually(t, "the next turn is staged", func() bool { return done() > before })
+		at = servedBy(t, g, nodes, AgentTurn(name, n))
+		Await(t, "the next turn is staged", func() bool { return done() > before })
 		return at
 	}
 	first := turn("used", 0)
 	for _, n := range nodes {
-		n.engine.Reset()
+		n.Engine.Reset()
 	}
 	if at := turn("used", 1); at != first {
 		t.Fatalf("the next turn went to node %d, it was staged on %d", at, first)
 	}
-	served := nodes[first].engine.Served()
+	served := nodes[first].Engine.Served()
 	if cached := served[len(served)-1].CachedTokens; cached < 4000 {
 		t.Fatalf("the next turn found %d tokens: this proves nothing", cached)
 	}
-	if n := metric(t, "caddy_kv_aware_staging_wasted_total") - wasted; n != 0 {
+	if n := Metric(t, "caddy_kv_aware_staging_wasted_total") - wasted; n != 0 {
 		t.Errorf("%v stagings count as wasted, and one was used", n)
 	}
 	first = turn("wasted", 0)
-	if err := nodes[first].engine.Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
+	if err := nodes[first].Engine.Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
 		t.Fatal(err)
 	}
 	if at := turn("wasted", 1); at == first {
 		t.Fatalf("served by node %d, which is down", at)
 	}
-	eventually(t, "the staging counts as wasted", func() bool { return metric(t, "caddy_kv_aware_staging_wasted_total")-wasted == 1 })
+	Await(t, "the staging counts as wasted", func() bool { return Metric(t, "caddy_kv_aware_staging_wasted_total")-wasted == 1 })
 }
 
 // TestLookupsDecide: conversations of which the gateway has forgotten everything
@@ -392,22 +392,22 @@ func TestLookupsDecide(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(coordinator.Close)
-	nodes, _ := startNodes(t, 3, quietNode, lmcachesim.NodeConfig{})
+	nodes, _ := StartNodes(t, 3, QuietNode, lmcachesim.NodeConfig{})
 	for i, n := range nodes {
-		coordinator.Register(fmt.Sprint("mp-", i), n.cache)
+		coordinator.Register(fmt.Sprint("mp-", i), n.Cache)
 	}
-	g := startGateway(t, "caddyfile", stagingSite(nodes, "lmcache coordinator "+coordinator.URL()))
+	g := StartGateway(t, "caddyfile", StagingSite(nodes, "lmcache coordinator "+coordinator.URL()))
 	const conversations = 6
 	served := func() (counts [3]int) {
 		for i, n := range nodes {
-			counts[i] = len(n.engine.Served())
+			counts[i] = len(n.Engine.Served())
 		}
 		return counts
 	}
 	send := func(body string) (at int) {
 		t.Helper()
 		before := served()
-		g.must(t, body)
+		g.Must(t, body)
 		for i, n := range served() {
 			if n > before[i] {
 				return i
@@ -417,28 +417,28 @@ func TestLookupsDecide(t *testing.T) {
 		return -1
 	}
 	var home [conversations]int
-	looked := labelled(t, "caddy_kv_aware_staging_lookups_total", "completed")
+	looked := ResultMetric(t, "caddy_kv_aware_staging_lookups_total", "completed")
 	for i := range home {
-		home[i] = send(ask("sim", story(fmt.Sprint("old", i)), false, 2))
+		home[i] = send(Ask("sim", Story(fmt.Sprint("old", i)), false, 2))
 	}
-	eventually(t, "LMCache has said who holds them", func() bool {
-		return labelled(t, "caddy_kv_aware_staging_lookups_total", "completed")-looked >= conversations
+	Await(t, "LMCache has said who holds them", func() bool {
+		return ResultMetric(t, "caddy_kv_aware_staging_lookups_total", "completed")-looked >= conversations
 	})
 	if home[0] == home[1] && home[1] == home[2] {
 		t.Fatal("all went to one node: this proves nothing")
 	}
 	for _, n := range nodes {
-		forget(t, n.engine.Addr())
+		forget(t, n.Engine.Addr())
 	}
 	for _, i := range []int{3, 0, 4, 1, 5, 2} {
-		if at := send(goneOn(story(fmt.Sprint("old", i)))); at != home[i] {
+		if at := send(NextTurn(Story(fmt.Sprint("old", i)))); at != home[i] {
 			t.Errorf("conversation %d went to node %d, its blocks are on %d", i, at, home[i])
 		}
 	}
 }
 
 // goneOn is the next turn after a question.
-func goneOn(question string) string {
+func NextTurn(question string) string {
 	body, err := json.Marshal(map[string]any{"model": "sim", "max_tokens": 2, "messages": []map[string]string{
 		{"role": "user", "content": question}, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And then?"},
 	}})
@@ -451,7 +451,7 @@ func goneOn(question string) string {
 // forget makes the gateway forget an upstream, as its admin API does.
 func forget(t *testing.T, address string) {
 	t.Helper()
-	if status, answer := askAdmin(t, http.MethodDelete, "/kv_aware/upstreams/"+url.PathEscape(address), ""); status != http.StatusOK {
+	if status, answer := Admin(t, http.MethodDelete, "/kv_aware/upstreams/"+url.PathEscape(address), ""); status != http.StatusOK {
 		t.Fatalf("status %d: %s", status, answer)
 	}
 }

@@ -18,15 +18,15 @@ import (
 
 // Clients that stall in the middle of large uploads lock nobody else out.
 func TestStalledUploadsLockNobodyOut(t *testing.T) {
-	engines := startEngines(t, 1, enginesim.Config{Speed: 50})
-	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", addresses(engines)))
+	engines := StartEngines(t, 1, enginesim.Config{Speed: 50})
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", Addresses(engines)))
 	stallUploads(t, g, 50, 10_000_000)
 	for i := range 20 {
-		if answer := g.post(t, "/v1/chat/completions", chat(fmt.Sprint("hello ", i), false)); answer.status != http.StatusOK {
-			t.Fatalf("request %d beside 50 stalled uploads: status %d, %.200s", i, answer.status, answer.body)
+		if answer := g.Post(t, "/v1/chat/completions", Chat(fmt.Sprint("hello ", i), false)); answer.Status != http.StatusOK {
+			t.Fatalf("request %d beside 50 stalled uploads: status %d, %.200s", i, answer.Status, answer.Body)
 		}
 	}
-	if held := metric(t, "caddy_pii_janitor_in_flight_bytes"); held < 1 {
+	if held := Metric(t, "caddy_pii_janitor_in_flight_bytes"); held < 1 {
 		t.Fatal("the stalled uploads are not counted")
 	}
 }
@@ -34,12 +34,12 @@ func TestStalledUploadsLockNobodyOut(t *testing.T) {
 // stallUploads begins n uploads of that size and stops in the middle of them,
 // until the end of the test. On a slow machine some are given up for others
 // before they have come that far.
-func stallUploads(t *testing.T, g *gateway, n, size int) {
+func stallUploads(t *testing.T, g *Gateway, n, size int) {
 	t.Helper()
 	half := []byte(`{"model":"sim","messages":[{"role":"user","content":"` + strings.Repeat("x", size/2))
 	stalled := 0
 	for range n {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+		conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,8 +57,8 @@ func stallUploads(t *testing.T, g *gateway, n, size int) {
 // Above in_flight_limit a request waits for admit_wait, then gets 507 and a
 // time to come back; nothing is forwarded, and it is well again by itself.
 func TestInFlightLimit(t *testing.T) {
-	engines := startEngines(t, 1, enginesim.Config{CacheBlocks: 1 << 16, MaxModelLen: 1 << 20, PrefillRate: 1e7})
-	g := startGateway(t, "caddyfile", fmt.Sprintf(`:8080 {
+	engines := StartEngines(t, 1, enginesim.Config{CacheBlocks: 1 << 16, MaxModelLen: 1 << 20, PrefillRate: 1e7})
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(`:8080 {
 		pii_janitor {
 			max_size 2MB
 			in_flight_limit 8MB
@@ -67,9 +67,9 @@ func TestInFlightLimit(t *testing.T) {
 		reverse_proxy %s {
 			lb_policy kv_aware
 		}
-	}`, addresses(engines)))
+	}`, Addresses(engines)))
 	// One client may hold its share at the most; several fill the ceiling.
-	big := chat(strings.Repeat("y", 1_900_000), false)
+	big := Chat(strings.Repeat("y", 1_900_000), false)
 	var held []*io.PipeWriter
 	answers := make(chan int, 8)
 	for range 8 {
@@ -77,7 +77,7 @@ func TestInFlightLimit(t *testing.T) {
 		held = append(held, w)
 		go func() {
 			status := 0
-			if resp, err := g.client.Post(g.url+"/v1/chat/completions", "application/json", r); err == nil {
+			if resp, err := g.Client.Post(g.URL+"/v1/chat/completions", "application/json", r); err == nil {
 				resp.Body.Close()
 				status = resp.StatusCode
 			}
@@ -107,15 +107,15 @@ func TestInFlightLimit(t *testing.T) {
 		<-answers
 	}
 	// All are gone: there is room again, as soon as the gateway has noticed.
-	answer := g.post(t, "/v1/chat/completions", big)
-	for tries := 0; answer.status == http.StatusInsufficientStorage && tries < 100; tries++ {
-		if answer.header.Get("Retry-After") == "" || !strings.Contains(answer.body, `"error"`) {
-			t.Fatalf("the refusal lacks Retry-After or the API's error shape: %v %s", answer.header, answer.body)
+	answer := g.Post(t, "/v1/chat/completions", big)
+	for tries := 0; answer.Status == http.StatusInsufficientStorage && tries < 100; tries++ {
+		if answer.Header.Get("Retry-After") == "" || !strings.Contains(answer.Body, `"error"`) {
+			t.Fatalf("the refusal lacks Retry-After or the API's error shape: %v %s", answer.Header, answer.Body)
 		}
-		answer = g.post(t, "/v1/chat/completions", big) // admit_wait makes it wait
+		answer = g.Post(t, "/v1/chat/completions", big) // admit_wait makes it wait
 	}
-	if answer.status != http.StatusOK {
-		t.Fatalf("after the uploads are gone: status %d, %.200s", answer.status, answer.body)
+	if answer.Status != http.StatusOK {
+		t.Fatalf("after the uploads are gone: status %d, %.200s", answer.Status, answer.Body)
 	}
 	if n := engines[0].Stats().Requests; n != 1 {
 		t.Fatalf("%d requests reached the engine, want the last one only", n)
@@ -126,7 +126,7 @@ func TestInFlightLimit(t *testing.T) {
 // of 4 MB at once, which are more than the ceiling of 512 MB. Each of them is
 // served, at once or after a 507 that told it to come again, and arrives whole.
 func TestManyLargeRequestsBesideStalledUploads(t *testing.T) {
-	if underRace {
+	if UnderRace {
 		t.Skip("gigabytes of bodies: memory is compared without the race detector")
 	}
 	var whole atomic.Int64
@@ -138,15 +138,15 @@ func TestManyLargeRequestsBesideStalledUploads(t *testing.T) {
 		io.WriteString(w, `{"choices":[]}`)
 	}))
 	defer engine.Close()
-	g := startGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware {\n metrics off\n }\n }\n}", engine.Listener.Addr()))
+	g := StartGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware {\n metrics off\n }\n }\n}", engine.Listener.Addr()))
 	stallUploads(t, g, 50, 10_000_000)
-	body := chat(strings.Repeat("All work and no play makes a dull gateway. ", 4_000_000/43+1), false)
+	body := Chat(strings.Repeat("All work and no play makes a dull gateway. ", 4_000_000/43+1), false)
 	var wg sync.WaitGroup
 	var refusals atomic.Int64
 	for range 200 {
 		wg.Go(func() {
 			for range 300 {
-				resp, err := g.client.Post(g.url+"/v1/chat/completions", "application/json", strings.NewReader(body))
+				resp, err := g.Client.Post(g.URL+"/v1/chat/completions", "application/json", strings.NewReader(body))
 				if err != nil {
 					continue // refused in the middle of sending
 				}

@@ -46,8 +46,8 @@ func TestArenasHoldNothing(t *testing.T) {
 	runtime.GC() // what was pooled before would not be seen
 	watch := sensitive.Track()
 	defer watch.Stop()
-	engines := startFleet(t, 2, enginesim.Config{Speed: 50, CacheBlocks: 4000, Responder: enginesim.Echo, ChunkSizes: []int{3, 1, 7}})
-	g := startGateway(t, "caddyfile", arenaSites(engines))
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 50, CacheBlocks: 4000, Responder: enginesim.Echo, ChunkSizes: []int{3, 1, 7}})
+	g := StartGateway(t, "caddyfile", arenaSites(engines))
 	arenaTraffic(t, g, engines)
 	if err := caddy.Stop(); err != nil { // waits for what is under way
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func leftInArenas(watch *sensitive.Tracker) (left []string) {
 				left = append(left, fmt.Sprintf("the arena for %q was not wiped", a.Purpose))
 			}
 		}
-		for kind, value := range planted {
+		for kind, value := range Planted {
 			if bytes.Contains(a.Bytes, []byte(value)) {
 				left = append(left, fmt.Sprintf("the arena for %q has the %s", a.Purpose, kind))
 			}
@@ -131,52 +131,52 @@ func arenaSites(engines []*enginesim.Engine) string {
 	handle {
 		%[2]s
 	}
-}`, addresses(engines), eventsSite(engines, ""))
+}`, Addresses(engines), EventsSite(engines, ""))
 }
 
 // arenaTraffic is requests of every kind.
-func arenaTraffic(t *testing.T, g *gateway, engines []*enginesim.Engine) {
+func arenaTraffic(t *testing.T, g *Gateway, engines []*enginesim.Engine) {
 	t.Helper()
 	status := make(map[int]int)
-	bodies := plantedBodies()
+	bodies := PlantedBodies()
 	delete(bodies, "model") // a model's name and bare numbers are not scanned: docs/scrubbing.md
 	delete(bodies, "number")
-	mail := planted["e-mail"]
+	mail := Planted["e-mail"]
 	name, host, _ := strings.Cut(mail, "@")
-	bodies["folded"] = chat("Ask "+name+"\uff20"+host, false)
+	bodies["folded"] = Chat("Ask "+name+"\uff20"+host, false)
 	bodies["parts"] = `{"model":"sim","messages":[{"role":"user","content":[{"type":"text","text":"Ask ` + name + `"},{"type":"text","text":"@` + host + `"}]}]}`
 	bodies["escaped names"] = `{"m\u006fdel":"sim","messages":[{"r\u006fle":"user","content":"\u0041sk ` + mail + ` ` + strings.Repeat(`\n`, 3000) + `"}]}`
 	for path, kinds := range map[string]map[string]string{
 		"/v1/chat/completions": bodies, "/v1/completions": bodies, "/v1/messages": bodies, "/v1/embeddings": bodies, "/anything": bodies,
 		"/keyed/v1/chat/completions": bodies, "/block/v1/chat/completions": bodies,
-		"/small/v1/chat/completions": {"large": chat(plantedText()+strings.Repeat("x ", 15_000), false)},
+		"/small/v1/chat/completions": {"large": Chat(PlantedText()+strings.Repeat("x ", 15_000), false)},
 	} {
 		for _, body := range kinds {
-			status[g.post(t, path, body).status]++
-			status[g.post(t, path, zip(t, body), "Content-Encoding", "gzip").status]++
-			status[g.post(t, path, zstandard(t, body), "Content-Encoding", "zstd").status]++
+			status[g.Post(t, path, body).Status]++
+			status[g.Post(t, path, zip(t, body), "Content-Encoding", "gzip").Status]++
+			status[g.Post(t, path, zstandard(t, body), "Content-Encoding", "zstd").Status]++
 		}
 	}
 	// Long ones, whole and in a stream, again and again, so that they are found;
 	// what the engines say of them is linked.
 	rnd := rand.New(rand.NewPCG(5, 5))
 	for range 4 {
-		var c conversation
-		c.begin(plantedText())
+		var c Conversation
+		c.Begin(PlantedText())
 		for range 3 {
-			p := g.predict(t, "/v1/chat/completions", c.say(words(rnd, 4000)+mail))
-			if !strings.Contains(p.answer, mail) {
-				t.Fatalf("not restored: %.200s", p.answer)
+			p := g.Predict(t, "/v1/chat/completions", c.Say(Words(rnd, 4000)+mail))
+			if !strings.Contains(p.Answer, mail) {
+				t.Fatalf("not restored: %.200s", p.Answer)
 			}
-			c.answered(p.answer)
+			c.Answered(p.Answer)
 		}
 	}
-	untilStill(t, engines)
+	AwaitQuiet(t, engines)
 	// Those who leave: in the middle of an upload, of a stream, after a panic.
 	for i := range 20 {
-		leaveUploading(t, g, chat(plantedText()+strings.Repeat("x ", 40_000), false), 1000+i*3000)
-		leaveStreaming(t, g, chat(strings.Repeat(plantedText(), 20), true))
-		if resp, err := g.client.Post(g.url+"/panic/v1/chat/completions", "application/json", strings.NewReader(bodies["chat"])); err == nil {
+		leaveUploading(t, g, Chat(PlantedText()+strings.Repeat("x ", 40_000), false), 1000+i*3000)
+		leaveStreaming(t, g, Chat(strings.Repeat(PlantedText(), 20), true))
+		if resp, err := g.Client.Post(g.URL+"/panic/v1/chat/completions", "application/json", strings.NewReader(bodies["chat"])); err == nil {
 			resp.Body.Close()
 			t.Fatalf("status %d where a handler panics", resp.StatusCode)
 		}
@@ -189,12 +189,12 @@ func arenaTraffic(t *testing.T, g *gateway, engines []*enginesim.Engine) {
 		}
 	}
 	for range 6 {
-		if answer := g.post(t, "/keyed/v1/chat/completions", bodies["chat"]); !strings.Contains(answer.body, mail) {
-			t.Fatalf("not restored: status %d, %.200q", answer.status, answer.body)
+		if answer := g.Post(t, "/keyed/v1/chat/completions", bodies["chat"]); !strings.Contains(answer.Body, mail) {
+			t.Fatalf("not restored: status %d, %.200q", answer.Status, answer.Body)
 		}
 	}
-	sendTolerant(g, bodies)
-	sendTolerant(g, bodies)
+	SendAll(g, bodies)
+	SendAll(g, bodies)
 	for _, want := range []int{200, 400, 413, 422} {
 		if status[want] == 0 {
 			t.Errorf("no request was answered with %d: %v", want, status)
@@ -223,9 +223,9 @@ func zstandard(t *testing.T, body string) string {
 }
 
 // leaveUploading breaks off after so many bytes of a body.
-func leaveUploading(t *testing.T, g *gateway, body string, after int) {
+func leaveUploading(t *testing.T, g *Gateway, body string, after int) {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,9 +235,9 @@ func leaveUploading(t *testing.T, g *gateway, body string, after int) {
 }
 
 // leaveStreaming breaks off after the beginning of a stream.
-func leaveStreaming(t *testing.T, g *gateway, body string) {
+func leaveStreaming(t *testing.T, g *Gateway, body string) {
 	t.Helper()
-	resp, err := g.client.Post(g.url+"/v1/chat/completions", "application/json", strings.NewReader(body))
+	resp, err := g.Client.Post(g.URL+"/v1/chat/completions", "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +305,7 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 			t.Errorf("nothing was found in the arenas for %q", of)
 		}
 	}
-	for kind := range planted {
+	for kind := range Planted {
 		if !strings.Contains(string(out), fmt.Sprintf("has the %s\n", kind)) {
 			t.Errorf("the %s was found nowhere", kind)
 		}

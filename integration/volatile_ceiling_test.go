@@ -125,7 +125,7 @@ func withstand(t *testing.T, as assault) *process {
 	config := strings.NewReplacer("ENGINE", engine.Listener.Addr().String(), "OPTIONS", as.options).Replace(attacked)
 	p := launch(t, config, []string{"GOMEMLIMIT=" + strconv.FormatInt(as.limit, 10)})
 	idle := anonymous(t, p.pid)
-	a := &siege{p: p, address: strings.TrimPrefix(p.url, "http://"), text: prose(10_000_000)}
+	a := &siege{p: p, address: strings.TrimPrefix(p.URL, "http://"), text: prose(10_000_000)}
 	ctx, cancel := context.WithTimeout(t.Context(), attackMost)
 	defer cancel()
 	var all sync.WaitGroup
@@ -163,8 +163,8 @@ func withstand(t *testing.T, as assault) *process {
 	if settled.inFlight > as.retained {
 		t.Errorf("%d bytes are still counted as in flight", settled.inFlight)
 	}
-	if answer := p.post(t, "/v1/chat/completions", chat("hello", false)); answer.status != http.StatusOK {
-		t.Errorf("after the attack: status %d", answer.status)
+	if answer := p.Post(t, "/v1/chat/completions", Chat("hello", false)); answer.Status != http.StatusOK {
+		t.Errorf("after the attack: status %d", answer.Status)
 	}
 	return p
 }
@@ -234,7 +234,7 @@ func (a *siege) repeat(ctx context.Context, f func(ctx context.Context)) {
 
 // send posts a body as one of 10,000 tenants from one of 250 addresses.
 func (a *siege) send(ctx context.Context, client *http.Client, body string) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, a.p.url+"/v1/chat/completions", strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, a.p.URL+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +266,7 @@ func (a *siege) huge(ctx context.Context)     { a.ask(ctx, a.body(9_900_000, fal
 
 // abandon reads a little of a stream that has no end.
 func (a *siege) abandon(ctx context.Context) {
-	resp, err := a.send(ctx, a.p.client, a.body(20_000, true))
+	resp, err := a.send(ctx, a.p.Client, a.body(20_000, true))
 	if err != nil {
 		return
 	}

@@ -45,9 +45,9 @@ func tracedCommand(t *testing.T, input string, args ...string) (out string, call
 
 // Our commands open nothing for writing either, whatever they are asked for.
 func TestCommandsWriteNothing(t *testing.T) {
-	engines := startEngines(t, 1, enginesim.Config{Speed: 200, OutputTokens: 8})
+	engines := StartEngines(t, 1, enginesim.Config{Speed: 200, OutputTokens: 8})
 	texts := filepath.Join(t.TempDir(), "texts")
-	if err := os.WriteFile(texts, []byte(plantedText()+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(texts, []byte(PlantedText()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var trace strings.Builder
@@ -59,7 +59,7 @@ func TestCommandsWriteNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ args, input, want string }{
-		{"pii-scan --json", plantedText(), `"EMAIL"`},
+		{"pii-scan --json", PlantedText(), `"EMAIL"`},
 		{"pii-scan " + texts, "", "EMAIL"},
 		{"pii-scan --list", "", "EMAIL"},
 		{"kv-replay --trace -", trace.String(), "kv_aware"},

@@ -117,13 +117,13 @@ func stockIsStock(t *testing.T) {
 // those that are in its memory afterwards.
 func leftovers(t *testing.T, name string, built func() (string, error), config string) int {
 	t.Helper()
-	engines := startEngines(t, 2, enginesim.Config{Speed: 200, Responder: briefEcho, CacheBlocks: 1 << 16, PrefillRate: 1e6})
-	p := launchBinary(t, built, strings.Replace(config, "ENGINES", addresses(engines), 1), nil)
+	engines := StartEngines(t, 2, enginesim.Config{Speed: 200, Responder: briefEcho, CacheBlocks: 1 << 16, PrefillRate: 1e6})
+	p := launchBinary(t, built, strings.Replace(config, "ENGINES", Addresses(engines), 1), nil)
 	if n := holdOne(t, p, name); n == 0 {
 		t.Fatalf("%s: not even a request in flight is found in memory; the search proves nothing", name)
 	}
 	converse(t, p, name)
-	p.client.CloseIdleConnections()
+	p.Client.CloseIdleConnections()
 	for _, e := range engines {
 		e.Close()
 	}
@@ -143,7 +143,7 @@ func converse(t *testing.T, p *process, name string) {
 		all.Go(func() {
 			for i := range next {
 				prompt := "Write to " + canary(i) + ". " + strings.Repeat("Say that all is well with the harvest. ", (i%300)*(i%300)/20)
-				resp, err := p.client.Post(p.url+"/v1/chat/completions", "application/json", strings.NewReader(chat(prompt, i%2 == 0)))
+				resp, err := p.Client.Post(p.URL+"/v1/chat/completions", "application/json", strings.NewReader(Chat(prompt, i%2 == 0)))
 				if err != nil {
 					t.Error(err)
 					return
@@ -170,14 +170,14 @@ func holdOne(t *testing.T, p *process, name string) int {
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		resp, err := p.client.Post(p.url+"/v1/chat/completions", "application/json", r)
+		resp, err := p.Client.Post(p.URL+"/v1/chat/completions", "application/json", r)
 		if err == nil {
 			_, err = io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
 		}
 		done <- err
 	}()
-	body := chat("Ask "+canary(canaries), false)
+	body := Chat("Ask "+canary(canaries), false)
 	io.WriteString(w, body[:len(body)-2])
 	n := 0
 	for deadline := time.Now().Add(time.Minute); n == 0 && time.Now().Before(deadline); {
@@ -207,11 +207,11 @@ func search(t *testing.T, pid int) (n int) {
 	t.Helper()
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
-		missing(t, "the process's memory cannot be read: %v", err)
+		Missing(t, "the process's memory cannot be read: %v", err)
 	}
 	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
 	if err != nil {
-		missing(t, "the process's memory cannot be read: %v", err)
+		Missing(t, "the process's memory cannot be read: %v", err)
 	}
 	defer memory.Close()
 	read := 0
@@ -225,7 +225,7 @@ func search(t *testing.T, pid int) (n int) {
 		n, read = n+found, read+size
 	}
 	if read < 1<<20 {
-		missing(t, "only %d bytes of the process's memory can be read", read)
+		Missing(t, "only %d bytes of the process's memory can be read", read)
 	}
 	return n
 }

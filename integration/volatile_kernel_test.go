@@ -68,8 +68,8 @@ func TestRequireNeedsTheKernel(t *testing.T) {
 		cmd.WaitDelay = 5 * time.Second
 		cmd.Dir = t.TempDir()
 		cmd.Env = []string{"HOME=" + cmd.Dir}
-		p := &process{gateway: gateway{url: "http://" + reserved(t)}, admin: "http://" + reserved(t)}
-		cmd.Stdin = strings.NewReader(p.fill(volatileExample(t, startEngines(t, 1, enginesim.Config{}))))
+		p := &process{Gateway: Gateway{URL: "http://" + reserved(t)}, admin: "http://" + reserved(t)}
+		cmd.Stdin = strings.NewReader(p.fill(volatileExample(t, StartEngines(t, 1, enginesim.Config{}))))
 		out, err := cmd.CombinedOutput()
 		if err == nil {
 			t.Fatalf("%s: it has started and ended well\n%s", answer, out)
@@ -85,7 +85,7 @@ func TestRequireNeedsTheKernel(t *testing.T) {
 // `best_effort` starts anywhere, warns, and tells how far it came.
 func TestBestEffortAnywhere(t *testing.T) {
 	for answer, want := range map[string]string{noLandlock: `"locked":"no"`, oldLandlock: `"locked":"partly"`} {
-		engines := startEngines(t, 1, enginesim.Config{Speed: 100})
+		engines := StartEngines(t, 1, enginesim.Config{Speed: 100})
 		config := volatileExample(t, engines, "volatile_only require", "volatile_only best_effort")
 		// strace counts the calls of each thread by themselves. When the runtime
 		// has moved the one that locks, another call gets the answer: then this is

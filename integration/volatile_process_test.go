@@ -63,7 +63,7 @@ type process struct {
 	pid   int // of the gateway, also under strace
 	log   *bytes.Buffer
 
-	gateway // where it is, and what sends requests to it
+	Gateway // where it is, and what sends requests to it
 }
 
 // launch starts the gateway with a Caddyfile, in which GATEWAY and ADMIN stand
@@ -82,7 +82,7 @@ func launchBinary(t *testing.T, built func() (string, error), caddyfile string, 
 	}
 	p := &process{dir: t.TempDir(), log: new(bytes.Buffer)}
 	gate, admin := reserved(t), reserved(t)
-	p.gateway = gateway{url: "http://" + gate, client: newClient(t)}
+	p.Gateway = Gateway{URL: "http://" + gate, Client: NewClient(t)}
 	p.admin = "http://" + admin
 	args := append(wrap, binary, "run", "--config", "-", "--adapter", "caddyfile")
 	p.cmd = exec.Command(args[0], args[1:]...)
@@ -124,7 +124,7 @@ func reserved(t *testing.T) string {
 // fill puts the process's addresses into a config.
 func (p *process) fill(config string) string {
 	return strings.NewReplacer(
-		"GATEWAY", strings.TrimPrefix(p.url, "http://"), "ADMIN", strings.TrimPrefix(p.admin, "http://"),
+		"GATEWAY", strings.TrimPrefix(p.URL, "http://"), "ADMIN", strings.TrimPrefix(p.admin, "http://"),
 	).Replace(config)
 }
 
@@ -134,7 +134,7 @@ func (p *process) await(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
-		resp, err := http.Get(p.url + "/v1/models")
+		resp, err := http.Get(p.URL + "/v1/models")
 		if err == nil {
 			resp.Body.Close()
 			tick.Stop()
@@ -252,7 +252,7 @@ func mustBeEmpty(t *testing.T, dir string) {
 
 // missing skips a test for want of a tool or a right. In CI it fails: there
 // everything must run.
-func missing(t *testing.T, format string, args ...any) {
+func Missing(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
 		t.Fatalf(format, args...)

@@ -80,10 +80,10 @@ func diskCalls(t *testing.T, log string) (calls []string, lines int) {
 func strace(t *testing.T) (wrap []string, log string) {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
-		missing(t, "strace is missing; `make prerequisites` installs it")
+		Missing(t, "strace is missing; `make prerequisites` installs it")
 	}
 	if out, err := exec.Command("strace", "-o", "/dev/null", "true").CombinedOutput(); err != nil {
-		missing(t, "strace may not trace here: %v\n%s", err, out)
+		Missing(t, "strace may not trace here: %v\n%s", err, out)
 	}
 	log = filepath.Join(t.TempDir(), "strace")
 	return []string{"strace", "-f", "--seccomp-bpf", "-qq", "-s", "200", "-e", "trace=" + traced, "-o", log}, log
@@ -100,7 +100,7 @@ func volatileExample(t *testing.T, engines []*enginesim.Engine, changes ...strin
 	changes = append([]string{
 		"persist_config off", "persist_config off\n admin ADMIN",
 		":8080 {", "http://GATEWAY {",
-		"node-a:8000 node-b:8000", addresses(engines),
+		"node-a:8000 node-b:8000", Addresses(engines),
 		"in_flight_limit 128MB", "max_size 4MB\n in_flight_limit 8MB\n admit_wait 50ms",
 	}, changes...)
 	text := string(raw)
@@ -118,17 +118,17 @@ func volatileExample(t *testing.T, engines []*enginesim.Engine, changes ...strin
 // leave something on a disk. Attempts that the lock has denied count too.
 func TestNothingIsWritten(t *testing.T) {
 	wrap, log := strace(t)
-	engines := startFleet(t, 2, enginesim.Config{Speed: 100, OutputTokens: 8, Responder: enginesim.Echo, CacheBlocks: 4000, Record: 5000})
-	config := volatileExample(t, engines, "lb_policy kv_aware", "lb_policy kv_aware {\n "+eventsOption(engines[0], 1)+"\n }")
+	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 8, Responder: enginesim.Echo, CacheBlocks: 4000, Record: 5000})
+	config := volatileExample(t, engines, "lb_policy kv_aware", "lb_policy kv_aware {\n "+EventsOption(engines[0], 1)+"\n }")
 	p := launch(t, config, nil, wrap...)
 	everyTraffic(t, p, engines, config)
-	eventually(t, "engines were asked for tokens", func() bool {
+	Await(t, "engines were asked for tokens", func() bool {
 		return slices.ContainsFunc(append(engines[0].Received(), engines[1].Received()...), func(r enginesim.Received) bool {
 			return strings.HasSuffix(r.Path, "/render") || r.Path == "/tokenize" && r.Header.Get("User-Agent") == "caddy-kvaware"
 		})
 	})
 	known := regexp.MustCompile(`"known":"complete".*?"blocks":[1-9]`)
-	eventually(t, "events are followed", func() bool { return known.MatchString(p.adminGet(t, "/kv_aware/upstreams")) })
+	Await(t, "events are followed", func() bool { return known.MatchString(p.adminGet(t, "/kv_aware/upstreams")) })
 	p.awaitState(t, `"locked":"fully"`)
 	p.stop(t)
 	calls, lines := diskCalls(t, log)
@@ -151,15 +151,15 @@ func everyTraffic(t *testing.T, p *process, engines []*enginesim.Engine, config 
 	// Misses and hits, scrubbed and restored, whole and streamed, good and
 	// broken, to every API.
 	for range 2 {
-		for _, body := range plantedBodies() {
-			for _, path := range plantedPaths {
-				status[p.post(t, path, body).status]++
+		for _, body := range PlantedBodies() {
+			for _, path := range PlantedPaths {
+				status[p.Post(t, path, body).Status]++
 			}
 		}
 	}
-	answer := p.post(t, plantedPaths[0], chat("Mail "+secretMail, false))
-	if answer.status != http.StatusOK || !strings.Contains(answer.body, secretMail) {
-		t.Fatalf("not restored: status %d, %.300s", answer.status, answer.body)
+	answer := p.Post(t, PlantedPaths[0], Chat("Mail "+SecretMail, false))
+	if answer.Status != http.StatusOK || !strings.Contains(answer.Body, SecretMail) {
+		t.Fatalf("not restored: status %d, %.300s", answer.Status, answer.Body)
 	}
 	// Bodies over the size, and more than there is room for.
 	tooLarge(p, status)
@@ -175,7 +175,7 @@ func everyTraffic(t *testing.T, p *process, engines []*enginesim.Engine, config 
 			t.Fatal(err)
 		}
 	}
-	sendTolerant(&p.gateway, plantedBodies())
+	SendAll(&p.Gateway, PlantedBodies())
 	abandon(t, p)
 	for range 3 {
 		if got, text := p.load(t, config); got != http.StatusOK {
@@ -199,7 +199,7 @@ func everyTraffic(t *testing.T, p *process, engines []*enginesim.Engine, config 
 // sending may be cut off before it reads it.
 func tooLarge(p *process, status map[int]int) {
 	for range 20 {
-		resp, err := p.client.Post(p.url+plantedPaths[0], "application/json", strings.NewReader(chat(strings.Repeat("x", 5_000_000), false)))
+		resp, err := p.Client.Post(p.URL+PlantedPaths[0], "application/json", strings.NewReader(Chat(strings.Repeat("x", 5_000_000), false)))
 		if err == nil {
 			resp.Body.Close()
 			status[resp.StatusCode]++
@@ -213,12 +213,12 @@ func flood(t *testing.T, p *process, status map[int]int) {
 	t.Helper()
 	size := 3_000_000
 	head := fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-		strings.TrimPrefix(p.url, "http://"), size)
+		strings.TrimPrefix(p.URL, "http://"), size)
 	var held []net.Conn
 	for i := range 8 {
 		// Each from an address of its own, or the share of one client is the limit.
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i+1))}}
-		conn, err := dialer.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		conn, err := dialer.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +229,7 @@ func flood(t *testing.T, p *process, status map[int]int) {
 	var all sync.WaitGroup
 	for range 16 {
 		all.Go(func() {
-			resp, err := p.client.Post(p.url+plantedPaths[0], "application/json", strings.NewReader(chat(strings.Repeat("z", 2_500_000), false)))
+			resp, err := p.Client.Post(p.URL+PlantedPaths[0], "application/json", strings.NewReader(Chat(strings.Repeat("z", 2_500_000), false)))
 			if err != nil {
 				return // cut off in the middle of the body: also an answer
 			}
@@ -248,7 +248,7 @@ func flood(t *testing.T, p *process, status map[int]int) {
 // abandon leaves in the middle of a stream.
 func abandon(t *testing.T, p *process) {
 	t.Helper()
-	resp, err := p.client.Post(p.url+plantedPaths[0], "application/json", strings.NewReader(chat(plantedText(), true)))
+	resp, err := p.Client.Post(p.URL+PlantedPaths[0], "application/json", strings.NewReader(Chat(PlantedText(), true)))
 	if err != nil {
 		return
 	}
@@ -260,7 +260,7 @@ func abandon(t *testing.T, p *process) {
 // how the test above is known to be able to fail.
 func TestWritingIsSeen(t *testing.T) {
 	wrap, log := strace(t)
-	engines := startEngines(t, 1, enginesim.Config{Speed: 100})
+	engines := StartEngines(t, 1, enginesim.Config{Speed: 100})
 	p := launch(t, volatileExample(t, engines, "persist_config off", "", "storage_check off", "", "volatile_only require", "volatile_only off"), nil, wrap...)
 	p.stop(t)
 	calls, _ := diskCalls(t, log)
