@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -180,18 +178,4 @@ func explainedRequests(t *testing.T, call func(method, path, body string) (int, 
 	if now := engines[0].Stats().Served + engines[1].Stats().Served; now != before {
 		t.Fatalf("%d requests were sent to be explained", now-before)
 	}
-}
-
-// freeAddress returns an address on which nothing listened a moment ago, out of
-// the range from which the kernel gives ports to those who do not care.
-func FreeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15000+rand.IntN(15000))); err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }

@@ -20,7 +20,7 @@ import (
 // unmodified but for the endpoints.
 func productYAML(t *testing.T, engines []*enginesim.Engine, depth int) string {
 	t.Helper()
-	raw, err := os.ReadFile("../caddyfile-examples/bauxite.yaml")
+	raw, err := os.ReadFile(Root + "/caddyfile-examples/bauxite.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestProductYAML(t *testing.T) {
 				t.Fatalf("status %d: %.200s", answer.Status, answer.Body)
 			}
 		}
-		return measure("kv_aware", engines).hitRate
+		return HitRate(engines)
 	}
 	var limited, unlimited float64
 	t.Run("depth 3", func(t *testing.T) { limited = rate(t, 3) })

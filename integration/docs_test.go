@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	scrubbing       = "../docs/scrubbing.md"
+	scrubbing       = Root + "/docs/scrubbing.md"
 	recognizersMark = "-update -->\n"
 	recognizersEnd  = "<!-- end of recognisers -->"
 )

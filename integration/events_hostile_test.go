@@ -4,7 +4,6 @@ package integration
 
 import (
 	"bytes"
-	"encoding/binary"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -17,19 +16,6 @@ import (
 
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
-
-// Frames of ZMTP 3.0, as far as an attacker needs them.
-var (
-	ZMTPGreeting = append([]byte("\xff\x00\x00\x00\x00\x00\x00\x00\x00\x7f\x03\x00NULL"), make([]byte, 48)...)
-	ZMTPReady    = []byte("\x04\x26\x05READY\x0bSocket-Type\x00\x00\x00\x03PUB\x08Identity\x00\x00\x00\x00")
-)
-
-// batchFrames are the frames of one message of the live stream.
-func BatchFrames(seq uint64, payload []byte) []byte {
-	frames := append([]byte{1, 0, 1, 8}, binary.BigEndian.AppendUint64(nil, seq)...)
-	frames = binary.BigEndian.AppendUint64(append(frames, 2), uint64(len(payload)))
-	return append(frames, payload...)
-}
 
 // attackers are what is to be found at an events port in place of an engine.
 // Each says something for as long as the other side listens.

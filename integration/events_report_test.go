@@ -11,25 +11,6 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// metricOf returns one upstream's value of a metric, and whether there is one.
-func UpstreamMetric(t testing.TB, name, upstream string) (float64, bool) {
-	t.Helper()
-	families, err := Registry().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			for _, label := range m.GetLabel() {
-				if f.GetName() == name && label.GetName() == "upstream" && label.GetValue() == upstream {
-					return m.GetCounter().GetValue() + m.GetGauge().GetValue(), true
-				}
-			}
-		}
-	}
-	return 0, false
-}
-
 // What becomes of each engine's events is seen in the metrics and in the admin
 // API: gaps that were closed, losses that could not be, streams that ended.
 func TestEventsAreVisible(t *testing.T) {

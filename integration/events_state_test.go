@@ -17,7 +17,7 @@ import (
 func TestEventsOfEviction(t *testing.T) {
 	const promised, rounds = 100 * time.Millisecond, 5
 	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, CacheBlocks: 600})
-	g := StartGateway(t, "caddyfile", ":8080 {\n"+EventsSite(engines, "")+"}")
+	g := StartGateway(t, "caddyfile", PolicySite(engines, EventsOption(engines[0], 1)))
 	rnd := rand.New(rand.NewPCG(1, 2))
 	loses := map[string]func(e *enginesim.Engine){
 		"evicted": func(e *enginesim.Engine) { // by what the gateway does not see
@@ -60,7 +60,7 @@ func TestEventsOfEviction(t *testing.T) {
 // known to the token.
 func TestEventsOfARestart(t *testing.T) {
 	engines := StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
-	g := StartGateway(t, "caddyfile", ":8080 {\n"+EventsSite(engines, "metrics off")+"}")
+	g := StartGateway(t, "caddyfile", PolicySite(engines, "metrics off\n"+EventsOption(engines[0], 1)))
 	rnd := rand.New(rand.NewPCG(1, 3))
 	prompts := make([]string, 2)
 	for i := range prompts {

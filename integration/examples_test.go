@@ -28,7 +28,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-const examples = "../caddyfile-examples"
+const examples = Root + "/caddyfile-examples"
 
 var update = flag.Bool("update", false, "write the examples' JSON anew from their Caddyfiles")
 
@@ -275,11 +275,11 @@ func fences(markdown string) (all []fence) {
 
 // Every config in the documents adapts and provisions.
 func TestDocumentedConfigs(t *testing.T) {
-	documents, err := filepath.Glob("../*.md")
+	documents, err := filepath.Glob(Root + "/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	more, err := filepath.Glob("../docs/*.md")
+	more, err := filepath.Glob(Root + "/docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,63 +15,6 @@ import (
 	"github.com/bauxite/caddy-kvaware/kvaware"
 )
 
-// planted are values that no output may ever show. They are put together at
-// run time, so that no scanner takes this file for a leak.
-var Planted = map[string]string{
-	"e-mail": "zaphod.planted@heartofgold-mail.com",
-	"card":   "4532015" + "112830366",
-	"IBAN":   "DE8937040" + "0440532013000",
-	"SSN":    "536-" + "22-8726",
-	"phone":  "+1 415-" + "555-2671",
-	"IP":     "81.2." + "69.160",
-	"token":  "gh" + "p_" + "wWPw5k4aXcaT4fNP0UcnZwJUVFk6LO0pINUx",
-}
-
-// plainMarker stands in every planted prompt beside the values: no prompt's
-// text may appear anywhere either.
-const PlainMarker = "xylophone-quagmire-7791"
-
-func PlantedText() string {
-	var b strings.Builder
-	b.WriteString(PlainMarker)
-	for kind, value := range Planted {
-		fmt.Fprintf(&b, " My %s is %s .", kind, value)
-	}
-	return b.String()
-}
-
-// plantedBodies are requests of every kind, good and broken.
-func PlantedBodies() map[string]string {
-	text := PlantedText()
-	quoted := strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%q", text), `"`), `"`)
-	return map[string]string{
-		"chat":           Chat(text, false),
-		"stream":         Chat(text, true),
-		"broken":         `{"model":"sim","messages":[{"role":"user","content":"` + quoted + `"}`,
-		"number":         `{"model":"sim","messages":` + "4532015" + "112830366" + `}`,
-		"wrong type":     `{"model":"sim","messages":"` + quoted + `"}`,
-		"duplicate":      `{"model":"sim","messages":[],"messages":[{"role":"user","content":"` + quoted + `"}]}`,
-		"trailing":       Chat(text, false) + quoted,
-		"not json":       text,
-		"model":          `{"model":"` + Planted["e-mail"] + `","messages":[{"role":"user","content":"hi"}]}`,
-		"hidden":         `{"model":"sim","user":"` + Planted["e-mail"] + `","metadata":{"x":"` + Planted["card"] + `"},"messages":[{"role":"user","content":"hi"}]}`,
-		"key":            `{"model":"sim","` + Planted["e-mail"] + `":1,"messages":[{"role":"user","content":"hi"}]}`,
-		"tool arguments": `{"model":"sim","messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"to\":\"` + Planted["e-mail"] + `\"}"}}]},{"role":"tool","tool_call_id":"c1","content":"` + Planted["IBAN"] + `"}]}`,
-		"escaped":        `{"model":"sim","messages":[{"role":"user","content":"zaphod.planted\u0040heartofgold-mail.com"}]}`,
-		"invalid utf-8":  "{\"model\":\"sim\",\"messages\":[{\"role\":\"user\",\"content\":\"" + quoted + "\xff\"}]}",
-		"deep":           `{"model":"sim","messages":` + strings.Repeat("[", 2000) + `"` + Planted["e-mail"] + `"` + strings.Repeat("]", 2000) + `}`,
-		"lone surrogate": `{"model":"sim","messages":[{"role":"user","content":"` + Planted["e-mail"] + ` \ud800"}]}`,
-		"token ids":      `{"model":"sim","prompt":[4532015,112830366]}`,
-		"embeddings":     `{"model":"sim","input":["` + quoted + `","` + Planted["e-mail"] + `"]}`,
-		"anthropic":      `{"model":"sim","max_tokens":8,"system":"` + quoted + `","messages":[{"role":"user","content":[{"type":"text","text":"` + quoted + `"}]}]}`,
-		"other":          `{"anything":["` + quoted + `"]}`,
-	}
-}
-
-var PlantedPaths = []string{
-	"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/tokenize", "/anything",
-}
-
 // TestNothingPlantedComesOut sends prompts full of distinctive values, good
 // and broken, and looks for them in all that comes out of the gateway: log
 // lines at DEBUG, error bodies, metrics, admin answers, and what engines get.
@@ -169,19 +112,6 @@ func TestNothingPlantedComesOut(t *testing.T) {
 		}
 		if strings.Contains(text, PlainMarker) {
 			t.Errorf("%s shows the prompt's text", where)
-		}
-	}
-}
-
-// sendTolerant sends bodies to engines that fail in every way; only what comes
-// out of the gateway is looked at.
-func SendAll(g *Gateway, bodies map[string]string) {
-	for _, body := range bodies {
-		for _, path := range PlantedPaths {
-			resp, err := g.Client.Post(g.URL+path, "application/json", strings.NewReader(body))
-			if err == nil {
-				resp.Body.Close()
-			}
 		}
 	}
 }

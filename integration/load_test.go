@@ -4,71 +4,14 @@ package integration
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
-
-// upstreamView is what the admin API tells of an upstream, as far as these
-// tests look at it.
-type upstreamView struct {
-	Address        string
-	Capacity       int64
-	CapacitySource string `json:"capacity_source"`
-	Engine         struct {
-		Kind    string
-		ReadAgo *float64 `json:"read_seconds_ago"`
-		Failure string
-		Refused bool
-		Running int
-		Waiting int
-		Models  int
-	}
-}
-
-// viewUpstream asks the admin API for an engine; what is not known is zero.
-func Upstream(t testing.TB, e *enginesim.Engine) upstreamView {
-	t.Helper()
-	var all []upstreamView
-	_, answer := Admin(t, http.MethodGet, "/kv_aware/upstreams", "")
-	if err := json.Unmarshal([]byte(answer), &all); err != nil {
-		t.Fatalf("%v: %s", err, answer)
-	}
-	for _, v := range all {
-		if v.Address == e.Addr() {
-			return v
-		}
-	}
-	return upstreamView{}
-}
-
-// awaitReading returns once the engine's metrics have been read anew.
-func AwaitMetricsRead(t *testing.T, e *enginesim.Engine) {
-	t.Helper()
-	since := time.Now()
-	Await(t, "metrics of "+e.Addr()+" are read", func() bool {
-		ago := Upstream(t, e).Engine.ReadAgo
-		return ago != nil && time.Duration(*ago*float64(time.Second)) < time.Since(since)
-	})
-}
-
-// ask is a chat request for a short answer.
-func Ask(model, text string, stream bool, tokens int) string {
-	body, err := json.Marshal(map[string]any{
-		"model": model, "stream": stream, "max_tokens": tokens,
-		"messages": []map[string]string{{"role": "user", "content": text}},
-	})
-	if err != nil {
-		panic(err)
-	}
-	return string(body)
-}
 
 // document returns a text of some thousand tokens that starts like no other.
 func document(name string) string {
@@ -85,13 +28,6 @@ const loadSite = `:8080 {
 		}
 	}
 }`
-
-func (g *Gateway) Must(t *testing.T, body string) {
-	t.Helper()
-	if answer := g.Post(t, "/v1/chat/completions", body); answer.Status != http.StatusOK {
-		t.Fatalf("status %d: %.300s", answer.Status, answer.Body)
-	}
-}
 
 // What an engine tells of itself is known a moment after the first request.
 func TestEnginesAreRead(t *testing.T) {

@@ -31,7 +31,7 @@ type turn struct {
 	Input     string `json:"input"`
 }
 
-const miniswe = "../../shared/traces/miniswe.jsonl.gz"
+const miniswe = Root + "/../shared/traces/miniswe.jsonl.gz"
 
 // agentSessions returns real prompts of coding-agent sessions, each one a
 // prefix of the next, or generated ones of the same kind where the trace is
@@ -172,18 +172,17 @@ func sendTurn(g *Gateway, u turn) error {
 func measure(policy string, engines []*enginesim.Engine) outcome {
 	o := outcome{policy: policy}
 	var ttft []time.Duration
-	var prompt, cached, most int64
+	var prompt, most int64
 	for _, e := range engines {
 		s := e.Stats()
 		prompt += s.PromptTokens
-		cached += s.CachedTokens
 		most = max(most, s.PromptTokens)
 		for _, served := range e.Served() {
 			ttft = append(ttft, served.TTFT)
 		}
 	}
 	slices.Sort(ttft)
-	o.hitRate = float64(cached) / float64(prompt)
+	o.hitRate = HitRate(engines)
 	o.p50, o.p95 = ttft[len(ttft)/2], ttft[len(ttft)*95/100]
 	o.busiest = float64(most) * float64(len(engines)) / float64(prompt)
 	return o

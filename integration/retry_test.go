@@ -15,9 +15,6 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// secretMail is planted in prompts; it must never reach an engine.
-const SecretMail = "maria.planted@example-mail.com"
-
 // retryProxy is a site whose policy tries a second upstream. Nothing buffers
 // the request but the janitor.
 const retryProxy = `:8080 {

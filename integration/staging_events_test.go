@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,7 +38,7 @@ func startTellingNodes(t *testing.T, n int) (nodes []StagingNode, cachePort stri
 func crowd(t *testing.T, n StagingNode) {
 	t.Helper()
 	for range 5 { // of 4,600 tokens each, on a GPU that holds 19,200
-		SendUnseen(t, n.Engine, Ask("sim", Story(fmt.Sprint("stranger ", rand.Uint64())), false, 2))
+		Answered(t, http.DefaultClient, n.Engine.URL(), Ask("sim", Story(fmt.Sprint("stranger ", rand.Uint64())), false, 2))
 	}
 }
 
@@ -137,7 +138,7 @@ func TestTiersByEventsDecide(t *testing.T) {
 	for round := range 2 {
 		question := Story(fmt.Sprint("tiers", round))
 		first := servedBy(t, g, nodes, Ask("sim", question, false, 2))
-		SendUnseen(t, nodes[1-first].Engine, Ask("sim", question, false, 2))
+		Answered(t, http.DefaultClient, nodes[1-first].Engine.URL(), Ask("sim", question, false, 2))
 		for _, n := range nodes {
 			crowd(t, n)
 		}

@@ -20,9 +20,6 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
 
-// quietNode computes a story in 50 ms of real time.
-var QuietNode = enginesim.Config{Models: []string{"sim"}, CacheBlocks: 1200, OutputTokens: 2, Speed: 10, Record: 100}
-
 // heldSite has requests held for up to 150 ms, which is less than a story of
 // 4,000 tokens is taken to cost, half a second.
 const stagingWait = 150 * time.Millisecond

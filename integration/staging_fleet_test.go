@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
 
@@ -256,12 +255,6 @@ func TestStagingThroughNobody(t *testing.T) {
 	}
 }
 
-// directly sends an engine a request that the gateway does not see.
-func SendUnseen(t *testing.T, e *enginesim.Engine, body string) {
-	t.Helper()
-	Answered(t, http.DefaultClient, e.URL(), body)
-}
-
 // TestLookupsTellTiers: of nodes that all hold a conversation's blocks, of
 // which the gateway has forgotten everything, the next turn goes to the one that
 // has them in CPU memory, by what the coordinator says, and not to
@@ -275,7 +268,7 @@ func TestLookupsTellTiers(t *testing.T) {
 		question := Story(fmt.Sprint("tiers", round))
 		looked := ResultMetric(t, "caddy_kv_aware_staging_lookups_total", "completed")
 		for _, n := range nodes {
-			SendUnseen(t, n.Engine, Ask("sim", question, false, 2))
+			Answered(t, http.DefaultClient, n.Engine.URL(), Ask("sim", question, false, 2))
 		}
 		first := servedBy(t, g, nodes, Ask("sim", question, false, 2))
 		want := (first + round) % len(nodes)

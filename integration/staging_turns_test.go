@@ -3,46 +3,16 @@
 package integration
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
-
-// callsTool answers what offers tools with a call of one.
-func CallTool(r enginesim.Request) enginesim.Reply {
-	if strings.Contains(string(r.Body), `"tools"`) {
-		return enginesim.Reply{ToolCalls: []enginesim.ToolCall{{Name: "look", Arguments: "{}"}}}
-	}
-	return enginesim.Reply{Text: "Fine."}
-}
-
-// agent is a conversation that runs tools, after so many of its turns.
-func AgentTurn(name string, turns int) string {
-	messages := []map[string]any{{"role": "user", "content": Story(name)}}
-	for i := range turns {
-		id := fmt.Sprint("call", i)
-		messages = append(messages,
-			map[string]any{"role": "assistant", "content": nil, "tool_calls": []any{map[string]any{"id": id, "type": "function", "function": map[string]string{"name": "look", "arguments": "{}"}}}},
-			map[string]any{"role": "tool", "tool_call_id": id, "content": fmt.Sprint("It is there. ", strings.Repeat(id+" found it. ", 40))})
-	}
-	body, err := json.Marshal(map[string]any{
-		"model": "sim", "messages": messages, "max_tokens": 64,
-		"tools": []any{map[string]any{"type": "function", "function": map[string]any{"name": "look", "parameters": map[string]any{"type": "object"}}}},
-	})
-	if err != nil {
-		panic(err)
-	}
-	return string(body)
-}
 
 // orders counts the stagings that a node was asked for.
 func orders(n *lmcachesim.Node) (count int) {
@@ -126,131 +96,6 @@ func awaitStaged(t *testing.T, n int) {
 	Await(t, fmt.Sprint(n, " stagings are done"), func() bool {
 		return ResultMetric(t, "caddy_kv_aware_staging_total", "completed")+ResultMetric(t, "caddy_kv_aware_staging_total", "partial") >= float64(n)
 	})
-}
-
-// labelled returns a metric's value for a result.
-func ResultMetric(t *testing.T, name, result string) float64 {
-	t.Helper()
-	families, err := Registry().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			if f.GetName() == name && m.GetLabel()[0].GetValue() == result {
-				return m.GetCounter().GetValue()
-			}
-		}
-	}
-	return 0
-}
-
-// TestStagingWarmsGPU: what a request for one token gives the next turn of a
-// conversation, whose blocks the GPU has lost to others meanwhile.
-func TestStagingWarmsGPU(t *testing.T) {
-	const conversations, gap = 6, 900 * time.Millisecond
-	run := func(options func(cachePort string) string) (median time.Duration, computed int64, warmed float64) {
-		config := QuietNode
-		config.Responder, config.OutputTokens = CallTool, 16
-		nodes, cachePort := StartNodes(t, 1, config, slowDisk)
-		g := StartGateway(t, "caddyfile", StagingSite(nodes, "capacity 16000\n"+options(cachePort)))
-		engine, cache := nodes[0].Engine, nodes[0].Cache
-		before := ResultMetric(t, "caddy_kv_aware_warmups_total", "completed")
-		var ttft []time.Duration
-		for i := range conversations {
-			name := fmt.Sprint("agent", i)
-			g.Must(t, AgentTurn(name, 0))
-			next := time.After(gap)
-			for j := range 5 { // of 4,000 tokens each, on a GPU that holds 19,200
-				g.Must(t, Ask("sim", Story(fmt.Sprint(name, "'s neighbour ", j)), false, 2))
-			}
-			cache.EvictMemory() // there, too, others came
-			<-next
-			g.Must(t, AgentTurn(name, 1))
-			if served := engine.Served(); i > 0 { // the first gap is not known before
-				ttft = append(ttft, served[len(served)-1].TTFT)
-			}
-		}
-		slices.Sort(ttft)
-		stats := engine.Stats()
-		return quantile(ttft, 0.5), stats.PromptTokens - stats.CachedTokens - stats.ExternalHits, ResultMetric(t, "caddy_kv_aware_warmups_total", "completed") - before
-	}
-	off, offComputed, _ := run(func(string) string { return "" })
-	on, onComputed, warmed := run(func(port string) string { return LMCacheOption + port + " {\n warm_gpu on\n }" })
-	t.Logf("TTFT p50 of next turns: %v warmed, %v without; %.0f requests for one token for %d turns; %d tokens computed, %d without",
-		on.Round(time.Millisecond), off.Round(time.Millisecond), warmed, conversations, onComputed, offComputed)
-	if warmed == 0 {
-		t.Fatal("nothing was warmed")
-	}
-	if !UnderRace && on*2 > off {
-		t.Errorf("TTFT %v with warm_gpu, %v without", on, off)
-	}
-}
-
-// TestWarmingWhatIsHeldGainsNothing is why a request that is held for its staging
-// has no GPU warmed before it is sent: it brings its blocks there itself, as soon
-// as one for one token would. One ahead of it goes through the same queue and the
-// same load, and the request then waits for both.
-func TestWarmingWhatIsHeldGainsNothing(t *testing.T) {
-	const conversations = 8
-	for _, queue := range []int{0, 3} {
-		config := queueingNode
-		config.Record, config.Speed = 1000, 20
-		nodes, _ := StartNodes(t, 1, config, slowDisk)
-		engine, cache := nodes[0].Engine, nodes[0].Cache
-		question := func(i int) string { return Story(fmt.Sprintf("held%02d", i)) } // all of one length
-		for i := range 2 * conversations {
-			SendUnseen(t, engine, Ask("sim", question(i), false, 1))
-		}
-		engine.Reset() // what LMCache has is in CPU memory, as after a staging
-		stop, crowd := make(chan struct{}), new(sync.WaitGroup)
-		for i := range queue {
-			crowd.Go(func() {
-				for j := 0; ; j++ {
-					select {
-					case <-stop:
-						return
-					default:
-						SendUnseen(t, engine, Ask("sim", Story(fmt.Sprint("before it ", i, "-", j)), false, 2))
-					}
-				}
-			})
-		}
-		ttft := func(body string) time.Duration {
-			before := len(engine.Received())
-			SendUnseen(t, engine, body)
-			for _, r := range engine.Received()[before:] {
-				if string(r.Body) != body {
-					continue
-				}
-				for _, s := range engine.Served() {
-					if s.Request == r.Request {
-						return s.TTFT
-					}
-				}
-			}
-			t.Fatal("the engine does not tell when it was answered")
-			return 0
-		}
-		var sent, warmed []time.Duration
-		for i := range conversations {
-			sent = append(sent, ttft(NextTurn(question(i))))
-			ahead := ttft(strings.Replace(NextTurn(question(conversations+i)), `"max_tokens":2`, `"max_tokens":1`, 1))
-			warmed = append(warmed, ahead+ttft(NextTurn(question(conversations+i))))
-		}
-		close(stop)
-		crowd.Wait()
-		if loads := cache.Stats().Loads; loads < 2*conversations {
-			t.Errorf("%d loads from CPU memory: this proves nothing", loads)
-		}
-		slices.Sort(sent)
-		slices.Sort(warmed)
-		t.Logf("%d others at a time: first token of what is staged %v after it is sent, %v with a request for one token ahead of it", queue,
-			quantile(sent, 0.5).Round(time.Millisecond), quantile(warmed, 0.5).Round(time.Millisecond))
-		if quantile(warmed, 0.5) <= quantile(sent, 0.5) {
-			t.Errorf("with %d others at a time it is sooner: %v, %v", queue, quantile(warmed, 0.5), quantile(sent, 0.5))
-		}
-	}
 }
 
 // TestStagingOnFailover: a conversation whose node has gone is staged on the one
@@ -435,17 +280,6 @@ func TestLookupsDecide(t *testing.T) {
 			t.Errorf("conversation %d went to node %d, its blocks are on %d", i, at, home[i])
 		}
 	}
-}
-
-// goneOn is the next turn after a question.
-func NextTurn(question string) string {
-	body, err := json.Marshal(map[string]any{"model": "sim", "max_tokens": 2, "messages": []map[string]string{
-		{"role": "user", "content": question}, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And then?"},
-	}})
-	if err != nil {
-		panic(err)
-	}
-	return string(body)
 }
 
 // forget makes the gateway forget an upstream, as its admin API does.

@@ -131,7 +131,7 @@ func arenaSites(engines []*enginesim.Engine) string {
 	handle {
 		%[2]s
 	}
-}`, Addresses(engines), EventsSite(engines, ""))
+}`, Addresses(engines), PolicyRoute(engines, EventsOption(engines[0], 1)))
 }
 
 // arenaTraffic is requests of every kind.
@@ -272,7 +272,7 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds these tests anew")
 	}
-	source, err := filepath.Abs("../internal/sensitive/buffer.go")
+	source, err := filepath.Abs(Root + "/internal/sensitive/buffer.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 		}
 	}
 	cmd := exec.Command("go", "test", "-vet=off", "-overlay", overlay, "-run", "^TestArenasHoldNothing$", ".")
-	cmd.Env = goEnv()
+	cmd.Env = GoEnv()
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		t.Fatalf("nothing was found\n%s", out)

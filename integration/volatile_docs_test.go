@@ -13,12 +13,12 @@ import (
 
 // Every test that the threat model names as a proof exists.
 func TestProofsExist(t *testing.T) {
-	document, err := os.ReadFile("../docs/threat-model.md")
+	document, err := os.ReadFile(Root + "/docs/threat-model.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	exists := make(map[string]bool)
-	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(Root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}

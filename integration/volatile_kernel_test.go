@@ -68,7 +68,7 @@ func TestRequireNeedsTheKernel(t *testing.T) {
 		cmd.WaitDelay = 5 * time.Second
 		cmd.Dir = t.TempDir()
 		cmd.Env = []string{"HOME=" + cmd.Dir}
-		p := &process{Gateway: Gateway{URL: "http://" + reserved(t)}, admin: "http://" + reserved(t)}
+		p := &process{Gateway: Gateway{URL: "http://" + FreeAddress(t)}, admin: "http://" + FreeAddress(t)}
 		cmd.Stdin = strings.NewReader(p.fill(volatileExample(t, StartEngines(t, 1, enginesim.Config{}))))
 		out, err := cmd.CombinedOutput()
 		if err == nil {

@@ -9,8 +9,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,7 +28,7 @@ import (
 // theBinary is built once for all of them, and so is a Caddy without a module of
 // ours, which shares most of its packages.
 var (
-	theBinary   = sync.OnceValues(func() (string, error) { return build("../cmd/caddy") })
+	theBinary   = sync.OnceValues(func() (string, error) { return build(Root + "/cmd/caddy") })
 	stockBinary = sync.OnceValues(func() (string, error) { return build("./testdata/stock") })
 )
 
@@ -38,22 +36,12 @@ var (
 func build(pkg string) (path string, err error) {
 	path = filepath.Join(os.Getenv("HOME"), "built-"+filepath.Base(pkg))
 	cmd := exec.Command("go", "build", "-o", path, pkg)
-	cmd.Env = goEnv()
+	cmd.Env = GoEnv()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the binary: %w\n%s", err, out)
 	}
 	return path, nil
 }
-
-// goEnv is the environment for the go command: the build cache is at the real
-// home.
-func goEnv() []string {
-	return append(os.Environ(), "GOFLAGS=", "HOME="+realHome, "XDG_CACHE_HOME="+realCache, "GOCACHE="+os.Getenv("GOCACHE"))
-}
-
-// TestMain gives the tests a home of their own; the build cache is at the real
-// one.
-var realHome, realCache = os.Getenv("HOME"), os.Getenv("XDG_CACHE_HOME")
 
 // process is the gateway as a process of its own.
 type process struct {
@@ -81,7 +69,7 @@ func launchBinary(t *testing.T, built func() (string, error), caddyfile string, 
 		t.Fatal(err)
 	}
 	p := &process{dir: t.TempDir(), log: new(bytes.Buffer)}
-	gate, admin := reserved(t), reserved(t)
+	gate, admin := FreeAddress(t), FreeAddress(t)
 	p.Gateway = Gateway{URL: "http://" + gate, Client: NewClient(t)}
 	p.admin = "http://" + admin
 	args := append(wrap, binary, "run", "--config", "-", "--adapter", "caddyfile")
@@ -102,23 +90,6 @@ func launchBinary(t *testing.T, built func() (string, error), caddyfile string, 
 		p.pid = childOf(t, p.pid)
 	}
 	return p
-}
-
-// reserved returns an address that nobody listens at, out of the range from
-// which the kernel gives ports to those who do not care: or an engine, or
-// another package's test, could have it before the process does.
-func reserved(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprint(":", 15000+rand.IntN(15000)))
-		if err == nil {
-			defer l.Close()
-			_, port, _ := net.SplitHostPort(l.Addr().String())
-			return "127.0.0.1:" + port
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 // fill puts the process's addresses into a config.
@@ -248,14 +219,4 @@ func mustBeEmpty(t *testing.T, dir string) {
 	for _, e := range entries {
 		t.Errorf("it has left %s behind", e.Name())
 	}
-}
-
-// missing skips a test for want of a tool or a right. In CI it fails: there
-// everything must run.
-func Missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }

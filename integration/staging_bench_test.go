@@ -4,8 +4,6 @@ package integration
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,77 +15,6 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
 
-// stagingNode is a host: an engine and the LMCache beside it, at one address.
-type StagingNode struct {
-	Engine *enginesim.Engine
-	Cache  *lmcachesim.Node
-}
-
-// startNodes starts hosts whose LMCache is at the same port on each.
-func StartNodes(t testing.TB, n int, engine enginesim.Config, cache lmcachesim.NodeConfig) (nodes []StagingNode, cachePort string) {
-	t.Helper()
-	cachePort = "0"
-	for range n {
-		node := StartNode(t, engine, cache, cachePort)
-		cachePort = PortOf(node.Cache.Addr())
-		nodes = append(nodes, node)
-	}
-	return nodes, cachePort
-}
-
-// startNode starts a host at an address where the ports it wants are free.
-func StartNode(t testing.TB, engine enginesim.Config, cache lmcachesim.NodeConfig, cachePort string) StagingNode {
-	t.Helper()
-	for range 100 {
-		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(255), 1+rand.IntN(254))
-		c, err := lmcachesim.StartNode(net.JoinHostPort(host, cachePort), cache)
-		if err != nil {
-			continue
-		}
-		engine.External = c
-		e, err := enginesim.StartAt(engine, net.JoinHostPort(host, "0"))
-		if err != nil {
-			c.Close()
-			continue
-		}
-		t.Cleanup(c.Close)
-		t.Cleanup(e.Close)
-		return StagingNode{e, c}
-	}
-	t.Fatal("no loopback addresses are free")
-	return StagingNode{}
-}
-
-// answered sends a chat request and reports whether it was answered, which it
-// should be. Unlike most that send requests it may be called in any goroutine.
-func Answered(t *testing.T, client *http.Client, url, body string) bool {
-	t.Helper()
-	answer, err := client.Post(url+ChatPath, "application/json", strings.NewReader(body))
-	if err != nil {
-		t.Error(err)
-		return false
-	}
-	answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		t.Errorf("status %d", answer.StatusCode)
-	}
-	return answer.StatusCode == http.StatusOK
-}
-
-func EnginesOf(nodes []StagingNode) (engines []*enginesim.Engine) {
-	for _, n := range nodes {
-		engines = append(engines, n.Engine)
-	}
-	return engines
-}
-
-// stagingSite is a site whose policy has these options.
-func StagingSite(nodes []StagingNode, options string) string {
-	return fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_retries 2\n lb_retry_match {\n method POST\n }\n lb_policy kv_aware {\n %s\n }\n }\n}", Addresses(EnginesOf(nodes)), options)
-}
-
-const LMCacheOption = "lmcache http://{http.reverse_proxy.upstream.host}:"
-
 // The engines of the load tests: 8,000 tokens a second are computed, 16,000 come
 // from disk and 400,000 from CPU memory. The GPU holds four prompts.
 var (
@@ -96,11 +23,6 @@ var (
 		Models: []string{"sim"}, CacheBlocks: 1200, MaxBatch: 2, OutputTokens: 4, DecodeRate: 200, Speed: 4,
 	}
 )
-
-// story is a prompt of some 4,000 tokens that starts like no other.
-func Story(name string) string {
-	return "Story " + name + ". " + strings.Repeat("What "+name+" says about the matter. ", 560)
-}
 
 // stagingLoad is what came of a load: the engine's own times to the first token
 // of the prompts that came back, in simulated time, and their clients', in real
@@ -205,6 +127,114 @@ func TestStagingShortensTTFT(t *testing.T) {
 		// Real time is in these: the race detector changes it.
 		if a, b := quantile(with.engine, q), quantile(without.engine, q); !UnderRace && a > b*85/100 {
 			t.Errorf("TTFT at %v: %v with staging, %v without", q, a, b)
+		}
+	}
+}
+
+// TestStagingWarmsGPU: what a request for one token gives the next turn of a
+// conversation, whose blocks the GPU has lost to others meanwhile.
+func TestStagingWarmsGPU(t *testing.T) {
+	const conversations, gap = 6, 900 * time.Millisecond
+	run := func(options func(cachePort string) string) (median time.Duration, computed int64, warmed float64) {
+		config := QuietNode
+		config.Responder, config.OutputTokens = CallTool, 16
+		nodes, cachePort := StartNodes(t, 1, config, slowDisk)
+		g := StartGateway(t, "caddyfile", StagingSite(nodes, "capacity 16000\n"+options(cachePort)))
+		engine, cache := nodes[0].Engine, nodes[0].Cache
+		before := ResultMetric(t, "caddy_kv_aware_warmups_total", "completed")
+		var ttft []time.Duration
+		for i := range conversations {
+			name := fmt.Sprint("agent", i)
+			g.Must(t, AgentTurn(name, 0))
+			next := time.After(gap)
+			for j := range 5 { // of 4,000 tokens each, on a GPU that holds 19,200
+				g.Must(t, Ask("sim", Story(fmt.Sprint(name, "'s neighbour ", j)), false, 2))
+			}
+			cache.EvictMemory() // there, too, others came
+			<-next
+			g.Must(t, AgentTurn(name, 1))
+			if served := engine.Served(); i > 0 { // the first gap is not known before
+				ttft = append(ttft, served[len(served)-1].TTFT)
+			}
+		}
+		slices.Sort(ttft)
+		stats := engine.Stats()
+		return quantile(ttft, 0.5), stats.PromptTokens - stats.CachedTokens - stats.ExternalHits, ResultMetric(t, "caddy_kv_aware_warmups_total", "completed") - before
+	}
+	off, offComputed, _ := run(func(string) string { return "" })
+	on, onComputed, warmed := run(func(port string) string { return LMCacheOption + port + " {\n warm_gpu on\n }" })
+	t.Logf("TTFT p50 of next turns: %v warmed, %v without; %.0f requests for one token for %d turns; %d tokens computed, %d without",
+		on.Round(time.Millisecond), off.Round(time.Millisecond), warmed, conversations, onComputed, offComputed)
+	if warmed == 0 {
+		t.Fatal("nothing was warmed")
+	}
+	if !UnderRace && on*2 > off {
+		t.Errorf("TTFT %v with warm_gpu, %v without", on, off)
+	}
+}
+
+// TestWarmingWhatIsHeldGainsNothing is why a request that is held for its staging
+// has no GPU warmed before it is sent: it brings its blocks there itself, as soon
+// as one for one token would. One ahead of it goes through the same queue and the
+// same load, and the request then waits for both.
+func TestWarmingWhatIsHeldGainsNothing(t *testing.T) {
+	const conversations = 8
+	for _, queue := range []int{0, 3} {
+		config := queueingNode
+		config.Record, config.Speed = 1000, 20
+		nodes, _ := StartNodes(t, 1, config, slowDisk)
+		engine, cache := nodes[0].Engine, nodes[0].Cache
+		question := func(i int) string { return Story(fmt.Sprintf("held%02d", i)) } // all of one length
+		for i := range 2 * conversations {
+			Answered(t, http.DefaultClient, engine.URL(), Ask("sim", question(i), false, 1))
+		}
+		engine.Reset() // what LMCache has is in CPU memory, as after a staging
+		stop, crowd := make(chan struct{}), new(sync.WaitGroup)
+		for i := range queue {
+			crowd.Go(func() {
+				for j := 0; ; j++ {
+					select {
+					case <-stop:
+						return
+					default:
+						Answered(t, http.DefaultClient, engine.URL(), Ask("sim", Story(fmt.Sprint("before it ", i, "-", j)), false, 2))
+					}
+				}
+			})
+		}
+		ttft := func(body string) time.Duration {
+			before := len(engine.Received())
+			Answered(t, http.DefaultClient, engine.URL(), body)
+			for _, r := range engine.Received()[before:] {
+				if string(r.Body) != body {
+					continue
+				}
+				for _, s := range engine.Served() {
+					if s.Request == r.Request {
+						return s.TTFT
+					}
+				}
+			}
+			t.Fatal("the engine does not tell when it was answered")
+			return 0
+		}
+		var sent, warmed []time.Duration
+		for i := range conversations {
+			sent = append(sent, ttft(NextTurn(question(i))))
+			ahead := ttft(strings.Replace(NextTurn(question(conversations+i)), `"max_tokens":2`, `"max_tokens":1`, 1))
+			warmed = append(warmed, ahead+ttft(NextTurn(question(conversations+i))))
+		}
+		close(stop)
+		crowd.Wait()
+		if loads := cache.Stats().Loads; loads < 2*conversations {
+			t.Errorf("%d loads from CPU memory: this proves nothing", loads)
+		}
+		slices.Sort(sent)
+		slices.Sort(warmed)
+		t.Logf("%d others at a time: first token of what is staged %v after it is sent, %v with a request for one token ahead of it", queue,
+			quantile(sent, 0.5).Round(time.Millisecond), quantile(warmed, 0.5).Round(time.Millisecond))
+		if quantile(warmed, 0.5) <= quantile(sent, 0.5) {
+			t.Errorf("with %d others at a time it is sooner: %v, %v", queue, quantile(warmed, 0.5), quantile(sent, 0.5))
 		}
 	}
 }
