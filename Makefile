@@ -37,7 +37,7 @@ race:
 # That no code of ours can write a file. A module of its own, so that nobody
 # who builds the gateway builds the analysis.
 callgraph:
-	cd integration/volatile && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) test -count=1 -timeout 10m ./...
+	cd integration/volatile/callgraph && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) test -count=1 -timeout 10m ./...
 
 # Modules of their own, with dependencies that users of the gateway never see.
 nested:

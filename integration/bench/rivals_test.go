@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/bauxite/caddy-kvaware/internal/answer"
+	"github.com/bauxite/caddy-kvaware/internal/replay"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+	"github.com/bauxite/caddy-kvaware/janitor"
+	"github.com/bauxite/caddy-kvaware/kvaware"
+)
+
+func init() { caddy.RegisterModule(new(rivalPolicy)) }
+
+// rivalPolicy is a rival of kv_aware in its place in the gateway: behind the
+// janitor, signing the same prompts, following the same answers. What it
+// decides is what the replay has it decide.
+type rivalPolicy struct {
+	Name string `json:"name"` // as the replay knows it
+	live *replay.Live
+}
+
+// rivals are the policies to be provisioned: they come with the engines they
+// are told of, which no config could name.
+var rivals sync.Map // name -> *replay.Live
+
+// Of the same size as kv_aware's, so that nobody sees more of a prompt.
+const rivalBlockTokens = kvaware.DefaultBlockSize / 4
+
+// prepareRival makes a rival ready to be provisioned in front of engines.
+func prepareRival(name string, engines []*enginesim.Engine, kvTokens int) error {
+	nodes := make([]replay.Node, len(engines))
+	for i, e := range engines {
+		nodes[i] = engineMetrics{e}
+	}
+	live, err := replay.NewLive(name, nodes, rivalBlockTokens, kvTokens, 1)
+	rivals.Store(name, live)
+	return err
+}
+
+// engineMetrics reads an engine's metrics at the moment they are asked for.
+type engineMetrics struct{ *enginesim.Engine }
+
+func (e engineMetrics) Waiting() int   { return e.Stats().Waiting }
+func (e engineMetrics) Usage() float64 { return e.Stats().KVUsage }
+
+func (*rivalPolicy) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.selection_policies.test_rival",
+		New: func() caddy.Module { return new(rivalPolicy) },
+	}
+}
+
+func (p *rivalPolicy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.Args(&p.Name) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func (p *rivalPolicy) Provision(ctx caddy.Context) error {
+	live, known := rivals.Load(p.Name)
+	if !known {
+		return http.ErrNotSupported
+	}
+	p.live = live.(*replay.Live)
+	return nil
+}
+
+// Headers by which the tests tell a policy what it would have to parse.
+const (
+	sessionHeader = "X-Session-Id"
+	startHeader   = "X-Prompt-Start" // the prompt's first 100 characters
+)
+
+// Select never has to try twice: the engines of these tests do not fail.
+func (p *rivalPolicy) Select(pool reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
+	x, ok := janitor.From(r)
+	if !ok || !x.Attach(r) {
+		return nil
+	}
+	signature, ok := x.Sign([]byte("the key of the rivals in tests"), x.Model(), "", kvaware.DefaultBlockSize, 0)
+	if !ok {
+		return nil
+	}
+	ticket := p.live.Pick(&replay.Request{
+		Tokens:   max(1, signature.PromptBytes()/4),
+		Output:   1,
+		Chain:    signature.Chain(),
+		Session:  xxhash.Sum64String(r.Header.Get(sessionHeader)),
+		Affinity: xxhash.Sum64String(r.Header.Get(startHeader)),
+	})
+	x.Observe(rivalFlight{ticket})
+	return pool[ticket.Node()]
+}
+
+// rivalFlight tells a rival what becomes of a request.
+type rivalFlight struct{ ticket *replay.Ticket }
+
+func (rivalFlight) Header(int, http.Header) {}
+func (f rivalFlight) FirstToken()           { f.ticket.First() }
+func (f rivalFlight) Finish(bool)           {}
+func (rivalFlight) Usage(answer.Usage)      {}
+func (f rivalFlight) End(error)             { f.ticket.Done() }
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*rivalPolicy)(nil)
+	_ caddyfile.Unmarshaler = (*rivalPolicy)(nil)
+	_ reverseproxy.Selector = (*rivalPolicy)(nil)
+	_ janitor.Observer      = rivalFlight{}
+)

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/integration/harness"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+)
+
+// What an engine says it has evicted, or cleared, attracts nothing any more. The
+// promise is 100 ms from the event on; a test's machine may be busy with other
+// things, so that the quickest of some rounds is held against it.
+func TestEventsOfEviction(t *testing.T) {
+	const promised, rounds = 100 * time.Millisecond, 5
+	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, CacheBlocks: 600})
+	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, harness.EventsOption(engines[0], 1)))
+	rnd := rand.New(rand.NewPCG(1, 2))
+	loses := map[string]func(e *enginesim.Engine){
+		"evicted": func(e *enginesim.Engine) { // by what the gateway does not see
+			for range 2 {
+				harness.SendDirect(t, e, harness.ChatPath, harness.Chat(harness.Words(rnd, 20000), false))
+			}
+		},
+		"cleared": func(e *enginesim.Engine) { harness.SendDirect(t, e, "/reset_prefix_cache", "") },
+	}
+	for how, lose := range loses {
+		var quickest time.Duration
+		for round := range rounds {
+			prompt := harness.Chat(harness.Words(rnd, 8000), false)
+			g.PredictExactly(t, "a new prompt", prompt, 0)
+			var holder *enginesim.Engine
+			harness.Await(t, "the prompt is known to be held", func() bool {
+				for _, e := range engines {
+					if harness.Forecast(t, prompt)[e.Addr()] > 1900 {
+						holder = e
+					}
+				}
+				return holder != nil
+			})
+			lose(holder)
+			took := harness.Await(t, "nothing of it is predicted to be there", func() bool { return harness.Forecast(t, prompt)[holder.Addr()] < 100 })
+			if round == 0 || took < quickest {
+				quickest = took
+			}
+			g.PredictExactly(t, "the prompt that is gone", prompt, 0)
+			harness.AwaitQuiet(t, engines)
+		}
+		t.Logf("%s: forgotten %v after it, at the quickest", how, quickest)
+		if quickest > promised {
+			t.Errorf("%s: it takes %v until it attracts nothing any more", how, quickest)
+		}
+	}
+}
+
+// An engine that is restarted holds nothing, and what it holds from then on is
+// known to the token.
+func TestEventsOfARestart(t *testing.T) {
+	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
+	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, "metrics off\n"+harness.EventsOption(engines[0], 1)))
+	rnd := rand.New(rand.NewPCG(1, 3))
+	prompts := make([]string, 2)
+	for i := range prompts {
+		prompts[i] = harness.Chat(harness.Words(rnd, 8000), false)
+		g.PredictExactly(t, "a new prompt", prompts[i], 0)
+	}
+	harness.AwaitQuiet(t, engines)
+	restarts := map[string]func(e *enginesim.Engine) error{
+		"restart": (*enginesim.Engine).Restart,
+		"crash": func(e *enginesim.Engine) error {
+			if err := e.Fault(enginesim.Fault{Kind: enginesim.Crash}); err != nil {
+				return err
+			}
+			harness.Await(t, "the stream is known to be dead", func() bool { return harness.EventsKnown(t, "unknown", e) })
+			return e.Heal()
+		},
+	}
+	for how, restart := range restarts {
+		for _, e := range engines {
+			if err := restart(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		harness.Await(t, how+": nobody is predicted to hold anything", func() bool {
+			for _, p := range prompts {
+				for _, cached := range harness.Forecast(t, p) {
+					if cached > 0 {
+						return false
+					}
+				}
+			}
+			return harness.EventsKnown(t, "complete", engines...)
+		})
+		for _, p := range prompts {
+			g.PredictExactly(t, how+": the prompt is new", p, 0)
+			harness.AwaitQuiet(t, engines)
+			g.PredictExactly(t, how+": the prompt again", p, 1900)
+		}
+	}
+}
+
+// While an engine's stream is dead the gateway goes by what it has sent there,
+// and by the engine's word again as soon as it hears it.
+func TestEventsOfADeadStream(t *testing.T) {
+	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, CacheBlocks: 600})
+	port, replay := harness.CommonPort(t, engines), harness.CommonPort(t, engines)
+	relays := make(map[*enginesim.Engine][]*Relay)
+	for _, e := range engines {
+		relays[e] = []*Relay{startRelay(t, harness.AtPort(e, port), e.EventsAddr(0)), startRelay(t, harness.AtPort(e, replay), e.ReplayAddr(0))}
+	}
+	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, fmt.Sprintf("events %s%s {\nreplay %s%s\n}", harness.UpstreamHost, port, harness.UpstreamHost, replay)))
+	rnd := rand.New(rand.NewPCG(1, 4))
+	prompt := harness.Chat(harness.Words(rnd, 8000), false)
+	g.PredictExactly(t, "a new prompt", prompt, 0)
+	harness.AwaitQuiet(t, engines)
+	holder, other := engines[0], engines[1]
+	if harness.Forecast(t, prompt)[other.Addr()] > 0 {
+		holder, other = other, holder
+	}
+	for _, r := range relays[holder] {
+		r.cut()
+	}
+	harness.Await(t, "the stream is known to be dead", func() bool {
+		return harness.EventsKnown(t, "unknown", holder) && harness.EventsKnown(t, "complete", other)
+	})
+	for range 2 {
+		harness.SendDirect(t, holder, harness.ChatPath, harness.Chat(harness.Words(rnd, 20000), false))
+	}
+	if cached := harness.Forecast(t, prompt)[holder.Addr()]; cached < 1500 {
+		t.Errorf("with a dead stream %d tokens are predicted: what was sent there does not count", cached)
+	}
+	for _, r := range relays[holder] {
+		r.mend(t)
+	}
+	harness.Await(t, "the stream is back", func() bool { return harness.EventsKnown(t, "complete", holder) })
+	if cached := harness.Forecast(t, prompt)[holder.Addr()]; cached != 0 {
+		t.Errorf("with the stream back %d tokens are predicted of what was evicted meanwhile", cached)
+	}
+	g.PredictExactly(t, "the prompt that is gone", prompt, 0)
+	harness.AwaitQuiet(t, engines)
+	g.PredictExactly(t, "the prompt again", prompt, 1900)
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package harness
+
+import (
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+)
+
+// patience is how long a test waits for something that the gateway does in the
+// background. It is for busy machines: nothing normally takes so long.
+const patience = 3 * time.Minute
+
+// Await polls until a condition holds, and returns how long that took.
+func Await(t testing.TB, what string, holds func() bool) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for pause := time.Millisecond; !holds(); pause = min(2*pause, 20*time.Millisecond) {
+		if time.Since(began) > patience {
+			t.Fatalf("it never happened: %s", what)
+		}
+		time.Sleep(pause)
+	}
+	return time.Since(began)
+}
+
+// AwaitMetricsRead returns once the gateway has read the engine's metrics anew.
+func AwaitMetricsRead(t testing.TB, e *enginesim.Engine) {
+	t.Helper()
+	since := time.Now()
+	Await(t, "the metrics of "+e.Addr()+" are read", func() bool {
+		ago := Upstream(t, e).Engine.ReadAgo
+		return ago != nil && time.Duration(*ago*float64(time.Second)) < time.Since(since)
+	})
+}
+
+// AwaitQuiet returns once the gateway has learned all it can from the requests
+// so far: no tokens are being fetched, all published events have been applied,
+// and the index has not changed for longer than a prompt waits for its first
+// event. Where a test keeps events from arriving, it waits for a longer quiet
+// instead.
+func AwaitQuiet(t testing.TB, engines []*enginesim.Engine) {
+	t.Helper()
+	last, quiet := 0.0, 0
+	for began := time.Now(); time.Since(began) < patience; time.Sleep(10 * time.Millisecond) {
+		now := Metric(t, "caddy_kv_aware_tree_bytes") + Metric(t, "caddy_kv_aware_events_blocks_total")
+		if quiet++; now != last {
+			last, quiet = now, 0
+		}
+		if quiet >= 25 && caughtUp(t, engines) || quiet == 100 {
+			return
+		}
+	}
+	t.Fatal("the gateway never stops learning")
+}
+
+// caughtUp reports whether no tokens and no events are known to be under way.
+func caughtUp(t testing.TB, engines []*enginesim.Engine) bool {
+	t.Helper()
+	reports := Upstreams(t)
+	for _, e := range engines {
+		r := reports[e.Addr()]
+		if r.Tokens.Waiting > 0 {
+			return false
+		}
+		for _, rank := range r.Events {
+			if !rank.Connected || rank.Known == "unknown" || rank.Batches < e.Published(rank.Rank) {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package staging
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/bauxite/caddy-kvaware/integration/harness"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
+)
+
+// heldSite has requests held for up to 150 ms, which is less than a story of
+// 4,000 tokens is taken to cost, half a second.
+const stagingWait = 150 * time.Millisecond
+
+func heldOptions(cachePort string) string {
+	return "capacity 16000\n" + harness.LMCacheOption + cachePort + " {\n wait 150ms\n }"
+}
+
+// begin has conversations begin of which the engines' GPUs do not hold the
+// first ones any more.
+func begin(t *testing.T, g *harness.Gateway, nodes []harness.StagingNode, conversations int) {
+	t.Helper()
+	for i := range conversations {
+		g.Must(t, harness.Ask("sim", harness.Story(fmt.Sprint("old", i)), false, 2))
+	}
+	for _, n := range nodes {
+		n.Cache.EvictMemory()
+		n.Engine.Reset()
+	}
+}
+
+// timed sends a request and returns how long it took.
+func timed(t *testing.T, g *harness.Gateway, body string) time.Duration {
+	t.Helper()
+	start := time.Now()
+	g.Must(t, body)
+	return time.Since(start)
+}
+
+// TestStagingFaults: whatever LMCache does or the engine's tokenizer, no request
+// fails, and none takes longer than it is allowed to be held.
+func TestStagingFaults(t *testing.T) {
+	const slack = 1500 * time.Millisecond // of a machine with other things to do; LMCache itself has two seconds
+	cases := []struct {
+		name   string
+		fault  lmcachesim.Fault
+		engine enginesim.Fault
+		absent bool
+	}{
+		{name: "none"},
+		{name: "hang", fault: lmcachesim.Fault{Kind: lmcachesim.Hang}},
+		{name: "slow", fault: lmcachesim.Fault{Kind: lmcachesim.Delay, Delay: time.Minute}},
+		{name: "lie", fault: lmcachesim.Fault{Kind: lmcachesim.Lie}},
+		{name: "miscount", fault: lmcachesim.Fault{Kind: lmcachesim.Miscount}},
+		{name: "forever", fault: lmcachesim.Fault{Kind: lmcachesim.Forever}},
+		{name: "garbage", fault: lmcachesim.Fault{Kind: lmcachesim.Garbage}},
+		{name: "huge", fault: lmcachesim.Fault{Kind: lmcachesim.Huge}},
+		{name: "404", fault: lmcachesim.Fault{Kind: lmcachesim.Status, Status: 404}},
+		{name: "500", fault: lmcachesim.Fault{Kind: lmcachesim.Status, Status: 500}},
+		{name: "absent", absent: true},
+		{name: "no tokens", engine: enginesim.Fault{Kind: enginesim.Status, Status: 404, Path: "/tokenize"}},
+		{name: "tokens hang", engine: enginesim.Fault{Kind: enginesim.Hang, Path: "/tokenize"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
+			g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, heldOptions(cachePort)))
+			begin(t, g, nodes, 8)
+			if c.fault.Kind != 0 {
+				nodes[0].Cache.Fault(c.fault)
+			}
+			if c.engine.Kind != 0 {
+				if err := nodes[0].Engine.Fault(c.engine); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.absent {
+				nodes[0].Cache.Close()
+			}
+			waits, held := harness.Metric(t, "caddy_kv_aware_staging_waits_total"), harness.Metric(t, "caddy_kv_aware_staging_wait_seconds_total")
+			for i := range 3 {
+				// What the engine itself takes is a tenth of that.
+				if took := timed(t, g, harness.Ask("sim", harness.Story(fmt.Sprint("old", i))+" And then?", false, 2)); took > stagingWait+slack {
+					t.Errorf("request %d took %v", i, took)
+				}
+			}
+			waits, held = harness.Metric(t, "caddy_kv_aware_staging_waits_total")-waits, harness.Metric(t, "caddy_kv_aware_staging_wait_seconds_total")-held
+			if waits == 0 {
+				t.Error("no request was held: this proves nothing")
+			}
+			if most := waits * (stagingWait + slack/3).Seconds(); held > most {
+				t.Errorf("%v requests were held for %v s", waits, held)
+			}
+			if c.name != "none" {
+				return
+			}
+			// Each is staged before the engine needs it, but on a machine that
+			// stands still for as long as a request may be held.
+			for i := 3; nodes[0].Cache.Stats().FromDisk > 0; i++ {
+				if i == 8 {
+					t.Fatalf("the engine waited for %d chunks from disk, again and again", nodes[0].Cache.Stats().FromDisk)
+				}
+				before := nodes[0].Cache.Stats().FromDisk
+				g.Must(t, harness.Ask("sim", harness.Story(fmt.Sprint("old", i))+" And then?", false, 2))
+				if nodes[0].Cache.Stats().FromDisk == before {
+					break
+				}
+			}
+		})
+	}
+}
+
+// TestStagingNotHeldForNothing: nobody waits for a prompt that is new, that is
+// on the GPU, or that is computed sooner than it could be staged.
+func TestStagingNotHeldForNothing(t *testing.T) {
+	nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
+	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, heldOptions(cachePort)))
+	nodes[0].Cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
+	before := harness.Metric(t, "caddy_kv_aware_staging_waits_total")
+	g.Must(t, harness.Ask("sim", harness.Story("new"), false, 2))
+	g.Must(t, harness.Ask("sim", harness.Story("new")+" And then?", false, 2))
+	for i := range 20 { // long ago sent, and short
+		g.Must(t, harness.Ask("sim", fmt.Sprint("Short ", i, strings.Repeat(" words", 900)), false, 2))
+	}
+	g.Must(t, harness.Ask("sim", fmt.Sprint("Short ", 0, strings.Repeat(" words", 900)), false, 2))
+	if waits := harness.Metric(t, "caddy_kv_aware_staging_waits_total") - before; waits != 0 {
+		t.Errorf("%v requests were held", waits)
+	}
+}
+
+// TestStagingClientGone: a client that leaves while its request is held is not
+// waited for.
+func TestStagingClientGone(t *testing.T) {
+	nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
+	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, strings.Replace(heldOptions(cachePort), "150ms", "400ms", 1)))
+	begin(t, g, nodes, 8)
+	nodes[0].Cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
+	seconds := harness.Metric(t, "caddy_kv_aware_staging_wait_seconds_total")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL+"/v1/chat/completions", strings.NewReader(harness.Ask("sim", harness.Story("old0")+" And then?", false, 2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := g.Client.Do(r); err == nil {
+		answer.Body.Close()
+		t.Fatal("the request was answered: it was not held")
+	}
+	harness.Await(t, "the request is not held any more", func() bool { return harness.Metric(t, "caddy_kv_aware_staging_wait_seconds_total") > seconds })
+	if held := harness.Metric(t, "caddy_kv_aware_staging_wait_seconds_total") - seconds; held > 0.35 {
+		t.Errorf("held for %v s, while the client was gone after 0.1", held)
+	}
+}
+
+// TestStagingReload: reloads in the middle of stagings lose no request, keep the
+// counts and leave no goroutine behind.
+func TestStagingReload(t *testing.T) {
+	nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
+	site := harness.StagingSite(nodes, heldOptions(cachePort))
+	g := harness.StartGateway(t, "caddyfile", site)
+	begin(t, g, nodes, 16)
+	nodes[0].Cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
+	before := 0
+	for round := range 4 {
+		var group sync.WaitGroup
+		var ended atomic.Int64
+		url, bytes := g.URL, harness.Metric(t, "caddy_pii_janitor_in_flight_bytes")
+		for i := range 4 {
+			body := harness.Ask("sim", harness.Story(fmt.Sprint("old", round*4+i))+" And then?", false, 2)
+			bytes += float64(len(body))
+			group.Go(func() {
+				defer ended.Add(1)
+				harness.Answered(t, g.Client, url, body)
+			})
+		}
+		harness.Await(t, "all have come, and are held", func() bool {
+			return ended.Load() > 0 || harness.Metric(t, "caddy_pii_janitor_in_flight_bytes") >= bytes
+		})
+		g.Reload(t, "caddyfile", strings.Replace(site, "lb_policy", strings.Repeat(" ", round+1)+"lb_policy", 1)+strings.Repeat("\n", round))
+		group.Wait()
+		waits := harness.Metric(t, "caddy_kv_aware_staging_waits_total")
+		if round == 0 && waits == 0 {
+			t.Fatal("nothing was held: this proves nothing")
+		}
+		g.Client.CloseIdleConnections()
+		if round == 0 {
+			before = stagers()
+		}
+	}
+	harness.Await(t, "what the reloads left ends", func() bool { return stagers() <= before })
+}
+
+// stagers counts the goroutines that stage, look up or fetch tokens.
+func stagers() (n int) {
+	stacks := make([]byte, 8<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, stack := range strings.Split(string(stacks), "\n\n") {
+		if strings.Contains(stack, "internal/lmcache") || strings.Contains(stack, "internal/tokenize") || strings.Contains(stack, "(*warmer)") {
+			n++
+		}
+	}
+	return n
+}
+
+// TestStagingLeaksNothing: nothing of a prompt is in what comes out while it is
+// staged, looked up, or fails to be; and what LMCache gets is made of the
+// scrubbed prompt.
+func TestStagingLeaksNothing(t *testing.T) {
+	harness.Log.Reset()
+	nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
+	g := harness.StartGateway(t, "caddyfile", "{\n debug\n}\n"+harness.StagingSite(nodes, heldOptions(cachePort)))
+	secret := harness.Story("old0") + harness.PlantedText()
+	g.Must(t, harness.Ask("sim", secret, false, 2))
+	begin(t, g, nodes, 8)
+	g.Must(t, harness.Ask("sim", secret+" And then?", false, 2))
+	orders := 0
+	for _, r := range nodes[0].Cache.Received() {
+		if r.Method == http.MethodPost {
+			orders++
+		}
+		for kind, value := range harness.Planted {
+			if strings.Contains(string(r.Body), value) {
+				t.Errorf("LMCache got the %s", kind)
+			}
+		}
+	}
+	if orders == 0 {
+		t.Fatal("nothing was staged: this proves nothing")
+	}
+	nodes[0].Cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Garbage})
+	begin(t, g, nodes, 8)
+	g.Must(t, harness.Ask("sim", secret+" And then? And after that?", false, 2))
+	for _, r := range nodes[0].Engine.Received() {
+		for kind, value := range harness.Planted {
+			if strings.Contains(string(r.Body), value) {
+				t.Errorf("%s of the engine got the %s", r.Path, kind)
+			}
+		}
+	}
+	rec := httptest.NewRecorder()
+	promhttp.HandlerFor(harness.Registry(), promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for where, text := range map[string]string{"the log": harness.Log.String(), "metrics": rec.Body.String()} {
+		for kind, value := range harness.Planted {
+			if strings.Contains(text, value) {
+				t.Errorf("%s shows the %s", where, kind)
+			}
+		}
+		if strings.Contains(text, harness.PlainMarker) {
+			t.Errorf("%s shows the prompt's text", where)
+		}
+	}
+	if !strings.Contains(rec.Body.String(), `caddy_kv_aware_staging_total{result="completed"}`) {
+		t.Error("the metrics do not tell of stagings")
+	}
+}

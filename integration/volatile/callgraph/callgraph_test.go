@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package callgraph
+
+import (
+	"go/ast"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/tools/go/packages"
+)
+
+const (
+	root    = "../../.."
+	module  = "github.com/bauxite/caddy-kvaware"
+	planted = module + "/integration/volatile/callgraph/testdata/planted"
+)
+
+// product tells the packages that end up in users' binaries.
+func product(path string) bool {
+	return under(path, module) && !under(path, module+"/integration") && !under(path, module+"/internal/sim/lmcachesim")
+}
+
+// gateway is the analysed product, loaded once for all tests.
+var gateway = sync.OnceValues(func() (*program, error) { return loadProgram(root, product) })
+
+func loadGateway(t *testing.T) *program {
+	t.Helper()
+	p, err := gateway()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// The promise: none of our functions can reach one that writes a file.
+func TestNothingOfOursCanWriteAFile(t *testing.T) {
+	p := loadGateway(t)
+	for _, name := range []string{"", "/cmd/caddy", "/internal/adapter", "/internal/answer", "/internal/backoff", "/internal/commands",
+		"/internal/engine/kvevents", "/internal/engine/metrics", "/internal/engine/msgpack", "/internal/engine/zmtp", "/internal/kvindex",
+		"/internal/lmcache", "/internal/prompt", "/internal/replay", "/internal/routing", "/internal/sensitive", "/internal/sim/enginesim",
+		"/internal/tokenize", "/internal/volatile", "/janitor", "/janitor/pii", "/kvaware", "/radixcache"} {
+		if !p.own[module+name] {
+			t.Errorf("%s%s was not analysed", module, name)
+		}
+	}
+	for _, v := range p.violations() {
+		t.Error(v)
+	}
+}
+
+// Each package under testdata/planted breaks the promise in ways of its own,
+// which its package comment lists: the search finds them all, and no others.
+func TestPlantedViolationsAreFound(t *testing.T) {
+	p, err := loadProgram("testdata/planted", func(path string) bool { return under(path, planted) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string][]string)
+	for _, v := range p.violations() {
+		found[v.origin] = append(found[v.origin], v.target())
+		if text := v.String(); len(v.path) > 1 && !strings.Contains(text, ".go:") {
+			t.Errorf("the report does not say where: %s", text)
+		}
+	}
+	checked := 0
+	for _, pkg := range p.packages {
+		if !p.own[pkg.PkgPath] {
+			continue
+		}
+		checked++
+		got := slices.Compact(slices.Sorted(slices.Values(found[pkg.PkgPath])))
+		if want := wanted(pkg); !slices.Equal(got, want) {
+			t.Errorf("%s: found %q, want %q", filepath.Base(pkg.PkgPath), got, want)
+		}
+	}
+	if checked < 13 {
+		t.Fatalf("only %d planted packages were analysed", checked)
+	}
+}
+
+// wanted reads the list in a planted package's comment.
+func wanted(pkg *packages.Package) []string {
+	for _, file := range pkg.Syntax {
+		if _, list, ok := strings.Cut(file.Doc.Text(), "want: "); ok {
+			return slices.Sorted(slices.Values(strings.Fields(list)))
+		}
+	}
+	return nil
+}
+
+// No file of ours goes around the type system by assembly, C or linkname.
+func TestNothingOfOursIsHidden(t *testing.T) {
+	for _, pkg := range loadGateway(t).packages {
+		if product(pkg.PkgPath) {
+			for _, what := range hiding(pkg) {
+				t.Errorf("%s: %s", pkg.PkgPath, what)
+			}
+		}
+	}
+	p, err := loadProgram("testdata/planted/hidden", func(path string) bool { return under(path, planted) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range p.packages {
+		if under(pkg.PkgPath, planted) {
+			if got := hiding(pkg); len(got) != 2 {
+				t.Fatalf("found %q in the planted package", got)
+			}
+			return
+		}
+	}
+	t.Fatal("the planted package was not loaded")
+}
+
+// hiding lists what the call graph cannot show of a package.
+func hiding(pkg *packages.Package) (what []string) {
+	for _, name := range pkg.OtherFiles {
+		what = append(what, "is not Go: "+filepath.Base(name))
+	}
+	for _, file := range pkg.Syntax {
+		for _, group := range file.Comments {
+			if slices.ContainsFunc(group.List, func(c *ast.Comment) bool { return strings.HasPrefix(c.Text, "//go:linkname") }) {
+				what = append(what, "has a linkname: "+filepath.Base(pkg.Fset.Position(file.Pos()).Filename))
+			}
+		}
+	}
+	return what
+}
