@@ -4,6 +4,7 @@ package harness
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,19 +17,25 @@ import (
 // Admin calls the kv_aware admin API of this process.
 func Admin(t testing.TB, method, path, body string) (status int, answer string) {
 	t.Helper()
+	status, answer, err := TryAdmin(method, path, body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return status, answer
+}
+
+// TryAdmin is Admin for any goroutine. The error is the one that Caddy would
+// answer with.
+func TryAdmin(method, path, body string) (status int, answer string, err error) {
 	pattern, _, _ := strings.Cut(path, "?")
 	for _, route := range (kvaware.Admin{}).Routes() {
-		if route.Pattern != pattern && !(strings.HasSuffix(route.Pattern, "/") && strings.HasPrefix(pattern, route.Pattern)) {
-			continue
+		if route.Pattern == pattern || strings.HasSuffix(route.Pattern, "/") && strings.HasPrefix(pattern, route.Pattern) {
+			rec := httptest.NewRecorder()
+			err := route.Handler.ServeHTTP(rec, httptest.NewRequest(method, path, strings.NewReader(body)))
+			return rec.Code, rec.Body.String(), err
 		}
-		rec := httptest.NewRecorder()
-		if err := route.Handler.ServeHTTP(rec, httptest.NewRequest(method, path, strings.NewReader(body))); err != nil {
-			t.Fatalf("%s %s: %v", method, path, err)
-		}
-		return rec.Code, rec.Body.String()
 	}
-	t.Fatalf("no route for %s", path)
-	return 0, ""
+	return 0, "", errors.New("there is no such route")
 }
 
 // UpstreamReport is one upstream in the admin API, as far as tests read it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strconv"
 	"testing"
 
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
@@ -28,6 +29,24 @@ func StartNodes(t testing.TB, n int, engine enginesim.Config, cache lmcachesim.N
 	for range n {
 		node := StartNode(t, engine, cache, cachePort)
 		cachePort = PortOf(node.Cache.Addr())
+		nodes = append(nodes, node)
+	}
+	return nodes, cachePort
+}
+
+// StartPublishingNodes starts n hosts whose engines publish the events of their
+// own caches and of LMCache, at the same ports on each host.
+func StartPublishingNodes(t testing.TB, n int, engine enginesim.Config) (nodes []StagingNode, cachePort string) {
+	t.Helper()
+	cachePort = "0"
+	events := enginesim.EventsConfig{Replay: true, External: true}
+	for range n {
+		config, own := engine, events
+		config.Events = &own
+		node := StartNode(t, config, lmcachesim.NodeConfig{}, cachePort)
+		cachePort = PortOf(node.Cache.Addr())
+		events.Port, _ = strconv.Atoi(PortOf(node.Engine.EventsAddr(0)))
+		events.ReplayPort, _ = strconv.Atoi(PortOf(node.Engine.ReplayAddr(0)))
 		nodes = append(nodes, node)
 	}
 	return nodes, cachePort

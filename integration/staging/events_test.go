@@ -7,32 +7,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/bauxite/caddy-kvaware/integration/harness"
-	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
-	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
-
-// startTellingNodes starts hosts whose engines tell of their own KV caches and of
-// what LMCache keeps, at the same ports on each.
-func startTellingNodes(t *testing.T, n int) (nodes []harness.StagingNode, cachePort string) {
-	t.Helper()
-	cachePort = "0"
-	events := enginesim.EventsConfig{Replay: true, External: true}
-	for range n {
-		config, own := harness.QuietNode, events
-		config.Events = &own
-		node := harness.StartNode(t, config, lmcachesim.NodeConfig{}, cachePort)
-		cachePort = harness.PortOf(node.Cache.Addr())
-		events.Port, _ = strconv.Atoi(harness.PortOf(node.Engine.EventsAddr(0)))
-		events.ReplayPort, _ = strconv.Atoi(harness.PortOf(node.Engine.ReplayAddr(0)))
-		nodes = append(nodes, node)
-	}
-	return nodes, cachePort
-}
 
 // crowd pushes everything else off an engine's GPU, with prompts that the gateway
 // does not see.
@@ -47,7 +26,7 @@ func crowd(t *testing.T, n harness.StagingNode) {
 // decides whether a conversation is staged: not from the GPU nor from CPU memory,
 // but from the disk of the node that has it, for the request's model and salt.
 func TestStagingByEvents(t *testing.T) {
-	nodes, cachePort := startTellingNodes(t, 2)
+	nodes, cachePort := harness.StartPublishingNodes(t, 2, harness.QuietNode)
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes,
 		harness.EventsOption(nodes[0].Engine, 1)+"\n"+harness.LMCacheOption+cachePort+" {\n wait "+longWait.String()+"\n }"))
 	// From the first prompts on it is known how large blocks and chunks are.
@@ -130,7 +109,7 @@ func TestStagingByEvents(t *testing.T) {
 // their GPUs, the one that has it in CPU memory gets its next turn, also when the
 // gateway has only ever sent it to the other, which has it on disk.
 func TestTiersByEventsDecide(t *testing.T) {
-	nodes, cachePort := startTellingNodes(t, 2)
+	nodes, cachePort := harness.StartPublishingNodes(t, 2, harness.QuietNode)
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, harness.EventsOption(nodes[0].Engine, 1)+"\n"+harness.LMCacheOption+cachePort))
 	for i := range 4 {
 		servedBy(t, g, nodes, harness.Ask("sim", harness.Story(fmt.Sprint("begun ", i)), false, 2))
