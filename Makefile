@@ -3,9 +3,16 @@
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES     = ./...
+# What can be tested without a running Caddy.
+CORE         = ./radixcache/... ./janitor/... ./internal/...
 NESTED       = integration/bench/json integration/bench/metrics integration/bench/radix integration/bench/pii
+# Runs a step and records its time.
+STEP         = $(GO) run ./.ci/report
+# Many integration tests wait for something, so more packages run at a time than
+# there are cores.
+PARALLEL     = -p 4
 
-.PHONY: demo test build lint unit nested race callgraph bench fuzz prerequisites
+.PHONY: demo test quick build lint unit nested race callgraph bench fuzz prerequisites slowest
 
 # Shows what cache-aware routing gives, on simulated engines, in one process.
 demo:
@@ -14,34 +21,44 @@ demo:
 # Everything CI runs. Installs what a fresh Debian machine with Go lacks. With
 # CI set, tests that find something missing fail; else they are skipped.
 test: export CI = true
-test: prerequisites lint build unit nested race callgraph
+test: export TIMES = $(CURDIR)/.times
+test: prerequisites lint build unit nested race callgraph slowest
+
+# The core packages with fewer rounds, in less than a minute.
+quick:
+	$(GO) test -short $(CORE)
 
 # The gateway as one binary, ./caddy.
 build:
-	$(GO) build -o caddy ./cmd/caddy
+	$(STEP) build $(GO) build -o caddy ./cmd/caddy
 
 lint:
+	@rm -f .times
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet $(PACKAGES)
-	$(GO) run $(STATICCHECK) $(PACKAGES)
+	$(STEP) vet $(GO) vet $(PACKAGES) ./.ci/report
+	$(STEP) staticcheck $(GO) run $(STATICCHECK) $(PACKAGES) ./.ci/report
 
-# Without the race detector: allocation counts are only right here.
+# Without the race detector: memory and allocations are only right here.
 unit:
-	$(GO) test -timeout 15m $(PACKAGES)
+	$(STEP) unit $(GO) test $(PARALLEL) -timeout 20m $(PACKAGES)
 
-# Times are compared in the run above only: the detector changes them.
+# The race detector over the core packages, and over one test that runs
+# everything at once through a real Caddy.
+race: export GORACE = halt_on_error=1
 race:
-	GORACE=halt_on_error=1 $(GO) test -race -timeout 20m $(PACKAGES)
+	$(STEP) race $(GO) test -race -short -timeout 20m $(CORE) ./kvaware
+	$(STEP) race $(GO) test -race -timeout 20m -run '^TestTraffic$$' ./integration/gateway
 
-# That no code of ours can write a file. A module of its own, so that nobody
-# who builds the gateway builds the analysis.
+# Proves that no code of ours can write a file. A module of its own, so that
+# nobody who builds the gateway builds the analysis.
 callgraph:
-	cd integration/volatile/callgraph && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) test -count=1 -timeout 10m ./...
+	cd integration/volatile/callgraph && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	$(STEP) callgraph $(GO) test -C integration/volatile/callgraph -count=1 -timeout 10m ./...
 
 # Modules of their own, with dependencies that users of the gateway never see.
 nested:
-	for module in $(NESTED); do (cd $$module && $(GO) vet ./... && $(GO) test ./...) || exit 1; done
+	for module in $(NESTED); do (cd $$module && $(GO) vet ./...) && $(STEP) nested $(GO) test -C $$module ./... || exit 1; done
 
 # Figures, not verdicts: outside CI, on a quiet machine.
 bench:
@@ -53,3 +70,6 @@ fuzz:
 
 prerequisites:
 	.ci/prerequisites
+
+slowest:
+	@$(STEP) -slowest

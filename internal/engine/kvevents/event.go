@@ -27,7 +27,7 @@ const (
 // to compute it, to 1, as if the GPU held it.
 type TierWeights = [NumTiers]float64
 
-// Attention tells whether a prefix match can be made of a group's blocks.
+// Attention says whether a group's blocks can make a prefix match.
 type Attention uint8
 
 // Kinds of attention.
