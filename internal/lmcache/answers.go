@@ -82,7 +82,7 @@ func readProgress(r io.Reader, id string) (Progress, error) {
 // nodeStatus is what a node tells about itself.
 type nodeStatus struct {
 	chunkTokens int            // 0: not told
-	worlds      map[string]int // ranks by model
+	worldSizes  map[string]int // ranks by model
 }
 
 // readStatus reads a node's status. What is registered is under another name
@@ -103,11 +103,11 @@ func readStatus(r io.Reader) (s nodeStatus, err error) {
 	if a.ChunkTokens < 1 || a.ChunkTokens > maxChunk || len(a.Now)+len(a.Before) > maxContexts {
 		return s, ErrAnswer
 	}
-	s = nodeStatus{chunkTokens: a.ChunkTokens, worlds: make(map[string]int)}
+	s = nodeStatus{chunkTokens: a.ChunkTokens, worldSizes: make(map[string]int)}
 	for _, list := range []contexts{a.Before, a.Now} {
 		for _, c := range list {
 			if c.World >= 1 && c.World <= maxWorldSize && c.Model != "" {
-				s.worlds[c.Model] = max(s.worlds[c.Model], c.World)
+				s.worldSizes[c.Model] = max(s.worldSizes[c.Model], c.World)
 			}
 		}
 	}
@@ -119,11 +119,11 @@ func readStatus(r io.Reader) (s nodeStatus, err error) {
 // started with, while requests may use another name that the engine serves it
 // under.
 func (s *nodeStatus) model(name string) (string, int) {
-	if world, ok := s.worlds[name]; ok {
+	if world, ok := s.worldSizes[name]; ok {
 		return name, world
 	}
-	if len(s.worlds) == 1 {
-		for only, world := range s.worlds {
+	if len(s.worldSizes) == 1 {
+		for only, world := range s.worldSizes {
 			return only, world
 		}
 	}

@@ -110,7 +110,7 @@ func (w *world) answer(r *rand.Rand) string {
 
 // runs counts again, the slow way, by the definition: leading chunks with
 // every rank.
-func (w *world) runs() map[string]run {
+func (w *world) runs() map[string]extent {
 	every := func(have func(rank int) bool) bool {
 		for k := range w.ranks {
 			if !have(k) {
@@ -125,20 +125,20 @@ func (w *world) runs() map[string]run {
 		}
 		return n
 	}
-	all := map[string]run{}
+	all := map[string]extent{}
 	shared := func(c int) bool { return every(func(k int) bool { return w.shared[[2]int{c, k}] }) }
 	if n := lead(shared); n > 0 {
-		all[""] = run{any: n}
+		all[""] = extent{all: n}
 	}
 	for n, name := range w.nodes {
 		in := func(c, k int) bool { return w.memory[[3]int{n, c, k}] }
-		held := run{
+		held := extent{
 			memory: lead(func(c int) bool { return every(func(k int) bool { return in(c, k) }) }),
-			any: lead(func(c int) bool {
+			all: lead(func(c int) bool {
 				return shared(c) || every(func(k int) bool { return in(c, k) || w.disk[[3]int{n, c, k}] })
 			}),
 		}
-		if held.any > 0 {
+		if held.all > 0 {
 			all[name] = held
 		}
 	}
@@ -262,7 +262,7 @@ func FuzzAnswers(f *testing.F) {
 				t.Error("nothing is understood")
 			}
 			for _, held := range runs {
-				if held.memory < 0 || held.memory > held.any {
+				if held.memory < 0 || held.memory > held.all {
 					t.Errorf("held %+v", held)
 				}
 			}

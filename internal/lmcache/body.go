@@ -12,13 +12,13 @@ import (
 
 // lease is the right to read token ids. Who has lent them may wipe them once
 // it has ended: net/http may go on reading a body after the answer is there.
-type lease struct {
+type tokenLoan struct {
 	mu     sync.RWMutex
 	tokens []uint32
 	ended  bool
 }
 
-func (l *lease) end() {
+func (l *tokenLoan) end() {
 	l.mu.Lock()
 	l.tokens, l.ended = nil, true
 	l.mu.Unlock()
@@ -28,13 +28,13 @@ func (l *lease) end() {
 // out while it is sent and never held whole.
 type tokenBody struct {
 	head, tail []byte // around the digits of the list
-	lease      *lease
+	loan       *tokenLoan
 }
 
 // size returns its length in bytes.
 func (b *tokenBody) size() int64 {
-	n := int64(len(b.head) + len(b.tail) + max(len(b.lease.tokens)-1, 0))
-	for _, t := range b.lease.tokens {
+	n := int64(len(b.head) + len(b.tail) + max(len(b.loan.tokens)-1, 0))
+	for _, t := range b.loan.tokens {
 		n += digits(t)
 	}
 	return n
@@ -62,7 +62,7 @@ type tokenReader struct {
 
 // Read fails once the lease has ended.
 func (r *tokenReader) Read(p []byte) (n int, err error) {
-	l := r.body.lease
+	l := r.body.loan
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.ended {

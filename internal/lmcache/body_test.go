@@ -61,7 +61,7 @@ func TestLeaseEnds(t *testing.T) {
 	if n, err := r.Read(make([]byte, 100)); n != 100 || err != nil {
 		t.Fatal(n, err)
 	}
-	b.lease.end()
+	b.loan.end()
 	if n, err := r.Read(make([]byte, 100)); n != 0 || err != io.ErrClosedPipe {
 		t.Errorf("read %d bytes after the end: %v", n, err)
 	}

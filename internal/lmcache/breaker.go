@@ -10,7 +10,7 @@ import (
 
 const (
 	// tolerated is after how many failures in a row a node is left alone.
-	tolerated = 3
+	maxFailures = 3
 	// A node that failed is left alone for pauseFirst, then twice as long each
 	// time, up to pauseMost. One without the API at all starts at pauseAbsent.
 	pauseFirst  = 5 * time.Second
@@ -47,7 +47,7 @@ func (b *breaker) report(v verdict, probe bool, now time.Time, random float64) {
 		b.probing = false
 	}
 	switch v {
-	case silent:
+	case notAsked:
 	case healthy:
 		if b.until.IsZero() || probe {
 			*b = breaker{}
@@ -62,7 +62,7 @@ func (b *breaker) report(v verdict, probe bool, now time.Time, random float64) {
 
 // open leaves the node alone, if it has failed often enough.
 func (b *breaker) open(v verdict, now time.Time, random float64) {
-	if v != absent && b.failures < tolerated {
+	if v != absent && b.failures < maxFailures {
 		return
 	}
 	first := pauseFirst

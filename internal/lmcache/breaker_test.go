@@ -41,7 +41,7 @@ func TestBreakerOpensAndRecovers(t *testing.T) {
 	}
 	now = now.Add(pauseMost)
 	probe := b.enter()
-	b.report(silent, probe, now, 0.5) // nobody was asked: the next one is the probe
+	b.report(notAsked, probe, now, 0.5) // nobody was asked: the next one is the probe
 	probe = b.enter()
 	if !probe {
 		t.Fatal("no probe after one that asked nobody")
@@ -67,7 +67,7 @@ func TestBreakerAbsentAndJitter(t *testing.T) {
 func TestBreakerLateEnds(t *testing.T) {
 	var b breaker
 	old := b.enter()
-	for range tolerated {
+	for range maxFailures {
 		b.report(sick, b.enter(), start, 0.5)
 	}
 	until := b.until
@@ -120,7 +120,7 @@ func TestShouldWait(t *testing.T) {
 		{-ms, 0, 100 * ms, 0},
 		{1, 1, 1, 0},
 	} {
-		got := ShouldWait(c.gain, c.expected, c.limit)
+		got := HoldTime(c.gain, c.expected, c.limit)
 		if got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}

@@ -132,7 +132,7 @@ func TestStatusIsAskedLessAndLess(t *testing.T) {
 	s := newStatuses(w, func() time.Time { return now })
 	asked := func(d time.Duration) (n int) {
 		for end := now.Add(d); now.Before(end); now = now.Add(time.Second) {
-			s.of(t.Context(), mustURL(t, "http://a:8080"))
+			s.get(t.Context(), mustURL(t, "http://a:8080"))
 		}
 		n, w.sent = len(w.sent), nil
 		return n
@@ -142,8 +142,8 @@ func TestStatusIsAskedLessAndLess(t *testing.T) {
 		t.Errorf("asked %d times in an hour", n)
 	}
 	w.answers["GET http://a:8080/status"] = reply{status: 200, body: nodeStatusAnswer}
-	asked(statusMost)
-	if n := asked(10 * statusFor); n != 10 {
+	asked(maxStatusPause)
+	if n := asked(10 * statusTTL); n != 10 {
 		t.Errorf("one that answers was asked %d times in 5 minutes", n)
 	}
 }
@@ -270,7 +270,7 @@ func TestCoordinatorAsksHowNodesKeepAModel(t *testing.T) {
 			asked++
 		}
 	}
-	if asked != maxAskedShapes {
+	if asked != maxFormatQueries {
 		t.Errorf("%d nodes were asked for their status: %q", asked, w.sent)
 	}
 }

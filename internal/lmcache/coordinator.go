@@ -18,7 +18,7 @@ const (
 
 	// maxAskedShapes is how many nodes are asked how they keep a model, until
 	// one tells.
-	maxAskedShapes = 2
+	maxFormatQueries = 2
 )
 
 // CoordinatorOptions are what a Coordinator needs.
@@ -56,7 +56,7 @@ func NewCoordinator(o CoordinatorOptions) *Coordinator {
 }
 
 // shape is how the nodes keep a model.
-type shape struct {
+type modelFormat struct {
 	model       string
 	world       int // ranks
 	chunkTokens int
@@ -64,37 +64,37 @@ type shape struct {
 
 // shape returns how the node of an upstream keeps the model of a prefix; told
 // is whether it has said so itself.
-func (c *Coordinator) shape(ctx context.Context, node instance, p *Prefix) (s shape, told bool) {
+func (c *Coordinator) format(ctx context.Context, node instance, p *Prefix) (s modelFormat, told bool) {
 	var status nodeStatus
 	if node.port > 0 {
-		status = c.statuses.of(ctx, &url.URL{Scheme: "http", Host: net.JoinHostPort(node.host, strconv.Itoa(node.port))})
+		status = c.statuses.get(ctx, &url.URL{Scheme: "http", Host: net.JoinHostPort(node.host, strconv.Itoa(node.port))})
 	}
 	model, world := status.model(p.Model)
-	return shape{
+	return modelFormat{
 		model:       model,
 		world:       firstPositive(p.WorldSize, c.options.WorldSize, world),
 		chunkTokens: firstPositive(c.options.ChunkTokens, status.chunkTokens, DefaultChunkTokens),
-	}, len(status.worlds) > 0
+	}, len(status.worldSizes) > 0
 }
 
 // shapeAmong is shape for the first of some upstreams that tells. Only a few are
 // asked, and together they may take as long as one: those that hang take their
 // time.
-func (c *Coordinator) shapeAmong(ctx context.Context, upstreams []string, p *Prefix) (s shape) {
+func (c *Coordinator) formatOfAny(ctx context.Context, upstreams []string, p *Prefix) (s modelFormat) {
 	asking, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	s, _ = c.shape(ctx, instance{}, p)
+	s, _ = c.format(ctx, instance{}, p)
 	asked := 0
 	for _, upstream := range upstreams {
-		node, err := c.nodes.node(ctx, upstream, c.listed)
+		node, err := c.nodes.node(ctx, upstream, c.listNodes)
 		if err != nil {
 			continue
 		}
 		told := false
-		if s, told = c.shape(asking, node, p); told {
+		if s, told = c.format(asking, node, p); told {
 			return s
 		}
-		if asked++; asked == maxAskedShapes {
+		if asked++; asked == maxFormatQueries {
 			break
 		}
 	}
@@ -115,12 +115,12 @@ func (o *CoordinatorOptions) setDefaults() {
 
 // Submit asks for POST /cache/prefetches.
 func (c *Coordinator) Submit(ctx context.Context, upstream string, p *Prefix) (Job, error) {
-	node, err := c.nodes.node(ctx, upstream, c.listed)
+	node, err := c.nodes.node(ctx, upstream, c.listNodes)
 	if err != nil {
 		return Job{}, err
 	}
 	tokens := p.cut()
-	as, _ := c.shape(ctx, node, p)
+	as, _ := c.format(ctx, node, p)
 	var j Job
 	err = do(ctx, c.options.Transport, request{
 		method: http.MethodPost, base: c.options.Base, path: prefetchesPath,
@@ -154,9 +154,9 @@ func (c *Coordinator) Poll(ctx context.Context, _ string, j Job) (p Progress, er
 // Lookup asks for POST /directory/lookup. What it tells is up to a second or
 // so behind, and needs every node to report its events to the coordinator.
 func (c *Coordinator) Lookup(ctx context.Context, p *Prefix, upstreams []string) ([]Holding, error) {
-	as := c.shapeAmong(ctx, upstreams, p)
+	as := c.formatOfAny(ctx, upstreams, p)
 	tokens := p.cut()
-	var runs map[string]run
+	var runs map[string]extent
 	err := do(ctx, c.options.Transport, request{
 		method: http.MethodPost, base: c.options.Base, path: directoryPath,
 		tokens: lookupBody(as.model, as.world, tokens, p.Salt),
@@ -167,12 +167,12 @@ func (c *Coordinator) Lookup(ctx context.Context, p *Prefix, upstreams []string)
 	if err != nil {
 		return nil, err
 	}
-	shared := runs[""].any
-	return c.nodes.holdings(ctx, upstreams, c.listed, func(node string) run {
+	shared := runs[""].all
+	return c.nodes.holdings(ctx, upstreams, c.listNodes, func(node string) extent {
 		held := runs[node]
-		held.any = max(held.any, shared)
+		held.all = max(held.all, shared)
 		held.memory = min(held.memory*as.chunkTokens, len(tokens))
-		held.any = min(held.any*as.chunkTokens, len(tokens))
+		held.all = min(held.all*as.chunkTokens, len(tokens))
 		return held
 	})
 }
@@ -183,11 +183,11 @@ func lookupBody(model string, world int, tokens []uint32, salt string) *tokenBod
 	tail = strconv.AppendInt(append(tail, `,"world_size":`...), int64(world), 10)
 	tail = append(append(tail, `,"cache_salt":`...), quote(salt)...)
 	tail = append(tail, '}')
-	return &tokenBody{head: []byte(`{"token_ids":[`), tail: tail, lease: &lease{tokens: tokens}}
+	return &tokenBody{head: []byte(`{"token_ids":[`), tail: tail, loan: &tokenLoan{tokens: tokens}}
 }
 
 // listed asks for GET /instances.
-func (c *Coordinator) listed(ctx context.Context) (list []instance, err error) {
+func (c *Coordinator) listNodes(ctx context.Context) (list []instance, err error) {
 	err = do(ctx, c.options.Transport, request{method: http.MethodGet, base: c.options.Base, path: instancesPath}, func(r io.Reader) (err error) {
 		list, err = readInstances(r)
 		return err

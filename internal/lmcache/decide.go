@@ -25,7 +25,7 @@ func Gain(tokens int, secondsPerToken float64) time.Duration {
 // never longer than limit, always shorter than gain, and not at all when the
 // staging is expected to take longer than that. expected 0 means that nothing
 // is known: then it is believed to take all of limit.
-func ShouldWait(gain, expected, limit time.Duration) time.Duration {
+func HoldTime(gain, expected, limit time.Duration) time.Duration {
 	if expected <= 0 {
 		expected = limit
 	}

@@ -20,8 +20,8 @@ const (
 
 // run is how much of a prefix somebody holds from its beginning: chunks or
 // tokens.
-type run struct {
-	memory, any int
+type extent struct {
+	memory, all int
 }
 
 // placement is a place where a coordinator believes a key to be.
@@ -43,30 +43,30 @@ type directoryKey struct {
 // directory counts the leading chunks that each node holds. LMCache can use a
 // chunk only when it has it for every rank, and only after all before it.
 type directory struct {
-	in      *json.Decoder
-	rations *rations
-	ranks   int
-	hash    string // of the chunk that is being read
-	keys    int    // read of it
-	chunks  int    // before it
-	nodes   map[string]*holder
-	shared  holder
+	in        *json.Decoder
+	limit     *limitedReader
+	worldSize int
+	hash      string // of the chunk that is being read
+	keys      int    // read of it
+	chunks    int    // before it
+	nodes     map[string]*nodeCount
+	shared    nodeCount
 }
 
 // holder is one node's runs so far, and what it has of the chunk being read.
-type holder struct {
-	run
-	memory, any int // ranks
+type nodeCount struct {
+	extent
+	memoryRanks, allRanks int // ranks
 }
 
 // rations is a reader that gives out so much for an element, and so much in
 // all: a decoder reads on until it has a whole one.
-type rations struct {
+type limitedReader struct {
 	from         io.Reader
 	element, all int
 }
 
-func (r *rations) Read(p []byte) (int, error) {
+func (r *limitedReader) Read(p []byte) (int, error) {
 	p = p[:min(len(p), r.element, r.all)]
 	if len(p) == 0 {
 		return 0, ErrAnswer
@@ -80,9 +80,9 @@ func (r *rations) Read(p []byte) (int, error) {
 // readDirectory reads a coordinator's answer to a lookup, key by key: results
 // are the chunks in order, each with all its ranks. It returns the runs in
 // chunks, by node; those of shared places, which are every node's, under "".
-func readDirectory(r io.Reader, ranks int) (map[string]run, error) {
-	limited := &rations{from: r, all: maxDirectory}
-	d := directory{ranks: ranks, in: json.NewDecoder(limited), rations: limited, nodes: make(map[string]*holder)}
+func readDirectory(r io.Reader, ranks int) (map[string]extent, error) {
+	limited := &limitedReader{from: r, all: maxDirectory}
+	d := directory{worldSize: ranks, in: json.NewDecoder(limited), limit: limited, nodes: make(map[string]*nodeCount)}
 	if !d.expect('{') {
 		return nil, ErrAnswer
 	}
@@ -107,18 +107,18 @@ func readDirectory(r io.Reader, ranks int) (map[string]run, error) {
 	if !seen || !d.expect('}') {
 		return nil, ErrAnswer
 	}
-	return d.runs(), nil
+	return d.extents(), nil
 }
 
 func (d *directory) expect(want json.Delim) bool {
-	d.rations.element = maxElement
+	d.limit.element = maxElement
 	got, err := d.in.Token()
 	return err == nil && got == want
 }
 
 // more reports whether there is another element.
 func (d *directory) more() bool {
-	d.rations.element = maxElement
+	d.limit.element = maxElement
 	return d.in.More()
 }
 
@@ -136,7 +136,7 @@ func (d *directory) read() error {
 			return err
 		}
 	}
-	if !d.expect(']') || !d.next() {
+	if !d.expect(']') || !d.endChunk() {
 		return ErrAnswer
 	}
 	return nil
@@ -149,13 +149,13 @@ func (d *directory) add(k *directoryKey) error {
 		return ErrAnswer
 	}
 	if hash != d.hash {
-		if !d.next() {
+		if !d.endChunk() {
 			return ErrAnswer
 		}
 		d.hash = hash
 	}
 	d.keys++
-	counted := make(map[string]run, len(k.Placements)) // a node may have a key in several places of a tier
+	counted := make(map[string]extent, len(k.Placements)) // a node may have a key in several places of a tier
 	for _, p := range k.Placements {
 		if p.Node == "" || len(p.Node) > maxID {
 			return ErrAnswer
@@ -165,31 +165,31 @@ func (d *directory) add(k *directoryKey) error {
 			node = ""
 		}
 		had := counted[node]
-		had.any = 1
+		had.all = 1
 		if p.Tier == "l1" {
 			had.memory = 1
 		}
 		counted[node] = had
 	}
 	for node, had := range counted {
-		h := d.holder(node)
+		h := d.count(node)
 		if h == nil {
 			return ErrAnswer
 		}
-		h.memory += had.memory
-		h.any += had.any
+		h.memoryRanks += had.memory
+		h.allRanks += had.all
 	}
 	return nil
 }
 
 // holder returns the counts of a node; nil when there are too many nodes.
-func (d *directory) holder(node string) *holder {
+func (d *directory) count(node string) *nodeCount {
 	if node == "" {
 		return &d.shared
 	}
 	h := d.nodes[node]
 	if h == nil && len(d.nodes) < maxNodes {
-		h = &holder{run: run{any: d.shared.run.any}}
+		h = &nodeCount{extent: extent{all: d.shared.extent.all}}
 		d.nodes[node] = h
 	}
 	return h
@@ -197,17 +197,17 @@ func (d *directory) holder(node string) *holder {
 
 // next ends the chunk that is being read; false when ranks were missing in it,
 // or too many.
-func (d *directory) next() bool {
+func (d *directory) endChunk() bool {
 	if d.keys == 0 {
 		return true
 	}
-	if d.keys != d.ranks {
+	if d.keys != d.worldSize {
 		return false
 	}
-	shared := d.shared.any
-	d.shared.end(d.chunks, d.ranks, 0)
+	shared := d.shared.allRanks
+	d.shared.endChunk(d.chunks, d.worldSize, 0)
 	for _, h := range d.nodes {
-		h.end(d.chunks, d.ranks, shared)
+		h.endChunk(d.chunks, d.worldSize, shared)
 	}
 	d.chunks++
 	d.keys = 0
@@ -216,26 +216,26 @@ func (d *directory) next() bool {
 
 // end makes the runs one chunk longer, if they reach up to it and have it for
 // every rank: all in shared places, or all in the node's own.
-func (h *holder) end(before, ranks, shared int) {
-	if h.run.memory == before && h.memory >= ranks {
-		h.run.memory++
+func (h *nodeCount) endChunk(before, ranks, shared int) {
+	if h.extent.memory == before && h.memoryRanks >= ranks {
+		h.extent.memory++
 	}
-	if h.run.any == before && (h.any >= ranks || shared >= ranks) {
-		h.run.any++
+	if h.extent.all == before && (h.allRanks >= ranks || shared >= ranks) {
+		h.extent.all++
 	}
-	h.memory, h.any = 0, 0
+	h.memoryRanks, h.allRanks = 0, 0
 }
 
 // runs returns what was counted.
-func (d *directory) runs() map[string]run {
-	runs := make(map[string]run, len(d.nodes)+1)
+func (d *directory) extents() map[string]extent {
+	runs := make(map[string]extent, len(d.nodes)+1)
 	for node, h := range d.nodes {
-		if h.run.any > 0 {
-			runs[node] = h.run
+		if h.extent.all > 0 {
+			runs[node] = h.extent
 		}
 	}
-	if d.shared.run.any > 0 {
-		runs[""] = d.shared.run
+	if d.shared.extent.all > 0 {
+		runs[""] = d.shared.extent
 	}
 	return runs
 }

@@ -52,7 +52,7 @@ type request struct {
 // is followed: LMCache has no business sending us elsewhere.
 func do(ctx context.Context, t http.RoundTripper, q request, read func(io.Reader) error) error {
 	if q.tokens != nil {
-		defer q.tokens.lease.end()
+		defer q.tokens.loan.end()
 	}
 	answer, err := t.RoundTrip(q.http().WithContext(ctx))
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 const (
 	// maxAnswers is how many answers are remembered, maxHoldings how many
 	// upstreams of an answer are, and maxHeld how many of all of them: 1 MiB.
-	maxAnswers  = 4096
-	maxHoldings = 64
-	maxHeld     = 32768
+	maxAnswers     = 4096
+	maxHoldings    = 64
+	maxAllHoldings = 32768
 	// maxLooking is how many lookups are under way at the same time, and
 	// maxToLook how many wait until they are; a further one is not made.
-	maxLooking = 4
-	maxToLook  = 256
+	maxLookups        = 4
+	maxWaitingLookups = 256
 	// A lookup has all tokens of a prompt sent and hashed: there are at most
 	// lookRate a second, after a pause lookBurst.
 	lookRate  = 50
@@ -27,32 +27,32 @@ const (
 // lookups is what is known of who holds which prefix. Caller holds the
 // Service's lock.
 type lookups struct {
-	breaker breaker
-	bucket  bucket
-	looking int
-	waiting int // until they are made
-	tokens  int // of those
-	answers map[uint64]*answer
-	order   []uint64 // oldest first, each once
-	held    int      // holdings in all answers
+	breaker     breaker
+	bucket      bucket
+	running     int
+	waiting     int // until they are made
+	tokens      int // of those
+	answers     map[uint64]*lookupAnswer
+	oldestFirst []uint64 // oldest first, each once
+	numHoldings int      // holdings in all answers
 }
 
-type answer struct {
+type lookupAnswer struct {
 	holdings []Holding
 	at       time.Time // zero: none yet
-	asking   bool
+	pending  bool
 }
 
-func newLookups() lookups { return lookups{answers: make(map[uint64]*answer)} }
+func newLookups() lookups { return lookups{answers: make(map[uint64]*lookupAnswer)} }
 
 // Known returns what the last answer about a prefix, if it is fresh, says that
 // an upstream holds. It asks nobody.
-func (s *Service) Known(prefix uint64, upstream string) (h Holding, known bool) {
+func (s *Service) LastLookup(prefix uint64, upstream string) (h Holding, known bool) {
 	now := s.options.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.lookups.answers[prefix]
-	if a == nil || a.at.IsZero() || now.Sub(a.at) >= s.options.AnswerFor {
+	if a == nil || a.at.IsZero() || now.Sub(a.at) >= s.options.LookupTTL {
 		return Holding{}, false
 	}
 	for i := range a.holdings {
@@ -67,34 +67,34 @@ func (s *Service) Known(prefix uint64, upstream string) (h Holding, known bool) 
 // Known to tell. It reports what came of it so far: Submitted when somebody is
 // to be asked. release is called exactly once, when p.Tokens are not read any
 // more.
-func (s *Service) Ask(p Prefix, upstreams []string, release func()) Result {
+func (s *Service) StartLookup(p Prefix, upstreams []string, release func()) Result {
 	upstreams = slices.Clone(upstreams)
-	result, probe := s.admitAsk(&p), false
-	if result == Submitted && s.options.AskAfter == 0 {
-		if result, probe = s.beginAsk(&p); result != Submitted {
+	result, probe := s.admitLookup(&p), false
+	if result == Submitted && s.options.LookupDelay == 0 {
+		if result, probe = s.beginLookup(&p); result != Submitted {
 			s.running.Done()
 		}
 	}
 	if result != Submitted {
-		s.counted.looked[result].Add(1)
+		s.counters.lookups[result].Add(1)
 		release()
 		return result
 	}
 	go func() {
 		defer s.running.Done()
-		if result := s.awaitAsk(&p, &probe); result != Submitted {
-			s.counted.looked[result].Add(1)
+		if result := s.delayLookup(&p, &probe); result != Submitted {
+			s.counters.lookups[result].Add(1)
 			release()
 			return
 		}
-		s.look(&p, upstreams, probe, release)
+		s.lookup(&p, upstreams, probe, release)
 	}()
 	return Submitted
 }
 
 // admitAsk decides whether somebody may be asked at all; Submitted: yes, and
 // running counts it.
-func (s *Service) admitAsk(p *Prefix) Result {
+func (s *Service) admitLookup(p *Prefix) Result {
 	if !s.options.Client.CanLookup() {
 		return Unsupported
 	}
@@ -103,7 +103,7 @@ func (s *Service) admitAsk(p *Prefix) Result {
 	switch {
 	case len(p.Tokens) == 0:
 		return Noop
-	case s.closed || s.lookups.waiting >= maxToLook || s.lookups.tokens+len(p.Tokens) > s.options.AskTokens:
+	case s.closed || s.lookups.waiting >= maxWaitingLookups || s.lookups.tokens+len(p.Tokens) > s.options.MaxLookupTokens:
 		return Limited
 	}
 	s.lookups.waiting++
@@ -113,22 +113,22 @@ func (s *Service) admitAsk(p *Prefix) Result {
 }
 
 // awaitAsk begins a lookup when its time has come, if it has not begun.
-func (s *Service) awaitAsk(p *Prefix, probe *bool) (r Result) {
-	if s.options.AskAfter == 0 {
+func (s *Service) delayLookup(p *Prefix, probe *bool) (r Result) {
+	if s.options.LookupDelay == 0 {
 		return Submitted
 	}
-	timer := time.NewTimer(s.options.AskAfter)
+	timer := time.NewTimer(s.options.LookupDelay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-s.ctx.Done():
 	}
-	r, *probe = s.beginAsk(p)
+	r, *probe = s.beginLookup(p)
 	return r
 }
 
 // beginAsk decides whether somebody is asked now; Submitted: yes.
-func (s *Service) beginAsk(p *Prefix) (r Result, probe bool) {
+func (s *Service) beginLookup(p *Prefix) (r Result, probe bool) {
 	now := s.options.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,9 +137,9 @@ func (s *Service) beginAsk(p *Prefix) (r Result, probe bool) {
 	l.tokens -= len(p.Tokens)
 	a := l.answers[p.Key]
 	switch {
-	case a != nil && (a.asking || now.Sub(a.at) < s.options.AnswerFor):
+	case a != nil && (a.pending || now.Sub(a.at) < s.options.LookupTTL):
 		return Deduplicated, false
-	case s.closed || l.looking >= maxLooking:
+	case s.closed || l.running >= maxLookups:
 		return Limited, false
 	case !l.breaker.closed(now):
 		return Broken, false
@@ -147,45 +147,45 @@ func (s *Service) beginAsk(p *Prefix) (r Result, probe bool) {
 		return Limited, false
 	}
 	probe = l.breaker.enter()
-	l.looking++
+	l.running++
 	if a == nil {
 		a = l.add(p.Key)
 	}
-	a.asking = true
+	a.pending = true
 	return Submitted, probe
 }
 
 // add makes room for an answer. The oldest one may be under way: then its
 // answer will not be remembered.
-func (l *lookups) add(prefix uint64) *answer {
-	if len(l.order) >= maxAnswers {
+func (l *lookups) add(prefix uint64) *lookupAnswer {
+	if len(l.oldestFirst) >= maxAnswers {
 		l.dropOldest()
 	}
-	a := &answer{}
+	a := &lookupAnswer{}
 	l.answers[prefix] = a
-	l.order = append(l.order, prefix)
+	l.oldestFirst = append(l.oldestFirst, prefix)
 	return a
 }
 
 func (l *lookups) dropOldest() {
-	l.held -= len(l.answers[l.order[0]].holdings)
-	delete(l.answers, l.order[0])
-	l.order = l.order[1:]
+	l.numHoldings -= len(l.answers[l.oldestFirst[0]].holdings)
+	delete(l.answers, l.oldestFirst[0])
+	l.oldestFirst = l.oldestFirst[1:]
 }
 
 // answered remembers an answer.
-func (l *lookups) answered(a *answer, holdings []Holding, now time.Time) {
+func (l *lookups) remember(a *lookupAnswer, holdings []Holding, now time.Time) {
 	holdings = slices.Clip(holdings[:min(len(holdings), maxHoldings)])
-	l.held += len(holdings) - len(a.holdings)
+	l.numHoldings += len(holdings) - len(a.holdings)
 	a.holdings, a.at = holdings, now
-	for l.held > maxHeld && len(l.order) > 1 {
+	for l.numHoldings > maxAllHoldings && len(l.oldestFirst) > 1 {
 		l.dropOldest()
 	}
 }
 
 // look asks and remembers the answer.
-func (s *Service) look(p *Prefix, upstreams []string, probe bool, release func()) {
-	ctx, cancel := context.WithTimeout(s.ctx, s.options.SubmitFor)
+func (s *Service) lookup(p *Prefix, upstreams []string, probe bool, release func()) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.options.SubmitTimeout)
 	defer cancel()
 	holdings, err := s.options.Client.Lookup(ctx, p, upstreams)
 	release()
@@ -195,18 +195,18 @@ func (s *Service) look(p *Prefix, upstreams []string, probe bool, release func()
 		result, holdings = resultOf(err), nil
 	}
 	if s.ctx.Err() != nil {
-		v = silent
+		v = notAsked
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &s.lookups
-	l.looking--
+	l.running--
 	l.breaker.report(v, probe, now, s.options.Random())
-	s.counted.looked[result].Add(1)
+	s.counters.lookups[result].Add(1)
 	if a := l.answers[p.Key]; a != nil {
-		a.asking = false
+		a.pending = false
 		if err == nil {
-			l.answered(a, holdings, now)
+			l.remember(a, holdings, now)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 const (
 	// namesFor is how long it is believed which node is where.
-	namesFor = 15 * time.Second
+	namesTTL = 15 * time.Second
 	// maxNames is of how many upstreams it is remembered.
 	maxNames = 4096
 )
@@ -46,7 +46,7 @@ func (n *nodeNames) node(ctx context.Context, upstream string, list func(context
 	n.mu.Lock()
 	known, ok := n.known[upstream]
 	n.mu.Unlock()
-	if !ok || n.now().Sub(known.at) >= namesFor {
+	if !ok || n.now().Sub(known.at) >= namesTTL {
 		host, _, err := net.SplitHostPort(upstream)
 		if err != nil {
 			return instance{}, ErrUnmapped
@@ -128,7 +128,7 @@ func (n *nodeNames) addresses(ctx context.Context, host string) map[netip.Addr]b
 }
 
 // holdings returns what upstreams hold, by what their nodes do.
-func (n *nodeNames) holdings(ctx context.Context, upstreams []string, list func(context.Context) ([]instance, error), held func(node string) run) ([]Holding, error) {
+func (n *nodeNames) holdings(ctx context.Context, upstreams []string, list func(context.Context) ([]instance, error), held func(node string) extent) ([]Holding, error) {
 	var found []Holding
 	var all []instance
 	asked := func(ctx context.Context) (_ []instance, err error) { // once for all of them
@@ -146,7 +146,7 @@ func (n *nodeNames) holdings(ctx context.Context, upstreams []string, list func(
 			return nil, err
 		}
 		h := held(node.id)
-		found = append(found, Holding{Upstream: upstream, Memory: h.memory, Storage: h.any})
+		found = append(found, Holding{Upstream: upstream, Memory: h.memory, Storage: h.all})
 	}
 	return found, nil
 }

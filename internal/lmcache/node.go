@@ -55,7 +55,7 @@ func (n *Node) Submit(ctx context.Context, upstream string, p *Prefix) (Job, err
 	if base == nil {
 		return Job{}, ErrUnmapped
 	}
-	status := n.statuses.of(ctx, base)
+	status := n.statuses.get(ctx, base)
 	model, world := status.model(p.Model)
 	world = firstPositive(p.WorldSize, n.options.WorldSize, world)
 	tokens := p.cut()
@@ -108,7 +108,7 @@ func stagingBody(node []byte, model string, world int, tokens []uint32, salt str
 	head = append(head, `,"token_ids":[`...)
 	tail := append([]byte(`],"cache_salt":`), quote(salt)...)
 	tail = append(tail, `,"source_tier":"l2","target_tier":"l1"}`...)
-	return &tokenBody{head: head, tail: tail, lease: &lease{tokens: tokens}}
+	return &tokenBody{head: head, tail: tail, loan: &tokenLoan{tokens: tokens}}
 }
 
 func firstPositive(list ...int) int {

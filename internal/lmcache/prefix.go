@@ -30,7 +30,7 @@ type Prefix struct {
 	WorldSize int
 	// Until is when it is too late to begin: the engine has scheduled the request
 	// by then, and reads the same blocks itself. Zero: it is never too late.
-	Until time.Time
+	Deadline time.Time
 	// Key names the prefix, model and salt included, to know it again.
 	Key uint64
 }
@@ -47,7 +47,7 @@ type Job struct {
 }
 
 // late reports whether it is too late to begin.
-func (p *Prefix) late(now time.Time) bool { return !p.Until.IsZero() && now.After(p.Until) }
+func (p *Prefix) late(now time.Time) bool { return !p.Deadline.IsZero() && now.After(p.Deadline) }
 
 // Progress is what LMCache says about a Job. Found are, of Total keys (one for
 // each chunk and rank), those that are in DRAM now. Versions differ in whether

@@ -79,8 +79,8 @@ type verdict uint8
 const (
 	healthy verdict = iota
 	sick
-	absent // the API is not there: no use in asking again soon
-	silent // nothing was asked
+	absent   // the API is not there: no use in asking again soon
+	notAsked // nothing was asked
 )
 
 // verdictOf judges the error of a call.
@@ -91,7 +91,7 @@ func verdictOf(err error) verdict {
 	case errors.Is(err, ErrNotFound):
 		return absent
 	case errors.Is(err, ErrUnmapped), errors.Is(err, ErrUnsupported), errors.Is(err, errBusy):
-		return silent
+		return notAsked
 	}
 	return sick // unreachable, time-out, 5xx, garbage
 }

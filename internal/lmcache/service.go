@@ -22,44 +22,44 @@ type Options struct {
 	// AtOnce is how many stagings one node works on. Few: they share its disk,
 	// and those of the requests that come first should be done first. Default:
 	// 2.
-	AtOnce int
+	MaxPerNode int
 	// Sending is how many prompts are being sent at the same time, to all
 	// nodes. Default: 16.
-	Sending int
+	MaxSending int
 	// Queue is how many stagings may wait for their turn, QueueTokens how many
 	// tokens those may have together, QueueFor how long one waits: after that
 	// the engine has most likely scheduled the request. Defaults: 256, 4 Mi
 	// tokens (16 MiB) and 2 s.
-	Queue, QueueTokens int
-	QueueFor           time.Duration
+	MaxQueued, MaxQueuedTokens int
+	QueueTimeout               time.Duration
 	// SubmitFor is how long LMCache may take to accept an order, with all of
 	// its tokens sent. Default: 2 s. Done is how long the staging may take
 	// after that. Default: 10 s.
-	SubmitFor, Done time.Duration
+	SubmitTimeout, StageTimeout time.Duration
 	// Again is for how long a staging that is done is not asked for again. What
 	// was staged can be evicted at any time, so this is short. Default: 5 s.
-	Again time.Duration
+	RestageAfter time.Duration
 	// Keep is how long after its end a staging may be used; one that was not
 	// is counted as wasted. Default: 2 min.
-	Keep time.Duration
+	WastedAfter time.Duration
 	// AnswerFor is for how long the answer to a lookup is believed. Default:
 	// 5 s.
-	AnswerFor time.Duration
+	LookupTTL time.Duration
 	// AskAfter is how long a lookup waits before it is made: whoever is asked
 	// knows of what was just computed only some time later. Default: not at all.
-	AskAfter time.Duration
+	LookupDelay time.Duration
 	// AskTokens is how many tokens the lookups that wait may have together.
 	// Default: 2 Mi (8 MiB).
-	AskTokens int
+	MaxLookupTokens int
 }
 
 const (
 	// maxStates is how many nodes are kept account of.
-	maxStates = 1024
+	maxNodeAccounts = 1024
 	// maxEnded is how many stagings that have ended are remembered.
 	maxEnded = 4096
 	// idleState is after which time without a call a node is forgotten.
-	idleState = 30 * time.Minute
+	nodeIdle = 30 * time.Minute
 	// layoutPause is for how long a node is not asked again for a model that
 	// has no KV layout there: it gets one when its engine has started.
 	layoutPause = 10 * time.Second
@@ -76,17 +76,17 @@ func (o *Options) setDefaults() {
 	}
 	setDefault(&o.Rate, 20)
 	setDefault(&o.Burst, 40)
-	setDefault(&o.AtOnce, 2)
-	setDefault(&o.Sending, 16)
-	setDefault(&o.Queue, 256)
-	setDefault(&o.QueueTokens, 4<<20)
-	setDefault(&o.QueueFor, 2*time.Second)
-	setDefault(&o.SubmitFor, 2*time.Second)
-	setDefault(&o.Done, 10*time.Second)
-	setDefault(&o.Again, 5*time.Second)
-	setDefault(&o.Keep, 2*time.Minute)
-	setDefault(&o.AnswerFor, 5*time.Second)
-	setDefault(&o.AskTokens, 2<<20)
+	setDefault(&o.MaxPerNode, 2)
+	setDefault(&o.MaxSending, 16)
+	setDefault(&o.MaxQueued, 256)
+	setDefault(&o.MaxQueuedTokens, 4<<20)
+	setDefault(&o.QueueTimeout, 2*time.Second)
+	setDefault(&o.SubmitTimeout, 2*time.Second)
+	setDefault(&o.StageTimeout, 10*time.Second)
+	setDefault(&o.RestageAfter, 5*time.Second)
+	setDefault(&o.WastedAfter, 2*time.Minute)
+	setDefault(&o.LookupTTL, 5*time.Second)
+	setDefault(&o.MaxLookupTokens, 2<<20)
 }
 
 func setDefault[T int | float64 | time.Duration](field *T, value T) {
@@ -99,12 +99,12 @@ func setDefault[T int | float64 | time.Duration](field *T, value T) {
 // for concurrent use; no method waits for LMCache but Close, and Staging.Wait
 // for as long as it is told.
 type Service struct {
-	options Options
-	ctx     context.Context
-	stop    context.CancelFunc
-	sending chan struct{} // one for each prompt that is being sent
-	running sync.WaitGroup
-	counted tally
+	options   Options
+	ctx       context.Context
+	stop      context.CancelFunc
+	sendSlots chan struct{} // one for each prompt that is being sent
+	running   sync.WaitGroup
+	counters  counters
 
 	mu           sync.Mutex
 	closed       bool
@@ -118,14 +118,14 @@ type Service struct {
 
 // node is the account of one upstream's LMCache.
 type node struct {
-	breaker breaker
-	bucket  bucket
-	turns   chan struct{}        // one for each staging it works on
-	layouts map[string]time.Time // models without a KV layout: until when
-	users   int                  // stagings under way
-	last    time.Time            // when it was last wanted
-	pace    atomicFloat          // seconds for a token, 0: not known
-	counts  NodeCounts
+	breaker         breaker
+	bucket          bucket
+	slots           chan struct{}        // one for each staging it works on
+	noLayoutUntil   map[string]time.Time // models without a KV layout: until when
+	active          int                  // stagings under way
+	lastUsed        time.Time            // when it was last wanted
+	secondsPerToken movingAverage        // seconds for a token, 0: not known
+	counts          NodeCounts
 }
 
 // NodeCounts is what became of the stagings that one node was asked for.
@@ -138,7 +138,7 @@ type NodeCounts struct {
 }
 
 // Node returns the counts of an upstream's node, if it was ever wanted lately.
-func (s *Service) Node(upstream string) (c NodeCounts, known bool) {
+func (s *Service) NodeCounts(upstream string) (c NodeCounts, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.nodes[upstream]
@@ -159,11 +159,11 @@ type stagingKey struct {
 func NewService(o Options) *Service {
 	o.setDefaults()
 	s := &Service{
-		options:  o,
-		sending:  make(chan struct{}, o.Sending),
-		nodes:    make(map[string]*node),
-		stagings: make(map[stagingKey]*Staging),
-		lookups:  newLookups(),
+		options:   o,
+		sendSlots: make(chan struct{}, o.MaxSending),
+		nodes:     make(map[string]*node),
+		stagings:  make(map[stagingKey]*Staging),
+		lookups:   newLookups(),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s
@@ -197,16 +197,16 @@ func (s *Service) begin(upstream string, p *Prefix) (st *Staging, begun bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
-	if st := s.stagings[key]; st != nil && st.standsFor(now, s.options.Again) {
-		s.counted.add(Deduplicated)
+	if st := s.stagings[key]; st != nil && st.isCurrent(now, s.options.RestageAfter) {
+		s.counters.add(Deduplicated)
 		return st, false
 	}
 	n, end := s.admit(upstream, p, now)
 	if end != Submitted {
-		s.counted.add(end)
+		s.counters.add(end)
 		return endedStaging(s, end), false
 	}
-	n.users++
+	n.active++
 	n.counts.Orders++
 	s.running.Add(1) // under the lock: Close waits for it once it has set closed
 	st = &Staging{service: s, node: n, key: key, probe: n.breaker.enter(), done: make(chan struct{})}
@@ -219,11 +219,11 @@ func (s *Service) begin(upstream string, p *Prefix) (st *Staging, begun bool) {
 // Standing returns the staging of a prefix by its key that is under way on an
 // upstream's node, or just done, so that there is no need for another one; nil
 // when there is none. It counts as one that was given to somebody else.
-func (s *Service) Standing(upstream string, key uint64) *Staging {
+func (s *Service) Current(upstream string, key uint64) *Staging {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if st := s.stagings[stagingKey{upstream, key}]; st != nil && st.standsFor(s.options.Now(), s.options.Again) {
-		s.counted.add(Deduplicated)
+	if st := s.stagings[stagingKey{upstream, key}]; st != nil && st.isCurrent(s.options.Now(), s.options.RestageAfter) {
+		s.counters.add(Deduplicated)
 		return st
 	}
 	return nil
@@ -239,9 +239,9 @@ func (s *Service) admit(upstream string, p *Prefix, now time.Time) (*node, Resul
 	}
 	n := s.node(upstream, now)
 	switch {
-	case s.closed || n == nil || s.queued >= s.options.Queue || s.queuedTokens+len(p.Tokens) > s.options.QueueTokens:
+	case s.closed || n == nil || s.queued >= s.options.MaxQueued || s.queuedTokens+len(p.Tokens) > s.options.MaxQueuedTokens:
 		return nil, Limited
-	case now.Before(n.layouts[p.Model]):
+	case now.Before(n.noLayoutUntil[p.Model]):
 		return nil, NoLayout
 	case !n.breaker.closed(now):
 		return nil, Broken
@@ -255,13 +255,13 @@ func (s *Service) admit(upstream string, p *Prefix, now time.Time) (*node, Resul
 func (s *Service) node(upstream string, now time.Time) *node {
 	n := s.nodes[upstream]
 	if n == nil {
-		if len(s.nodes) >= maxStates && !s.forgetNodes(now) {
+		if len(s.nodes) >= maxNodeAccounts && !s.forgetNodes(now) {
 			return nil
 		}
-		n = &node{turns: make(chan struct{}, s.options.AtOnce)}
+		n = &node{slots: make(chan struct{}, s.options.MaxPerNode)}
 		s.nodes[upstream] = n
 	}
-	n.last = now
+	n.lastUsed = now
 	return n
 }
 
@@ -270,7 +270,7 @@ func (s *Service) node(upstream string, now time.Time) *node {
 func (s *Service) forgetNodes(now time.Time) bool {
 	before := len(s.nodes)
 	for upstream, n := range s.nodes {
-		if n.users == 0 && now.Sub(n.last) > idleState {
+		if n.active == 0 && now.Sub(n.lastUsed) > nodeIdle {
 			delete(s.nodes, upstream)
 		}
 	}
@@ -279,21 +279,21 @@ func (s *Service) forgetNodes(now time.Time) bool {
 
 // Expected returns how long a staging of so many tokens takes on a node, by
 // what the last ones took; 0: not known.
-func (s *Service) Expected(upstream string, tokens int) time.Duration {
+func (s *Service) ExpectedTime(upstream string, tokens int) time.Duration {
 	s.mu.Lock()
 	n := s.nodes[upstream]
 	s.mu.Unlock()
 	if n == nil {
 		return 0
 	}
-	return Gain(tokens, n.pace.load())
+	return Gain(tokens, n.secondsPerToken.load())
 }
 
 // sweep forgets stagings that have ended long ago, or too many of them, and
 // counts those that nobody has used.
 func (s *Service) sweep(now time.Time) {
 	n := 0
-	for n < len(s.ended) && (len(s.ended)-n > maxEnded || now.Sub(s.ended[n].at) >= s.options.Keep) {
+	for n < len(s.ended) && (len(s.ended)-n > maxEnded || now.Sub(s.ended[n].endedAt) >= s.options.WastedAfter) {
 		st := s.ended[n]
 		s.ended[n] = nil
 		n++
@@ -317,14 +317,14 @@ func (s *Service) Close() {
 }
 
 // tally counts what happened.
-type tally struct {
-	results, looked                 [numResults]atomic.Uint64
+type counters struct {
+	results, lookups                [numResults]atomic.Uint64
 	tokens                          atomic.Uint64
 	wasted, wastedTokens            atomic.Uint64
 	waits, waitsInTime, waitedNanos atomic.Uint64
 }
 
-func (t *tally) add(r Result) { t.results[r].Add(1) }
+func (t *counters) add(r Result) { t.results[r].Add(1) }
 
 // Counts are totals since the start, for metrics.
 type Counts struct {
@@ -344,12 +344,12 @@ func (s *Service) Counts() (c Counts) {
 	s.mu.Lock()
 	s.sweep(s.options.Now())
 	for _, n := range s.nodes {
-		c.Running += n.users
+		c.Running += n.active
 	}
 	s.mu.Unlock()
-	t := &s.counted
+	t := &s.counters
 	for i := range numResults {
-		c.Results[i], c.Lookups[i] = t.results[i].Load(), t.looked[i].Load()
+		c.Results[i], c.Lookups[i] = t.results[i].Load(), t.lookups[i].Load()
 	}
 	c.Tokens, c.Wasted, c.WastedTokens = t.tokens.Load(), t.wasted.Load(), t.wastedTokens.Load()
 	c.Waits, c.WaitsInTime, c.Waited = t.waits.Load(), t.waitsInTime.Load(), time.Duration(t.waitedNanos.Load())

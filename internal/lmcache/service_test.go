@@ -88,11 +88,11 @@ func newService(t *testing.T, f *fakeClient, change func(*Options)) (*Service, f
 			t.Errorf("%d running, %d queued with %d tokens at the end", c.Running, s.queued, s.queuedTokens)
 		}
 		for _, n := range s.nodes {
-			if n.users != 0 || len(n.turns) != 0 || n.breaker.probing {
+			if n.active != 0 || len(n.slots) != 0 || n.breaker.probing {
 				t.Errorf("a node was left as %+v", n)
 			}
 		}
-		if len(s.sending) != 0 {
+		if len(s.sendSlots) != 0 {
 			t.Error("something is still being sent")
 		}
 	}
@@ -138,10 +138,10 @@ func TestStage(t *testing.T) {
 			t.Errorf("%v while it is under way", r)
 		}
 		again, released2 := stage(s, "a", 1, 1100)
-		if again != st || released2() != 1 || s.Standing("a", 1) != st {
+		if again != st || released2() != 1 || s.Current("a", 1) != st {
 			t.Error("the same prefix is staged twice at the same time")
 		}
-		if s.Standing("a", 2) != nil || s.Standing("b", 1) != nil {
+		if s.Current("a", 2) != nil || s.Current("b", 1) != nil {
 			t.Error("what nobody has asked for is under way")
 		}
 		other, _ := stage(s, "b", 1, 1100) // another node's
@@ -151,19 +151,19 @@ func TestStage(t *testing.T) {
 		if again != st {
 			t.Error("staged again right after")
 		}
-		if s.Standing("a", 1) != st {
+		if s.Current("a", 1) != st {
 			t.Error("what is just done does not count")
 		}
-		time.Sleep(s.options.Again)
+		time.Sleep(s.options.RestageAfter)
 		if again, _ = stage(s, "a", 1, 1100); again == st {
 			t.Error("not staged again after a while")
 		}
 		<-again.Done()
 		// 5, 8 and 12.8 ms after the order.
-		if got, want := s.Expected("a", 1024), 25800*time.Microsecond; got < want-1000 || got > want+1000 {
+		if got, want := s.ExpectedTime("a", 1024), 25800*time.Microsecond; got < want-1000 || got > want+1000 {
 			t.Errorf("expected to take %v, took %v", got, want)
 		}
-		if s.Expected("nobody", 1024) != 0 {
+		if s.ExpectedTime("nobody", 1024) != 0 {
 			t.Error("something is expected of a node that was never asked")
 		}
 		c := s.Counts()
@@ -181,11 +181,11 @@ func TestLate(t *testing.T) {
 			time.Sleep(time.Second)
 			return Job{ID: "j", Chunks: 4, ChunkTokens: 256}, nil
 		}}
-		s, end := newService(t, f, func(o *Options) { o.AtOnce = 1 })
+		s, end := newService(t, f, func(o *Options) { o.MaxPerNode = 1 })
 		defer end()
 		released := 0
 		until := func(key uint64, d time.Duration) *Staging {
-			return s.Stage("a", Prefix{Model: "m", Tokens: count(1100), Key: key, Until: time.Now().Add(d)}, func() { released++ })
+			return s.Stage("a", Prefix{Model: "m", Tokens: count(1100), Key: key, Deadline: time.Now().Add(d)}, func() { released++ })
 		}
 		expectResult(t, until(1, -1), Late, 0)
 		first := until(2, time.Minute)
@@ -200,11 +200,11 @@ func TestLate(t *testing.T) {
 		if released != 4 || len(f.submitted) != 2 {
 			t.Errorf("%d of 4 released, %v submitted", released, f.submitted)
 		}
-		n, known := s.Node("a")
+		n, known := s.NodeCounts("a")
 		if !known || n.Orders != 3 || n.Done != 2 || n.Tokens != 2048 || n.Resting || n.Last == Submitted {
 			t.Errorf("the node has %+v", n)
 		}
-		if _, known := s.Node("nobody"); known {
+		if _, known := s.NodeCounts("nobody"); known {
 			t.Error("a node that was never asked is known")
 		}
 	})
@@ -273,17 +273,17 @@ func TestHangingNode(t *testing.T) {
 			}
 			return Job{}, nil
 		}}
-		s, end := newService(t, f, func(o *Options) { o.AtOnce = tolerated })
+		s, end := newService(t, f, func(o *Options) { o.MaxPerNode = maxFailures })
 		defer end()
 		before := time.Now()
-		for key := range uint64(tolerated) {
+		for key := range uint64(maxFailures) {
 			st, _ := stage(s, "a", key, 10)
 			if time.Since(before) != 0 {
 				t.Fatal("Stage waits")
 			}
 			defer expectResult(t, st, TimedOut, 0)
 		}
-		time.Sleep(s.options.SubmitFor)
+		time.Sleep(s.options.SubmitTimeout)
 		synctest.Wait()
 		st, released := stage(s, "a", 100, 10)
 		expectResult(t, st, Broken, 0)
@@ -291,7 +291,7 @@ func TestHangingNode(t *testing.T) {
 			t.Error("not released")
 		}
 		ok, _ := stage(s, "b", 100, 10)
-		time.Sleep(s.options.SubmitFor)
+		time.Sleep(s.options.SubmitTimeout)
 		expectResult(t, ok, TimedOut, 0) // another node has a breaker of its own
 
 		time.Sleep(pauseFirst)
@@ -302,7 +302,7 @@ func TestHangingNode(t *testing.T) {
 		expectResult(t, probe, Noop, 0)
 		st, _ = stage(s, "a", 103, 10)
 		expectResult(t, st, Noop, 0)
-		if len(f.submitted) != tolerated+3 {
+		if len(f.submitted) != maxFailures+3 {
 			t.Errorf("asked %v", f.submitted)
 		}
 	})
@@ -351,7 +351,7 @@ func TestLimits(t *testing.T) {
 			}
 		}}
 		s, end := newService(t, f, func(o *Options) {
-			o.AtOnce, o.Sending, o.Queue, o.QueueTokens, o.QueueFor = 2, 3, 20, 1000, 250*time.Millisecond
+			o.MaxPerNode, o.MaxSending, o.MaxQueued, o.MaxQueuedTokens, o.QueueTimeout = 2, 3, 20, 1000, 250*time.Millisecond
 		})
 		defer end()
 		results := func(list []*Staging) map[Result]int {
@@ -461,7 +461,7 @@ func TestWasted(t *testing.T) {
 		used.Use()
 		empty, _ := stage(s, "a", 3, 0) // never begun: cannot be wasted
 		<-empty.Done()
-		time.Sleep(s.options.Keep - time.Millisecond)
+		time.Sleep(s.options.WastedAfter - time.Millisecond)
 		if c := s.Counts(); c.Wasted != 0 {
 			t.Error("wasted before its time")
 		}
@@ -504,7 +504,7 @@ func TestWastedAtOnce(t *testing.T) {
 		used.Waste() // it was of use to somebody else
 		empty, _ := stage(s, "a", 2, 0)
 		empty.Waste()
-		time.Sleep(s.options.Keep)
+		time.Sleep(s.options.WastedAfter)
 		wasted(1)
 	})
 }
@@ -532,13 +532,13 @@ func TestNodesAreBounded(t *testing.T) {
 			o.Client.(*fakeClient).submit = func(context.Context, string, *Prefix) (Job, error) { return Job{}, nil }
 		})
 		defer end()
-		for i := range maxStates {
+		for i := range maxNodeAccounts {
 			st, _ := stage(s, fmt.Sprint(i), 1, 1)
 			<-st.Done()
 		}
 		st, _ := stage(s, "one more", 1, 1)
 		expectResult(t, st, Limited, 0)
-		time.Sleep(idleState + 1)
+		time.Sleep(nodeIdle + 1)
 		st, _ = stage(s, "one more", 2, 1)
 		expectResult(t, st, Noop, 0)
 		if len(s.nodes) != 1 {
@@ -551,7 +551,7 @@ func TestCannotLookup(t *testing.T) {
 	s, end := newService(t, &fakeClient{}, nil)
 	defer end()
 	released := 0
-	if r := s.Ask(Prefix{Tokens: count(1)}, nil, func() { released++ }); r != Unsupported || released != 1 {
+	if r := s.StartLookup(Prefix{Tokens: count(1)}, nil, func() { released++ }); r != Unsupported || released != 1 {
 		t.Errorf("%v, released %d times", r, released)
 	}
 }
@@ -590,15 +590,15 @@ func TestLookups(t *testing.T) {
 		defer end()
 		var released atomic.Int32
 		ask := func(key uint64) Result {
-			return s.Ask(Prefix{Model: "m", Tokens: count(600), Key: key}, []string{"a", "b"}, func() { released.Add(1) })
+			return s.StartLookup(Prefix{Model: "m", Tokens: count(600), Key: key}, []string{"a", "b"}, func() { released.Add(1) })
 		}
-		if _, known := s.Known(1, "a"); known {
+		if _, known := s.LastLookup(1, "a"); known {
 			t.Error("known before asked")
 		}
 		if ask(1) != Submitted || ask(1) != Deduplicated {
 			t.Error("asked twice at the same time")
 		}
-		if _, known := s.Known(1, "a"); known {
+		if _, known := s.LastLookup(1, "a"); known {
 			t.Error("known before answered")
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -607,25 +607,25 @@ func TestLookups(t *testing.T) {
 			t.Errorf("released %d times", released.Load())
 		}
 		for upstream, want := range map[string]Holding{"a": {"a", 256, 512}, "b": {"b", 0, 0}} {
-			if got, known := s.Known(1, upstream); !known || got != want {
+			if got, known := s.LastLookup(1, upstream); !known || got != want {
 				t.Errorf("%s: %+v, %v", upstream, got, known)
 			}
 		}
-		if got, known := s.Known(1, "c"); known {
+		if got, known := s.LastLookup(1, "c"); known {
 			t.Errorf("nobody was asked about c, and it holds %+v", got)
 		}
-		time.Sleep(s.options.AnswerFor)
-		if _, known := s.Known(1, "a"); known {
+		time.Sleep(s.options.LookupTTL)
+		if _, known := s.LastLookup(1, "a"); known {
 			t.Error("an old answer is believed")
 		}
 		failing.Store(true)
-		for range tolerated {
+		for range maxFailures {
 			if r := ask(1); r != Submitted {
 				t.Errorf("%v after an old answer", r)
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
-		if _, known := s.Known(1, "a"); known {
+		if _, known := s.LastLookup(1, "a"); known {
 			t.Error("a failure is an answer")
 		}
 		if ask(1) != Broken {
@@ -637,9 +637,9 @@ func TestLookups(t *testing.T) {
 			t.Error("left alone for good")
 		}
 		time.Sleep(20 * time.Millisecond)
-		for key := range uint64(2 * maxLooking) {
+		for key := range uint64(2 * maxLookups) {
 			want := Submitted
-			if key >= maxLooking {
+			if key >= maxLookups {
 				want = Limited
 			}
 			if r := ask(100 + key); r != want {
@@ -647,7 +647,7 @@ func TestLookups(t *testing.T) {
 			}
 		}
 		time.Sleep(20 * time.Millisecond)
-		if c := s.Counts(); c.Lookups[Completed] != 2+maxLooking || c.Lookups[TimedOut] != tolerated || c.Results[Completed] != 0 {
+		if c := s.Counts(); c.Lookups[Completed] != 2+maxLookups || c.Lookups[TimedOut] != maxFailures || c.Results[Completed] != 0 {
 			t.Errorf("counts %+v", c)
 		}
 	})
@@ -657,7 +657,7 @@ func TestLookups(t *testing.T) {
 func TestLookupsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeClient{lookup: func(context.Context, *Prefix) ([]Holding, error) { return []Holding{{"a", 0, 512}}, nil }}
-		s, end := newService(t, f, func(o *Options) { o.AskAfter, o.AnswerFor = 2*time.Second, time.Minute })
+		s, end := newService(t, f, func(o *Options) { o.LookupDelay, o.LookupTTL = 2*time.Second, time.Minute })
 		ended := false
 		defer func() {
 			if !ended {
@@ -666,7 +666,7 @@ func TestLookupsWait(t *testing.T) {
 		}()
 		var released atomic.Int32
 		ask := func(key uint64) Result {
-			return s.Ask(Prefix{Model: "m", Tokens: count(600), Key: key}, []string{"a"}, func() { released.Add(1) })
+			return s.StartLookup(Prefix{Model: "m", Tokens: count(600), Key: key}, []string{"a"}, func() { released.Add(1) })
 		}
 		looked := func() int {
 			f.mu.Lock()
@@ -684,10 +684,10 @@ func TestLookupsWait(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if h, known := s.Known(1, "a"); looked() != 1 || released.Load() != 2 || !known || h.Storage != 512 {
+		if h, known := s.LastLookup(1, "a"); looked() != 1 || released.Load() != 2 || !known || h.Storage != 512 {
 			t.Errorf("asked %d times, %d released: %+v, %v", looked(), released.Load(), h, known)
 		}
-		for key := range uint64(maxToLook) {
+		for key := range uint64(maxWaitingLookups) {
 			if r := ask(10 + key); r != Submitted {
 				t.Fatalf("lookup %d that waits: %v", key, r)
 			}
@@ -697,10 +697,10 @@ func TestLookupsWait(t *testing.T) {
 		}
 		ended = true
 		end()
-		if looked() != 1 || released.Load() != 2+maxToLook+1 || s.lookups.waiting != 0 {
+		if looked() != 1 || released.Load() != 2+maxWaitingLookups+1 || s.lookups.waiting != 0 {
 			t.Errorf("after the end asked %d times, %d released, %d wait", looked(), released.Load(), s.lookups.waiting)
 		}
-		if c := s.Counts(); c.Lookups[Completed] != 1 || c.Lookups[Deduplicated] != 1 || c.Lookups[Limited] != 1+maxToLook {
+		if c := s.Counts(); c.Lookups[Completed] != 1 || c.Lookups[Deduplicated] != 1 || c.Lookups[Limited] != 1+maxWaitingLookups {
 			t.Errorf("counts %+v", c)
 		}
 	})
@@ -710,11 +710,11 @@ func TestLookupsWait(t *testing.T) {
 func TestLookupsThatWaitAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeClient{lookup: func(context.Context, *Prefix) ([]Holding, error) { return nil, nil }}
-		s, end := newService(t, f, func(o *Options) { o.AskAfter, o.AskTokens = time.Second, 1000 })
+		s, end := newService(t, f, func(o *Options) { o.LookupDelay, o.MaxLookupTokens = time.Second, 1000 })
 		defer end()
 		var released atomic.Int32
 		ask := func(key uint64, tokens int) Result {
-			return s.Ask(Prefix{Model: "m", Tokens: count(tokens), Key: key}, []string{"a"}, func() { released.Add(1) })
+			return s.StartLookup(Prefix{Model: "m", Tokens: count(tokens), Key: key}, []string{"a"}, func() { released.Add(1) })
 		}
 		if r := ask(1, 1001); r != Limited {
 			t.Errorf("more than there may be: %v", r)
@@ -736,20 +736,20 @@ func TestLookupsThatWaitAreBounded(t *testing.T) {
 func TestHoldingsAreBounded(t *testing.T) {
 	l := newLookups()
 	many := make([]Holding, 2*maxHoldings)
-	for key := range uint64(2 * maxHeld / maxHoldings) {
-		l.answered(l.add(key), many, time.Unix(1, 0))
+	for key := range uint64(2 * maxAllHoldings / maxHoldings) {
+		l.remember(l.add(key), many, time.Unix(1, 0))
 	}
 	held := 0
 	for _, a := range l.answers {
 		held += len(a.holdings)
 	}
-	last := l.answers[2*maxHeld/maxHoldings-1]
-	if held != l.held || held > maxHeld || held < maxHeld/2 || last == nil || len(last.holdings) != maxHoldings || len(l.order) != len(l.answers) {
-		t.Errorf("%d holdings in %d answers, noted %d", held, len(l.answers), l.held)
+	last := l.answers[2*maxAllHoldings/maxHoldings-1]
+	if held != l.numHoldings || held > maxAllHoldings || held < maxAllHoldings/2 || last == nil || len(last.holdings) != maxHoldings || len(l.oldestFirst) != len(l.answers) {
+		t.Errorf("%d holdings in %d answers, noted %d", held, len(l.answers), l.numHoldings)
 	}
-	l.answered(last, nil, time.Unix(2, 0)) // asked again
-	if l.held != held-maxHoldings {
-		t.Errorf("%d holdings are noted, of %d one answer's were replaced", l.held, held)
+	l.remember(last, nil, time.Unix(2, 0)) // asked again
+	if l.numHoldings != held-maxHoldings {
+		t.Errorf("%d holdings are noted, of %d one answer's were replaced", l.numHoldings, held)
 	}
 }
 
@@ -758,8 +758,8 @@ func TestAnswersAreBounded(t *testing.T) {
 	for key := range uint64(3 * maxAnswers) {
 		l.add(key)
 	}
-	if len(l.answers) != maxAnswers || len(l.order) != maxAnswers || l.answers[3*maxAnswers-1] == nil {
-		t.Errorf("%d answers in %d", len(l.answers), len(l.order))
+	if len(l.answers) != maxAnswers || len(l.oldestFirst) != maxAnswers || l.answers[3*maxAnswers-1] == nil {
+		t.Errorf("%d answers in %d", len(l.answers), len(l.oldestFirst))
 	}
 }
 
@@ -787,9 +787,9 @@ func TestManyAtOnce(t *testing.T) {
 			group.Go(func() {
 				for i := range uint64(50) {
 					st, _ := stage(s, fmt.Sprint("n", i%3), i%10, 700)
-					s.Ask(Prefix{Tokens: count(3), Key: i % 10}, []string{"n0"}, func() {})
-					s.Known(i%10, "n0")
-					s.Expected("n0", 100)
+					s.StartLookup(Prefix{Tokens: count(3), Key: i % 10}, []string{"n0"}, func() {})
+					s.LastLookup(i%10, "n0")
+					s.ExpectedTime("n0", 100)
 					if w%2 == 0 {
 						st.Wait(t.Context(), time.Millisecond)
 						st.Use()
@@ -809,7 +809,7 @@ func BenchmarkKnown(b *testing.B) {
 	a.at, a.holdings = time.Now().Add(time.Hour), []Holding{{"a:8000", 1, 2}, {"b:8000", 3, 4}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, known := s.Known(7, "b:8000"); !known {
+		if _, known := s.LastLookup(7, "b:8000"); !known {
 			b.Fatal("not known")
 		}
 	}

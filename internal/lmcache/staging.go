@@ -19,7 +19,7 @@ const (
 
 	// paceShare is how much the latest staging changes what is expected of the
 	// next one.
-	paceShare = 0.3
+	newestShare = 0.3
 )
 
 // Staging is one order to LMCache, which several requests may share.
@@ -31,9 +31,9 @@ type Staging struct {
 	used    atomic.Bool
 	done    chan struct{} // closed at the end; what follows is set before
 
-	result Result
-	tokens int       // in DRAM now, by what LMCache says
-	at     time.Time // when it ended
+	result  Result
+	tokens  int       // in DRAM now, by what LMCache says
+	endedAt time.Time // when it ended
 }
 
 // endedStaging is one that was never begun.
@@ -68,7 +68,7 @@ func (st *Staging) Wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return false
 	}
-	t := &st.service.counted
+	t := &st.service.counters
 	start := st.service.options.Now()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -102,17 +102,17 @@ func (st *Staging) Waste() {
 // before.
 func (s *Service) waste(st *Staging) {
 	if st.tokens > 0 && !st.used.Swap(true) {
-		s.counted.wasted.Add(1)
-		s.counted.wastedTokens.Add(uint64(st.tokens))
+		s.counters.wasted.Add(1)
+		s.counters.wastedTokens.Add(uint64(st.tokens))
 	}
 }
 
 // standsFor reports whether the staging is under way, or so fresh that there
 // is no need for another one.
-func (st *Staging) standsFor(now time.Time, again time.Duration) bool {
+func (st *Staging) isCurrent(now time.Time, again time.Duration) bool {
 	select {
 	case <-st.done:
-		return (st.result == Completed || st.result == Partial || st.result == Noop) && now.Sub(st.at) < again
+		return (st.result == Completed || st.result == Partial || st.result == Noop) && now.Sub(st.endedAt) < again
 	default:
 		return true
 	}
@@ -120,20 +120,20 @@ func (st *Staging) standsFor(now time.Time, again time.Duration) bool {
 
 // run does a staging from its turn to its end.
 func (s *Service) run(st *Staging, p *Prefix, release func()) {
-	turn := s.turn(st.node)
+	turn := s.acquireSlot(st.node)
 	s.mu.Lock()
 	s.queued--
 	s.queuedTokens -= len(p.Tokens)
 	s.mu.Unlock()
 	if !turn {
 		release()
-		s.end(st, Limited, 0, silent)
+		s.end(st, Limited, 0, notAsked)
 		return
 	}
-	defer func() { <-st.node.turns }()
+	defer func() { <-st.node.slots }()
 	if p.late(s.options.Now()) {
 		release()
-		s.end(st, Late, 0, silent)
+		s.end(st, Late, 0, notAsked)
 		return
 	}
 	tokens, model := len(p.Tokens), p.Model
@@ -150,16 +150,16 @@ func (s *Service) run(st *Staging, p *Prefix, release func()) {
 		s.end(st, Noop, 0, healthy)
 		return
 	}
-	s.counted.add(Submitted)
-	s.follow(st, job, tokens)
+	s.counters.add(Submitted)
+	s.pollUntilDone(st, job, tokens)
 }
 
 // turn waits until the node has time, and reports whether it had.
-func (s *Service) turn(n *node) bool {
-	timer := time.NewTimer(s.options.QueueFor)
+func (s *Service) acquireSlot(n *node) bool {
+	timer := time.NewTimer(s.options.QueueTimeout)
 	defer timer.Stop()
 	select {
-	case n.turns <- struct{}{}:
+	case n.slots <- struct{}{}:
 		return true
 	case <-timer.C:
 	case <-s.ctx.Done():
@@ -169,11 +169,11 @@ func (s *Service) turn(n *node) bool {
 
 // submit sends the order.
 func (s *Service) submit(upstream string, p *Prefix) (Job, error) {
-	ctx, cancel := context.WithTimeout(s.ctx, s.options.SubmitFor)
+	ctx, cancel := context.WithTimeout(s.ctx, s.options.SubmitTimeout)
 	defer cancel()
 	select {
-	case s.sending <- struct{}{}:
-		defer func() { <-s.sending }()
+	case s.sendSlots <- struct{}{}:
+		defer func() { <-s.sendSlots }()
 		return s.options.Client.Submit(ctx, upstream, p)
 	case <-ctx.Done():
 		return Job{}, errBusy
@@ -184,16 +184,16 @@ func (s *Service) submit(upstream string, p *Prefix) (Job, error) {
 func (s *Service) noLayout(n *node, model string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n.layouts == nil || len(n.layouts) >= maxModels {
-		n.layouts = make(map[string]time.Time)
+	if n.noLayoutUntil == nil || len(n.noLayoutUntil) >= maxModels {
+		n.noLayoutUntil = make(map[string]time.Time)
 	}
-	n.layouts[model] = s.options.Now().Add(layoutPause)
+	n.noLayoutUntil[model] = s.options.Now().Add(layoutPause)
 }
 
 // follow polls until LMCache is done, because it forgets a job only when it
 // has told of its end.
-func (s *Service) follow(st *Staging, job Job, tokens int) {
-	ctx, cancel := context.WithTimeout(s.ctx, s.options.Done)
+func (s *Service) pollUntilDone(st *Staging, job Job, tokens int) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.options.StageTimeout)
 	defer cancel()
 	start := s.options.Now()
 	for pause := pollFirst; ; pause = min(pause*8/5, pollMost) {
@@ -238,9 +238,9 @@ func (s *Service) staged(st *Staging, job Job, p Progress, tokens int, took time
 		staged = min(int(share*float64(job.Chunks)*float64(max(job.ChunkTokens, 1))), tokens)
 	}
 	if staged > 0 && took > 0 {
-		st.node.pace.learn(took.Seconds() / float64(staged))
+		st.node.secondsPerToken.learn(took.Seconds() / float64(staged))
 	}
-	s.counted.tokens.Add(uint64(staged))
+	s.counters.tokens.Add(uint64(staged))
 	s.end(st, result, staged, healthy)
 }
 
@@ -248,12 +248,12 @@ func (s *Service) staged(st *Staging, job Job, p Progress, tokens int, took time
 func (s *Service) end(st *Staging, r Result, tokens int, v verdict) {
 	now := s.options.Now()
 	s.mu.Lock()
-	st.result, st.tokens, st.at = r, tokens, now
+	st.result, st.tokens, st.endedAt = r, tokens, now
 	if s.ctx.Err() != nil {
-		v = silent // we have given up ourselves
+		v = notAsked // we have given up ourselves
 	}
 	st.node.breaker.report(v, st.probe, now, s.options.Random())
-	st.node.users--
+	st.node.active--
 	st.node.counts.Last = r
 	st.node.counts.Tokens += uint64(tokens)
 	if r == Completed || r == Partial || r == Noop {
@@ -261,19 +261,19 @@ func (s *Service) end(st *Staging, r Result, tokens int, v verdict) {
 	}
 	s.ended = append(s.ended, st)
 	s.mu.Unlock()
-	s.counted.add(r)
+	s.counters.add(r)
 	close(st.done)
 }
 
 // atomicFloat is a moving average. The zero value has seen nothing.
-type atomicFloat struct{ bits atomic.Uint64 }
+type movingAverage struct{ bits atomic.Uint64 }
 
-func (f *atomicFloat) load() float64 { return math.Float64frombits(f.bits.Load()) }
+func (f *movingAverage) load() float64 { return math.Float64frombits(f.bits.Load()) }
 
 // learn moves the average towards v. Of two at the same time one may be lost.
-func (f *atomicFloat) learn(v float64) {
+func (f *movingAverage) learn(v float64) {
 	if old := f.load(); old > 0 {
-		v = old + paceShare*(v-old)
+		v = old + newestShare*(v-old)
 	}
 	f.bits.Store(math.Float64bits(v))
 }

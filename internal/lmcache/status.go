@@ -17,8 +17,8 @@ const (
 	// statusFor is how long a node's status is believed. A failure to get it is
 	// too, twice as long after each further one, up to statusMost: a port that
 	// cannot be reached from here costs little then.
-	statusFor  = 30 * time.Second
-	statusMost = 16 * time.Minute
+	statusTTL      = 30 * time.Second
+	maxStatusPause = 16 * time.Minute
 	// statusTimeout is how long a node may take to tell its status. What it
 	// tells is worth no more waiting: without it the defaults are used.
 	statusTimeout = time.Second
@@ -48,7 +48,7 @@ type knownStatus struct {
 }
 
 func (k *knownStatus) fresh(now time.Time) bool {
-	return now.Sub(k.read) < backoff.Pause(k.failures, statusFor, statusMost)
+	return now.Sub(k.read) < backoff.Pause(k.failures, statusTTL, maxStatusPause)
 }
 
 func newStatuses(t http.RoundTripper, now func() time.Time) *statuses {
@@ -56,7 +56,7 @@ func newStatuses(t http.RoundTripper, now func() time.Time) *statuses {
 }
 
 // of returns what the node at base has told about itself, or the defaults.
-func (s *statuses) of(ctx context.Context, base *url.URL) nodeStatus {
+func (s *statuses) get(ctx context.Context, base *url.URL) nodeStatus {
 	key, now := base.String(), s.now()
 	s.mu.Lock()
 	known := s.known[key]
@@ -68,7 +68,7 @@ func (s *statuses) of(ctx context.Context, base *url.URL) nodeStatus {
 	if known != nil {
 		failures += known.failures
 	}
-	status, ok := s.ask(ctx, base)
+	status, ok := s.fetch(ctx, base)
 	if ok {
 		failures = 0
 	}
@@ -84,7 +84,7 @@ func (s *statuses) of(ctx context.Context, base *url.URL) nodeStatus {
 
 // ask asks a node for its status, where newer and then where older versions
 // tell it.
-func (s *statuses) ask(ctx context.Context, base *url.URL) (status nodeStatus, ok bool) {
+func (s *statuses) fetch(ctx context.Context, base *url.URL) (status nodeStatus, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	for _, path := range statusPaths {

@@ -57,7 +57,7 @@ func (m moment) decide() (stage bool, hold time.Duration) {
 		takes, needs = 0, m.limit
 	}
 	if m.own >= leastStaged && m.wait < needs {
-		hold = lmcache.ShouldWait(lmcache.Gain(m.own, m.perToken.Seconds()), takes, m.limit)
+		hold = lmcache.HoldTime(lmcache.Gain(m.own, m.perToken.Seconds()), takes, m.limit)
 	}
 	return hold > 0 || m.failover || m.wait > m.lead+m.expected, hold
 }

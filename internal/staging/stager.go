@@ -53,7 +53,7 @@ type stager struct {
 // New returns a Stager, to be closed.
 func New(o Options) Stager {
 	s := &stager{wait: o.Wait, turns: newTurns(time.Now), totals: o.Totals}
-	s.service = lmcache.NewService(lmcache.Options{Client: o.Client, AnswerFor: lookupFor, AskAfter: lookupAfter})
+	s.service = lmcache.NewService(lmcache.Options{Client: o.Client, LookupTTL: lookupFor, LookupDelay: lookupAfter})
 	s.looks = s.service.CanLookup()
 	s.lead.Store(int64(startLead))
 	if o.WarmGPU {
@@ -119,7 +119,7 @@ func (p *Prompt) stored(o routing.Prediction) uint64 {
 // what it said about the whole of it, or an earlier turn.
 func (s *stager) offload(p *Prompt, address string) (o routing.Offload, known bool) {
 	for _, end := range slices.Backward(p.Ends) {
-		if h, fresh := s.service.Known(p.key(end), address); fresh {
+		if h, fresh := s.service.LastLookup(p.key(end), address); fresh {
 			return routing.Offload{CPU: h.Memory, Storage: h.Storage}, true
 		}
 	}

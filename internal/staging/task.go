@@ -75,9 +75,9 @@ func (e *task) Send(ctx context.Context, a Attempt) (fetching bool) {
 	m.failover = a.Failed > 0 || o.Longest-o.LongestCandidate >= leastStaged && a.InPool(o.LongestAt)
 	m.missing, m.own = missing(o)
 	m.wait, m.perToken = o.Wait, o.PerToken
-	m.expected = s.service.Expected(a.Upstream, m.missing)
+	m.expected = s.service.ExpectedTime(a.Upstream, m.missing)
 	wanted, hold := m.decide()
-	if n, _ := s.service.Node(a.Upstream); n.Resting {
+	if n, _ := s.service.NodeCounts(a.Upstream); n.Resting {
 		hold = 0 // it will not be asked
 	}
 	under := wanted && e.want(a.Upstream, e.prompt.stored(o), m.until(time.Now(), hold))
@@ -106,7 +106,7 @@ func (e *task) fetch(a Attempt) {
 func (e *task) want(address string, as uint64, until time.Time) (under bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if st := e.stager.service.Standing(address, as); st != nil {
+	if st := e.stager.service.Current(address, as); st != nil {
 		e.staging, e.at, e.to = st, address, ""
 		return true
 	}
@@ -121,7 +121,7 @@ func (e *task) begin() {
 		return
 	}
 	p := e.prefix(e.tokens, e.as)
-	p.Until = e.until
+	p.Deadline = e.until
 	e.staging, e.at = e.stager.order(e.to, p, e.tokens), e.to
 	e.to = ""
 }
@@ -290,6 +290,6 @@ func (e *task) End(accepted bool) {
 func (e *task) askWith(tokens *keptTokens) {
 	e.ask = false
 	if tokens != nil {
-		e.stager.service.Ask(e.prefix(tokens, e.prompt.whole()), e.upstreams, tokens.release)
+		e.stager.service.StartLookup(e.prefix(tokens, e.prompt.whole()), e.upstreams, tokens.release)
 	}
 }

@@ -139,7 +139,7 @@ func (s *Totals) Report(address string) *Report {
 	defer s.mu.Unlock()
 	var report *Report
 	for st := range s.users {
-		n, known := st.service.Node(address)
+		n, known := st.service.NodeCounts(address)
 		if !known {
 			continue
 		}

@@ -23,16 +23,16 @@ type Coordinator struct {
 	server
 	client *http.Client
 
-	fleet  sync.Mutex
-	nodes  []member            // in the order of their registration
-	told   map[string]reported // what nodes have reported, by id; nil: all is known at once
-	stop   chan struct{}       // closed by Close
-	closed sync.Once
-	ticks  sync.WaitGroup
+	fleet   sync.Mutex
+	nodes   []member              // in the order of their registration
+	reports map[string]nodeReport // what nodes have reported, by id; nil: all is known at once
+	stop    chan struct{}         // closed by Close
+	closed  sync.Once
+	ticks   sync.WaitGroup
 }
 
 // reported is what a node held when it last reported.
-type reported struct{ memory, disk map[uint64]bool }
+type nodeReport struct{ memory, disk map[uint64]bool }
 
 // member is a node that has registered.
 type member struct {
@@ -72,16 +72,16 @@ func (c *Coordinator) ReportEvery(d time.Duration) {
 }
 
 func (c *Coordinator) report() {
-	told := make(map[string]reported)
+	told := make(map[string]nodeReport)
 	for _, m := range c.members() {
 		m.node.state.Lock()
 		m.node.store.settle(m.node.now())
-		told[m.id] = reported{m.node.store.memory.all(), m.node.store.disk.all()}
+		told[m.id] = nodeReport{m.node.store.memory.all(), m.node.store.disk.all()}
 		m.node.state.Unlock()
 	}
 	c.fleet.Lock()
 	defer c.fleet.Unlock()
-	c.told = told
+	c.reports = told
 }
 
 // Close ends all connections.
@@ -93,9 +93,9 @@ func (c *Coordinator) Close() {
 
 // holds returns whether a node has a chunk in memory and on disk, as far as it
 // has reported.
-func (c *Coordinator) holds(m *member, chunk uint64) (memory, disk bool) {
+func (c *Coordinator) tiersOf(m *member, chunk uint64) (memory, disk bool) {
 	c.fleet.Lock()
-	told := c.told
+	told := c.reports
 	c.fleet.Unlock()
 	if told != nil {
 		r := told[m.id]
@@ -325,7 +325,7 @@ func (c *Coordinator) lookup(q *call) {
 func (c *Coordinator) place(members []member, chunk uint64, bytes int) []placement {
 	list := []placement{}
 	for _, m := range members {
-		memory, disk := c.holds(&m, chunk)
+		memory, disk := c.tiersOf(&m, chunk)
 		if memory {
 			list = append(list, placement{m.id, 1, "l1", "cpu", bytes, false})
 		}

@@ -35,15 +35,15 @@ type Node struct {
 	cfg   NodeConfig
 	start time.Time
 
-	state   sync.Mutex // guards what follows
-	store   *store
-	clock   func() time.Duration // the engine's; nil: its own
-	layouts map[string]int       // ranks by model
-	jobs    map[string]job
-	number  int
-	stats   Stats
-	changes []enginesim.ExternalChange // since Changes was called last
-	told    bool                       // it is called
+	state     sync.Mutex // guards what follows
+	store     *store
+	clock     func() time.Duration // the engine's; nil: its own
+	layouts   map[string]int       // ranks by model
+	jobs      map[string]job
+	number    int
+	stats     Stats
+	changes   []enginesim.ExternalChange // since Changes was called last
+	recording bool                       // it is called
 }
 
 // job is a staging under way, or one of whose end nobody was told.
@@ -126,7 +126,7 @@ func (n *Node) Load(at time.Duration, chain []uint64, from int) (held int, ready
 func (n *Node) Store(at time.Duration, chain []uint64) {
 	n.state.Lock()
 	defer n.state.Unlock()
-	n.store.keep(at, chain)
+	n.store.put(at, chain)
 }
 
 // Held returns how many leading tokens of a prompt are in memory, and in any
@@ -143,7 +143,7 @@ func (n *Node) Held(model, salt string, tokens []uint32) (memory, all int) {
 func (n *Node) EvictMemory() {
 	n.state.Lock()
 	defer n.state.Unlock()
-	n.store.memory.clear()
+	n.store.memory.empty()
 }
 
 // maxChanges is how many changes are kept that nobody has asked for.
@@ -154,8 +154,8 @@ const maxChanges = 32768
 func (n *Node) Changes() []enginesim.ExternalChange {
 	n.state.Lock()
 	defer n.state.Unlock()
-	if !n.told {
-		n.told = true
+	if !n.recording {
+		n.recording = true
 		n.store.memory.changed = func(chunk uint64, gone bool) { n.change(chunk, "CPU", gone) }
 		n.store.disk.changed = func(chunk uint64, gone bool) { n.change(chunk, "STORAGE", gone) }
 	}
@@ -177,7 +177,7 @@ func (n *Node) Stats() Stats {
 	defer n.state.Unlock()
 	n.store.settle(n.now())
 	s := n.stats
-	s.FromDisk = n.store.awaited
+	s.FromDisk = n.store.fromDisk
 	s.Resident, s.OnDisk = len(n.store.memory.at), len(n.store.disk.at)
 	return s
 }

@@ -93,7 +93,7 @@ func TestNodeStages(t *testing.T) {
 		if memory, _ := n.Held("m", "", prompt(1)); memory != tokens {
 			t.Errorf("%d tokens in memory", memory)
 		}
-		if s.Expected("any:8000", tokens) <= 0 {
+		if s.ExpectedTime("any:8000", tokens) <= 0 {
 			t.Error("nothing was learned of its speed")
 		}
 		if r, got := ended(t, s.Stage("any:8000", prefix(2), func() {})); r != lmcache.Partial || got != 0 {
@@ -116,17 +116,17 @@ func TestCoordinatorStagesAndLooks(t *testing.T) {
 	onDisk(b, prompt(1))
 	s := lmcache.NewService(lmcache.Options{
 		Client:    lmcache.NewCoordinator(lmcache.CoordinatorOptions{Base: mustURL(t, c.URL())}),
-		AnswerFor: time.Minute,
+		LookupTTL: time.Minute,
 	})
 	t.Cleanup(s.Close)
 	upstreams := []string{"127.0.0.1:8000", "127.0.0.2:8000"}
 	look := func(number int) {
 		t.Helper()
-		if r := s.Ask(prefix(number), upstreams, func() {}); r != lmcache.Submitted {
+		if r := s.StartLookup(prefix(number), upstreams, func() {}); r != lmcache.Submitted {
 			t.Fatal(r)
 		}
 		for range 1000 {
-			if _, known := s.Known(uint64(number), upstreams[0]); known {
+			if _, known := s.LastLookup(uint64(number), upstreams[0]); known {
 				return
 			}
 			time.Sleep(5 * ms)
@@ -134,10 +134,10 @@ func TestCoordinatorStagesAndLooks(t *testing.T) {
 		t.Fatal("never answered")
 	}
 	look(1)
-	if h, _ := s.Known(1, upstreams[0]); h.Storage != 0 {
+	if h, _ := s.LastLookup(1, upstreams[0]); h.Storage != 0 {
 		t.Errorf("a holds %+v", h)
 	}
-	if h, _ := s.Known(1, upstreams[1]); h.Memory != 0 || h.Storage != tokens {
+	if h, _ := s.LastLookup(1, upstreams[1]); h.Memory != 0 || h.Storage != tokens {
 		t.Errorf("b holds %+v", h)
 	}
 	if r, got := ended(t, s.Stage(upstreams[1], prefix(1), func() {})); r != lmcache.Completed || got != tokens {
@@ -149,7 +149,7 @@ func TestCoordinatorStagesAndLooks(t *testing.T) {
 	onDisk(a, prompt(2))
 	a.Store(0, a.Chain("m", "", prompt(2)[:512]))
 	look(2)
-	if h, _ := s.Known(2, upstreams[0]); h.Memory != 512 || h.Storage != tokens {
+	if h, _ := s.LastLookup(2, upstreams[0]); h.Memory != 512 || h.Storage != tokens {
 		t.Errorf("a holds %+v", h)
 	}
 	if r, _ := ended(t, s.Stage("127.0.0.3:8000", prefix(1), func() {})); r != lmcache.Unmapped {
@@ -184,7 +184,7 @@ func TestFaultsCostNothing(t *testing.T) {
 			n.Register("m")
 			onDisk(n, prompt(1))
 			n.Fault(c.fault)
-			s := service(t, n, lmcache.Options{SubmitFor: time.Second, Done: time.Second})
+			s := service(t, n, lmcache.Options{SubmitTimeout: time.Second, StageTimeout: time.Second})
 			var group sync.WaitGroup
 			for i := range 4 {
 				before := time.Now()

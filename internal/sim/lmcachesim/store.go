@@ -48,7 +48,7 @@ func setDefault[T int | float64](field *T, value T) {
 
 // tier is a set of chunks of limited size that gives up the least recently
 // used one.
-type tier struct {
+type lru struct {
 	size  int
 	order list.List // of uint64, most recently used first
 	at    map[uint64]*list.Element
@@ -56,18 +56,18 @@ type tier struct {
 	changed func(chunk uint64, gone bool)
 }
 
-func newTier(size int) *tier { return &tier{size: size, at: make(map[uint64]*list.Element)} }
+func newTier(size int) *lru { return &lru{size: size, at: make(map[uint64]*list.Element)} }
 
-func (t *tier) tell(chunk uint64, gone bool) {
+func (t *lru) notify(chunk uint64, gone bool) {
 	if t.changed != nil {
 		t.changed(chunk, gone)
 	}
 }
 
-func (t *tier) has(chunk uint64) bool { return t.at[chunk] != nil }
+func (t *lru) has(chunk uint64) bool { return t.at[chunk] != nil }
 
 // all returns what is in the tier.
-func (t *tier) all() map[uint64]bool {
+func (t *lru) all() map[uint64]bool {
 	set := make(map[uint64]bool, len(t.at))
 	for chunk := range t.at {
 		set[chunk] = true
@@ -75,13 +75,13 @@ func (t *tier) all() map[uint64]bool {
 	return set
 }
 
-func (t *tier) touch(chunk uint64) {
+func (t *lru) touch(chunk uint64) {
 	if e := t.at[chunk]; e != nil {
 		t.order.MoveToFront(e)
 	}
 }
 
-func (t *tier) put(chunk uint64) {
+func (t *lru) put(chunk uint64) {
 	if t.has(chunk) {
 		t.touch(chunk)
 		return
@@ -90,15 +90,15 @@ func (t *tier) put(chunk uint64) {
 		last := t.order.Back()
 		delete(t.at, last.Value.(uint64))
 		t.order.Remove(last)
-		t.tell(last.Value.(uint64), true)
+		t.notify(last.Value.(uint64), true)
 	}
 	t.at[chunk] = t.order.PushFront(chunk)
-	t.tell(chunk, false)
+	t.notify(chunk, false)
 }
 
-func (t *tier) clear() {
+func (t *lru) empty() {
 	for e := t.order.Front(); e != nil; e = e.Next() {
-		t.tell(e.Value.(uint64), true)
+		t.notify(e.Value.(uint64), true)
 	}
 	t.order.Init()
 	clear(t.at)
@@ -108,12 +108,12 @@ func (t *tier) clear() {
 // simulated.
 type store struct {
 	sizes    Sizes
-	memory   *tier
-	disk     *tier
+	memory   *lru
+	disk     *lru
 	coming   []arrival                // staged chunks, in the order of their arrival
 	comingAt map[uint64]time.Duration // the same by chunk
 	diskFree time.Duration            // when the disk has read all it was asked for
-	awaited  int                      // chunks that an engine had to wait for
+	fromDisk int                      // chunks that an engine had to wait for
 }
 
 // arrival is when a chunk will have come up from the disk to stay.
@@ -161,12 +161,12 @@ func (s *store) settle(at time.Duration) {
 // read has the disk read one chunk when it is free, and returns when that is
 // done.
 func (s *store) read(at time.Duration) time.Duration {
-	s.diskFree = max(s.diskFree, at) + s.takes(s.sizes.DiskRate)
+	s.diskFree = max(s.diskFree, at) + s.chunkTime(s.sizes.DiskRate)
 	return s.diskFree
 }
 
 // takes returns how long a chunk takes at a rate.
-func (s *store) takes(rate float64) time.Duration {
+func (s *store) chunkTime(rate float64) time.Duration {
 	return time.Duration(float64(s.sizes.ChunkTokens) / rate * float64(time.Second))
 }
 
@@ -213,10 +213,10 @@ func (s *store) load(at time.Duration, chain []uint64, from int) (held int, read
 				then = s.read(at)
 			}
 			ready = max(ready, then)
-			s.awaited++
+			s.fromDisk++
 		}
 	}
-	return held, ready + time.Duration(max(held-from, 0))*s.takes(s.sizes.GPURate)
+	return held, ready + time.Duration(max(held-from, 0))*s.chunkTime(s.sizes.GPURate)
 }
 
 // leading returns how many leading chunks are in memory, and in any tier.
@@ -231,7 +231,7 @@ func (s *store) leading(chain []uint64) (memory, all int) {
 }
 
 // keep writes a chain through to both tiers.
-func (s *store) keep(at time.Duration, chain []uint64) {
+func (s *store) put(at time.Duration, chain []uint64) {
 	s.settle(at)
 	for _, c := range chain {
 		s.memory.put(c)

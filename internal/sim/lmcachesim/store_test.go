@@ -28,11 +28,11 @@ func TestStageAndLoad(t *testing.T) {
 	if held, ready := s.load(0, chain, 0); held != 0 || ready != 0 {
 		t.Errorf("an empty store holds %d, at %v", held, ready)
 	}
-	s.keep(0, chain)
+	s.put(0, chain)
 	if held, ready := s.load(0, chain, 2); held != 5 || ready != 3*ms {
 		t.Errorf("from memory: %d at %v", held, ready)
 	}
-	s.memory.clear()
+	s.memory.empty()
 	// From disk, for the engine itself: it does not stay.
 	if held, ready := s.load(100*ms, chain, 0); held != 5 || ready != 155*ms {
 		t.Errorf("from disk: %d at %v", held, ready)
