@@ -32,7 +32,7 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-func TestStagingIsForThoseWhoWait(t *testing.T) {
+func TestStagingIsForRequestsThatWait(t *testing.T) {
 	const ms = time.Millisecond
 	// 4,000 tokens at 8,000 a second: computing them takes half a second.
 	base := moment{missing: 4000, own: 4000, lead: 20 * ms, perToken: 125 * time.Microsecond}
@@ -61,7 +61,7 @@ func TestStagingIsForThoseWhoWait(t *testing.T) {
 		{name: "staging takes longer than allowed", m: with(func(m *moment) { m.limit, m.expected = 150*ms, 200*ms })},
 		{name: "the queue is long enough", m: with(func(m *moment) { m.limit, m.expected, m.wait = 150*ms, 100*ms, 200*ms }), stage: true},
 		{name: "the queue is too short", m: with(func(m *moment) { m.limit, m.expected, m.wait = 150*ms, 100*ms, 50*ms }), stage: true, hold: 150 * ms},
-		{name: "nobody waits for what only others had", m: with(func(m *moment) { m.limit, m.own = 150*ms, 0 })},
+		{name: "no hold for blocks that only other upstreams had", m: with(func(m *moment) { m.limit, m.own = 150*ms, 0 })},
 	} {
 		if stage, hold := c.m.decide(); stage != c.stage || hold != c.hold {
 			t.Errorf("%s: %v, %v, want %v, %v", c.name, stage, hold, c.stage, c.hold)
@@ -69,9 +69,8 @@ func TestStagingIsForThoseWhoWait(t *testing.T) {
 	}
 }
 
-// TestStagingHoldsWithinBounds: whatever the moment, nobody is held for longer
-// than allowed, nor for as long as the blocks would take to compute, nor
-// without a staging.
+// TestStagingHoldsWithinBounds: no request is held for longer than allowed, nor for
+// as long as computing its blocks would take, nor without a staging.
 func TestStagingHoldsWithinBounds(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	duration := func(most time.Duration) time.Duration {
@@ -81,7 +80,11 @@ func TestStagingHoldsWithinBounds(t *testing.T) {
 		return time.Duration(random.Int64N(int64(most)))
 	}
 	held := 0
-	for range 100_000 {
+	rounds := 100_000
+	if testing.Short() {
+		rounds = 10_000
+	}
+	for range rounds {
 		m := moment{
 			missing: random.IntN(100_000), wait: duration(2 * time.Second), lead: duration(100 * time.Millisecond),
 			expected: duration(2 * time.Second), perToken: duration(time.Millisecond), failover: random.IntN(2) == 0,
@@ -98,7 +101,7 @@ func TestStagingHoldsWithinBounds(t *testing.T) {
 		}
 	}
 	if held == 0 {
-		t.Fatal("nobody was ever held")
+		t.Fatal("no request was ever held")
 	}
 }
 

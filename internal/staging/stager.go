@@ -7,26 +7,23 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
-
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
 const (
-	// startLead is how long it is taken to have a prompt's tokens and give
-	// LMCache an order, until that has happened; leadShare how much one time
-	// changes the average.
+	// startLead is the assumed lead (see stager.lead) until one was measured.
 	startLead = 20 * time.Millisecond
+	// leadShare is the weight of the latest lead in the average.
 	leadShare = 0.2
 
-	// lookupFor is for how long it is believed what LMCache has said about a
-	// prompt: some turns of a conversation.
-	lookupFor = time.Minute
-	// lookupAfter is how long after its answer LMCache is asked who holds a
-	// prompt: engines store its blocks while they answer, and nodes report to a
-	// coordinator once a second. Who is asked before says that nobody does.
-	lookupAfter = 2 * time.Second
+	// lookupTTL is how long LMCache's answer about a prompt counts: for some turns of
+	// a conversation.
+	lookupTTL = time.Minute
+	// lookupDelay is the time between an answer's end and the lookup of its prompt.
+	// Engines store a prompt's blocks while they answer, and nodes report to the
+	// coordinator once a second: asked earlier, it knows of no holder.
+	lookupDelay = 2 * time.Second
 )
 
 // Options are the parts of a Stager.
@@ -37,107 +34,82 @@ type Options struct {
 	Totals  *Totals       // counts what the stager does
 }
 
-// stager has LMCache bring the KV blocks of prompts up to the CPU memory of the
-// nodes that they go to, for one policy.
+// stager implements Stager with LMCache.
 type stager struct {
-	wait    time.Duration
 	service *lmcache.Service
-	shelf   tokenShelf
-	turns   *turns
+	wait    time.Duration // the longest time that a request may be held
+	tokens  tokenStore
+	turns   *nextTurns
 	warmer  *warmer // nil: GPUs are not warmed
-	looks   bool    // LMCache can be asked who holds a prompt
-	lead    atomic.Int64
+	lookups bool    // LMCache can be asked who holds a prompt
 	totals  *Totals
+
+	// lead is the average time between asking for a prompt's tokens and having them:
+	// so much later LMCache can begin. In nanoseconds.
+	lead atomic.Int64
 }
 
-// New returns a Stager, to be closed.
+// New returns a Stager that stages through LMCache.
 func New(o Options) Stager {
-	s := &stager{wait: o.Wait, turns: newTurns(time.Now), totals: o.Totals}
-	s.service = lmcache.NewService(lmcache.Options{Client: o.Client, LookupTTL: lookupFor, LookupDelay: lookupAfter})
-	s.looks = s.service.CanLookup()
+	s := &stager{
+		service: lmcache.NewService(lmcache.Options{Client: o.Client, LookupTTL: lookupTTL, LookupDelay: lookupDelay}),
+		wait:    o.Wait,
+		turns:   newNextTurns(time.Now),
+		lookups: o.Client.CanLookup(),
+		totals:  o.Totals,
+	}
 	s.lead.Store(int64(startLead))
 	if o.WarmGPU {
 		s.warmer = newWarmer(time.Now)
 	}
-	s.totals.open(s)
+	s.totals.add(s)
 	return s
 }
 
-// Close ends all staging, and waits for what is under way.
+// Close implements Stager.
 func (s *stager) Close() {
 	s.turns.close()
 	if s.warmer != nil {
 		s.warmer.close()
 	}
 	s.service.Close()
-	s.totals.close(s)
+	s.totals.remove(s)
 }
 
-// learnLead takes in how long it took to have a prompt's tokens.
+// learnLead moves the average lead towards the latest one. Of two at the same time
+// one may be lost.
 func (s *stager) learnLead(took time.Duration) {
 	old := s.lead.Load()
 	s.lead.Store(old + int64(leadShare*float64(int64(took)-old)))
 }
 
-// key names the prompt's beginning up to a hash for LMCache, which keeps apart
-// what was made under different salts.
-func (p *Prompt) key(hash uint64) uint64 { return hash ^ p.Variant ^ xxhash.Sum64String(p.Salt) }
-
-// whole names all of the prompt.
-func (p *Prompt) whole() uint64 {
-	switch {
-	case len(p.Ends) > 0:
-		return p.key(p.Ends[len(p.Ends)-1])
-	case len(p.Chain) > 0:
-		return p.key(p.Chain[len(p.Chain)-1])
+// Consult implements Stager.
+func (s *stager) Consult(p *Prompt, candidates []routing.Candidate, buf []routing.Offload) (offloads []routing.Offload, known bool) {
+	if !s.lookups {
+		return buf[:0], false
 	}
-	return p.key(0) // LMCache has no chunk that short
+	buf = slices.Grow(buf[:0], len(candidates))
+	for i := range candidates {
+		if o, ok := s.offload(p, candidates[i].Address); ok {
+			buf = append(buf, o)
+			candidates[i].Offload = &buf[len(buf)-1]
+		}
+	}
+	return buf, len(buf) > 0
 }
 
-// beginning names what a prompt shares with others that have the same first
-// blocks: a document before other questions, or a conversation's next turn.
-func (p *Prompt) beginning(blocks int) uint64 {
-	if blocks < 1 || blocks > len(p.Chain) {
-		return p.whole()
-	}
-	return p.key(p.Chain[blocks-1])
-}
-
-// next names what the next turn shares with this one.
-func (p *Prompt) next() uint64 { return p.beginning(len(p.Chain)) }
-
-// stored names what there can be of a prompt to be staged: what some upstream
-// was sent before, or all of it if LMCache has more.
-func (p *Prompt) stored(o routing.Prediction) uint64 {
-	if o.Offload.Storage > o.Longest {
-		return p.whole()
-	}
-	return p.beginning(o.LongestBlocks)
-}
-
-// offload returns what LMCache is known to hold of a prompt beside an upstream:
-// what it said about the whole of it, or an earlier turn.
-func (s *stager) offload(p *Prompt, address string) (o routing.Offload, known bool) {
+// offload returns how much of a prompt an upstream's LMCache holds, by the latest
+// lookup of it or of an earlier turn.
+func (s *stager) offload(p *Prompt, upstream string) (o routing.Offload, known bool) {
 	for _, end := range slices.Backward(p.Ends) {
-		if h, fresh := s.service.LastLookup(p.key(end), address); fresh {
+		if h, ok := s.service.LastLookup(p.key(end), upstream); ok {
 			return routing.Offload{CPU: h.Memory, Storage: h.Storage}, true
 		}
 	}
 	return routing.Offload{}, false
 }
 
-// Consult implements Stager.
-func (s *stager) Consult(p *Prompt, candidates []routing.Candidate, room []routing.Offload) (_ []routing.Offload, known bool) {
-	if !s.looks {
-		return room[:0], false
-	}
-	room = slices.Grow(room[:0], len(candidates))
-	for i := range candidates {
-		if o, told := s.offload(p, candidates[i].Address); told {
-			known = true
-			room = append(room, o)
-			candidates[i].Offload = &room[len(room)-1]
-		}
-	}
-	return room, known
+// order gives LMCache an order.
+func (s *stager) order(upstream string, p lmcache.Prefix, tokens *sharedTokens) *lmcache.Staging {
+	return s.service.Stage(upstream, p, tokens.share())
 }

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package staging has LMCache bring the KV blocks of prompts up to CPU memory
-// while their requests are on their way, and the GPU warmed for turns that are
-// expected.
+// Package staging has LMCache bring the KV blocks of prompts from disk or remote
+// storage up to CPU memory while their requests are on their way. For
+// conversations that pause for tools it does so ahead of the next turn, and can
+// have the engine fill its GPU too.
+//
+// A policy has one Stager, each of its requests one Task. Nothing here fails a
+// request: what cannot be staged is computed by the engine.
 package staging
 
 import (
@@ -14,75 +18,69 @@ import (
 
 // Stager stages the prompts of one policy. It is safe for concurrent use.
 type Stager interface {
-	// Begin returns the staging task of a request.
+	// Begin returns the task of a request.
 	Begin(r Request) Task
-	// Consult notes at the candidates how much of a prompt LMCache is known to hold
-	// beside them. It keeps the amounts in room, which it returns, and reports
+	// Consult sets the Offload of each candidate whose LMCache is known to hold some
+	// of a prompt. It keeps the offloads in buf, which it returns, and reports
 	// whether any are known.
-	Consult(p *Prompt, candidates []routing.Candidate, room []routing.Offload) (_ []routing.Offload, known bool)
-	// Close ends all staging, and waits for what is under way.
+	Consult(p *Prompt, candidates []routing.Candidate, buf []routing.Offload) (offloads []routing.Offload, known bool)
+	// Close ends all staging and waits for what is under way.
 	Close()
 }
 
-// Task stages the blocks of one request and of the turn that follows it. Its
-// methods are called by the goroutine that serves the request, in this order.
+// Task stages the blocks of one request, and those of the turn that follows it.
+// Only the goroutine that serves the request may call its methods.
 type Task interface {
-	// Consult notes at the candidates how much LMCache is known to hold beside them.
+	// Consult sets the Offload of each candidate, as Stager.Consult does.
 	Consult(candidates []routing.Candidate)
 	// Send has the prompt's blocks staged where an attempt goes, if that helps, and
-	// holds the request for it as long as that is worth it and allowed. It reports
-	// whether it has the prompt's tokens fetched for that.
+	// holds the request for the staging for as long as it gains by that and may be
+	// held. It reports whether it has the prompt's tokens fetched.
 	Send(ctx context.Context, a Attempt) (fetching bool)
-	// Await tells the task that the prompt's tokens are being fetched. The function
-	// it returns is to be called once: with the tokens, which it copies, or with nil.
-	// Any goroutine may call it, at any time.
+	// Await notes that the prompt's tokens are being fetched. Any goroutine may call
+	// the function it returns, once: with the tokens, which it copies, or with nil
+	// when there are none.
 	Await() (arrived func(ids []uint32))
-	// Accepted notes that the engine has accepted the request. It is the last time
-	// at which the request can be retained.
+	// Accepted notes that the engine has accepted the request. It retains what is
+	// needed after the answer.
 	Accepted()
 	// Reported notes how many tokens of the prompt the upstream found cached.
 	Reported(upstream string, cached int)
-	// Unreported notes that the upstream did not report that number: then no staging
-	// for it is counted as wasted.
+	// Unreported notes that the upstream does not report that number, so that no
+	// staging for it counts as wasted.
 	Unreported(upstream string)
 	// ExpectNext stages for the conversation's next turn, which is expected at the
 	// same upstream, and has the GPU warmed shortly before it.
 	ExpectNext(upstream string)
-	// End notes that the request is over, and asks LMCache who holds its prompt now.
+	// End ends the task. If the engine has accepted the request, LMCache is asked who
+	// holds its prompt now: the next turn's routing goes by that.
 	End(accepted bool)
-}
-
-// Prompt is a signed prompt.
-type Prompt struct {
-	Model   string
-	Salt    string   // cache_salt, as the engine gets it
-	Variant uint64   // of the signature
-	Chain   []uint64 // block hashes, first block first; not changed
-	Ends    []uint64 // hashes of the ends of the last messages, first message first
-	Tools   bool     // the answer may ask for tools to be run
 }
 
 // Request is the request of a Task.
 type Request interface {
-	// Prompt returns its signed prompt.
+	// Prompt returns the signed prompt.
 	Prompt() Prompt
-	// Routing returns its routing state.
+	// Routing returns the request's routing state.
 	Routing() *routing.Request
-	// Retain keeps the request beyond its answer, if it can still be kept.
+	// Retain keeps the request beyond its answer. It reports false when the request
+	// has no body any more.
 	Retain() (Retained, bool)
 }
 
-// Retained is a request that is kept beyond its answer, until Release or Fetch
-// lets it go.
+// Retained is a request that is kept beyond its answer. Either Fetch or Release
+// must be called, once.
 type Retained interface {
 	API() prompt.API
 	// Body returns the scrubbed body.
 	Body() []byte
+	// Salt returns the cache_salt that the engine gets.
 	Salt() string
-	// Fetch has the tokens of the prompt fetched from an upstream. Attempts differ
-	// where the same prompt's tokens are wanted once more. It calls use with the
-	// tokens, which are wiped when use returns, or with nil. It reports false when
-	// it will not call use.
+	// Fetch asks an upstream for the prompt's tokens, and releases the request. It
+	// calls use with the tokens, which are wiped when use returns, or with nil. It
+	// reports false when it will not call use: the tokens are on their way for
+	// another request with the same prompt and the same number of attempt, or cannot
+	// be had.
 	Fetch(upstream string, attempt int, use func(ids []uint32)) bool
 	Release()
 }
@@ -90,9 +88,9 @@ type Retained interface {
 // Attempt is one attempt to send a request.
 type Attempt struct {
 	Upstream string
-	Failed   int // attempts before it, all of which have failed
-	// InPool reports whether the attempt could go to an address if all were well.
-	InPool func(address string) bool
+	Failed   int // attempts that have failed before
+	// InPool reports whether the request could go to an upstream if that were well.
+	InPool func(upstream string) bool
 }
 
 // Nop is a Stager that does nothing.
@@ -101,10 +99,10 @@ var Nop Stager = nop{}
 type nop struct{}
 
 func (nop) Begin(Request) Task { return nopTask{} }
-func (nop) Consult(_ *Prompt, _ []routing.Candidate, room []routing.Offload) ([]routing.Offload, bool) {
-	return room[:0], false
+func (nop) Close()             {}
+func (nop) Consult(_ *Prompt, _ []routing.Candidate, buf []routing.Offload) ([]routing.Offload, bool) {
+	return buf[:0], false
 }
-func (nop) Close() {}
 
 type nopTask struct{}
 

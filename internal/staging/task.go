@@ -4,6 +4,7 @@ package staging
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -11,285 +12,292 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
-// task is what is done for one request to have its KV blocks staged. Its
-// tokens are kept until the request ends, and wiped then or when LMCache has
-// been sent them, whichever is later.
+// task implements Task. It keeps the prompt's tokens until the request ends. They
+// are wiped then, or when LMCache has been sent them, whichever is later.
 type task struct {
-	stager *stager
-	prompt Prompt
-	routed *routing.Request
+	stager  *stager
+	prompt  Prompt
+	routing *routing.Request
 
-	// Of the goroutine that serves the request.
-	request   Request           // nil once it has ended
-	attempt   int               // of which the tokens were wanted last
-	before    *turn             // that this is the next one of
-	upstreams []string          // that could have been picked
-	offloads  []routing.Offload // what LMCache is known to hold there
-	known     bool              // LMCache has said so
-	kept      Retained          // to fetch the tokens of after the answer; nil: not needed
-	warm      Retained          // to warm the GPU with; nil: it is not
-	held      time.Duration     // the request was, for so long
+	// Only the goroutine that serves the request uses these.
+	request     Request           // nil once it has ended
+	expected    *nextTurn         // the request is this turn; nil: it was not expected
+	candidates  []string          // addresses
+	offloads    []routing.Offload // what LMCache is known to hold beside them
+	consulted   bool              // LMCache knows about some of them
+	lastAttempt int               // for which the tokens were fetched
+	held        time.Duration     // the request was, in all
+	forTokens   Retained          // to fetch the tokens after the answer; nil: not needed
+	forWarming  Retained          // to warm the GPU; nil: it is not warmed
 
-	mu      sync.Mutex
-	tokens  *keptTokens   // nil: not there
-	arrival chan struct{} // closed when those on their way are there, or will not be; nil: none are
-	to      string        // where to stage when they are there, "" nowhere
-	as      uint64        // what is to be staged then, by its name
-	until   time.Time     // when that is of no use any more; zero: never
-	ask     bool          // who holds the prompt, when its tokens are there
-	staging *lmcache.Staging
-	at      string // where that is
-	over    bool   // the request is
+	mu        sync.Mutex
+	tokens    *sharedTokens // nil: not there
+	fetched   chan struct{} // closed when the tokens under way are there, or cannot be had; nil: none are under way
+	wanted    stagingOrder  // to be given when the tokens are there
+	staging   *lmcache.Staging
+	stagingAt string // upstream
+	lookup    bool   // look the prompt up when its tokens are there
+	ended     bool   // the request is over
+}
+
+// stagingOrder is an order to LMCache that waits for the prompt's tokens.
+type stagingOrder struct {
+	upstream string // "": there is no order
+	key      uint64 // of the part of the prompt to stage
+	deadline time.Time
 }
 
 // Begin implements Stager.
 func (s *stager) Begin(r Request) Task {
-	e := &task{stager: s, request: r, prompt: r.Prompt(), routed: r.Routing()}
-	e.before = s.turns.arrived(func(yield func(uint64) bool) {
-		for _, end := range e.prompt.Ends {
-			if !yield(e.prompt.key(end)) {
+	t := &task{stager: s, request: r, prompt: r.Prompt(), routing: r.Routing()}
+	t.expected = s.turns.arrived(func(yield func(uint64) bool) {
+		for _, end := range t.prompt.Ends {
+			if !yield(t.prompt.key(end)) {
 				return
 			}
 		}
 	})
-	return e
+	return t
 }
 
 // Consult implements Task.
-func (e *task) Consult(candidates []routing.Candidate) {
-	if !e.stager.looks {
+func (t *task) Consult(candidates []routing.Candidate) {
+	if !t.stager.lookups {
 		return
 	}
-	e.upstreams = e.upstreams[:0]
+	t.candidates = t.candidates[:0]
 	for i := range candidates {
-		e.upstreams = append(e.upstreams, candidates[i].Address)
+		t.candidates = append(t.candidates, candidates[i].Address)
 	}
-	e.offloads, e.known = e.stager.Consult(&e.prompt, candidates, e.offloads)
+	t.offloads, t.consulted = t.stager.Consult(&t.prompt, candidates, t.offloads)
 }
 
 // Send implements Task.
-func (e *task) Send(ctx context.Context, a Attempt) (fetching bool) {
-	s := e.stager
-	m := moment{lead: time.Duration(s.lead.Load()), limit: s.wait - e.held}
-	o := e.routed.Prediction()
-	m.failover = a.Failed > 0 || o.Longest-o.LongestCandidate >= leastStaged && a.InPool(o.LongestAt)
+func (t *task) Send(ctx context.Context, a Attempt) (fetching bool) {
+	s, o := t.stager, t.routing.Prediction()
+	m := moment{
+		wait:     o.Wait,
+		perToken: o.PerToken,
+		lead:     time.Duration(s.lead.Load()),
+		failover: a.Failed > 0 || o.Longest-o.LongestCandidate >= leastStaged && a.InPool(o.LongestAt),
+		limit:    s.wait - t.held,
+	}
 	m.missing, m.own = missing(o)
-	m.wait, m.perToken = o.Wait, o.PerToken
 	m.expected = s.service.ExpectedTime(a.Upstream, m.missing)
-	wanted, hold := m.decide()
+	stage, hold := m.decide()
 	if n, _ := s.service.NodeCounts(a.Upstream); n.Resting {
 		hold = 0 // it will not be asked
 	}
-	under := wanted && e.want(a.Upstream, e.prompt.stored(o), m.until(time.Now(), hold))
-	if (wanted && !under || s.looks && !e.known) && e.lacks(a.Failed) {
-		e.fetch(a)
-		fetching = true
+	underWay := stage && t.stage(stagingOrder{a.Upstream, t.prompt.stored(o), m.until(time.Now(), hold)})
+	fetching = (stage && !underWay || s.lookups && !t.consulted) && t.needsTokens(a.Failed)
+	if fetching {
+		t.fetch(a)
 	}
-	if wanted && hold > 0 {
-		e.hold(ctx, hold)
+	if stage && hold > 0 {
+		t.hold(ctx, hold)
 	}
 	return fetching
 }
 
+// stage gives LMCache an order, or keeps it until the prompt's tokens are there. It
+// reports whether a staging is under way, for this request or another one: it
+// needs no tokens then.
+func (t *task) stage(o stagingOrder) (underWay bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wanted = stagingOrder{}
+	if st := t.stager.service.Current(o.upstream, o.key); st != nil {
+		t.staging, t.stagingAt = st, o.upstream
+		return true
+	}
+	t.wanted = o
+	t.giveOrder()
+	return t.wanted.upstream == ""
+}
+
+// giveOrder gives LMCache the wanted order if the tokens are there. The caller
+// holds mu.
+func (t *task) giveOrder() {
+	if t.tokens == nil || t.wanted.upstream == "" {
+		return
+	}
+	p := t.prefix(t.tokens, t.wanted.key)
+	p.Deadline = t.wanted.deadline
+	t.staging, t.stagingAt = t.stager.order(t.wanted.upstream, p, t.tokens), t.wanted.upstream
+	t.wanted = stagingOrder{}
+}
+
+func (t *task) prefix(tokens *sharedTokens, key uint64) lmcache.Prefix {
+	return lmcache.Prefix{Model: t.prompt.Model, Salt: t.prompt.Salt, Tokens: tokens.ids, Key: key}
+}
+
+// needsTokens reports whether the tokens are neither there nor on their way from
+// an engine that has not failed.
+func (t *task) needsTokens(failed int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tokens == nil && (t.fetched == nil || failed > 0)
+}
+
 // fetch has the prompt's tokens fetched where an attempt goes.
-func (e *task) fetch(a Attempt) {
-	e.attempt = a.Failed
-	arrived := e.Await()
-	if kept, ok := e.request.Retain(); !ok || !kept.Fetch(a.Upstream, a.Failed, arrived) {
+func (t *task) fetch(a Attempt) {
+	t.lastAttempt = a.Failed
+	arrived := t.Await()
+	if kept, ok := t.request.Retain(); !ok || !kept.Fetch(a.Upstream, a.Failed, arrived) {
 		arrived(nil)
 	}
 }
 
-// want notes where the prompt is to be staged, and does it if its tokens are
-// there. It reports whether that is under way, for this request or another one:
-// then its tokens are not needed for it.
-func (e *task) want(address string, as uint64, until time.Time) (under bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if st := e.stager.service.Current(address, as); st != nil {
-		e.staging, e.at, e.to = st, address, ""
-		return true
-	}
-	e.to, e.as, e.until = address, as, until
-	e.begin()
-	return e.to == ""
-}
-
-// begin stages if all is there that is needed. The caller holds mu.
-func (e *task) begin() {
-	if e.tokens == nil || e.to == "" {
-		return
-	}
-	p := e.prefix(e.tokens, e.as)
-	p.Deadline = e.until
-	e.staging, e.at = e.stager.order(e.to, p, e.tokens), e.to
-	e.to = ""
-}
-
-// order gives LMCache an order.
-func (s *stager) order(address string, p lmcache.Prefix, tokens *keptTokens) *lmcache.Staging {
-	return s.service.Stage(address, p, tokens.take())
-}
-
-func (e *task) prefix(tokens *keptTokens, key uint64) lmcache.Prefix {
-	return lmcache.Prefix{Model: e.prompt.Model, Salt: e.prompt.Salt, Tokens: tokens.ids, Key: key}
-}
-
-// lacks reports whether the tokens are neither there nor on their way from an
-// engine that has not failed.
-func (e *task) lacks(attempt int) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.tokens == nil && (e.arrival == nil || attempt > 0)
-}
-
 // Await implements Task.
-func (e *task) Await() (arrived func(ids []uint32)) {
-	done, since := make(chan struct{}), time.Now()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.arrival = done
+func (t *task) Await() (arrived func(ids []uint32)) {
+	start, done := time.Now(), make(chan struct{})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fetched = done
 	return func(ids []uint32) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		defer close(done)
-		if e.ask {
-			e.askWith(e.stager.shelf.keep(ids))
+		if t.lookup {
+			t.startLookup(t.stager.tokens.keep(ids))
 		}
-		if e.tokens != nil || e.over {
+		if t.tokens != nil || t.ended {
 			return
 		}
-		if e.tokens = e.stager.shelf.keep(ids); e.tokens != nil {
-			e.stager.learnLead(time.Since(since))
+		if t.tokens = t.stager.tokens.keep(ids); t.tokens != nil {
+			t.stager.learnLead(time.Since(start))
 		}
-		e.begin()
+		t.giveOrder()
 	}
 }
 
-// hold waits until the staging has ended, but not longer than d in all, nor
-// than the client does.
-func (e *task) hold(ctx context.Context, d time.Duration) {
+// hold waits for the tokens and then for the end of the staging: in all for d at
+// most, and not longer than the client does.
+func (t *task) hold(ctx context.Context, d time.Duration) {
 	start := time.Now()
-	e.mu.Lock()
-	arrival := e.arrival
-	e.mu.Unlock()
-	if arrival != nil {
-		waiting, cancel := context.WithTimeout(ctx, d)
-		defer cancel()
-		select {
-		case <-arrival:
-		case <-waiting.Done():
-		}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	t.mu.Lock()
+	fetched := t.fetched
+	t.mu.Unlock()
+	if fetched != nil {
+		await(ctx, fetched)
 	}
-	e.mu.Lock()
-	st := e.staging
-	e.mu.Unlock()
+	t.mu.Lock()
+	st := t.staging
+	t.mu.Unlock()
 	if st != nil {
-		st.Wait(ctx, d-time.Since(start))
+		await(ctx, st.Done())
 	}
 	took := time.Since(start)
-	e.held += took
-	e.stager.totals.held(took)
+	t.held += took
+	t.stager.totals.countHold(took)
+}
+
+func await(ctx context.Context, done <-chan struct{}) {
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 // Accepted implements Task.
-func (e *task) Accepted() {
-	if !e.prompt.Tools {
+func (t *task) Accepted() {
+	if !t.prompt.Tools {
 		return
 	}
-	e.mu.Lock()
-	there := e.tokens != nil
-	e.mu.Unlock()
+	t.mu.Lock()
+	there := t.tokens != nil
+	t.mu.Unlock()
 	if !there {
-		e.kept, _ = e.request.Retain()
+		t.forTokens, _ = t.request.Retain()
 	}
-	if e.stager.warmer != nil {
-		e.warm, _ = e.request.Retain()
+	if t.stager.warmer != nil {
+		t.forWarming, _ = t.request.Retain()
 	}
 }
 
 // Reported implements Task.
-func (e *task) Reported(address string, cached int) {
-	if e.before != nil {
-		e.before.used(address, cached)
+func (t *task) Reported(upstream string, cached int) {
+	if t.expected != nil {
+		t.expected.used(upstream, cached)
 	}
-	e.mu.Lock()
-	st, at := e.staging, e.at
-	e.mu.Unlock()
-	if at == address {
-		useOf(st, cached)
+	t.mu.Lock()
+	st, at := t.staging, t.stagingAt
+	t.mu.Unlock()
+	if at == upstream {
+		markUsed(st, cached)
 	}
 }
 
 // Unreported implements Task.
-func (e *task) Unreported(address string) { e.Reported(address, int(^uint(0)>>2)) }
+func (t *task) Unreported(upstream string) { t.Reported(upstream, math.MaxInt/2) }
 
 // ExpectNext implements Task.
-func (e *task) ExpectNext(address string) {
-	s := e.stager
-	t := s.turns.expect(e.prompt.whole(), address)
-	e.mu.Lock()
-	tokens := e.tokens
-	if tokens != nil {
-		t.staged(s.order(address, e.prefix(tokens, e.prompt.next()), tokens))
+func (t *task) ExpectNext(upstream string) {
+	s := t.stager
+	next := s.turns.expect(t.prompt.whole(), upstream)
+	t.mu.Lock()
+	there := t.tokens != nil
+	if there {
+		t.stageNext(next, t.tokens)
 	}
-	e.mu.Unlock()
-	if tokens == nil && e.kept != nil {
-		e.stageLater(t, e.kept)
-		e.kept = nil
+	t.mu.Unlock()
+	if !there && t.forTokens != nil {
+		t.forTokens.Fetch(upstream, t.lastAttempt, func(ids []uint32) {
+			if tokens := s.tokens.keep(ids); tokens != nil {
+				t.stageNext(next, tokens)
+				tokens.release()
+			}
+		})
+		t.forTokens = nil
 	}
-	if e.warm != nil {
-		s.warmer.later(t, s.turns.usualGap()*3/4, func() bool { return lost(e.routed, address) }, e.warm)
-		e.warm = nil
+	if t.forWarming != nil {
+		request := t.routing
+		s.warmer.schedule(next, s.turns.usualGap()*3/4, func() bool { return evicted(request, upstream) }, t.forWarming)
+		t.forWarming = nil
 	}
 }
 
-// stageLater stages for a turn with tokens that are still to be fetched.
-func (e *task) stageLater(t *turn, kept Retained) {
-	kept.Fetch(t.address, e.attempt, func(ids []uint32) {
-		tokens := e.stager.shelf.keep(ids)
-		if tokens == nil {
-			return
-		}
-		t.staged(e.stager.order(t.address, e.prefix(tokens, e.prompt.next()), tokens))
-		tokens.release()
-	})
+// stageNext stages for the next turn.
+func (t *task) stageNext(next *nextTurn, tokens *sharedTokens) {
+	next.staged(t.stager.order(next.upstream, t.prefix(tokens, t.prompt.nextTurn()), tokens))
 }
 
-// lost reports whether an upstream is predicted to hold less of a request's
+// evicted reports whether an upstream is predicted to hold less of a request's
 // prompt on its GPU than it was sent.
-func lost(request *routing.Request, address string) bool {
-	forecasts, _ := request.Explain([]routing.Candidate{{Address: address}})
+func evicted(request *routing.Request, upstream string) bool {
+	forecasts, _ := request.Explain([]routing.Candidate{{Address: upstream}})
 	return len(forecasts) == 1 && request.Tokens()-forecasts[0].Cached >= leastStaged
 }
 
 // End implements Task.
-func (e *task) End(accepted bool) {
-	for _, kept := range []Retained{e.kept, e.warm} {
+func (t *task) End(accepted bool) {
+	for _, kept := range []Retained{t.forTokens, t.forWarming} {
 		if kept != nil {
 			kept.Release()
 		}
 	}
-	e.kept, e.warm, e.request = nil, nil, nil
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.over, e.to = true, ""
-	looks := accepted && e.stager.looks && len(e.upstreams) > 0
+	t.forTokens, t.forWarming, t.request = nil, nil, nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended, t.wanted = true, stagingOrder{}
+	lookup := accepted && t.stager.lookups && len(t.candidates) > 0
 	switch {
-	case e.tokens == nil:
-		e.ask = looks // they may be on their way
-	case looks:
-		e.askWith(e.tokens)
+	case t.tokens == nil:
+		t.lookup = lookup // they may be on their way
+	case lookup:
+		t.startLookup(t.tokens)
 	default:
-		e.tokens.release()
+		t.tokens.release()
 	}
 }
 
-// askWith asks who holds the prompt and lets go of its tokens. The caller holds
-// mu.
-func (e *task) askWith(tokens *keptTokens) {
-	e.ask = false
+// startLookup asks LMCache who holds the prompt, and releases the tokens. The
+// caller holds mu.
+func (t *task) startLookup(tokens *sharedTokens) {
+	t.lookup = false
 	if tokens != nil {
-		e.stager.service.StartLookup(e.prefix(tokens, e.prompt.whole()), e.upstreams, tokens.release)
+		t.stager.service.StartLookup(t.prefix(tokens, t.prompt.whole()), t.candidates, tokens.release)
 	}
 }

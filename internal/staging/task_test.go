@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
-// readyClient is an LMCache that has staged what it is asked for at once.
+// readyClient is an LMCache that has staged everything at once.
 type readyClient struct{}
 
 func (c *readyClient) Submit(_ context.Context, _ string, p *lmcache.Prefix) (lmcache.Job, error) {
@@ -30,58 +31,58 @@ func (c *readyClient) Lookup(context.Context, *lmcache.Prefix, []string) ([]lmca
 func (c *readyClient) CanLookup() bool { return false }
 func (c *readyClient) Close()          {}
 
-// TestUseOfStagings: whether a staging was in vain is decided by what the request
-// found cached that it was for: its own, or the next turn of its conversation; or
-// by nobody, when none has come for a while.
-func TestUseOfStagings(t *testing.T) {
+// TestWastedStagings: a staging is wasted if the request that it was for did not
+// find it cached (its own request, or the conversation's next turn), or if no
+// request has used it for a while.
+func TestWastedStagings(t *testing.T) {
 	const staged = 4096
 	const keep = 2 * time.Minute
 	for _, c := range []struct {
-		name     string
-		next     func(e *task) // what comes of the request
-		own      bool          // it was for the request itself, not for its next turn
-		at, then uint64        // wasted right after, and when its time is over
+		name         string
+		next         func(*task) // what becomes of the request
+		own          bool        // the staging is for the request itself, not for its next turn
+		atOnce, then uint64      // stagings wasted right after, and when the time is over
 	}{
-		{name: "found", next: func(e *task) { e.Reported("a:1", staged) }},
-		{name: "found but for the end, which is always computed", next: func(e *task) { e.Reported("a:1", staged-leastStaged+1) }},
-		{name: "a chunk is missing", next: func(e *task) { e.Reported("a:1", staged-leastStaged) }, at: 1, then: 1},
-		{name: "nothing found", next: func(e *task) { e.Reported("a:1", 0) }, at: 1, then: 1},
-		{name: "elsewhere", next: func(e *task) { e.Reported("b:1", staged) }, at: 1, then: 1},
-		{name: "not told", next: func(e *task) { e.Unreported("a:1") }},
-		{name: "not told, elsewhere", next: func(e *task) { e.Unreported("b:1") }, at: 1, then: 1},
+		{name: "found", next: func(task *task) { task.Reported("a:1", staged) }},
+		{name: "found but for the end, which is always computed", next: func(task *task) { task.Reported("a:1", staged-leastStaged+1) }},
+		{name: "a chunk is missing", next: func(task *task) { task.Reported("a:1", staged-leastStaged) }, atOnce: 1, then: 1},
+		{name: "nothing found", next: func(task *task) { task.Reported("a:1", 0) }, atOnce: 1, then: 1},
+		{name: "elsewhere", next: func(task *task) { task.Reported("b:1", staged) }, atOnce: 1, then: 1},
+		{name: "not reported", next: func(task *task) { task.Unreported("a:1") }},
+		{name: "not reported, elsewhere", next: func(task *task) { task.Unreported("b:1") }, atOnce: 1, then: 1},
 		{name: "no next turn", next: func(*task) {}, then: 1},
-		{name: "its own, found", own: true, next: func(e *task) { e.Reported("a:1", staged) }},
-		{name: "its own, not found", own: true, next: func(e *task) { e.Reported("a:1", 0) }, then: 1}, // others may want the same
-		{name: "its own, failed over", own: true, next: func(e *task) { e.Reported("b:1", staged) }, then: 1},
+		{name: "its own, found", own: true, next: func(task *task) { task.Reported("a:1", staged) }},
+		{name: "its own, not found", own: true, next: func(task *task) { task.Reported("a:1", 0) }, then: 1}, // another may want the same
+		{name: "its own, failed over", own: true, next: func(task *task) { task.Reported("b:1", staged) }, then: 1},
 		{name: "its own, refused", own: true, next: func(*task) {}, then: 1},
-		{name: "twice", next: func(e *task) { e.Reported("a:1", 0); e.Reported("a:1", staged) }, at: 1, then: 1},
+		{name: "twice", next: func(task *task) { task.Reported("a:1", 0); task.Reported("a:1", staged) }, atOnce: 1, then: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &stager{service: lmcache.NewService(lmcache.Options{Client: &readyClient{}}), turns: newTurns(time.Now)}
-				defer s.service.Close()
-				tokens := s.shelf.keep(make([]uint32, staged))
+				s := newTestStager()
+				defer s.Close()
+				tokens := s.tokens.keep(make([]uint32, staged))
 				st := s.order("a:1", lmcache.Prefix{Model: "m", Tokens: tokens.ids, Key: 7}, tokens)
 				<-st.Done()
 				tokens.release()
-				e := &task{stager: s}
+				request := &task{stager: s}
 				if c.own {
-					e.staging, e.at = st, "a:1"
+					request.staging, request.stagingAt = st, "a:1"
 				} else {
 					s.turns.expect(1, "a:1").staged(st)
-					if e.before = s.turns.arrived(slices.Values([]uint64{1})); e.before == nil {
-						t.Fatal("the next turn is not known")
+					if request.expected = s.turns.arrived(slices.Values([]uint64{1})); request.expected == nil {
+						t.Fatal("the next turn was not expected")
 					}
 				}
-				c.next(e)
-				if n := s.service.Counts().Wasted; n != c.at {
-					t.Errorf("%d are wasted right after, want %d", n, c.at)
+				c.next(request)
+				if n := s.service.Counts().Wasted; n != c.atOnce {
+					t.Errorf("%d are wasted right after, want %d", n, c.atOnce)
 				}
 				time.Sleep(keep)
 				if n := s.service.Counts().Wasted; n != c.then {
 					t.Errorf("%d are wasted when their time is over, want %d", n, c.then)
 				}
-				if n := s.shelf.kept.Load(); n != 0 {
+				if n := s.tokens.kept.Load(); n != 0 {
 					t.Errorf("%d tokens are kept", n)
 				}
 			})
@@ -89,36 +90,61 @@ func TestUseOfStagings(t *testing.T) {
 	}
 }
 
-// TestStagedOnce: what is on its way for one request is not ordered by another that
-// begins in the same way, which waits for it if it is held.
+func newTestStager() *stager {
+	return New(Options{Client: &readyClient{}, Totals: NewTotals()}).(*stager)
+}
+
+// TestStagedOnce: two requests with the same beginning share one staging, and the
+// second one can wait for it.
 func TestStagedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &stager{service: lmcache.NewService(lmcache.Options{Client: &readyClient{}}), turns: newTurns(time.Now), totals: NewTotals()}
-		defer s.service.Close()
+		s := newTestStager()
+		defer s.Close()
 		one, two := &task{stager: s}, &task{stager: s}
-		if one.want("a:1", 7, time.Time{}) {
-			t.Fatal("it is under way before there are tokens")
+		order := stagingOrder{upstream: "a:1", key: 7}
+		if one.stage(order) {
+			t.Fatal("a staging is under way before there are tokens")
 		}
 		one.Await()(make([]uint32, 4096))
-		if one.staging == nil || !two.want("a:1", 7, time.Time{}) || two.staging != one.staging || two.at != "a:1" {
-			t.Fatalf("the second one has %p, the first %p", two.staging, one.staging)
+		if one.staging == nil || !two.stage(order) || two.staging != one.staging || two.stagingAt != "a:1" {
+			t.Fatalf("the second request has staging %p, the first %p", two.staging, one.staging)
 		}
 		two.hold(t.Context(), time.Second)
 		if r, tokens := two.staging.Result(); r != lmcache.Completed || tokens != 4096 {
 			t.Errorf("%v with %d tokens after the wait", r, tokens)
 		}
-		if two.want("b:1", 7, time.Time{}) || two.want("a:1", 8, time.Time{}) {
-			t.Error("what nobody has ordered is under way")
+		if two.stage(stagingOrder{upstream: "b:1", key: 7}) || two.stage(stagingOrder{upstream: "a:1", key: 8}) {
+			t.Error("another node or prompt has the same staging")
 		}
-		for _, e := range []*task{one, two} {
-			e.End(true)
+		for _, request := range []*task{one, two} {
+			request.End(true)
 		}
 		synctest.Wait()
-		if n := s.shelf.kept.Load(); n != 0 {
+		if n := s.tokens.kept.Load(); n != 0 {
 			t.Errorf("%d tokens are kept", n)
 		}
 		if c := s.service.Counts(); c.Results[lmcache.Submitted] != 1 || c.Results[lmcache.Deduplicated] != 1 {
 			t.Errorf("counts %+v", c)
 		}
 	})
+}
+
+// TestNop: the stager that does nothing leaves candidates as they are.
+func TestNop(t *testing.T) {
+	defer Nop.Close()
+	candidates := []routing.Candidate{{Address: "a:1"}}
+	if offloads, known := Nop.Consult(&Prompt{}, candidates, make([]routing.Offload, 1)); known || len(offloads) != 0 {
+		t.Errorf("offloads %v, known %v", offloads, known)
+	}
+	task := Nop.Begin(nil)
+	task.Consult(candidates)
+	if task.Send(t.Context(), Attempt{}) || candidates[0].Offload != nil {
+		t.Error("something is staged")
+	}
+	task.Await()([]uint32{1})
+	task.Accepted()
+	task.Reported("a:1", 1)
+	task.Unreported("a:1")
+	task.ExpectNext("a:1")
+	task.End(true)
 }

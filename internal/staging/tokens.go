@@ -7,48 +7,48 @@ import (
 	"sync/atomic"
 )
 
-// maxKeptTokens is how many tokens all requests of a policy may keep together:
-// 16 MiB, of which lookups that wait can have half. What is beyond that is not
+// maxTokens bounds the tokens that all requests of a policy keep together, to
+// 16 MiB, of which lookups that wait can have half. Prompts beyond that are not
 // staged.
-const maxKeptTokens = 4 << 20
+const maxTokens = 4 << 20
 
-// tokenShelf counts the tokens that are kept.
-type tokenShelf struct{ kept atomic.Int64 }
+// tokenStore counts the tokens that are kept.
+type tokenStore struct{ kept atomic.Int64 }
 
-// keptTokens are the tokens of a prompt for as long as somebody uses them. The
-// last one to let go of them wipes them.
-type keptTokens struct {
+// sharedTokens are the tokens of a prompt while something uses them. The last user
+// to release them wipes them.
+type sharedTokens struct {
 	ids   []uint32
 	users atomic.Int32
-	shelf *tokenShelf
+	store *tokenStore
 }
 
-// keep copies tokens, for one user; nil when there are none, or no room.
-func (s *tokenShelf) keep(ids []uint32) *keptTokens {
+// keep copies tokens for one user. It returns nil when there are none, or no room.
+func (s *tokenStore) keep(ids []uint32) *sharedTokens {
 	if len(ids) == 0 {
 		return nil
 	}
-	if s.kept.Add(int64(len(ids))) > maxKeptTokens {
+	if s.kept.Add(int64(len(ids))) > maxTokens {
 		s.kept.Add(-int64(len(ids)))
 		return nil
 	}
-	k := &keptTokens{ids: slices.Clone(ids), shelf: s}
-	k.users.Store(1)
-	return k
+	t := &sharedTokens{ids: slices.Clone(ids), store: s}
+	t.users.Store(1)
+	return t
 }
 
-// take adds a user, who has one already. It returns what ends the use, to be
-// called once.
-func (k *keptTokens) take() (release func()) {
-	k.users.Add(1)
-	return k.release
+// share adds a user; the caller must be one. The function it returns ends that use
+// and is to be called once.
+func (t *sharedTokens) share() (release func()) {
+	t.users.Add(1)
+	return t.release
 }
 
 // release ends one use.
-func (k *keptTokens) release() {
-	if k.users.Add(-1) > 0 {
+func (t *sharedTokens) release() {
+	if t.users.Add(-1) > 0 {
 		return
 	}
-	clear(k.ids)
-	k.shelf.kept.Add(-int64(len(k.ids)))
+	clear(t.ids)
+	t.store.kept.Add(-int64(len(t.ids)))
 }

@@ -8,17 +8,17 @@ import (
 	"testing"
 )
 
-func TestKeptTokensAreWiped(t *testing.T) {
-	var s tokenShelf
+func TestSharedTokensAreWiped(t *testing.T) {
+	var s tokenStore
 	given := []uint32{1, 2, 3}
 	k := s.keep(given)
-	clear(given) // they are whose they were
+	clear(given) // the caller may wipe its own
 	if !slices.Equal(k.ids, []uint32{1, 2, 3}) {
 		t.Fatalf("kept %v", k.ids)
 	}
 	var group sync.WaitGroup
 	for range 10 {
-		release := k.take()
+		release := k.share()
 		group.Go(release)
 	}
 	group.Wait()
@@ -31,19 +31,19 @@ func TestKeptTokensAreWiped(t *testing.T) {
 	}
 }
 
-func TestKeptTokensAreBounded(t *testing.T) {
-	var s tokenShelf
+func TestSharedTokensAreBounded(t *testing.T) {
+	var s tokenStore
 	if s.keep(nil) != nil {
-		t.Error("nothing was kept")
+		t.Error("no tokens were kept")
 	}
-	half := make([]uint32, maxKeptTokens/2)
+	half := make([]uint32, maxTokens/2)
 	first := s.keep(half)
 	second := s.keep(half)
 	if first == nil || second == nil || s.keep([]uint32{1}) != nil {
-		t.Fatal("the limit is not kept")
+		t.Fatal("the limit does not hold")
 	}
 	second.release()
 	if s.keep([]uint32{1}) == nil {
-		t.Fatal("what was let go of still counts")
+		t.Fatal("released tokens still count")
 	}
 }

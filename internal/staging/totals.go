@@ -12,134 +12,134 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 )
 
-// Report is what was staged for one upstream, for the admin API. It is
-// of the running configs.
+// Report tells the admin API what the running policies have staged for one upstream.
 type Report struct {
 	Orders  uint64 `json:"orders"`           // to LMCache
-	Done    uint64 `json:"done"`             // of those, the ones that LMCache says are
-	Tokens  uint64 `json:"tokens"`           // in CPU memory for them, by what it says
-	Result  string `json:"result,omitempty"` // of the last one
-	Resting bool   `json:"resting"`          // it has failed lately, and is left alone
+	Done    uint64 `json:"done"`             // orders that LMCache reports as done
+	Tokens  uint64 `json:"tokens"`           // in CPU memory by these orders, as LMCache reports
+	Result  string `json:"result,omitempty"` // of the last order
+	Resting bool   `json:"resting"`          // LMCache has failed lately and is left alone
 }
 
 // Totals counts what all policies of the process have staged, over reloads.
 type Totals struct {
 	staged, lookups         *prometheus.Desc
 	tokens, wasted          *prometheus.Desc
-	waits, waited, warmings *prometheus.Desc
+	holds, holdTime, warmed *prometheus.Desc
 
-	numHeld atomic.Uint64 // requests
-	heldFor atomic.Int64  // ns, all of them
+	numHolds atomic.Uint64
+	heldFor  atomic.Int64 // ns, all requests together
 
-	mu    sync.Mutex
-	users map[*stager]struct{}
-	gone  stagingCounts // of the policies that are there no more
+	mu      sync.Mutex
+	stagers map[*stager]struct{}
+	closed  counts // of the stagers that were removed
 }
 
-// metricsPrefix is in front of the names of all metrics.
+// metricsPrefix begins the names of all metrics.
 const metricsPrefix = "caddy_kv_aware_"
 
-// stagingCounts are totals.
-type stagingCounts struct {
+// counts are totals of stagers.
+type counts struct {
 	service lmcache.Counts
 	warmed  [numWarmResults]uint64
 }
 
-// NewTotals returns Totals of no stager.
+// NewTotals returns Totals that count nothing yet.
 func NewTotals() *Totals {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(metricsPrefix+name, help, labels, nil)
 	}
 	return &Totals{
-		users:    make(map[*stager]struct{}),
-		staged:   desc("staging_total", "Prompts that LMCache was to stage in CPU memory, by what came of it; submitted ones are counted again at their end.", "result"),
-		lookups:  desc("staging_lookups_total", "Times that LMCache was to tell who holds a prompt, by what came of it.", "result"),
-		tokens:   desc("staged_tokens_total", "Prompt tokens that LMCache said were in CPU memory after a staging."),
-		wasted:   desc("staging_wasted_total", "Stagings whose tokens the next turn that they were for did not find cached, or no request in the two minutes that followed."),
-		waits:    desc("staging_waits_total", "Requests that were held for their staging."),
-		waited:   desc("staging_wait_seconds_total", "For how long requests were held for their staging, in all."),
-		warmings: desc("warmups_total", "Requests for one token that were to bring a conversation's blocks to the GPU before its next turn, by what came of it.", "result"),
+		stagers:  make(map[*stager]struct{}),
+		staged:   desc("staging_total", "Prompts to be staged in CPU memory by LMCache, by result; a submitted one is counted again when it ends.", "result"),
+		lookups:  desc("staging_lookups_total", "Questions to LMCache which nodes hold a prompt, by result.", "result"),
+		tokens:   desc("staged_tokens_total", "Prompt tokens in CPU memory after a staging, as LMCache reports."),
+		wasted:   desc("staging_wasted_total", "Stagings whose tokens were not found cached by the next turn that they were for, or by any request in the two minutes that followed."),
+		holds:    desc("staging_waits_total", "Requests that were held for their staging."),
+		holdTime: desc("staging_wait_seconds_total", "Time that requests were held for their staging, in all."),
+		warmed:   desc("warmups_total", "One-token requests to bring a conversation's blocks to the GPU before its next turn, by result.", "result"),
 	}
 }
 
-// open counts what a policy stages.
-func (s *Totals) open(st *stager) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.users[st] = struct{}{}
+// add counts a stager from now on.
+func (t *Totals) add(s *stager) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stagers[s] = struct{}{}
 }
 
-// close takes a policy out; what it has counted stays.
-func (s *Totals) close(st *stager) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, there := s.users[st]; there {
-		delete(s.users, st)
-		s.gone.add(st)
+// remove takes a stager out. What it has counted stays.
+func (t *Totals) remove(s *stager) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, there := t.stagers[s]; there {
+		delete(t.stagers, s)
+		t.closed.add(s)
 	}
 }
 
-// held counts a request that was held. It may outlive the policy that did it.
-func (s *Totals) held(d time.Duration) {
-	s.numHeld.Add(1)
-	s.heldFor.Add(int64(d))
+// countHold counts a request that was held. Its stager may have been removed.
+func (t *Totals) countHold(d time.Duration) {
+	t.numHolds.Add(1)
+	t.heldFor.Add(int64(d))
 }
 
-// add adds what a policy has counted.
-func (c *stagingCounts) add(st *stager) {
-	counts := st.service.Counts()
-	for i := range counts.Results {
-		c.service.Results[i] += counts.Results[i]
-		c.service.Lookups[i] += counts.Lookups[i]
+// add adds the counts of a stager.
+func (c *counts) add(s *stager) {
+	of := s.service.Counts()
+	for i := range of.Results {
+		c.service.Results[i] += of.Results[i]
+		c.service.Lookups[i] += of.Lookups[i]
 	}
-	c.service.Tokens += counts.Tokens
-	c.service.Wasted += counts.Wasted
-	if st.warmer == nil {
+	c.service.Tokens += of.Tokens
+	c.service.Wasted += of.Wasted
+	if s.warmer == nil {
 		return
 	}
 	for i := range c.warmed {
-		c.warmed[i] += st.warmer.counts[i].Load()
+		c.warmed[i] += s.warmer.counts[i].Load()
 	}
 }
 
-// Describe sends what the metrics are.
-func (s *Totals) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.staged, s.lookups, s.tokens, s.wasted, s.waits, s.waited, s.warmings} {
+// Describe implements prometheus.Collector.
+func (t *Totals) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{t.staged, t.lookups, t.tokens, t.wasted, t.holds, t.holdTime, t.warmed} {
 		to <- d
 	}
 }
 
-// Collect sends the figures of this moment.
-func (s *Totals) Collect(to chan<- prometheus.Metric) {
-	s.mu.Lock()
-	total := s.gone
-	for st := range s.users {
-		total.add(st)
+// Collect implements prometheus.Collector.
+func (t *Totals) Collect(to chan<- prometheus.Metric) {
+	t.mu.Lock()
+	total := t.closed
+	for s := range t.stagers {
+		total.add(s)
 	}
-	s.mu.Unlock()
+	t.mu.Unlock()
 	send := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
 	}
 	for i, result := range lmcache.Results() {
-		send(s.staged, float64(total.service.Results[i]), result.String())
-		send(s.lookups, float64(total.service.Lookups[i]), result.String())
+		send(t.staged, float64(total.service.Results[i]), result.String())
+		send(t.lookups, float64(total.service.Lookups[i]), result.String())
 	}
-	send(s.tokens, float64(total.service.Tokens))
-	send(s.wasted, float64(total.service.Wasted))
-	send(s.waits, float64(s.numHeld.Load()))
-	send(s.waited, time.Duration(s.heldFor.Load()).Seconds())
+	send(t.tokens, float64(total.service.Tokens))
+	send(t.wasted, float64(total.service.Wasted))
+	send(t.holds, float64(t.numHolds.Load()))
+	send(t.holdTime, time.Duration(t.heldFor.Load()).Seconds())
 	for i, n := range total.warmed {
-		send(s.warmings, float64(n), warmResultNames[i])
+		send(t.warmed, float64(n), warmResultNames[i])
 	}
 }
 
-// Report tells what was staged for an upstream; nil when nothing is.
-func (s *Totals) Report(address string) *Report {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// Report returns the report of an upstream; nil when no running policy has asked its
+// LMCache for anything.
+func (t *Totals) Report(upstream string) *Report {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var report *Report
-	for st := range s.users {
-		n, known := st.service.NodeCounts(address)
+	for s := range t.stagers {
+		n, known := s.service.NodeCounts(upstream)
 		if !known {
 			continue
 		}

@@ -4,6 +4,7 @@ package staging
 
 import (
 	"context"
+	"iter"
 	"sync"
 	"time"
 
@@ -11,48 +12,47 @@ import (
 )
 
 const (
-	// maxTurns is how many conversations are remembered whose next turn is
-	// awaited, and turnFor for how long: a tool that runs for longer is an
-	// exception.
-	maxTurns = 4096
-	turnFor  = 2 * time.Minute
-
-	// gapShare is how much one gap changes the average.
+	// maxNextTurns bounds the turns that are expected at the same time.
+	maxNextTurns = 4096
+	// turnTimeout is how long a turn is expected; few tools run for longer.
+	turnTimeout = 2 * time.Minute
+	// gapShare is the weight of the latest gap in the average.
 	gapShare = 0.2
 )
 
-// turn is a conversation whose last answer asked the client to run tools: its
-// next turn is expected soon.
-type turn struct {
-	address string // where it was
-	at      time.Time
-	ctx     context.Context // done when the next turn has come
-	come    context.CancelFunc
+// nextTurn is the expected next turn of a conversation whose last answer asked the
+// client to run tools.
+type nextTurn struct {
+	upstream string // where the conversation was
+	since    time.Time
+	ctx      context.Context // done when the turn has arrived, or is not expected any more
+	arrived  context.CancelFunc
 
 	mu      sync.Mutex
 	staging *lmcache.Staging // nil: none
 }
 
-// staged notes what was ordered for the next turn.
-func (t *turn) staged(st *lmcache.Staging) {
+// staged notes the staging that was ordered for the turn.
+func (t *nextTurn) staged(st *lmcache.Staging) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.staging = st
 }
 
-// used says how much of its prompt the next turn found cached, at an upstream. What
-// was staged for it at another one, or not found, was in vain.
-func (t *turn) used(address string, cached int) {
+// used notes how much of its prompt the turn found cached at an upstream. A staging
+// at another one, or one that was not found, is wasted.
+func (t *nextTurn) used(upstream string, cached int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.staging != nil && !(t.address == address && useOf(t.staging, cached)) {
+	if t.staging != nil && !(t.upstream == upstream && markUsed(t.staging, cached)) {
 		t.staging.Waste()
 	}
 }
 
-// useOf counts a staging as used when the engine has found as many tokens in a
-// cache as were staged; the last ones of a prompt are always computed.
-func useOf(st *lmcache.Staging, cached int) bool {
+// markUsed counts a staging as used, and reports so, when the engine has found as
+// many tokens cached as were staged, but for the last of a prompt, which engines
+// always compute.
+func markUsed(st *lmcache.Staging, cached int) bool {
 	if st == nil {
 		return false
 	}
@@ -64,73 +64,71 @@ func useOf(st *lmcache.Staging, cached int) bool {
 	return true
 }
 
-// turns are the conversations whose next turn is expected, by the hash of the
-// end of what was asked: the next turn has the same text up to there.
-type turns struct {
+// nextTurns are the expected turns, by the key of the whole prompt before them: a
+// next turn begins with it.
+type nextTurns struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	byEnd map[uint64]*turn
-	order []uint64 // oldest first
-	gap   time.Duration
+	mu          sync.Mutex
+	byPrompt    map[uint64]*nextTurn
+	oldestFirst []uint64
+	gap         time.Duration // average time to the next turn; 0: not known
 }
 
-func newTurns(now func() time.Time) *turns {
-	return &turns{now: now, byEnd: make(map[uint64]*turn)}
+func newNextTurns(now func() time.Time) *nextTurns {
+	return &nextTurns{now: now, byPrompt: make(map[uint64]*nextTurn)}
 }
 
-// expect notes that a next turn is expected.
-func (s *turns) expect(end uint64, address string) *turn {
-	t := &turn{address: address, at: s.now()}
-	t.ctx, t.come = context.WithCancel(context.Background())
+// expect adds the turn that comes after a prompt.
+func (s *nextTurns) expect(prompt uint64, upstream string) *nextTurn {
+	t := &nextTurn{upstream: upstream, since: s.now()}
+	t.ctx, t.arrived = context.WithCancel(context.Background())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drop(t.at)
-	if old := s.byEnd[end]; old != nil {
-		old.come() // the same was asked twice
+	s.dropOld(t.since)
+	if old := s.byPrompt[prompt]; old != nil {
+		old.arrived() // the same prompt was sent twice
 	} else {
-		s.order = append(s.order, end)
+		s.oldestFirst = append(s.oldestFirst, prompt)
 	}
-	s.byEnd[end] = t
+	s.byPrompt[prompt] = t
 	return t
 }
 
-// drop forgets the oldest ones that take too long, or are too many. The caller
-// holds mu.
-func (s *turns) drop(now time.Time) {
+// dropOld drops turns that take too long, and the oldest when there are too many.
+// The caller holds mu.
+func (s *nextTurns) dropOld(now time.Time) {
 	n := 0
-	for n < len(s.order) {
-		t := s.byEnd[s.order[n]]
-		if t != nil && len(s.order)-n < maxTurns && now.Sub(t.at) < turnFor {
+	for n < len(s.oldestFirst) {
+		t := s.byPrompt[s.oldestFirst[n]]
+		if len(s.oldestFirst)-n < maxNextTurns && now.Sub(t.since) < turnTimeout {
 			break
 		}
-		if t != nil {
-			t.come()
-		}
-		delete(s.byEnd, s.order[n])
+		t.arrived()
+		delete(s.byPrompt, s.oldestFirst[n])
 		n++
 	}
-	s.order = append(s.order[:0], s.order[n:]...)
+	s.oldestFirst = append(s.oldestFirst[:0], s.oldestFirst[n:]...)
 }
 
-// arrived returns the turn that a request is the next one of, by the ends of
-// its messages; nil when none was expected.
-func (s *turns) arrived(ends func(yield func(hash uint64) bool)) (found *turn) {
+// arrived returns the expected turn that a request is, by the keys of its prompt up
+// to the end of each message; nil when it was not expected.
+func (s *nextTurns) arrived(prompts iter.Seq[uint64]) (found *nextTurn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.byEnd) == 0 {
+	if len(s.byPrompt) == 0 {
 		return nil
 	}
-	for end := range ends {
-		if t := s.byEnd[end]; t != nil {
+	for prompt := range prompts {
+		if t := s.byPrompt[prompt]; t != nil {
 			found = t // the last one
 		}
 	}
 	if found == nil || found.ctx.Err() != nil {
 		return found
 	}
-	found.come()
-	if took := s.now().Sub(found.at); s.gap == 0 {
+	found.arrived()
+	if took := s.now().Sub(found.since); s.gap == 0 {
 		s.gap = took
 	} else {
 		s.gap += time.Duration(gapShare * float64(took-s.gap))
@@ -138,21 +136,21 @@ func (s *turns) arrived(ends func(yield func(hash uint64) bool)) (found *turn) {
 	return found
 }
 
-// usualGap returns how long it takes on average from an answer that ends in
-// tool calls to the next turn; 0: not known.
-func (s *turns) usualGap() time.Duration {
+// usualGap returns the average time from an answer that ends in tool calls to the
+// next turn; 0: not known.
+func (s *nextTurns) usualGap() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.gap
 }
 
 // close ends all waiting.
-func (s *turns) close() {
+func (s *nextTurns) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range s.byEnd {
-		t.come()
+	for _, t := range s.byPrompt {
+		t.arrived()
 	}
-	clear(s.byEnd)
-	s.order = nil
+	clear(s.byPrompt)
+	s.oldestFirst = nil
 }

@@ -10,25 +10,25 @@ import (
 
 func TestTurns(t *testing.T) {
 	now := time.Unix(1000, 0)
-	s := newTurns(func() time.Time { return now })
+	s := newNextTurns(func() time.Time { return now })
 	if s.arrived(slices.Values([]uint64{1})) != nil {
-		t.Fatal("a turn that nobody expected")
+		t.Fatal("a turn arrived that was not expected")
 	}
 	first, other := s.expect(1, "a:1"), s.expect(9, "b:1")
 	now = now.Add(4 * time.Second)
 	if got := s.arrived(slices.Values([]uint64{7, 1, 2})); got != first || first.ctx.Err() == nil || s.usualGap() != 4*time.Second {
-		t.Fatalf("%v after %v, over: %v", got, s.usualGap(), first.ctx.Err())
+		t.Fatalf("turn %v after %v, its context: %v", got, s.usualGap(), first.ctx.Err())
 	}
 	if other.ctx.Err() != nil {
-		t.Fatal("another conversation is over too")
+		t.Fatal("another conversation's turn has arrived too")
 	}
 	now = now.Add(time.Second)
 	if s.arrived(slices.Values([]uint64{1, 2})) != first || s.usualGap() != 4*time.Second {
-		t.Fatal("a turn that comes twice counts twice")
+		t.Fatal("a turn that arrives twice counts twice")
 	}
-	again := s.expect(9, "c:1") // the same was asked once more
-	if other.ctx.Err() == nil || again.ctx.Err() != nil || len(s.order) != 2 {
-		t.Fatal("the same conversation is expected twice")
+	again := s.expect(9, "c:1") // the same prompt was sent twice
+	if other.ctx.Err() == nil || again.ctx.Err() != nil || len(s.oldestFirst) != 2 {
+		t.Fatal("one conversation has two expected turns")
 	}
 	now = now.Add(9 * time.Second)
 	s.arrived(slices.Values([]uint64{9}))
@@ -39,21 +39,21 @@ func TestTurns(t *testing.T) {
 
 func TestTurnsAreBounded(t *testing.T) {
 	now := time.Unix(1000, 0)
-	s := newTurns(func() time.Time { return now })
+	s := newNextTurns(func() time.Time { return now })
 	first := s.expect(0, "a:1")
-	for i := range uint64(2 * maxTurns) {
+	for i := range uint64(2 * maxNextTurns) {
 		s.expect(i, "a:1")
 	}
-	if len(s.byEnd) > maxTurns || len(s.order) != len(s.byEnd) || first.ctx.Err() == nil {
-		t.Fatalf("%d are expected, %d in order, the first is over: %v", len(s.byEnd), len(s.order), first.ctx.Err())
+	if len(s.byPrompt) > maxNextTurns || len(s.oldestFirst) != len(s.byPrompt) || first.ctx.Err() == nil {
+		t.Fatalf("%d turns are expected, %d in order, the context of the first: %v", len(s.byPrompt), len(s.oldestFirst), first.ctx.Err())
 	}
-	now = now.Add(turnFor)
+	now = now.Add(turnTimeout)
 	last := s.expect(1<<40, "a:1")
-	if len(s.byEnd) != 1 || len(s.order) != 1 {
-		t.Fatalf("%d are expected that never came", len(s.byEnd)-1)
+	if len(s.byPrompt) != 1 || len(s.oldestFirst) != 1 {
+		t.Fatalf("%d turns are still expected after their time", len(s.byPrompt)-1)
 	}
 	s.close()
-	if last.ctx.Err() == nil || len(s.byEnd) != 0 {
-		t.Fatal("closed, and turns are still expected")
+	if last.ctx.Err() == nil || len(s.byPrompt) != 0 {
+		t.Fatal("turns are still expected after close")
 	}
 }

@@ -18,37 +18,37 @@ import (
 )
 
 const (
-	// maxWarming is how many requests of one token may be under way or waiting
-	// for their time: the scrubbed bodies they need are kept meanwhile.
+	// maxWarming bounds the one-token requests that are under way or wait for their
+	// time: each keeps a scrubbed body.
 	maxWarming = 256
-	// warmFor is how long an engine may take for one, and warmRest for how long
-	// it is left alone after it has failed.
-	warmFor  = 30 * time.Second
-	warmRest = 30 * time.Second
-	// lastWarm is the latest that one is sent after the answer before.
-	lastWarm = 30 * time.Second
-	// maxWarmAnswer is how much of an answer is read, in bytes, so that the
-	// connection can be used again.
+	// warmTimeout is how long an engine may take for one. warmPause is how long it is
+	// left alone after a failure.
+	warmTimeout = 30 * time.Second
+	warmPause   = 30 * time.Second
+	// maxWarmDelay is the longest time from an answer to the one-token request for its
+	// next turn.
+	maxWarmDelay = 30 * time.Second
+	// maxWarmAnswer is how much of an answer is read, in bytes, so that the connection
+	// can be used again.
 	maxWarmAnswer = 64 << 10
 )
 
-// warmResult is what became of a warm-up.
+// warmResult is the outcome of a one-token request.
 type warmResult uint8
 
 const (
 	warmed        warmResult = iota // the engine has answered
-	warmFailed                      // it has not, or refused
-	warmLimited                     // too many, one is under way there, or it has failed lately
-	warmNeedless                    // its blocks are predicted to be on the GPU still
+	warmFailed                      // the engine refused it, or did not answer
+	warmLimited                     // not sent: too many, one is under way there, or the last one failed
+	warmNeedless                    // not sent: the blocks are predicted to be on the GPU still
 	warmOvertaken                   // the next turn came first
 	numWarmResults
 )
 
 var warmResultNames = [numWarmResults]string{"completed", "failed", "limited", "needless", "overtaken"}
 
-// warmer sends engines requests for one token with the prompt of a
-// conversation whose next turn is expected: to answer them they bring its
-// blocks to the GPU.
+// warmer sends engines one-token requests with the prompts of conversations whose
+// next turn is expected. To answer one the engine brings the blocks to its GPU.
 type warmer struct {
 	transport *http.Transport
 	now       func() time.Time
@@ -59,20 +59,20 @@ type warmer struct {
 
 	mu     sync.Mutex
 	closed bool
-	count  int
+	count  int                  // requests that are under way or wait
 	busy   map[string]bool      // upstreams with one under way
-	rest   map[string]time.Time // until when one is left alone
+	paused map[string]time.Time // upstreams that have failed: until when they are left alone
 }
 
 func newWarmer(now func() time.Time) *warmer {
-	w := &warmer{transport: tokenize.NewTransport(), now: now, busy: make(map[string]bool), rest: make(map[string]time.Time)}
+	w := &warmer{transport: tokenize.NewTransport(), now: now, busy: make(map[string]bool), paused: make(map[string]time.Time)}
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	return w
 }
 
-// later sends a warm-up for a turn after a while, if it has not come by then
-// and needed says so. It releases what was kept of the request.
-func (w *warmer) later(t *turn, after time.Duration, needed func() bool, kept Retained) {
+// schedule sends a one-token request for a turn after a delay, if the turn has not
+// come by then and needed returns true. It releases the retained request.
+func (w *warmer) schedule(t *nextTurn, delay time.Duration, needed func() bool, kept Retained) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.count >= maxWarming {
@@ -83,15 +83,16 @@ func (w *warmer) later(t *turn, after time.Duration, needed func() bool, kept Re
 	w.count++
 	w.running.Go(func() {
 		defer kept.Release()
-		w.counts[w.await(t, min(after, lastWarm), needed, kept)].Add(1)
+		w.counts[w.warm(t, min(delay, maxWarmDelay), needed, kept)].Add(1)
 		w.mu.Lock()
 		w.count--
 		w.mu.Unlock()
 	})
 }
 
-func (w *warmer) await(t *turn, after time.Duration, needed func() bool, kept Retained) warmResult {
-	timer := time.NewTimer(after)
+// warm waits and sends the request.
+func (w *warmer) warm(t *nextTurn, delay time.Duration, needed func() bool, kept Retained) warmResult {
+	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -103,12 +104,12 @@ func (w *warmer) await(t *turn, after time.Duration, needed func() bool, kept Re
 	switch {
 	case !needed():
 		return warmNeedless
-	case !w.begin(t.address):
+	case !w.reserve(t.upstream):
 		return warmLimited
 	}
-	err := w.send(t.ctx, t.address, kept)
+	err := w.send(t.ctx, t.upstream, kept)
 	overtaken := err != nil && t.ctx.Err() != nil
-	w.end(t.address, err != nil && !overtaken)
+	w.free(t.upstream, err != nil && !overtaken)
 	switch {
 	case overtaken:
 		return warmOvertaken
@@ -118,31 +119,32 @@ func (w *warmer) await(t *turn, after time.Duration, needed func() bool, kept Re
 	return warmed
 }
 
-// begin reports whether an upstream may be sent one now; end has to follow.
-func (w *warmer) begin(address string) bool {
+// reserve reports whether an upstream may be sent a request now. If so, free must
+// follow.
+func (w *warmer) reserve(upstream string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.busy[address] || w.now().Before(w.rest[address]) {
+	if w.busy[upstream] || w.now().Before(w.paused[upstream]) {
 		return false
 	}
-	delete(w.rest, address)
-	w.busy[address] = true
+	delete(w.paused, upstream)
+	w.busy[upstream] = true
 	return true
 }
 
-func (w *warmer) end(address string, failed bool) {
+func (w *warmer) free(upstream string, failed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.busy, address)
-	if failed && len(w.rest) < maxTurns {
-		w.rest[address] = w.now().Add(warmRest)
+	delete(w.busy, upstream)
+	if failed && len(w.paused) < maxNextTurns {
+		w.paused[upstream] = w.now().Add(warmPause)
 	}
 }
 
 var errWarm = errors.New("the engine did not take the request")
 
-// send sends one, and cuts it off when the next turn comes: the engine has
-// then better to do.
+// send sends a one-token request. It is cut off when the next turn comes, because
+// the engine has that to compute then.
 func (w *warmer) send(ctx context.Context, address string, kept Retained) error {
 	raw, err := warmBody(kept.API(), kept.Body(), kept.Salt())
 	if err != nil {
@@ -150,7 +152,7 @@ func (w *warmer) send(ctx context.Context, address string, kept Retained) error 
 	}
 	body := &wipedBody{data: raw}
 	defer body.wipe()
-	ctx, cancel := context.WithTimeout(ctx, warmFor)
+	ctx, cancel := context.WithTimeout(ctx, warmTimeout)
 	defer cancel()
 	defer context.AfterFunc(w.ctx, cancel)()
 	r := &http.Request{
@@ -172,30 +174,30 @@ func (w *warmer) send(ctx context.Context, address string, kept Retained) error 
 	return nil
 }
 
-// wipedBody is a request's body that is wiped when the request is over: net/http
-// may go on reading it after the answer is there.
+// wipedBody is the body of a request, to be wiped when the request is over. net/http
+// may read on after the answer is there.
 type wipedBody struct {
 	mu   sync.Mutex
 	data []byte // nil: wiped
-	at   int
+	next int    // offset
 }
 
-// Read reads on, and fails once the body is wiped.
+// Read fails once the body is wiped.
 func (b *wipedBody) Read(p []byte) (n int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case b.data == nil:
 		return 0, io.ErrClosedPipe
-	case b.at == len(b.data):
+	case b.next == len(b.data):
 		return 0, io.EOF
 	}
-	n = copy(p, b.data[b.at:])
-	b.at += n
+	n = copy(p, b.data[b.next:])
+	b.next += n
 	return n, nil
 }
 
-// Close does nothing: the end of the request wipes the body.
+// Close does nothing: wipe ends the body.
 func (b *wipedBody) Close() error { return nil }
 
 func (b *wipedBody) wipe() {
@@ -250,7 +252,7 @@ func warmBody(api prompt.API, body []byte, salt string) ([]byte, error) {
 	return json.Marshal(members)
 }
 
-// close ends what is under way and waits for it.
+// close ends all requests and waits for them.
 func (w *warmer) close() {
 	w.mu.Lock()
 	w.closed = true

@@ -33,16 +33,16 @@ func TestWarmBody(t *testing.T) {
 	}
 	for name, body := range map[string]string{"none": "", "null": "null", "a list": "[1]", "broken": `{"a":`} {
 		if _, err := warmBody(prompt.Chat, []byte(body), ""); err == nil {
-			t.Errorf("%s was made a request of", name)
+			t.Errorf("%s: a request was made", name)
 		}
 	}
 	if _, err := warmBody(prompt.Embeddings, []byte(`{"input":"x"}`), ""); err == nil {
-		t.Error("embeddings have no KV blocks")
+		t.Error("a one-token request for embeddings")
 	}
 }
 
-// TestWarmBodyIsWiped: what was made of the prompt is gone when the request is
-// over, while net/http may still be about to read it.
+// TestWarmBodyIsWiped: the body is wiped when the request is over, even if net/http
+// goes on to read it.
 func TestWarmBodyIsWiped(t *testing.T) {
 	asked := []byte(`{"model":"m","prompt":"` + strings.Repeat("secret ", 1000) + `"}`)
 	raw, err := warmBody(prompt.Completions, asked, "")
@@ -60,10 +60,10 @@ func TestWarmBodyIsWiped(t *testing.T) {
 	}
 	b.wipe()
 	if !bytes.Equal(raw, make([]byte, len(raw))) {
-		t.Error("it is still there")
+		t.Error("the body is not wiped")
 	}
 	if n, err := b.Read(begin); n != 0 || err != io.ErrClosedPipe {
-		t.Errorf("%d bytes are read of what is wiped, %v", n, err)
+		t.Errorf("%d bytes are read from a wiped body, %v", n, err)
 	}
 	b.wipe()
 }
