@@ -4,17 +4,17 @@ package lmcache
 
 import "errors"
 
-// Result is how a call of a Service went.
+// Result is how a call of a Service ended.
 type Result uint8
 
-// Results of Stage and of Ask. Submitted is on the way of a staging, and
-// counted in addition to how it ended; Deduplicated is counted for a caller
-// that was given somebody else's. All others are ends.
+// Results of Stage and of StartLookup. A submitted staging is counted again when it
+// ends. Deduplicated is counted for each further request that shares a staging or a
+// lookup. All others are ends.
 const (
 	Submitted    Result = iota // LMCache has accepted it
-	Completed                  // done; for Ask: answered
-	Partial                    // done, but not all of it was found below DRAM
-	Noop                       // less than one chunk, nothing to do
+	Completed                  // done; for a lookup: answered
+	Partial                    // done, but not all of it was found below CPU memory
+	Noop                       // nothing to do: shorter than one chunk
 	Deduplicated               // under way already, or just done
 	Limited                    // too many at once, for one node or together
 	Broken                     // the node has failed lately and is left alone
@@ -22,12 +22,15 @@ const (
 	NoLayout                   // the engine has not allocated KV memory for the model
 	TimedOut                   // not done in time
 	Failed                     // not reached, 5xx, or 404 to the order itself
-	Lost                       // accepted, but not known any more when asked
+	Lost                       // accepted, but unknown when polled
 	Unmapped                   // no LMCache is known for the upstream
-	Unsupported                // this way to LMCache cannot do it
-	Late                       // not begun: its time was over before its turn came
+	Unsupported                // the Client cannot do it
+	Late                       // not begun: its deadline passed while it waited
 	numResults
 )
+
+// done reports whether the staging ended as LMCache's own answer says.
+func (r Result) done() bool { return r == Completed || r == Partial || r == Noop }
 
 var resultNames = [numResults]string{
 	"submitted", "completed", "partial", "noop", "deduplicated", "limited", "broken", "refused",
@@ -42,7 +45,7 @@ func (r Result) String() string {
 	return "unknown"
 }
 
-// Results returns all of them, for metrics.
+// Results returns all results, for metrics.
 func Results() []Result {
 	all := make([]Result, numResults)
 	for i := range all {
@@ -51,10 +54,10 @@ func Results() []Result {
 	return all
 }
 
-// errBusy: too many prompts are being sent; nobody was asked.
+// errBusy says that too many prompts are being sent. LMCache was not asked.
 var errBusy = errors.New("too many prompts are being sent to LMCache")
 
-// resultOf is the end that an error of Submit makes.
+// resultOf returns the result that an error of a Client stands for.
 func resultOf(err error) Result {
 	switch {
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrAnswer):
@@ -73,17 +76,17 @@ func resultOf(err error) Result {
 	return Failed
 }
 
-// verdict is what an end says about the health of who was asked.
+// verdict is what the end of a call says about the health of LMCache there.
 type verdict uint8
 
 const (
 	healthy verdict = iota
 	sick
-	absent   // the API is not there: no use in asking again soon
-	notAsked // nothing was asked
+	absent   // it does not have the API: asking again soon is of no use
+	notAsked // the call was not made
 )
 
-// verdictOf judges the error of a call.
+// verdictOf returns the verdict of a call, by its error.
 func verdictOf(err error) verdict {
 	switch {
 	case err == nil, errors.Is(err, ErrRefused), errors.Is(err, ErrNoLayout):

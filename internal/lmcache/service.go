@@ -10,60 +10,58 @@ import (
 	"time"
 )
 
-// Options are what a Service needs. Zero values mean the defaults.
+// Options are the parts and limits of a Service. Zero values mean the defaults.
 type Options struct {
 	Client Client
 	Now    func() time.Time // nil: time.Now
 	Random func() float64   // from 0 to 1, for jitter; nil: rand.Float64
 
-	// Rate is how many stagings a second one node is asked for, Burst how many
-	// at once after a pause. Defaults: 20 and 40.
+	// Rate is how many stagings a second one node gets, Burst how many at once after
+	// a pause. Defaults: 20 and 40.
 	Rate, Burst float64
-	// AtOnce is how many stagings one node works on. Few: they share its disk,
-	// and those of the requests that come first should be done first. Default:
-	// 2.
+	// MaxPerNode is how many stagings one node works on. It is small because they
+	// share the node's disk, and the earliest requests need theirs first. Default: 2.
 	MaxPerNode int
-	// Sending is how many prompts are being sent at the same time, to all
-	// nodes. Default: 16.
+	// MaxSending is how many prompts are being sent at the same time, to all nodes.
+	// Default: 16.
 	MaxSending int
-	// Queue is how many stagings may wait for their turn, QueueTokens how many
-	// tokens those may have together, QueueFor how long one waits: after that
-	// the engine has most likely scheduled the request. Defaults: 256, 4 Mi
-	// tokens (16 MiB) and 2 s.
+	// MaxQueued is how many stagings may wait for a slot of their node,
+	// MaxQueuedTokens how many tokens those may have together, and QueueTimeout how
+	// long one waits: after that the engine has most likely scheduled the request.
+	// Defaults: 256, 4 Mi tokens (16 MiB) and 2 s.
 	MaxQueued, MaxQueuedTokens int
 	QueueTimeout               time.Duration
-	// SubmitFor is how long LMCache may take to accept an order, with all of
-	// its tokens sent. Default: 2 s. Done is how long the staging may take
-	// after that. Default: 10 s.
+	// SubmitTimeout is how long LMCache may take to accept an order, all of its tokens
+	// sent. Default: 2 s. StageTimeout is how long the staging may take after that.
+	// Default: 10 s.
 	SubmitTimeout, StageTimeout time.Duration
-	// Again is for how long a staging that is done is not asked for again. What
-	// was staged can be evicted at any time, so this is short. Default: 5 s.
+	// RestageAfter is how long after its end a staging is not ordered again. LMCache
+	// can evict staged blocks at any time, so this is short. Default: 5 s.
 	RestageAfter time.Duration
-	// Keep is how long after its end a staging may be used; one that was not
-	// is counted as wasted. Default: 2 min.
+	// WastedAfter is how long after its end a staging may be used. One that was not is
+	// counted as wasted. Default: 2 min.
 	WastedAfter time.Duration
-	// AnswerFor is for how long the answer to a lookup is believed. Default:
-	// 5 s.
+	// LookupTTL is how long the answer to a lookup counts. Default: 5 s.
 	LookupTTL time.Duration
-	// AskAfter is how long a lookup waits before it is made: whoever is asked
-	// knows of what was just computed only some time later. Default: not at all.
+	// LookupDelay is how long a lookup waits before it is made: LMCache's coordinator
+	// learns of new blocks only after a while. Default: 0.
 	LookupDelay time.Duration
-	// AskTokens is how many tokens the lookups that wait may have together.
+	// MaxLookupTokens is how many tokens the lookups that wait may have together.
 	// Default: 2 Mi (8 MiB).
 	MaxLookupTokens int
 }
 
 const (
-	// maxStates is how many nodes are kept account of.
+	// maxNodeAccounts bounds the nodes that are kept account of.
 	maxNodeAccounts = 1024
-	// maxEnded is how many stagings that have ended are remembered.
+	// maxEnded bounds the ended stagings that are remembered.
 	maxEnded = 4096
-	// idleState is after which time without a call a node is forgotten.
+	// nodeIdle is the time without a call after which a node is forgotten.
 	nodeIdle = 30 * time.Minute
-	// layoutPause is for how long a node is not asked again for a model that
-	// has no KV layout there: it gets one when its engine has started.
+	// layoutPause is how long a node is not asked again for a model that has no KV
+	// layout there. It gets one when its engine has started.
 	layoutPause = 10 * time.Second
-	// maxModels bounds for how many models of a node that is remembered.
+	// maxModels bounds the models of a node without a layout that are remembered.
 	maxModels = 64
 )
 
@@ -95,21 +93,20 @@ func setDefault[T int | float64 | time.Duration](field *T, value T) {
 	}
 }
 
-// Service stages and looks up through a Client, in the background. It is safe
-// for concurrent use; no method waits for LMCache but Close, and Staging.Wait
-// for as long as it is told.
+// Service stages and looks up through a Client, in the background. It is safe for
+// concurrent use. Only Close waits for LMCache.
 type Service struct {
 	options   Options
 	ctx       context.Context
 	stop      context.CancelFunc
-	sendSlots chan struct{} // one for each prompt that is being sent
+	sendSlots chan struct{} // one element for each prompt that is being sent
 	running   sync.WaitGroup
 	counters  counters
 
 	mu           sync.Mutex
 	closed       bool
-	nodes        map[string]*node
-	stagings     map[stagingKey]*Staging // under way, or lately ended
+	nodes        map[string]*node        // by upstream
+	stagings     map[stagingKey]*Staging // under way, or ended lately
 	ended        []*Staging              // oldest first
 	queued       int
 	queuedTokens int
@@ -120,24 +117,25 @@ type Service struct {
 type node struct {
 	breaker         breaker
 	bucket          bucket
-	slots           chan struct{}        // one for each staging it works on
-	noLayoutUntil   map[string]time.Time // models without a KV layout: until when
+	slots           chan struct{}        // one element for each staging it works on
+	noLayoutUntil   map[string]time.Time // by model
 	active          int                  // stagings under way
-	lastUsed        time.Time            // when it was last wanted
-	secondsPerToken movingAverage        // seconds for a token, 0: not known
+	lastUsed        time.Time
+	secondsPerToken movingAverage // of its stagings
 	counts          NodeCounts
 }
 
-// NodeCounts is what became of the stagings that one node was asked for.
+// NodeCounts counts the stagings of one node.
 type NodeCounts struct {
 	Orders  uint64 // begun
-	Done    uint64 // of those, the ones that LMCache says are done
-	Tokens  uint64 // in its CPU memory for them, by what it says
-	Last    Result // of the one that ended last
-	Resting bool   // it has failed lately and is left alone
+	Done    uint64 // of those, the ones that LMCache reports as done
+	Tokens  uint64 // in its CPU memory by them, as LMCache reports
+	Last    Result // of the staging that ended last
+	Resting bool   // the node has failed lately and is left alone
 }
 
-// Node returns the counts of an upstream's node, if it was ever wanted lately.
+// NodeCounts returns the counts of an upstream's node. known is false if it was not
+// asked for anything lately.
 func (s *Service) NodeCounts(upstream string) (c NodeCounts, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +153,7 @@ type stagingKey struct {
 	prefix   uint64
 }
 
-// NewService returns a Service. Nothing runs before it is used.
+// NewService returns a Service. It does nothing before it is used.
 func NewService(o Options) *Service {
 	o.setDefaults()
 	s := &Service{
@@ -169,13 +167,10 @@ func NewService(o Options) *Service {
 	return s
 }
 
-// CanLookup reports whether Ask is possible.
-func (s *Service) CanLookup() bool { return s.options.Client.CanLookup() }
-
-// Stage asks for the KV blocks of a prefix to be brought up to the CPU memory
-// of an upstream's node, and returns at once. The staging is never nil; one
-// that is not begun has ended already. release is called exactly once, as soon
-// as p.Tokens are not read any more, which can be before Stage returns.
+// Stage has the KV blocks of a prefix brought up to the CPU memory of an upstream's
+// node, and returns at once. The staging is never nil; one that was not begun has
+// ended already. release is called exactly once, when p.Tokens are not read any
+// more, which can be before Stage returns.
 func (s *Service) Stage(upstream string, p Prefix, release func()) *Staging {
 	st, begun := s.begin(upstream, &p)
 	if !begun {
@@ -189,22 +184,20 @@ func (s *Service) Stage(upstream string, p Prefix, release func()) *Staging {
 	return st
 }
 
-// begin returns the staging of a prefix, and whether it is a new one that is
-// to be run.
+// begin returns the staging of a prefix. begun says that it is a new one, to be run.
 func (s *Service) begin(upstream string, p *Prefix) (st *Staging, begun bool) {
 	now := s.options.Now()
 	key := stagingKey{upstream, p.Key}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
-	if st := s.stagings[key]; st != nil && st.isCurrent(now, s.options.RestageAfter) {
-		s.counters.add(Deduplicated)
+	if st := s.current(key, now); st != nil {
 		return st, false
 	}
-	n, end := s.admit(upstream, p, now)
-	if end != Submitted {
-		s.counters.add(end)
-		return endedStaging(s, end), false
+	n, result := s.admit(upstream, p, now)
+	if result != Submitted {
+		s.counters.add(result)
+		return endedStaging(s, result), false
 	}
 	n.active++
 	n.counts.Orders++
@@ -216,20 +209,26 @@ func (s *Service) begin(upstream string, p *Prefix) (st *Staging, begun bool) {
 	return st, true
 }
 
-// Standing returns the staging of a prefix by its key that is under way on an
-// upstream's node, or just done, so that there is no need for another one; nil
-// when there is none. It counts as one that was given to somebody else.
+// Current returns the staging of a prefix, by its key, that is under way on an
+// upstream's node or just done, so that another one is not needed; nil when there is
+// none. It is counted as deduplicated.
 func (s *Service) Current(upstream string, key uint64) *Staging {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if st := s.stagings[stagingKey{upstream, key}]; st != nil && st.isCurrent(s.options.Now(), s.options.RestageAfter) {
-		s.counters.add(Deduplicated)
-		return st
-	}
-	return nil
+	return s.current(stagingKey{upstream, key}, s.options.Now())
 }
 
-// admit decides whether a node is asked now; Submitted: yes.
+// current is Current. The caller holds mu.
+func (s *Service) current(key stagingKey, now time.Time) *Staging {
+	st := s.stagings[key]
+	if st == nil || !st.isCurrent(now, s.options.RestageAfter) {
+		return nil
+	}
+	s.counters.add(Deduplicated)
+	return st
+}
+
+// admit decides whether a node may be asked now. Submitted: yes.
 func (s *Service) admit(upstream string, p *Prefix, now time.Time) (*node, Result) {
 	switch {
 	case len(p.Tokens) == 0:
@@ -265,8 +264,7 @@ func (s *Service) node(upstream string, now time.Time) *node {
 	return n
 }
 
-// forgetNodes drops the accounts of nodes that nobody has wanted for long, and
-// reports whether there were any.
+// forgetNodes drops the accounts of idle nodes, and reports whether there were any.
 func (s *Service) forgetNodes(now time.Time) bool {
 	before := len(s.nodes)
 	for upstream, n := range s.nodes {
@@ -277,8 +275,8 @@ func (s *Service) forgetNodes(now time.Time) bool {
 	return len(s.nodes) < before
 }
 
-// Expected returns how long a staging of so many tokens takes on a node, by
-// what the last ones took; 0: not known.
+// ExpectedTime returns how long a node takes to stage so many tokens, by its last
+// stagings; 0: not known.
 func (s *Service) ExpectedTime(upstream string, tokens int) time.Duration {
 	s.mu.Lock()
 	n := s.nodes[upstream]
@@ -289,8 +287,8 @@ func (s *Service) ExpectedTime(upstream string, tokens int) time.Duration {
 	return Gain(tokens, n.secondsPerToken.load())
 }
 
-// sweep forgets stagings that have ended long ago, or too many of them, and
-// counts those that nobody has used.
+// sweep forgets stagings that have ended long ago, and the oldest when there are too
+// many. It counts those that no request has used.
 func (s *Service) sweep(now time.Time) {
 	n := 0
 	for n < len(s.ended) && (len(s.ended)-n > maxEnded || now.Sub(s.ended[n].endedAt) >= s.options.WastedAfter) {
@@ -300,13 +298,13 @@ func (s *Service) sweep(now time.Time) {
 		if s.stagings[st.key] == st {
 			delete(s.stagings, st.key)
 		}
-		s.waste(st)
+		s.countWasted(st)
 	}
 	s.ended = s.ended[n:]
 }
 
-// Close ends what is under way and waits for it. Stage and Ask do nothing any
-// more.
+// Close ends what is under way and waits for it. Stage and StartLookup do nothing
+// after that.
 func (s *Service) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -316,42 +314,30 @@ func (s *Service) Close() {
 	s.options.Client.Close()
 }
 
-// tally counts what happened.
+// counters are the Counts, as they grow.
 type counters struct {
-	results, lookups                [numResults]atomic.Uint64
-	tokens                          atomic.Uint64
-	wasted, wastedTokens            atomic.Uint64
-	waits, waitsInTime, waitedNanos atomic.Uint64
+	results, lookups [numResults]atomic.Uint64
+	tokens, wasted   atomic.Uint64
 }
 
-func (t *counters) add(r Result) { t.results[r].Add(1) }
+func (c *counters) add(r Result) { c.results[r].Add(1) }
 
 // Counts are totals since the start, for metrics.
 type Counts struct {
-	Results      [numResults]uint64 // of stagings, by Result
-	Lookups      [numResults]uint64 // of Ask, by Result
-	Tokens       uint64             // staged, by what LMCache says
-	Wasted       uint64             // stagings that no request has used
-	WastedTokens uint64
-	Waits        uint64 // requests held for their staging
-	WaitsInTime  uint64 // of which the staging ended meanwhile
-	Waited       time.Duration
-	Running      int // stagings under way or waiting for their turn
+	Results [numResults]uint64 // of stagings, by Result
+	Lookups [numResults]uint64 // by Result
+	Tokens  uint64             // staged, as LMCache reports
+	Wasted  uint64             // stagings that no request has used
 }
 
 // Counts returns the totals.
 func (s *Service) Counts() (c Counts) {
 	s.mu.Lock()
 	s.sweep(s.options.Now())
-	for _, n := range s.nodes {
-		c.Running += n.active
-	}
 	s.mu.Unlock()
-	t := &s.counters
 	for i := range numResults {
-		c.Results[i], c.Lookups[i] = t.results[i].Load(), t.lookups[i].Load()
+		c.Results[i], c.Lookups[i] = s.counters.results[i].Load(), s.counters.lookups[i].Load()
 	}
-	c.Tokens, c.Wasted, c.WastedTokens = t.tokens.Load(), t.wasted.Load(), t.wastedTokens.Load()
-	c.Waits, c.WaitsInTime, c.Waited = t.waits.Load(), t.waitsInTime.Load(), time.Duration(t.waitedNanos.Load())
+	c.Tokens, c.Wasted = s.counters.tokens.Load(), s.counters.wasted.Load()
 	return c
 }

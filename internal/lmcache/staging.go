@@ -10,33 +10,32 @@ import (
 )
 
 const (
-	// A staging is polled after pollFirst, then less and less often, down to
-	// every pollMost.
-	pollFirst = 5 * time.Millisecond
-	pollMost  = 100 * time.Millisecond
-	// pollFor is how long LMCache may take to answer a poll.
-	pollFor = time.Second
+	// A staging is polled after firstPoll, then less and less often, down to every
+	// lastPoll.
+	firstPoll = 5 * time.Millisecond
+	lastPoll  = 100 * time.Millisecond
+	// pollTimeout is how long LMCache may take to answer a poll.
+	pollTimeout = time.Second
 
-	// paceShare is how much the latest staging changes what is expected of the
-	// next one.
+	// newestShare is the weight of the latest value in a moving average.
 	newestShare = 0.3
 )
 
-// Staging is one order to LMCache, which several requests may share.
+// Staging is one order to LMCache. Several requests may share it.
 type Staging struct {
 	service *Service
 	node    *node
 	key     stagingKey
-	probe   bool // what the node's breaker let through
+	probe   bool // it is the single call that the node's breaker let through
 	used    atomic.Bool
-	done    chan struct{} // closed at the end; what follows is set before
+	done    chan struct{} // closed at the end, when the fields below are set
 
 	result  Result
-	tokens  int       // in DRAM now, by what LMCache says
-	endedAt time.Time // when it ended
+	tokens  int // in CPU memory now, as LMCache reports
+	endedAt time.Time
 }
 
-// endedStaging is one that was never begun.
+// endedStaging returns a staging that was never begun.
 func endedStaging(s *Service, r Result) *Staging {
 	st := &Staging{service: s, result: r, done: make(chan struct{})}
 	close(st.done)
@@ -46,8 +45,8 @@ func endedStaging(s *Service, r Result) *Staging {
 // Done returns a channel that is closed when the staging has ended.
 func (st *Staging) Done() <-chan struct{} { return st.done }
 
-// Result returns how it ended, and how many tokens of the prefix are in CPU
-// memory now if LMCache tells the truth; Submitted while it is under way.
+// Result returns how the staging ended, and how many tokens of the prefix are in CPU
+// memory now, as LMCache reports; Submitted while it is under way.
 func (st *Staging) Result() (Result, int) {
 	select {
 	case <-st.done:
@@ -57,75 +56,45 @@ func (st *Staging) Result() (Result, int) {
 	}
 }
 
-// Wait waits for the end, but not longer than d, nor than ctx. It reports
-// whether the staging has ended.
-func (st *Staging) Wait(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-st.done: // nothing to wait for
-		return true
-	default:
-	}
-	if d <= 0 {
-		return false
-	}
-	t := &st.service.counters
-	start := st.service.options.Now()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	ended := false
-	select {
-	case <-st.done:
-		ended = true
-		t.waitsInTime.Add(1)
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	t.waits.Add(1)
-	t.waitedNanos.Add(uint64(max(st.service.options.Now().Sub(start), 0)))
-	return ended
-}
-
-// Use says that a request has had use of it: its engine took tokens of the
-// prefix from a cache. A staging that nobody uses is counted as wasted.
+// Use notes that a request has used the staging: its engine took tokens of the
+// prefix from a cache. A staging that none uses is counted as wasted.
 func (st *Staging) Use() { st.used.Store(true) }
 
-// Waste says that who it was for has had no use of it. It is counted as wasted at
-// once, and not only when nobody has used it for a while, unless somebody has
-// before, or nothing was staged.
+// Waste counts a staging as wasted now, not only when no request has used it for a
+// while. It does nothing if a request has used it, or nothing was staged.
 func (st *Staging) Waste() {
 	if _, tokens := st.Result(); tokens > 0 {
-		st.service.waste(st)
+		st.service.countWasted(st)
 	}
 }
 
-// waste counts a staging that has ended as wasted, if it was not used nor counted
+// countWasted counts an ended staging as wasted, unless it was used or counted
 // before.
-func (s *Service) waste(st *Staging) {
+func (s *Service) countWasted(st *Staging) {
 	if st.tokens > 0 && !st.used.Swap(true) {
 		s.counters.wasted.Add(1)
-		s.counters.wastedTokens.Add(uint64(st.tokens))
 	}
 }
 
-// standsFor reports whether the staging is under way, or so fresh that there
-// is no need for another one.
-func (st *Staging) isCurrent(now time.Time, again time.Duration) bool {
+// isCurrent reports whether the staging is under way, or so fresh that another one is
+// not needed.
+func (st *Staging) isCurrent(now time.Time, restageAfter time.Duration) bool {
 	select {
 	case <-st.done:
-		return (st.result == Completed || st.result == Partial || st.result == Noop) && now.Sub(st.endedAt) < again
+		return st.result.done() && now.Sub(st.endedAt) < restageAfter
 	default:
 		return true
 	}
 }
 
-// run does a staging from its turn to its end.
+// run does a staging from its wait for a slot to its end.
 func (s *Service) run(st *Staging, p *Prefix, release func()) {
-	turn := s.acquireSlot(st.node)
+	acquired := s.acquireSlot(st.node)
 	s.mu.Lock()
 	s.queued--
 	s.queuedTokens -= len(p.Tokens)
 	s.mu.Unlock()
-	if !turn {
+	if !acquired {
 		release()
 		s.end(st, Limited, 0, notAsked)
 		return
@@ -154,7 +123,8 @@ func (s *Service) run(st *Staging, p *Prefix, release func()) {
 	s.pollUntilDone(st, job, tokens)
 }
 
-// turn waits until the node has time, and reports whether it had.
+// acquireSlot waits until the node may work on another staging, and reports whether
+// it may.
 func (s *Service) acquireSlot(n *node) bool {
 	timer := time.NewTimer(s.options.QueueTimeout)
 	defer timer.Stop()
@@ -190,13 +160,13 @@ func (s *Service) noLayout(n *node, model string) {
 	n.noLayoutUntil[model] = s.options.Now().Add(layoutPause)
 }
 
-// follow polls until LMCache is done, because it forgets a job only when it
-// has told of its end.
+// pollUntilDone polls to the end, also of stagings that nothing waits for: LMCache
+// forgets a job only after it has reported its end.
 func (s *Service) pollUntilDone(st *Staging, job Job, tokens int) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.options.StageTimeout)
 	defer cancel()
 	start := s.options.Now()
-	for pause := pollFirst; ; pause = min(pause*8/5, pollMost) {
+	for pause := firstPoll; ; pause = min(pause*8/5, lastPoll) {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -221,12 +191,12 @@ func (s *Service) pollUntilDone(st *Staging, job Job, tokens int) {
 }
 
 func (s *Service) poll(ctx context.Context, upstream string, job Job) (Progress, error) {
-	ctx, cancel := context.WithTimeout(ctx, pollFor)
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	return s.options.Client.Poll(ctx, upstream, job)
 }
 
-// staged ends a staging that LMCache calls completed.
+// staged ends a staging that LMCache reports as completed.
 func (s *Service) staged(st *Staging, job Job, p Progress, tokens int, took time.Duration) {
 	result := Completed
 	if p.Found < p.Total || p.Total == 0 {
@@ -250,13 +220,13 @@ func (s *Service) end(st *Staging, r Result, tokens int, v verdict) {
 	s.mu.Lock()
 	st.result, st.tokens, st.endedAt = r, tokens, now
 	if s.ctx.Err() != nil {
-		v = notAsked // we have given up ourselves
+		v = notAsked // Close has cut the call off
 	}
 	st.node.breaker.report(v, st.probe, now, s.options.Random())
 	st.node.active--
 	st.node.counts.Last = r
 	st.node.counts.Tokens += uint64(tokens)
-	if r == Completed || r == Partial || r == Noop {
+	if r.done() {
 		st.node.counts.Done++
 	}
 	s.ended = append(s.ended, st)
@@ -265,12 +235,12 @@ func (s *Service) end(st *Staging, r Result, tokens int, v verdict) {
 	close(st.done)
 }
 
-// atomicFloat is a moving average. The zero value has seen nothing.
+// movingAverage is 0 until it has learned a value.
 type movingAverage struct{ bits atomic.Uint64 }
 
 func (f *movingAverage) load() float64 { return math.Float64frombits(f.bits.Load()) }
 
-// learn moves the average towards v. Of two at the same time one may be lost.
+// learn moves the average towards v. Of two calls at the same time one may be lost.
 func (f *movingAverage) learn(v float64) {
 	if old := f.load(); old > 0 {
 		v = old + newestShare*(v-old)
