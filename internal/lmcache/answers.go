@@ -5,20 +5,20 @@ package lmcache
 import "io"
 
 const (
-	// maxID bounds what LMCache calls a job or a node, in bytes.
+	// maxID bounds the names of jobs and nodes, in bytes.
 	maxID = 256
-	// maxNodes bounds how many nodes an answer may name.
+	// maxNodes bounds the nodes in one answer.
 	maxNodes = 4096
-	// maxContexts bounds how many engines are read of a node's status.
+	// maxContexts bounds the engines in a node's status.
 	maxContexts = 1024
-	// maxWorldSize bounds over how many ranks a model may be split.
+	// maxWorldSize bounds the ranks of a model.
 	maxWorldSize = 4096
 	maxChunk     = 1 << 20 // tokens
 )
 
-// readSubmitted reads the answer to a staging. A node leaves request_id out
-// when there is nothing to do; a coordinator has it empty, and adds its name
-// for the node.
+// readSubmitted reads the answer to an order. When there is nothing to do, request_id
+// is missing in a node's answer and empty in a coordinator's, which also has the name
+// of the node.
 func readSubmitted(r io.Reader, tokens int) (j Job, err error) {
 	var a struct {
 		Node   *string `json:"instance_id"`
@@ -45,7 +45,7 @@ func readSubmitted(r io.Reader, tokens int) (j Job, err error) {
 	return j, nil
 }
 
-// usableID tells whether an id can be part of a path.
+// usableID reports whether an id can be part of a path.
 func usableID(id string) bool {
 	dots := true
 	for i := range len(id) {
@@ -79,14 +79,14 @@ func readProgress(r io.Reader, id string) (Progress, error) {
 	return Progress{Done: true, Found: *a.Found, Total: *a.Total}, nil
 }
 
-// nodeStatus is what a node tells about itself.
+// nodeStatus is the part of a node's status that is used.
 type nodeStatus struct {
-	chunkTokens int            // 0: not told
+	chunkTokens int            // 0: not known
 	worldSizes  map[string]int // ranks by model
 }
 
-// readStatus reads a node's status. What is registered is under another name
-// since engines other than GPUs are.
+// readStatus reads a node's status. Newer versions name the list of engines
+// cache_context_meta.
 func readStatus(r io.Reader) (s nodeStatus, err error) {
 	type contexts map[string]struct {
 		Model string `json:"model_name"`
@@ -114,10 +114,9 @@ func readStatus(r io.Reader) (s nodeStatus, err error) {
 	return s, nil
 }
 
-// model returns under which name and over how many ranks a node keeps the KV
-// blocks of a model. A node with a single model calls it as the engine was
-// started with, while requests may use another name that the engine serves it
-// under.
+// model returns the name and the number of ranks that a model has on a node. A node
+// with a single model has that, whatever name a request uses: LMCache knows only the
+// name that the engine was started with.
 func (s *nodeStatus) model(name string) (string, int) {
 	if world, ok := s.worldSizes[name]; ok {
 		return name, world
@@ -133,7 +132,7 @@ func (s *nodeStatus) model(name string) (string, int) {
 // instance is a node as a coordinator knows it.
 type instance struct {
 	id, host string
-	port     int // of its HTTP API, 0: not told
+	port     int // of its HTTP API; 0: not known
 }
 
 // readInstances reads a coordinator's list of nodes.

@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// lease is the right to read token ids. Who has lent them may wipe them once
-// it has ended: net/http may go on reading a body after the answer is there.
+// tokenLoan is the right to read token ids. Their owner may wipe them once it has
+// ended, although net/http may go on reading a body after the answer is there.
 type tokenLoan struct {
 	mu     sync.RWMutex
 	tokens []uint32
@@ -24,10 +24,10 @@ func (l *tokenLoan) end() {
 	l.mu.Unlock()
 }
 
-// tokenBody is a request: JSON with one list of token ids in it. It is written
-// out while it is sent and never held whole.
+// tokenBody is the body of a request: JSON with one list of token ids. It is
+// generated while it is sent, and never in memory as a whole.
 type tokenBody struct {
-	head, tail []byte // around the digits of the list
+	head, tail []byte // before and after the numbers of the list
 	loan       *tokenLoan
 }
 
@@ -48,19 +48,19 @@ func digits(t uint32) int64 {
 	return n
 }
 
-// reader returns the body from its beginning.
+// reader returns a reader of the whole body.
 func (b *tokenBody) reader() io.ReadCloser { return &tokenReader{body: b, rest: b.head} }
 
 // tokenReader reads a tokenBody once.
 type tokenReader struct {
 	body    *tokenBody
-	rest    []byte // made, but not read yet
-	next    int    // token to come
-	tail    bool   // is in rest, or read
+	rest    []byte // generated, but not read yet
+	next    int    // index of the next token
+	tail    bool   // the tail is in rest, or read
 	scratch [16]byte
 }
 
-// Read fails once the lease has ended.
+// Read fails once the loan has ended.
 func (r *tokenReader) Read(p []byte) (n int, err error) {
 	l := r.body.loan
 	l.mu.RLock()
@@ -79,7 +79,7 @@ func (r *tokenReader) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// more makes the next piece, or reports that there is none.
+// more generates the next piece, and reports whether there is one.
 func (r *tokenReader) more(tokens []uint32) bool {
 	switch {
 	case r.next < len(tokens):
@@ -95,7 +95,7 @@ func (r *tokenReader) more(tokens []uint32) bool {
 	return len(r.rest) > 0
 }
 
-// Close does nothing: the lease says when reading is over.
+// Close does nothing: the end of the loan ends the reading.
 func (r *tokenReader) Close() error { return nil }
 
 // quote returns s as JSON, with < > and & as they are.

@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// tolerated is after how many failures in a row a node is left alone.
+	// maxFailures is the number of failures in a row after which a node is left alone.
 	maxFailures = 3
-	// A node that failed is left alone for pauseFirst, then twice as long each
-	// time, up to pauseMost. One without the API at all starts at pauseAbsent.
+	// It is left alone for pauseFirst, then for twice as long each time, up to
+	// pauseMost. A node without the API starts at pauseAbsent.
 	pauseFirst  = 5 * time.Second
 	pauseAbsent = 30 * time.Second
 	pauseMost   = 5 * time.Minute
 )
 
-// breaker keeps calls from a node that fails. After a pause it lets a single
-// one through, and all of them when that one succeeds. Each call that was let
-// through must be ended by report. The zero value lets calls through.
+// breaker keeps calls from a node that fails. After a pause it lets a single one
+// through, and all calls when that one succeeds. report must follow each call that
+// was let through. The zero value lets calls through.
 type breaker struct {
 	failures int // in a row
 	pause    time.Duration
-	until    time.Time // left alone until then; zero: not
+	until    time.Time // the end of the pause; zero: none
 	probing  bool      // the single call is under way
 }
 
@@ -33,15 +33,15 @@ func (b *breaker) closed(now time.Time) bool {
 	return b.until.IsZero() || !b.probing && !now.Before(b.until)
 }
 
-// enter lets a call through for which closed holds, and tells whether it is the
-// single one.
+// enter lets a call through; closed must hold. It reports whether it is the single
+// one.
 func (b *breaker) enter() (probe bool) {
 	b.probing = !b.until.IsZero()
 	return b.probing
 }
 
-// report ends a call. random is from 0 to 1. Calls from before the node was
-// left alone may end long after; they change nothing then.
+// report ends a call. random is from 0 to 1. A call from before the pause may end
+// during or after it, and changes nothing then.
 func (b *breaker) report(v verdict, probe bool, now time.Time, random float64) {
 	if probe {
 		b.probing = false
@@ -60,7 +60,7 @@ func (b *breaker) report(v verdict, probe bool, now time.Time, random float64) {
 	}
 }
 
-// open leaves the node alone, if it has failed often enough.
+// open begins a pause, if the node has failed often enough.
 func (b *breaker) open(v verdict, now time.Time, random float64) {
 	if v != absent && b.failures < maxFailures {
 		return

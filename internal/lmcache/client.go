@@ -8,101 +8,98 @@ import (
 	"time"
 )
 
-// MaxTokens is how many token ids LMCache takes in one request. A longer
-// prefix is cut there: the beginning of it is what can be staged.
+// MaxTokens is how many token ids LMCache takes in one request. Of a longer prefix
+// only the beginning is staged.
 const MaxTokens = 1_000_000
 
-// DefaultChunkTokens is how many tokens LMCache hashes and moves as one, where
-// a node does not tell.
+// DefaultChunkTokens is LMCache's default chunk: the tokens that it hashes and moves
+// as one.
 const DefaultChunkTokens = 256
 
-// Prefix is the beginning of a prompt whose KV blocks are asked for.
+// Prefix is the beginning of a prompt that is to be staged or looked up.
 type Prefix struct {
-	// Model is the request's.
+	// Model is the model of the request.
 	Model string
-	// Salt is the request's cache_salt, "" without one. LMCache keeps what was
-	// made under different salts apart.
+	// Salt is the request's cache_salt, "" without one. LMCache keeps the blocks of
+	// different salts apart.
 	Salt string
-	// Tokens are the prompt's token ids from its first one on.
+	// Tokens are the prompt's token ids, from the first one on.
 	Tokens []uint32
-	// WorldSize is over how many ranks the engine has split the model. 0: what
-	// the node tells of the model, or else 1.
+	// WorldSize is the number of ranks of the model. 0: the node is asked; 1 if it does
+	// not answer.
 	WorldSize int
-	// Until is when it is too late to begin: the engine has scheduled the request
-	// by then, and reads the same blocks itself. Zero: it is never too late.
+	// Deadline is when staging need not begin any more: the engine has scheduled the
+	// request by then, and reads the same blocks itself. Zero: none.
 	Deadline time.Time
-	// Key names the prefix, model and salt included, to know it again.
+	// Key identifies the prefix, its model and salt included.
 	Key uint64
 }
 
-// cut returns the tokens that can be sent.
+// cut returns the tokens that LMCache takes.
 func (p *Prefix) cut() []uint32 { return p.Tokens[:min(len(p.Tokens), MaxTokens)] }
+
+// late reports whether the deadline has passed.
+func (p *Prefix) late(now time.Time) bool { return !p.Deadline.IsZero() && now.After(p.Deadline) }
 
 // Job is a staging that LMCache has accepted.
 type Job struct {
 	ID          string // "": there was nothing to do
-	Node        string // who does it, in the words of whom was asked
+	Node        string // name of the node, as the coordinator reports it
 	Chunks      int    // whole chunks in the prefix
 	ChunkTokens int    // tokens in each
 }
 
-// late reports whether it is too late to begin.
-func (p *Prefix) late(now time.Time) bool { return !p.Deadline.IsZero() && now.After(p.Deadline) }
-
-// Progress is what LMCache says about a Job. Found are, of Total keys (one for
-// each chunk and rank), those that are in DRAM now. Versions differ in whether
-// they count what was there before: fewer found than asked for is no failure.
+// Progress is LMCache's report of a Job. Total counts its keys, one for each chunk and
+// rank, Found those in CPU memory now. Versions differ in whether they count keys that
+// were there before, so fewer found than asked for is no failure.
 type Progress struct {
 	Done         bool
 	Found, Total int
 }
 
-// Holding is how much of a prefix the LMCache of one upstream holds, in tokens
-// from the beginning without a gap.
+// Holding is the length of a prefix that the LMCache of one upstream holds without a
+// gap, in tokens.
 type Holding struct {
 	Upstream string
-	Memory   int // in DRAM
-	Storage  int // in DRAM, or on disk or remote; at least Memory
+	Memory   int // in CPU memory
+	Storage  int // in any tier; at least Memory
 }
 
-// Client is one way to reach LMCache. It is safe for concurrent use. A call
-// takes as long as its context lets it; tokens are not read after it returned.
+// Client is one way to reach LMCache. It is safe for concurrent use. A call may take as
+// long as its context allows. It reads no tokens after it has returned.
 type Client interface {
-	// Submit asks for a prefix to be staged on the node of an upstream, named
-	// by its host:port.
+	// Submit orders a prefix to be staged on the node of an upstream (host:port).
 	Submit(ctx context.Context, upstream string, p *Prefix) (Job, error)
-	// Poll asks how far a Job is. LMCache tells of its end only once.
+	// Poll asks for the progress of a Job. LMCache reports its end only once.
 	Poll(ctx context.Context, upstream string, j Job) (Progress, error)
-	// Lookup asks what some upstreams hold of a prefix. Upstreams of which that
-	// is not known, such as those without LMCache, are not in the answer.
+	// Lookup asks how much of a prefix some upstreams hold. Upstreams without a known
+	// LMCache are not in the answer.
 	Lookup(ctx context.Context, p *Prefix, upstreams []string) ([]Holding, error)
 	// CanLookup reports whether Lookup is possible.
 	CanLookup() bool
-	// Close lets connections go.
+	// Close closes idle connections.
 	Close()
 }
 
-// Errors of a Client. Their texts are fixed: nothing of a request or of an
-// answer is in them.
+// Errors of a Client. Their texts are fixed: they quote no request and no answer.
 var (
-	// ErrUnsupported: this way to LMCache cannot do that.
-	ErrUnsupported = errors.New("LMCache cannot be asked for this here")
-	// ErrUnmapped: it is not known which LMCache belongs to the upstream.
+	// ErrUnsupported: the Client cannot do this.
+	ErrUnsupported = errors.New("LMCache cannot do this here")
+	// ErrUnmapped: the LMCache of the upstream is not known.
 	ErrUnmapped = errors.New("no LMCache is known for the upstream")
 	// ErrUnreachable: no answer.
 	ErrUnreachable = errors.New("LMCache did not answer")
 	// ErrTimeout: no answer in time.
 	ErrTimeout = errors.New("LMCache did not answer in time")
-	// ErrNotFound: 404. For Submit: it does not stage, or does not know the
-	// node; for Poll: it does not know the Job, or has told of its end before.
-	ErrNotFound = errors.New("LMCache answered that it is not there")
-	// ErrNoLayout: the model has not allocated KV memory on the node yet.
-	ErrNoLayout = errors.New("LMCache knows no KV layout of the model yet")
-	// ErrRefused: another answer that is neither a success nor a failure of
-	// the server, such as 400.
+	// ErrNotFound: 404. Submit: it has no staging, or does not know the node. Poll: it
+	// does not know the Job, or has reported its end before.
+	ErrNotFound = errors.New("LMCache answered 404")
+	// ErrNoLayout: the engine has not allocated KV memory for the model yet.
+	ErrNoLayout = errors.New("LMCache has no KV layout of the model yet")
+	// ErrRefused: another status below 500, such as 400.
 	ErrRefused = errors.New("LMCache refused the request")
 	// ErrServer: 5xx.
 	ErrServer = errors.New("LMCache failed")
-	// ErrAnswer: an answer that is not what was asked for, or too large.
+	// ErrAnswer: an answer of another form, or too large.
 	ErrAnswer = errors.New("LMCache's answer is not understood")
 )

@@ -16,33 +16,32 @@ const (
 	directoryPath = "/directory/lookup"
 	instancesPath = "/instances"
 
-	// maxAskedShapes is how many nodes are asked how they keep a model, until
-	// one tells.
+	// maxFormatQueries bounds the nodes that are asked how they keep a model.
 	maxFormatQueries = 2
 )
 
-// CoordinatorOptions are what a Coordinator needs.
+// CoordinatorOptions are the parts of a Coordinator.
 type CoordinatorOptions struct {
-	// Base is where it is, as http://10.0.0.1:9300.
+	// Base is its base URL, such as http://10.0.0.1:9300.
 	Base      *url.URL
 	Transport http.RoundTripper // nil: NewTransport()
 	Now       func() time.Time  // nil: time.Now
-	// Nodes names the LMCache instance of upstreams (host:port) that cannot be
-	// told by their address: several engines on one host.
+	// Nodes names the LMCache node of upstreams (host:port) whose address does not
+	// tell: where one host has several engines.
 	Nodes map[string]string
 	// Resolve returns the addresses of a host. nil: the system's resolver.
 	Resolve func(ctx context.Context, host string) ([]string, error)
-	// WorldSize is over how many ranks the models are split. 0: a coordinator's
-	// nodes are asked, who say so of each model; else 1.
+	// WorldSize is the number of ranks of each model. 0: the nodes are asked; 1 if
+	// they do not answer.
 	WorldSize int
-	// ChunkTokens is LMCache's chunk size. 0: its nodes are asked; else
-	// DefaultChunkTokens.
+	// ChunkTokens is LMCache's chunk size. 0: the nodes are asked; DefaultChunkTokens
+	// if they do not answer.
 	ChunkTokens int
 }
 
-// Coordinator asks an LMCache coordinator, which knows all nodes by names of
-// their own. How they keep a model only they know: a node's status is asked at
-// the port it has registered with, on the upstream's own host.
+// Coordinator asks an LMCache coordinator, which knows all nodes by names of its own.
+// It does not know how the nodes keep a model. The nodes are asked for that: at the
+// port that each has registered with, on the upstream's host.
 type Coordinator struct {
 	options  CoordinatorOptions
 	nodes    *nodeNames
@@ -55,16 +54,16 @@ func NewCoordinator(o CoordinatorOptions) *Coordinator {
 	return &Coordinator{options: o, nodes: newNodeNames(o), statuses: newStatuses(o.Transport, o.Now)}
 }
 
-// shape is how the nodes keep a model.
+// modelFormat is how nodes keep a model.
 type modelFormat struct {
-	model       string
-	world       int // ranks
+	model       string // its name there
+	world       int    // ranks
 	chunkTokens int
 }
 
-// shape returns how the node of an upstream keeps the model of a prefix; told
-// is whether it has said so itself.
-func (c *Coordinator) format(ctx context.Context, node instance, p *Prefix) (s modelFormat, told bool) {
+// format returns how the node of an upstream keeps the model of a prefix. reported
+// says that the node itself has answered.
+func (c *Coordinator) format(ctx context.Context, node instance, p *Prefix) (f modelFormat, reported bool) {
 	var status nodeStatus
 	if node.port > 0 {
 		status = c.statuses.get(ctx, &url.URL{Scheme: "http", Host: net.JoinHostPort(node.host, strconv.Itoa(node.port))})
@@ -77,28 +76,27 @@ func (c *Coordinator) format(ctx context.Context, node instance, p *Prefix) (s m
 	}, len(status.worldSizes) > 0
 }
 
-// shapeAmong is shape for the first of some upstreams that tells. Only a few are
-// asked, and together they may take as long as one: those that hang take their
-// time.
-func (c *Coordinator) formatOfAny(ctx context.Context, upstreams []string, p *Prefix) (s modelFormat) {
+// formatOfAny returns the format of the first of some upstreams that answers. It asks
+// only a few, and gives all of them together the time of one, as some may hang.
+func (c *Coordinator) formatOfAny(ctx context.Context, upstreams []string, p *Prefix) (f modelFormat) {
 	asking, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	s, _ = c.format(ctx, instance{}, p)
+	f, _ = c.format(ctx, instance{}, p)
 	asked := 0
 	for _, upstream := range upstreams {
 		node, err := c.nodes.node(ctx, upstream, c.listNodes)
 		if err != nil {
 			continue
 		}
-		told := false
-		if s, told = c.format(asking, node, p); told {
-			return s
+		reported := false
+		if f, reported = c.format(asking, node, p); reported {
+			return f
 		}
 		if asked++; asked == maxFormatQueries {
 			break
 		}
 	}
-	return s
+	return f
 }
 
 func (o *CoordinatorOptions) setDefaults() {
@@ -113,7 +111,7 @@ func (o *CoordinatorOptions) setDefaults() {
 	}
 }
 
-// Submit asks for POST /cache/prefetches.
+// Submit sends POST /cache/prefetches.
 func (c *Coordinator) Submit(ctx context.Context, upstream string, p *Prefix) (Job, error) {
 	node, err := c.nodes.node(ctx, upstream, c.listNodes)
 	if err != nil {
@@ -133,13 +131,13 @@ func (c *Coordinator) Submit(ctx context.Context, upstream string, p *Prefix) (J
 		return Job{}, ErrAnswer
 	}
 	if err == ErrNotFound {
-		c.nodes.forget() // it has another name now, or is gone
+		c.nodes.forget() // the node has another name now, or is gone
 	}
 	j.Node, j.ChunkTokens = node.id, as.chunkTokens
 	return j, err
 }
 
-// Poll asks for GET /cache/prefetches/NODE/ID.
+// Poll sends GET /cache/prefetches/NODE/ID.
 func (c *Coordinator) Poll(ctx context.Context, _ string, j Job) (p Progress, err error) {
 	err = do(ctx, c.options.Transport, request{
 		method: http.MethodGet, base: c.options.Base,
@@ -151,8 +149,8 @@ func (c *Coordinator) Poll(ctx context.Context, _ string, j Job) (p Progress, er
 	return p, err
 }
 
-// Lookup asks for POST /directory/lookup. What it tells is up to a second or
-// so behind, and needs every node to report its events to the coordinator.
+// Lookup sends POST /directory/lookup. The answer is up to about a second old, and
+// covers only nodes that report their events to the coordinator.
 func (c *Coordinator) Lookup(ctx context.Context, p *Prefix, upstreams []string) ([]Holding, error) {
 	as := c.formatOfAny(ctx, upstreams, p)
 	tokens := p.cut()
@@ -177,7 +175,7 @@ func (c *Coordinator) Lookup(ctx context.Context, p *Prefix, upstreams []string)
 	})
 }
 
-// lookupBody is the question which nodes hold a prefix.
+// lookupBody returns the body of a lookup.
 func lookupBody(model string, world int, tokens []uint32, salt string) *tokenBody {
 	tail := append([]byte(`],"model_name":`), quote(model)...)
 	tail = strconv.AppendInt(append(tail, `,"world_size":`...), int64(world), 10)
@@ -186,7 +184,7 @@ func lookupBody(model string, world int, tokens []uint32, salt string) *tokenBod
 	return &tokenBody{head: []byte(`{"token_ids":[`), tail: tail, loan: &tokenLoan{tokens: tokens}}
 }
 
-// listed asks for GET /instances.
+// listNodes sends GET /instances.
 func (c *Coordinator) listNodes(ctx context.Context) (list []instance, err error) {
 	err = do(ctx, c.options.Transport, request{method: http.MethodGet, base: c.options.Base, path: instancesPath}, func(r io.Reader) (err error) {
 		list, err = readInstances(r)
@@ -198,7 +196,7 @@ func (c *Coordinator) listNodes(ctx context.Context) (list []instance, err error
 // CanLookup returns true.
 func (c *Coordinator) CanLookup() bool { return true }
 
-// Close lets connections go.
+// Close closes idle connections.
 func (c *Coordinator) Close() { closeIdle(c.options.Transport) }
 
 var _ Client = (*Coordinator)(nil)

@@ -8,31 +8,29 @@ import (
 )
 
 const (
-	// maxDirectory bounds a coordinator's answer about a prefix, in bytes. It
-	// has some 250 bytes for each chunk, rank and place, and quotes the tokens.
+	// maxDirectory bounds a coordinator's answer about a prefix, in bytes. It has some
+	// 250 bytes for each chunk, rank and place, and repeats the tokens.
 	maxDirectory = 32 << 20
-	// maxElement bounds what of it is held at a time: one key, or what is not
-	// read.
+	// maxElement bounds the part of it that is in memory at a time: one element.
 	maxElement = 2 << 20
-	// maxPlacements bounds in how many places one key may be.
+	// maxPlacements bounds the places of one key.
 	maxPlacements = 4096
 )
 
-// run is how much of a prefix somebody holds from its beginning: chunks or
-// tokens.
+// extent is the length of a prefix, in chunks or in tokens, that a node holds in CPU
+// memory, and in all tiers together.
 type extent struct {
 	memory, all int
 }
 
-// placement is a place where a coordinator believes a key to be.
+// placement is one place of a key, by what its node has reported.
 type placement struct {
 	Node   string `json:"instance_id"`
 	Tier   string `json:"tier"`
-	Shared bool   `json:"shared"` // every node reaches it, whoever has reported it
+	Shared bool   `json:"shared"` // every node can read it
 }
 
-// directoryKey is one chunk of one rank. The tokens that an answer repeats are
-// passed over.
+// directoryKey is one chunk of one rank. The tokens in it are skipped.
 type directoryKey struct {
 	Key struct {
 		Hash string `json:"chunk_hash_hex"`
@@ -40,30 +38,31 @@ type directoryKey struct {
 	Placements []placement `json:"placements"`
 }
 
-// directory counts the leading chunks that each node holds. LMCache can use a
-// chunk only when it has it for every rank, and only after all before it.
+// directory counts the leading chunks that each node holds. LMCache can use a chunk
+// only if it holds that and all chunks before it, for every rank.
 type directory struct {
 	in        *json.Decoder
 	limit     *limitedReader
 	worldSize int
 	hash      string // of the chunk that is being read
-	keys      int    // read of it
-	chunks    int    // before it
+	keys      int    // of that chunk, so far
+	chunks    int    // before that chunk
 	nodes     map[string]*nodeCount
 	shared    nodeCount
 }
 
-// holder is one node's runs so far, and what it has of the chunk being read.
+// nodeCount counts one node's leading chunks so far, and the ranks of the chunk being
+// read that it holds.
 type nodeCount struct {
 	extent
-	memoryRanks, allRanks int // ranks
+	memoryRanks, allRanks int
 }
 
-// rations is a reader that gives out so much for an element, and so much in
-// all: a decoder reads on until it has a whole one.
+// limitedReader limits each element, and all elements together. A json.Decoder has no
+// limit of its own.
 type limitedReader struct {
 	from         io.Reader
-	element, all int
+	element, all int // bytes left
 }
 
 func (r *limitedReader) Read(p []byte) (int, error) {
@@ -77,9 +76,9 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readDirectory reads a coordinator's answer to a lookup, key by key: results
-// are the chunks in order, each with all its ranks. It returns the runs in
-// chunks, by node; those of shared places, which are every node's, under "".
+// readDirectory reads a coordinator's answer to a lookup, key by key: its results are
+// the chunks in order, each with all of its ranks. It returns the extents in chunks,
+// by node. Those of shared places, which every node can read, are under "".
 func readDirectory(r io.Reader, ranks int) (map[string]extent, error) {
 	limited := &limitedReader{from: r, all: maxDirectory}
 	d := directory{worldSize: ranks, in: json.NewDecoder(limited), limit: limited, nodes: make(map[string]*nodeCount)}
@@ -182,7 +181,7 @@ func (d *directory) add(k *directoryKey) error {
 	return nil
 }
 
-// holder returns the counts of a node; nil when there are too many nodes.
+// count returns the counts of a node; nil when there are too many nodes.
 func (d *directory) count(node string) *nodeCount {
 	if node == "" {
 		return &d.shared
@@ -195,8 +194,8 @@ func (d *directory) count(node string) *nodeCount {
 	return h
 }
 
-// next ends the chunk that is being read; false when ranks were missing in it,
-// or too many.
+// endChunk ends the chunk that is being read. It reports false when that had too few
+// ranks, or too many.
 func (d *directory) endChunk() bool {
 	if d.keys == 0 {
 		return true
@@ -214,8 +213,8 @@ func (d *directory) endChunk() bool {
 	return true
 }
 
-// end makes the runs one chunk longer, if they reach up to it and have it for
-// every rank: all in shared places, or all in the node's own.
+// endChunk makes the extents one chunk longer, if they reach up to the chunk and the
+// node holds every rank of it: all in its own places, or all in shared ones.
 func (h *nodeCount) endChunk(before, ranks, shared int) {
 	if h.extent.memory == before && h.memoryRanks >= ranks {
 		h.extent.memory++
@@ -226,16 +225,16 @@ func (h *nodeCount) endChunk(before, ranks, shared int) {
 	h.memoryRanks, h.allRanks = 0, 0
 }
 
-// runs returns what was counted.
+// extents returns the result.
 func (d *directory) extents() map[string]extent {
-	runs := make(map[string]extent, len(d.nodes)+1)
+	extents := make(map[string]extent, len(d.nodes)+1)
 	for node, h := range d.nodes {
 		if h.extent.all > 0 {
-			runs[node] = h.extent
+			extents[node] = h.extent
 		}
 	}
 	if d.shared.extent.all > 0 {
-		runs[""] = d.shared.extent
+		extents[""] = d.shared.extent
 	}
-	return runs
+	return extents
 }

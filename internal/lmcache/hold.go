@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Gain is what staged blocks can save a request at most: the tokens that the
-// engine would not compute because of them, times what computing one costs.
+// Gain returns the most time that staged blocks can save a request: the tokens that
+// the engine need not compute, times the cost of one.
 func Gain(tokens int, secondsPerToken float64) time.Duration {
 	seconds := float64(tokens) * secondsPerToken
 	if tokens <= 0 || !(seconds > 0) { // also NaN
@@ -20,11 +20,10 @@ func Gain(tokens int, secondsPerToken float64) time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// ShouldWait returns for how long a request should be held for its staging; 0:
-// not at all. It is held only if more is gained than the time it can be held:
-// never longer than limit, always shorter than gain, and not at all when the
-// staging is expected to take longer than that. expected 0 means that nothing
-// is known: then it is believed to take all of limit.
+// HoldTime returns how long a request may be held for its staging; 0: not at all. It
+// is never longer than limit, always shorter than gain, and 0 when the staging is
+// expected to take longer. If expected is 0, because it is not known, the staging is
+// assumed to take limit.
 func HoldTime(gain, expected, limit time.Duration) time.Duration {
 	if expected <= 0 {
 		expected = limit

@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// dialTimeout is how long a connection may take.
+	// dialTimeout is the time to open a connection.
 	dialTimeout = 2 * time.Second
 	// maxAnswerHeader bounds an answer's header, in bytes.
 	maxAnswerHeader = 64 << 10
 	// maxAnswer bounds an answer, in bytes.
 	maxAnswer = 1 << 20
-	// idleConnection is less than the 5 s after which uvicorn, which LMCache
-	// is served by, closes a connection: one that was just closed costs a call.
+	// idleConnection is less than the 5 s after which uvicorn, LMCache's HTTP server,
+	// closes an idle connection: a call on a closed one is lost.
 	idleConnection = 4 * time.Second
 )
 
-// NewTransport returns what LMCache is asked with: few connections, no proxy,
+// NewTransport returns a transport for calls to LMCache: few connections, no proxy,
 // no decompression.
 func NewTransport() *http.Transport {
 	return &http.Transport{
@@ -45,11 +45,11 @@ type request struct {
 	base   *url.URL
 	path   string // escaped, with its leading slash
 	tokens *tokenBody
-	layout bool // 503 says that the model has no KV layout on the node
+	layout bool // 503 means that the model has no KV layout on the node
 }
 
-// do sends a request and hands the body of a 200 or 202 to read. No redirect
-// is followed: LMCache has no business sending us elsewhere.
+// do sends a request and passes the body of a 200 or 202 to read. It follows no
+// redirects: LMCache has no reason to send any.
 func do(ctx context.Context, t http.RoundTripper, q request, read func(io.Reader) error) error {
 	if q.tokens != nil {
 		defer q.tokens.loan.end()
@@ -66,13 +66,13 @@ func do(ctx context.Context, t http.RoundTripper, q request, read func(io.Reader
 		if ctx.Err() != nil {
 			return failure(ctx, err)
 		}
-		return ErrAnswer // the decoder's error may quote what was answered
+		return ErrAnswer // the decoder's error may quote the answer
 	}
 	return nil
 }
 
-// failure is why there was no answer, without what the error says: it may
-// quote.
+// failure returns the fixed error for an error of the transport, whose text may quote
+// the request.
 func failure(ctx context.Context, err error) error {
 	var network net.Error
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout() {
@@ -81,8 +81,8 @@ func failure(ctx context.Context, err error) error {
 	return ErrUnreachable
 }
 
-// statusError is what a status means. Where staging is asked for, 503 says
-// that there is no layout yet; the first version said 409.
+// statusError returns the error of a status. A node answers an order with 503 while it
+// has no layout yet; the first version answered 409.
 func (q *request) statusError(status int) error {
 	switch {
 	case status == http.StatusOK || status == http.StatusAccepted:
@@ -97,9 +97,9 @@ func (q *request) statusError(status int) error {
 	return ErrRefused
 }
 
-// http returns the request as net/http takes it. Loading twice does no harm,
-// so a request that met a connection which the server was just closing may be
-// sent again: the key without a value says so to net/http and is not sent.
+// http returns the request for net/http. Staging twice does no harm, so net/http may
+// send it again on a connection that the server was just closing. The header without
+// a value allows that and is not sent.
 func (q *request) http() *http.Request {
 	u := *q.base
 	u.RawPath = joinPath(u.EscapedPath(), q.path)
@@ -132,7 +132,7 @@ func joinPath(base, path string) string {
 	return base + path
 }
 
-// readJSON reads a whole answer of one JSON value.
+// readJSON reads an answer that is one JSON value.
 func readJSON(r io.Reader, into any) error {
 	raw, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
 	if err != nil {

@@ -9,32 +9,32 @@ import (
 )
 
 const (
-	// maxAnswers is how many answers are remembered, maxHoldings how many
-	// upstreams of an answer are, and maxHeld how many of all of them: 1 MiB.
+	// maxAnswers bounds the answers that are remembered, maxHoldings the upstreams of
+	// one answer, and maxAllHoldings the upstreams of all answers: 1 MiB.
 	maxAnswers     = 4096
 	maxHoldings    = 64
 	maxAllHoldings = 32768
-	// maxLooking is how many lookups are under way at the same time, and
-	// maxToLook how many wait until they are; a further one is not made.
+	// maxLookups bounds the lookups under way, maxWaitingLookups those that wait.
+	// Further ones are not made.
 	maxLookups        = 4
 	maxWaitingLookups = 256
-	// A lookup has all tokens of a prompt sent and hashed: there are at most
-	// lookRate a second, after a pause lookBurst.
+	// LMCache must hash all tokens of a prompt for a lookup, so there are at most
+	// lookRate a second, and lookBurst after a pause.
 	lookRate  = 50
 	lookBurst = 100
 )
 
-// lookups is what is known of who holds which prefix. Caller holds the
-// Service's lock.
+// lookups holds what LMCache has answered about prefixes. The Service's lock covers
+// it.
 type lookups struct {
 	breaker     breaker
 	bucket      bucket
 	running     int
-	waiting     int // until they are made
-	tokens      int // of those
-	answers     map[uint64]*lookupAnswer
-	oldestFirst []uint64 // oldest first, each once
-	numHoldings int      // holdings in all answers
+	waiting     int                      // lookups whose delay is not over
+	tokens      int                      // of those
+	answers     map[uint64]*lookupAnswer // by the key of the prefix
+	oldestFirst []uint64                 // the same keys, each once
+	numHoldings int                      // in all answers
 }
 
 type lookupAnswer struct {
@@ -45,8 +45,8 @@ type lookupAnswer struct {
 
 func newLookups() lookups { return lookups{answers: make(map[uint64]*lookupAnswer)} }
 
-// Known returns what the last answer about a prefix, if it is fresh, says that
-// an upstream holds. It asks nobody.
+// LastLookup returns how much of a prefix an upstream holds by the last answer about
+// it. known is false if that is too old, or does not cover the upstream.
 func (s *Service) LastLookup(prefix uint64, upstream string) (h Holding, known bool) {
 	now := s.options.Now()
 	s.mu.Lock()
@@ -60,13 +60,12 @@ func (s *Service) LastLookup(prefix uint64, upstream string) (h Holding, known b
 			return a.holdings[i], true
 		}
 	}
-	return Holding{}, false // it was not asked about, or nothing is known of it
+	return Holding{}, false
 }
 
-// Ask looks up what some upstreams hold of a prefix, in the background, for
-// Known to tell. It reports what came of it so far: Submitted when somebody is
-// to be asked. release is called exactly once, when p.Tokens are not read any
-// more.
+// StartLookup looks up in the background how much of a prefix some upstreams hold.
+// LastLookup returns the answer. The result is Submitted, or why no lookup is made.
+// release is called exactly once, when p.Tokens are not read any more.
 func (s *Service) StartLookup(p Prefix, upstreams []string, release func()) Result {
 	upstreams = slices.Clone(upstreams)
 	result, probe := s.admitLookup(&p), false
@@ -92,8 +91,8 @@ func (s *Service) StartLookup(p Prefix, upstreams []string, release func()) Resu
 	return Submitted
 }
 
-// admitAsk decides whether somebody may be asked at all; Submitted: yes, and
-// running counts it.
+// admitLookup decides whether a lookup may be made later. Submitted: yes, and running
+// counts it.
 func (s *Service) admitLookup(p *Prefix) Result {
 	if !s.options.Client.CanLookup() {
 		return Unsupported
@@ -112,7 +111,7 @@ func (s *Service) admitLookup(p *Prefix) Result {
 	return Submitted
 }
 
-// awaitAsk begins a lookup when its time has come, if it has not begun.
+// delayLookup begins a lookup after the delay. Without a delay it has begun already.
 func (s *Service) delayLookup(p *Prefix, probe *bool) (r Result) {
 	if s.options.LookupDelay == 0 {
 		return Submitted
@@ -127,7 +126,7 @@ func (s *Service) delayLookup(p *Prefix, probe *bool) (r Result) {
 	return r
 }
 
-// beginAsk decides whether somebody is asked now; Submitted: yes.
+// beginLookup decides whether a lookup is made now. Submitted: yes.
 func (s *Service) beginLookup(p *Prefix) (r Result, probe bool) {
 	now := s.options.Now()
 	s.mu.Lock()
@@ -155,8 +154,8 @@ func (s *Service) beginLookup(p *Prefix) (r Result, probe bool) {
 	return Submitted, probe
 }
 
-// add makes room for an answer. The oldest one may be under way: then its
-// answer will not be remembered.
+// add makes room for an answer. The answer to the oldest lookup is dropped, also if
+// that is still under way.
 func (l *lookups) add(prefix uint64) *lookupAnswer {
 	if len(l.oldestFirst) >= maxAnswers {
 		l.dropOldest()
@@ -173,7 +172,7 @@ func (l *lookups) dropOldest() {
 	l.oldestFirst = l.oldestFirst[1:]
 }
 
-// answered remembers an answer.
+// remember notes an answer.
 func (l *lookups) remember(a *lookupAnswer, holdings []Holding, now time.Time) {
 	holdings = slices.Clip(holdings[:min(len(holdings), maxHoldings)])
 	l.numHoldings += len(holdings) - len(a.holdings)
@@ -183,7 +182,7 @@ func (l *lookups) remember(a *lookupAnswer, holdings []Holding, now time.Time) {
 	}
 }
 
-// look asks and remembers the answer.
+// lookup asks LMCache and remembers the answer.
 func (s *Service) lookup(p *Prefix, upstreams []string, probe bool, release func()) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.options.SubmitTimeout)
 	defer cancel()

@@ -13,25 +13,24 @@ import (
 
 const prefetchesPath = "/cache/prefetches"
 
-// NodeOptions are what a Node needs.
+// NodeOptions are the parts of a Node.
 type NodeOptions struct {
-	// Base returns the base URL of the LMCache server beside an upstream, as
-	// http://10.0.0.7:8080, or nil when there is none. The same upstream must
-	// give the same URL.
+	// Base returns the base URL of the LMCache server beside an upstream, such as
+	// http://10.0.0.7:8080, or nil when there is none. It must return the same URL for
+	// the same upstream.
 	Base      func(upstream string) *url.URL
 	Transport http.RoundTripper // nil: NewTransport()
 	Now       func() time.Time  // nil: time.Now
-	// WorldSize is over how many ranks the models are split; 0: ask each node.
+	// WorldSize is the number of ranks of each model. 0: each node is asked.
 	WorldSize int
 }
 
-// Node asks the LMCache multi-process server of each upstream's node itself. Of
-// the paths that LMCache has moved, both places of the status are tried. Staging
-// was at POST /l2/prefetch for its first weeks; a node that old answers 404 and
-// is left alone.
+// Node asks the LMCache multi-process server beside each upstream. It tries both
+// paths that the status has had. In its first weeks staging was at POST /l2/prefetch:
+// a node that old answers 404 and is left alone.
 //
-// It cannot look up: a node knows nothing of the others and does not tell what
-// it holds of a prefix.
+// It cannot look up: a node knows nothing of the others, and does not report which
+// prefixes it holds.
 type Node struct {
 	options  NodeOptions
 	statuses *statuses
@@ -48,8 +47,8 @@ func NewNode(o NodeOptions) *Node {
 	return &Node{options: o, statuses: newStatuses(o.Transport, o.Now)}
 }
 
-// Submit asks for POST /cache/prefetches, and first for the node's status when
-// that is not known: it says over how many ranks the model is split.
+// Submit sends POST /cache/prefetches. It gets the node's status first if that is not
+// known, for the model's number of ranks.
 func (n *Node) Submit(ctx context.Context, upstream string, p *Prefix) (Job, error) {
 	base := n.options.Base(upstream)
 	if base == nil {
@@ -71,7 +70,7 @@ func (n *Node) Submit(ctx context.Context, upstream string, p *Prefix) (Job, err
 	return j, err
 }
 
-// Poll asks for GET /cache/prefetches/ID.
+// Poll sends GET /cache/prefetches/ID.
 func (n *Node) Poll(ctx context.Context, upstream string, j Job) (p Progress, err error) {
 	base := n.options.Base(upstream)
 	if base == nil {
@@ -86,7 +85,7 @@ func (n *Node) Poll(ctx context.Context, upstream string, j Job) (p Progress, er
 	return p, err
 }
 
-// Lookup is not possible.
+// Lookup returns ErrUnsupported.
 func (n *Node) Lookup(context.Context, *Prefix, []string) ([]Holding, error) {
 	return nil, ErrUnsupported
 }
@@ -94,10 +93,10 @@ func (n *Node) Lookup(context.Context, *Prefix, []string) ([]Holding, error) {
 // CanLookup returns false.
 func (n *Node) CanLookup() bool { return false }
 
-// Close lets connections go.
+// Close closes idle connections.
 func (n *Node) Close() { closeIdle(n.options.Transport) }
 
-// stagingBody is the request for a staging. node is set for a coordinator.
+// stagingBody returns the body of an order. node is set for a coordinator.
 func stagingBody(node []byte, model string, world int, tokens []uint32, salt string) *tokenBody {
 	head := []byte{'{'}
 	if node != nil {
@@ -111,6 +110,7 @@ func stagingBody(node []byte, model string, world int, tokens []uint32, salt str
 	return &tokenBody{head: head, tail: tail, loan: &tokenLoan{tokens: tokens}}
 }
 
+// firstPositive returns the first positive number, or 1.
 func firstPositive(list ...int) int {
 	for _, n := range list {
 		if n > 0 {

@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// namesFor is how long it is believed which node is where.
+	// namesTTL is how long the node of an upstream is remembered.
 	namesTTL = 15 * time.Second
-	// maxNames is of how many upstreams it is remembered.
+	// maxNames bounds the upstreams whose node is remembered.
 	maxNames = 4096
 )
 
-// nodeNames tells which LMCache node belongs to an upstream: the only one on
-// the same host, or the one that the configuration says.
+// nodeNames finds the LMCache node of an upstream: the only one on the same host, or
+// the one that is configured.
 type nodeNames struct {
 	fixed   map[string]string
 	resolve func(ctx context.Context, host string) ([]string, error)
@@ -29,7 +29,7 @@ type nodeNames struct {
 }
 
 type knownName struct {
-	node instance // without id: none
+	node instance // no id: the upstream has none
 	at   time.Time
 }
 
@@ -74,16 +74,15 @@ func (n *nodeNames) remember(upstream string, known knownName) {
 	n.known[upstream] = known
 }
 
-// forget drops what is known.
+// forget drops all names.
 func (n *nodeNames) forget() {
 	n.mu.Lock()
 	clear(n.known)
 	n.mu.Unlock()
 }
 
-// match returns the one node on a host. Where there are several, an address
-// does not tell which of them is meant, and a wrong one would load its disk
-// for nothing.
+// match returns the one node on a host, and none where there are several: the wrong
+// one would read its disk for nothing.
 func (n *nodeNames) match(ctx context.Context, host string, all []instance) (node instance) {
 	for _, i := range all {
 		if i.host == host {
@@ -110,7 +109,7 @@ func (n *nodeNames) match(ctx context.Context, host string, all []instance) (nod
 	return node
 }
 
-// addresses returns the addresses of a host, none when it has none.
+// addresses returns the addresses of a host.
 func (n *nodeNames) addresses(ctx context.Context, host string) map[netip.Addr]bool {
 	list := []string{host}
 	if _, err := netip.ParseAddr(host); err != nil {
@@ -127,7 +126,7 @@ func (n *nodeNames) addresses(ctx context.Context, host string) map[netip.Addr]b
 	return set
 }
 
-// holdings returns what upstreams hold, by what their nodes do.
+// holdings returns the holdings of upstreams, by those of their nodes.
 func (n *nodeNames) holdings(ctx context.Context, upstreams []string, list func(context.Context) ([]instance, error), held func(node string) extent) ([]Holding, error) {
 	var found []Holding
 	var all []instance

@@ -14,24 +14,23 @@ import (
 )
 
 const (
-	// statusFor is how long a node's status is believed. A failure to get it is
-	// too, twice as long after each further one, up to statusMost: a port that
-	// cannot be reached from here costs little then.
+	// statusTTL is how long a node's status is remembered. So is a failure to get it,
+	// for twice as long after each further one, up to maxStatusPause: that keeps the
+	// cost of a port small that cannot be reached from here.
 	statusTTL      = 30 * time.Second
 	maxStatusPause = 16 * time.Minute
-	// statusTimeout is how long a node may take to tell its status. What it
-	// tells is worth no more waiting: without it the defaults are used.
+	// statusTimeout is how long a node may take to answer. A status is worth no longer
+	// wait, as there are defaults.
 	statusTimeout = time.Second
-	// maxStatuses is of how many nodes the status is remembered.
+	// maxStatuses bounds the nodes whose status is remembered.
 	maxStatuses = 1024
 )
 
-// statusPaths are where a node tells its status: the newer place first.
+// statusPaths are the paths of a node's status, the newer one first.
 var statusPaths = []string{"/status", "/api/status"}
 
-// statuses is what nodes have told about themselves: over how many ranks an
-// engine has split its model, under which name LMCache keeps it, and how large
-// chunks are.
+// statuses remembers the status of nodes: each model's name and number of ranks, and
+// the chunk size.
 type statuses struct {
 	transport http.RoundTripper
 	now       func() time.Time
@@ -40,7 +39,7 @@ type statuses struct {
 	known map[string]*knownStatus // by base URL
 }
 
-// knownStatus is what was last heard of a node's status.
+// knownStatus is a node's last status. It is empty after a failure.
 type knownStatus struct {
 	nodeStatus
 	read     time.Time
@@ -55,7 +54,7 @@ func newStatuses(t http.RoundTripper, now func() time.Time) *statuses {
 	return &statuses{transport: t, now: now, known: make(map[string]*knownStatus)}
 }
 
-// of returns what the node at base has told about itself, or the defaults.
+// get returns the status of the node at base. It is empty if the node does not answer.
 func (s *statuses) get(ctx context.Context, base *url.URL) nodeStatus {
 	key, now := base.String(), s.now()
 	s.mu.Lock()
@@ -82,8 +81,7 @@ func (s *statuses) get(ctx context.Context, base *url.URL) nodeStatus {
 	return known.nodeStatus
 }
 
-// ask asks a node for its status, where newer and then where older versions
-// tell it.
+// fetch asks a node for its status, at the paths of newer and then of older versions.
 func (s *statuses) fetch(ctx context.Context, base *url.URL) (status nodeStatus, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
