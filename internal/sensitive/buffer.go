@@ -1,30 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package arena is the memory that values of prompts are copied to: bytes that
-// never become strings and are zeroed before they are used for something else
-// or left to the garbage collector, also when they are outgrown. What makes
-// such memory does it here, or enters it here, so that a test can look at each
-// byte of all there was.
+// Package sensitive makes and wipes the memory that values of prompts are
+// copied to.
+//
+// Such memory is bytes, never strings. It is zeroed before it is reused or left
+// to the garbage collector, also when it is outgrown. All of it is made here or
+// registered here, so that a test can look at every byte of it.
 package sensitive
 
-// smallest is the size of the first arena, and doubling the size up to which
-// the next one is twice as large, then one and a half times, in bytes.
 const (
+	// smallest is the size of the first buffer, in bytes.
 	smallest = 256
+	// doubling is the size in bytes up to which a buffer doubles when it grows.
+	// Larger ones grow by half.
 	doubling = 1 << 20
 )
 
-// Make returns n zero bytes in an arena for size bytes, at least n. of says
-// what it is for.
-func Make(of string, n, size int) []byte {
+// Make returns a buffer of n zero bytes with a capacity of size bytes. purpose
+// names the buffer for tests.
+func Make(purpose string, n, size int) []byte {
 	b := make([]byte, n, size)
-	Register(of, b)
+	Register(purpose, b)
 	return b
 }
 
-// Grow returns b with room for n more bytes. When that takes another arena,
-// all of the one before is zeroed.
-func Grow(of string, b []byte, n int) []byte {
+// Grow returns b with room for n more bytes. When that takes a new buffer, all
+// of the old one is zeroed.
+func Grow(purpose string, b []byte, n int) []byte {
 	need, size := len(b)+n, cap(b)
 	if need <= size {
 		return b
@@ -34,17 +36,16 @@ func Grow(of string, b []byte, n int) []byte {
 	} else {
 		size += size / 2
 	}
-	grown := Make(of, len(b), max(need, size, smallest))
+	grown := Make(purpose, len(b), max(need, size, smallest))
 	copy(grown, b)
 	Wipe(b)
 	return grown
 }
 
-// Append is append with Grow.
-func Append(of string, b []byte, more ...byte) []byte {
-	return append(Grow(of, b, len(more)), more...)
+// Append appends like the built-in, growing b by Grow.
+func Append(purpose string, b []byte, more ...byte) []byte {
+	return append(Grow(purpose, b, len(more)), more...)
 }
 
-// Wipe zeroes an arena up to its capacity, and so all that was ever written to
-// it.
+// Wipe zeroes b up to its capacity, and so everything ever written to it.
 func Wipe(b []byte) { clear(b[:cap(b)]) }

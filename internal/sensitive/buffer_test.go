@@ -4,15 +4,14 @@ package sensitive
 
 import (
 	"bytes"
-	"sync"
 	"testing"
 )
 
-// All that was ever written is zeroed as it is outgrown and as it is wiped, and
-// all of it is seen, also behind a slice's end.
+// A buffer that grows zeroes the ones it outgrows, and Wipe zeroes the last
+// one, also behind the slice's end.
 func TestEveryArenaIsSeenAndWiped(t *testing.T) {
-	w := Track()
-	defer w.Stop()
+	tracker := Track()
+	defer tracker.Stop()
 	secret := []byte("a value")
 	var b []byte
 	var want []byte
@@ -21,59 +20,40 @@ func TestEveryArenaIsSeenAndWiped(t *testing.T) {
 		want = append(want, secret...)
 	}
 	if !bytes.Equal(b, want) {
-		t.Fatal("what was appended is not there")
+		t.Fatal("Append lost bytes")
 	}
-	all := w.Buffers()
+	all := tracker.Buffers()
 	if len(all) < 4 {
-		t.Fatalf("%d arenas were seen", len(all))
+		t.Fatalf("%d buffers were tracked, want 4 or more", len(all))
 	}
-	for _, a := range all[:len(all)-1] {
-		if a.Purpose != "test" || bytes.Trim(a.Bytes, "\x00") != nil {
-			t.Errorf("an arena that was outgrown holds %.20q", a.Bytes)
+	for _, outgrown := range all[:len(all)-1] {
+		if outgrown.Purpose != "test" || bytes.Trim(outgrown.Bytes, "\x00") != nil {
+			t.Errorf("an outgrown buffer holds %.20q", outgrown.Bytes)
 		}
 	}
 	last := all[len(all)-1].Bytes
 	if &last[0] != &b[0] || len(last) != cap(b) || !bytes.Contains(last, secret) {
-		t.Error("the arena in use is not the last one")
+		t.Error("the buffer in use was not tracked last")
 	}
 	Wipe(b[:3])
 	if bytes.Trim(last, "\x00") != nil {
-		t.Error("wiped, there is something left behind the end")
+		t.Error("Wipe left bytes behind the slice's end")
 	}
 }
 
-// Arenas are only kept while they are watched.
-func TestOnlyWatchedArenasAreKept(t *testing.T) {
-	Append("test", nil, 'x')
-	w := Track()
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() { Make("test", 1, 8) })
-	}
-	all.Wait()
-	if n := len(w.Buffers()); n != 8 {
-		t.Errorf("%d arenas were seen, want 8", n)
-	}
-	w.Stop()
-	Append("test", nil, 'x')
-	if n := len(w.Buffers()); n != 0 {
-		t.Errorf("%d arenas after the end", n)
-	}
-}
-
-// Room that is there is used; what grows grows by a share, so that appending
-// byte by byte copies little.
+// Grow uses the room there is. A new buffer is larger by a share of the old
+// one, so that appending byte by byte copies little.
 func TestGrow(t *testing.T) {
 	b := Make("test", 3, 10)
 	if g := Grow("test", b, 7); &g[0] != &b[0] {
-		t.Error("it has moved although there was room")
+		t.Error("Grow moved a buffer that had room")
 	}
 	for size, want := range map[int]int{10: smallest, 1000: 2000, 2 * doubling: 3 * doubling} {
 		if got := cap(Grow("test", make([]byte, size), 1)); got != want {
-			t.Errorf("after %d bytes come %d, want %d", size, got, want)
+			t.Errorf("a full buffer of %d bytes grows to %d, want %d", size, got, want)
 		}
 	}
 	if got := cap(Grow("test", nil, 5000)); got != 5000 {
-		t.Errorf("for 5000 bytes there are %d", got)
+		t.Errorf("an empty buffer grows to %d bytes, want 5000", got)
 	}
 }

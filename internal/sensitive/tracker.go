@@ -8,51 +8,51 @@ import (
 	"sync/atomic"
 )
 
-// watch is who keeps the arenas; nil, as ever but in tests: nobody does.
-var watch atomic.Pointer[Tracker]
+// tracker is the Tracker in use. It is nil outside of tests.
+var tracker atomic.Pointer[Tracker]
 
-// Arena is a piece of memory that values may be in.
+// Buffer is a piece of sensitive memory.
 type Buffer struct {
-	Purpose string // what it is for
-	Bytes   []byte // all of it
+	Purpose string
+	Bytes   []byte // the whole capacity
 }
 
-// Watch keeps arenas for a test to look into.
+// Tracker collects buffers for a test to look into.
 type Tracker struct {
-	mu  sync.Mutex
-	all []Buffer
+	mu      sync.Mutex
+	buffers []Buffer
 }
 
-// Observe keeps every arena from now on, also those that nobody uses any more,
-// so that none is collected. There is one Watch at a time; End ends it. Product
-// code has no use for it.
+// Track starts to collect every buffer that is made, and replaces the tracker
+// before. The garbage collector frees none of them until Stop. It is for tests
+// only.
 func Track() *Tracker {
-	w := new(Tracker)
-	watch.Store(w)
-	return w
+	t := new(Tracker)
+	tracker.Store(t)
+	return t
 }
 
-// Enter makes memory known as an arena that was not made here.
-func Register(of string, b []byte) {
-	if w := watch.Load(); w != nil {
-		w.mu.Lock()
-		w.all = append(w.all, Buffer{of, b[:cap(b)]})
-		w.mu.Unlock()
+// Register adds a buffer that Make did not make.
+func Register(purpose string, b []byte) {
+	if t := tracker.Load(); t != nil {
+		t.mu.Lock()
+		t.buffers = append(t.buffers, Buffer{purpose, b[:cap(b)]})
+		t.mu.Unlock()
 	}
 }
 
-// All returns the arenas that were made, with all of their memory. Who reads
-// it has to know that nobody writes any more.
-func (w *Tracker) Buffers() []Buffer {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.all)
+// Buffers returns every buffer collected so far. The caller makes sure that
+// nothing writes to one while it reads.
+func (t *Tracker) Buffers() []Buffer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.buffers)
 }
 
-// End lets go of all arenas.
-func (w *Tracker) Stop() {
-	watch.CompareAndSwap(w, nil)
-	w.mu.Lock()
-	w.all = nil
-	w.mu.Unlock()
+// Stop ends the tracking and lets go of all buffers.
+func (t *Tracker) Stop() {
+	tracker.CompareAndSwap(t, nil)
+	t.mu.Lock()
+	t.buffers = nil
+	t.mu.Unlock()
 }
