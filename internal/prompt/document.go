@@ -120,6 +120,7 @@ type Document struct {
 	// variants are equal. 0: none of the options is given.
 	Variant uint64
 
+	dialect *Dialect
 	tape    tape
 	top     [numActed]uint32 // value node of each acted-on top-level member; 0: none
 	sign    bool             // segments are wanted
@@ -140,15 +141,18 @@ const maxModel = 256
 // the document then holds nothing of use. body is not copied and not changed.
 func (d *Document) Parse(api API, body []byte) error {
 	d.clear()
-	d.Body, d.API, d.sign = body, api, api.Signable()
+	d.Body, d.API, d.dialect = body, api, api.Dialect()
+	d.sign = d.dialect.Signable
 	if err := d.tape.parse(body); err != nil {
 		return err
 	}
 	if err := d.root(); err != nil {
 		return err
 	}
-	if err := d.prompt(); err != nil {
-		return err
+	if d.InsertAt != 0 {
+		if err := d.dialect.list(d); err != nil {
+			return err
+		}
 	}
 	d.item = 0
 	d.sweep(0, uint32(len(d.tape.nodes)))
@@ -195,7 +199,7 @@ func (d *Document) MemorySize() int {
 func (d *Document) root() error {
 	nodes := d.tape.nodes
 	if nodes[0].kind != kindObject {
-		if d.API == Other || d.API == Unknown {
+		if d.dialect.AnyJSON {
 			d.setModel(nil)
 			return nil
 		}
@@ -237,7 +241,7 @@ func (d *Document) variant() (digest uint64) {
 }
 
 func (d *Document) modelAndStream() error {
-	strict := d.API != Other && d.API != Unknown
+	strict := !d.dialect.AnyJSON
 	var model []byte
 	if m := d.top[nameModel]; m != 0 {
 		switch n := &d.tape.nodes[m]; {

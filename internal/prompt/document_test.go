@@ -353,34 +353,6 @@ func TestErrorsAreFixed(t *testing.T) {
 	}
 }
 
-func TestByPath(t *testing.T) {
-	for path, want := range map[string]API{
-		"/v1/chat/completions": Chat, "/llama/v1/chat/completions/": Chat, "/chat/completions": Chat,
-		"/v1/completions": Completions, "/v1/responses": Responses, "/v1/messages": Messages,
-		"/v1/messages/count_tokens": Tokenize, "/v1/embeddings": Embeddings, "/pooling": Embeddings,
-		"/classify": Embeddings, "/v1/rerank": Rerank, "/v2/rerank": Rerank, "/rerank": Rerank, "/score": Score,
-		"/tokenize": Tokenize, "/detokenize": Other, "/v1/chat/completions/render": Tokenize,
-		"/v1/completions/render": Tokenize, "/v1/models": Other, "/": Other, "": Other, "/generate": Other,
-		"/v1/audio/speech": Other, "/xcompletions": Other, "/v1/chat/completions/x": Other,
-	} {
-		if got := ByPath(path); got != want {
-			t.Errorf("%s is %v, want %v", path, got, want)
-		}
-	}
-	signable := 0
-	for a := Unknown; a <= Other; a++ {
-		if a.Signable() {
-			signable++
-		}
-		if a.String() == "" || a.String() == "unknown" && a != Unknown {
-			t.Errorf("API %d is called %q", a, a)
-		}
-	}
-	if signable != 4 || API(99).String() != "unknown" {
-		t.Errorf("%d APIs are signable", signable)
-	}
-}
-
 func TestRenderStops(t *testing.T) {
 	d := parsed(t, Chat, string(chatBody(64<<10)))
 	calls := 0

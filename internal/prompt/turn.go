@@ -87,7 +87,7 @@ func (d *Document) turnOf(object uint32) (t turn) {
 			d.skipOpaque(v)
 		}
 	}
-	if d.API == Responses {
+	if d.dialect.items {
 		t.summary, t.arguments = d.find(object, nameSummary), d.find(object, nameArguments)
 		t.input, t.output = d.find(object, nameInput), d.find(object, nameOutput)
 	}

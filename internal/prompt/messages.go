@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompt
+
+// messagesDialect is https://docs.anthropic.com/en/api/messages.
+var messagesDialect = Dialect{
+	Name:     "messages",
+	Suffixes: []string{"/messages"},
+	Prompt:   "messages",
+	Signable: true,
+	Errors:   AnthropicError,
+	Path:     "/v1/messages",
+	OneToken: map[string]string{"max_tokens": "1"},
+	list:     (*Document).messagesPrompt,
+}
+
+// messagesPrompt lists tools, system prompt, messages.
+func (d *Document) messagesPrompt() error {
+	if d.top[nameMessages] == 0 {
+		return errNoMessages
+	}
+	tools, err := d.tools(nameTools, errTools)
+	if err != nil {
+		return err
+	}
+	system, err := d.system(nameSystem, errSystem)
+	if err != nil {
+		return err
+	}
+	return d.messages(d.top[nameMessages], tools || system, errMessages)
+}

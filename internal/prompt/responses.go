@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompt
+
+// responsesDialect is https://platform.openai.com/docs/api-reference/responses.
+var responsesDialect = Dialect{
+	Name:     "responses",
+	Suffixes: []string{"/responses"},
+	Prompt:   "input",
+	Signable: true,
+	Path:     "/v1/responses",
+	OneToken: map[string]string{"max_output_tokens": "1", "store": "false"},
+	items:    true,
+	list:     (*Document).responsesPrompt,
+}
+
+// responsesPrompt lists reasoning effort, tools, instructions, then the input.
+// An input of text is one message; one of items is a message each.
+func (d *Document) responsesPrompt() error {
+	input := d.top[nameInput]
+	if input == 0 {
+		return errNoInput
+	}
+	d.checkStored()
+	if r := d.top[nameReasoning]; r != 0 && d.tape.nodes[r].kind == kindObject {
+		d.option(d.find(r, nameEffort))
+	}
+	tools, err := d.tools(nameTools, errTools)
+	if err != nil {
+		return err
+	}
+	system, err := d.system(nameInstructions, errInstructions)
+	if err != nil {
+		return err
+	}
+	if d.tape.nodes[input].kind == kindString {
+		if tools || system {
+			d.message = 1
+		}
+		d.segment(SegmentRole, 0)
+		d.segment(SegmentText, input)
+		d.emit(input, Text{})
+		return nil
+	}
+	return d.messages(input, tools || system, errInput)
+}
+
+// checkStored turns signing off for a request that continues what the engine
+// has stored: the body does not show all of its prompt.
+func (d *Document) checkStored() {
+	for _, n := range [...]name{namePreviousResponseID, nameConversation, namePrompt} {
+		if v := d.top[n]; v != 0 && d.tape.nodes[v].kind != kindNull {
+			d.sign = false
+		}
+	}
+	d.skipID(d.top[namePreviousResponseID])
+}

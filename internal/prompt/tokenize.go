@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompt
+
+// tokenizeDialect is vLLM's and llama.cpp's tokenize, vLLM's render, and
+// Anthropic's count_tokens.
+var tokenizeDialect = Dialect{
+	Name:     "tokenize",
+	Suffixes: []string{"/tokenize", "/completions/render", "/messages/count_tokens"},
+	list:     (*Document).tokenizePrompt,
+}
+
+// tokenizePrompt lists a prompt in the form of chat, messages or completions.
+func (d *Document) tokenizePrompt() error {
+	d.noteTokenIDs()
+	if d.top[nameMessages] != 0 {
+		for _, o := range templateOptions {
+			d.option(d.top[o])
+		}
+		tools, err := d.tools(nameTools, errTools)
+		if err != nil {
+			return err
+		}
+		system, err := d.system(nameSystem, errSystem)
+		if err != nil {
+			return err
+		}
+		return d.messages(d.top[nameMessages], tools || system, errMessages)
+	}
+	if p := d.top[namePrompt]; p != 0 {
+		return d.inputs(p, errPrompt)
+	}
+	return nil
+}
