@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
@@ -100,22 +99,30 @@ type anthropicError struct {
 	} `json:"error"`
 }
 
-// body is the refusal in the shape of the API that the path belongs to.
-func (f *refusal) body(path string) []byte {
-	var v any
-	if anthropicPath(path) {
-		e := anthropicError{Type: "error"}
-		e.Error.Type, e.Error.Message = f.anthropicType(), f.message
-		v = e
-	} else {
-		e := openAIError{}
-		e.Error.Message, e.Error.Type, e.Error.Code = f.message, f.openAIType(), f.reason
-		if f.param != "" {
-			e.Error.Param = &f.param
-		}
-		v = e
+// errorShapes has a row for each prompt.ErrorShape.
+var errorShapes = [...]func(*refusal) any{
+	prompt.OpenAIError:    (*refusal).openAI,
+	prompt.AnthropicError: (*refusal).anthropic,
+}
+
+func (f *refusal) openAI() any {
+	e := openAIError{}
+	e.Error.Message, e.Error.Type, e.Error.Code = f.message, f.openAIType(), f.reason
+	if f.param != "" {
+		e.Error.Param = &f.param
 	}
-	b, err := json.Marshal(v)
+	return e
+}
+
+func (f *refusal) anthropic() any {
+	e := anthropicError{Type: "error"}
+	e.Error.Type, e.Error.Message = f.anthropicType(), f.message
+	return e
+}
+
+// body returns the refusal in the shape of the API that the path belongs to.
+func (f *refusal) body(path string) []byte {
+	b, err := json.Marshal(errorShapes[prompt.ErrorShapeOf(path)](f))
 	if err != nil {
 		panic(err) // strings only: cannot be
 	}
@@ -137,12 +144,6 @@ func (f *refusal) anthropicType() string {
 		return "overloaded_error"
 	}
 	return "invalid_request_error"
-}
-
-// anthropicPath tells Anthropic's API from OpenAI's: .../messages and what is
-// below it (count_tokens, batches).
-func anthropicPath(path string) bool {
-	return prompt.ByPath(path) == prompt.Messages || strings.Contains(path, "/messages/")
 }
 
 // write sends the refusal. Nothing may have been written before.

@@ -243,7 +243,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 // whether it is JSON, never the Content-Type, which engines ignore too.
 func (h *Handler) understand(r *http.Request, x *Exchange, body []byte) *refusal {
 	x.read = true
-	if x.api == prompt.Other && !looksLikeJSON(body) {
+	if x.api.Dialect().AnyJSON && !looksLikeJSON(body) {
 		x.body = body
 		return h.unknown(refuseUnknown)
 	}

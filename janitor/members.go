@@ -34,8 +34,8 @@ func membersOf(d *prompt.Document) members {
 // asks for usage itself, or the API always reports it. It reports whether
 // usage can be expected.
 func (x *Exchange) AskUsage() bool {
-	if x.api != prompt.Chat && x.api != prompt.Completions || !x.stream {
-		return x.read && x.api.Signable()
+	if dialect := x.api.Dialect(); !dialect.UsageOnRequest || !x.stream {
+		return x.read && dialect.Signable
 	}
 	if x.body == nil || x.places.open == 0 {
 		return false
