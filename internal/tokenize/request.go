@@ -24,25 +24,15 @@ const (
 // question is a prompt as it is asked about.
 type question struct {
 	body       []byte
+	dialect    *prompt.Dialect
 	completion bool
 	media      bool     // there is something in the prompt that is not text
 	exact      bool     // /tokenize takes all that has a say in the tokens
 	tokenize   [][]byte // the body for /tokenize, in pieces of body
 }
 
-// copied are the members that /tokenize takes, for chats and completions. All
-// but the prompt itself tell how the chat template is to be filled in.
-var copied = [...]map[string]bool{
-	{
-		"model": true, "messages": true, "tools": true, "chat_template": true, "chat_template_kwargs": true,
-		"add_generation_prompt": true, "continue_final_message": true, "add_special_tokens": true,
-		"media_io_kwargs": true, "mm_processor_kwargs": true,
-	},
-	{"model": true, "prompt": true, "add_special_tokens": true},
-}
-
-// decisive are further members that have a say in the tokens. All others say
-// how the answer is to be made.
+// decisive holds the members that change the tokens and that /tokenize does not
+// take. All others, beside TokenizeMembers, shape the answer.
 var decisive = map[string]bool{
 	"documents": true, "reasoning_effort": true, "reasoning": true, "truncate_prompt_tokens": true,
 	"truncation_side": true, "prompt_embeds": true, "suffix": true,
@@ -50,10 +40,11 @@ var decisive = map[string]bool{
 
 // ask reads a request's body as far as it has a say in the tokens.
 func ask(api prompt.API, body []byte) (*question, error) {
-	if api != prompt.Chat && api != prompt.Completions {
+	dialect := api.Dialect()
+	if dialect.RenderPath == "" {
 		return nil, ErrUnsupported
 	}
-	q := &question{body: body, completion: api == prompt.Completions, exact: true}
+	q := &question{body: body, dialect: dialect, completion: dialect.Prompt == "prompt", exact: true}
 	q.tokenize = append(q.tokenize, []byte(`{"return_token_strs":true`))
 	s := newScanner(bytes.NewReader(body), int64(len(body)))
 	defer func() { sensitive.Wipe(s.buf) }()
@@ -75,24 +66,19 @@ func (q *question) member(s *scanner, name string) (isPrompt bool) {
 	s.peek()
 	from := s.offset()
 	switch {
-	case name == "messages" && !q.completion:
-		isPrompt = true
-		q.messages(s)
-	case name == "prompt" && q.completion:
-		isPrompt = true
+	case name != q.dialect.Prompt:
+		s.skip()
+	case q.completion:
 		q.prompt(s)
 		return true
 	default:
-		s.skip()
+		isPrompt = true
+		q.messages(s)
 	}
 	value := q.between(from, s.offset())
-	kind := 0
-	if q.completion {
-		kind = 1
-	}
 	switch {
 	case string(value) == "null":
-	case copied[kind][name]:
+	case q.dialect.TokenizeMembers[name]:
 		q.copy(name, value)
 	case decisive[name], name == "tool_choice" && string(value) == `"none"`:
 		q.exact = false
@@ -186,13 +172,10 @@ func textPart(s *scanner) bool {
 
 // path is where to ask.
 func (q *question) path(w way) string {
-	switch {
-	case w == wayTokenize:
+	if w == wayTokenize {
 		return "/tokenize"
-	case q.completion:
-		return "/v1/completions/render"
 	}
-	return "/v1/chat/completions/render"
+	return q.dialect.RenderPath
 }
 
 // open returns a reader of what to ask, and its length in bytes.
