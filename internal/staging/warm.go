@@ -157,7 +157,7 @@ func (w *warmer) send(ctx context.Context, address string, kept Retained) error 
 	defer context.AfterFunc(w.ctx, cancel)()
 	r := &http.Request{
 		Method:        http.MethodPost,
-		URL:           &url.URL{Scheme: "http", Host: address, Path: warmPaths[kept.API()]},
+		URL:           &url.URL{Scheme: "http", Host: address, Path: kept.API().Dialect().Path},
 		Host:          address,
 		Header:        http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"caddy-kvaware"}},
 		Body:          body,
@@ -207,14 +207,6 @@ func (b *wipedBody) wipe() {
 	b.data = nil
 }
 
-// warmPaths are where engines take prompts.
-var warmPaths = map[prompt.API]string{
-	prompt.Chat:        "/v1/chat/completions",
-	prompt.Completions: "/v1/completions",
-	prompt.Responses:   "/v1/responses",
-	prompt.Messages:    "/v1/messages",
-}
-
 // howAnswered are the members that say how to answer and how much, and have no
 // say in the prompt.
 var howAnswered = [...]string{
@@ -230,7 +222,8 @@ func warmBody(api prompt.API, body []byte, salt string) ([]byte, error) {
 			clear(copied)
 		}
 	}()
-	if warmPaths[api] == "" || json.Unmarshal(body, &members) != nil || members == nil {
+	dialect := api.Dialect()
+	if dialect.Path == "" || json.Unmarshal(body, &members) != nil || members == nil {
 		return nil, errWarm
 	}
 	for _, name := range howAnswered {
@@ -244,10 +237,8 @@ func warmBody(api prompt.API, body []byte, salt string) ([]byte, error) {
 		}
 		members["cache_salt"] = quoted
 	}
-	if api == prompt.Responses {
-		members["max_output_tokens"], members["store"] = json.RawMessage("1"), json.RawMessage("false")
-	} else {
-		members["max_tokens"] = json.RawMessage("1")
+	for name, value := range dialect.OneToken {
+		members[name] = json.RawMessage(value)
 	}
 	return json.Marshal(members)
 }
