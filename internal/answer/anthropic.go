@@ -4,7 +4,8 @@ package answer
 
 // anthropic reads an event of Anthropic's messages API, and any other event
 // that has a type.
-func (e *event) anthropic(kind []byte) {
+func (e *event) anthropic() {
+	kind := e.kind()
 	index := e.integerMember("index")
 	switch string(kind) {
 	case "message_start":

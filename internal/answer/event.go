@@ -118,23 +118,6 @@ func (e *event) list() {
 	}
 }
 
-// interpret tells whose event this is by its shape.
-func (e *event) interpret() {
-	if _, ok := e.find("choices"); ok {
-		e.openAI()
-		return
-	}
-	kind := e.stringMember("type")
-	switch {
-	case bytes.HasPrefix(kind, []byte("response.")):
-		e.response(kind)
-	case len(kind) > 0:
-		e.anthropic(kind)
-	default:
-		e.native()
-	}
-}
-
 // find looks up a member of the event. One that is there twice means two things
 // to two readers, so such an event is not touched.
 func (e *event) find(name string) (span, bool) {

@@ -7,7 +7,8 @@ import "bytes"
 // response reads an event of OpenAI's Responses API. Each kind of text has its
 // own events, KIND.delta and then KIND.done with the full text; the events
 // about parts, items and the response repeat full texts too.
-func (e *event) response(kind []byte) {
+func (e *event) response() {
+	kind := e.kind()
 	base, isDelta := bytes.CutSuffix(kind, []byte(".delta"))
 	if !isDelta {
 		base, _ = bytes.CutSuffix(kind, []byte(".done"))
