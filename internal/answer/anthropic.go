@@ -4,7 +4,7 @@ package answer
 
 // anthropic reads an event of Anthropic's messages API, and any other event
 // that has a type.
-func (e *event) anthropic() {
+func (e *event) readAnthropic() {
 	kind := e.kind()
 	index := e.integerMember("index")
 	switch string(kind) {
@@ -12,40 +12,40 @@ func (e *event) anthropic() {
 		e.observeMessage()
 	case "content_block_start":
 		e.observeBlock()
-		e.end(ending{events: true, index: index})
+		e.addEnding(ending{events: true, index: index})
 	case "content_block_stop":
-		e.end(ending{events: true, index: index})
+		e.addEnding(ending{events: true, index: index})
 	case "message_delta":
 		e.observeStop()
-		e.end(ending{all: true})
+		e.addEnding(ending{all: true})
 	case "message_stop":
 		e.tally.report()
-		e.end(ending{all: true})
+		e.addEnding(ending{all: true})
 	}
 	for _, m := range e.members {
-		if e.observed(m) {
+		if e.readCounts(m) {
 			continue
 		}
 		name := e.bytes(m.name)
 		if string(kind) == "content_block_delta" && string(name) == "delta" {
-			e.blockDelta(index)
+			e.readBlockDelta(index)
 		} else {
-			e.whole(roleOf(name), false)
+			e.readValue(meaningOf(name), false)
 		}
 	}
 }
 
 // blockDelta reads the delta of a content block: text, thinking or the
 // partial_json of a tool's input.
-func (e *event) blockDelta(index int32) {
+func (e *event) readBlockDelta(index int32) {
 	if e.peek() != '{' {
-		e.whole(roleText, false)
+		e.readValue(meansText, false)
 		return
 	}
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
 		name := e.bytes(e.key())
-		if yes, nested := roleOf(name).restores(false); yes {
-			e.lane(part{key: laneKey{form: formEvent, index: index, name: hash(name)}, nested: nested}, true)
+		if yes, nested := meaningOf(name).restores(false); yes {
+			e.readLane(part{key: laneKey{form: formEvent, index: index, name: hash(name)}, nested: nested}, true)
 		} else {
 			e.skip()
 		}
@@ -60,7 +60,7 @@ func (e *event) observeMessage() {
 	}
 	e.i = v.start
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
-		if roleOf(e.bytes(e.key())) == roleUsage {
+		if meaningOf(e.bytes(e.key())) == meansUsage {
 			e.tally.counts.readUsage(&e.cursor)
 		} else {
 			e.skip()
@@ -104,7 +104,7 @@ func (e *event) observeStop() {
 	}
 	e.i = v.start
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
-		if roleOf(e.bytes(e.key())) == roleStopReason && e.peek() == '"' {
+		if meaningOf(e.bytes(e.key())) == meansStopReason && e.peek() == '"' {
 			if reason := e.text(); !reason.empty() {
 				e.tally.finish(e.bytes(reason))
 			}

@@ -5,8 +5,8 @@ package answer
 import "io"
 
 const (
-	longestWord  = 32      // of names and reasons that mean something
-	maxStatement = 4 << 10 // size in bytes of a usage or timings object
+	longestWord = 32      // of names and reasons that mean something
+	maxCounts   = 4 << 10 // size in bytes of a usage or timings object
 )
 
 // Body passes on a JSON answer. It reads it byte by byte as it comes, so it
@@ -20,7 +20,7 @@ type Body struct {
 	tally     tally
 	closed    bool
 	whole     bool // a value has been read to its end
-	lost      bool // not JSON from here on: everything passes as it is
+	verbatim  bool // not JSON from here on: everything passes as it is
 
 	stack   [maxDepth + 1]level // stack[depth] is what is being read, stack[0] what is around it all
 	depth   int
@@ -32,17 +32,17 @@ type Body struct {
 	word    [longestWord]byte // a name or reason, as far as it has been read
 	wordLen int               // above longestWord when it is longer
 
-	statement      []byte // a usage or timings object, as far as it has been read
-	statementDepth int    // its depth, 0 when none is being read
-	mark           int    // where it begins in the bytes being written
+	counts      []byte // a usage or timings object, as far as it has been read
+	countsDepth int    // its depth, 0 when none is being read
+	countsFrom  int    // where it begins in the bytes being written
 }
 
 // level is an object or array that has begun.
 type level struct {
 	object bool
 	free   bool
-	role   role // its own
-	member role // that of the member being read, of its elements in an array
+	own    meaning // its own
+	member meaning // that of the member being read, of its elements in an array
 }
 
 // textKind is what the string being read is for.
@@ -62,9 +62,9 @@ const (
 func NewBody(w io.Writer, p Placeholders, o Observer) *Body {
 	return &Body{
 		out:       sink{w: w},
-		restore:   restorer{p: p},
+		restore:   restorer{placeholders: p},
 		restoring: p != nil && p.Len() > 0,
-		tally:     tally{o: o},
+		tally:     tally{observer: o},
 	}
 }
 
@@ -87,10 +87,10 @@ func (b *Body) Write(p []byte) (int, error) {
 
 // scan reads on: what is between strings, then what is in one, and so on.
 func (b *Body) scan(p []byte) {
-	b.mark = 0
+	b.countsFrom = 0
 	for i := 0; i < len(p); {
 		switch {
-		case b.lost:
+		case b.verbatim:
 			b.append(p[i:])
 			return
 		case b.text == textNone:
@@ -101,8 +101,8 @@ func (b *Body) scan(p []byte) {
 			i = b.inString(p, i)
 		}
 	}
-	if b.statementDepth > 0 {
-		b.state(p[b.mark:])
+	if b.countsDepth > 0 {
+		b.addCounts(p[b.countsFrom:])
 	}
 }
 
@@ -114,12 +114,12 @@ func (b *Body) append(p []byte) {
 
 // between reads up to the inside of a string, or to what is no JSON.
 func (b *Body) between(p []byte, i int) int {
-	for ; i < len(p) && !b.lost; i++ {
+	for ; i < len(p) && !b.verbatim; i++ {
 		top := &b.stack[b.depth]
 		switch ch := p[i]; ch {
 		case '"':
 			if b.depth == 0 {
-				b.lost = true
+				b.verbatim = true
 				return i
 			}
 			b.text = b.kindOfText(top)
@@ -129,11 +129,11 @@ func (b *Body) between(p []byte, i int) int {
 			b.push(top, ch == '{', i)
 		case '}', ']':
 			if b.depth == 0 || top.object != (ch == '}') {
-				b.lost = true
+				b.verbatim = true
 				return i
 			}
-			if b.statementDepth == b.depth {
-				b.endStatement(p[b.mark : i+1])
+			if b.countsDepth == b.depth {
+				b.endCounts(p[b.countsFrom : i+1])
 			}
 			b.depth--
 			b.whole = b.depth == 0
@@ -143,7 +143,7 @@ func (b *Body) between(p []byte, i int) int {
 			b.naming = false
 		default:
 			if b.depth == 0 && ch > ' ' {
-				b.lost = true
+				b.verbatim = true
 				return i
 			}
 		}
@@ -154,15 +154,15 @@ func (b *Body) between(p []byte, i int) int {
 // push enters an object or array that begins at offset at.
 func (b *Body) push(top *level, object bool, at int) {
 	if b.depth == maxDepth {
-		b.lost = true
+		b.verbatim = true
 		return
 	}
-	next := level{object: object, free: top.free || top.member.frees(), role: top.member}
+	next := level{object: object, free: top.free || top.member.frees(), own: top.member}
 	if !object {
 		next.member = top.member.element()
 	}
-	if b.statementDepth == 0 && b.depth == 1 && object && (next.role == roleUsage || next.role == roleTimings) {
-		b.statementDepth, b.statement, b.mark = b.depth+1, b.statement[:0], at
+	if b.countsDepth == 0 && b.depth == 1 && object && (next.own == meansUsage || next.own == meansTimings) {
+		b.countsDepth, b.counts, b.countsFrom = b.depth+1, b.counts[:0], at
 	}
 	b.depth++
 	b.stack[b.depth] = next
@@ -181,7 +181,7 @@ func (b *Body) kindOfText(top *level) textKind {
 		return textJSON
 	case yes:
 		return textPlain
-	case top.member == roleMachine:
+	case top.member == meansMachine:
 		return textOther
 	}
 	return textWord
@@ -195,7 +195,7 @@ func (b *Body) inString(p []byte, i int) int {
 	}
 	from := i
 	for {
-		i = special(p, i)
+		i = indexSpecial(p, i)
 		if i == len(p) {
 			b.piece(p[from:i])
 			return i
@@ -207,7 +207,7 @@ func (b *Body) inString(p []byte, i int) int {
 			return i + 1
 		case ch < 0x20:
 			b.piece(p[from:i])
-			b.abandon()
+			b.giveUp()
 			return i
 		}
 		n := escapeLen(p[i:])
@@ -233,7 +233,7 @@ func (b *Body) inEscape(p []byte, i int) int {
 			b.piece(begun)
 			return i + 1
 		case begun[1] != 'u' || b.escaped == len(b.escape) || b.escaped > 2 && hexValue(p[i]) == 16:
-			b.abandon()
+			b.giveUp()
 			return i + 1
 		}
 	}
@@ -265,12 +265,12 @@ func (b *Body) endString(quote []byte) {
 		word := b.word[:b.wordLen]
 		switch b.text {
 		case textName:
-			b.stack[b.depth].member = roleOf(word)
+			b.stack[b.depth].member = meaningOf(word)
 		case textWord:
 			b.observe(word)
 		}
 	} else if b.text == textName {
-		b.stack[b.depth].member = roleText
+		b.stack[b.depth].member = meansText
 	}
 	b.text = textNone
 }
@@ -283,9 +283,9 @@ func (b *Body) release() {
 }
 
 // abandon gives up: this is no JSON.
-func (b *Body) abandon() {
+func (b *Body) giveUp() {
 	b.release()
-	b.text, b.lost, b.statementDepth = textNone, true, 0
+	b.text, b.verbatim, b.countsDepth = textNone, true, 0
 }
 
 // observe takes a value for machines.
@@ -294,35 +294,35 @@ func (b *Body) observe(word []byte) {
 	listed := b.depth == 3 && top.object && !b.stack[2].object
 	switch {
 	case len(word) == 0:
-	case top.member == roleFinish && listed && top.role == roleChoices,
-		top.member == roleStopReason && b.depth == 1:
+	case top.member == meansFinish && listed && top.own == meansChoices,
+		top.member == meansStopReason && b.depth == 1:
 		b.tally.finish(word)
-	case top.member == roleStatus && b.depth == 1:
+	case top.member == meansStatus && b.depth == 1:
 		b.tally.finished = b.tally.finished || string(word) == "completed" || string(word) == "incomplete"
-	case top.member == roleType && listed && top.role == roleOutput:
+	case top.member == meansType && listed && top.own == meansOutput:
 		b.tally.toolCalls = b.tally.toolCalls || clientCall(word)
 	}
 }
 
 // state gathers the next bytes of a usage or timings object, unless it is too
 // large to be one.
-func (b *Body) state(p []byte) {
-	if len(b.statement)+len(p) > maxStatement {
-		b.statementDepth = 0
+func (b *Body) addCounts(p []byte) {
+	if len(b.counts)+len(p) > maxCounts {
+		b.countsDepth = 0
 		return
 	}
-	b.statement = append(b.statement, p...)
+	b.counts = append(b.counts, p...)
 }
 
 // endStatement reads a usage or timings object that ends with p.
-func (b *Body) endStatement(p []byte) {
-	b.state(p)
-	if b.statementDepth == 0 {
+func (b *Body) endCounts(p []byte) {
+	b.addCounts(p)
+	if b.countsDepth == 0 {
 		return
 	}
-	b.statementDepth = 0
-	c := cursor{b: b.statement}
-	if b.stack[b.depth].role == roleUsage {
+	b.countsDepth = 0
+	c := cursor{b: b.counts}
+	if b.stack[b.depth].own == meansUsage {
 		b.tally.counts.readUsage(&c)
 	} else {
 		b.tally.counts.readTimings(&c)

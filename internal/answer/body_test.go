@@ -262,8 +262,8 @@ func TestBodyStatementBound(t *testing.T) {
 	var out bytes.Buffer
 	b := NewBody(&out, nil, w)
 	fmt.Fprintf(b, `{"usage":{"prompt_tokens":3,"x":%q}`, strings.Repeat("y", 100<<10))
-	if cap(b.statement) > 2*maxStatement {
-		t.Errorf("%d bytes kept", cap(b.statement))
+	if cap(b.counts) > 2*maxCounts {
+		t.Errorf("%d bytes kept", cap(b.counts))
 	}
 	fmt.Fprint(b, `,"choices":[{"finish_reason":"stop"}]}`)
 	if err := b.Close(); err != nil {

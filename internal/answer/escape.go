@@ -13,7 +13,7 @@ const (
 func appendEscaped(out *sink, value []byte, nested bool) {
 	out.dirty = true
 	for len(value) > 0 {
-		n := special(value, 0)
+		n := indexSpecial(value, 0)
 		out.append(value[:n])
 		if n == len(value) {
 			return

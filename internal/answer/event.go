@@ -84,12 +84,12 @@ func (e ending) covers(k laneKey) bool {
 func (e *event) read(doc []byte, at span) bool {
 	e.reset()
 	if string(bytes.TrimSpace(doc[at.start:at.end])) == "[DONE]" {
-		e.end(ending{all: true})
+		e.addEnding(ending{all: true})
 		e.tally.report()
 		return true
 	}
 	e.cursor = cursor{b: doc[:at.end], i: at.start}
-	if e.list(); e.bad {
+	if e.readMembers(); e.bad {
 		return false
 	}
 	e.interpret()
@@ -105,7 +105,7 @@ func (e *event) reset() {
 }
 
 // list reads the whole event and notes its members.
-func (e *event) list() {
+func (e *event) readMembers() {
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
 		m := member{name: e.key(), value: e.value()}
 		if len(e.members) == maxMembers {
@@ -158,12 +158,12 @@ func (e *event) integerMember(names ...string) int32 {
 
 // observed reads the event's members that every kind of event may have and
 // tells whether m is one of them.
-func (e *event) observed(m member) bool {
+func (e *event) readCounts(m member) bool {
 	e.i = m.value.start
-	switch roleOf(e.bytes(m.name)) {
-	case roleUsage:
+	switch meaningOf(e.bytes(m.name)) {
+	case meansUsage:
 		e.tally.counts.readUsage(&e.cursor)
-	case roleTimings:
+	case meansTimings:
 		e.tally.counts.readTimings(&e.cursor)
 	default:
 		return false
@@ -173,31 +173,31 @@ func (e *event) observed(m member) bool {
 
 // native reads an event of llama.cpp's own completions, and any event that is
 // of no known kind.
-func (e *event) native() {
+func (e *event) readNative() {
 	_, streaming := e.find("stop")
 	key := laneKey{form: formEvent, index: e.integerMember("index"), name: hash([]byte("content"))}
 	for _, m := range e.members {
-		if e.observed(m) {
+		if e.readCounts(m) {
 			continue
 		}
 		name := e.bytes(m.name)
 		switch {
 		case streaming && string(name) == "content":
-			e.lane(part{key: key}, true)
+			e.readLane(part{key: key}, true)
 		case string(name) == "stop" && string(e.bytes(m.value)) == "true":
 			e.tally.finish(nil)
-			e.end(ending{all: true})
+			e.addEnding(ending{all: true})
 		default:
-			e.whole(roleOf(name), false)
+			e.readValue(meaningOf(name), false)
 		}
 	}
 }
 
 // lane reads the next piece of a lane's text; anything but a string is a value
 // of its own. token says that text here is a token of the answer.
-func (e *event) lane(p part, token bool) {
+func (e *event) readLane(p part, token bool) {
 	if e.peek() != '"' {
-		e.whole(roleText, false)
+		e.readValue(meansText, false)
 		return
 	}
 	p.lane, p.text = true, e.text()
@@ -208,7 +208,7 @@ func (e *event) lane(p part, token bool) {
 }
 
 // whole reads a value whose strings are texts of their own.
-func (e *event) whole(r role, free bool) {
+func (e *event) readValue(r meaning, free bool) {
 	if !e.restoring {
 		e.skip()
 		return
@@ -223,12 +223,12 @@ func (e *event) whole(r role, free bool) {
 		free = free || r.frees()
 		for ok := e.open('{', '}'); ok; ok = e.more('}') {
 			name := e.key()
-			e.whole(roleOf(e.bytes(name)), free)
+			e.readValue(meaningOf(e.bytes(name)), free)
 		}
 	case '[':
 		free = free || r.frees()
 		for ok := e.open('[', ']'); ok; ok = e.more(']') {
-			e.whole(r.element(), free)
+			e.readValue(r.element(), free)
 		}
 	default:
 		e.skip()
@@ -247,7 +247,7 @@ func (e *event) add(p part) {
 }
 
 // end notes an ending.
-func (e *event) end(end ending) {
+func (e *event) addEnding(end ending) {
 	if len(e.ends) == maxEnds {
 		e.fail()
 		return

@@ -23,24 +23,24 @@ var formats = [...]format{
 	{
 		apis:    []prompt.API{prompt.Chat, prompt.Completions},
 		matches: (*event).hasChoices,
-		read:    (*event).openAI,
+		read:    (*event).readOpenAI,
 		example: `{"object":"chat.completion.chunk","type":"chunk","choices":[]}`,
 	},
 	{
 		apis:    []prompt.API{prompt.Responses},
 		matches: (*event).isResponse,
-		read:    (*event).response,
+		read:    (*event).readResponse,
 		example: `{"type":"response.output_text.delta","delta":"x"}`,
 	},
 	{
 		apis:    []prompt.API{prompt.Messages},
 		matches: (*event).hasType,
-		read:    (*event).anthropic,
+		read:    (*event).readAnthropic,
 		example: `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}`,
 	},
 	{
 		matches: func(*event) bool { return true },
-		read:    (*event).native,
+		read:    (*event).readNative,
 		example: `{"content":"x","stop":false}`,
 	},
 }

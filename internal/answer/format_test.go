@@ -18,7 +18,7 @@ func TestFormats(t *testing.T) {
 		}
 		e := event{tally: new(tally)}
 		e.cursor = cursor{b: []byte(f.example)}
-		if e.list(); e.bad {
+		if e.readMembers(); e.bad {
 			t.Fatalf("format %d: the example cannot be read", i)
 		}
 		for j := range formats {

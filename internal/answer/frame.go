@@ -99,7 +99,7 @@ func (s *scanState) advance(p []byte) (n int, ended bool) {
 			*s = scanState{cr: p[i] == '\r'}
 			return i + 1, true
 		}
-		i = either(p, i, '\n', '\r')
+		i = indexEither(p, i, '\n', '\r')
 		s.inLine = i == len(p)
 		if s.inLine {
 			break
@@ -138,7 +138,7 @@ func (f *framer) data(event []byte) (doc []byte, at span, found bool) {
 	}
 	doc = event
 	for i < len(event) {
-		end := either(event, i, '\n', '\r')
+		end := indexEither(event, i, '\n', '\r')
 		if content, ok := dataLine(event, i, end); ok {
 			if !found {
 				at, found = content, true

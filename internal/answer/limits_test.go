@@ -191,12 +191,12 @@ func (short) Write(p []byte) (int, error) { return len(p) - 1, nil }
 func TestWriteErrors(t *testing.T) {
 	v := newVault("[EMAIL_1]", "x")
 	for _, p := range []Placeholders{nil, v} {
-		for name, make := range map[string]func(io.Writer, Observer) io.WriteCloser{
+		for name, newWriter := range map[string]func(io.Writer, Observer) io.WriteCloser{
 			"stream": func(w io.Writer, o Observer) io.WriteCloser { return NewStream(w, p, o) },
 			"body":   func(w io.Writer, o Observer) io.WriteCloser { return NewBody(w, p, o) },
 		} {
 			w := &watcher{t: t}
-			a := make(&failing{left: 10}, w)
+			a := newWriter(&failing{left: 10}, w)
 			if n, err := a.Write([]byte("[\n")); n != 2 || err != nil {
 				t.Errorf("%s: %d, %v", name, n, err)
 			}
@@ -214,7 +214,7 @@ func TestWriteErrors(t *testing.T) {
 			if _, err := a.Write([]byte("x")); err != ErrClosed {
 				t.Errorf("%s: Write after Close: %v", name, err)
 			}
-			if _, err := make(short{}, nil).Write([]byte("data: {}\n\n")); err != io.ErrShortWrite {
+			if _, err := newWriter(short{}, nil).Write([]byte("data: {}\n\n")); err != io.ErrShortWrite {
 				t.Errorf("%s: short write: %v", name, err)
 			}
 		}

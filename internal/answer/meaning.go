@@ -3,78 +3,78 @@
 package answer
 
 // role is what a member's name says about its value.
-type role uint8
+type meaning uint8
 
 const (
-	roleText      role = iota // restored
-	roleMachine               // names something for machines: never restored
-	roleArguments             // JSON in a string: restored, escaped twice
-	roleFree                  // whatever a tool or client defined: below it names mean nothing
-	roleUsage
-	roleTimings
-	roleChoices
-	roleOutput
-	roleType       // never restored
-	roleFinish     // never restored
-	roleStopReason // never restored
-	roleStatus     // never restored
+	meansText      meaning = iota // restored
+	meansMachine                  // names something for machines: never restored
+	meansArguments                // JSON in a string: restored, escaped twice
+	meansFree                     // whatever a tool or client defined: below it names mean nothing
+	meansUsage
+	meansTimings
+	meansChoices
+	meansOutput
+	meansType       // never restored
+	meansFinish     // never restored
+	meansStopReason // never restored
+	meansStatus     // never restored
 )
 
 // roleOf looks at a member's name as it is spelled. A name spelled with escapes
 // is an unknown one: no engine writes that.
-func roleOf(key []byte) role {
+func meaningOf(key []byte) meaning {
 	switch string(key) {
 	case "type":
-		return roleType
+		return meansType
 	case "finish_reason":
-		return roleFinish
+		return meansFinish
 	case "stop_reason":
-		return roleStopReason
+		return meansStopReason
 	case "status":
-		return roleStatus
+		return meansStatus
 	case "choices":
-		return roleChoices
+		return meansChoices
 	case "output":
-		return roleOutput
+		return meansOutput
 	case "usage":
-		return roleUsage
+		return meansUsage
 	case "timings":
-		return roleTimings
+		return meansTimings
 	case "arguments", "partial_json":
-		return roleArguments
+		return meansArguments
 	case "input", "parameters", "input_schema", "schema", "metadata":
-		return roleFree
+		return meansFree
 	case "id", "object", "model", "role", "system_fingerprint", "service_tier",
 		"item_id", "call_id", "tool_call_id", "tool_use_id", "response_id", "previous_response_id",
 		"signature", "thought_signature", "encrypted_content", "data", "b64_json", "obfuscation":
-		return roleMachine
+		return meansMachine
 	}
-	return roleText
+	return meansText
 }
 
 // restores tells whether a string in this role is restored, and whether it is
 // JSON itself. Inside what a tool defined, a member called "type" or
 // "arguments" is just a text.
-func (r role) restores(free bool) (yes, nested bool) {
+func (r meaning) restores(free bool) (yes, nested bool) {
 	if free {
 		return true, false
 	}
 	switch r {
-	case roleMachine, roleType, roleFinish, roleStopReason, roleStatus:
+	case meansMachine, meansType, meansFinish, meansStopReason, meansStatus:
 		return false, false
 	}
-	return true, r == roleArguments
+	return true, r == meansArguments
 }
 
 // element is the role of an array's elements: their member's, but an array of
 // strings called "arguments" is not JSON in strings.
-func (r role) element() role {
-	if r == roleArguments {
-		return roleText
+func (r meaning) element() meaning {
+	if r == meansArguments {
+		return meansText
 	}
 	return r
 }
 
 // frees tells whether names mean nothing any more below a container in this
 // role.
-func (r role) frees() bool { return r == roleFree || r == roleArguments }
+func (r meaning) frees() bool { return r == meansFree || r == meansArguments }

@@ -23,7 +23,7 @@ type Observer interface {
 
 // tally gathers what an observer is told.
 type tally struct {
-	o         Observer
+	observer  Observer
 	counts    counts
 	token     bool // the first token was seen
 	finished  bool // the engine gave a reason for an end
@@ -40,8 +40,8 @@ func (t *tally) firstToken() {
 		return
 	}
 	t.token = true
-	if t.o != nil {
-		t.o.FirstToken()
+	if t.observer != nil {
+		t.observer.FirstToken()
 	}
 }
 
@@ -74,13 +74,13 @@ func (t *tally) report() {
 		return
 	}
 	t.reported = true
-	if t.o == nil {
+	if t.observer == nil {
 		return
 	}
 	if u, ok := t.counts.usage(); ok {
-		t.o.Usage(u)
+		t.observer.Usage(u)
 	}
 	if t.finished && t.open&^t.ended == 0 {
-		t.o.Finish(t.toolCalls)
+		t.observer.Finish(t.toolCalls)
 	}
 }

@@ -4,20 +4,20 @@ package answer
 
 // openAI reads a chunk of chat completions or completions: vLLM, SGLang,
 // llama.cpp, TensorRT-LLM and all others that speak OpenAI's dialect.
-func (e *event) openAI() {
+func (e *event) readOpenAI() {
 	choices, usage := 0, false
 	for _, m := range e.members {
-		if e.observed(m) {
+		if e.readCounts(m) {
 			usage = usage || e.b[m.value.start] == '{' && string(e.bytes(m.name)) == "usage"
 			continue
 		}
 		name := e.bytes(m.name)
 		if string(name) != "choices" || e.b[m.value.start] != '[' {
-			e.whole(roleOf(name), false)
+			e.readValue(meaningOf(name), false)
 			continue
 		}
 		for ok := e.open('[', ']'); ok; ok = e.more(']') {
-			e.choice()
+			e.readChoice()
 			choices++
 		}
 	}
@@ -26,16 +26,16 @@ func (e *event) openAI() {
 
 // choice reads one choice, twice: its index and its end come first, wherever
 // they stand.
-func (e *event) choice() {
+func (e *event) readChoice() {
 	if e.peek() != '{' {
-		e.whole(roleText, false)
+		e.readValue(meansText, false)
 		return
 	}
 	start := e.i
-	index, reason := e.choiceHead()
+	index, reason := e.readChoiceHead()
 	e.tally.choice(index, reason)
 	if len(reason) > 0 {
-		e.end(ending{index: index})
+		e.addEnding(ending{index: index})
 	}
 	if !e.restoring && e.tally.token {
 		return
@@ -45,18 +45,18 @@ func (e *event) choice() {
 		name := e.bytes(e.key())
 		switch string(name) {
 		case "text":
-			e.lane(part{key: laneKey{form: formText, index: index}}, true)
+			e.readLane(part{key: laneKey{form: formText, index: index}}, true)
 		case "delta":
-			e.delta(index)
+			e.readDelta(index)
 		case "logprobs":
 			e.skip() // tokens: placeholders are longer than these
 		default:
-			e.whole(roleOf(name), false)
+			e.readValue(meaningOf(name), false)
 		}
 	}
 }
 
-func (e *event) choiceHead() (index int32, reason []byte) {
+func (e *event) readChoiceHead() (index int32, reason []byte) {
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
 		switch string(e.bytes(e.key())) {
 		case "index":
@@ -74,22 +74,22 @@ func (e *event) choiceHead() (index int32, reason []byte) {
 
 // delta reads the delta of a choice. Every string in it is a lane by its name:
 // engines call their reasoning reasoning_content, reasoning or thinking.
-func (e *event) delta(index int32) {
+func (e *event) readDelta(index int32) {
 	if e.peek() != '{' {
-		e.whole(roleText, false)
+		e.readValue(meansText, false)
 		return
 	}
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
 		name := e.key()
-		r := roleOf(e.bytes(name))
+		r := meaningOf(e.bytes(name))
 		switch yes, _ := r.restores(false); {
 		case string(e.bytes(name)) == "tool_calls":
-			e.toolCalls(index)
+			e.readToolCalls(index)
 		case string(e.bytes(name)) == "function_call":
-			e.function(part{key: laneKey{form: formFunctionCall, index: index}, nested: true}, "arguments")
+			e.readCall(part{key: laneKey{form: formFunctionCall, index: index}, nested: true}, "arguments")
 		case yes:
 			key := laneKey{form: formDelta, index: index, name: hash(e.bytes(name))}
-			e.lane(part{key: key, name: name}, tokenName(e.bytes(name)))
+			e.readLane(part{key: key, name: name}, tokenName(e.bytes(name)))
 		default:
 			e.skip()
 		}
@@ -105,23 +105,23 @@ func tokenName(name []byte) bool {
 	return false
 }
 
-func (e *event) toolCalls(index int32) {
+func (e *event) readToolCalls(index int32) {
 	if e.peek() != '[' {
-		e.whole(roleText, false)
+		e.readValue(meansText, false)
 		return
 	}
 	n := int32(0)
 	for ok := e.open('[', ']'); ok; ok = e.more(']') {
-		e.toolCall(index, n)
+		e.readToolCall(index, n)
 		n++
 	}
 }
 
 // toolCall reads one entry of tool_calls; those without an index are told apart
 // by their position.
-func (e *event) toolCall(index, item int32) {
+func (e *event) readToolCall(index, item int32) {
 	if e.peek() != '{' {
-		e.whole(roleText, false)
+		e.readValue(meansText, false)
 		return
 	}
 	start := e.i
@@ -137,29 +137,29 @@ func (e *event) toolCall(index, item int32) {
 		name := e.bytes(e.key())
 		switch string(name) {
 		case "function":
-			e.function(part{key: laneKey{form: formArguments, index: index, item: item}, nested: true}, "arguments")
+			e.readCall(part{key: laneKey{form: formArguments, index: index, item: item}, nested: true}, "arguments")
 		case "custom":
-			e.function(part{key: laneKey{form: formCustomInput, index: index, item: item}}, "input")
+			e.readCall(part{key: laneKey{form: formCustomInput, index: index, item: item}}, "input")
 		default:
-			e.whole(roleOf(name), false)
+			e.readValue(meaningOf(name), false)
 		}
 	}
 }
 
 // function reads the object of a call, whose named member is the lane p. A call
 // is a token of the answer before its arguments begin.
-func (e *event) function(p part, lane string) {
+func (e *event) readCall(p part, lane string) {
 	if e.peek() != '{' {
-		e.whole(roleText, false)
+		e.readValue(meansText, false)
 		return
 	}
 	e.tally.firstToken()
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
 		name := e.bytes(e.key())
 		if string(name) == lane {
-			e.lane(p, true)
+			e.readLane(p, true)
 		} else {
-			e.whole(roleOf(name), false)
+			e.readValue(meaningOf(name), false)
 		}
 	}
 }

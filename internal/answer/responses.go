@@ -7,7 +7,7 @@ import "bytes"
 // response reads an event of OpenAI's Responses API. Each kind of text has its
 // own events, KIND.delta and then KIND.done with the full text; the events
 // about parts, items and the response repeat full texts too.
-func (e *event) response() {
+func (e *event) readResponse() {
 	kind := e.kind()
 	base, isDelta := bytes.CutSuffix(kind, []byte(".delta"))
 	if !isDelta {
@@ -19,39 +19,39 @@ func (e *event) response() {
 		item:  e.integerMember("content_index", "summary_index"),
 		name:  hash(base),
 	}
-	e.responseEnds(kind, key)
+	e.endResponseLanes(kind, key)
 	for _, m := range e.members {
 		e.i = m.value.start
 		switch name := e.bytes(m.name); {
 		case isDelta && string(name) == "delta":
-			e.lane(part{key: key, nested: bytes.Contains(base, []byte("arguments"))}, true)
+			e.readLane(part{key: key, nested: bytes.Contains(base, []byte("arguments"))}, true)
 		default:
-			e.whole(roleOf(name), false)
+			e.readValue(meaningOf(name), false)
 		}
 	}
 }
 
 // responseEnds notes what ends with an event: a text, an item or the answer.
-func (e *event) responseEnds(kind []byte, key laneKey) {
+func (e *event) endResponseLanes(kind []byte, key laneKey) {
 	switch string(kind) {
 	case "response.completed", "response.incomplete":
 		e.tally.finish(nil)
 		e.observeResponse()
 		e.tally.report()
-		e.end(ending{all: true})
+		e.addEnding(ending{all: true})
 	case "response.failed":
 		e.observeResponse()
-		e.end(ending{all: true})
+		e.addEnding(ending{all: true})
 	case "response.output_item.added":
 		e.observeItem()
 	case "response.output_item.done":
 		e.observeItem()
 		fallthrough
 	case "response.content_part.done", "response.reasoning_part.done", "response.reasoning_summary_part.done":
-		e.end(ending{events: true, index: key.index})
+		e.addEnding(ending{events: true, index: key.index})
 	default:
 		if bytes.HasSuffix(kind, []byte(".done")) {
-			e.end(ending{events: true, index: key.index, exact: true, item: key.item, name: key.name})
+			e.addEnding(ending{events: true, index: key.index, exact: true, item: key.item, name: key.name})
 		}
 	}
 }
@@ -78,10 +78,10 @@ func (e *event) observeResponse() {
 	}
 	e.i = v.start
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
-		switch roleOf(e.bytes(e.key())) {
-		case roleUsage:
+		switch meaningOf(e.bytes(e.key())) {
+		case meansUsage:
 			e.tally.counts.readUsage(&e.cursor)
-		case roleOutput:
+		case meansOutput:
 			e.observeOutput()
 		default:
 			e.skip()
@@ -107,7 +107,7 @@ func (e *event) observeOutput() {
 func (e *event) isClientCall() bool {
 	yes := false
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
-		if roleOf(e.bytes(e.key())) == roleType && e.peek() == '"' {
+		if meaningOf(e.bytes(e.key())) == meansType && e.peek() == '"' {
 			yes = clientCall(e.bytes(e.text()))
 		} else {
 			e.skip()

@@ -35,8 +35,8 @@ func (t *tail) hold(text []byte) { t.n += copy(t.raw[t.n:], text) }
 
 // restorer replaces placeholders in the insides of JSON strings.
 type restorer struct {
-	p    Placeholders
-	name [MaxPlaceholder]byte // the candidate, decoded
+	placeholders Placeholders
+	name         [MaxPlaceholder]byte // the candidate, decoded
 }
 
 // feed writes the next piece of a text to out with its placeholders restored,
@@ -60,7 +60,7 @@ func (r *restorer) feed(out *sink, t *tail, text []byte, final, nested bool) {
 		end, n, state := r.candidate(text, open, 0)
 		switch {
 		case state == candidateWhole && r.emit(out, n, nested):
-		case state == candidateOpen && r.p.HasPrefix(r.name[:n]):
+		case state == candidateOpen && r.placeholders.HasPrefix(r.name[:n]):
 			t.hold(text[open:])
 		default:
 			out.append(text[open:end])
@@ -80,7 +80,7 @@ func (r *restorer) resume(out *sink, t *tail, text []byte, nested bool) int {
 	end, n, state := r.candidate(text, 0, n)
 	switch {
 	case state == candidateWhole && r.emit(out, n, nested):
-	case state == candidateOpen && r.p.HasPrefix(r.name[:n]):
+	case state == candidateOpen && r.placeholders.HasPrefix(r.name[:n]):
 		t.hold(text)
 		return end
 	default:
@@ -92,7 +92,7 @@ func (r *restorer) resume(out *sink, t *tail, text []byte, nested bool) int {
 }
 
 func (r *restorer) emit(out *sink, n int, nested bool) bool {
-	value, ok := r.p.Value(r.name[:n])
+	value, ok := r.placeholders.Value(r.name[:n])
 	if ok {
 		appendEscaped(out, value, nested)
 	}
@@ -152,7 +152,7 @@ func unit(text []byte, i int) (ch byte, size int) {
 // is spelled, len(text) when there is none.
 func nextBracket(text []byte, i int) int {
 	for {
-		i = either(text, i, '[', '\\')
+		i = indexEither(text, i, '[', '\\')
 		if i == len(text) || text[i] == '[' {
 			return i
 		}

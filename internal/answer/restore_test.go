@@ -14,7 +14,7 @@ import (
 func feedAll(v *vault, nested bool, pieces ...string) string {
 	var out bytes.Buffer
 	s := sink{w: &out}
-	r := restorer{p: v}
+	r := restorer{placeholders: v}
 	var held tail
 	for _, piece := range pieces {
 		r.feed(&s, &held, []byte(piece), false, nested)
@@ -116,7 +116,7 @@ func TestRestoreLinear(t *testing.T) {
 	for _, unit := range []string{"[", `\u005b`, "[" + strings.Repeat("A", 60), "]", `\\`, "[A]", `[\u0041`} {
 		text := []byte(strings.Repeat(unit, 1<<20/len(unit)))
 		var out bytes.Buffer
-		s, r, held := sink{w: &out}, restorer{p: counting}, tail{}
+		s, r, held := sink{w: &out}, restorer{placeholders: counting}, tail{}
 		counting.bytes = 0
 		r.feed(&s, &held, text, true, false)
 		s.flush()

@@ -106,7 +106,7 @@ func (c *cursor) text() span {
 	}
 	start := c.i + 1
 	for i := start; ; {
-		i = special(c.b, i)
+		i = indexSpecial(c.b, i)
 		if i == len(c.b) || c.b[i] < 0x20 {
 			break
 		}
@@ -241,7 +241,7 @@ const (
 // run in a JSON string: a quote, a backslash or a control character; len(b)
 // when there is none. Eight bytes at a time: the lowest bit set is exact, those
 // above it may be carries (Hacker's Delight, 6-1).
-func special(b []byte, i int) int {
+func indexSpecial(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
 		x := binary.LittleEndian.Uint64(b[i:])
 		q, e := x^('"'*ones), x^('\\'*ones)
@@ -259,7 +259,7 @@ func special(b []byte, i int) int {
 
 // either returns the index of the first byte at or behind i that is one of two,
 // len(b) when there is none.
-func either(b []byte, i int, one, two byte) int {
+func indexEither(b []byte, i int, one, two byte) int {
 	ones1, ones2 := uint64(one)*ones, uint64(two)*ones
 	for ; i+8 <= len(b); i += 8 {
 		x := binary.LittleEndian.Uint64(b[i:])

@@ -32,10 +32,10 @@ func TestSpecial(t *testing.T) {
 				}
 			}
 			for i := range n + 1 {
-				if got, want := special(b, i), plain(b, i, inString); got != want {
+				if got, want := indexSpecial(b, i), plain(b, i, inString); got != want {
 					t.Fatalf("special(%q, %d) = %d, want %d", b, i, got, want)
 				}
-				if got, want := either(b, i, '\n', '\r'), plain(b, i, eol); got != want {
+				if got, want := indexEither(b, i, '\n', '\r'), plain(b, i, eol); got != want {
 					t.Fatalf("either(%q, %d) = %d, want %d", b, i, got, want)
 				}
 			}

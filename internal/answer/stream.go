@@ -32,7 +32,7 @@ type Stream struct {
 	frames framer
 	event  event
 	lanes  lanes
-	scrap  tail
+	spare  tail
 	tally  tally
 	closed bool
 }
@@ -42,9 +42,9 @@ type Stream struct {
 func NewStream(w io.Writer, p Placeholders, o Observer) *Stream {
 	s := &Stream{
 		out:       sink{w: w},
-		restore:   restorer{p: p},
+		restore:   restorer{placeholders: p},
 		restoring: p != nil && p.Len() > 0,
-		tally:     tally{o: o},
+		tally:     tally{observer: o},
 	}
 	s.event.tally, s.event.restoring = &s.tally, s.restoring
 	return s
@@ -148,13 +148,13 @@ func (s *Stream) part(p *part, held *lane, raw []byte, at span) {
 			return
 		}
 	} else {
-		s.restore.feed(&s.out, &s.scrap, text, final, p.nested)
-		if s.scrap.n == 0 {
+		s.restore.feed(&s.out, &s.spare, text, final, p.nested)
+		if s.spare.n == 0 {
 			return
 		}
 		held = s.lanes.take(p.key)
-		held.held.hold(s.scrap.bytes())
-		s.scrap.n = 0
+		held.held.hold(s.spare.bytes())
+		s.spare.n = 0
 	}
 	held.template(&s.event, raw, at, p)
 }
@@ -179,7 +179,7 @@ func (s *Stream) release() {
 // releaseAll writes what all lanes hold back, with no event at hand.
 func (s *Stream) releaseAll() {
 	s.event.reset()
-	s.event.end(ending{all: true})
+	s.event.addEnding(ending{all: true})
 	s.release()
 }
 

@@ -19,13 +19,13 @@ func (d *Document) messagesPrompt() error {
 	if d.top[nameMessages] == 0 {
 		return errNoMessages
 	}
-	tools, err := d.tools(nameTools, errTools)
+	tools, err := d.addTools(nameTools, errTools)
 	if err != nil {
 		return err
 	}
-	system, err := d.system(nameSystem, errSystem)
+	system, err := d.addSystem(nameSystem, errSystem)
 	if err != nil {
 		return err
 	}
-	return d.messages(d.top[nameMessages], tools || system, errMessages)
+	return d.addMessages(d.top[nameMessages], tools || system, errMessages)
 }

@@ -31,15 +31,15 @@ func (d *Document) chatPrompt() error {
 		return errNoMessages
 	}
 	for _, o := range templateOptions {
-		d.option(d.top[o])
+		d.addOption(d.top[o])
 	}
-	tools, err := d.tools(nameTools, errTools)
+	tools, err := d.addTools(nameTools, errTools)
 	if err != nil {
 		return err
 	}
-	functions, err := d.tools(nameFunctions, errFunctions)
+	functions, err := d.addTools(nameFunctions, errFunctions)
 	if err != nil {
 		return err
 	}
-	return d.messages(d.top[nameMessages], tools || functions, errMessages)
+	return d.addMessages(d.top[nameMessages], tools || functions, errMessages)
 }

@@ -83,7 +83,7 @@ func checkSegments(t *testing.T, d *Document) {
 }
 
 // words are the members that rules speak of, so that random bodies meet them.
-var words = append(append([]string{}, acted[1:]...), "x y", "n", "image_url", "input_audio", "metadata")
+var words = append(append([]string{}, actedOn[1:]...), "x y", "n", "image_url", "input_audio", "metadata")
 
 // randomBody writes a request with known members holding known and unknown
 // things.

@@ -35,14 +35,14 @@ func (d *Document) completionsPrompt() error {
 		only = p + 1 // a list of one prompt is that prompt
 	}
 	if nodes[only].kind == kindString {
-		d.segment(SegmentText, only)
-		d.emit(only, Text{})
+		d.addSegment(SegmentText, only)
+		d.addText(only, Text{})
 		return nil
 	}
 	if nodes[p].kind == kindNull && d.TokenIDs {
 		return nil
 	}
-	if err := d.inputs(p, errPrompt); err != nil {
+	if err := d.addItems(p, errPrompt); err != nil {
 		return err
 	}
 	d.ManyPrompts = d.items > 0

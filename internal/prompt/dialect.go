@@ -150,6 +150,6 @@ func ErrorShapeOf(path string) ErrorShape {
 
 // otherPrompt leaves all strings to the sweep, in body order.
 func (d *Document) otherPrompt() error {
-	d.noteTokenIDs()
+	d.findTokenIDs()
 	return nil
 }

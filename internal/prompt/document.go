@@ -120,18 +120,18 @@ type Document struct {
 	// variants are equal. 0: none of the options is given.
 	Variant uint64
 
-	dialect *Dialect
-	tape    tape
-	top     [numActed]uint32 // value node of each acted-on top-level member; 0: none
-	sign    bool             // segments are wanted
-	message int32
-	item    int32
-	items   int32
-	deltas  []int
-	chunk   []byte
-	plain   []byte
-	digest  hash.Hash
-	spare   [1]byte
+	dialect      *Dialect
+	tape         tape
+	top          [numActedOn]uint32 // value node of each acted-on top-level member; 0: none
+	wantSegments bool               // segments are wanted
+	message      int32
+	item         int32
+	items        int32
+	deltas       []int
+	chunk        []byte
+	plain        []byte
+	digest       hash.Hash
+	oneByte      [1]byte
 }
 
 // maxModel is the longest model name taken, in bytes.
@@ -142,11 +142,11 @@ const maxModel = 256
 func (d *Document) Parse(api API, body []byte) error {
 	d.clear()
 	d.Body, d.API, d.dialect = body, api, api.Dialect()
-	d.sign = d.dialect.Signable
+	d.wantSegments = d.dialect.Signable
 	if err := d.tape.parse(body); err != nil {
 		return err
 	}
-	if err := d.root(); err != nil {
+	if err := d.readRoot(); err != nil {
 		return err
 	}
 	if d.InsertAt != 0 {
@@ -156,7 +156,7 @@ func (d *Document) Parse(api API, body []byte) error {
 	}
 	d.item = 0
 	d.sweep(0, uint32(len(d.tape.nodes)))
-	if !d.sign || d.TokenIDs || d.ManyPrompts {
+	if !d.wantSegments || d.TokenIDs || d.ManyPrompts {
 		d.Segments = d.Segments[:0]
 	}
 	return nil
@@ -196,7 +196,7 @@ func (d *Document) MemorySize() int {
 
 // root notes the top-level members that the package acts on and reads those
 // that every API has.
-func (d *Document) root() error {
+func (d *Document) readRoot() error {
 	nodes := d.tape.nodes
 	if nodes[0].kind != kindObject {
 		if d.dialect.AnyJSON {
@@ -207,7 +207,7 @@ func (d *Document) root() error {
 	}
 	d.InsertAt, d.Empty = int(nodes[0].start)+1, nodes[0].next == 1
 	for k := uint32(1); k < nodes[0].next; k = nodes[k+1].next {
-		if n := nodes[k].name; n != nameNone && n < numActed {
+		if n := nodes[k].name; n != nameNone && n < numActedOn {
 			d.top[n] = k + 1
 		}
 	}
@@ -218,7 +218,7 @@ func (d *Document) root() error {
 		d.IncludeUsage = d.member(d.find(o, nameIncludeUsage))
 	}
 	d.Variant = d.variant()
-	return d.modelAndStream()
+	return d.readModelAndStream()
 }
 
 // variant makes the digest Variant: FNV-1a over what the options are set to,
@@ -240,7 +240,7 @@ func (d *Document) variant() (digest uint64) {
 	return digest
 }
 
-func (d *Document) modelAndStream() error {
+func (d *Document) readModelAndStream() error {
 	strict := !d.dialect.AnyJSON
 	var model []byte
 	if m := d.top[nameModel]; m != 0 {

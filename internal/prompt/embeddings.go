@@ -12,19 +12,19 @@ var embeddingsDialect = Dialect{
 
 // embeddingsPrompt lists independent inputs, or one chat.
 func (d *Document) embeddingsPrompt() error {
-	d.noteTokenIDs()
+	d.findTokenIDs()
 	found := false
 	for _, n := range [...]name{nameInput, nameInputs, nameTexts, nameText} {
 		if v := d.top[n]; v != 0 {
 			found = true
-			if err := d.inputs(v, errInput); err != nil {
+			if err := d.addItems(v, errInput); err != nil {
 				return err
 			}
 		}
 	}
 	if m := d.top[nameMessages]; m != 0 {
 		d.item = 0
-		return d.messages(m, false, errMessages)
+		return d.addMessages(m, false, errMessages)
 	}
 	if !found && !d.TokenIDs {
 		return errNoInput

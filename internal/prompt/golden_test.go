@@ -28,7 +28,7 @@ type goldenString struct {
 func readGolden(body []byte) golden {
 	g := golden{}
 	switch {
-	case foreign(body):
+	case isForeignEncoding(body):
 		return golden{err: ErrEncoding}
 	case !json.Valid(body):
 		return golden{err: ErrSyntax}

@@ -4,11 +4,11 @@ package prompt
 
 // inputs lists a string, or each element of a list, as an item of its own.
 // Numbers are token ids. Other types are refused with wrong, if that is given.
-func (d *Document) inputs(n uint32, wrong *Error) error {
+func (d *Document) addItems(n uint32, wrong *Error) error {
 	nodes := d.tape.nodes
 	switch nodes[n].kind {
 	case kindString, kindObject:
-		d.input(n)
+		d.addItem(n)
 		return nil
 	case kindArray:
 	default:
@@ -22,10 +22,10 @@ func (d *Document) inputs(n uint32, wrong *Error) error {
 		case kindNumber:
 			d.TokenIDs = true
 		case kindArray, kindString, kindObject:
-			if d.numbers(e) {
+			if d.hasNumbers(e) {
 				d.TokenIDs = true
 			}
-			d.input(e)
+			d.addItem(e)
 		default:
 			if wrong != nil {
 				return wrong
@@ -36,7 +36,7 @@ func (d *Document) inputs(n uint32, wrong *Error) error {
 }
 
 // numbers reports whether n is a list with numbers in it.
-func (d *Document) numbers(n uint32) bool {
+func (d *Document) hasNumbers(n uint32) bool {
 	nodes := d.tape.nodes
 	if nodes[n].kind != kindArray {
 		return false
@@ -50,11 +50,11 @@ func (d *Document) numbers(n uint32) bool {
 }
 
 // input lists everything in node n under the next item number.
-func (d *Document) input(n uint32) {
+func (d *Document) addItem(n uint32) {
 	d.items++
 	d.item = d.items
 	if d.tape.nodes[n].kind == kindObject {
-		d.media(n)
+		d.skipMedia(n)
 	}
 	d.sweepNode(n)
 }
@@ -65,7 +65,7 @@ var tokenMembers = [...]name{
 }
 
 // noteTokenIDs recognises prompts in a form no scrubber can read.
-func (d *Document) noteTokenIDs() {
+func (d *Document) findTokenIDs() {
 	for _, n := range tokenMembers {
 		v := d.top[n]
 		if v == 0 {
@@ -81,7 +81,7 @@ func (d *Document) noteTokenIDs() {
 			}
 		}
 	}
-	if p := d.top[namePrompt]; p != 0 && d.numbers(p) {
+	if p := d.top[namePrompt]; p != 0 && d.hasNumbers(p) {
 		d.TokenIDs = true
 	}
 }

@@ -14,7 +14,7 @@ var keySeed = maphash.MakeSeed()
 
 // fewKeys is up to how many keys of one object are compared each with each
 // before a hash set pays.
-const fewKeys = 8
+const maxFewKeys = 8
 
 // keySet is the memory for looking at keys, reused from object to object.
 type keySet struct {
@@ -40,7 +40,7 @@ func (s *keySet) lookupEscaped(raw []byte) name {
 // seeded hash set for many.
 func (t *tape) unique(object uint32) bool {
 	var seen [(numNames + 63) / 64]uint64
-	var few [fewKeys]uint32
+	var few [maxFewKeys]uint32
 	n := 0
 	end := t.nodes[object].next
 	for k := object + 1; k < end; k = t.nodes[k+1].next {
@@ -52,7 +52,7 @@ func (t *tape) unique(object uint32) bool {
 			seen[m/64] |= 1 << (m % 64)
 			continue
 		}
-		if n == fewKeys || key.escaped() {
+		if n == maxFewKeys || key.escaped() {
 			return t.uniqueMany(object)
 		}
 		text := t.body[key.start:key.end]

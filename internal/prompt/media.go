@@ -22,13 +22,13 @@ func isMedia(raw []byte) bool {
 // an image is some hundred tokens, whatever its size: by its megabytes of
 // base64 it would be the longest prompt by far, and fill the tree with blocks.
 // Two images still differ, and one is the same however its slashes are escaped.
-func (r *renderer) media(raw []byte) {
+func (r *renderer) writeMedia(raw []byte) {
 	d := r.document
 	d.Media++
 	if d.digest == nil {
 		d.digest = sha256.New()
 	}
-	writeDecoded(d.digest, raw, d.spare[:])
+	writeDecoded(d.digest, raw, d.oneByte[:])
 	r.room(1 + sha256.Size)
 	r.buf = append(r.buf, tagMedia)
 	r.buf = d.digest.Sum(r.buf)

@@ -4,29 +4,29 @@ package prompt
 
 // turn is what one message or item is made of: the value nodes of its known
 // members; 0 is none.
-type turn struct {
-	role, typ, name, content, reasoning, reasoningContent, refusal, summary,
+type messageMembers struct {
+	role, kind, name, content, reasoning, reasoningContent, refusal, summary,
 	toolCalls, functionCall, arguments, input, output uint32
 }
 
 // turn lists one message (Chat, Anthropic) or item (Responses). The order of
 // its segments is fixed, whatever the order of its members: SDKs differ in it.
-func (d *Document) turn(object uint32) error {
-	t := d.turnOf(object)
-	if err := d.opening(&t); err != nil {
+func (d *Document) addMessage(object uint32) error {
+	t := d.members(object)
+	if err := d.addRole(&t); err != nil {
 		return err
 	}
 	if t.role == 0 && d.isOpaqueItem(&t) {
-		d.media(object)
-		d.rawExcept(object, nameCacheControl)
+		d.skipMedia(object)
+		d.addRawExcept(object, nameCacheControl)
 		d.sweepNode(object)
 		return nil
 	}
 	// What a tool returned is often JSON with escapes of its own.
 	returned := Text{Nested: true, Loose: true}
-	of := Text{}
+	traits := Text{}
 	if d.is(t.role, "tool") || d.is(t.role, "function") {
-		of = returned
+		traits = returned
 	}
 	steps := [...]struct {
 		node uint32
@@ -37,7 +37,7 @@ func (d *Document) turn(object uint32) error {
 		{t.reasoning, Text{}, SegmentReasoning, nil},
 		{t.reasoningContent, Text{}, SegmentReasoning, nil},
 		{t.summary, Text{}, SegmentReasoning, nil},
-		{t.content, of, SegmentText, errContent},
+		{t.content, traits, SegmentText, errContent},
 		{t.refusal, Text{}, SegmentText, nil},
 		{t.arguments, Text{Nested: true}, SegmentArguments, nil},
 		{t.input, Text{}, SegmentArguments, nil},
@@ -45,12 +45,12 @@ func (d *Document) turn(object uint32) error {
 	}
 	for i := range steps {
 		if s := &steps[i]; s.node != 0 {
-			if err := d.content(s.node, s.text, s.kind, s.err); err != nil {
+			if err := d.addContent(s.node, s.text, s.kind, s.err); err != nil {
 				return err
 			}
 		}
 	}
-	if err := d.calls(&t); err != nil {
+	if err := d.addCalls(&t); err != nil {
 		return err
 	}
 	d.sweepNode(object)
@@ -58,7 +58,7 @@ func (d *Document) turn(object uint32) error {
 }
 
 // turnOf collects the members and leaves out the identifiers among them.
-func (d *Document) turnOf(object uint32) (t turn) {
+func (d *Document) members(object uint32) (t messageMembers) {
 	nodes := d.tape.nodes
 	for k := object + 1; k < nodes[object].next; k = nodes[k+1].next {
 		v := k + 1
@@ -66,7 +66,7 @@ func (d *Document) turnOf(object uint32) (t turn) {
 		case nameRole:
 			t.role = v
 		case nameType:
-			t.typ = v
+			t.kind = v
 		case nameName:
 			t.name = v
 		case nameContent:
@@ -95,39 +95,39 @@ func (d *Document) turnOf(object uint32) (t turn) {
 }
 
 // opening lists role (or type) and name.
-func (d *Document) opening(t *turn) error {
+func (d *Document) addRole(t *messageMembers) error {
 	if t.role != 0 && d.tape.nodes[t.role].kind != kindString {
 		return errRole
 	}
 	d.skipID(t.role)
-	d.skipID(t.typ)
+	d.skipID(t.kind)
 	first := t.role
-	if first == 0 && t.typ != 0 && d.tape.nodes[t.typ].kind == kindString {
-		first = t.typ
+	if first == 0 && t.kind != 0 && d.tape.nodes[t.kind].kind == kindString {
+		first = t.kind
 	}
-	d.segment(SegmentRole, first)
+	d.addSegment(SegmentRole, first)
 	if first != 0 {
-		d.emit(first, Text{})
+		d.addText(first, Text{})
 	}
-	d.named(t.name)
+	d.addName(t.name)
 	return nil
 }
 
 // named lists the name of a participant or function, when it is a string.
-func (d *Document) named(n uint32) {
+func (d *Document) addName(n uint32) {
 	if n != 0 && d.tape.nodes[n].kind == kindString {
-		d.segment(SegmentName, n)
-		d.emit(n, Text{})
+		d.addSegment(SegmentName, n)
+		d.addText(n, Text{})
 	}
 }
 
 // isOpaqueItem: an item that is neither a message, nor a call, nor what a call
 // returned, nor reasoning: its value as a whole stands for it.
-func (d *Document) isOpaqueItem(t *turn) bool {
-	if t.typ == 0 || d.tape.nodes[t.typ].kind != kindString {
+func (d *Document) isOpaqueItem(t *messageMembers) bool {
+	if t.kind == 0 || d.tape.nodes[t.kind].kind != kindString {
 		return false
 	}
-	switch string(d.text(t.typ)) {
+	switch string(d.text(t.kind)) {
 	case "message", "reasoning", "function_call", "function_call_output",
 		"custom_tool_call", "custom_tool_call_output":
 		return false
@@ -137,9 +137,9 @@ func (d *Document) isOpaqueItem(t *turn) bool {
 
 // calls lists the tool calls of an assistant's message. Their ids are left
 // out: they are random, and most templates do not render them.
-func (d *Document) calls(t *turn) error {
+func (d *Document) addCalls(t *messageMembers) error {
 	if f := t.functionCall; f != 0 && d.tape.nodes[f].kind == kindObject {
-		d.call(f)
+		d.addCall(f)
 	}
 	list := t.toolCalls
 	if list == 0 || d.tape.nodes[list].kind == kindNull {
@@ -156,10 +156,10 @@ func (d *Document) calls(t *turn) error {
 		d.skipID(d.find(c, nameID))
 		d.skipID(d.find(c, nameType))
 		if f := d.find(c, nameFunction); f != 0 && nodes[f].kind == kindObject {
-			d.call(f)
+			d.addCall(f)
 		} else {
-			d.segment(SegmentType, 0)
-			d.rawExcept(c, nameID)
+			d.addSegment(SegmentType, 0)
+			d.addRawExcept(c, nameID)
 		}
 		d.sweepNode(c)
 	}
@@ -168,16 +168,16 @@ func (d *Document) calls(t *turn) error {
 
 // call lists one function call: its name, then its arguments, JSON in a string
 // (or, from some clients, the value itself).
-func (d *Document) call(function uint32) {
-	d.segment(SegmentType, 0)
-	d.named(d.find(function, nameName))
+func (d *Document) addCall(function uint32) {
+	d.addSegment(SegmentType, 0)
+	d.addName(d.find(function, nameName))
 	switch a := d.find(function, nameArguments); {
 	case a == 0:
 	case d.tape.nodes[a].kind == kindString:
-		d.segment(SegmentArguments, a)
-		d.emit(a, Text{Nested: true})
+		d.addSegment(SegmentArguments, a)
+		d.addText(a, Text{Nested: true})
 	default:
-		d.rawSegment(d.tape.raw(a))
+		d.addRaw(d.tape.raw(a))
 	}
 	d.sweepNode(function)
 }

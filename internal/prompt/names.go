@@ -82,11 +82,11 @@ const (
 	nameTools
 	nameToolUseID
 	nameType
-	numActed // first number that is only recognised
+	numActedOn // first number that is only recognised
 )
 
 // acted holds the spelling of the names above, in their order.
-var acted = [numActed]string{
+var actedOn = [numActedOn]string{
 	nameAddGenerationPrompt: "add_generation_prompt", nameAddSpecialTokens: "add_special_tokens",
 	nameArguments: "arguments", nameAudio: "audio", nameAudioEmbeds: "audio_embeds",
 	nameCacheControl: "cache_control", nameCacheSalt: "cache_salt", nameCallID: "call_id",
@@ -115,7 +115,7 @@ var acted = [numActed]string{
 
 // recognised holds further member names that are words of the APIs and of
 // JSON Schema: they cannot be somebody's data.
-var recognised = [...]string{
+var recognized = [...]string{
 	"$defs", "$ref", "$schema", "additionalProperties", "allOf", "annotations", "anyOf", "audio_url", "best_of", "budget_tokens",
 	"citations", "const", "context", "default", "delta", "description",
 	"dimensions", "disable_parallel_tool_use", "document", "echo", "encoding_format", "enum",
@@ -135,7 +135,7 @@ var recognised = [...]string{
 	"video_url", "vllm_xargs", "kv_transfer_params", "prompt_cache_key",
 }
 
-const numNames = int(numActed) + len(recognised)
+const numNames = int(numActedOn) + len(recognized)
 
 // nameSlots is a power of two, several times numNames so that probes are short.
 const nameSlots = 1024
@@ -152,11 +152,11 @@ var nameTable = func() (t [nameSlots]struct {
 		}
 		t[h].text, t[h].name = s, n
 	}
-	for n, s := range acted[1:] {
+	for n, s := range actedOn[1:] {
 		put(s, name(n+1))
 	}
-	for n, s := range recognised {
-		put(s, numActed+name(n))
+	for n, s := range recognized {
+		put(s, numActedOn+name(n))
 	}
 	return t
 }()

@@ -4,19 +4,19 @@ package prompt
 
 // option lists a member that changes the start of the prompt, with its name, as
 // a segment. The caller fixes the order of options, whatever it is in the body.
-func (d *Document) option(value uint32) {
+func (d *Document) addOption(value uint32) {
 	if value == 0 || d.tape.nodes[value].kind == kindNull {
 		return
 	}
 	start, _ := d.tape.raw(value - 1)
 	_, end := d.tape.raw(value)
-	d.rawSegment(start, end)
+	d.addRaw(start, end)
 	d.sweepNode(value)
 }
 
 // tools lists the tool definitions without their cache_control, and reports
 // whether there are any.
-func (d *Document) tools(member name, wrong *Error) (bool, error) {
+func (d *Document) addTools(member name, wrong *Error) (bool, error) {
 	list := d.top[member]
 	if list == 0 || d.tape.nodes[list].kind == kindNull {
 		return false, nil
@@ -33,44 +33,44 @@ func (d *Document) tools(member name, wrong *Error) (bool, error) {
 			d.skipID(d.find(tool, nameCacheControl))
 		}
 	}
-	d.rawExcept(list, nameCacheControl)
+	d.addRawExcept(list, nameCacheControl)
 	d.sweepNode(list)
 	return true, nil
 }
 
 // system lists a system prompt outside of the messages, and reports whether
 // there is one.
-func (d *Document) system(member name, wrong *Error) (bool, error) {
+func (d *Document) addSystem(member name, wrong *Error) (bool, error) {
 	value := d.top[member]
 	if value == 0 || d.tape.nodes[value].kind == kindNull {
 		return false, nil
 	}
-	d.segment(SegmentRole, 0)
+	d.addSegment(SegmentRole, 0)
 	if d.tape.nodes[value].kind == kindArray {
 		// Items with a role among the instructions are messages.
-		return true, d.blocks(value, wrong)
+		return true, d.addBlocks(value, wrong)
 	}
-	return true, d.content(value, Text{}, SegmentText, wrong)
+	return true, d.addContent(value, Text{}, SegmentText, wrong)
 }
 
 // blocks lists content blocks and whole items.
-func (d *Document) blocks(list uint32, wrong *Error) error {
+func (d *Document) addBlocks(list uint32, wrong *Error) error {
 	nodes := d.tape.nodes
-	of := Text{}
+	traits := Text{}
 	for n := list + 1; n < nodes[list].next; n = nodes[n].next {
 		if nodes[n].kind == kindObject && d.find(n, nameContent) != 0 && d.find(n, nameRole) != 0 {
-			if err := d.turn(n); err != nil {
+			if err := d.addMessage(n); err != nil {
 				return err
 			}
-			of.Join = false
+			traits.Join = false
 			continue
 		}
 		before := len(d.Texts)
-		plain, err := d.part(n, of, SegmentText, wrong)
+		plain, err := d.addPart(n, traits, SegmentText, wrong)
 		if err != nil {
 			return err
 		}
-		of.Join = plain && (of.Join || len(d.Texts) > before)
+		traits.Join = plain && (traits.Join || len(d.Texts) > before)
 	}
 	d.sweepNode(list)
 	return nil
@@ -78,7 +78,7 @@ func (d *Document) blocks(list uint32, wrong *Error) error {
 
 // messages lists the messages of a list. head: something of message 0 is listed
 // already.
-func (d *Document) messages(list uint32, head bool, wrong *Error) error {
+func (d *Document) addMessages(list uint32, head bool, wrong *Error) error {
 	nodes := d.tape.nodes
 	if nodes[list].kind != kindArray {
 		return wrong
@@ -99,7 +99,7 @@ func (d *Document) messages(list uint32, head bool, wrong *Error) error {
 		default:
 			d.message++
 		}
-		if err := d.turn(n); err != nil {
+		if err := d.addMessage(n); err != nil {
 			return err
 		}
 	}
@@ -112,8 +112,8 @@ func (d *Document) isSystem(message uint32) bool {
 }
 
 // segment adds the string node n as a segment, an empty one when n is 0.
-func (d *Document) segment(kind SegmentKind, n uint32) {
-	if !d.sign {
+func (d *Document) addSegment(kind SegmentKind, n uint32) {
+	if !d.wantSegments {
 		return
 	}
 	s := Segment{Kind: kind, Message: d.message}
@@ -124,8 +124,8 @@ func (d *Document) segment(kind SegmentKind, n uint32) {
 	d.Segments = append(d.Segments, s)
 }
 
-func (d *Document) rawSegment(start, end int) {
-	if d.sign {
+func (d *Document) addRaw(start, end int) {
+	if d.wantSegments {
 		d.Segments = append(d.Segments, Segment{Start: start, End: end, Kind: SegmentRaw, Message: d.message})
 	}
 }
@@ -133,22 +133,22 @@ func (d *Document) rawSegment(start, end int) {
 // rawExcept adds value n as raw segments without one member: of n itself or,
 // when n is a list, of its elements. The segments read as if the member had
 // never been there.
-func (d *Document) rawExcept(n uint32, without name) {
-	if !d.sign {
+func (d *Document) addRawExcept(n uint32, without name) {
+	if !d.wantSegments {
 		return
 	}
 	start, end := d.tape.raw(n)
 	first := len(d.Segments)
 	if d.tape.nodes[n].kind == kindObject {
-		start = d.cut(n, without, start)
+		start = d.addRawBefore(n, without, start)
 	} else if d.tape.nodes[n].kind == kindArray {
 		for e := n + 1; e < d.tape.nodes[n].next; e = d.tape.nodes[e].next {
 			if d.tape.nodes[e].kind == kindObject {
-				start = d.cut(e, without, start)
+				start = d.addRawBefore(e, without, start)
 			}
 		}
 	}
-	d.rawSegment(start, end)
+	d.addRaw(start, end)
 	for i := first + 1; i < len(d.Segments); i++ {
 		d.Segments[i].Kind = SegmentRest
 	}
@@ -156,7 +156,7 @@ func (d *Document) rawExcept(n uint32, without name) {
 
 // cut adds the bytes from start to one member of the object, leaves out the
 // member and its comma, and returns the offset behind them.
-func (d *Document) cut(object uint32, without name, start int) int {
+func (d *Document) addRawBefore(object uint32, without name, start int) int {
 	nodes := d.tape.nodes
 	for k := object + 1; k < nodes[object].next; k = nodes[k+1].next {
 		if nodes[k].name != without {
@@ -169,7 +169,7 @@ func (d *Document) cut(object uint32, without name, start int) int {
 		} else if after := nodes[k+1].next; after < nodes[object].next {
 			to, _ = d.tape.raw(after)
 		}
-		d.rawSegment(start, from)
+		d.addRaw(start, from)
 		return to
 	}
 	return start

@@ -70,7 +70,7 @@ func (t *tape) parse(body []byte) *Error {
 	if len(body) > MaxSize {
 		return ErrSize
 	}
-	if foreign(body) {
+	if isForeignEncoding(body) {
 		return ErrEncoding
 	}
 	i, err := skipSpace(body, 0), (*Error)(nil)
@@ -83,7 +83,7 @@ func (t *tape) parse(body []byte) *Error {
 				return err
 			}
 			if t.depth == 0 {
-				return t.finish(i)
+				return t.checkEnd(i)
 			}
 		}
 		if t.nodes[t.open[t.depth-1]].kind == kindObject {
@@ -96,7 +96,7 @@ func (t *tape) parse(body []byte) *Error {
 
 // foreign recognises byte order marks, and UTF-16 and UTF-32 by a zero byte
 // among the first two, as RFC 4627 section 3 does.
-func foreign(b []byte) bool {
+func isForeignEncoding(b []byte) bool {
 	switch {
 	case len(b) < 2:
 		return false
@@ -127,7 +127,7 @@ func (t *tape) value(i int) (opened bool, next int, err *Error) {
 	}
 	switch c := b[i]; c {
 	case '"':
-		end, escaped, err := skim(b, i+1, t.lenient)
+		end, escaped, err := scanString(b, i+1, t.lenient)
 		if err != nil {
 			return false, i, err
 		}
@@ -180,7 +180,7 @@ func (t *tape) key(i int) (int, *Error) {
 	if i >= len(b) || b[i] != '"' {
 		return i, ErrSyntax
 	}
-	end, escaped, err := skim(b, i+1, t.lenient)
+	end, escaped, err := scanString(b, i+1, t.lenient)
 	if err != nil {
 		return i, err
 	}
@@ -229,7 +229,7 @@ func (t *tape) unwind(i int) (int, *Error) {
 }
 
 // finish allows nothing but white space behind the outermost value.
-func (t *tape) finish(i int) *Error {
+func (t *tape) checkEnd(i int) *Error {
 	if skipSpace(t.body, i) != len(t.body) {
 		return ErrSyntax
 	}
@@ -259,7 +259,7 @@ func (t *tape) scalar(i int) (bool, int, *Error) {
 		return false, i, ErrSyntax
 	}
 	if last := len(t.nodes) - 1; k == kindNumber && last > 0 && t.nodes[last].kind == kindNumber &&
-		t.nodes[t.open[t.depth-1]].kind == kindArray && t.inside(last) {
+		t.nodes[t.open[t.depth-1]].kind == kindArray && t.continuesList(last) {
 		t.nodes[last].end = uint32(end)
 		return false, end, nil
 	}
@@ -269,7 +269,7 @@ func (t *tape) scalar(i int) (bool, int, *Error) {
 
 // inside tells whether node n is a direct element of the innermost open list.
 // The last node is, unless it ended a container that is closed already.
-func (t *tape) inside(n int) bool {
+func (t *tape) continuesList(n int) bool {
 	// A closed container ends behind the last node that is in it.
 	return t.body[skipSpace(t.body, int(t.nodes[n].end))] == ','
 }

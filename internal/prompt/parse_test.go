@@ -247,7 +247,7 @@ func TestDuplicatesRandom(t *testing.T) {
 
 func TestLookup(t *testing.T) {
 	seen := map[name]string{}
-	for _, s := range append(append([]string{}, acted[1:]...), recognised[:]...) {
+	for _, s := range append(append([]string{}, actedOn[1:]...), recognized[:]...) {
 		n := lookup([]byte(s))
 		if n == nameNone || seen[n] != "" {
 			t.Errorf("%q: %d, taken by %q", s, n, seen[n])

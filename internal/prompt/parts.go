@@ -6,81 +6,81 @@ package prompt
 // list of one text part is listed exactly as the string would be, since
 // engines render both the same. of says what kind of texts they are. Any other
 // value is refused with wrong, or taken as it is when wrong is nil.
-func (d *Document) content(n uint32, of Text, kind SegmentKind, wrong *Error) error {
+func (d *Document) addContent(n uint32, traits Text, kind SegmentKind, wrong *Error) error {
 	nodes := d.tape.nodes
 	switch k := nodes[n].kind; {
 	case k == kindNull:
 		return nil
 	case k == kindString:
-		d.said(n, of, kind)
+		d.addString(n, traits, kind)
 		return nil
 	case k != kindArray && wrong != nil:
 		return wrong
 	case k != kindArray:
-		d.rawSegment(d.tape.raw(n))
+		d.addRaw(d.tape.raw(n))
 		d.sweepNode(n)
 		return nil
 	}
 	for p := n + 1; p < nodes[n].next; p = nodes[p].next {
 		before := len(d.Texts)
-		plain, err := d.part(p, of, kind, wrong)
+		plain, err := d.addPart(p, traits, kind, wrong)
 		if err != nil {
 			return err
 		}
 		// An empty text part does not come between its neighbours.
-		of.Join = plain && (of.Join || len(d.Texts) > before)
+		traits.Join = plain && (traits.Join || len(d.Texts) > before)
 	}
 	return nil
 }
 
 // said lists one string of text. Empty ones leave no trace: clients write
 // "", null or nothing for the same.
-func (d *Document) said(n uint32, of Text, kind SegmentKind) {
+func (d *Document) addString(n uint32, traits Text, kind SegmentKind) {
 	if v := &d.tape.nodes[n]; v.start < v.end {
-		d.segment(kind, n)
-		d.emit(n, of)
+		d.addSegment(kind, n)
+		d.addText(n, traits)
 	}
 }
 
 // part lists one content part or block, and tells whether it is plain text.
-func (d *Document) part(n uint32, of Text, kind SegmentKind, wrong *Error) (plain bool, err error) {
+func (d *Document) addPart(n uint32, traits Text, kind SegmentKind, wrong *Error) (plain bool, err error) {
 	switch k := d.tape.nodes[n].kind; {
 	case k == kindString:
-		d.said(n, of, kind)
+		d.addString(n, traits, kind)
 		return true, nil
 	case k != kindObject && wrong != nil:
 		return false, wrong
 	case k != kindObject:
-		d.rawSegment(d.tape.raw(n))
+		d.addRaw(d.tape.raw(n))
 		d.sweepNode(n)
 		return false, nil
 	}
-	d.partIDs(n)
+	d.skipPartIDs(n)
 	if text := d.partText(n, &kind); text != 0 {
-		d.said(text, of, kind)
+		d.addString(text, traits, kind)
 		return true, nil
 	}
-	d.segment(SegmentType, d.ifString(d.find(n, nameType)))
+	d.addSegment(SegmentType, d.stringNode(d.find(n, nameType)))
 	switch {
 	case d.isToolUse(n):
-		d.named(d.find(n, nameName))
+		d.addName(d.find(n, nameName))
 		if input := d.find(n, nameInput); input != 0 {
-			d.rawSegment(d.tape.raw(input))
+			d.addRaw(d.tape.raw(input))
 		}
-	case d.isToolResult(n) && !of.Loose: // not inside another one: that would nest without end
+	case d.isToolResult(n) && !traits.Loose: // not inside another one: that would nest without end
 		if c := d.find(n, nameContent); c != 0 {
-			err = d.content(c, Text{Nested: true, Loose: true}, SegmentText, nil)
+			err = d.addContent(c, Text{Nested: true, Loose: true}, SegmentText, nil)
 		}
 	default:
-		d.media(n)
-		d.rawExcept(n, nameCacheControl)
+		d.skipMedia(n)
+		d.addRawExcept(n, nameCacheControl)
 	}
 	d.sweepNode(n)
 	return false, err
 }
 
 // partIDs leaves out what no part says anything with.
-func (d *Document) partIDs(n uint32) {
+func (d *Document) skipPartIDs(n uint32) {
 	nodes := d.tape.nodes
 	for k := n + 1; k < nodes[n].next; k = nodes[k+1].next {
 		switch nodes[k].name {
@@ -119,7 +119,7 @@ func (d *Document) partText(n uint32, kind *SegmentKind) uint32 {
 }
 
 // ifString returns n when it is a string, else 0.
-func (d *Document) ifString(n uint32) uint32 {
+func (d *Document) stringNode(n uint32) uint32 {
 	if n != 0 && d.tape.nodes[n].kind == kindString {
 		return n
 	}
@@ -139,7 +139,7 @@ func (d *Document) isToolResult(n uint32) bool {
 // media leaves out what is no text in and below an image, audio or file part:
 // base64 data, with or without `data:` in front, and ids. URLs, file names and
 // plain text stay.
-func (d *Document) media(n uint32) {
+func (d *Document) skipMedia(n uint32) {
 	nodes := d.tape.nodes
 	for k := n + 1; k < nodes[n].next; k++ {
 		if nodes[k].kind != kindKey {

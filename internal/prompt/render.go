@@ -45,9 +45,9 @@ func (d *Document) Render(yield func(message int32, chunk []byte) bool) {
 			r.buf = append(r.buf, TagSegment, byte(s.Kind))
 		}
 		if s.Kind >= SegmentRaw {
-			r.raw(s.Start, s.End)
+			r.writeRaw(s.Start, s.End)
 		} else {
-			r.text(s.Start, s.End, s.Escaped)
+			r.writeText(s.Start, s.End, s.Escaped)
 		}
 		if r.stopped {
 			return
@@ -90,7 +90,7 @@ func (r *renderer) write(b []byte) {
 }
 
 // text writes a string's decoded bytes.
-func (r *renderer) text(start, end int, escaped bool) {
+func (r *renderer) writeText(start, end int, escaped bool) {
 	raw := r.body[start:end]
 	if !escaped {
 		r.write(raw)
@@ -115,24 +115,24 @@ func (r *renderer) text(start, end int, escaped bool) {
 
 // raw writes JSON that was checked: strings decoded, the rest as it stands but
 // for white space.
-func (r *renderer) raw(start, end int) {
+func (r *renderer) writeRaw(start, end int) {
 	b := r.body
 	for i := start; i < end && !r.stopped; {
 		switch c := b[i]; c {
 		case ' ', '\n', '\t', '\r':
 			i++
 		case '"':
-			close, escaped := closing(b, i+1)
+			end, escaped := closing(b, i+1)
 			r.room(1)
 			r.buf = append(r.buf, tagString)
-			if s := b[i+1 : close]; isMedia(s) {
-				r.media(s)
+			if s := b[i+1 : end]; isMedia(s) {
+				r.writeMedia(s)
 			} else {
-				r.text(i+1, close, escaped)
+				r.writeText(i+1, end, escaped)
 			}
 			r.room(1)
 			r.buf = append(r.buf, tagString)
-			i = close + 1
+			i = end + 1
 		default:
 			r.room(1)
 			r.buf = append(r.buf, c)
@@ -144,7 +144,7 @@ func (r *renderer) raw(start, end int) {
 // closing returns the index of the quote that ends the checked string at i.
 func closing(b []byte, i int) (end int, escaped bool) {
 	for {
-		i = skimPlain(b, i)
+		i = scanPlain(b, i)
 		switch b[i] {
 		case '"':
 			return i, escaped

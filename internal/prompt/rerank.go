@@ -19,13 +19,13 @@ var scoreDialect = Dialect{
 // comparedTexts lists texts that are compared with each other. Each is an item
 // of its own, or the score of one document would depend on its neighbours.
 func (d *Document) comparedTexts() error {
-	d.noteTokenIDs()
+	d.findTokenIDs()
 	for _, n := range [...]name{
 		nameQuery, nameQueries, nameText1, nameData1, nameDocuments, nameTexts, nameItems,
 		nameText2, nameData2, nameInput,
 	} {
 		if v := d.top[n]; v != 0 && d.tape.nodes[v].kind != kindNull {
-			if err := d.inputs(v, nil); err != nil {
+			if err := d.addItems(v, nil); err != nil {
 				return err
 			}
 		}

@@ -23,13 +23,13 @@ func (d *Document) responsesPrompt() error {
 	}
 	d.checkStored()
 	if r := d.top[nameReasoning]; r != 0 && d.tape.nodes[r].kind == kindObject {
-		d.option(d.find(r, nameEffort))
+		d.addOption(d.find(r, nameEffort))
 	}
-	tools, err := d.tools(nameTools, errTools)
+	tools, err := d.addTools(nameTools, errTools)
 	if err != nil {
 		return err
 	}
-	system, err := d.system(nameInstructions, errInstructions)
+	system, err := d.addSystem(nameInstructions, errInstructions)
 	if err != nil {
 		return err
 	}
@@ -37,12 +37,12 @@ func (d *Document) responsesPrompt() error {
 		if tools || system {
 			d.message = 1
 		}
-		d.segment(SegmentRole, 0)
-		d.segment(SegmentText, input)
-		d.emit(input, Text{})
+		d.addSegment(SegmentRole, 0)
+		d.addSegment(SegmentText, input)
+		d.addText(input, Text{})
 		return nil
 	}
-	return d.messages(input, tools || system, errInput)
+	return d.addMessages(input, tools || system, errInput)
 }
 
 // checkStored turns signing off for a request that continues what the engine
@@ -50,7 +50,7 @@ func (d *Document) responsesPrompt() error {
 func (d *Document) checkStored() {
 	for _, n := range [...]name{namePreviousResponseID, nameConversation, namePrompt} {
 		if v := d.top[n]; v != 0 && d.tape.nodes[v].kind != kindNull {
-			d.sign = false
+			d.wantSegments = false
 		}
 	}
 	d.skipID(d.top[namePreviousResponseID])

@@ -10,11 +10,11 @@ import (
 // SWAR constants: eight bytes in a word are looked at at once (Mycroft's
 // zero-byte test, https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord).
 const (
-	ones   = 0x0101010101010101
-	highs  = 0x8080808080808080
-	quotes = ones * '"'
-	slants = ones * '\\'
-	blanks = ones * ' '
+	ones        = 0x0101010101010101
+	highs       = 0x8080808080808080
+	quotes      = ones * '"'
+	backslashes = ones * '\\'
+	spaces      = ones * ' '
 )
 
 // special marks, in the high bit of each byte of x, the bytes that end a plain
@@ -22,14 +22,14 @@ const (
 // Bytes above the lowest marked one may be marked wrongly (borrows travel up);
 // only the lowest mark is used.
 func special(x uint64) uint64 {
-	return (((x ^ quotes) - ones) | ((x ^ slants) - ones) | (x - blanks) | x) & highs
+	return (((x ^ quotes) - ones) | ((x ^ backslashes) - ones) | (x - spaces) | x) & highs
 }
 
 // skim returns the index of the quote that closes the string whose first byte
 // is b[i]. It checks UTF-8, control characters and escapes on the way.
-func skim(b []byte, i int, lenient bool) (end int, escaped bool, err *Error) {
+func scanString(b []byte, i int, lenient bool) (end int, escaped bool, err *Error) {
 	for {
-		i = skimPlain(b, i)
+		i = scanPlain(b, i)
 		if i >= len(b) {
 			return i, escaped, ErrSyntax
 		}
@@ -38,13 +38,13 @@ func skim(b []byte, i int, lenient bool) (end int, escaped bool, err *Error) {
 			return i, escaped, nil
 		case c == '\\':
 			escaped = true
-			if i, err = skimEscapes(b, i, lenient); err != nil {
+			if i, err = scanEscapes(b, i, lenient); err != nil {
 				return i, escaped, err
 			}
 		case c < ' ':
 			return i, escaped, ErrSyntax
 		default:
-			if i = skimUTF8(b, i); i < 0 {
+			if i = scanUTF8(b, i); i < 0 {
 				return 0, escaped, ErrUTF8
 			}
 		}
@@ -53,7 +53,7 @@ func skim(b []byte, i int, lenient bool) (end int, escaped bool, err *Error) {
 
 // skimPlain returns the index of the first byte at or after i that is not
 // plain ASCII inside a string, or len(b).
-func skimPlain(b []byte, i int) int {
+func scanPlain(b []byte, i int) int {
 	for ; i+16 <= len(b); i += 16 {
 		w := b[i : i+16 : i+16]
 		m := special(binary.LittleEndian.Uint64(w))
@@ -76,7 +76,7 @@ func skimPlain(b []byte, i int) int {
 // skimUTF8 returns the index behind the run of multi-byte runes at i, or -1
 // when it is not UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing
 // above U+10FFFF). Single spaces between words do not end the run.
-func skimUTF8(b []byte, i int) int {
+func scanUTF8(b []byte, i int) int {
 	for i+4 <= len(b) {
 		x := binary.LittleEndian.Uint32(b[i:])
 		switch n := runeLen(x); {
@@ -155,7 +155,7 @@ var shortEscape = [256]byte{
 }
 
 // skimEscapes returns the index behind the run of escapes at i.
-func skimEscapes(b []byte, i int, lenient bool) (int, *Error) {
+func scanEscapes(b []byte, i int, lenient bool) (int, *Error) {
 	for i < len(b) && b[i] == '\\' {
 		if i+1 >= len(b) {
 			return i, ErrSyntax

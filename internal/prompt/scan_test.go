@@ -14,7 +14,7 @@ import (
 func TestSkimUTF8AgainstStandardLibrary(t *testing.T) {
 	rest := []byte{0x00, ' ', 'a', 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xD0, 0xED, 0xFF}
 	check := func(s []byte) {
-		end := skimUTF8(s, 0)
+		end := scanUTF8(s, 0)
 		if valid := utf8.Valid(s); end < 0 && valid {
 			t.Fatalf("% x is refused", s)
 		} else if end > len(s) || end >= 0 && !utf8.Valid(s[:end]) {
@@ -23,7 +23,7 @@ func TestSkimUTF8AgainstStandardLibrary(t *testing.T) {
 			t.Fatalf("% x stops at %d", s, end)
 		}
 		// What is behind the run is the caller's; a whole text must agree.
-		_, _, err := skim([]byte(string(s)+`"`), 0, false)
+		_, _, err := scanString([]byte(string(s)+`"`), 0, false)
 		plain := !strings.ContainsAny(string(s), "\x00\"\\") && utf8.Valid(s)
 		for _, c := range s {
 			plain = plain && c >= ' '
@@ -68,7 +68,7 @@ func TestSpecial(t *testing.T) {
 						break
 					}
 				}
-				got := skimPlain(append(w[:], strings.Repeat("\"", 16)...), 0)
+				got := scanPlain(append(w[:], strings.Repeat("\"", 16)...), 0)
 				if got != want || (special(binary.LittleEndian.Uint64(w[:])) == 0) != (want == 8) {
 					t.Fatalf("% x stops at %d, want %d", w, got, want)
 				}

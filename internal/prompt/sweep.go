@@ -6,7 +6,7 @@ import "bytes"
 
 // emit lists the string or key node n as a text of the kind t, unless it is
 // empty, a `data:` URL, or was listed or left out before.
-func (d *Document) emit(n uint32, t Text) {
+func (d *Document) addText(n uint32, t Text) {
 	v := &d.tape.nodes[n]
 	if v.flags&flagDone != 0 {
 		return
@@ -36,10 +36,10 @@ func (d *Document) sweep(from, to uint32) {
 				v.flags |= flagDone
 				continue
 			}
-			d.emit(n, Text{})
+			d.addText(n, Text{})
 		case kindKey:
 			if v.name == nameNone && v.flags&flagDone == 0 {
-				d.emit(n, Text{Key: true})
+				d.addText(n, Text{Key: true})
 			}
 		}
 	}
@@ -103,19 +103,19 @@ const (
 
 // isWord: a constant such as "string" or "input_text".
 func isWord(raw []byte) bool {
-	return len(raw) <= longestWord && all(raw, classWord)
+	return len(raw) <= longestWord && allOf(raw, classWord)
 }
 
 func isIdentifier(raw []byte) bool {
-	return len(raw) <= longestIdentifier && all(raw, classIdentifier)
+	return len(raw) <= longestIdentifier && allOf(raw, classIdentifier)
 }
 
 // isBase64 reports whether raw is nothing but base64 of either alphabet.
-func isBase64(raw []byte) bool { return all(raw, classBase64) }
+func isBase64(raw []byte) bool { return allOf(raw, classBase64) }
 
 // all reports whether every character of the raw string, escaped or not, is of
 // the class.
-func all(raw []byte, class uint8) bool {
+func allOf(raw []byte, class uint8) bool {
 	i := 0
 	for ; i+8 <= len(raw); i += 8 { // images are megabytes of it
 		w := raw[i : i+8 : i+8]
@@ -172,7 +172,7 @@ func isDataURL(raw []byte) bool {
 		return false
 	}
 	mime := head[len(scheme):max(len(scheme), len(head)-len(marker))]
-	return bytes.IndexByte(mime, '/') > 0 && all(mime, classMIME) && isBase64(raw[i+1:])
+	return bytes.IndexByte(mime, '/') > 0 && allOf(mime, classMIME) && isBase64(raw[i+1:])
 }
 
 // How a data URL begins, and what stands before the comma in front of the data.

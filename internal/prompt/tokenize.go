@@ -12,23 +12,23 @@ var tokenizeDialect = Dialect{
 
 // tokenizePrompt lists a prompt in the form of chat, messages or completions.
 func (d *Document) tokenizePrompt() error {
-	d.noteTokenIDs()
+	d.findTokenIDs()
 	if d.top[nameMessages] != 0 {
 		for _, o := range templateOptions {
-			d.option(d.top[o])
+			d.addOption(d.top[o])
 		}
-		tools, err := d.tools(nameTools, errTools)
+		tools, err := d.addTools(nameTools, errTools)
 		if err != nil {
 			return err
 		}
-		system, err := d.system(nameSystem, errSystem)
+		system, err := d.addSystem(nameSystem, errSystem)
 		if err != nil {
 			return err
 		}
-		return d.messages(d.top[nameMessages], tools || system, errMessages)
+		return d.addMessages(d.top[nameMessages], tools || system, errMessages)
 	}
 	if p := d.top[namePrompt]; p != 0 {
-		return d.inputs(p, errPrompt)
+		return d.addItems(p, errPrompt)
 	}
 	return nil
 }
