@@ -9,38 +9,36 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// checkpointEvery is after how many decoded bytes, at least, Decoded notes the
-// raw offset. Finding the raw offset of a decoded one re-reads at most about
-// six times as many raw bytes.
+// checkpointEvery is the least number of decoded bytes between two checkpoints.
+// A lookup reads at most about six times as many raw bytes again.
 const checkpointEvery = 256
 
-// checkpoint says that the decoded byte dec stands at raw offset raw.
+// checkpoint maps the offset of a decoded byte to its raw offset.
 type checkpoint struct{ dec, raw uint32 }
 
-// Decoded is the text of one JSON string together with the way back from its
-// offsets to those of the request body. Its memory is reused by the next
-// Decode. The zero value is ready.
+// Decoded is the text of one JSON string, and maps its offsets back to those of
+// the request body. The next Decode reuses its memory. The zero value is ready.
 type Decoded struct {
-	// Bytes is the decoded text: the body itself when the string has no
-	// escapes, so it must not be written to.
+	// Bytes is the decoded text. Do not write to it: without escapes it is part
+	// of the body.
 	Bytes []byte
 
-	src     []byte // what was decoded: the body, or the outer text's bytes
+	src     []byte // the body, or outer.Bytes
 	start   int    // offset of the string in src
 	escaped bool
 	marks   []checkpoint
 	buf     []byte
-	outer   *Decoded // the text src is the Bytes of; nil: src is the body
+	outer   *Decoded // nil: src is the body
 }
 
-// Decode sets d to the text of t in body.
+// Decode sets d to the text t of body.
 func (t Text) Decode(body []byte, d *Decoded) {
 	d.decode(body, t, nil)
 }
 
-// DecodeInside sets d to the text of t, which was found in outer.Bytes (JSON in
-// a JSON string, see Cursor). Span then leads all the way back to the body. It
-// holds as long as outer is not used for another text.
+// DecodeInside sets d to the text t of outer.Bytes, which is JSON in a JSON
+// string: see Cursor. Span leads all the way back to the body, until outer is
+// used for another text.
 func (t Text) DecodeInside(outer, d *Decoded) {
 	d.decode(outer.Bytes, t, outer)
 }
@@ -53,7 +51,7 @@ func (d *Decoded) decode(src []byte, t Text, outer *Decoded) {
 		d.Bytes = raw
 		return
 	}
-	d.buf = sensitive.Grow("decoded text", d.buf[:0], len(raw)) // an escape is longer than what it stands for
+	d.buf = sensitive.Grow("decoded text", d.buf[:0], len(raw)) // decoding never lengthens
 	for i := 0; i < len(raw); {
 		plain := bytes.IndexByte(raw[i:], '\\')
 		if plain < 0 {
@@ -72,7 +70,8 @@ func (d *Decoded) decode(src []byte, t Text, outer *Decoded) {
 	d.Bytes = d.buf
 }
 
-// mark notes that the next decoded byte comes from raw offset i, now and then.
+// mark adds a checkpoint for the next decoded byte, at raw offset i, when the
+// last one is far enough behind.
 func (d *Decoded) mark(i int) {
 	last := uint32(0)
 	if n := len(d.marks); n > 0 {
@@ -83,8 +82,8 @@ func (d *Decoded) mark(i int) {
 	}
 }
 
-// escape decodes the escape at the start of b, which begins with a backslash.
-// In a text that was never checked, what is no escape stands for itself.
+// escape decodes the escape at the start of b, which begins with a backslash. A
+// malformed one, in a text that was not checked, is a backslash.
 func escape(b []byte) (rune, int) {
 	if len(b) > 1 && shortEscape[b[1]] != 0 {
 		return rune(shortEscape[b[1]]), 2
@@ -95,7 +94,7 @@ func escape(b []byte) (rune, int) {
 	return '\\', 1
 }
 
-// appendUnescaped appends the text of a checked raw string to dst, an arena.
+// appendUnescaped appends the text of a checked raw string to dst.
 func appendUnescaped(dst, raw []byte) []byte {
 	dst = sensitive.Grow("decoded names", dst, len(raw))
 	for len(raw) > 0 {
@@ -115,10 +114,10 @@ func appendUnescaped(dst, raw []byte) []byte {
 	return dst
 }
 
-// Span returns the raw range in the request body that the decoded range
-// [start, end) came from. It covers whole escapes: replacing it by text that
-// needs no escaping leaves the body well-formed. It panics when the range is
-// not inside Bytes. An empty range gives an empty raw one.
+// Span returns the raw range in the request body of the decoded range
+// [start, end). It covers whole escapes, so that the body stays well-formed when
+// the range is replaced by text without special characters. An empty range
+// gives an empty one. Span panics when the range is not inside Bytes.
 func (d *Decoded) Span(start, end int) (rawStart, rawEnd int) {
 	if start < 0 || end < start || end > len(d.Bytes) {
 		panic("prompt: span outside of the decoded text")
@@ -139,8 +138,8 @@ func (d *Decoded) Span(start, end int) (rawStart, rawEnd int) {
 	return start, end
 }
 
-// locate returns the raw range, relative to the string, of the byte or escape
-// that decoded byte dec came from.
+// locate returns the raw range of the byte or escape behind decoded byte dec,
+// relative to the string.
 func (d *Decoded) locate(dec int) (start, end int) {
 	raw := d.src[d.start:]
 	at, i := d.checkpoint(dec)
@@ -164,7 +163,7 @@ func (d *Decoded) locate(dec int) (start, end int) {
 	return i, i + 1
 }
 
-// checkpoint returns the last noted pair at or before decoded offset dec.
+// checkpoint returns the last checkpoint at or before decoded offset dec.
 func (d *Decoded) checkpoint(dec int) (at, raw int) {
 	lo, hi := 0, len(d.marks)
 	for lo < hi {
@@ -180,11 +179,11 @@ func (d *Decoded) checkpoint(dec int) (at, raw int) {
 	return int(d.marks[lo-1].dec), int(d.marks[lo-1].raw)
 }
 
-// Wipe overwrites the decoded copy and lets go of everything else d refers to.
+// Wipe zeroes the decoded copy and drops all other references.
 func (d *Decoded) Wipe() {
 	sensitive.Wipe(d.buf)
 	*d = Decoded{buf: d.buf[:0], marks: d.marks[:0]}
 }
 
-// Footprint returns how many bytes of memory d keeps between texts.
+// MemorySize returns the bytes of memory that d keeps between texts.
 func (d *Decoded) MemorySize() int { return cap(d.buf) + 8*cap(d.marks) }

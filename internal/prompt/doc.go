@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package prompt knows where prompts sit in the JSON of each LLM API and in
-// which order engines render them.
+// Package prompt finds the prompt in the JSON of each LLM API, in the order in
+// which engines render it.
 //
-// A [Document] reads a request body once, strictly, and lists every string a
-// scrubber has to look at (the rendered ones first, in render order) and the
-// segments the engine's prompt is made of. Changed strings are spliced back
-// into the original bytes: whatever was not changed stays byte for byte as the
-// client sent it, and a clean body stays the very same slice.
+// A [Document] reads a request body once, strictly. It lists every string for
+// the scrubber, those of the prompt first, and the segments of the engine's
+// prompt. Changed strings are spliced back into the original bytes: all others
+// stay byte for byte as the client sent them, and a clean body stays the same
+// slice. A [Dialect] describes one API.
 //
-// The package imports the standard library only, holds no global state but a
-// hash seed, and never puts a byte of the body into an error.
+// The package has no global state but a hash seed, and never puts a byte of the
+// body into an error.
+//
+// Tests of one file stand beside it. complete_test.go holds that every string
+// is listed, prefix_test.go that turn N+1 has turn N as its prefix, alloc_test.go
+// that nothing is allocated; golden_test.go is the slow model of the parser.
 package prompt

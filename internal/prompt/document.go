@@ -9,40 +9,38 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// Text is a string of the body that has to be scrubbed.
+// Text is a string of the body for the scrubber.
 type Text struct {
-	// Start and End are raw offsets of what is between the quotes.
+	// Start and End are the raw offsets between the quotes.
 	Start, End int
-	// Item numbers the text this one belongs to when the request has several
-	// independent ones (embedding inputs, documents to rank, a list of prompts),
-	// from 1. Everything else is 0. Placeholders are numbered per item.
+	// Item numbers the independent inputs of a request from 1: embedding inputs,
+	// documents to rank, a list of prompts. All other texts have 0. Placeholders
+	// are numbered per item.
 	Item int32
-	// Escaped: it has backslashes; Decode copies.
+	// Escaped: the string has backslashes, so Decode copies it.
 	Escaped bool
-	// Nested: it should hold a JSON document, whose strings are the texts. A
-	// Cursor opens it.
+	// Nested: the string may be a JSON document. A Cursor reads its strings.
 	Nested bool
-	// Loose: a nested document nobody but the model reads (what a tool
-	// returned), so that it need not parse after scrubbing and its numbers are
-	// scrubbed too.
+	// Loose: only the model reads the nested document, such as the result of a
+	// tool. It need not parse after scrubbing, and its numbers are scrubbed too.
 	Loose bool
-	// Key: it is an object's key. It cannot be replaced.
+	// Key: the string is an object's key and cannot be replaced.
 	Key bool
-	// Join: it goes on where the text before it in Texts ended: parts of one
-	// message, which engines put together.
+	// Join: the text continues the one before it in Texts. Both are parts of one
+	// message, which engines join.
 	Join bool
 }
 
-// SegmentKind says what a segment is, and so how it is hashed.
+// SegmentKind is the kind of a segment. The rendition includes it.
 type SegmentKind uint8
 
 const (
-	// SegmentRole opens a message or item: its role, or its type when it has no
-	// role. Present for each one, empty when the request says nothing.
+	// SegmentRole opens each message or item: its role, else its type, else
+	// nothing.
 	SegmentRole SegmentKind = iota + 1
 	// SegmentType is the type of a part that is not plain text.
 	SegmentType
-	// SegmentName is the name of a participant or of a function called.
+	// SegmentName is the name of a participant or of a called function.
 	SegmentName
 	// SegmentReasoning is reasoning text.
 	SegmentReasoning
@@ -50,79 +48,76 @@ const (
 	SegmentText
 	// SegmentArguments is the arguments of a call, as a string.
 	SegmentArguments
-	// SegmentRaw is any JSON value: hashed without insignificant white space.
+	// SegmentRaw is any JSON value, rendered without insignificant white space.
 	SegmentRaw
-	// SegmentRest goes on with the SegmentRaw before it, something having been
-	// left out in between.
+	// SegmentRest continues the SegmentRaw before it behind an omission.
 	SegmentRest
 )
 
-// Segment is a piece of what the engine renders into the prompt.
+// Segment is a piece of the prompt that the engine renders.
 type Segment struct {
-	// Start and End are raw offsets: of strings what is between the quotes.
+	// Start and End are raw offsets, for strings those between the quotes.
 	Start, End int
-	// Message is the block radix_depth counts: 0 holds options that change the
-	// start of the prompt, tools and the leading system messages, or the first
-	// message when there are none of the latter two; then one per message. A
-	// prompt without messages is block 0.
+	// Message numbers the messages, as radix_depth counts them. Message 0 holds
+	// the options that change the start of the prompt, with tools and leading
+	// system messages; without the latter two it also holds the first message. A
+	// prompt without messages is message 0.
 	Message int32
 	Kind    SegmentKind
-	// Escaped: a string with backslashes in it.
+	// Escaped: the string has backslashes.
 	Escaped bool
 }
 
-// Member is the raw range of an object member's value; zero when it is not there.
+// Member is the raw range of an object member's value, zero when it is missing.
 type Member struct {
 	Start, End int
-	// Empty: the value is an object or list with nothing in it.
+	// Empty: the value is an empty object or list.
 	Empty bool
 }
 
 // Present reports whether the body has the member.
 func (m Member) Present() bool { return m.End > 0 }
 
-// Document is one request body, understood. Its memory is reused by the next
-// Parse; keep documents in a pool. Not safe for concurrent use.
+// Document is one parsed request body. The next Parse reuses its memory, so keep
+// documents in a pool. It is not safe for concurrent use.
 type Document struct {
-	// Body is what the offsets refer to: the bytes parsed, then what the last
-	// Splice returned.
+	// Body is the text that the offsets refer to: the argument of Parse, then the
+	// result of the last Splice.
 	Body []byte
 	API  API
-	// Texts is every string to scrub: those the engine renders first, in the
-	// order it does (options, tools, system, messages), then the others in body
-	// order. Gone after Splice.
+	// Texts are all strings to scrub: those of the prompt in the order in which
+	// engines render it, then the others in body order. Splice drops them.
 	Texts []Text
-	// Segments is what the engine renders, in that order. Empty when the
-	// request cannot be signed.
+	// Segments are the prompt in the order in which engines render it. Empty:
+	// the request cannot be signed.
 	Segments []Segment
-	// Model is the model asked for, decoded, at most 256 bytes.
+	// Model is the decoded name of the model, at most 256 bytes.
 	Model string
-	// Stream: the answer is wanted as a stream.
+	// Stream: the client asks for a streamed answer.
 	Stream bool
 	// TokenIDs: the prompt, or part of it, is token ids or embeddings, which no
 	// scrubber can read.
 	TokenIDs bool
-	// Many: a list of several prompts; never signed.
+	// ManyPrompts: the request has a list of prompts, and is not signed.
 	ManyPrompts bool
-	// Media is how many images, sounds and files the last Render came by.
+	// Media counts the images, sounds and files in the last Render.
 	Media int
-	// Open is the offset behind the first '{', where a member can be added:
-	// `"name":value`, and a comma behind it unless Empty. 0: not an object.
+	// InsertAt is the offset behind the first '{', where a member can be added:
+	// `"name":value`, with a comma behind it unless Empty. 0: not an object.
 	InsertAt int
 	// Empty: the object has no members.
 	Empty bool
 	// StreamOptions and CacheSalt are the top-level members of these names,
-	// IncludeUsage is the member of StreamOptions.
+	// IncludeUsage is a member of StreamOptions.
 	StreamOptions, IncludeUsage, CacheSalt Member
-	// Variant is a digest of the options that change the tokens an engine makes
-	// of a prompt but are not in its rendition, because they do not change its
-	// start: two requests with equal renditions have equal tokens only when their
-	// variants are equal. 0: none of the options is given.
+	// Variant is a digest of the options that change the tokens of a prompt, but
+	// neither its start nor its rendition. Two requests with equal renditions
+	// have equal tokens only when their variants are equal. 0: no such option.
 	Variant uint64
 
 	dialect      *Dialect
 	tape         tape
-	top          [numActedOn]uint32 // value node of each acted-on top-level member; 0: none
+	top          [numActedOn]uint32 // value node of each top-level member that the package acts on; 0: none
 	wantSegments bool               // segments are wanted
 	message      int32
 	item         int32
@@ -134,11 +129,11 @@ type Document struct {
 	oneByte      [1]byte
 }
 
-// maxModel is the longest model name taken, in bytes.
+// maxModel is the length of the longest model name, in bytes.
 const maxModel = 256
 
-// Parse reads body as a request of the given API. The error is an *Error, and
-// the document then holds nothing of use. body is not copied and not changed.
+// Parse reads body as a request of the given API. It neither copies nor changes
+// body. An error is an *Error and leaves the document without meaning.
 func (d *Document) Parse(api API, body []byte) error {
 	d.clear()
 	d.Body, d.API, d.dialect = body, api, api.Dialect()
@@ -162,8 +157,8 @@ func (d *Document) Parse(api API, body []byte) error {
 	return nil
 }
 
-// clear makes the document empty but keeps its memory and, since the next
-// request probably names the same, the model.
+// clear empties the document. It keeps the memory, and the model, which the next
+// request often names again.
 func (d *Document) clear() {
 	d.Texts, d.Segments = d.Texts[:0], d.Segments[:0]
 	d.Body, d.Stream, d.TokenIDs, d.ManyPrompts = nil, false, false, false
@@ -173,8 +168,8 @@ func (d *Document) clear() {
 	clear(d.top[:])
 }
 
-// Reset lets go of the body and of everything that was copied from it, so that
-// the document can go back to a pool.
+// Reset drops the body and wipes every copy of its text, so that the document
+// can go back to a pool.
 func (d *Document) Reset() {
 	d.clear()
 	d.tape.body, d.tape.nodes = nil, d.tape.nodes[:0]
@@ -183,8 +178,8 @@ func (d *Document) Reset() {
 	}
 }
 
-// Footprint returns how many bytes of memory the document keeps besides the
-// body. Do not pool those that have grown large.
+// MemorySize returns the bytes of memory that the document keeps besides the
+// body. Do not pool large ones.
 func (d *Document) MemorySize() int {
 	const slot = int(unsafe.Sizeof(keySlot{}))
 	return int(unsafe.Sizeof(*d)) +
@@ -194,7 +189,7 @@ func (d *Document) MemorySize() int {
 		cap(d.tape.keys.plain) + cap(d.tape.keys.plain2)
 }
 
-// root notes the top-level members that the package acts on and reads those
+// readRoot finds the top-level members that the package acts on and reads those
 // that every API has.
 func (d *Document) readRoot() error {
 	nodes := d.tape.nodes
@@ -213,7 +208,7 @@ func (d *Document) readRoot() error {
 	}
 	d.StreamOptions = d.member(d.top[nameStreamOptions])
 	d.CacheSalt = d.member(d.top[nameCacheSalt])
-	d.skipID(d.top[nameCacheSalt]) // random by design: it would look like a secret
+	d.skipID(d.top[nameCacheSalt]) // random, so it would be taken for a secret
 	if o := d.top[nameStreamOptions]; o != 0 && nodes[o].kind == kindObject {
 		d.IncludeUsage = d.member(d.find(o, nameIncludeUsage))
 	}
@@ -221,8 +216,8 @@ func (d *Document) readRoot() error {
 	return d.readModelAndStream()
 }
 
-// variant makes the digest Variant: FNV-1a over what the options are set to,
-// as it stands in the body (http://www.isthe.com/chongo/tech/comp/fnv/).
+// variant returns Variant: FNV-1a over the raw values of the options
+// (http://www.isthe.com/chongo/tech/comp/fnv/).
 func (d *Document) variant() (digest uint64) {
 	for i, n := range [...]name{nameAddGenerationPrompt, nameAddSpecialTokens, nameContinueFinalMessage, nameToolChoice} {
 		m := d.member(d.top[n])
@@ -274,14 +269,14 @@ func (d *Document) readModelAndStream() error {
 	return nil
 }
 
-// setModel spares the allocation when the name is that of the last request.
+// setModel allocates only when the last request named another model.
 func (d *Document) setModel(model []byte) {
 	if string(model) != d.Model {
 		d.Model = string(model)
 	}
 }
 
-// member returns the raw range of a value node; 0 is none.
+// member returns the raw range of value node n, zero when n is 0.
 func (d *Document) member(n uint32) Member {
 	if n == 0 {
 		return Member{}
@@ -291,7 +286,7 @@ func (d *Document) member(n uint32) Member {
 	return Member{start, end, v.kind <= kindArray && v.next == n+1}
 }
 
-// raw returns the range of the whole value, quotes included.
+// raw returns the range of value n, quotes included.
 func (t *tape) raw(n uint32) (start, end int) {
 	v := &t.nodes[n]
 	if v.kind == kindString || v.kind == kindKey {
@@ -300,7 +295,7 @@ func (t *tape) raw(n uint32) (start, end int) {
 	return int(v.start), int(v.end)
 }
 
-// find returns the value node of the object's member of that name, or 0.
+// find returns the value node of an object's member, 0 when it is missing.
 func (d *Document) find(object uint32, want name) uint32 {
 	nodes := d.tape.nodes
 	for k := object + 1; k < nodes[object].next; k = nodes[k+1].next {
@@ -311,7 +306,7 @@ func (d *Document) find(object uint32, want name) uint32 {
 	return 0
 }
 
-// text returns the decoded string of a node. It is valid until the next call.
+// text returns the decoded string of node n. It is valid until the next call.
 func (d *Document) text(n uint32) []byte {
 	v := &d.tape.nodes[n]
 	raw := d.Body[v.start:v.end]
@@ -322,7 +317,7 @@ func (d *Document) text(n uint32) []byte {
 	return d.plain
 }
 
-// is reports whether node n (0: none) is a string with that text.
+// is reports whether node n is the string s; node 0 is not.
 func (d *Document) is(n uint32, s string) bool {
 	return n != 0 && d.tape.nodes[n].kind == kindString && string(d.text(n)) == s
 }

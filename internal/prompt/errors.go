@@ -2,15 +2,15 @@
 
 package prompt
 
-// Error is why a body was refused. Its text is fixed: nothing of the body can
-// get into it, so it may be logged and sent to the client.
+// Error tells why a body was refused. Its text is fixed and holds nothing of the
+// body, so it may be logged and sent to the client.
 type Error struct {
 	// Status is the HTTP status to answer with: 400, 413 or 415.
 	Status int
 	// Code is a short name for logs, metrics and errors.Is: errors with the
 	// same code are the same kind of error.
 	Code string
-	// Param is the member at fault ("messages"), empty when it is the whole body.
+	// Param is the member at fault ("messages"), empty for the whole body.
 	Param string
 
 	text string
@@ -19,38 +19,37 @@ type Error struct {
 // Error returns the fixed text.
 func (e *Error) Error() string { return e.text }
 
-// Is makes errors.Is(err, ErrType) hold for every error about a wrong type,
-// whatever the member.
+// Is makes errors.Is(err, ErrType) hold for a wrong type of any member.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code && (t.Param == "" || t.Param == e.Param)
 }
 
-// The kinds of refusal. What engines' own parsers let through beyond RFC 8259
-// (Python's json.loads: UTF-16, byte order marks, NaN, lone surrogates,
-// duplicate keys) is refused, because a scrubber and an engine that read the
-// same bytes differently are a leak.
+// The kinds of refusal. Engines' parsers take more than RFC 8259: Python's
+// json.loads takes UTF-16, byte order marks, NaN, lone surrogates and duplicate
+// keys. All are refused, because a value leaks when the scrubber and the engine
+// read the same bytes differently.
 var (
-	// ErrSyntax: not one RFC 8259 JSON value.
+	// ErrSyntax: the body is not one RFC 8259 JSON value.
 	ErrSyntax = &Error{400, "invalid_json", "", "the request body is not valid JSON"}
-	// ErrEncoding: a byte order mark, UTF-16 or UTF-32.
+	// ErrEncoding: the body has a byte order mark, or is UTF-16 or UTF-32.
 	ErrEncoding = &Error{415, "invalid_encoding", "", "the request body must be UTF-8 JSON without a byte order mark"}
-	// ErrUTF8: bytes inside a string that are not UTF-8.
+	// ErrUTF8: a string is not UTF-8.
 	ErrUTF8 = &Error{400, "invalid_utf8", "", "the request body has a string that is not valid UTF-8"}
-	// ErrSurrogate: half of a surrogate pair as an escape.
+	// ErrSurrogate: an escape is half of a surrogate pair.
 	ErrSurrogate = &Error{400, "lone_surrogate", "", "the request body has an escape that is half of a surrogate pair"}
 	// ErrDuplicateKey: an object names a member twice.
 	ErrDuplicateKey = &Error{400, "duplicate_key", "", "the request body has an object with a duplicate key"}
-	// ErrDepth: nested deeper than MaxDepth.
+	// ErrDepth: the body is nested deeper than MaxDepth.
 	ErrDepth = &Error{400, "too_deep", "", "the request body is nested too deeply"}
-	// ErrSize: more than MaxSize bytes.
+	// ErrSize: the body has more than MaxSize bytes.
 	ErrSize = &Error{413, "too_large", "", "the request body is too large"}
-	// ErrValues: more than MaxValues strings, objects and lists.
+	// ErrValues: the body has more than MaxValues values.
 	ErrValues = &Error{413, "too_many_values", "", "the request body has too many JSON values"}
-	// ErrType: a known member has a type its API does not allow. Matches the
-	// error of every member; the one returned names it.
+	// ErrType: a known member has a type that its API does not allow. The error
+	// returned names the member, and errors.Is matches it with ErrType.
 	ErrType = &Error{400, "invalid_type", "", "the request body must be a JSON object"}
-	// ErrMissing: the member that carries the prompt is not there.
+	// ErrMissing: the member that carries the prompt is missing.
 	ErrMissing = &Error{400, "missing_field", "", "the request body has no prompt"}
 )
 

@@ -2,8 +2,8 @@
 
 package prompt
 
-// inputs lists a string, or each element of a list, as an item of its own.
-// Numbers are token ids. Other types are refused with wrong, if that is given.
+// addItems lists a string, or each element of a list, as an item of its own.
+// Numbers are token ids. Other types are refused with wrong, unless it is nil.
 func (d *Document) addItems(n uint32, wrong *Error) error {
 	nodes := d.tape.nodes
 	switch nodes[n].kind {
@@ -35,7 +35,7 @@ func (d *Document) addItems(n uint32, wrong *Error) error {
 	return nil
 }
 
-// numbers reports whether n is a list with numbers in it.
+// hasNumbers reports whether n is a list with numbers in it.
 func (d *Document) hasNumbers(n uint32) bool {
 	nodes := d.tape.nodes
 	if nodes[n].kind != kindArray {
@@ -49,7 +49,7 @@ func (d *Document) hasNumbers(n uint32) bool {
 	return false
 }
 
-// input lists everything in node n under the next item number.
+// addItem lists all of node n under the next item number.
 func (d *Document) addItem(n uint32) {
 	d.items++
 	d.item = d.items
@@ -59,12 +59,12 @@ func (d *Document) addItem(n uint32) {
 	d.sweepNode(n)
 }
 
-// tokenMembers carry token ids or embeddings at the top of a request.
+// tokenMembers are the top-level members with token ids or embeddings.
 var tokenMembers = [...]name{
 	nameInputIDs, nameInputEmbeds, namePromptTokenIDs, namePromptEmbeds, nameTokenIDs, nameTokens,
 }
 
-// noteTokenIDs recognises prompts in a form no scrubber can read.
+// findTokenIDs sets TokenIDs when a prompt has a form that no scrubber can read.
 func (d *Document) findTokenIDs() {
 	for _, n := range tokenMembers {
 		v := d.top[n]

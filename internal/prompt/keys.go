@@ -8,36 +8,36 @@ import (
 	"math/bits"
 )
 
-// keySeed makes the hash of keys unpredictable, so that nobody can send keys
-// that all fall into one slot.
+// keySeed makes the hash of keys unpredictable: no client can send keys that
+// all fall into one slot.
 var keySeed = maphash.MakeSeed()
 
-// fewKeys is up to how many keys of one object are compared each with each
-// before a hash set pays.
+// maxFewKeys is the number of keys of one object up to which comparing each pair
+// is faster than a hash set.
 const maxFewKeys = 8
 
-// keySet is the memory for looking at keys, reused from object to object.
+// keySet is the memory for finding duplicate keys. Objects reuse it.
 type keySet struct {
 	slots         []keySlot
 	plain, plain2 []byte
 }
 
-// keySlot is one entry of an open-addressed hash set; node 0 is a free slot
-// (node 0 is never a key).
+// keySlot is one entry of an open-addressed hash set. Node 0 is never a key, so
+// it marks a free slot.
 type keySlot struct{ hash, node uint32 }
 
 // lookupEscaped is lookup for a key with escapes in it.
 func (s *keySet) lookupEscaped(raw []byte) name {
-	if len(raw) > 6*longestName { // an escape is at most six bytes for one
+	if len(raw) > 6*longestName { // an escape has at most six bytes
 		return nameNone
 	}
 	s.plain = appendUnescaped(s.plain[:0], raw)
 	return lookup(s.plain)
 }
 
-// unique reports whether all keys of the object differ once unescaped. It
-// costs O(keys): a bit set for well-known names, pairs for a few others, a
-// seeded hash set for many.
+// unique reports whether all unescaped keys of the object differ, in O(keys): by
+// a bit set for well-known names, in pairs for a few others, and by a seeded
+// hash set for many.
 func (t *tape) unique(object uint32) bool {
 	var seen [(numNames + 63) / 64]uint64
 	var few [maxFewKeys]uint32
@@ -68,7 +68,7 @@ func (t *tape) unique(object uint32) bool {
 	return true
 }
 
-// uniqueMany is unique by a hash set of all keys, each hashed once.
+// uniqueMany is unique by a hash set of all keys.
 func (t *tape) uniqueMany(object uint32) bool {
 	s := &t.keys
 	count := 0
@@ -85,7 +85,7 @@ func (t *tape) uniqueMany(object uint32) bool {
 	return true
 }
 
-// reset empties the set and makes it at least twice as large as n.
+// reset empties the set and gives it at least twice n slots.
 func (s *keySet) reset(n int) {
 	size := 1 << bits.Len(uint(2*n))
 	if cap(s.slots) < size {

@@ -8,20 +8,19 @@ import (
 	"hash"
 )
 
-// shortestMedia is the least length of a base64 string that the rendition has
-// a digest for, in bytes. Shorter ones stand in it as they are.
+// shortestMedia is the least length in bytes of a base64 string that is rendered
+// as a digest. Shorter ones are rendered as they are.
 const shortestMedia = 1024
 
-// isMedia reports whether a raw string in the rendition is an image, a sound
-// or a file in base64.
+// isMedia reports whether a raw string is an image, a sound or a file in base64.
 func isMedia(raw []byte) bool {
 	return len(raw) >= shortestMedia && (isBase64(raw) || isDataURL(raw))
 }
 
-// media writes a digest of a base64 string in its place. What engines make of
-// an image is some hundred tokens, whatever its size: by its megabytes of
-// base64 it would be the longest prompt by far, and fill the tree with blocks.
-// Two images still differ, and one is the same however its slashes are escaped.
+// writeMedia writes a digest in place of a base64 string. Engines make a few
+// hundred tokens of an image of any size, so megabytes of base64 would fill the
+// tree with blocks for nothing. Two images still differ, and escaped slashes
+// make no difference.
 func (r *renderer) writeMedia(raw []byte) {
 	d := r.document
 	d.Media++
@@ -34,9 +33,9 @@ func (r *renderer) writeMedia(raw []byte) {
 	r.buf = d.digest.Sum(r.buf)
 }
 
-// writeDecoded digests a string's decoded bytes, which are ASCII. spare is
-// memory for one of them that was escaped.
-func writeDecoded(h hash.Hash, raw, spare []byte) {
+// writeDecoded digests the decoded bytes of an ASCII string. oneByte is memory
+// for an escaped one.
+func writeDecoded(h hash.Hash, raw, oneByte []byte) {
 	h.Reset()
 	for len(raw) > 0 {
 		n := bytes.IndexByte(raw, '\\')
@@ -47,8 +46,8 @@ func writeDecoded(h hash.Hash, raw, spare []byte) {
 		raw = raw[n:]
 		if len(raw) > 0 {
 			c, n := escape(raw)
-			spare[0] = byte(c)
-			h.Write(spare[:1])
+			oneByte[0] = byte(c)
+			h.Write(oneByte[:1])
 			raw = raw[n:]
 		}
 	}

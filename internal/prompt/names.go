@@ -2,12 +2,12 @@
 
 package prompt
 
-// name identifies a well-known member name of the APIs. Zero is any other.
-// Well-known names are compared by number, checked for duplicates by a bit,
-// and are not scanned for PII.
+// name is the number of a well-known member name of the APIs; zero is any other.
+// Well-known names are compared by number, checked for duplicates by a bit, and
+// not scanned for PII.
 type name uint8
 
-// Names the package acts on. The rest of wellKnown is only recognised.
+// The names that the package acts on. It only recognizes those of recognized.
 const (
 	nameNone name = iota
 	nameAddGenerationPrompt
@@ -82,10 +82,10 @@ const (
 	nameTools
 	nameToolUseID
 	nameType
-	numActedOn // first number that is only recognised
+	numActedOn // the first number of recognized
 )
 
-// acted holds the spelling of the names above, in their order.
+// actedOn holds the spelling of the names above.
 var actedOn = [numActedOn]string{
 	nameAddGenerationPrompt: "add_generation_prompt", nameAddSpecialTokens: "add_special_tokens",
 	nameArguments: "arguments", nameAudio: "audio", nameAudioEmbeds: "audio_embeds",
@@ -113,8 +113,8 @@ var actedOn = [numActedOn]string{
 	nameType: "type",
 }
 
-// recognised holds further member names that are words of the APIs and of
-// JSON Schema: they cannot be somebody's data.
+// recognized holds other member names of the APIs and of JSON Schema. They cannot
+// be personal data.
 var recognized = [...]string{
 	"$defs", "$ref", "$schema", "additionalProperties", "allOf", "annotations", "anyOf", "audio_url", "best_of", "budget_tokens",
 	"citations", "const", "context", "default", "delta", "description",
@@ -137,10 +137,10 @@ var recognized = [...]string{
 
 const numNames = int(numActedOn) + len(recognized)
 
-// nameSlots is a power of two, several times numNames so that probes are short.
+// nameSlots is a power of two several times numNames, so that probes are short.
 const nameSlots = 1024
 
-// nameTable is an open-addressed hash table made once from the lists above.
+// nameTable is an open-addressed hash table of the names above.
 var nameTable = func() (t [nameSlots]struct {
 	text string
 	name name
@@ -161,18 +161,18 @@ var nameTable = func() (t [nameSlots]struct {
 	return t
 }()
 
-// nameHash mixes what tells the names apart: length, first, middle and last
-// byte. s must not be empty.
+// nameHash mixes length, first, middle and last byte, which tell the names apart.
+// s must not be empty.
 func nameHash[T string | []byte](s T) uint32 {
 	n := len(s)
 	h := uint32(s[0]) | uint32(s[n/2])<<8 | uint32(s[n-1])<<16 | uint32(n)<<24
 	return h * 0x9E3779B1 >> 22
 }
 
-// longestName bounds what lookup has to look at.
+// longestName is the length of the longest name, or more.
 const longestName = 32
 
-// lookup returns the number of the name spelled key (decoded), or nameNone.
+// lookup returns the number of a decoded key, or nameNone.
 func lookup(key []byte) name {
 	if len(key) == 0 || len(key) > longestName {
 		return nameNone

@@ -8,11 +8,10 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// Cursor goes through the texts inside one Text: itself, or, when it holds a
-// JSON document, the strings of that, decoded twice. Their spans lead back to
-// the body, so that both levels stay well-formed when they are replaced by
-// placeholders. The zero value is ready; its memory is reused. Not safe for
-// concurrent use.
+// Cursor walks the texts of one Text: the string itself or, when it holds a JSON
+// document, the strings of that document, decoded twice. Their spans lead back
+// to the body, so that both levels stay well-formed when placeholders replace
+// them. The zero value is ready. It is not safe for concurrent use.
 //
 //	for d := c.Open(body, t); d != nil; d = c.Next() { ... }
 type Cursor struct {
@@ -23,8 +22,8 @@ type Cursor struct {
 	nested       bool
 }
 
-// Open starts over with t and returns its first text, nil when there is none.
-// What it returns is valid until the next call.
+// Open starts over with t and returns its first text, or nil. The text is valid
+// until the next call.
 func (c *Cursor) Open(body []byte, t Text) *Decoded {
 	t.Decode(body, &c.outer)
 	c.nested = t.Nested && c.parse(t.Loose)
@@ -35,9 +34,9 @@ func (c *Cursor) Open(body []byte, t Text) *Decoded {
 	return c.Next()
 }
 
-// parse reads the decoded text as JSON, as leniently as engines do. A text
-// whose form does not matter is only opened when it has escapes: as a whole it
-// is scanned with everything around its strings, numbers too.
+// parse reads the decoded text as JSON, as leniently as engines do. A loose text
+// is opened only when it has escapes; otherwise it is scanned as a whole, with
+// its numbers.
 func (c *Cursor) parse(loose bool) bool {
 	text := c.outer.Bytes
 	i := skipSpace(text, 0)
@@ -51,7 +50,7 @@ func (c *Cursor) parse(loose bool) bool {
 	return c.tape.parse(text) == nil
 }
 
-// Next returns the next text, nil behind the last one.
+// Next returns the next text, or nil after the last one.
 func (c *Cursor) Next() *Decoded {
 	if !c.nested {
 		return nil
@@ -77,7 +76,7 @@ func (c *Cursor) Next() *Decoded {
 	return nil
 }
 
-// Wipe overwrites the decoded texts and lets go of the body.
+// Wipe zeroes the decoded texts and drops the body.
 func (c *Cursor) Wipe() {
 	c.outer.Wipe()
 	c.inner.Wipe()
@@ -87,7 +86,7 @@ func (c *Cursor) Wipe() {
 	c.tape.body, c.tape.nodes, c.nested = nil, c.tape.nodes[:0], false
 }
 
-// Footprint returns how many bytes of memory the cursor keeps between texts.
+// MemorySize returns the bytes of memory that the cursor keeps between texts.
 func (c *Cursor) MemorySize() int {
 	return c.outer.MemorySize() + c.inner.MemorySize() + 16*cap(c.tape.nodes)
 }
