@@ -2,15 +2,15 @@
 
 package prompt
 
-// turn is what one message or item is made of: the value nodes of its known
-// members; 0 is none.
+// messageMembers holds the value nodes of the known members of one message or
+// item; 0 is none.
 type messageMembers struct {
 	role, kind, name, content, reasoning, reasoningContent, refusal, summary,
 	toolCalls, functionCall, arguments, input, output uint32
 }
 
-// turn lists one message (Chat, Anthropic) or item (Responses). The order of
-// its segments is fixed, whatever the order of its members: SDKs differ in it.
+// addMessage lists one message, or one item of the Responses API. The order of its
+// segments is fixed, because SDKs differ in the order of the members.
 func (d *Document) addMessage(object uint32) error {
 	t := d.members(object)
 	if err := d.addRole(&t); err != nil {
@@ -22,11 +22,11 @@ func (d *Document) addMessage(object uint32) error {
 		d.sweepNode(object)
 		return nil
 	}
-	// What a tool returned is often JSON with escapes of its own.
-	returned := Text{Nested: true, Loose: true}
+	// A tool's result is often JSON with escapes of its own.
+	result := Text{Nested: true, Loose: true}
 	traits := Text{}
 	if d.is(t.role, "tool") || d.is(t.role, "function") {
-		traits = returned
+		traits = result
 	}
 	steps := [...]struct {
 		node uint32
@@ -41,7 +41,7 @@ func (d *Document) addMessage(object uint32) error {
 		{t.refusal, Text{}, SegmentText, nil},
 		{t.arguments, Text{Nested: true}, SegmentArguments, nil},
 		{t.input, Text{}, SegmentArguments, nil},
-		{t.output, returned, SegmentText, nil},
+		{t.output, result, SegmentText, nil},
 	}
 	for i := range steps {
 		if s := &steps[i]; s.node != 0 {
@@ -57,7 +57,7 @@ func (d *Document) addMessage(object uint32) error {
 	return nil
 }
 
-// turnOf collects the members and leaves out the identifiers among them.
+// members collects the known members and leaves out the identifiers among them.
 func (d *Document) members(object uint32) (t messageMembers) {
 	nodes := d.tape.nodes
 	for k := object + 1; k < nodes[object].next; k = nodes[k+1].next {
@@ -94,7 +94,7 @@ func (d *Document) members(object uint32) (t messageMembers) {
 	return t
 }
 
-// opening lists role (or type) and name.
+// addRole lists role, else type, and name.
 func (d *Document) addRole(t *messageMembers) error {
 	if t.role != 0 && d.tape.nodes[t.role].kind != kindString {
 		return errRole
@@ -113,7 +113,7 @@ func (d *Document) addRole(t *messageMembers) error {
 	return nil
 }
 
-// named lists the name of a participant or function, when it is a string.
+// addName lists the name of a participant or function, when it is a string.
 func (d *Document) addName(n uint32) {
 	if n != 0 && d.tape.nodes[n].kind == kindString {
 		d.addSegment(SegmentName, n)
@@ -121,8 +121,8 @@ func (d *Document) addName(n uint32) {
 	}
 }
 
-// isOpaqueItem: an item that is neither a message, nor a call, nor what a call
-// returned, nor reasoning: its value as a whole stands for it.
+// isOpaqueItem reports whether an item is listed raw: it is no message, no call, no
+// result of a call and no reasoning.
 func (d *Document) isOpaqueItem(t *messageMembers) bool {
 	if t.kind == 0 || d.tape.nodes[t.kind].kind != kindString {
 		return false
@@ -135,8 +135,8 @@ func (d *Document) isOpaqueItem(t *messageMembers) bool {
 	return true
 }
 
-// calls lists the tool calls of an assistant's message. Their ids are left
-// out: they are random, and most templates do not render them.
+// addCalls lists the tool calls of an assistant's message. It leaves out their ids,
+// which are random and which most templates do not render.
 func (d *Document) addCalls(t *messageMembers) error {
 	if f := t.functionCall; f != 0 && d.tape.nodes[f].kind == kindObject {
 		d.addCall(f)
@@ -166,8 +166,8 @@ func (d *Document) addCalls(t *messageMembers) error {
 	return nil
 }
 
-// call lists one function call: its name, then its arguments, JSON in a string
-// (or, from some clients, the value itself).
+// addCall lists one function call: its name, then its arguments, which are JSON in
+// a string or, from some clients, the value itself.
 func (d *Document) addCall(function uint32) {
 	d.addSegment(SegmentType, 0)
 	d.addName(d.find(function, nameName))

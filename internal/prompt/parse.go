@@ -7,14 +7,14 @@ import (
 	"slices"
 )
 
-// Bounds of what is read. Beyond them a body is refused.
+// A body beyond these bounds is refused.
 const (
-	// MaxDepth is how deep objects and lists may be nested.
+	// MaxDepth is the deepest nesting of objects and lists.
 	MaxDepth = 512
-	// MaxSize is the longest body, in bytes: offsets are kept in 32 bits.
+	// MaxSize is the longest body, in bytes: offsets have 32 bits.
 	MaxSize = math.MaxInt32
-	// MaxValues is how many strings, keys, objects, lists and runs of numbers
-	// one body may have. It bounds the memory a body of many tiny values takes.
+	// MaxValues is the largest number of strings, keys, objects, lists and runs
+	// of numbers. It bounds the memory for a body of many tiny values.
 	MaxValues = 1 << 20
 )
 
@@ -32,17 +32,17 @@ const (
 )
 
 const (
-	flagEscaped uint8 = 1 << iota // a string or key with a backslash
-	flagDone                      // a string that was listed or deliberately left out
+	flagEscaped uint8 = 1 << iota // the string or key has a backslash
+	flagDone                      // the string is listed or deliberately left out
 )
 
-// node is one value or key of the body. Nodes stand in body order: a
-// container's content follows it, a member's value follows its key.
+// node is one value or key of the body. Nodes are in body order: the content of a
+// container follows it, and a member's value follows its key.
 type node struct {
-	// start and end are raw offsets: of strings and keys what is between the
-	// quotes, of others the whole value.
+	// start and end are the raw offsets of the value, for strings and keys those
+	// between the quotes.
 	start, end uint32
-	// next is the index of the node behind this one and all it contains.
+	// next is the index of the node behind this one and its content.
 	next  uint32
 	kind  kind
 	flags uint8
@@ -51,16 +51,16 @@ type node struct {
 
 func (n *node) escaped() bool { return n.flags&flagEscaped != 0 }
 
-// tape is the structure of one JSON text, 16 bytes per value; the text itself
-// is not copied. Its memory is reused from text to text.
+// tape is the structure of one JSON text, with 16 bytes a value. It does not copy
+// the text. The next text reuses its memory.
 type tape struct {
 	body  []byte
 	nodes []node
 	keys  keySet
 	depth int
 	open  [MaxDepth]uint32 // the containers around the current position
-	// lenient lets pass what Python's json module reads and writes: duplicate
-	// keys, NaN and infinities, lone surrogates.
+	// lenient allows the extensions of Python's json module: duplicate keys, NaN
+	// and infinities, lone surrogates.
 	lenient bool
 }
 
@@ -94,8 +94,8 @@ func (t *tape) parse(body []byte) *Error {
 	}
 }
 
-// foreign recognises byte order marks, and UTF-16 and UTF-32 by a zero byte
-// among the first two, as RFC 4627 section 3 does.
+// isForeignEncoding recognizes byte order marks, and UTF-16 and UTF-32 by a zero
+// byte among the first two (RFC 4627, section 3).
 func isForeignEncoding(b []byte) bool {
 	switch {
 	case len(b) < 2:
@@ -115,8 +115,8 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// value reads the value at i. opened tells that it is a container with
-// something in it, and i then is where its first key or element starts.
+// value reads the value at i. opened: it is a container that is not empty, and
+// next is the offset of its first key or element.
 func (t *tape) value(i int) (opened bool, next int, err *Error) {
 	b := t.body
 	if i >= len(b) {
@@ -141,8 +141,8 @@ func (t *tape) value(i int) (opened bool, next int, err *Error) {
 	return t.scalar(i)
 }
 
-// add appends a node. The fields are written where they stay: this is the
-// hottest place of bodies with many small values.
+// add appends a node. It writes the fields in place, because it is the hottest
+// code for bodies with many small values.
 func (t *tape) add(k kind, start, end int, escaped bool) *node {
 	n := len(t.nodes)
 	if n == cap(t.nodes) {
@@ -158,7 +158,7 @@ func (t *tape) add(k kind, start, end int, escaped bool) *node {
 	return v
 }
 
-// push opens the container at i; an empty one is closed at once.
+// push opens the container at i, and closes it again when it is empty.
 func (t *tape) push(k kind, i int, closing byte) (opened bool, next int, err *Error) {
 	if t.depth == MaxDepth {
 		return false, i, ErrDepth
@@ -174,7 +174,7 @@ func (t *tape) push(k kind, i int, closing byte) (opened bool, next int, err *Er
 	return true, i, nil
 }
 
-// key reads the key at i and the colon, and returns where the value starts.
+// key reads the key at i and the colon, and returns the offset of the value.
 func (t *tape) key(i int) (int, *Error) {
 	b := t.body
 	if i >= len(b) || b[i] != '"' {
@@ -199,8 +199,8 @@ func (t *tape) key(i int) (int, *Error) {
 	return skipSpace(b, i+1), nil
 }
 
-// unwind goes on behind a value: it closes the containers that end here and
-// steps over the comma to the next key or element. The depth is 0 when the
+// unwind continues behind a value: it closes the containers that end here and
+// skips the comma before the next key or element. The depth is 0 when the
 // outermost value is complete.
 func (t *tape) unwind(i int) (int, *Error) {
 	b := t.body
@@ -228,7 +228,7 @@ func (t *tape) unwind(i int) (int, *Error) {
 	return i, nil
 }
 
-// finish allows nothing but white space behind the outermost value.
+// checkEnd allows only white space behind the outermost value.
 func (t *tape) checkEnd(i int) *Error {
 	if skipSpace(t.body, i) != len(t.body) {
 		return ErrSyntax
@@ -236,8 +236,8 @@ func (t *tape) checkEnd(i int) *Error {
 	return nil
 }
 
-// scalar reads a number or literal. Numbers that follow one another in a list
-// become one node: lists of token ids and vectors cost nothing.
+// scalar reads a number or literal. Consecutive numbers of a list become one
+// node, so that token ids and vectors take no memory.
 func (t *tape) scalar(i int) (bool, int, *Error) {
 	b := t.body
 	var k kind
@@ -267,10 +267,10 @@ func (t *tape) scalar(i int) (bool, int, *Error) {
 	return false, end, nil
 }
 
-// inside tells whether node n is a direct element of the innermost open list.
-// The last node is, unless it ended a container that is closed already.
+// continuesList reports whether the last node n is an element of the innermost
+// open list, and not of a container that is closed again.
 func (t *tape) continuesList(n int) bool {
-	// A closed container ends behind the last node that is in it.
+	// The end of a closed container follows its last node.
 	return t.body[skipSpace(t.body, int(t.nodes[n].end))] == ','
 }
 
@@ -281,7 +281,7 @@ func literal(b []byte, i int, word string) int {
 	return i
 }
 
-// nonFinite reads what Python writes for floats that are no JSON numbers.
+// nonFinite returns the end of the float at i in Python's spelling, or i.
 func nonFinite(b []byte, i int) int {
 	for _, w := range [...]string{"NaN", "Infinity", "-Infinity"} {
 		if end := literal(b, i, w); end != i {

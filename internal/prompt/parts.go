@@ -2,10 +2,10 @@
 
 package prompt
 
-// content lists what a message says: a string, a list of parts, or null. A
-// list of one text part is listed exactly as the string would be, since
-// engines render both the same. of says what kind of texts they are. Any other
-// value is refused with wrong, or taken as it is when wrong is nil.
+// addContent lists the content of a message: a string, a list of parts, or null.
+// A list of one text part is listed like the string, since engines render both
+// alike. Any other value is refused with wrong, or listed raw when wrong is nil.
+// The texts get the given traits.
 func (d *Document) addContent(n uint32, traits Text, kind SegmentKind, wrong *Error) error {
 	nodes := d.tape.nodes
 	switch k := nodes[n].kind; {
@@ -27,14 +27,14 @@ func (d *Document) addContent(n uint32, traits Text, kind SegmentKind, wrong *Er
 		if err != nil {
 			return err
 		}
-		// An empty text part does not come between its neighbours.
+		// An empty text part does not separate its neighbours.
 		traits.Join = plain && (traits.Join || len(d.Texts) > before)
 	}
 	return nil
 }
 
-// said lists one string of text. Empty ones leave no trace: clients write
-// "", null or nothing for the same.
+// addString lists one string of text, unless it is empty: some clients write ""
+// where others write null or nothing.
 func (d *Document) addString(n uint32, traits Text, kind SegmentKind) {
 	if v := &d.tape.nodes[n]; v.start < v.end {
 		d.addSegment(kind, n)
@@ -42,7 +42,7 @@ func (d *Document) addString(n uint32, traits Text, kind SegmentKind) {
 	}
 }
 
-// part lists one content part or block, and tells whether it is plain text.
+// addPart lists one content part or block, and reports whether it is plain text.
 func (d *Document) addPart(n uint32, traits Text, kind SegmentKind, wrong *Error) (plain bool, err error) {
 	switch k := d.tape.nodes[n].kind; {
 	case k == kindString:
@@ -67,7 +67,7 @@ func (d *Document) addPart(n uint32, traits Text, kind SegmentKind, wrong *Error
 		if input := d.find(n, nameInput); input != 0 {
 			d.addRaw(d.tape.raw(input))
 		}
-	case d.isToolResult(n) && !traits.Loose: // not inside another one: that would nest without end
+	case d.isToolResult(n) && !traits.Loose: // not inside another one, or nesting would have no bound
 		if c := d.find(n, nameContent); c != 0 {
 			err = d.addContent(c, Text{Nested: true, Loose: true}, SegmentText, nil)
 		}
@@ -79,7 +79,7 @@ func (d *Document) addPart(n uint32, traits Text, kind SegmentKind, wrong *Error
 	return false, err
 }
 
-// partIDs leaves out what no part says anything with.
+// skipPartIDs leaves out the identifiers and constants of a part.
 func (d *Document) skipPartIDs(n uint32) {
 	nodes := d.tape.nodes
 	for k := n + 1; k < nodes[n].next; k = nodes[k+1].next {
@@ -93,8 +93,8 @@ func (d *Document) skipPartIDs(n uint32) {
 	}
 }
 
-// partText returns the string node of a part that is plain text, or 0. For
-// reasoning it sets kind.
+// partText returns the string node of a part of plain text, or 0. It sets kind for
+// reasoning.
 func (d *Document) partText(n uint32, kind *SegmentKind) uint32 {
 	member := nameNone
 	if typ := d.find(n, nameType); typ == 0 {
@@ -118,7 +118,7 @@ func (d *Document) partText(n uint32, kind *SegmentKind) uint32 {
 	return 0
 }
 
-// ifString returns n when it is a string, else 0.
+// stringNode returns n when it is a string, else 0.
 func (d *Document) stringNode(n uint32) uint32 {
 	if n != 0 && d.tape.nodes[n].kind == kindString {
 		return n
@@ -136,9 +136,8 @@ func (d *Document) isToolResult(n uint32) bool {
 	return d.is(typ, "tool_result") || d.is(typ, "mcp_tool_result")
 }
 
-// media leaves out what is no text in and below an image, audio or file part:
-// base64 data, with or without `data:` in front, and ids. URLs, file names and
-// plain text stay.
+// skipMedia leaves out base64 data, data URLs and ids in and below an image, audio
+// or file part. Other URLs, file names and plain text stay.
 func (d *Document) skipMedia(n uint32) {
 	nodes := d.tape.nodes
 	for k := n + 1; k < nodes[n].next; k++ {

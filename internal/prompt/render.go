@@ -7,27 +7,26 @@ import (
 	"unicode/utf8"
 )
 
-// The rendition is a stream of bytes in which every segment begins with
-// TagSegment and its kind, and every string inside a raw value stands between
-// two tagString. A digest of fixed length behind a tagMedia stands for media.
-// None of these bytes can occur in UTF-8, so no text can forge a boundary.
+// In the rendition every segment begins with TagSegment and its kind, every
+// string inside a raw value stands between two tagString, and a digest of fixed
+// length follows a tagMedia. These bytes do not occur in UTF-8, so no text can
+// forge a boundary.
 const (
 	TagSegment = 0xFF
 	tagString  = 0xFE
 	tagMedia   = 0xFD
 )
 
-// chunkSize is how many bytes Render gathers before it hands them on.
+// chunkSize is the number of bytes that Render gathers before it yields them.
 const chunkSize = 4096
 
-// Render streams the rendition that is to be hashed, chunk by chunk, with the
-// message each chunk belongs to; it stops when yield returns false. A chunk is
-// valid only during the call. Nothing is allocated once the document is warm.
+// Render streams the rendition for hashing: chunk by chunk, each with its message,
+// until yield returns false. A chunk is valid only during the call. A document
+// that was used before allocates nothing.
 //
-// Strings are rendered decoded and raw values without insignificant white
-// space, so that how a client writes its JSON makes no difference. The stream
-// of a conversation is an exact prefix of the stream of the same conversation
-// gone on.
+// Strings are decoded and raw values have no insignificant white space, so that
+// the client's spelling of JSON makes no difference. The rendition of a
+// conversation is an exact prefix of the rendition of its next turn.
 func (d *Document) Render(yield func(message int32, chunk []byte) bool) {
 	if cap(d.chunk) < chunkSize {
 		d.chunk = make([]byte, 0, chunkSize)
@@ -56,7 +55,7 @@ func (d *Document) Render(yield func(message int32, chunk []byte) bool) {
 	r.flush()
 }
 
-// renderer gathers small pieces and passes long ones on as they are.
+// renderer gathers small pieces and yields long ones as they are.
 type renderer struct {
 	document *Document
 	body     []byte
@@ -73,7 +72,7 @@ func (r *renderer) flush() {
 	r.buf = r.buf[:0]
 }
 
-// room makes sure that n more bytes fit.
+// room makes room for n more bytes.
 func (r *renderer) room(n int) {
 	if len(r.buf)+n > cap(r.buf) {
 		r.flush()
@@ -89,7 +88,7 @@ func (r *renderer) write(b []byte) {
 	}
 }
 
-// text writes a string's decoded bytes.
+// writeText writes a string's decoded bytes.
 func (r *renderer) writeText(start, end int, escaped bool) {
 	raw := r.body[start:end]
 	if !escaped {
@@ -113,8 +112,8 @@ func (r *renderer) writeText(start, end int, escaped bool) {
 	}
 }
 
-// raw writes JSON that was checked: strings decoded, the rest as it stands but
-// for white space.
+// writeRaw writes checked JSON: strings decoded, all else as it is without white
+// space.
 func (r *renderer) writeRaw(start, end int) {
 	b := r.body
 	for i := start; i < end && !r.stopped; {
@@ -122,17 +121,17 @@ func (r *renderer) writeRaw(start, end int) {
 		case ' ', '\n', '\t', '\r':
 			i++
 		case '"':
-			end, escaped := closing(b, i+1)
+			quote, escaped := closing(b, i+1)
 			r.room(1)
 			r.buf = append(r.buf, tagString)
-			if s := b[i+1 : end]; isMedia(s) {
+			if s := b[i+1 : quote]; isMedia(s) {
 				r.writeMedia(s)
 			} else {
-				r.writeText(i+1, end, escaped)
+				r.writeText(i+1, quote, escaped)
 			}
 			r.room(1)
 			r.buf = append(r.buf, tagString)
-			i = end + 1
+			i = quote + 1
 		default:
 			r.room(1)
 			r.buf = append(r.buf, c)

@@ -7,8 +7,8 @@ import (
 	"math/bits"
 )
 
-// SWAR constants: eight bytes in a word are looked at at once (Mycroft's
-// zero-byte test, https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord).
+// Constants to test the eight bytes of a word at once (Mycroft's zero-byte test,
+// https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord).
 const (
 	ones        = 0x0101010101010101
 	highs       = 0x8080808080808080
@@ -17,16 +17,15 @@ const (
 	spaces      = ones * ' '
 )
 
-// special marks, in the high bit of each byte of x, the bytes that end a plain
-// ASCII run: quote, backslash, control characters and everything above 0x7F.
-// Bytes above the lowest marked one may be marked wrongly (borrows travel up);
-// only the lowest mark is used.
+// special sets the high bit of each byte of x that ends a plain ASCII run: quote,
+// backslash, control characters and all above 0x7F. Borrows travel up, so only
+// the lowest bit is exact.
 func special(x uint64) uint64 {
 	return (((x ^ quotes) - ones) | ((x ^ backslashes) - ones) | (x - spaces) | x) & highs
 }
 
-// skim returns the index of the quote that closes the string whose first byte
-// is b[i]. It checks UTF-8, control characters and escapes on the way.
+// scanString returns the index of the quote that closes the string whose first
+// byte is b[i]. It checks UTF-8, control characters and escapes.
 func scanString(b []byte, i int, lenient bool) (end int, escaped bool, err *Error) {
 	for {
 		i = scanPlain(b, i)
@@ -51,8 +50,8 @@ func scanString(b []byte, i int, lenient bool) (end int, escaped bool, err *Erro
 	}
 }
 
-// skimPlain returns the index of the first byte at or after i that is not
-// plain ASCII inside a string, or len(b).
+// scanPlain returns the index of the first byte at or after i that is not plain
+// ASCII inside a string, or len(b).
 func scanPlain(b []byte, i int) int {
 	for ; i+16 <= len(b); i += 16 {
 		w := b[i : i+16 : i+16]
@@ -73,9 +72,9 @@ func scanPlain(b []byte, i int) int {
 	return i
 }
 
-// skimUTF8 returns the index behind the run of multi-byte runes at i, or -1
-// when it is not UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing
-// above U+10FFFF). Single spaces between words do not end the run.
+// scanUTF8 returns the index behind the run of multi-byte runes at i, or -1 when
+// it is not UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above
+// U+10FFFF). Single spaces between words do not end the run.
 func scanUTF8(b []byte, i int) int {
 	for i+4 <= len(b) {
 		x := binary.LittleEndian.Uint32(b[i:])
@@ -132,8 +131,8 @@ func runeLen(x uint32) int {
 	return 0
 }
 
-// notHex is what hexValue holds for anything but a hex digit: too big for a
-// valid \u value wherever it is shifted to.
+// notHex is the hexValue of a byte that is no hex digit. It makes a \u value
+// invalid at any shift.
 const notHex = 1 << 16
 
 var hexValue = func() (t [256]uint32) {
@@ -154,7 +153,7 @@ var shortEscape = [256]byte{
 	'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t',
 }
 
-// skimEscapes returns the index behind the run of escapes at i.
+// scanEscapes returns the index behind the run of escapes at i.
 func scanEscapes(b []byte, i int, lenient bool) (int, *Error) {
 	for i < len(b) && b[i] == '\\' {
 		if i+1 >= len(b) {

@@ -8,11 +8,10 @@ type Edit struct {
 	New        []byte
 }
 
-// Splice returns body with the edits made, in dst's memory when that is large
-// enough and otherwise in one allocation of the exact size. Without edits it
-// returns body itself. The edits must be in order and must not overlap, else
-// it panics: that is a mistake of the caller, never of the body. dst must not
-// overlap body.
+// Splice returns body with the edits made: in dst's memory when that is large
+// enough, otherwise in one allocation of the exact size. Without edits it returns
+// body itself. It panics when the edits are out of order or overlap, which is the
+// caller's mistake and never the body's. dst must not overlap body.
 func Splice(body []byte, edits []Edit, dst []byte) []byte {
 	if len(edits) == 0 {
 		return body
@@ -36,11 +35,10 @@ func Splice(body []byte, edits []Edit, dst []byte) []byte {
 	return append(dst, body[last:]...)
 }
 
-// Splice makes the edits (raw offsets in Body, in order, not overlapping, each
-// inside one string or at Open) and returns the new body, which becomes Body;
-// dst is as in the function Splice. Segments, Open and the Members move along;
-// Texts are dropped. Without edits nothing changes, the body is the very same
-// slice and nothing is allocated.
+// Splice makes the edits by the function Splice and returns the new Body. Each
+// edit is inside one string or at InsertAt. Segments, InsertAt and the Members
+// move along; Texts are dropped. Without edits nothing changes, and the body is
+// the same slice.
 func (d *Document) Splice(edits []Edit, dst []byte) []byte {
 	if len(edits) == 0 {
 		return d.Body
@@ -68,16 +66,16 @@ func (d *Document) Splice(edits []Edit, dst []byte) []byte {
 	return d.Body
 }
 
-// shift returns where the range [start, end) stands after the edits. Edits
-// that end at or before start are in front of it, those that begin before end
-// are in front of or inside it.
+// shift returns the range [start, end) after the edits. Edits that end at or
+// before start are in front of the range; those that begin before end are in
+// front of it or inside.
 func (d *Document) shift(edits []Edit, start, end int) (int, int) {
 	before := search(edits, func(e *Edit) bool { return e.End > start })
 	upto := search(edits, func(e *Edit) bool { return e.Start >= end })
 	return start + d.deltaOf(before), end + d.deltaOf(max(before, upto))
 }
 
-// deltaOf returns by how much the first n edits move what is behind them.
+// deltaOf returns the bytes by which the first n edits move the text behind them.
 func (d *Document) deltaOf(n int) int {
 	if n == 0 {
 		return 0

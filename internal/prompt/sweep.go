@@ -4,8 +4,8 @@ package prompt
 
 import "bytes"
 
-// emit lists the string or key node n as a text of the kind t, unless it is
-// empty, a `data:` URL, or was listed or left out before.
+// addText lists the string or key node n as a text with the traits of t, unless it
+// is empty, a `data:` URL, listed already or left out.
 func (d *Document) addText(n uint32, t Text) {
 	v := &d.tape.nodes[n]
 	if v.flags&flagDone != 0 {
@@ -20,9 +20,8 @@ func (d *Document) addText(n uint32, t Text) {
 	d.Texts = append(d.Texts, t)
 }
 
-// sweep lists every string of the nodes [from, to) that was neither listed nor
-// left out before, and every key that is not a word of the APIs. Each member of
-// a request that no rule speaks of ends here: what is unknown is scrubbed.
+// sweep lists the remaining strings of the nodes [from, to), and every key that is
+// not a well-known name. So unknown members are scrubbed too.
 func (d *Document) sweep(from, to uint32) {
 	nodes := d.tape.nodes
 	for n := from; n < to; n++ {
@@ -45,20 +44,20 @@ func (d *Document) sweep(from, to uint32) {
 	}
 }
 
-// sweepNode lists what is left in node n and below; 0 is no node.
+// sweepNode sweeps node n and its content. Node 0 is none.
 func (d *Document) sweepNode(n uint32) {
 	if n != 0 {
 		d.sweep(n, d.tape.nodes[n].next)
 	}
 }
 
-// skipID leaves out the strings in and below node n that look like an
-// identifier or a constant of the API. Others stay and are swept: a member's
-// name alone does not hide text from the scrubber.
+// skipID leaves out the strings in and below node n that look like an identifier
+// or a constant of the API. The sweep lists the others: a member's name alone
+// does not hide text from the scrubber.
 func (d *Document) skipID(n uint32) { d.skip(n, isIdentifier) }
 
-// skipOpaque leaves out strings of base64: media, and reasoning that only its
-// engine can read.
+// skipOpaque leaves out base64 strings in and below node n: media, and encrypted
+// reasoning.
 func (d *Document) skipOpaque(n uint32) { d.skip(n, isBase64) }
 
 func (d *Document) skip(n uint32, harmless func([]byte) bool) {
@@ -76,9 +75,9 @@ func (d *Document) skip(n uint32, harmless func([]byte) bool) {
 // Character classes of the raw bytes between the quotes.
 const (
 	classWord       uint8 = 1 << iota // a-z _
-	classIdentifier                   // letters, digits, and what ids are put together with
+	classIdentifier                   // letters, digits and the separators of ids
 	classBase64                       // both alphabets and padding
-	classMIME                         // what stands in a data URL before the comma
+	classMIME                         // a data URL before its comma
 )
 
 var classes = func() (t [256]uint8) {
@@ -95,13 +94,13 @@ var classes = func() (t [256]uint8) {
 	return t
 }()
 
-// Longest strings taken for a constant and for an identifier, in raw bytes.
+// The lengths in raw bytes of the longest constant and the longest identifier.
 const (
 	longestWord       = 192
 	longestIdentifier = 1024
 )
 
-// isWord: a constant such as "string" or "input_text".
+// isWord reports whether raw is a constant such as "string" or "input_text".
 func isWord(raw []byte) bool {
 	return len(raw) <= longestWord && allOf(raw, classWord)
 }
@@ -110,10 +109,10 @@ func isIdentifier(raw []byte) bool {
 	return len(raw) <= longestIdentifier && allOf(raw, classIdentifier)
 }
 
-// isBase64 reports whether raw is nothing but base64 of either alphabet.
+// isBase64 reports whether all of raw is base64 of either alphabet.
 func isBase64(raw []byte) bool { return allOf(raw, classBase64) }
 
-// all reports whether every character of the raw string, escaped or not, is of
+// allOf reports whether every character of the raw string, escaped or not, is of
 // the class.
 func allOf(raw []byte, class uint8) bool {
 	i := 0
@@ -140,11 +139,11 @@ func allOf(raw []byte, class uint8) bool {
 	return true
 }
 
-// longestMIME bounds what stands before the data in a data URL.
+// longestMIME bounds the length of a data URL before its comma.
 const longestMIME = 256
 
-// isDataURL reports whether raw is a base64 data URL (RFC 2397) with a media
-// type and nothing else: `data:image/png;base64,iVBOR...`.
+// isDataURL reports whether all of raw is a base64 data URL with a media type (RFC
+// 2397): `data:image/png;base64,iVBOR...`.
 func isDataURL(raw []byte) bool {
 	if len(raw) == 0 || raw[0] != 'd' && raw[0] != '\\' {
 		return false
@@ -175,5 +174,5 @@ func isDataURL(raw []byte) bool {
 	return bytes.IndexByte(mime, '/') > 0 && allOf(mime, classMIME) && isBase64(raw[i+1:])
 }
 
-// How a data URL begins, and what stands before the comma in front of the data.
+// The beginning of a data URL, and the marker before its comma.
 const scheme, marker = "data:", ";base64"

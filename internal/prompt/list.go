@@ -2,7 +2,7 @@
 
 package prompt
 
-// option lists a member that changes the start of the prompt, with its name, as
+// addOption lists a member that changes the start of the prompt, with its name, as
 // a segment. The caller fixes the order of options, whatever it is in the body.
 func (d *Document) addOption(value uint32) {
 	if value == 0 || d.tape.nodes[value].kind == kindNull {
@@ -14,7 +14,7 @@ func (d *Document) addOption(value uint32) {
 	d.sweepNode(value)
 }
 
-// tools lists the tool definitions without their cache_control, and reports
+// addTools lists the tool definitions without their cache_control, and reports
 // whether there are any.
 func (d *Document) addTools(member name, wrong *Error) (bool, error) {
 	list := d.top[member]
@@ -38,7 +38,7 @@ func (d *Document) addTools(member name, wrong *Error) (bool, error) {
 	return true, nil
 }
 
-// system lists a system prompt outside of the messages, and reports whether
+// addSystem lists a system prompt outside of the messages, and reports whether
 // there is one.
 func (d *Document) addSystem(member name, wrong *Error) (bool, error) {
 	value := d.top[member]
@@ -53,7 +53,7 @@ func (d *Document) addSystem(member name, wrong *Error) (bool, error) {
 	return true, d.addContent(value, Text{}, SegmentText, wrong)
 }
 
-// blocks lists content blocks and whole items.
+// addBlocks lists content blocks and whole items.
 func (d *Document) addBlocks(list uint32, wrong *Error) error {
 	nodes := d.tape.nodes
 	traits := Text{}
@@ -76,7 +76,7 @@ func (d *Document) addBlocks(list uint32, wrong *Error) error {
 	return nil
 }
 
-// messages lists the messages of a list. head: something of message 0 is listed
+// addMessages lists the messages of a list. head: something of message 0 is listed
 // already.
 func (d *Document) addMessages(list uint32, head bool, wrong *Error) error {
 	nodes := d.tape.nodes
@@ -111,7 +111,7 @@ func (d *Document) isSystem(message uint32) bool {
 	return d.is(role, "system") || d.is(role, "developer")
 }
 
-// segment adds the string node n as a segment, an empty one when n is 0.
+// addSegment adds the string node n as a segment, an empty one when n is 0.
 func (d *Document) addSegment(kind SegmentKind, n uint32) {
 	if !d.wantSegments {
 		return
@@ -130,7 +130,7 @@ func (d *Document) addRaw(start, end int) {
 	}
 }
 
-// rawExcept adds value n as raw segments without one member: of n itself or,
+// addRawExcept adds value n as raw segments without one member: of n itself or,
 // when n is a list, of its elements. The segments read as if the member had
 // never been there.
 func (d *Document) addRawExcept(n uint32, without name) {
@@ -154,7 +154,7 @@ func (d *Document) addRawExcept(n uint32, without name) {
 	}
 }
 
-// cut adds the bytes from start to one member of the object, leaves out the
+// addRawBefore adds the bytes from start to one member of the object, leaves out the
 // member and its comma, and returns the offset behind them.
 func (d *Document) addRawBefore(object uint32, without name, start int) int {
 	nodes := d.tape.nodes
