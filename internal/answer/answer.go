@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// New returns what reads an answer of a media type, or false when it is one
-// that passes as it is: text/event-stream, application/json, any +json, and
-// newline-delimited JSON are read. With something to restore the answer gets
-// another length: the caller takes Content-Length and digests out of its header.
+// New returns a reader for an answer of a media type: text/event-stream,
+// application/json, any +json, or newline-delimited JSON. It returns false for
+// all others, which pass as they are. Restoring changes the length, so the caller
+// removes Content-Length and digests from the header.
 func New(w io.Writer, contentType string, p Placeholders, o Observer) (io.WriteCloser, bool) {
 	kind, _, err := mime.ParseMediaType(contentType)
 	if err != nil { // broken parameters: the type itself may be fine

@@ -2,8 +2,8 @@
 
 package answer
 
-// anthropic reads an event of Anthropic's messages API, and any other event
-// that has a type.
+// readAnthropic reads an event of Anthropic's messages API, and any other event
+// with a type.
 func (e *event) readAnthropic() {
 	kind := e.kind()
 	index := e.integerMember("index")
@@ -35,7 +35,7 @@ func (e *event) readAnthropic() {
 	}
 }
 
-// blockDelta reads the delta of a content block: text, thinking or the
+// readBlockDelta reads the delta of a content block: text, thinking or the
 // partial_json of a tool's input.
 func (e *event) readBlockDelta(index int32) {
 	if e.peek() != '{' {
@@ -68,8 +68,8 @@ func (e *event) observeMessage() {
 	}
 }
 
-// observeBlock counts the beginning of a tool call, and text that comes with
-// the beginning of its block, as a token.
+// observeBlock counts as a token the beginning of a tool call, and text at the
+// beginning of its block.
 func (e *event) observeBlock() {
 	v, ok := e.find("content_block")
 	if !ok || e.b[v.start] != '{' {

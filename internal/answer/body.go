@@ -5,31 +5,31 @@ package answer
 import "io"
 
 const (
-	longestWord = 32      // of names and reasons that mean something
+	longestWord = 32      // length in bytes of the names and reasons with a meaning
 	maxCounts   = 4 << 10 // size in bytes of a usage or timings object
 )
 
-// Body passes on a JSON answer. It reads it byte by byte as it comes, so it
-// needs no bound: nothing is collected but the beginning of a placeholder, and
-// what cannot be read passes through as it is from there on. Several values one
-// after the other (NDJSON) are read like one.
+// Body passes on a JSON answer. It reads the bytes as they come and collects only
+// the beginning of a placeholder, so it needs no bound. From the first error in
+// the JSON on, everything passes as it is. Several values in a row (NDJSON) are
+// read like one.
 type Body struct {
 	out       sink
 	restore   restorer
 	restoring bool
 	tally     tally
 	closed    bool
-	whole     bool // a value has been read to its end
+	whole     bool // the last value has ended
 	verbatim  bool // not JSON from here on: everything passes as it is
 
-	stack   [maxDepth + 1]level // stack[depth] is what is being read, stack[0] what is around it all
+	stack   [maxDepth + 1]level // stack[depth] is the innermost container; stack[0] surrounds all values
 	depth   int
 	naming  bool // the next string is a member's name
 	text    textKind
 	held    tail
 	escape  [6]byte // an escape sequence that has begun and not ended
 	escaped int
-	word    [longestWord]byte // a name or reason, as far as it has been read
+	word    [longestWord]byte // the beginning of a name or reason
 	wordLen int               // above longestWord when it is longer
 
 	counts      []byte // a usage or timings object, as far as it has been read
@@ -37,15 +37,15 @@ type Body struct {
 	countsFrom  int    // where it begins in the bytes being written
 }
 
-// level is an object or array that has begun.
+// level is an object or array that has begun and not ended.
 type level struct {
 	object bool
 	free   bool
-	own    meaning // its own
-	member meaning // that of the member being read, of its elements in an array
+	own    meaning // of the container itself
+	member meaning // of the current member; in an array, of its elements
 }
 
-// textKind is what the string being read is for.
+// textKind is the purpose of the string that is being read.
 type textKind uint8
 
 const (
@@ -57,8 +57,8 @@ const (
 	textJSON                  // to restore, JSON in a string
 )
 
-// NewBody returns a Body that writes to w. Without p, or when it is empty,
-// nothing is restored; o may be nil.
+// NewBody returns a Body that writes to w. When p is nil or empty, nothing is
+// restored. o may be nil.
 func NewBody(w io.Writer, p Placeholders, o Observer) *Body {
 	return &Body{
 		out:       sink{w: w},
@@ -68,8 +68,8 @@ func NewBody(w io.Writer, p Placeholders, o Observer) *Body {
 	}
 }
 
-// Write takes the next bytes of the answer. An error is the first one of the
-// underlying writer, and final.
+// Write takes the next bytes of the answer. It returns the first error of the
+// underlying writer, also in all later calls.
 func (b *Body) Write(p []byte) (int, error) {
 	if b.closed {
 		return 0, ErrClosed
@@ -85,7 +85,7 @@ func (b *Body) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// scan reads on: what is between strings, then what is in one, and so on.
+// scan reads the bytes between strings and those in strings by turns.
 func (b *Body) scan(p []byte) {
 	b.countsFrom = 0
 	for i := 0; i < len(p); {
@@ -112,7 +112,7 @@ func (b *Body) append(p []byte) {
 	}
 }
 
-// between reads up to the inside of a string, or to what is no JSON.
+// between reads up to the inside of a string, or to an error in the JSON.
 func (b *Body) between(p []byte, i int) int {
 	for ; i < len(p) && !b.verbatim; i++ {
 		top := &b.stack[b.depth]
@@ -170,7 +170,7 @@ func (b *Body) push(top *level, object bool, at int) {
 	b.whole = false
 }
 
-// kindOfText tells what the string that begins is for.
+// kindOfText returns the purpose of the string that begins.
 func (b *Body) kindOfText(top *level) textKind {
 	if top.object && b.naming {
 		return textName
@@ -187,8 +187,8 @@ func (b *Body) kindOfText(top *level) textKind {
 	return textWord
 }
 
-// inString reads on to the end of the string or of p. Escape sequences are kept
-// until they are whole.
+// inString reads to the end of the string or of p. It keeps an incomplete escape
+// sequence.
 func (b *Body) inString(p []byte, i int) int {
 	if b.escaped > 0 {
 		return b.inEscape(p, i)
@@ -220,8 +220,7 @@ func (b *Body) inString(p []byte, i int) int {
 	}
 }
 
-// inEscape goes on with an escape sequence, and gives up the string when it is
-// none.
+// inEscape continues an escape sequence, and gives up when it is malformed.
 func (b *Body) inEscape(p []byte, i int) int {
 	for ; i < len(p); i++ {
 		b.escape[b.escaped] = p[i]
@@ -240,7 +239,7 @@ func (b *Body) inEscape(p []byte, i int) int {
 	return i
 }
 
-// piece takes the next piece of the string being read.
+// piece takes the next piece of the string.
 func (b *Body) piece(text []byte) {
 	switch b.text {
 	case textPlain, textJSON:
@@ -257,7 +256,7 @@ func (b *Body) piece(text []byte) {
 	b.append(text)
 }
 
-// endString takes the quote that ends the string being read.
+// endString takes the quote that ends the string.
 func (b *Body) endString(quote []byte) {
 	b.release()
 	b.append(quote)
@@ -275,20 +274,20 @@ func (b *Body) endString(quote []byte) {
 	b.text = textNone
 }
 
-// release writes what is held back of a string as it came.
+// release writes the bytes held back of a string as they came.
 func (b *Body) release() {
 	b.append(b.held.bytes())
 	b.append(b.escape[:b.escaped])
 	b.held.n, b.escaped = 0, 0
 }
 
-// abandon gives up: this is no JSON.
+// giveUp passes on everything else as it is: this is no JSON.
 func (b *Body) giveUp() {
 	b.release()
 	b.text, b.verbatim, b.countsDepth = textNone, true, 0
 }
 
-// observe takes a value for machines.
+// observe reads a value for machines.
 func (b *Body) observe(word []byte) {
 	top := &b.stack[b.depth]
 	listed := b.depth == 3 && top.object && !b.stack[2].object
@@ -304,8 +303,8 @@ func (b *Body) observe(word []byte) {
 	}
 }
 
-// state gathers the next bytes of a usage or timings object, unless it is too
-// large to be one.
+// addCounts gathers the next bytes of a usage or timings object, and drops one
+// that is too large.
 func (b *Body) addCounts(p []byte) {
 	if len(b.counts)+len(p) > maxCounts {
 		b.countsDepth = 0
@@ -314,7 +313,7 @@ func (b *Body) addCounts(p []byte) {
 	b.counts = append(b.counts, p...)
 }
 
-// endStatement reads a usage or timings object that ends with p.
+// endCounts reads a usage or timings object that ends with p.
 func (b *Body) endCounts(p []byte) {
 	b.addCounts(p)
 	if b.countsDepth == 0 {
@@ -329,10 +328,10 @@ func (b *Body) endCounts(p []byte) {
 	}
 }
 
-// Close ends the answer: it writes what is held back, reports to the observer
-// what was seen, and clears every buffer that held a value. It does not close
-// the underlying writer. It must be called however the answer ended, before
-// the placeholders' values go away.
+// Close ends the answer: it writes the bytes held back, reports to the observer
+// and wipes every buffer that held a value. It does not close the underlying
+// writer. Call it however the answer ended, and before the values of the
+// placeholders are wiped.
 func (b *Body) Close() error {
 	if b.closed {
 		return b.out.err

@@ -1,30 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package answer reads what engines answer, while it passes through.
+// Package answer reads the answers of engines as they pass through.
 //
-// It does two things, in one pass and without re-serialising anything:
+// It does two things, in one pass and without writing any JSON anew:
 //
-//   - It tells an [Observer] what the router learns from: the first token, the
-//     usage (cached tokens above all), and how the answer ended.
-//   - It restores: placeholders such as [EMAIL_1] that were put into the
-//     prompt become this client's own values again. Every byte that is not
-//     part of a placeholder leaves as it came.
+//   - It reports to an [Observer]: the first token, the usage with the cached
+//     tokens, and how the answer ended.
+//   - It restores: placeholders of the prompt, such as [EMAIL_1], become this
+//     client's own values again. Every other byte stays as it is.
 //
-// [Stream] reads text/event-stream, [Body] reads JSON; [New] picks by media
-// type. Both recognise an answer by its shape and not by the path of the
-// request, so that an engine's dialect, a rewritten path or an error object
-// make no difference: OpenAI chat completions, completions and responses,
-// Anthropic messages, llama.cpp's native completions, and any other JSON.
+// [Stream] reads text/event-stream, [Body] reads JSON; [New] picks one by the
+// media type. Both recognize an answer by its shape and not by the request's
+// path, so that a rewritten path or an error object makes no difference. The
+// table formats has a row for each format of a stream.
 //
-// What is restored: string values, never object keys, and not the members that
-// name things for machines (ids, model, type, role, reasons, opaque
-// signatures). Where a string is itself JSON (the arguments of a tool call) the
+// Values are restored in strings, but not in object keys, nor in the members
+// that name things for machines: ids, model, type, role, reasons, opaque
+// signatures. In a string of JSON, such as the arguments of a tool call, the
 // value is escaped twice, so that both levels still parse.
 //
-// What is held back: only the end of a text that could be the beginning of a
-// placeholder of this very request, and in a stream what has come of an event
-// whose end has not.
+// Held back are only the end of a text that may be the beginning of one of this
+// request's placeholders, and the incomplete event at the end of a stream.
 //
-// Engines are asked for identity encoding, or the caller decodes before.
-// The types here are not safe for concurrent use: an answer has one writer.
+// The caller asks engines for identity encoding, or decodes first. The types are
+// not safe for concurrent use: an answer has one writer.
+//
+// Tests of one file stand beside it. transcript_test.go makes random streams of
+// every API with an independent client that reads them, vault_test.go is the
+// model of restoring, and limits_test.go tests bounds and broken input of both
+// Stream and Body.
 package answer

@@ -7,9 +7,9 @@ const (
 	longestEscape = len(`\\u0000`)
 )
 
-// appendEscaped appends a value to the inside of a JSON string; nested: to the
-// inside of a JSON string that stands in a JSON string. Only what RFC 8259
-// demands is escaped: quotes, backslashes and control characters.
+// appendEscaped appends a value to the inside of a JSON string or, nested, of a
+// JSON string in a JSON string. It escapes only quotes, backslashes and control
+// characters, as RFC 8259 demands.
 func appendEscaped(out *sink, value []byte, nested bool) {
 	out.dirty = true
 	for len(value) > 0 {

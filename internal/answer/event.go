@@ -5,28 +5,28 @@ package answer
 import "bytes"
 
 const (
-	// maxMembers bounds an event's members, maxParts the strings in it that
-	// may have placeholders, maxEnds the choices that end in it. An event with
-	// more passes through as it is.
+	// maxMembers bounds an event's members, maxParts its strings that may have
+	// placeholders, maxEnds the choices that end in it. An event with more passes
+	// as it is.
 	maxMembers = 256
 	maxParts   = 4096
 	maxEnds    = 256
 )
 
-// event is one event of a stream, taken apart as far as needed: which strings
-// to restore, which lanes end. What is observed goes to the tally at once.
+// event is one event of a stream: the strings to restore, and the lanes that end.
+// Reading it also updates the tally.
 //
-// Members are found by name in any order, because servers that sort them put
-// an index or a type behind the text it is about.
+// Members are found by name, because servers that sort them put the index or
+// type of a text behind it.
 type event struct {
 	cursor
 	tally     *tally
-	restoring bool // gather parts and ends too
+	restoring bool // collect parts and ends too
 
 	members   []member
 	parts     []part // in the order of their bytes
 	ends      []ending
-	usageOnly bool // no choices but usage: the chunk that include_usage asks for
+	usageOnly bool // the event has usage and no choices, as include_usage asks for
 }
 
 // member is a member of the event's object.
@@ -36,12 +36,12 @@ type member struct{ name, value span }
 type part struct {
 	text   span
 	nested bool // JSON in a string
-	lane   bool // goes on in other events, in the lane of that key
+	lane   bool // the lane of key continues it in other events
 	key    laneKey
 	name   span // formDelta: the member's name
 }
 
-// laneForm tells where in an event a lane's text stands.
+// laneForm is the place of a lane's text in an event.
 type laneForm uint8
 
 const (
@@ -53,7 +53,7 @@ const (
 	formFunctionCall                 // choices[].delta.function_call.arguments
 )
 
-// laneKey identifies the lane of an answer that a piece of text belongs to.
+// laneKey identifies a lane of an answer.
 type laneKey struct {
 	form  laneForm
 	index int32  // choice, output item or content block
@@ -61,7 +61,7 @@ type laneKey struct {
 	name  uint64 // hash of the text's name
 }
 
-// ending says which lanes get no more text.
+// ending describes the lanes that get no more text.
 type ending struct {
 	all    bool
 	events bool // lanes of formEvent, otherwise of a choice
@@ -79,8 +79,8 @@ func (e ending) covers(k laneKey) bool {
 		(!e.exact || e.item == k.item && e.name == k.name)
 }
 
-// read takes apart the event whose data stands at the span of doc. It returns
-// false, and has nothing to restore, when the data is not one JSON object.
+// read reads the event with the data at a span of doc. It returns false, with
+// nothing to restore, when the data is not one JSON object.
 func (e *event) read(doc []byte, at span) bool {
 	e.reset()
 	if string(bytes.TrimSpace(doc[at.start:at.end])) == "[DONE]" {
@@ -104,7 +104,7 @@ func (e *event) reset() {
 	e.members, e.parts, e.ends, e.usageOnly = e.members[:0], e.parts[:0], e.ends[:0], false
 }
 
-// list reads the whole event and notes its members.
+// readMembers reads the whole event and lists its members.
 func (e *event) readMembers() {
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
 		m := member{name: e.key(), value: e.value()}
@@ -118,8 +118,8 @@ func (e *event) readMembers() {
 	}
 }
 
-// find looks up a member of the event. One that is there twice means two things
-// to two readers, so such an event is not touched.
+// find looks up a member of the event. An event with a duplicate of it fails,
+// because two clients may read it differently.
 func (e *event) find(name string) (span, bool) {
 	var value span
 	n := 0
@@ -135,7 +135,7 @@ func (e *event) find(name string) (span, bool) {
 	return value, n == 1
 }
 
-// stringMember returns the inside of a string member as it is spelled.
+// stringMember returns the raw inside of a string member, nil without one.
 func (e *event) stringMember(name string) []byte {
 	v, ok := e.find(name)
 	if !ok || e.b[v.start] != '"' {
@@ -144,8 +144,7 @@ func (e *event) stringMember(name string) []byte {
 	return e.b[v.start+1 : v.end-1]
 }
 
-// integerMember returns the first of the named members that is there, 0 when
-// none is.
+// integerMember returns the first of the named members, 0 when all are missing.
 func (e *event) integerMember(names ...string) int32 {
 	for _, name := range names {
 		if v, ok := e.find(name); ok {
@@ -156,8 +155,8 @@ func (e *event) integerMember(names ...string) int32 {
 	return 0
 }
 
-// observed reads the event's members that every kind of event may have and
-// tells whether m is one of them.
+// readCounts reads m when it is usage or timings, which any event may have, and
+// reports whether it is.
 func (e *event) readCounts(m member) bool {
 	e.i = m.value.start
 	switch meaningOf(e.bytes(m.name)) {
@@ -171,8 +170,8 @@ func (e *event) readCounts(m member) bool {
 	return true
 }
 
-// native reads an event of llama.cpp's own completions, and any event that is
-// of no known kind.
+// readNative reads an event of llama.cpp's own completions, and any event in no
+// other format.
 func (e *event) readNative() {
 	_, streaming := e.find("stop")
 	key := laneKey{form: formEvent, index: e.integerMember("index"), name: hash([]byte("content"))}
@@ -193,8 +192,8 @@ func (e *event) readNative() {
 	}
 }
 
-// lane reads the next piece of a lane's text; anything but a string is a value
-// of its own. token says that text here is a token of the answer.
+// readLane reads the next piece of a lane's text. Anything but a string is a value
+// of its own. token: text here is a token of the answer.
 func (e *event) readLane(p part, token bool) {
 	if e.peek() != '"' {
 		e.readValue(meansText, false)
@@ -207,28 +206,28 @@ func (e *event) readLane(p part, token bool) {
 	e.add(p)
 }
 
-// whole reads a value whose strings are texts of their own.
-func (e *event) readValue(r meaning, free bool) {
+// readValue reads a value with strings that belong to no lane.
+func (e *event) readValue(m meaning, free bool) {
 	if !e.restoring {
 		e.skip()
 		return
 	}
 	switch e.peek() {
 	case '"':
-		yes, nested := r.restores(free)
+		yes, nested := m.restores(free)
 		if text := e.text(); yes && mayRestore(e.bytes(text)) {
 			e.add(part{text: text, nested: nested})
 		}
 	case '{':
-		free = free || r.frees()
+		free = free || m.frees()
 		for ok := e.open('{', '}'); ok; ok = e.more('}') {
 			name := e.key()
 			e.readValue(meaningOf(e.bytes(name)), free)
 		}
 	case '[':
-		free = free || r.frees()
+		free = free || m.frees()
 		for ok := e.open('[', ']'); ok; ok = e.more(']') {
-			e.readValue(r.element(), free)
+			e.readValue(m.element(), free)
 		}
 	default:
 		e.skip()
@@ -246,7 +245,6 @@ func (e *event) add(p part) {
 	e.parts = append(e.parts, p)
 }
 
-// end notes an ending.
 func (e *event) addEnding(end ending) {
 	if len(e.ends) == maxEnds {
 		e.fail()
@@ -255,7 +253,7 @@ func (e *event) addEnding(end ending) {
 	e.ends = append(e.ends, end)
 }
 
-// ended tells whether the event ends a lane.
+// ended reports whether the event ends a lane.
 func (e *event) ended(k laneKey) bool {
 	for _, end := range e.ends {
 		if end.covers(k) {
@@ -265,7 +263,7 @@ func (e *event) ended(k laneKey) bool {
 	return false
 }
 
-// has tells whether the event has text of a lane.
+// has reports whether the event has text of a lane.
 func (e *event) has(k laneKey) bool {
 	for i := range e.parts {
 		if e.parts[i].lane && e.parts[i].key == k {
@@ -275,7 +273,7 @@ func (e *event) has(k laneKey) bool {
 	return false
 }
 
-// hash is FNV-1a: names of lanes are few, short and only compared.
+// hash is FNV-1a, which is enough for a few short names.
 func hash(name []byte) uint64 {
 	h := uint64(14695981039346656037)
 	for _, ch := range name {

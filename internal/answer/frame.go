@@ -4,45 +4,45 @@ package answer
 
 import "bytes"
 
-// MaxEvent is the size in bytes up to which an event of a stream is read.
-// A larger one passes through untouched.
+// MaxEvent is the size in bytes of the largest event that is read. Larger ones
+// pass as they are.
 const MaxEvent = 1 << 20
 
-// maxKept is the largest buffer of events that is used again, in bytes.
+// maxKept is the size in bytes of the largest buffer that is kept for reuse.
 const maxKept = 64 << 10
 
 type pieceKind uint8
 
 const (
-	pieceNone  pieceKind = iota // kept until more comes
-	pieceEvent                  // a whole event, its blank line included
-	pieceRaw                    // a part of an event that is too large to be read
-	pieceLF                     // the LF of a CRLF whose CR has ended an event
+	pieceNone  pieceKind = iota // nothing yet: the framer keeps the bytes
+	pieceEvent                  // a whole event with its blank line
+	pieceRaw                    // a part of an event that is too large to read
+	pieceLF                     // the LF of a CRLF, after its CR ended an event
 )
 
-// framer cuts a stream of server-sent events into events, at the same places
-// however its bytes arrive. Lines end with LF, CR or CRLF (HTML standard,
-// section 9.2.6); an event ends with a blank line. When that line ends with CR
-// the event is complete at once: a LF that follows is passed on by itself.
+// framer cuts a stream into server-sent events, at the same places however its
+// bytes arrive. Lines end with LF, CR or CRLF (HTML standard, section 9.2.6); an
+// event ends with a blank line. When that line ends with CR, the event is
+// complete, and a LF behind it is a piece of its own.
 type framer struct {
 	buf   []byte // an event that has begun and not ended
-	stale bool   // buf was handed out and is free
+	stale bool   // the last piece was buf, which is free now
 	scan  scanState
-	over  bool // in an event that is larger than MaxEvent
+	over  bool // inside an event larger than MaxEvent
 
 	joined []byte // scratch: an event with several data lines
-	begun  bool   // the first event is past: no byte order mark any more
+	begun  bool   // past the first event, the only one with a byte order mark
 }
 
-// scanState is where in an event the bytes seen so far end.
+// scanState is the position in an event.
 type scanState struct {
 	inLine bool
-	cr     bool // the last byte was a CR: a LF would belong to it
+	cr     bool // the last byte was a CR, so a LF belongs to it
 	inside bool // the event has bytes
 }
 
-// next takes n bytes from the beginning of p, which is not empty. The piece is
-// valid until the next call.
+// next takes the first n bytes of p, which is not empty. The piece is valid until
+// the next call.
 func (f *framer) next(p []byte) (piece []byte, n int, kind pieceKind) {
 	if f.stale {
 		f.buf, f.stale = f.buf[:0], false
@@ -77,7 +77,7 @@ func (f *framer) next(p []byte) (piece []byte, n int, kind pieceKind) {
 	return p[:n], n, pieceEvent
 }
 
-// shrink lets go of buffers that one large event has made grow.
+// shrink drops buffers that grew for a large event.
 func (f *framer) shrink() {
 	if cap(f.buf) > maxKept {
 		f.buf = nil
@@ -115,8 +115,7 @@ func (s *scanState) advance(p []byte) (n int, ended bool) {
 	return len(p), false
 }
 
-// rest returns an event that has begun and not ended, for the end of the
-// stream.
+// rest returns the incomplete event at the end of the stream.
 func (f *framer) rest() []byte {
 	if f.stale || f.over {
 		return nil
@@ -124,10 +123,10 @@ func (f *framer) rest() []byte {
 	return f.buf
 }
 
-// data finds the data of an event. doc is as long as the event and has the
-// data between the span's offsets; when the data is on several lines, what
-// stands between them is overwritten with line feeds: white space between JSON
-// tokens, an error inside them. So offsets into doc are offsets into the event.
+// data finds the data of an event. doc has the length of the event and the data at
+// the span, so that offsets into doc are offsets into the event. Between several
+// lines of data it has line feeds, which are white space between JSON tokens and
+// an error inside them.
 func (f *framer) data(event []byte) (doc []byte, at span, found bool) {
 	i := 0
 	if !f.begun {
@@ -152,8 +151,8 @@ func (f *framer) data(event []byte) (doc []byte, at span, found bool) {
 	return doc, at, found
 }
 
-// join makes doc a copy of the event, if it is none yet, and overwrites what
-// stands between the data up to end and the data of another line.
+// join makes doc a copy of the event, unless it is one already, and overwrites the
+// bytes between the data up to end and the data of another line.
 func (f *framer) join(doc, event []byte, end int, content span) []byte {
 	if &doc[0] == &event[0] {
 		f.joined = append(f.joined[:0], event...)
@@ -165,8 +164,7 @@ func (f *framer) join(doc, event []byte, end int, content span) []byte {
 	return doc
 }
 
-// dataLine returns the value of the line between start and end when its field
-// is data.
+// dataLine returns the value of a line when its field is data.
 func dataLine(event []byte, start, end int) (span, bool) {
 	line := event[start:end]
 	if !bytes.HasPrefix(line, []byte("data")) {

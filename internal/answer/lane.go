@@ -8,27 +8,28 @@ import (
 )
 
 const (
-	// maxLanes bounds how many texts of one answer may be held back at once,
-	// maxTemplate the event that one is held back from. Beyond, nothing is held.
+	// maxLanes bounds the lanes of one answer with text held back, maxTemplate
+	// the size in bytes of an event that text is held back from. Beyond them
+	// nothing is held back.
 	maxLanes    = 128
 	maxTemplate = 32 << 10
 )
 
-// lane is a text of the answer of which something is held back, until its own
-// end: what other lanes of the choice do meanwhile does not matter, or a
-// placeholder that is cut by another lane's event would be lost.
+// lane is one text of a streamed answer, such as the content of a choice or the
+// arguments of a call, with its end held back. Only the lane's own end releases
+// that: a placeholder may go on behind the events of other lanes.
 //
-// It keeps the event to say it with, should the text end there: a copy of the
-// last event of the lane that says nothing else.
+// It keeps a template of an event to release the text with: its last event,
+// reduced to this one text.
 type lane struct {
 	key   laneKey
 	held  tail
-	event []byte // without the text
-	at    int    // where in event the text belongs
+	event []byte // the template
+	at    int    // offset of the text in event
 	used  bool
 }
 
-// lanes are those in use, in slots that are used again.
+// lanes holds the lanes in use. Slots are reused.
 type lanes struct {
 	slots []*lane
 	used  int
@@ -46,7 +47,7 @@ func (l *lanes) find(key laneKey) *lane {
 	return nil
 }
 
-// full tells that no other lane can be held back.
+// full reports whether every lane is in use.
 func (l *lanes) full() bool { return l.used == maxLanes }
 
 func (l *lanes) take(key laneKey) *lane {
@@ -67,12 +68,12 @@ func (l *lanes) drop(slot *lane) {
 	l.used--
 }
 
-// template makes the lane's event from one that has just been read: raw as it
-// came, with its data at the span. p is the part of the lane in it.
+// template makes the lane's template from the event e: its raw bytes, with the data
+// at a span. p is the lane's part.
 //
-// Everything else the event says must not be said twice: a choice is rewritten
-// with the one text only (clients add up repeated tool names), usage and
-// timings are taken out, other texts emptied.
+// Clients must not read anything twice, since they add up repeated tool names. So
+// the choice gets this text only, usage and timings become null, and other texts
+// empty.
 func (l *lane) template(e *event, raw []byte, at span, p *part) {
 	b := append(l.event[:0], raw[:at.start]...)
 	begin, from := len(b), at.start
@@ -98,7 +99,7 @@ func (l *lane) template(e *event, raw []byte, at span, p *part) {
 	}
 	b = append(b, e.b[from:at.end]...)
 	for i, ch := range b[begin:] {
-		if ch == '\n' || ch == '\r' { // between lines of data, joined
+		if ch == '\n' || ch == '\r' { // between lines of data
 			b[begin+i] = ' '
 		}
 	}
@@ -125,8 +126,8 @@ func (l *lane) blank(b []byte, e *event, value span, from int, p *part) ([]byte,
 	return b, from
 }
 
-// appendChoice appends the array of choices with one choice whose delta is the
-// lane's text, and returns where in it the text belongs.
+// appendChoice appends an array of one choice with the lane's text as its delta,
+// and returns the offset of the text.
 func appendChoice(b []byte, e *event, p *part) (_ []byte, at int) {
 	b = append(b, `[{"index":`...)
 	b = strconv.AppendInt(b, int64(p.key.index), 10)

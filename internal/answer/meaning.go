@@ -2,14 +2,14 @@
 
 package answer
 
-// role is what a member's name says about its value.
+// meaning is the meaning of a member's value, by the member's name.
 type meaning uint8
 
 const (
 	meansText      meaning = iota // restored
 	meansMachine                  // names something for machines: never restored
 	meansArguments                // JSON in a string: restored, escaped twice
-	meansFree                     // whatever a tool or client defined: below it names mean nothing
+	meansFree                     // defined by a tool or client: below it names have no meaning
 	meansUsage
 	meansTimings
 	meansChoices
@@ -20,8 +20,8 @@ const (
 	meansStatus     // never restored
 )
 
-// roleOf looks at a member's name as it is spelled. A name spelled with escapes
-// is an unknown one: no engine writes that.
+// meaningOf takes a raw name. One with escapes, which no engine writes, is
+// unknown.
 func meaningOf(key []byte) meaning {
 	switch string(key) {
 	case "type":
@@ -52,29 +52,27 @@ func meaningOf(key []byte) meaning {
 	return meansText
 }
 
-// restores tells whether a string in this role is restored, and whether it is
-// JSON itself. Inside what a tool defined, a member called "type" or
-// "arguments" is just a text.
-func (r meaning) restores(free bool) (yes, nested bool) {
+// restores reports whether a string of this meaning is restored, and whether it is
+// JSON itself. free: below meansFree, where members such as "type" are just text.
+func (m meaning) restores(free bool) (yes, nested bool) {
 	if free {
 		return true, false
 	}
-	switch r {
+	switch m {
 	case meansMachine, meansType, meansFinish, meansStopReason, meansStatus:
 		return false, false
 	}
-	return true, r == meansArguments
+	return true, m == meansArguments
 }
 
-// element is the role of an array's elements: their member's, but an array of
-// strings called "arguments" is not JSON in strings.
-func (r meaning) element() meaning {
-	if r == meansArguments {
+// element returns the meaning of an array's elements: the array's own, except that
+// strings in an array "arguments" are not JSON.
+func (m meaning) element() meaning {
+	if m == meansArguments {
 		return meansText
 	}
-	return r
+	return m
 }
 
-// frees tells whether names mean nothing any more below a container in this
-// role.
-func (r meaning) frees() bool { return r == meansFree || r == meansArguments }
+// frees reports whether names have no meaning below a container of this meaning.
+func (m meaning) frees() bool { return m == meansFree || m == meansArguments }

@@ -2,36 +2,36 @@
 
 package answer
 
-// Observer is told about an answer as it is read from the engine, before
-// anything is restored or written on. Its methods are called on the writing
-// goroutine and must not block. None of them ever sees text.
+// Observer learns about an answer as the engine sends it, before anything is
+// restored or written. Its methods run on the writing goroutine and must not
+// block. None of them ever gets text.
 type Observer interface {
-	// FirstToken is called once, when a stream brought its first piece of
-	// content, reasoning or a tool call. Role and progress events are none. An
-	// answer that is not streamed has no such moment.
+	// FirstToken is called once, at the first content, reasoning or tool call of
+	// a stream. Role and progress events do not count. It is not called for an
+	// answer that is not streamed.
 	FirstToken()
 
-	// Usage is called at most once, with all that the answer reported, when it
-	// has ended or is closed.
+	// Usage is called at most once, with everything that the answer reports, at
+	// the end of the answer or at Close.
 	Usage(Usage)
 
-	// Finish is called at most once and after Usage, when the engine said that
-	// the answer is complete, not when it broke off. toolCalls tells that the
-	// answer asks the client to run tools: another turn will follow soon.
+	// Finish is called at most once, after Usage, when the engine reports that
+	// the answer is complete. toolCalls: the answer asks the client to run tools,
+	// so another turn follows soon.
 	Finish(toolCalls bool)
 }
 
-// tally gathers what an observer is told.
+// tally collects the reports to an observer.
 type tally struct {
 	observer  Observer
 	counts    counts
-	token     bool // the first token was seen
-	finished  bool // the engine gave a reason for an end
+	token     bool // the first token has come
+	finished  bool // the engine gave a reason for the end
 	toolCalls bool
 	reported  bool
 
-	// Choices below 64 that were seen and that have ended: a stream of several
-	// is complete when all have.
+	// Bit sets of the choices below 64 that have begun and ended. A stream is
+	// complete when all have ended.
 	open, ended uint64
 }
 
@@ -45,8 +45,8 @@ func (t *tally) firstToken() {
 	}
 }
 
-// finish notes the reason an engine gave: OpenAI's finish_reason, Anthropic's
-// stop_reason.
+// finish takes the engine's reason for an end: OpenAI's finish_reason or
+// Anthropic's stop_reason.
 func (t *tally) finish(reason []byte) {
 	t.finished = true
 	switch string(reason) {
@@ -55,7 +55,7 @@ func (t *tally) finish(reason []byte) {
 	}
 }
 
-// choice notes that a choice was seen, and its end when there is a reason.
+// choice takes a choice of an event. With a reason the choice ends.
 func (t *tally) choice(index int32, reason []byte) {
 	if index >= 0 && index < 64 {
 		t.open |= 1 << index
@@ -68,7 +68,7 @@ func (t *tally) choice(index int32, reason []byte) {
 	}
 }
 
-// report tells the observer the sum, once.
+// report calls Usage and Finish, once.
 func (t *tally) report() {
 	if t.reported {
 		return

@@ -2,8 +2,8 @@
 
 package answer
 
-// openAI reads a chunk of chat completions or completions: vLLM, SGLang,
-// llama.cpp, TensorRT-LLM and all others that speak OpenAI's dialect.
+// readOpenAI reads a chunk of chat completions or completions, as vLLM, SGLang,
+// llama.cpp, TensorRT-LLM and many others write them.
 func (e *event) readOpenAI() {
 	choices, usage := 0, false
 	for _, m := range e.members {
@@ -24,8 +24,8 @@ func (e *event) readOpenAI() {
 	e.usageOnly = usage && choices == 0
 }
 
-// choice reads one choice, twice: its index and its end come first, wherever
-// they stand.
+// readChoice reads one choice in two passes, because its index and its end are
+// needed first and may come last.
 func (e *event) readChoice() {
 	if e.peek() != '{' {
 		e.readValue(meansText, false)
@@ -49,7 +49,7 @@ func (e *event) readChoice() {
 		case "delta":
 			e.readDelta(index)
 		case "logprobs":
-			e.skip() // tokens: placeholders are longer than these
+			e.skip() // single tokens, which are shorter than a placeholder
 		default:
 			e.readValue(meaningOf(name), false)
 		}
@@ -72,8 +72,8 @@ func (e *event) readChoiceHead() (index int32, reason []byte) {
 	return index, reason
 }
 
-// delta reads the delta of a choice. Every string in it is a lane by its name:
-// engines call their reasoning reasoning_content, reasoning or thinking.
+// readDelta reads the delta of a choice. Every string in it is a lane, because
+// reasoning has different names: reasoning_content, reasoning, thinking.
 func (e *event) readDelta(index int32) {
 	if e.peek() != '{' {
 		e.readValue(meansText, false)
@@ -81,8 +81,7 @@ func (e *event) readDelta(index int32) {
 	}
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
 		name := e.key()
-		r := meaningOf(e.bytes(name))
-		switch yes, _ := r.restores(false); {
+		switch yes, _ := meaningOf(e.bytes(name)).restores(false); {
 		case string(e.bytes(name)) == "tool_calls":
 			e.readToolCalls(index)
 		case string(e.bytes(name)) == "function_call":
@@ -96,7 +95,7 @@ func (e *event) readDelta(index int32) {
 	}
 }
 
-// tokenName tells whether the text of a delta's member comes from the model.
+// tokenName reports whether a delta's member holds text of the model.
 func tokenName(name []byte) bool {
 	switch string(name) {
 	case "content", "reasoning_content", "reasoning", "thinking", "refusal":
@@ -117,8 +116,8 @@ func (e *event) readToolCalls(index int32) {
 	}
 }
 
-// toolCall reads one entry of tool_calls; those without an index are told apart
-// by their position.
+// readToolCall reads one entry of tool_calls. An entry without an index gets its
+// position.
 func (e *event) readToolCall(index, item int32) {
 	if e.peek() != '{' {
 		e.readValue(meansText, false)
@@ -146,8 +145,8 @@ func (e *event) readToolCall(index, item int32) {
 	}
 }
 
-// function reads the object of a call, whose named member is the lane p. A call
-// is a token of the answer before its arguments begin.
+// readCall reads the object of a call, with its named member as the lane p. A call
+// counts as a token before its arguments begin.
 func (e *event) readCall(p part, lane string) {
 	if e.peek() != '{' {
 		e.readValue(meansText, false)

@@ -4,9 +4,9 @@ package answer
 
 import "bytes"
 
-// response reads an event of OpenAI's Responses API. Each kind of text has its
-// own events, KIND.delta and then KIND.done with the full text; the events
-// about parts, items and the response repeat full texts too.
+// readResponse reads an event of OpenAI's Responses API. Each kind of text has its
+// own events: KIND.delta, then KIND.done with the full text. Events about parts,
+// items and the response repeat the full texts.
 func (e *event) readResponse() {
 	kind := e.kind()
 	base, isDelta := bytes.CutSuffix(kind, []byte(".delta"))
@@ -31,7 +31,7 @@ func (e *event) readResponse() {
 	}
 }
 
-// responseEnds notes what ends with an event: a text, an item or the answer.
+// endResponseLanes adds the ending of an event: of a text, an item or the answer.
 func (e *event) endResponseLanes(kind []byte, key laneKey) {
 	switch string(kind) {
 	case "response.completed", "response.incomplete":
@@ -56,8 +56,8 @@ func (e *event) endResponseLanes(kind []byte, key laneKey) {
 	}
 }
 
-// observeItem notes calls that the client has to answer. They count as a token:
-// their name is the model's.
+// observeItem finds calls that the client has to answer. They count as a token,
+// since the model chose their name.
 func (e *event) observeItem() {
 	v, ok := e.find("item")
 	if !ok || e.b[v.start] != '{' {
@@ -103,7 +103,7 @@ func (e *event) observeOutput() {
 	}
 }
 
-// isClientCall reads an output item.
+// isClientCall reads an output item and reports whether it is a client call.
 func (e *event) isClientCall() bool {
 	yes := false
 	for ok := e.open('{', '}'); ok; ok = e.more('}') {
@@ -116,8 +116,8 @@ func (e *event) isClientCall() bool {
 	return yes
 }
 
-// clientCall tells whether an output item of a type asks the client to run a
-// tool; searches and the like run on the server.
+// clientCall reports whether an output item of a type asks the client to run a
+// tool. Other tools, such as searches, run on the server.
 func clientCall(kind []byte) bool {
 	switch string(kind) {
 	case "function_call", "custom_tool_call", "computer_call", "local_shell_call", "shell_call", "apply_patch_call":

@@ -2,28 +2,29 @@
 
 package answer
 
-// MaxPlaceholder is the length in bytes of the longest placeholder that is
-// recognised, brackets included. Longer ones stay as they are.
+// MaxPlaceholder is the length in bytes of the longest placeholder, with brackets.
+// Longer ones stay as they are.
 const MaxPlaceholder = 128
 
-// Placeholders is the part of a request's vault that may go back into its
-// answer. A placeholder is '[', then letters, digits, '_' or '-', then ']',
-// and at most [MaxPlaceholder] bytes long.
+// Placeholders is the part of a request's vault that may return into its answer.
+// A placeholder is '[', then letters, digits, '_' or '-', then ']', in at most
+// [MaxPlaceholder] bytes.
 type Placeholders interface {
-	// Value returns what stands behind a placeholder, decoded, when this very
-	// request minted it and it may be restored. The argument is valid during
-	// the call only. The result is read before the next call and never kept.
+	// Value returns the decoded value of a placeholder of this request, or false
+	// when there is none or it must not be restored. The argument is valid only
+	// during the call. The caller does not keep the result after the next call.
 	Value(placeholder []byte) (value []byte, ok bool)
 
-	// HasPrefix tells whether a restorable placeholder begins with tail.
+	// HasPrefix reports whether a placeholder that may be restored begins with
+	// tail.
 	HasPrefix(tail []byte) bool
 
-	// Len returns how many placeholders may be restored. It is asked once.
+	// Len returns the number of placeholders that may be restored. It is called
+	// once.
 	Len() int
 }
 
-// tail is what is held back of a text: the beginning of a placeholder as it
-// was spelled, escapes included.
+// tail is the end of a text that is held back: the raw beginning of a placeholder.
 type tail struct {
 	raw [6 * MaxPlaceholder]byte
 	n   int
@@ -33,19 +34,19 @@ func (t *tail) bytes() []byte { return t.raw[:t.n] }
 
 func (t *tail) hold(text []byte) { t.n += copy(t.raw[t.n:], text) }
 
-// restorer replaces placeholders in the insides of JSON strings.
+// restorer replaces the placeholders in JSON strings.
 type restorer struct {
 	placeholders Placeholders
 	name         [MaxPlaceholder]byte // the candidate, decoded
 }
 
-// feed writes the next piece of a text to out with its placeholders restored,
-// holding back an end that may be the beginning of one, unless final. The piece
-// is the inside of a JSON string and has no half escape at either end.
+// feed writes the next piece of a text to out with its placeholders restored.
+// Unless final, it holds back an end that may be the beginning of one. The piece
+// is the inside of a JSON string without a broken escape at either end.
 //
-// As '[' stands at the beginning of a placeholder only and ']' at its end only,
-// candidates never overlap and none is the beginning of another: the longest
-// match needs no search, and [EMAIL_1] cannot be taken for [EMAIL_10].
+// A placeholder has '[' only at its beginning and ']' only at its end. So
+// candidates never overlap, none is the beginning of another, and [EMAIL_1] is
+// never taken for [EMAIL_10].
 func (r *restorer) feed(out *sink, t *tail, text []byte, final, nested bool) {
 	i := 0
 	if t.n > 0 {
@@ -73,8 +74,8 @@ func (r *restorer) feed(out *sink, t *tail, text []byte, final, nested bool) {
 	}
 }
 
-// resume goes on with the candidate that was held back and returns where in
-// text it ended.
+// resume continues the candidate that was held back, and returns the offset of its
+// end in text.
 func (r *restorer) resume(out *sink, t *tail, text []byte, nested bool) int {
 	_, n, _ := r.candidate(t.bytes(), 0, 0)
 	end, n, state := r.candidate(text, 0, n)
@@ -102,13 +103,13 @@ func (r *restorer) emit(out *sink, n int, nested bool) bool {
 type candidateState uint8
 
 const (
-	candidateDead  candidateState = iota // what stands at end cannot be part of a placeholder
+	candidateDead  candidateState = iota // the byte at end cannot be part of a placeholder
 	candidateOpen                        // the text ended before the candidate did
 	candidateWhole                       // closed by ']'
 )
 
-// candidate decodes text from i into r.name behind its first n bytes, as long
-// as it looks like a placeholder.
+// candidate decodes text from i on behind the first n bytes of r.name, as long as
+// they look like a placeholder.
 func (r *restorer) candidate(text []byte, i, n int) (end, length int, state candidateState) {
 	for i < len(text) {
 		ch, size := unit(text, i)
@@ -129,9 +130,9 @@ func nameByte(ch byte) bool {
 	return ch >= 'A' && ch <= 'Z' || ch >= 'a' && ch <= 'z' || ch >= '0' && ch <= '9' || ch == '_' || ch == '-'
 }
 
-// unit decodes the character at i of the inside of a JSON string and returns
-// how many bytes spell it. Everything that cannot be part of a placeholder is
-// 0xFF or a byte of its UTF-8.
+// unit decodes the character at i of a raw string and returns its raw length.
+// Every character that cannot be part of a placeholder is 0xFF, or a byte of its
+// UTF-8.
 func unit(text []byte, i int) (ch byte, size int) {
 	if text[i] != '\\' {
 		return text[i], 1
@@ -148,8 +149,8 @@ func unit(text []byte, i int) (ch byte, size int) {
 	return 0xFF, 1
 }
 
-// nextBracket returns where the next '[' at or behind i is spelled, however it
-// is spelled, len(text) when there is none.
+// nextBracket returns the index of the next '[', plain or escaped, at or behind i,
+// len(text) without one.
 func nextBracket(text []byte, i int) int {
 	for {
 		i = indexEither(text, i, '[', '\\')
@@ -164,5 +165,5 @@ func nextBracket(text []byte, i int) int {
 	}
 }
 
-// mayRestore is a quick look: without a '[' there is nothing to do.
+// mayRestore reports whether text has a '['.
 func mayRestore(text []byte) bool { return nextBracket(text, 0) < len(text) }

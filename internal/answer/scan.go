@@ -7,8 +7,7 @@ import (
 	"math/bits"
 )
 
-// maxDepth bounds the nesting of an answer. What is nested deeper passes
-// through unread.
+// maxDepth bounds the nesting of an answer. Deeper values pass unread.
 const maxDepth = 512
 
 // span is a range of offsets into the bytes being read.
@@ -16,13 +15,13 @@ type span struct{ start, end int }
 
 func (s span) empty() bool { return s.end <= s.start }
 
-// cursor walks one complete JSON value in place and never allocates. It does
-// not decode: it hands out spans. An error is sticky and moves to the end, so
-// loops over members and elements stop by themselves.
+// cursor walks one complete JSON value in place. It never allocates and does not
+// decode: it returns spans. An error is sticky and moves to the end, so that loops
+// over members and elements stop.
 //
-// It is strict about structure, strings and escapes, because splicing relies
-// on them. It is lenient about two things that engines do send and that
-// cannot move a boundary: literals such as NaN, and invalid UTF-8.
+// It is strict about structure, strings and escapes, because splicing relies on
+// them. It allows literals such as NaN and invalid UTF-8, which engines send and
+// which cannot move a boundary.
 type cursor struct {
 	b     []byte
 	i     int
@@ -35,8 +34,7 @@ func (c *cursor) fail() {
 	c.i = len(c.b)
 }
 
-// peek moves to the next byte that is not white space and returns it, 0 at the
-// end.
+// peek skips white space and returns the next byte, 0 at the end.
 func (c *cursor) peek() byte {
 	for c.i < len(c.b) {
 		switch ch := c.b[c.i]; ch {
@@ -49,8 +47,8 @@ func (c *cursor) peek() byte {
 	return 0
 }
 
-// open enters an object or array whose brackets are given and tells whether
-// it has a first member or element:
+// open enters an object or array by its brackets, and reports whether it has a
+// first member or element:
 //
 //	for ok := c.open('{', '}'); ok; ok = c.more('}') { name := c.key(); ... }
 func (c *cursor) open(left, right byte) bool {
@@ -67,8 +65,8 @@ func (c *cursor) open(left, right byte) bool {
 	return true
 }
 
-// more stands behind a member or element and tells whether another follows;
-// if not it has left the object or array.
+// more reports whether another member or element follows. If not, it leaves the
+// object or array.
 func (c *cursor) more(right byte) bool {
 	switch ch := c.peek(); {
 	case ch == ',':
@@ -95,7 +93,7 @@ func (c *cursor) key() span {
 	return k
 }
 
-// bytes returns what stands at a span, as it is spelled.
+// bytes returns the raw bytes of a span.
 func (c *cursor) bytes(s span) []byte { return c.b[s.start:s.end] }
 
 // text reads a string and returns the span between its quotes.
@@ -164,8 +162,8 @@ func (c *cursor) value() span {
 	return span{start, c.i}
 }
 
-// integer reads any value and returns it when it is a whole number that fits
-// 32 bits, 0 otherwise: an index that makes no sense must not stop a stream.
+// integer reads any value and returns a whole number of 32 bits, 0 for anything
+// else: an index without sense must not stop a stream.
 func (c *cursor) integer() int32 {
 	b := c.bytes(c.value())
 	negative := len(b) > 0 && b[0] == '-'
@@ -182,7 +180,7 @@ func (c *cursor) integer() int32 {
 	return int32(n)
 }
 
-// digits reads a number written in digits only and not above limit.
+// digits reads a number of digits only, up to limit.
 func digits(b []byte, limit int) (int, bool) {
 	if len(b) == 0 || len(b) > 10 {
 		return 0, false
@@ -202,8 +200,8 @@ func literalByte(ch byte) bool {
 		ch == '+' || ch == '-' || ch == '.'
 }
 
-// escapeLen returns the length of the escape sequence b begins with, 0 when it
-// is none that JSON has or not all there.
+// escapeLen returns the length of the escape sequence at the start of b, 0 when it
+// is malformed or incomplete.
 func escapeLen(b []byte) int {
 	if len(b) < 2 {
 		return 0
@@ -219,7 +217,7 @@ func escapeLen(b []byte) int {
 	return 0
 }
 
-// hexValue returns the value of a hexadecimal digit, 16 when it is none.
+// hexValue returns the value of a hexadecimal digit, 16 for any other byte.
 func hexValue(ch byte) byte {
 	switch {
 	case ch >= '0' && ch <= '9':
@@ -237,10 +235,9 @@ const (
 	highs = 0x8080808080808080
 )
 
-// special returns the index of the first byte at or behind i that ends a plain
-// run in a JSON string: a quote, a backslash or a control character; len(b)
-// when there is none. Eight bytes at a time: the lowest bit set is exact, those
-// above it may be carries (Hacker's Delight, 6-1).
+// indexSpecial returns the index of the first quote, backslash or control character
+// at or behind i, len(b) without one. It tests eight bytes at once: the lowest bit
+// set is exact, those above it may be carries (Hacker's Delight, 6-1).
 func indexSpecial(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
 		x := binary.LittleEndian.Uint64(b[i:])
@@ -257,8 +254,8 @@ func indexSpecial(b []byte, i int) int {
 	return i
 }
 
-// either returns the index of the first byte at or behind i that is one of two,
-// len(b) when there is none.
+// indexEither returns the index of the first byte at or behind i that equals one or
+// two, len(b) without one.
 func indexEither(b []byte, i int, one, two byte) int {
 	ones1, ones2 := uint64(one)*ones, uint64(two)*ones
 	for ; i+8 <= len(b); i += 8 {

@@ -8,17 +8,17 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// sinkSize bounds what is gathered before it is written. An answer full of
-// placeholders for long values must not become a large buffer.
+// sinkSize bounds the buffer of a sink, in bytes, also for an answer full of
+// placeholders for long values.
 const sinkSize = 64 << 10
 
-// sink gathers the pieces of one Write into few writes. It is the only place
-// where restored values are copied to, so it clears what it leaves behind.
-// The first error of the writer is kept, and nothing is written after it.
+// sink gathers the pieces of one Write into few writes. Restored values are copied
+// nowhere else, and the sink wipes them. It keeps the first error of the writer
+// and writes nothing after it.
 type sink struct {
 	w     io.Writer
 	b     []byte
-	dirty bool // b has held a value since it was last cleared
+	dirty bool // b has held a value since it was last wiped
 	err   error
 }
 
@@ -33,9 +33,9 @@ func (s *sink) append(p []byte) {
 	s.b = append(s.b, p...)
 }
 
-// room makes place for n bytes, or flushes when n bytes are better written
-// directly. A grown buffer's predecessor is cleared: append would leave it to
-// the garbage collector with the values in it.
+// room makes room for n bytes, or flushes when it is better to write n bytes
+// directly. It wipes the buffer that it outgrows; append would leave the values in
+// it to the garbage collector.
 func (s *sink) room(n int) {
 	if len(s.b)+n > sinkSize {
 		s.flush()
@@ -74,7 +74,7 @@ func (s *sink) write(p []byte) {
 	s.err = err
 }
 
-// wipe clears the buffer and lets it go.
+// wipe zeroes the buffer and drops it.
 func (s *sink) wipe() {
 	sensitive.Wipe(s.b)
 	s.b = nil

@@ -8,21 +8,20 @@ import (
 	"unsafe"
 )
 
-// ErrClosed is what Write returns after Close.
+// ErrClosed is the error of Write after Close.
 var ErrClosed = errors.New("answer: write after close")
 
-// Stream passes on a text/event-stream answer. An event is written as soon as
-// its last byte was, whatever the pieces it comes in; without placeholders and
-// options every Write is passed on as it is.
+// Stream passes on a text/event-stream answer. It writes an event as soon as its
+// last byte has come. Without placeholders and options it passes on every Write
+// as it is.
 //
-// The text of an answer comes in fragments on several lanes (choices, content
-// and reasoning, tool calls), and a placeholder may be cut anywhere between
-// them. So each lane holds back its end while that could be the beginning of a
-// placeholder. What a lane still holds when it ends comes out in an event of
-// its own in front of the one that ends it.
+// The text of an answer comes in fragments on several lanes: choices, content and
+// reasoning, tool calls. A placeholder may be cut between any two fragments, so
+// each lane holds back an end that may be the beginning of one. When the lane
+// ends, an event of its own releases that, in front of the event that ends it.
 //
 // A Stream buffers at most one event of up to [MaxEvent] bytes. Events that it
-// cannot read pass through as they are.
+// cannot read pass as they are.
 type Stream struct {
 	out       sink
 	restore   restorer
@@ -32,13 +31,13 @@ type Stream struct {
 	frames framer
 	event  event
 	lanes  lanes
-	spare  tail
+	spare  tail // held back by the part that is being written
 	tally  tally
 	closed bool
 }
 
-// NewStream returns a Stream that writes to w. Without p, or when it is empty,
-// nothing is restored; o may be nil.
+// NewStream returns a Stream that writes to w. When p is nil or empty, nothing is
+// restored. o may be nil.
 func NewStream(w io.Writer, p Placeholders, o Observer) *Stream {
 	s := &Stream{
 		out:       sink{w: w},
@@ -50,13 +49,13 @@ func NewStream(w io.Writer, p Placeholders, o Observer) *Stream {
 	return s
 }
 
-// HideUsage takes the event out that has no choices and only tells the usage:
-// what stream_options.include_usage adds, for when the client did not ask for
-// it. Call it before the first Write.
+// HideUsage removes the event with usage and no choices, which
+// stream_options.include_usage adds, for a client that did not ask for it. Call it
+// before the first Write.
 func (s *Stream) HideUsage() { s.hideUsage = true }
 
-// Write takes the next bytes of the answer. An error is the first one of the
-// underlying writer, and final.
+// Write takes the next bytes of the answer. It returns the first error of the
+// underlying writer, also in all later calls.
 func (s *Stream) Write(p []byte) (int, error) {
 	if s.closed {
 		return 0, ErrClosed
@@ -76,8 +75,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// verbatim tells that all bytes leave as they come, so that events need only
-// be looked at.
+// verbatim reports whether all bytes pass as they are.
 func (s *Stream) verbatim() bool { return !s.restoring && !s.hideUsage }
 
 func (s *Stream) piece(piece []byte, kind pieceKind) {
@@ -85,7 +83,7 @@ func (s *Stream) piece(piece []byte, kind pieceKind) {
 	case pieceEvent:
 		s.pass(piece, false)
 	case pieceRaw:
-		// It may continue lanes in ways not seen: what is held goes first.
+		// It may continue lanes unseen, so the text held back goes first.
 		s.releaseAll()
 		s.append(piece)
 	case pieceLF:
@@ -93,14 +91,14 @@ func (s *Stream) piece(piece []byte, kind pieceKind) {
 	}
 }
 
-// append writes on what was not read, or read and not changed.
+// append writes bytes that were not changed.
 func (s *Stream) append(p []byte) {
 	if !s.verbatim() {
 		s.out.append(p)
 	}
 }
 
-// pass reads one event and writes it on; last: nothing comes behind it.
+// pass reads one event and writes it. last: the stream ends behind it.
 func (s *Stream) pass(raw []byte, last bool) {
 	s.event.reset()
 	doc, at, found := s.frames.data(raw)
@@ -118,7 +116,7 @@ func (s *Stream) pass(raw []byte, last bool) {
 	}
 }
 
-// rewrite writes the event at hand with its parts restored.
+// rewrite writes the event with its parts restored.
 func (s *Stream) rewrite(raw []byte, at span) {
 	from := 0
 	for i := range s.event.parts {
@@ -137,7 +135,8 @@ func (s *Stream) rewrite(raw []byte, at span) {
 	s.append(raw[from:])
 }
 
-// part writes the restored text of a part and keeps what its lane holds back.
+// part writes the restored text of a part and keeps the end that its lane holds
+// back.
 func (s *Stream) part(p *part, held *lane, raw []byte, at span) {
 	text := s.event.bytes(p.text)
 	final := !p.lane || s.event.ended(p.key) || len(raw) > maxTemplate || held == nil && s.lanes.full()
@@ -159,8 +158,8 @@ func (s *Stream) part(p *part, held *lane, raw []byte, at span) {
 	held.template(&s.event, raw, at, p)
 }
 
-// release writes what the lanes that the event at hand ends hold back, but for
-// those that have text in it: they end there.
+// release writes the text held back by lanes that the event ends. Lanes with text
+// in the event release it there.
 func (s *Stream) release() {
 	if s.lanes.used == 0 || len(s.event.ends) == 0 {
 		return
@@ -176,15 +175,15 @@ func (s *Stream) release() {
 	}
 }
 
-// releaseAll writes what all lanes hold back, with no event at hand.
+// releaseAll writes the text held back by all lanes.
 func (s *Stream) releaseAll() {
 	s.event.reset()
 	s.event.addEnding(ending{all: true})
 	s.release()
 }
 
-// Footprint is how many bytes of memory the Stream's buffers take: little, but
-// while a large event is coming in. Some of it comes back with the Write after.
+// MemorySize returns the bytes of memory of the Stream's buffers. They are large
+// only while a large event arrives, and shrink with the next Write.
 func (s *Stream) MemorySize() int {
 	const member, part, ending = int(unsafe.Sizeof(member{})), int(unsafe.Sizeof(part{})), int(unsafe.Sizeof(ending{}))
 	n := cap(s.frames.buf) + cap(s.frames.joined) + cap(s.out.b) +
@@ -195,10 +194,10 @@ func (s *Stream) MemorySize() int {
 	return n
 }
 
-// Close ends the answer: it writes what is held back, reports to the observer
-// what was seen, and clears every buffer that held a value. It does not close
-// the underlying writer. It must be called however the answer ended, before
-// the placeholders' values go away.
+// Close ends the answer: it writes the bytes held back, reports to the observer
+// and wipes every buffer that held a value. It does not close the underlying
+// writer. Call it however the answer ended, and before the values of the
+// placeholders are wiped.
 func (s *Stream) Close() error {
 	if s.closed {
 		return s.out.err

@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// Usage is what an engine said about one answer.
+// Usage is the engine's report about one answer.
 type Usage struct {
-	// PromptTokens counts the whole prompt, cached tokens included; 0 when it
-	// was not reported.
+	// PromptTokens counts the whole prompt with its cached tokens; 0: not
+	// reported.
 	PromptTokens int
 
-	// CompletionTokens counts what was generated; 0 when it was not reported.
+	// CompletionTokens counts the generated tokens; 0: not reported.
 	CompletionTokens int
 
-	// CachedTokens counts the tokens of the prompt that the engine took from
-	// its cache. It says something only when Cached is set.
+	// CachedTokens counts the tokens of the prompt that the engine found in its
+	// KV cache. It has a meaning only when Cached is set.
 	CachedTokens int
 
-	// Cached tells that CachedTokens was reported: absent, null and impossible
-	// numbers say nothing, 0 says that nothing was cached.
+	// Cached: the engine reported CachedTokens. Missing, null and impossible
+	// numbers do not count; 0 does.
 	Cached bool
 
-	// PrefillTokens and PrefillTime are the engine's own measurement of how
-	// many tokens it computed for the prompt and how long that took
-	// (llama.cpp's timings); 0 when they were not reported.
+	// PrefillTokens and PrefillTime are the prompt tokens that the engine
+	// computed and the time it took, by the timings of llama.cpp; 0: not
+	// reported.
 	PrefillTokens int
 	PrefillTime   time.Duration
 }
@@ -39,14 +39,14 @@ const (
 	maxPrefill = 24 * time.Hour
 )
 
-// count is a number that may not have been reported.
+// count is a number of an engine's report.
 type count struct {
 	n  int
-	ok bool
+	ok bool // reported
 }
 
-// counts holds an answer's numbers as reported. Streams report them in several
-// events, so the latest of each is kept and the sum is made at the end.
+// counts holds the numbers of an answer as reported. Streams report them in
+// several events, so counts keeps the latest of each until the end.
 type counts struct {
 	prompt, completion, cached             count // OpenAI, SGLang, llama.cpp
 	input, output, inputCached             count // OpenAI responses; Anthropic without inputCached
@@ -55,7 +55,7 @@ type counts struct {
 	prefill                                time.Duration
 }
 
-// readUsage reads a usage object; anything else says nothing.
+// readUsage reads a usage object and skips any other value.
 func (n *counts) readUsage(c *cursor) {
 	if c.peek() != '{' {
 		c.skip()
@@ -85,7 +85,7 @@ func (n *counts) readUsage(c *cursor) {
 	}
 }
 
-// readTimings reads llama.cpp's timings object; anything else says nothing.
+// readTimings reads llama.cpp's timings object and skips any other value.
 func (n *counts) readTimings(c *cursor) {
 	if c.peek() != '{' {
 		c.skip()
@@ -118,15 +118,14 @@ func (n *counts) readPrefill(b []byte) {
 	n.prefill = time.Duration(ms * float64(time.Millisecond))
 }
 
-// read takes a whole number within bounds; anything else says nothing and
-// leaves what was said before.
+// read takes a whole number within bounds. Any other value changes nothing.
 func (n *count) read(c *cursor) {
 	if i, ok := digits(c.bytes(c.value()), maxTokens); ok {
 		*n = count{i, true}
 	}
 }
 
-// readDetails takes the cached_tokens of a details object.
+// readDetails reads the cached_tokens of a details object.
 func (n *count) readDetails(c *cursor) {
 	if c.peek() != '{' {
 		c.skip()
@@ -141,11 +140,11 @@ func (n *count) readDetails(c *cursor) {
 	}
 }
 
-// usage sums up; ok is false when nothing was reported.
+// usage returns the sum; ok is false when nothing was reported.
 //
-// Anthropic's input_tokens leaves out what was read from and written to the
-// cache (vLLM and llama.cpp keep to that), OpenAI's includes it. The engine's
-// own timings win over the usage object, in which some engines hard-code 0.
+// Anthropic's input_tokens excludes the tokens read from and written to the cache,
+// also in vLLM and llama.cpp; OpenAI's includes them. The engine's timings win
+// over the usage object, where some engines hard-code 0.
 func (n *counts) usage() (u Usage, ok bool) {
 	switch {
 	case n.prompt.ok:
