@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// chunks is a long chat stream, an event a Write as engines send them, with a
-// placeholder cut into tokens every so many events (0: none).
+// chunks returns a long chat stream of n events, one a Write as engines send them.
+// A placeholder cut into tokens begins at every so many events (0: at none).
 func chunks(n, every int) [][]byte {
 	tokens := []string{" the", " quick", " brown", " fox", " jumps", " over", " the", " lazy", " dog", "."}
 	cut := []string{" [", "EMAIL", "_", "1", "]"}
@@ -33,8 +33,7 @@ func size(pieces [][]byte) (n int64) {
 	return n
 }
 
-// TestSteadyStateAllocations: an event costs no allocation, restored, held back
-// or only looked at; nor does a piece of a body.
+// No event and no piece of a body allocates: restored, held back or only observed.
 func TestSteadyStateAllocations(t *testing.T) {
 	v := newVault("[EMAIL_1]", "ada@\"example\".org")
 	fixed := &fixedVault{v: v}
@@ -64,7 +63,7 @@ func TestSteadyStateAllocations(t *testing.T) {
 	}
 }
 
-// fixedVault answers without allocating.
+// fixedVault is a vault that does not allocate.
 type fixedVault struct{ v *vault }
 
 func (f *fixedVault) Value(p []byte) ([]byte, bool) {
@@ -96,7 +95,7 @@ func BenchmarkStream(b *testing.B) {
 	b.Run("nothing to restore", func(b *testing.B) { benchmarkStream(b, v, chunks(1000, 0)) })
 	b.Run("1 placeholder in 100 events", func(b *testing.B) { benchmarkStream(b, v, chunks(1000, 100)) })
 	b.Run("1 placeholder in 5 events", func(b *testing.B) { benchmarkStream(b, v, chunks(1000, 5)) })
-	var b32 [][]byte // as a fast engine's events arrive through a 32 KB buffer
+	var b32 [][]byte // many events of a fast engine in a buffer of 32 KB
 	for rest := bytes.Join(chunks(1000, 100), nil); len(rest) > 0; {
 		n := min(32<<10, len(rest))
 		b32, rest = append(b32, rest[:n]), rest[n:]

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// throughBody sends an answer through a Body in pieces.
+// throughBody writes an answer to a Body in pieces and returns the output.
 func throughBody(t testing.TB, p Placeholders, o Observer, pieces ...[]byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -31,7 +31,7 @@ func throughBody(t testing.TB, p Placeholders, o Observer, pieces ...[]byte) []b
 	return out.Bytes()
 }
 
-// restoreTree is the slow obvious model of restoring a JSON value.
+// restoreTree is the slow model of restoring a JSON value.
 func restoreTree(v *vault, value any, name string, free bool) any {
 	machines := []string{"type", "id", "model", "role", "object", "finish_reason", "stop_reason", "status", "signature", "call_id"}
 	below := free || slices.Contains([]string{"input", "arguments", "partial_json", "metadata", "parameters"}, name)
@@ -91,8 +91,8 @@ func randomJSON(rng *rand.Rand, depth int, quote func(*rand.Rand, string) string
 	return b.String()
 }
 
-// randomBody is an object or array. Names are spelled plainly: as any other
-// name, one spelled with escapes means nothing.
+// randomBody returns an object or array. Its names have no escapes, which would
+// hide their meaning.
 func randomBody(rng *rand.Rand) string {
 	spell := []func(*rand.Rand, string) string{quotePlain, quoteASCII}[rng.IntN(2)]
 	for {
@@ -105,7 +105,7 @@ func randomBody(rng *rand.Rand) string {
 func TestBodyGolden(t *testing.T) {
 	t.Parallel()
 	v := awkward()
-	for seed := range uint64(1000) {
+	for seed := range seeds(1000) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		in := []byte(randomBody(rng))
 		var want, got any
@@ -126,13 +126,12 @@ func TestBodyGolden(t *testing.T) {
 	}
 }
 
-// TestBodyTouchesNothingElse puts the placeholders back where the values are:
-// every other byte must be as it was.
+// Putting the placeholders back in place of the values gives the very input.
 func TestBodyTouchesNothingElse(t *testing.T) {
 	t.Parallel()
 	v := newVault("[EMAIL_1]", "§one§", "[EMAIL_10]", "§ten§", "[NAME_1]", "§name§")
 	back := strings.NewReplacer("§one§", "[EMAIL_1]", "§ten§", "[EMAIL_10]", "§name§", "[NAME_1]")
-	for seed := range uint64(800) {
+	for seed := range seeds(800) {
 		in := randomBody(rand.New(rand.NewPCG(seed, 2)))
 		if got := back.Replace(string(throughBody(t, v, nil, []byte(in)))); got != in {
 			t.Fatalf("seed %d\n in: %s\nout: %s", seed, in, got)
@@ -140,7 +139,7 @@ func TestBodyTouchesNothingElse(t *testing.T) {
 	}
 }
 
-// bodies are whole answers of each API with what an observer is told.
+// bodies are whole answers of each API with the reports to the observer.
 var bodies = []struct {
 	name, in, want string
 	usage          *Usage
@@ -220,8 +219,8 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// TestBodyBroken: what is no JSON passes as it is from where that shows, held
-// back beginnings and half escapes included.
+// From the first error in the JSON on, a body passes as it is, with beginnings that
+// were held back and broken escapes.
 func TestBodyBroken(t *testing.T) {
 	v := newVault("[EMAIL_1]", "a@b.org")
 	deep := strings.Repeat(`[`, maxDepth+10)
@@ -249,15 +248,15 @@ func TestBodyBroken(t *testing.T) {
 	}
 }
 
-// TestBodyBrokenOff: an answer that was cut is not complete.
+// An answer that breaks off is not complete.
 func TestBodyBrokenOff(t *testing.T) {
 	w := &watcher{t: t}
 	throughBody(t, nil, w, []byte(`{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3},"x":[`))
 	w.check(t, 0, &Usage{PromptTokens: 3})
 }
 
-// TestBodyStatementBound: a usage object of any size takes no memory.
-func TestBodyStatementBound(t *testing.T) {
+// A usage object of any size takes little memory.
+func TestBodyCountsBound(t *testing.T) {
 	w := &watcher{t: t}
 	var out bytes.Buffer
 	b := NewBody(&out, nil, w)

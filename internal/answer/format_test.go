@@ -8,8 +8,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// Every API whose answers the router learns from has one format, and each
-// format takes its own example.
+// Every API that the router learns from has one format, and each format is the
+// first to match its example.
 func TestFormats(t *testing.T) {
 	rows := map[prompt.API]int{}
 	for i, f := range formats {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// split cuts bytes into pieces as a seed says.
+// split cuts bytes into random pieces.
 func split(wire []byte, seed uint64) [][]byte {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	var pieces [][]byte
@@ -19,8 +19,8 @@ func split(wire []byte, seed uint64) [][]byte {
 	return pieces
 }
 
-// FuzzStream: however a stream is cut, the answer is the same; without
-// placeholders it is the stream itself; nothing panics.
+// Every way of cutting a stream gives the same output, and the stream itself when
+// there are no placeholders.
 func FuzzStream(f *testing.F) {
 	for _, c := range streams {
 		f.Add(sse(c.events...), uint64(1))
@@ -30,7 +30,7 @@ func FuzzStream(f *testing.F) {
 			rng := rand.New(rand.NewPCG(uint64(i), uint64(n)))
 			lanes := d.lanes(func(bool) string { return "a[EMAIL_10][NA" })
 			rng.Shuffle(len(lanes), func(i, j int) { lanes[i], lanes[j] = lanes[j], lanes[i] })
-			f.Add(transcribe(rng, &d, s, lanes[:1]).wire, uint64(n)) // small: the fuzzer does better with it
+			f.Add(transcribe(rng, &d, s, lanes[:1]).wire, uint64(n)) // small inputs suit the fuzzer
 		}
 	}
 	f.Fuzz(func(t *testing.T, wire []byte, seed uint64) {
@@ -66,8 +66,8 @@ func usageOf(w *watcher) *Usage {
 	return &w.usages[0]
 }
 
-// FuzzBody: as FuzzStream, for JSON; and an answer that nothing can be restored
-// in stays as it is to the byte.
+// FuzzBody is FuzzStream for JSON. A body without restorable placeholders does not
+// change.
 func FuzzBody(f *testing.F) {
 	for _, c := range bodies {
 		f.Add([]byte(c.in), uint64(1))

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestStreamLargeEvent: an event above the bound passes untouched, wherever it
-// is cut; what a lane held goes first, and the next event is read again.
+// An event above the bound passes as it is, wherever it is cut. Text held back by a
+// lane goes first, and the next event is read again.
 func TestStreamLargeEvent(t *testing.T) {
 	v := newVault("[EMAIL_1]", "ada@example.org")
 	chunk := func(text string) string {
@@ -43,7 +43,7 @@ func TestStreamLargeEvent(t *testing.T) {
 	}
 }
 
-// TestStreamMemory: no stream makes the buffers grow without bound.
+// No stream makes the buffers grow without bound.
 func TestStreamMemory(t *testing.T) {
 	v := newVault("[SECRET_1]", strings.Repeat("s", 3000))
 	s := NewStream(io.Discard, v, nil)
@@ -53,7 +53,7 @@ func TestStreamMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i := range 1000 { // lanes that all hold something
+	for i := range 1000 { // lanes that all hold text back
 		write(fmt.Sprintf("data: {\"choices\":[{\"index\":%d,\"text\":\"[SEC\",\"x\":%q}]}\n\n", i, strings.Repeat("p", maxTemplate/2)))
 	}
 	write("data: {\"choices\":[{\"index\":0,\"text\":\"" + strings.Repeat("[SECRET_1]", 50000) + "\"}]}\n\n")
@@ -80,8 +80,7 @@ func TestStreamMemory(t *testing.T) {
 	}
 }
 
-// TestStreamUnreadable: events that are not understood pass as they are, and
-// nothing of a lane is lost or moved by them.
+// Events that cannot be read pass as they are. No text of a lane is lost or moved.
 func TestStreamUnreadable(t *testing.T) {
 	v := newVault("[EMAIL_1]", "ada@example.org")
 	begin := "data: {\"choices\":[{\"index\":0,\"text\":\"[EMA\"}]}\n\n"
@@ -103,7 +102,7 @@ func TestStreamUnreadable(t *testing.T) {
 	}
 }
 
-// TestStreamOddButRead: what engines send beside the textbook.
+// Odd events that engines do send are restored.
 func TestStreamOddButRead(t *testing.T) {
 	v := newVault("[EMAIL_1]", "ada@example.org", "[EMAIL_2]", `q"q`)
 	for _, c := range [][2]string{
@@ -136,7 +135,7 @@ func TestStreamOddButRead(t *testing.T) {
 	}
 }
 
-// TestHideUsage takes out the chunk that only tells the usage, not others.
+// HideUsage removes only the event with usage and no choices.
 func TestHideUsage(t *testing.T) {
 	events := []string{
 		`{"choices":[{"index":0,"delta":{"content":"[EMAIL_1]"}}],"usage":null}`,
@@ -170,7 +169,7 @@ func TestHideUsage(t *testing.T) {
 	}
 }
 
-// failing is a client that goes away after some bytes.
+// failing is a client that leaves after some bytes.
 type failing struct{ left int }
 
 var errGone = errors.New("gone")
@@ -186,8 +185,8 @@ type short struct{}
 
 func (short) Write(p []byte) (int, error) { return len(p) - 1, nil }
 
-// TestWriteErrors: the writer's first error is final and told by both methods;
-// what was read is told to the observer all the same.
+// Write and Close return the writer's first error, and the observer gets its reports
+// all the same.
 func TestWriteErrors(t *testing.T) {
 	v := newVault("[EMAIL_1]", "x")
 	for _, p := range []Placeholders{nil, v} {
@@ -221,11 +220,11 @@ func TestWriteErrors(t *testing.T) {
 	}
 }
 
-// TestWiped: no buffer has a value after Close, nor have those it outgrew.
+// After Close no buffer has a value, nor has one that was outgrown.
 func TestWiped(t *testing.T) {
 	secret := strings.Repeat("s3cret", 30)
 	v := newVault("[SECRET_1]", secret)
-	var seen [][]byte // every buffer that was written from
+	var seen [][]byte // every buffer that was passed to Write
 	w := writerFunc(func(p []byte) { seen = append(seen, p[:cap(p)]) })
 	s := NewStream(w, v, nil)
 	for n := 1; n < 700; n += 50 {

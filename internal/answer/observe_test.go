@@ -18,8 +18,8 @@ func sse(events ...string) []byte {
 	return b.Bytes()
 }
 
-// streams are transcripts with what an observer is told; token is the event
-// that brings the first token, counted from 0, -1 for none.
+// streams are transcripts with the reports to the observer. token is the index of
+// the event with the first token, -1 for none.
 var streams = []struct {
 	name     string
 	events   []string
@@ -125,7 +125,7 @@ var streams = []struct {
 			`{"type":"response.completed","response":{"output":[7,{"type":"message"}]}}`,
 			`{"type":"content_block_start","content_block":{"type":"text","text":"x"}}`,
 		},
-		token: 13, usage: &Usage{PromptTokens: 5}, // and the choice has not ended
+		token: 13, usage: &Usage{PromptTokens: 5}, // the choice has not ended
 	},
 	{
 		name: "responses that failed",
@@ -195,8 +195,8 @@ func TestObserveStreams(t *testing.T) {
 					if _, err := s.Write(sse(e)); err != nil {
 						t.Fatal(err)
 					}
-					if told := w.tokens > 0; told != (c.token >= 0 && i >= c.token) {
-						t.Errorf("after event %d: first token told: %v", i, told)
+					if reported := w.tokens > 0; reported != (c.token >= 0 && i >= c.token) {
+						t.Errorf("after event %d: first token reported: %v", i, reported)
 					}
 				}
 				if err := s.Close(); err != nil {
@@ -214,9 +214,9 @@ func TestObserveStreams(t *testing.T) {
 	}
 }
 
-// TestUsageToldAtTheEnd: with the last event, not with the end of the
-// connection, which a server may keep open.
-func TestUsageToldAtTheEnd(t *testing.T) {
+// Usage comes with the last event and not with the end of the connection, which a
+// server may keep open.
+func TestUsageWithTheLastEvent(t *testing.T) {
 	for _, c := range streams {
 		last := c.events[len(c.events)-1]
 		if last != "[DONE]" && !bytes.Contains([]byte(last), []byte("message_stop")) && !bytes.Contains([]byte(last), []byte("response.completed")) {
@@ -231,15 +231,14 @@ func TestUsageToldAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestFirstTokenBeforeWrite: a client that does not read must not delay what is
-// learned from the engine.
+// FirstToken comes before the write, which a slow client may delay.
 func TestFirstTokenBeforeWrite(t *testing.T) {
 	for _, p := range []Placeholders{nil, newVault("[EMAIL_1]", "x")} {
 		var out bytes.Buffer
 		w := &watcher{t: t}
 		w.tokenSeen = func() {
 			if out.Len() > 0 {
-				t.Error("the first token was told after it was written")
+				t.Error("the first token was reported after the write")
 			}
 		}
 		s := NewStream(&out, p, w)
@@ -247,12 +246,12 @@ func TestFirstTokenBeforeWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 		if w.tokens != 1 || out.Len() == 0 {
-			t.Errorf("%d tokens told, %d bytes written", w.tokens, out.Len())
+			t.Errorf("%d tokens reported, %d bytes written", w.tokens, out.Len())
 		}
 	}
 }
 
-// TestCounts has the numbers that mean something and those that do not.
+// Impossible numbers do not count.
 func TestCounts(t *testing.T) {
 	for _, c := range []struct {
 		usage, timings string

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// feedAll restores the inside of a string that comes in pieces.
+// feedAll restores the inside of a string in pieces.
 func feedAll(v *vault, nested bool, pieces ...string) string {
 	var out bytes.Buffer
 	s := sink{w: &out}
@@ -33,11 +33,11 @@ func decode(t *testing.T, quoted string) string {
 	return text
 }
 
-// TestRestoreGolden compares with replacing in the decoded text, for texts in
-// any spelling cut between any two characters.
+// Restoring equals replacing in the decoded text, for any spelling and any cuts
+// between characters.
 func TestRestoreGolden(t *testing.T) {
 	v := awkward()
-	for seed := range uint64(3000) {
+	for seed := range seeds(3000) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		text := randomText(rng, false)
 		spell := []func(*rand.Rand, string) string{quotePlain, quoteASCII, quoteRandom}[rng.IntN(3)]
@@ -59,8 +59,7 @@ func TestRestoreGolden(t *testing.T) {
 	}
 }
 
-// TestRestoreEscapes: a value of all bytes comes back whole through one level
-// of JSON and through two.
+// A value of all characters survives one level of JSON and two.
 func TestRestoreEscapes(t *testing.T) {
 	var all strings.Builder
 	for r := range rune(0x180) {
@@ -109,7 +108,7 @@ func TestRestoreNames(t *testing.T) {
 	}
 }
 
-// TestRestoreLinear: texts made to be looked at again and again are not.
+// No text makes the restorer read it again and again.
 func TestRestoreLinear(t *testing.T) {
 	v := newVault("["+strings.Repeat("A", 60)+"_1]", "x")
 	counting := &countingVault{vault: v}

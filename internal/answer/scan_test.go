@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestSpecial compares the eight-at-a-time searches with the obvious ones, for
-// every byte at every place and with the neighbours that carries come from.
+// The searches of eight bytes at once equal the simple ones, for every byte at every
+// position beside bytes that cause carries.
 func TestSpecial(t *testing.T) {
 	plain := func(b []byte, i int, stop func(byte) bool) int {
 		for ; i < len(b) && !stop(b[i]); i++ {
@@ -33,18 +33,18 @@ func TestSpecial(t *testing.T) {
 			}
 			for i := range n + 1 {
 				if got, want := indexSpecial(b, i), plain(b, i, inString); got != want {
-					t.Fatalf("special(%q, %d) = %d, want %d", b, i, got, want)
+					t.Fatalf("indexSpecial(%q, %d) = %d, want %d", b, i, got, want)
 				}
 				if got, want := indexEither(b, i, '\n', '\r'), plain(b, i, eol); got != want {
-					t.Fatalf("either(%q, %d) = %d, want %d", b, i, got, want)
+					t.Fatalf("indexEither(%q, %d) = %d, want %d", b, i, got, want)
 				}
 			}
 		}
 	}
 }
 
-// cursorReads tells whether the cursor takes b as one value, and the strings it
-// has seen.
+// cursorReads reports whether b is one value to the cursor, and returns its raw
+// strings.
 func cursorReads(b []byte) (ok bool, texts []string) {
 	c := cursor{b: b}
 	var walk func()
@@ -92,13 +92,12 @@ func TestCursorVerdicts(t *testing.T) {
 		strings.Repeat(`[`, maxDepth+2) + strings.Repeat(`]`, maxDepth+2), strings.Repeat(`{"a":`, 1000000),
 	} {
 		if ok, _ := cursorReads([]byte(bad)); ok {
-			t.Errorf("%.40q is taken", bad)
+			t.Errorf("%.40q is accepted", bad)
 		}
 	}
 }
 
-// FuzzCursor: what encoding/json takes the cursor takes, with the same strings.
-// The other way round it takes no more than it says.
+// The cursor takes all that encoding/json takes, with the same strings.
 func FuzzCursor(f *testing.F) {
 	for _, c := range bodies {
 		f.Add([]byte(c.in))

@@ -13,16 +13,16 @@ import (
 
 // laneText is a text of an answer before it is cut into fragments.
 type laneText struct {
-	id     string // what the dialect's reader calls it
+	id     string // the name of the lane in the texts of dialect.read
 	text   string
 	nested bool
-	// begin, fragment and end spell the lane's events: each returns JSON.
+	// begin, fragment and end are the lane's events in JSON.
 	begin    []string
 	fragment func(quoted string) string
 	end      []string
 }
 
-// dialect is a way of streaming answers.
+// dialect is one API's way to stream answers.
 type dialect struct {
 	name   string
 	begin  []string
@@ -33,7 +33,7 @@ type dialect struct {
 	read func(t testing.TB, event map[string]any, texts map[string]string)
 }
 
-// chatLane makes a lane of a chat choice.
+// chatLane returns a lane of a chat choice.
 func chatLane(id string, text string, nested bool, delta string) laneText {
 	choice := id[:1]
 	return laneText{id: id, text: text, nested: nested, fragment: func(q string) string {
@@ -176,7 +176,7 @@ func readChat(t testing.TB, event map[string]any, texts map[string]string) {
 	}
 }
 
-// readTool adds names up too, as clients do: a name said twice would show.
+// readTool joins repeated names, as clients do, so that a duplicate shows.
 func readTool(call map[string]any, id string, texts map[string]string) {
 	at := fmt.Sprint(call["index"])
 	if f, ok := call["function"].(map[string]any); ok {
@@ -215,7 +215,7 @@ func readAnthropic(t testing.TB, event map[string]any, texts map[string]string) 
 	}
 }
 
-// spelling is how a server writes its stream.
+// spelling is a server's way to write a stream.
 type spelling struct {
 	eol   string
 	quote func(rng *rand.Rand, text string) string
@@ -231,12 +231,12 @@ var spellings = []spelling{
 
 func quotePlain(_ *rand.Rand, text string) string { return `"` + inside(text) + `"` }
 
-// quoteASCII escapes all other scripts, as Python does by default.
+// quoteASCII escapes all but ASCII, as Python does by default.
 func quoteASCII(rng *rand.Rand, text string) string {
 	return quoteIf(text, func(r rune) bool { return r >= 0x80 })
 }
 
-// quoteRandom escapes what it likes, brackets included.
+// quoteRandom escapes random characters, brackets too.
 func quoteRandom(rng *rand.Rand, text string) string {
 	return quoteIf(text, func(r rune) bool { return r >= 0x10000 || rng.IntN(8) == 0 })
 }
@@ -256,7 +256,7 @@ func quoteIf(text string, escaped func(rune) bool) string {
 	return `"` + b.String() + `"`
 }
 
-// script writes events, one after the other.
+// script writes a stream of events.
 type script struct {
 	rng  *rand.Rand
 	s    spelling
@@ -337,8 +337,8 @@ func fragment(rng *rand.Rand, text string) int {
 	return min(n, len(text))
 }
 
-// randomText is made of placeholders, parts of them and things that look alike.
-// A nested one is the text of a JSON object.
+// randomText returns a mix of placeholders, parts of them and similar text. Nested, it
+// is a JSON object.
 func randomText(rng *rand.Rand, nested bool) string {
 	words := []string{"[EMAIL_1]", "[EMAIL_10]", "[EMAIL_2]", "[SECRET_1]", "[NAME_1]", "[EMPTY_1]", "[KEYED_7f3a9c]", "[URL_1]",
 		"[EMAIL_", "[", "[[", "]", "[EMAIL_1", "[EMAIL_100]", "[EMAIL_3]", "EMAIL_1]", " text ", "Ω李😀", `\`, `"`, "\n", "[KEYED_7f3a9", "u005b", ""}
@@ -374,7 +374,8 @@ func client(wire []byte) []string {
 	return events
 }
 
-// readLanes adds up the texts of a stream as a client of the dialect does.
+// readLanes returns the texts of a stream by lane, as a client of the dialect reads
+// them.
 func readLanes(t testing.TB, d *dialect, wire []byte) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -382,7 +383,7 @@ func readLanes(t testing.TB, d *dialect, wire []byte) map[string]string {
 	return texts
 }
 
-// addLanes goes on with more of a stream, whole events.
+// addLanes adds the texts of more events.
 func addLanes(t testing.TB, d *dialect, wire []byte, texts map[string]string) {
 	t.Helper()
 	for _, data := range client(wire) {

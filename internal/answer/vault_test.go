@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// vault is a plain map of placeholders to values. It hands out its values in a
-// scratch buffer that it overwrites at the next call, as the contract allows,
-// so that a kept reference shows as a wrong text.
+// vault maps placeholders to values. It returns a value in a buffer that the next
+// call overwrites, as Placeholders allows, so that a kept reference shows as wrong
+// text.
 type vault struct {
 	values  map[string]string
 	scratch []byte
@@ -46,8 +46,8 @@ func (v *vault) HasPrefix(tail []byte) bool {
 
 func (v *vault) Len() int { return len(v.values) }
 
-// replace is the slow obvious model of restoring: every placeholder in the
-// text is replaced; nested: by its value as the inside of a JSON string.
+// replace is the slow model of restoring. Nested, the values are escaped for the
+// inside of a JSON string.
 func (v *vault) replace(text string, nested bool) string {
 	names := make([]string, 0, len(v.values))
 	for name := range v.values {
@@ -65,8 +65,8 @@ func (v *vault) replace(text string, nested bool) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// settled is what of a text must have left when no more of it has come: all
-// but the longest end that is the beginning of a placeholder.
+// settled returns the part of an incomplete text that must be written: all but an end
+// that is the beginning of a placeholder.
 func (v *vault) settled(text string) string {
 	for i := range len(text) {
 		if text[i] == '[' && v.HasPrefix([]byte(text[i:])) && !strings.Contains(text[i:], "]") {
@@ -76,8 +76,7 @@ func (v *vault) settled(text string) string {
 	return text
 }
 
-// inside spells a text as the inside of a JSON string, with no more escapes than
-// JSON demands.
+// inside returns a text as the inside of a JSON string, with the fewest escapes.
 func inside(text string) string {
 	var b bytes.Buffer
 	for _, r := range text {
@@ -94,9 +93,9 @@ func inside(text string) string {
 	return b.String()
 }
 
-// awkward is a vault of values and names that are easy to get wrong: quotes,
-// backslashes, control and line characters, other scripts, values that look
-// like placeholders, names of which one begins like another.
+// awkward returns a vault of difficult values and names: quotes, backslashes, control
+// characters, line ends, other scripts, values like placeholders, and a name that
+// begins like another.
 func awkward() *vault {
 	return newVault(
 		"[EMAIL_1]", "ada@example.org",
@@ -110,7 +109,15 @@ func awkward() *vault {
 	)
 }
 
-// watcher notes what an Observer is told.
+// seeds returns the number of random cases, of which a short run takes a fifth.
+func seeds(n uint64) uint64 {
+	if testing.Short() {
+		return n / 5
+	}
+	return n
+}
+
+// watcher is an Observer that keeps all reports.
 type watcher struct {
 	t         testing.TB
 	tokens    int
@@ -135,11 +142,11 @@ func (w *watcher) Usage(u Usage) {
 
 func (w *watcher) Finish(toolCalls bool) { w.finishes = append(w.finishes, toolCalls) }
 
-// check tells what an answer made of the observer. usage nil: none reported.
+// check compares the reports with those expected. usage nil: none.
 func (w *watcher) check(t *testing.T, tokens int, usage *Usage, finishes ...bool) {
 	t.Helper()
 	if w.tokens != tokens {
-		t.Errorf("first token told %d times, want %d", w.tokens, tokens)
+		t.Errorf("first token reported %d times, want %d", w.tokens, tokens)
 	}
 	switch {
 	case usage == nil && len(w.usages) > 0:

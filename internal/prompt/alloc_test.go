@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Once its memory is warm, reading a request allocates nothing.
+// A document and a cursor that were used before allocate nothing.
 func TestNoAllocations(t *testing.T) {
 	for name, c := range map[string]struct {
 		api  API
@@ -47,7 +47,7 @@ func TestNoAllocations(t *testing.T) {
 				t.Errorf("%v allocations", n)
 			}
 			if size == 0 && name != "refused" {
-				t.Error("nothing was read")
+				t.Error("no bytes were read")
 			}
 		})
 	}

@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// checkDocument holds what is true of every body and API: every string is
-// listed exactly once unless it is one of the few that may be left out, and
-// replacing any of them leaves a document that reads the same.
+// checkDocument checks the rules for every body and API: every string is listed
+// exactly once, except those that may be left out, and replacing any of them
+// leaves a document with the same structure.
 func checkDocument(t *testing.T, api API, body []byte, r *rand.Rand) error {
 	t.Helper()
 	before := string(body)
@@ -24,12 +24,12 @@ func checkDocument(t *testing.T, api API, body []byte, r *rand.Rand) error {
 		t.Fatalf("%v: the body was changed: %q", api, before)
 	}
 	if golden := readGolden(body).err; golden != nil && err == nil {
-		t.Fatalf("%v %q is taken, golden %v", api, body, golden)
+		t.Fatalf("%v %q is accepted, the golden model says %v", api, body, golden)
 	}
 	if err != nil {
 		var e *Error
 		if !errors.As(err, &e) || e.Status < 400 || e.Status > 499 || e.Code == "" || e.Error() == "" {
-			t.Fatalf("%v %q: not a refusal: %#v", api, body, err)
+			t.Fatalf("%v %q: the error is no refusal: %#v", api, body, err)
 		}
 		return err
 	}
@@ -63,14 +63,14 @@ func checkListed(t *testing.T, d *Document) {
 		}
 	}
 	if len(seen) != 0 {
-		t.Fatalf("%v %s: texts that are no strings: %v", d.API, d.Body, seen)
+		t.Fatalf("%v %s: the texts at %v are no strings", d.API, d.Body, seen)
 	}
 }
 
 func checkSegments(t *testing.T, d *Document) {
 	t.Helper()
 	if len(d.Segments) > 0 && (!d.API.Signable() || d.ManyPrompts || d.TokenIDs) {
-		t.Fatalf("%v %s: segments of what cannot be signed", d.API, d.Body)
+		t.Fatalf("%v %s: the request has segments and cannot be signed", d.API, d.Body)
 	}
 	message := int32(0)
 	for i, s := range d.Segments {
@@ -82,11 +82,10 @@ func checkSegments(t *testing.T, d *Document) {
 	}
 }
 
-// words are the members that rules speak of, so that random bodies meet them.
+// words are member names that have rules, for random bodies.
 var words = append(append([]string{}, actedOn[1:]...), "x y", "n", "image_url", "input_audio", "metadata")
 
-// randomBody writes a request with known members holding known and unknown
-// things.
+// randomBody returns a request of known members with known and unknown values.
 func randomBody(r *rand.Rand, depth int) any {
 	types := [...]string{
 		"text", "thinking", "tool_use", "tool_result", "image_url", "function_call", "message", "reasoning",
@@ -125,7 +124,11 @@ func randomBody(r *rand.Rand, depth int) any {
 func TestEverythingIsListed(t *testing.T) {
 	r := rand.New(rand.NewPCG(19, 20))
 	taken := map[API]int{}
-	for round := range 10_000 {
+	rounds := 10_000
+	if testing.Short() {
+		rounds = 2000
+	}
+	for round := range rounds {
 		api := API(round % int(numAPIs))
 		messages := list{}
 		for range 1 + r.IntN(3) {
@@ -149,8 +152,8 @@ func TestEverythingIsListed(t *testing.T) {
 		}
 	}
 	for api := range numAPIs {
-		if taken[api] < 100 {
-			t.Errorf("only %d bodies of %v were taken: the generator is off", taken[api], api)
+		if taken[api] < rounds/100 {
+			t.Errorf("only %d bodies of %v were accepted; the generator must make more", taken[api], api)
 		}
 	}
 }
@@ -170,13 +173,13 @@ func FuzzDocument(f *testing.F) {
 	})
 }
 
-// What a member's name alone must not hide from the scrubber.
+// A member's name alone hides no value from the scrubber.
 func TestHiddenPlaces(t *testing.T) {
 	const pii = "john.doe@example.com"
 	quoted := `"` + pii + `"`
 	for _, c := range []struct {
 		api  API
-		body string // PII stands for the string
+		body string // PII becomes the string
 	}{
 		{Chat, `{"messages":[{"role":PII,"content":"x"}]}`},
 		{Chat, `{"messages":[{"role":"user","c\u006fntent":PII}]}`},
@@ -216,7 +219,7 @@ func TestHiddenPlaces(t *testing.T) {
 	}
 }
 
-// A key that is somebody's data is listed as a key, wherever it is.
+// A key with personal data is listed as a key at any depth.
 func TestKeysAreListed(t *testing.T) {
 	d := parsed(t, Chat, `{"messages":[{"role":"user","content":"x","john@example.com":1}],"tools":[{"a\u0040b.cc":{"type":"object"}}],"c@d.ee":{}}`)
 	if got := listed(d); got != "x | key:john@example.com | key:a@b.cc | key:c@d.ee" &&
@@ -225,13 +228,12 @@ func TestKeysAreListed(t *testing.T) {
 	}
 }
 
-// The bodies of the attack table: those that must be refused are, and of the
-// others the planted value is in a text.
+// Parse refuses the bodies of the attack table that must be refused, and lists the
+// planted value of the others.
 func TestAttackBodies(t *testing.T) {
 	data, err := os.ReadFile("../../../shared/pii/attacks.jsonl")
 	if err != nil {
-		t.Log("the labelled data is not here; the cases above stand for it")
-		return
+		t.Skip("the attack table is missing; TestHiddenPlaces has the main cases")
 	}
 	outOfScope := map[string]bool{"gzip-body": true, "base64-secret": true, "split-parts": true, "split-messages": true, "at-dot-spelled": true}
 	checked := 0
@@ -264,7 +266,7 @@ func TestAttackBodies(t *testing.T) {
 		switch row.Expect {
 		case "4xx":
 			if err == nil {
-				t.Errorf("%s: taken", row.Name)
+				t.Errorf("%s: accepted", row.Name)
 			}
 		case "redact":
 			if err != nil {
@@ -273,7 +275,7 @@ func TestAttackBodies(t *testing.T) {
 			fallthrough
 		case "redact_or_4xx":
 			for _, p := range row.Planted {
-				// Digits of other scripts and invisible characters are the scanner's.
+				// The scanner handles digits of other scripts and invisible characters.
 				if err == nil && strings.Contains(p, "@") && !strings.Contains(row.Name, "invisible") && !strings.Contains(all.String(), p) {
 					t.Errorf("%s: the planted value is in no text", row.Name)
 				}

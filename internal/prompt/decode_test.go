@@ -36,7 +36,7 @@ func checkSpans(t *testing.T, body []byte, text Text, r *rand.Rand) {
 		}
 	}
 	if s, e := d.Span(0, len(d.Bytes)); len(d.Bytes) > 0 && (s != text.Start || e != text.End) {
-		t.Fatalf("%.200q: the whole is %d..%d", body, s, e)
+		t.Fatalf("%.200q: the whole text is at %d..%d", body, s, e)
 	}
 }
 
@@ -116,8 +116,8 @@ func TestSpanInsideARune(t *testing.T) {
 	}
 }
 
-// The map of a text stays small: a checkpoint in 256 bytes, not one an escape.
-func TestDecodedFootprint(t *testing.T) {
+// A text of escapes only has one checkpoint in 256 bytes, not one an escape.
+func TestDecodedMemory(t *testing.T) {
 	body := []byte(`"` + strings.Repeat(`\\`, 1<<20) + `"`)
 	var d Decoded
 	Text{Start: 1, End: len(body) - 1, Escaped: true}.Decode(body, &d)
@@ -129,11 +129,11 @@ func TestDecodedFootprint(t *testing.T) {
 	}
 	d.Wipe()
 	if d.Bytes != nil || d.src != nil || strings.ContainsRune(string(d.buf[:cap(d.buf)]), '\\') {
-		t.Error("Wipe leaves something")
+		t.Error("Wipe leaves text or references")
 	}
 }
 
-// texts collects what a cursor finds in one JSON string.
+// texts returns the texts that a cursor finds in one JSON string.
 func texts(body []byte, t Text) (found []string) {
 	var c Cursor
 	for d := c.Open(body, t); d != nil; d = c.Next() {
@@ -173,8 +173,8 @@ func TestCursor(t *testing.T) {
 	}
 }
 
-// Whatever part of a nested string is replaced by a placeholder, both levels
-// still parse, and the nested string reads as replaced.
+// A placeholder can replace any part of a nested string: both levels still parse,
+// and the nested string has the placeholder.
 func TestNestedReplacement(t *testing.T) {
 	const placeholder = "[EMAIL_1]"
 	r := rand.New(rand.NewPCG(9, 10))
@@ -211,7 +211,7 @@ func TestNestedReplacement(t *testing.T) {
 	}
 }
 
-// quoteAtRandom writes s as a JSON string, each rune escaped or not.
+// quoteAtRandom writes s as a JSON string with random escapes.
 func quoteAtRandom(r *rand.Rand, s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
@@ -248,21 +248,21 @@ func TestCursorFootprintAndWipe(t *testing.T) {
 	var c Cursor
 	for d := c.Open(body, Text{Start: 1, End: len(body) - 1, Escaped: true, Nested: true}); d != nil; d = c.Next() {
 		if len(d.Bytes) == 0 {
-			t.Fatal("an empty text")
+			t.Fatal("the text is empty")
 		}
 	}
 	if c.MemorySize() < len("secret") {
-		t.Errorf("footprint %d", c.MemorySize())
+		t.Errorf("the cursor keeps %d bytes", c.MemorySize())
 	}
 	outer, inner := c.outer.buf[:cap(c.outer.buf)], c.inner.buf[:cap(c.inner.buf)]
 	c.Wipe()
 	if strings.Contains(string(outer)+string(inner), "secret") || c.tape.body != nil || c.Next() != nil {
-		t.Error("Wipe leaves something")
+		t.Error("Wipe leaves text or references")
 	}
 }
 
-// Whatever a string holds, replacing any text found in it leaves the body
-// valid, and the document in the string, when it was one, valid too.
+// Replacing any text of any string leaves the body valid, and so the JSON document
+// in the string.
 func FuzzCursor(f *testing.F) {
 	f.Add(`{"to":"a\u0040b.cc","n":[1,"x\ny"],"q\"":NaN}`, false, uint64(1))
 	f.Add(`["l\na@b.cc",4111]`, true, uint64(2))
@@ -295,7 +295,7 @@ func FuzzCursor(f *testing.F) {
 			}
 			again := tape{lenient: true}
 			if document && !loose && again.parse([]byte(got.A)) != nil {
-				t.Fatalf("%q became %q, whose string is no document any more", body, changed)
+				t.Fatalf("%q became %q, and its string no longer parses", body, changed)
 			}
 		}
 	})

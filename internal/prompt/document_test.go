@@ -19,8 +19,7 @@ func parsed(t testing.TB, api API, body string) *Document {
 	return d
 }
 
-// listed writes the texts one after the other: what is special about each in
-// front of it.
+// listed writes all texts, each behind its item and its traits.
 func listed(d *Document) string {
 	var out []string
 	for _, t := range d.Texts {
@@ -43,7 +42,7 @@ func listed(d *Document) string {
 	return strings.Join(out, " | ")
 }
 
-// rendered writes the rendition, one line a message.
+// rendered writes the rendition with one line a message.
 func rendered(d *Document) string {
 	var b strings.Builder
 	last := int32(-1)
@@ -333,11 +332,11 @@ func TestWrongTypes(t *testing.T) {
 		}
 	}
 	if errors.Is(errModel, errStream) || errors.Is(ErrSyntax, ErrDepth) || errors.Is(errModel, errors.New("x")) {
-		t.Error("different errors are the same")
+		t.Error("errors.Is mixes up two errors")
 	}
 }
 
-// No error says anything of the body.
+// No error quotes the body.
 func TestErrorsAreFixed(t *testing.T) {
 	const secret = "zqjx"
 	for _, api := range []API{Chat, Completions, Responses, Messages, Embeddings, Rerank, Score, Tokenize, Other} {
@@ -369,9 +368,9 @@ func TestReset(t *testing.T) {
 	chunk := d.chunk[:cap(d.chunk)]
 	d.Reset()
 	if d.Body != nil || d.tape.body != nil || len(d.Texts)+len(d.Segments) != 0 || bytes.Contains(chunk, []byte("user")) {
-		t.Error("Reset leaves something")
+		t.Error("Reset leaves text or references")
 	}
 	if after := d.MemorySize(); after != before || after < 1000 {
-		t.Errorf("footprint %d, then %d", before, after)
+		t.Errorf("the document keeps %d bytes, then %d", before, after)
 	}
 }

@@ -12,17 +12,17 @@ import (
 	"unicode/utf8"
 )
 
-// golden is the slow and obvious reading of a body: encoding/json's, made as
-// strict as ours by checks of its own.
+// golden is the slow model of reading a body: encoding/json, with checks that make
+// it as strict as the parser.
 type golden struct {
-	err     *Error         // what is wrong with the body first, nil: nothing
+	err     *Error         // the first error of the body, if any
 	strings []goldenString // every key and string value in body order
 }
 
 type goldenString struct {
 	text string
 	key  bool
-	path string // "choices/0/delta": keys and indexes on the way, of values
+	path string // of a value: keys and indexes on the way, "choices/0/delta"
 }
 
 func readGolden(body []byte) golden {
@@ -83,7 +83,7 @@ func (g *golden) value(dec *json.Decoder, path string, depth int) *Error {
 	return nil
 }
 
-// hasLoneSurrogate looks at the escapes of a valid JSON text one by one.
+// hasLoneSurrogate reads the escapes of a valid JSON text one by one.
 func hasLoneSurrogate(b []byte) bool {
 	unit := func(i int) (uint64, bool) {
 		if i+6 > len(b) || b[i] != '\\' || b[i+1] != 'u' {
@@ -114,7 +114,7 @@ func hasLoneSurrogate(b []byte) bool {
 	return false
 }
 
-// quote writes s as a JSON string with nothing escaped that need not be.
+// quote writes s as a JSON string with the fewest escapes.
 func quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
@@ -133,7 +133,7 @@ func quote(s string) string {
 	return b.String()
 }
 
-// unquote decodes what stands between the quotes of a JSON string.
+// unquote decodes the inside of a JSON string.
 func unquote(raw []byte) (string, error) {
 	var s string
 	err := json.Unmarshal([]byte(`"`+string(raw)+`"`), &s)

@@ -36,18 +36,18 @@ func TestMediaIsRenderedAsADigest(t *testing.T) {
 	}
 	escaped, _ := renderPicture(t, pictureBody(strings.ReplaceAll(data, "/", `\/`)))
 	if !bytes.Equal(stream, escaped) {
-		t.Fatal("the same image with its slashes escaped is another one")
+		t.Fatal("escaped slashes change the rendition of an image")
 	}
 	other, _ := renderPicture(t, pictureBody("A"+data[1:]))
 	if bytes.Equal(stream, other) {
-		t.Fatal("two images render the same")
+		t.Fatal("two images have the same rendition")
 	}
 	small, media := renderPicture(t, pictureBody("iVBO"))
 	if media != 0 || !bytes.Contains(small, []byte("iVBO")) {
-		t.Fatal("a short string needs no digest")
+		t.Fatal("a short string is rendered as a digest")
 	}
 	if text, media := renderPicture(t, []byte(`{"model":"m","messages":[{"role":"user","content":"`+data+`"}]}`)); media != 0 || !bytes.Contains(text, []byte(data)) {
-		t.Fatal("text that looks like base64 is text: engines render all of it")
+		t.Fatal("text that looks like base64 is rendered as a digest")
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"unicode/utf16"
 )
 
-// validate recounts what a tape promises about itself.
+// validate checks the invariants of a tape.
 func (t *tape) validate() error {
 	for i := range t.nodes {
 		n := &t.nodes[i]
@@ -25,7 +25,7 @@ func (t *tape) validate() error {
 		}
 		if n.kind > kindArray {
 			if n.next != uint32(i+1) {
-				return fmt.Errorf("node %d: a leaf's next is %d", i, n.next)
+				return fmt.Errorf("node %d: the next of a leaf is %d", i, n.next)
 			}
 			continue
 		}
@@ -48,7 +48,7 @@ func (t *tape) validate() error {
 	return nil
 }
 
-// checkTape compares the tape's reading of body with the golden one.
+// checkTape compares the tape of body with the golden model.
 func checkTape(t *testing.T, body []byte) *Error {
 	t.Helper()
 	var tp tape
@@ -114,8 +114,8 @@ func TestParseAgainstGolden(t *testing.T) {
 	}
 }
 
-// Every place a string can be in, at every alignment: the eight-byte loop, its
-// tail, and what makes it stop.
+// Strings end at every alignment: in the eight-byte loop and in its tail, at every
+// kind of byte that ends it.
 func TestStringAtEveryAlignment(t *testing.T) {
 	stops := []string{
 		"", `\n`, `\u00e9`, `\ud83d\ude00`, "é", "€", "😀", "\x7f", "\x1f", "\x80", "\xff", "\xe2\x82", `\`, `\q`,
@@ -184,8 +184,8 @@ func utf16Text(s string, order binary.ByteOrder, mark bool) string {
 	return string(b)
 }
 
-// What Python's json module lets through, and therefore answers and nested
-// documents may contain.
+// Lenient parsing takes what Python's json module takes, since nested documents
+// may come from there.
 func TestParseLenient(t *testing.T) {
 	for body, ok := range map[string]bool{
 		`{"a":1,"a":2}`:            true,
@@ -241,7 +241,7 @@ func TestDuplicatesRandom(t *testing.T) {
 		}
 	}
 	if refused < 800 || refused > 7200 {
-		t.Fatalf("%d of 8000 refused: the generator is off", refused)
+		t.Fatalf("%d of 8000 bodies were refused; the generator must make more or fewer", refused)
 	}
 }
 
@@ -261,7 +261,7 @@ func TestLookup(t *testing.T) {
 		t.Errorf("%d names do not fit a byte", numNames)
 	}
 	if lookup([]byte("messages")) != nameMessages || lookup([]byte("type")) != nameType {
-		t.Error("the spelling list is out of step with the constants")
+		t.Error("actedOn does not match the constants")
 	}
 	for _, s := range []string{"", "Role", "roles", "role ", "john@example.com", strings.Repeat("a", 99)} {
 		if lookup([]byte(s)) != nameNone {
@@ -270,7 +270,7 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// randomJSON writes a random value, in which everything is likely to repeat.
+// randomJSON writes a random value with many repetitions.
 func randomJSON(r *rand.Rand, b *strings.Builder, depth int) {
 	space := func() { b.WriteString([...]string{"", "", "", " ", "\n\t"}[r.IntN(5)]) }
 	atoms := [...]string{
@@ -314,7 +314,7 @@ func TestParseRandom(t *testing.T) {
 		randomJSON(r, &b, 6)
 		body := []byte(b.String())
 		checkTape(t, body)
-		// Broken in one place.
+		// One byte is broken.
 		if len(body) > 0 {
 			at := r.IntN(len(body))
 			const breakers = "\"\\{}[],:0e-x \n\x00\x80\xe2"
@@ -335,7 +335,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) { checkTape(t, body) })
 }
 
-// The verdict never depends on what was read before with the same memory.
+// The result does not depend on earlier use of the same memory.
 func TestParseReusesMemory(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var used tape
@@ -354,14 +354,14 @@ func TestParseReusesMemory(t *testing.T) {
 	}
 }
 
-// The golden model itself is held against known facts.
+// The golden model itself gets known facts right.
 func TestGolden(t *testing.T) {
 	if !hasLoneSurrogate([]byte(`"\\\ud800"`)) || hasLoneSurrogate([]byte(`"\\ud800"`)) {
-		t.Error("hasLoneSurrogate")
+		t.Error("hasLoneSurrogate is wrong")
 	}
 	var v any
 	if json.Unmarshal([]byte(`{"a":"x","a":"y"}`), &v) != nil || readGolden([]byte(`{"a":"x","a":"y"}`)).err != ErrDuplicateKey {
-		t.Error("duplicates")
+		t.Error("the golden model takes duplicate keys")
 	}
 	if g := readGolden([]byte(`{"a":["x",{"b":"y"}]}`)); len(g.strings) != 4 || g.strings[3].path != "/a/1/b" {
 		t.Errorf("%+v", g)

@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// The model of a request: objects whose members stand in an order that means
-// nothing (free) or that is the client's data (kept).
+// The model of a request. The order of an object's members has no meaning (free)
+// or is the client's data (kept).
 type (
 	free []member
 	kept []member
 	list []any
-	// atom is a literal or number, written as it is.
+	// atom is a literal or number, written as is.
 	atom   string
 	member struct {
 		key   string
@@ -23,8 +23,8 @@ type (
 	}
 )
 
-// write writes v as JSON: white space, escapes and the order of free members
-// are up to chance.
+// write writes v as JSON with random white space, escapes and order of free
+// members.
 func write(r *rand.Rand, b *strings.Builder, v any) {
 	space := func() { b.WriteString([...]string{"", "", " ", "\n  "}[r.IntN(4)]) }
 	members := func(ms []member) {
@@ -79,7 +79,7 @@ func phrase(r *rand.Rand) string {
 	return strings.Join(s, " ")
 }
 
-// spoken is a text as a string or, which is the same, a list of one part.
+// spoken returns a text as a string or as the equivalent list of one part.
 func spoken(r *rand.Rand, typ, s string) any {
 	if r.IntN(2) == 0 {
 		return s
@@ -87,7 +87,7 @@ func spoken(r *rand.Rand, typ, s string) any {
 	return list{marked(r, free{{"type", typ}, {"text", s}})}
 }
 
-// marked sets the mark that clients move to the last block of each request.
+// marked adds the cache_control that clients move to the last block of a request.
 func marked[T free | kept](r *rand.Rand, block T) T {
 	if r.IntN(3) != 0 {
 		return block
@@ -97,8 +97,7 @@ func marked[T free | kept](r *rand.Rand, block T) T {
 	return append(append(block[:at:at], mark), block[at:]...)
 }
 
-// message is one turn: called anew for each request, it says the same in
-// another way.
+// message writes one message. Each call spells the same message in another way.
 type message func(r *rand.Rand) any
 
 func chatMessage(r *rand.Rand) message {
@@ -192,7 +191,7 @@ func request(r *rand.Rand, api API, head free, messages []message, n int) string
 	return b.String()
 }
 
-// stream is the rendition of each block.
+// stream returns the rendition of each message.
 func stream(d *Document) (blocks [][]byte) {
 	d.Render(func(m int32, chunk []byte) bool {
 		for int(m) >= len(blocks) {
@@ -204,8 +203,8 @@ func stream(d *Document) (blocks [][]byte) {
 	return blocks
 }
 
-// Turn N+1 of a conversation has turn N as its exact prefix, block by block,
-// however either request is written down; and so has the order of the texts.
+// Turn N+1 of a conversation has turn N as its exact prefix, message by message,
+// however the client spells either request. So has the order of the texts.
 func TestPrefixStability(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	apis := []struct {
@@ -232,23 +231,24 @@ func TestPrefixStability(t *testing.T) {
 		before := parsed(t, a.api, request(r, a.api, head, messages, n))
 		after := parsed(t, a.api, request(r, a.api, head, messages, n+1))
 		b, c := stream(before), stream(after)
-		// In a run of leading system messages the last block is not closed yet.
+		// A run of leading system messages may continue the last message.
 		last := len(b) - 1
 		if !bytes.Equal(bytes.Join(b[:last], nil), bytes.Join(c[:last], nil)) || !bytes.HasPrefix(c[last], b[last]) {
-			t.Fatalf("the longer conversation does not go on from the shorter:\n%s\n%s\n%q\n%q", before.Body, after.Body, b, c)
+			t.Fatalf("the longer conversation does not begin with the shorter:\n%s\n%s\n%q\n%q", before.Body, after.Body, b, c)
 		}
 		if joined := bytes.Join(c, nil); len(joined) == len(bytes.Join(b, nil)) {
 			t.Fatalf("a message has no rendition: %s", after.Body)
 		}
 		again := parsed(t, a.api, request(r, a.api, head, messages, n))
 		if x := stream(again); len(x) != len(b) || !bytes.Equal(bytes.Join(x, nil), bytes.Join(b, nil)) {
-			t.Fatalf("written differently it renders differently:\n%s\n%s\n%q\n%q", before.Body, again.Body, b, x)
+			t.Fatalf("the same request in another spelling has another rendition:\n%s\n%s\n%q\n%q", before.Body, again.Body, b, x)
 		}
 		checkTextOrder(t, before, after, n)
 	}
 }
 
-// checkTextOrder: the texts of the longer prompt go on from those of the shorter.
+// checkTextOrder checks that the texts of the longer prompt begin with those of the
+// shorter.
 func checkTextOrder(t *testing.T, before, after *Document, n int) {
 	t.Helper()
 	a, b := promptTexts(t, before), promptTexts(t, after)
@@ -257,16 +257,16 @@ func checkTextOrder(t *testing.T, before, after *Document, n int) {
 	}
 	for i := range a {
 		if a[i] != b[i] {
-			t.Fatalf("text %d is %q, with a message more %q\n%s\n%s", i, a[i], b[i], before.Body, after.Body)
+			t.Fatalf("text %d is %q, and %q with one more message\n%s\n%s", i, a[i], b[i], before.Body, after.Body)
 		}
 	}
 }
 
-// hidden begins every text that the requests carry outside of the prompt.
+// hidden begins every text outside of the prompt.
 const hidden = "HIDDEN "
 
-// promptTexts returns the texts of the prompt. Keys are not replaced, so their
-// place does not matter; hidden texts stand behind all others.
+// promptTexts returns the texts of the prompt, without keys, which nothing
+// replaces. Hidden texts come behind all others.
 func promptTexts(t *testing.T, d *Document) (found []string) {
 	t.Helper()
 	var x Decoded
@@ -286,7 +286,7 @@ func promptTexts(t *testing.T, d *Document) (found []string) {
 	return found
 }
 
-// What differs in the prompt differs in the rendition.
+// Different prompts have different renditions.
 func TestRenditionTellsApart(t *testing.T) {
 	for _, c := range [][2]string{
 		{`{"messages":[{"role":"user","content":"ab"}]}`, `{"messages":[{"role":"user","content":[{"text":"a"},{"text":"b"}]}]}`},
@@ -314,7 +314,7 @@ func TestRenditionTellsApart(t *testing.T) {
 	}
 }
 
-// Marks that only steer caching move from turn to turn and are not rendered.
+// cache_control moves from turn to turn and is not rendered.
 func TestCacheControlIsNotRendered(t *testing.T) {
 	const plain = `{"messages":[{"role":"user","content":"U"}],"tools":[{"name":"f","x":1},{"name":"g"}]}`
 	want := bytes.Join(stream(parsed(t, Messages, plain)), nil)

@@ -32,7 +32,7 @@ func TestSpliceRandom(t *testing.T) {
 			body[i] = byte('a' + i%26)
 		}
 		edits := randomEdits(r, len(body))
-		// The slow way: from the last to the first.
+		// The model makes the edits from the last to the first.
 		want := string(body)
 		for i := len(edits) - 1; i >= 0; i-- {
 			want = want[:edits[i].Start] + string(edits[i].New) + want[edits[i].End:]
@@ -52,7 +52,7 @@ func TestSpliceNothing(t *testing.T) {
 	d := parsed(t, Chat, `{"messages":[{"role":"user","content":"x"}]}`)
 	body := d.Body
 	if got := d.Splice(nil, nil); &got[0] != &body[0] || len(got) != len(body) || len(d.Texts) != 1 {
-		t.Error("a clean body is not the very same slice")
+		t.Error("a clean body is not the same slice")
 	}
 	if n := testing.AllocsPerRun(100, func() { d.Splice(nil, nil) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -74,7 +74,7 @@ func TestSpliceMistakes(t *testing.T) {
 	}
 }
 
-// After a splice the document is what parsing the new body would give.
+// checkSplice checks that a document after a splice equals the parsed new body.
 func checkSplice(t *testing.T, d *Document, edits []Edit) {
 	t.Helper()
 	old := string(d.Body)
@@ -110,8 +110,8 @@ func TestDocumentSplice(t *testing.T) {
 	}
 }
 
-// placeholders replaces a part of some texts, as a scrubber does, in the
-// order of the body, and adds a member in front.
+// placeholders returns edits in body order that replace a part of some texts, as a
+// scrubber does, and add a member in front.
 func placeholders(r *rand.Rand, d *Document) (edits []Edit) {
 	var x Decoded
 	at := map[int]Edit{}
