@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package json holds the janitor's walk of a body against
-// go-json-experiment/json, a strict parser of others: same verdict, same
-// strings. It is a module of its own, so that nobody who builds the gateway
-// downloads that parser.
+// Package json compares the parser of internal/prompt with
+// go-json-experiment/json, another strict parser: both accept the same bodies and
+// find the same strings. It is a module of its own, so that building the gateway
+// does not download that parser.
 package json
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// theirs returns every string value and every member name of a JSON text,
-// sorted, or an error when it is not strictly JSON, and how deep it nests.
+// theirs returns all string values and member names of a JSON text, sorted, and its
+// nesting depth, or an error when the text is not strict JSON.
 func theirs(body []byte) (all []string, depth int, err error) {
 	in := jsontext.NewDecoder(bytes.NewReader(body))
 	values := 0
@@ -45,8 +45,8 @@ func theirs(body []byte) (all []string, depth int, err error) {
 	}
 }
 
-// ours returns the same by the janitor's walk: as a body of an unknown kind,
-// of which every string is a text.
+// ours returns the strings that prompt.Document finds in a body of an unknown API,
+// where every string is a text.
 func ours(body []byte) (all []string, err error) {
 	var d prompt.Document
 	if err := d.Parse(prompt.Other, body); err != nil {
@@ -61,6 +61,7 @@ func ours(body []byte) (all []string, err error) {
 	return all, nil
 }
 
+// Both parsers agree on every body.
 func FuzzWalk(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `[]`, `"a"`, `1`, `null`, `{"a":"b"}`, `{"a":["b",{"c":"d\u0041\n"}],"e":1.5e3}`, `{"a":1,"a":2}`, `{"a":1,"\u0061":2}`,
@@ -72,19 +73,19 @@ func FuzzWalk(f *testing.F) {
 		want, depth, wantErr := theirs(body)
 		got, gotErr := ours(body)
 		if depth > prompt.MaxDepth {
-			return // they allow more
+			return // the other parser nests deeper
 		}
 		if (gotErr == nil) != (wantErr == nil) {
-			t.Fatalf("verdicts differ for %q: ours %v, theirs %v", body, gotErr, wantErr)
+			t.Fatalf("%q: our error is %v, theirs %v", body, gotErr, wantErr)
 		}
 		if gotErr == nil && !subset(got, want) {
-			t.Fatalf("strings differ for %q:\nours   %q\ntheirs %q", body, got, want)
+			t.Fatalf("the strings of %q differ:\nours   %q\ntheirs %q", body, got, want)
 		}
 	})
 }
 
-// subset reports whether all of ours are among theirs: names of members that
-// every API has, and strings that are skipped by name, are no texts.
+// subset reports whether theirs contains all of ours, which leaves out well-known
+// member names and the strings of some members.
 func subset(ours, theirs []string) bool {
 	for _, s := range ours {
 		i, found := slices.BinarySearch(theirs, s)
