@@ -53,9 +53,9 @@ const (
 // The time is linear in the length of prompt and tokens; memory for a copy of both
 // texts is taken, and wiped in the end.
 func AlignTokens(p TokenizedPrompt) (anchors, ends []Anchor) {
-	r := reading{p: p}
+	r := alignment{p: p}
 	defer r.wipe()
-	r.read()
+	r.build()
 	anchors = make([]Anchor, 0, p.Blocks)
 	for i := range p.Blocks {
 		end := min((i+1)*p.BlockBytes, len(r.text))
@@ -64,24 +64,24 @@ func AlignTokens(p TokenizedPrompt) (anchors, ends []Anchor) {
 		}
 		anchors = append(anchors, r.anchor(end))
 	}
-	r.present = 0
+	r.passed = 0
 	for _, end := range p.MessageEnds {
-		ends = append(ends, r.over(min(max(end, 0), len(r.text))))
+		ends = append(ends, r.messageEndAnchor(min(max(end, 0), len(r.text))))
 	}
 	return anchors, ends
 }
 
 // reading is a rendition beside the texts of its tokens.
-type reading struct {
-	p       TokenizedPrompt
-	text    []byte
-	tokens  []byte
-	ends    []uint32 // where in tokens each token ends
-	found   []stretch
-	present int // stretches that begin before the last anchor
+type alignment struct {
+	p         TokenizedPrompt
+	text      []byte
+	tokenText []byte
+	tokenEnds []uint32 // where in tokens each token ends
+	runs      []alignedRun
+	passed    int // stretches that begin before the last anchor
 }
 
-func (r *reading) read() {
+func (r *alignment) build() {
 	size := 0
 	r.p.Render(func(_ int32, chunk []byte) bool { size += len(chunk); return true })
 	r.text = sensitive.Make("rendition", 0, size)
@@ -96,28 +96,28 @@ func (r *reading) read() {
 	for i := range r.p.Tokens {
 		size += len(r.p.Text(i))
 	}
-	r.tokens, r.ends = sensitive.Make("texts of tokens", 0, size), make([]uint32, 0, r.p.Tokens)
+	r.tokenText, r.tokenEnds = sensitive.Make("texts of tokens", 0, size), make([]uint32, 0, r.p.Tokens)
 	for i := range r.p.Tokens {
-		r.tokens = append(r.tokens, r.p.Text(i)...)
-		r.ends = append(r.ends, uint32(len(r.tokens)))
+		r.tokenText = append(r.tokenText, r.p.Text(i)...)
+		r.tokenEnds = append(r.tokenEnds, uint32(len(r.tokenText)))
 	}
-	r.found = align(r.text, r.tokens)
+	r.runs = align(r.text, r.tokenText)
 }
 
-func (r *reading) wipe() {
+func (r *alignment) wipe() {
 	sensitive.Wipe(r.text)
-	sensitive.Wipe(r.tokens)
-	clear(r.ends)
+	sensitive.Wipe(r.tokenText)
+	clear(r.tokenEnds)
 }
 
 // anchor is the anchor of a text block that ends at end. It is called with ends that
 // grow.
-func (r *reading) anchor(end int) Anchor {
-	for r.present < len(r.found) && r.found[r.present].from < end {
-		r.present++
+func (r *alignment) anchor(end int) Anchor {
+	for r.passed < len(r.runs) && r.runs[r.passed].from < end {
+		r.passed++
 	}
-	for i := r.present - 1; i >= max(0, r.present-2); i-- {
-		if n, ok := r.exact(r.found[i], end); ok {
+	for i := r.passed - 1; i >= max(0, r.passed-2); i-- {
+		if n, ok := r.exactTokens(r.runs[i], end); ok {
 			return Anchor{n, true}
 		}
 	}
@@ -126,11 +126,11 @@ func (r *reading) anchor(end int) Anchor {
 
 // over is the anchor of a message's end: all tokens of its text are before it. It
 // is called with ends that grow.
-func (r *reading) over(end int) Anchor {
+func (r *alignment) messageEndAnchor(end int) Anchor {
 	a := r.anchor(end)
-	if i := r.present - 1; i >= 0 && r.found[i].whole && r.found[i].to == end {
-		s := r.found[i]
-		if n, ok := r.endsAt(s.at + s.to - s.from); ok {
+	if i := r.passed - 1; i >= 0 && r.runs[i].whole && r.runs[i].to == end {
+		s := r.runs[i]
+		if n, ok := r.tokensEndingAt(s.at + s.to - s.from); ok {
 			return Anchor{n, true}
 		}
 	}
@@ -138,13 +138,13 @@ func (r *reading) over(end int) Anchor {
 }
 
 // exact finds the last place before end at which tokens end whatever follows.
-func (r *reading) exact(s stretch, end int) (tokens int, ok bool) {
+func (r *alignment) exactTokens(s alignedRun, end int) (tokens int, ok bool) {
 	if end > s.to {
 		if end-s.to > searchGap {
 			return 0, false
 		}
-		if s.whole && end > s.to && r.closed(s.to, end) {
-			if n, ok := r.endsAt(s.at + s.to - s.from); ok {
+		if s.whole && end > s.to && r.textEndsIn(s.to, end) {
+			if n, ok := r.tokensEndingAt(s.at + s.to - s.from); ok {
 				return n, true
 			}
 		}
@@ -160,7 +160,7 @@ func (r *reading) exact(s stretch, end int) (tokens int, ok bool) {
 		case before != '\n':
 			continue
 		}
-		if n, ok := r.endsAt(s.at + at - s.from); ok && at > s.from {
+		if n, ok := r.tokensEndingAt(s.at + at - s.from); ok && at > s.from {
 			return n, true
 		}
 	}
@@ -169,7 +169,7 @@ func (r *reading) exact(s stretch, end int) (tokens int, ok bool) {
 
 // closed tells whether the text that ends at from, but for white space, has come to
 // its end before end.
-func (r *reading) closed(from, end int) bool {
+func (r *alignment) textEndsIn(from, end int) bool {
 	for ; from < end; from++ {
 		if r.text[from] >= tagMedia {
 			return true
@@ -180,8 +180,8 @@ func (r *reading) closed(from, end int) bool {
 
 // endsAt returns how many tokens there are up to a place in the tokens' texts at
 // which a token ends.
-func (r *reading) endsAt(at int) (tokens int, ok bool) {
-	n, ok := slices.BinarySearch(r.ends, uint32(at))
+func (r *alignment) tokensEndingAt(at int) (tokens int, ok bool) {
+	n, ok := slices.BinarySearch(r.tokenEnds, uint32(at))
 	if !ok {
 		return 0, false
 	}
@@ -190,30 +190,30 @@ func (r *reading) endsAt(at int) (tokens int, ok bool) {
 
 // estimate is how many tokens there are up to end, in proportion, less a block, but
 // not less than at the last place that is known.
-func (r *reading) estimate(end int) int {
+func (r *alignment) estimate(end int) int {
 	from, to := 0, len(r.text)
 	low, high := 0, r.p.Tokens
-	if i := r.present - 1; i >= 0 {
-		s := r.found[i]
+	if i := r.passed - 1; i >= 0 {
+		s := r.runs[i]
 		from = min(s.to, end)
-		low = r.upTo(s.at + from - s.from)
+		low = r.tokensUpTo(s.at + from - s.from)
 	}
-	if r.present < len(r.found) {
-		s := r.found[r.present]
-		to, high = s.from, r.upTo(s.at)
+	if r.passed < len(r.runs) {
+		s := r.runs[r.passed]
+		to, high = s.from, r.tokensUpTo(s.at)
 	}
 	n := low
 	if to > from {
 		n += (high - low) * (end - from) / (to - from)
 	}
 	known := 0
-	if i := r.present - 1; i >= 0 {
-		known = r.upTo(r.found[i].at)
+	if i := r.passed - 1; i >= 0 {
+		known = r.tokensUpTo(r.runs[i].at)
 	}
 	return max(known, min(n, r.p.Tokens)-r.p.BlockTokens, 0)
 }
 
 // upTo returns how many tokens end at or before a place.
-func (r *reading) upTo(at int) int {
-	return sort.Search(len(r.ends), func(i int) bool { return r.ends[i] > uint32(at) })
+func (r *alignment) tokensUpTo(at int) int {
+	return sort.Search(len(r.tokenEnds), func(i int) bool { return r.tokenEnds[i] > uint32(at) })
 }

@@ -7,9 +7,9 @@ import "sync"
 // The keys of entries that end after a time lie in chunks of 256 bytes, each of
 // one feed, one tier and one time; 256 of them make a segment.
 const (
-	chunkWords     = 32
-	chunkKeys      = chunkWords - 2 // word 0: the next chunk, word 1: time<<8 | how many
-	chunksPerBlock = segmentWords / chunkWords
+	chunkWords    = 32
+	chunkKeys     = chunkWords - 2 // word 0: the next chunk, word 1: time<<8 | how many
+	chunksPerSlab = segmentWords / chunkWords
 )
 
 // chunkRef is the number of a chunk, and one more; 0 is none.
@@ -24,41 +24,41 @@ type slab struct {
 
 // chunks gives out chunks to the queues of all feeds. What is in a chunk belongs
 // to the queue it was given to.
-type chunks struct {
-	memory *memory
-	mu     sync.Mutex
-	slabs  []slab // one that was given back has no words
-	first  int    // no slab before has a free chunk
+type chunkPool struct {
+	memory    *memory
+	mu        sync.Mutex
+	slabs     []slab // one that was given back has no words
+	firstFree int    // no slab before has a free chunk
 }
 
 // words returns the words of a chunk.
-func (c *chunks) words(ref chunkRef) []uint64Word {
+func (c *chunkPool) words(ref chunkRef) []uint64Word {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.at(ref)
 }
 
-func (c *chunks) at(ref chunkRef) []uint64Word {
+func (c *chunkPool) at(ref chunkRef) []uint64Word {
 	i := int(ref - 1)
-	at := i % chunksPerBlock * chunkWords
-	return c.slabs[i/chunksPerBlock].words[at : at+chunkWords]
+	at := i % chunksPerSlab * chunkWords
+	return c.slabs[i/chunksPerSlab].words[at : at+chunkWords]
 }
 
 // take returns a free chunk, 0 when there is no room. Chunks may take half of what
 // the index may.
-func (c *chunks) take() chunkRef {
+func (c *chunkPool) alloc() chunkRef {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for ; c.first < len(c.slabs); c.first++ {
-		if s := &c.slabs[c.first]; s.words != nil && s.free != 0 {
-			return c.takeFrom(s)
+	for ; c.firstFree < len(c.slabs); c.firstFree++ {
+		if s := &c.slabs[c.firstFree]; s.words != nil && s.free != 0 {
+			return c.allocFrom(s)
 		}
 	}
 	i := 0
 	for i < len(c.slabs) && c.slabs[i].words != nil {
 		i++
 	}
-	if !c.below(i) || !c.memory.take(segmentCost) {
+	if !c.fits(i) || !c.memory.take(segmentCost) {
 		return 0
 	}
 	if i == len(c.slabs) {
@@ -66,20 +66,20 @@ func (c *chunks) take() chunkRef {
 	}
 	s := &c.slabs[i]
 	s.words = new(segment)
-	for k := chunksPerBlock; k > 0; k-- {
-		ref := chunkRef(i*chunksPerBlock + k)
+	for k := chunksPerSlab; k > 0; k-- {
+		ref := chunkRef(i*chunksPerSlab + k)
 		c.at(ref)[0].Store(uint64(s.free))
 		s.free = ref
 	}
-	c.first = i
-	return c.takeFrom(s)
+	c.firstFree = i
+	return c.allocFrom(s)
 }
 
 // below tells whether there may be a segment beside n others.
-func (c *chunks) below(n int) bool { return int64(n+1)*2*segmentCost <= c.memory.limitNow() }
+func (c *chunkPool) fits(n int) bool { return int64(n+1)*2*segmentCost <= c.memory.currentLimit() }
 
 // mayGrow tells whether chunks have less than their share of the memory.
-func (c *chunks) mayGrow() bool {
+func (c *chunkPool) mayGrow() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
@@ -88,10 +88,10 @@ func (c *chunks) mayGrow() bool {
 			n++
 		}
 	}
-	return c.below(n)
+	return c.fits(n)
 }
 
-func (c *chunks) takeFrom(s *slab) chunkRef {
+func (c *chunkPool) allocFrom(s *slab) chunkRef {
 	ref := s.free
 	s.free = chunkRef(c.at(ref)[0].Load())
 	s.used++
@@ -99,16 +99,16 @@ func (c *chunks) takeFrom(s *slab) chunkRef {
 }
 
 // give takes a chunk back, and the memory of a segment with its last one.
-func (c *chunks) give(ref chunkRef) {
+func (c *chunkPool) release(ref chunkRef) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := int(ref-1) / chunksPerBlock
+	i := int(ref-1) / chunksPerSlab
 	s := &c.slabs[i]
 	c.at(ref)[0].Store(uint64(s.free))
 	s.free = ref
-	c.first = min(c.first, i)
+	c.firstFree = min(c.firstFree, i)
 	if s.used--; s.used == 0 {
 		*s = slab{}
-		c.memory.give(segmentCost)
+		c.memory.release(segmentCost)
 	}
 }

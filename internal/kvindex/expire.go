@@ -13,43 +13,43 @@ const stepChunks = 32
 
 // wait notes the time of copies in a tier without removals. When there is no room
 // the oldest end early. It returns false when that is not enough.
-func (f *Feed) wait(tier kvevents.Tier, keys []uint64) bool {
+func (f *Feed) scheduleExpiry(tier kvevents.Tier, keys []uint64) bool {
 	t := int(tier) - 1
-	if t < 0 || f.removes[t] {
+	if t < 0 || f.sendsRemovals[t] {
 		return true
 	}
 	for {
-		keys = keys[f.waiting[t].put(&f.x.chunks, f.x.now.Load(), keys):]
+		keys = keys[f.expiring[t].put(&f.x.chunks, f.x.lastExpire.Load(), keys):]
 		if len(keys) == 0 {
 			return true
 		}
-		if f.x.chunks.mayGrow() && f.x.links.giveOne() {
+		if f.x.chunks.mayGrow() && f.x.log.releaseOne() {
 			continue
 		}
-		if !f.endOldest(1-t) && !f.endOldest(t) {
+		if !f.expireOldest(1-t) && !f.expireOldest(t) {
 			return false
 		}
 	}
 }
 
 // endOldest ends the oldest copies in a tier, a chunk of them.
-func (f *Feed) endOldest(t int) bool {
+func (f *Feed) expireOldest(t int) bool {
 	var room [chunkKeys]uint64
-	keys := f.waiting[t].pop(&f.x.chunks, room[:0])
-	f.takeOff(keys, kvevents.Tier(t+1))
+	keys := f.expiring[t].pop(&f.x.chunks, room[:0])
+	f.removeCopies(keys, kvevents.Tier(t+1))
 	f.expired.Add(uint64(len(keys)))
 	return len(keys) > 0
 }
 
 // shorten ends the oldest copies early, to give memory back.
-func (f *Feed) shorten() bool {
+func (f *Feed) expireEarly() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for range stepChunks {
-		if !f.endOldest(0) && !f.endOldest(1) {
+		if !f.expireOldest(0) && !f.expireOldest(1) {
 			return false
 		}
-		f.short.Store(true)
+		f.incomplete.Store(true)
 	}
 	return true
 }
@@ -62,9 +62,9 @@ func (f *Feed) expire(now int64) (more bool) {
 	defer f.mu.Unlock()
 	for range stepChunks {
 		done := true
-		for t := range f.waiting {
-			if at, ok := f.waiting[t].oldest(&f.x.chunks); ok && max(at, f.x.start.Load())+int64(TTL/time.Second) <= now {
-				f.endOldest(t)
+		for t := range f.expiring {
+			if at, ok := f.expiring[t].oldest(&f.x.chunks); ok && max(at, f.x.firstExpire.Load())+int64(TTL/time.Second) <= now {
+				f.expireOldest(t)
 				done = false
 			}
 		}

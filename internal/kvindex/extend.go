@@ -6,13 +6,13 @@ package kvindex
 // blocks that was linked behind them, known by a hash. chain and tokens are what
 // Follow returned, and ok reports whether there is more.
 func (x *Index) Extend(s Space, place uint64, chain []uint64, tokens int) (longer []uint64, more int, ok bool) {
-	if s.block == 0 {
+	if s.blockTokens == 0 {
 		return chain, tokens, false
 	}
-	l := &x.links
+	l := &x.log
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if l.live == 0 {
+	if l.records == 0 {
 		return chain, tokens, false
 	}
 	ref := l.find(s.key(place))
@@ -20,7 +20,7 @@ func (x *Index) Extend(s Space, place uint64, chain []uint64, tokens int) (longe
 		return chain, tokens, false
 	}
 	w := l.words(ref)
-	m := meta(w[1].Load())
+	m := recordMeta(w[1].Load())
 	first := m.first()
 	if first > len(chain) || first > 0 && chain[first-1] != w[2].Load() || m.tokens() < tokens {
 		return chain, tokens, false
@@ -29,8 +29,8 @@ func (x *Index) Extend(s Space, place uint64, chain []uint64, tokens int) (longe
 	for k := range w[headWords:m.words()] {
 		longer = append(longer, w[headWords+k].Load())
 	}
-	if m&metaRecent == 0 {
-		w[1].Store(uint64(m | metaRecent))
+	if m&metaReferenced == 0 {
+		w[1].Store(uint64(m | metaReferenced))
 	}
 	longer, more, _ = cutChain(s, longer, 0, m.tokens(), 0)
 	return longer, more, true

@@ -18,33 +18,33 @@ import (
 const TTL = 10 * time.Minute
 
 // slowTiers are those whose entries may end after a time.
-const slowTiers = 2
+const expiringTiers = 2
 
 // Feed enters what one publisher says in the tree, under an upstream of its own.
 // It may be used from several goroutines, one event at a time.
 type Feed struct {
-	x    *Index
-	name string
-	up   radixcache.Upstream
+	x        *Index
+	name     string
+	upstream radixcache.Upstream
 
-	mu      sync.Mutex
-	ended   bool
-	group   int // that is followed, noGroup before the first
-	sizes   blockSizes
-	waiting [slowTiers]queue // of tiers for which there was no removal
-	removes [slowTiers]bool
-	own     [eventBlocks]uint64
-	outside outside
+	mu            sync.Mutex
+	closed        bool
+	group         int // that is followed, noGroup before the first
+	sizes         blockSizeCounter
+	expiring      [expiringTiers]expiryQueue // of tiers for which there was no removal
+	sendsRemovals [expiringTiers]bool
+	hashes        [eventBlocks]uint64
+	external      externalCache
 
-	knowledge   atomic.Uint32
-	short       atomic.Bool // something was not entered for want of room
-	tiered      atomic.Bool
-	blockTokens atomic.Uint32
-	blocks      atomic.Uint64
-	removed     atomic.Uint64
-	orphans     atomic.Uint64
-	ignored     atomic.Uint64
-	expired     atomic.Uint64
+	knowledge      atomic.Uint32
+	incomplete     atomic.Bool // something was not entered for want of room
+	tiered         atomic.Bool
+	blockTokens    atomic.Uint32
+	blocks         atomic.Uint64
+	removed        atomic.Uint64
+	unknownParents atomic.Uint64
+	ignored        atomic.Uint64
+	expired        atomic.Uint64
 }
 
 const (
@@ -64,14 +64,14 @@ type FeedStats struct {
 }
 
 func newFeed(x *Index, name string) *Feed {
-	return &Feed{x: x, name: name, up: x.tree.Register(name), group: noGroup}
+	return &Feed{x: x, name: name, upstream: x.tree.Register(name), group: noGroup}
 }
 
 // cost is what a feed takes beside what it enters.
 func (f *Feed) cost() int64 { return int64(unsafe.Sizeof(*f)) + int64(len(f.name)) + 64 }
 
 // ID is the feed's upstream in the tree; 0 when the tree had no room for it.
-func (f *Feed) ID() radixcache.Upstream { return f.up }
+func (f *Feed) ID() radixcache.Upstream { return f.upstream }
 
 // Name is what Index.Feed was called with.
 func (f *Feed) Name() string { return f.name }
@@ -83,14 +83,14 @@ func (f *Feed) Apply(e *kvevents.Event) (indexed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case f.ended || e.Tier > kvevents.Disk:
+	case f.closed || e.Tier > kvevents.Disk:
 		return false
 	case e.Kind == kvevents.Stored:
 		return f.stored(e)
 	case e.Kind == kvevents.Removed:
 		return f.remove(e)
 	case e.Kind == kvevents.Cleared:
-		f.emptied()
+		f.clearEngine()
 		return true
 	}
 	return false
@@ -107,14 +107,14 @@ func (f *Feed) stored(e *kvevents.Event) bool {
 	if len(e.Tokens) == 0 {
 		return f.copied(e)
 	}
-	if !f.follow(e.Group) {
+	if !f.selectGroup(e.Group) {
 		f.ignored.Add(1)
 		return true
 	}
 	f.x.adapters.note(e.LoRA)
-	up := f.up
-	if f.foreign(e) {
-		if up = f.outside.open(f); up == 0 {
+	up := f.upstream
+	if f.isExternal(e) {
+		if up = f.external.open(f); up == 0 {
 			return false
 		}
 	}
@@ -122,22 +122,22 @@ func (f *Feed) stored(e *kvevents.Event) bool {
 	if !e.Root {
 		known := false
 		if parent, known = f.x.tree.BlockByKey(up, e.Parent); !known {
-			f.orphans.Add(1)
+			f.unknownParents.Add(1)
 			return false
 		}
 	}
 	switch {
-	case f.wait(e.Tier, e.Hashes) && f.enter(up, e, parent):
+	case f.scheduleExpiry(e.Tier, e.Hashes) && f.enter(up, e, parent):
 		return true
-	case up != f.up:
+	case up != f.upstream:
 		return false // of what is kept elsewhere absence means nothing anyway
 	}
-	return f.noRoom()
+	return f.markIncomplete()
 }
 
 // noRoom notes that absence means nothing from now on.
-func (f *Feed) noRoom() bool {
-	f.short.Store(true)
+func (f *Feed) markIncomplete() bool {
+	f.incomplete.Store(true)
 	return false
 }
 
@@ -153,10 +153,10 @@ func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) b
 			if len(e.Extra) > 0 {
 				extra = e.Extra[i]
 			}
-			parent = own(parent, extra, e.Tokens[i*n:(i+1)*n])
-			f.own[i-at] = parent
+			parent = blockHash(parent, extra, e.Tokens[i*n:(i+1)*n])
+			f.hashes[i-at] = parent
 		}
-		stored.Keys, stored.Blocks = e.Hashes[at:end], f.own[:end-at]
+		stored.Keys, stored.Blocks = e.Hashes[at:end], f.hashes[:end-at]
 		if !f.x.tree.Stored(up, stored) {
 			return false
 		}
@@ -164,8 +164,8 @@ func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) b
 		stored.Root, stored.Parent = false, e.Hashes[end-1]
 		at = end
 	}
-	if up != f.up {
-		f.outside.tokens.Store(f.outside.sizes.note(n, len(e.Hashes), false))
+	if up != f.upstream {
+		f.external.chunkTokens.Store(f.external.sizes.note(n, len(e.Hashes), false))
 		return true
 	}
 	if e.Tier != kvevents.GPU {
@@ -179,7 +179,7 @@ func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) b
 func (f *Feed) copied(e *kvevents.Event) bool {
 	n := 0
 	if e.Group == f.group {
-		n = f.x.tree.Copied(f.up, e.Hashes, radixcache.Tier(e.Tier))
+		n = f.x.tree.Copied(f.upstream, e.Hashes, radixcache.Tier(e.Tier))
 		if up, _ := f.External(); up != 0 {
 			n += f.x.tree.Copied(up, e.Hashes, radixcache.Tier(e.Tier))
 		}
@@ -192,9 +192,9 @@ func (f *Feed) copied(e *kvevents.Event) bool {
 	if e.Tier != kvevents.GPU {
 		f.tiered.Store(true)
 	}
-	if !f.wait(e.Tier, e.Hashes) {
-		f.takeOff(e.Hashes, e.Tier)
-		return f.noRoom()
+	if !f.scheduleExpiry(e.Tier, e.Hashes) {
+		f.removeCopies(e.Hashes, e.Tier)
+		return f.markIncomplete()
 	}
 	return true
 }
@@ -202,11 +202,11 @@ func (f *Feed) copied(e *kvevents.Event) bool {
 // follow tells whether a group of full attention is the one that is followed: the
 // one with the lowest index. When a lower one turns up, what the other said goes,
 // and what there was before is unknown.
-func (f *Feed) follow(group int) bool {
+func (f *Feed) selectGroup(group int) bool {
 	if group < f.group {
 		if f.group != noGroup {
 			f.clear()
-			f.short.Store(true)
+			f.incomplete.Store(true)
 		}
 		f.group = group
 	}
@@ -219,19 +219,19 @@ func (f *Feed) remove(e *kvevents.Event) bool {
 		f.ignored.Add(1)
 		return true
 	}
-	if t := int(e.Tier) - 1; t >= 0 && !f.removes[t] {
-		f.removes[t] = true
-		f.waiting[t].drop(&f.x.chunks)
+	if t := int(e.Tier) - 1; t >= 0 && !f.sendsRemovals[t] {
+		f.sendsRemovals[t] = true
+		f.expiring[t].clear(&f.x.chunks)
 	}
-	f.takeOff(e.Hashes, e.Tier)
+	f.removeCopies(e.Hashes, e.Tier)
 	f.removed.Add(uint64(len(e.Hashes)))
 	return true
 }
 
 // takeOff takes a copy of each block off a tier.
-func (f *Feed) takeOff(keys []uint64, tier kvevents.Tier) {
-	f.x.tree.Removed(f.up, keys, radixcache.Tier(tier))
-	f.outside.removed(f, keys, tier)
+func (f *Feed) removeCopies(keys []uint64, tier kvevents.Tier) {
+	f.x.tree.Removed(f.upstream, keys, radixcache.Tier(tier))
+	f.external.removed(f, keys, tier)
 }
 
 // Clear drops all that was entered. What is known of the publisher's ways goes
@@ -239,42 +239,42 @@ func (f *Feed) takeOff(keys []uint64, tier kvevents.Tier) {
 func (f *Feed) Clear() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.ended {
+	if !f.closed {
 		f.clear()
 	}
 }
 
 func (f *Feed) clear() {
-	f.outside.clear(f)
-	f.emptied()
+	f.external.clear(f)
+	f.clearEngine()
 }
 
 // emptied drops what the engine had itself, as it says that it has cleared it. What
 // is kept beside it in chunks stays there, and nobody would tell of it again.
-func (f *Feed) emptied() {
-	if f.outside.up.Load() == 0 {
-		for t := range f.waiting {
-			f.waiting[t].drop(&f.x.chunks)
-			f.removes[t] = false
+func (f *Feed) clearEngine() {
+	if f.external.upstream.Load() == 0 {
+		for t := range f.expiring {
+			f.expiring[t].clear(&f.x.chunks)
+			f.sendsRemovals[t] = false
 		}
 	}
-	f.group, f.sizes = noGroup, blockSizes{}
+	f.group, f.sizes = noGroup, blockSizeCounter{}
 	f.tiered.Store(false)
-	f.x.tree.Forget(f.up)
-	f.short.Store(false)
+	f.x.tree.Forget(f.upstream)
+	f.incomplete.Store(false)
 }
 
 // end takes the feed out of the tree.
-func (f *Feed) end() {
+func (f *Feed) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ended = true
+	f.closed = true
 	f.knowledge.Store(uint32(kvevents.Unknown))
-	for t := range f.waiting {
-		f.waiting[t].drop(&f.x.chunks)
+	for t := range f.expiring {
+		f.expiring[t].clear(&f.x.chunks)
 	}
-	f.outside.clear(f)
-	f.x.tree.Unregister(f.up)
+	f.external.clear(f)
+	f.x.tree.Unregister(f.upstream)
 }
 
 // Known notes how far what was applied can be relied on.
@@ -294,7 +294,7 @@ func (f *Feed) Knowledge() kvevents.Knowledge {
 // the tree although the engine has it: there was no room for it, or it went at the
 // ceiling. It takes no lock.
 func (f *Feed) Partial() bool {
-	return f.up == 0 || f.short.Load() || f.x.tree.Evicted(f.up)
+	return f.upstream == 0 || f.incomplete.Load() || f.x.tree.Evicted(f.upstream)
 }
 
 // BlockTokens is the engine's block size: of several the one that most blocks on
@@ -308,13 +308,13 @@ func (f *Feed) Tiered() bool { return f.tiered.Load() }
 // Stats returns the figures of this moment.
 func (f *Feed) Stats() FeedStats {
 	s := FeedStats{
-		Blocks: f.blocks.Load(), Removed: f.removed.Load(), UnknownParents: f.orphans.Load(),
+		Blocks: f.blocks.Load(), Removed: f.removed.Load(), UnknownParents: f.unknownParents.Load(),
 		Ignored: f.ignored.Load(), Expired: f.expired.Load(),
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for t := range f.waiting {
-		s.Expiring += f.waiting[t].keys
+	for t := range f.expiring {
+		s.Expiring += f.expiring[t].keys
 	}
 	return s
 }

@@ -28,16 +28,16 @@ type SpaceKey struct {
 
 // Space is a Key made ready, of one epoch. The zero value is the space of nothing.
 type Space struct {
-	links uint64 // mixed with each text block
-	root  uint64 // own hash before the first block
-	salt  uint64
-	block uint32
-	slot  uint32 // of the epoch
-	epoch uint32
+	textSeed    uint64 // mixed with each text block
+	root        uint64 // own hash before the first block
+	salt        uint64
+	blockTokens uint32
+	slot        uint32 // of the epoch
+	epoch       uint32
 }
 
 // BlockTokens is the engine's block size of the space.
-func (s Space) BlockTokens() int { return int(s.block) }
+func (s Space) BlockTokens() int { return int(s.blockTokens) }
 
 // epochSlots is how many epochs are told apart: models are spread over them, and
 // one that ends takes the links of others in the same slot with it.
@@ -48,13 +48,13 @@ func (x *Index) Space(k SpaceKey) Space {
 	if k.BlockTokens < 1 || k.BlockTokens > maxTokens {
 		return Space{}
 	}
-	s := Space{root: x.root(k.Adapter), salt: k.Salt, block: uint32(k.BlockTokens), slot: x.epochSlot(k.Model)}
+	s := Space{root: x.root(k.Adapter), salt: k.Salt, blockTokens: uint32(k.BlockTokens), slot: x.epochSlot(k.Model)}
 	s.epoch = x.epochs[s.slot].Load()
 	h := mix(x.seed ^ xxhash.Sum64String(k.Model))
 	h = mix(h ^ xxhash.Sum64String(k.Adapter))
 	h = mix(h ^ k.Variant)
 	h = mix(h ^ k.Salt)
-	s.links = mix(h ^ uint64(s.block)<<32 ^ uint64(s.epoch))
+	s.textSeed = mix(h ^ uint64(s.blockTokens)<<32 ^ uint64(s.epoch))
 	return s
 }
 
@@ -68,14 +68,14 @@ func (x *Index) EndEpoch(model string) { x.endEpoch(x.epochSlot(model)) }
 
 func (x *Index) endEpoch(slot uint32) {
 	x.epochs[slot].Add(1)
-	x.ended.Add(1)
+	x.endedEpochs.Add(1)
 }
 
 // root is the own hash before the first block of a prompt for an adapter.
 func (x *Index) root(adapter string) uint64 { return mix(x.seed + xxhash.Sum64String(adapter)) }
 
 // key is what a text block is found by.
-func (s Space) key(text uint64) uint64 { return mix(text ^ s.links) }
+func (s Space) key(text uint64) uint64 { return mix(text ^ s.textSeed) }
 
 // mix spreads the bits of a word (finalizer of SplitMix64).
 func mix(h uint64) uint64 {
@@ -88,12 +88,12 @@ func mix(h uint64) uint64 {
 // feed enters for an engine that stores these tokens, as long as there are no
 // media in them.
 func (x *Index) Chain(s Space, tokens []uint32, dst []uint64) []uint64 {
-	if s.block == 0 {
+	if s.blockTokens == 0 {
 		return dst
 	}
-	h, extra, n := s.root, s.salt, int(s.block)
+	h, extra, n := s.root, s.salt, int(s.blockTokens)
 	for len(tokens) >= n {
-		h = own(h, extra, tokens[:n])
+		h = blockHash(h, extra, tokens[:n])
 		dst = append(dst, h)
 		tokens, extra = tokens[n:], 0
 	}
@@ -104,7 +104,7 @@ func (x *Index) Chain(s Space, tokens []uint32, dst []uint64) []uint64 {
 const hashedTokens = 64
 
 // own is the hash of a block of tokens behind a block with the hash before.
-func own(before, extra uint64, tokens []uint32) uint64 {
+func blockHash(before, extra uint64, tokens []uint32) uint64 {
 	var b [24 + 4*hashedTokens]byte
 	binary.LittleEndian.PutUint64(b[0:], before)
 	binary.LittleEndian.PutUint64(b[8:], uint64(len(tokens)))

@@ -15,17 +15,17 @@ import (
 // Index is what engines say they hold, in a tree that it does not own, and which
 // text leads to which tokens. It is safe for concurrent use.
 type Index struct {
-	tree   *radixcache.Tree
-	seed   uint64
-	memory memory
-	links  links
-	chunks chunks
-	epochs [epochSlots]atomic.Uint32
-	ended  atomic.Uint64
-	now    atomic.Int64 // of the last Expire, in seconds
+	tree        *radixcache.Tree
+	seed        uint64
+	memory      memory
+	log         linkLog
+	chunks      chunkPool
+	epochs      [epochSlots]atomic.Uint32
+	endedEpochs atomic.Uint64
+	lastExpire  atomic.Int64 // of the last Expire, in seconds
 
-	adapters adapterNames
-	start    atomic.Int64 // of the first
+	adapters    adapterNames
+	firstExpire atomic.Int64 // of the first
 
 	mu    sync.Mutex
 	feeds map[string]*Feed
@@ -53,9 +53,9 @@ type Stats struct {
 func New(tree *radixcache.Tree, reserve func(bytes int64)) *Index {
 	x := &Index{tree: tree, seed: rand.Uint64(), feeds: make(map[string]*Feed)}
 	x.memory.reserve = reserve
-	x.links.memory = &x.memory
+	x.log.memory = &x.memory
 	x.chunks.memory = &x.memory
-	x.memory.fix(int64(unsafe.Sizeof(*x)))
+	x.memory.addFixed(int64(unsafe.Sizeof(*x)))
 	return x
 }
 
@@ -64,16 +64,16 @@ func New(tree *radixcache.Tree, reserve func(bytes int64)) *Index {
 // links first.
 func (x *Index) SetLimit(whole int64) {
 	x.memory.setLimit(max(whole, 0) / LimitDivisor)
-	x.links.fit()
-	for x.memory.over() > 0 && x.shorten() {
+	x.log.shrinkToLimit()
+	for x.memory.over() > 0 && x.expireEarly() {
 	}
-	x.links.fit()
+	x.log.shrinkToLimit()
 }
 
 // shorten ends the time of the oldest entries of one feed.
-func (x *Index) shorten() bool {
-	for _, f := range x.all() {
-		if f.shorten() {
+func (x *Index) expireEarly() bool {
+	for _, f := range x.allFeeds() {
+		if f.expireEarly() {
 			return true
 		}
 	}
@@ -90,7 +90,7 @@ func (x *Index) Feed(name string) *Feed {
 	}
 	f := newFeed(x, name)
 	x.feeds[name] = f
-	x.memory.fix(f.cost())
+	x.memory.addFixed(f.cost())
 	return f
 }
 
@@ -103,23 +103,23 @@ func (x *Index) Drop(f *Feed) {
 	}
 	delete(x.feeds, f.name)
 	x.mu.Unlock()
-	f.end()
-	x.memory.fix(-f.cost())
+	f.close()
+	x.memory.addFixed(-f.cost())
 }
 
 // Expire ends the entries in tiers for which their publisher has never sent a
 // removal, TTL after they were stored; it is to be called each minute.
 func (x *Index) Expire(now time.Time) {
 	t := now.Unix()
-	x.start.CompareAndSwap(0, t)
-	x.now.Store(t)
-	for _, f := range x.all() {
+	x.firstExpire.CompareAndSwap(0, t)
+	x.lastExpire.Store(t)
+	for _, f := range x.allFeeds() {
 		for f.expire(t) {
 		}
 	}
 }
 
-func (x *Index) all() []*Feed {
+func (x *Index) allFeeds() []*Feed {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	all := make([]*Feed, 0, len(x.feeds))
@@ -131,11 +131,11 @@ func (x *Index) all() []*Feed {
 
 // Stats returns the figures of this moment.
 func (x *Index) Stats() Stats {
-	s := Stats{Bytes: x.memory.bytes(), Epochs: x.ended.Load(), Links: x.links.count()}
+	s := Stats{Bytes: x.memory.bytes(), Epochs: x.endedEpochs.Load(), Links: x.log.count()}
 	x.memory.mu.Lock()
 	s.Limit = x.memory.limit
 	x.memory.mu.Unlock()
-	for _, f := range x.all() {
+	for _, f := range x.allFeeds() {
 		s.Feeds++
 		s.Expiring += f.Stats().Expiring
 	}

@@ -13,7 +13,7 @@ type Anchor struct {
 // farOff is how many times fewer tokens two prompts have in common than their
 // common text stands for when that can be no error of an estimate: characters of
 // one script take up to some four times the tokens of another's.
-const farOff = 8
+const maxEstimateError = 8
 
 // Link enters a tokenised prompt: its text chain, an anchor for each text block,
 // and its tokens, but for those from the first placeholder of an image or sound on.
@@ -25,46 +25,46 @@ const farOff = 8
 // has two tokenisations. Then nothing is entered, the epoch of the space's model has
 // ended, and Link returns true.
 func (x *Index) Link(s Space, text []uint64, anchors []Anchor, tokens []uint32) (contradicted bool) {
-	if s.block == 0 || s.epoch != x.epochs[s.slot].Load() {
+	if s.blockTokens == 0 || s.epoch != x.epochs[s.slot].Load() {
 		return false
 	}
 	text = text[:min(len(text), len(anchors))]
-	p := linking{l: &x.links, s: s, text: text, own: x.Chain(s, tokens, make([]uint64, 0, len(tokens)/int(s.block)))}
-	p.plan(anchors, min(len(tokens), maxTokens))
-	p.chances = stepChances * (4 + len(p.anchors)/16)
-	p.l.write.Lock()
-	defer p.l.write.Unlock()
+	p := linkJob{log: &x.log, s: s, text: text, chain: x.Chain(s, tokens, make([]uint64, 0, len(tokens)/int(s.blockTokens)))}
+	p.setAnchors(anchors, min(len(tokens), maxTokens))
+	p.rewrites = stepRewrites * (4 + len(p.anchors)/16)
+	p.log.write.Lock()
+	defer p.log.write.Unlock()
 	if !p.compare() {
 		x.endEpoch(s.slot)
 		return true
 	}
-	for p.at < len(p.anchors) && p.step() {
+	for p.next < len(p.anchors) && p.step() {
 	}
 	return false
 }
 
 // linking is one Link under way.
-type linking struct {
-	l       *links
-	s       Space
-	text    []uint64
-	anchors []Anchor // as far as there are tokens; they never fall
-	own     []uint64
-	limit   int    // tokens
-	at      int    // text blocks that are entered
-	kept    int    // blocks that are found so, of whichever prompt
-	last    uint64 // the last one of them
-	chances int    // records of others that are still written again for it
-	whole   int    // blocks of own that are found by following the text up to at
+type linkJob struct {
+	log           *linkLog
+	s             Space
+	text          []uint64
+	anchors       []Anchor // as far as there are tokens; they never fall
+	chain         []uint64
+	limit         int    // tokens
+	next          int    // text blocks that are entered
+	keptBlocks    int    // blocks that are found so, of whichever prompt
+	keptLast      uint64 // the last one of them
+	rewrites      int    // records of others that are still written again for it
+	matchedBlocks int    // blocks of own that are found by following the text up to at
 
-	common int // blocks, when parted
-	shared int // text blocks that were linked before
-	parted bool
-	capped int // tokens that the anchor of the last shared text block is cut to
+	commonBlocks int // blocks, when parted
+	sharedText   int // text blocks that were linked before
+	diverged     bool
+	divergedAt   int // tokens that the anchor of the last shared text block is cut to
 }
 
 // plan takes over the anchors up to the first at the end of the tokens.
-func (p *linking) plan(anchors []Anchor, limit int) {
+func (p *linkJob) setAnchors(anchors []Anchor, limit int) {
 	p.limit = limit
 	p.anchors = make([]Anchor, 0, len(p.text))
 	for _, a := range anchors[:len(p.text)] {
@@ -85,18 +85,18 @@ func (p *linking) plan(anchors []Anchor, limit int) {
 
 // compare finds out how far the tokens are those that were linked before, and
 // returns false when they contradict them.
-func (p *linking) compare() bool {
+func (p *linkJob) compare() bool {
 	least := -1 // tokens that both have up to the end of the last shared text block
 	for i := range p.anchors {
-		ref := p.l.find(p.s.key(p.text[i]))
+		ref := p.log.find(p.s.key(p.text[i]))
 		if ref == 0 {
 			continue
 		}
-		w := p.l.words(ref)
-		m := meta(w[1].Load())
-		p.shared = i + 1
+		w := p.log.words(ref)
+		m := recordMeta(w[1].Load())
+		p.sharedText = i + 1
 		least = min(m.tokens(), p.anchors[i].Tokens)
-		same, differ := p.same(w, m)
+		same, differ := p.sameBlocks(w, m)
 		if over := m.tokens() > p.limit; !over && (!differ || same >= p.blocks(m.tokens())) {
 			continue
 		}
@@ -104,39 +104,39 @@ func (p *linking) compare() bool {
 			return false
 		}
 		if !differ {
-			same = len(p.own)
+			same = len(p.chain)
 		}
-		if !p.parted || same < p.common {
-			p.parted, p.common = true, same
+		if !p.diverged || same < p.commonBlocks {
+			p.diverged, p.commonBlocks = true, same
 		}
 	}
-	if !p.parted {
+	if !p.diverged {
 		return true
 	}
-	if n := p.blocks(least); n >= 2*farOff && p.common*farOff < n {
+	if n := p.blocks(least); n >= 2*maxEstimateError && p.commonBlocks*maxEstimateError < n {
 		return false
 	}
-	p.capped = p.common * int(p.s.block)
+	p.divergedAt = p.commonBlocks * int(p.s.blockTokens)
 	return true
 }
 
-func (p *linking) blocks(tokens int) int { return tokens / int(p.s.block) }
+func (p *linkJob) blocks(tokens int) int { return tokens / int(p.s.blockTokens) }
 
 // same returns how many blocks of the prompt are those that a record stands for:
 // up to its end, or up to where they differ.
-func (p *linking) same(w []uint64Word, m meta) (n int, differ bool) {
+func (p *linkJob) sameBlocks(w []uint64Word, m recordMeta) (n int, differ bool) {
 	n = m.first()
-	if n > len(p.own) {
-		return len(p.own), false
+	if n > len(p.chain) {
+		return len(p.chain), false
 	}
-	if n > 0 && p.own[n-1] != w[2].Load() {
+	if n > 0 && p.chain[n-1] != w[2].Load() {
 		return n - 1, true
 	}
 	for k := range m.count() {
-		if n == len(p.own) {
+		if n == len(p.chain) {
 			return n, false
 		}
-		if p.own[n] != w[headWords+k].Load() {
+		if p.chain[n] != w[headWords+k].Load() {
 			return n, true
 		}
 		n++
@@ -146,47 +146,47 @@ func (p *linking) same(w []uint64Word, m meta) (n int, differ bool) {
 
 // cut is what an anchor of text block i may be at most, where the prompt has parted
 // from one linked before.
-func (p *linking) cut(i int, a Anchor) Anchor {
+func (p *linkJob) capAnchor(i int, a Anchor) Anchor {
 	switch {
-	case !p.parted || i >= p.shared || a.Exact && a.Tokens <= p.capped:
+	case !p.diverged || i >= p.sharedText || a.Exact && a.Tokens <= p.divergedAt:
 		return a
-	case i == p.shared-1:
-		return Anchor{Tokens: min(a.Tokens, p.capped), Exact: a.Tokens >= p.capped}
+	case i == p.sharedText-1:
+		return Anchor{Tokens: min(a.Tokens, p.divergedAt), Exact: a.Tokens >= p.divergedAt}
 	}
-	return Anchor{Tokens: min(a.Tokens, p.capped*(i+1)/p.shared)}
+	return Anchor{Tokens: min(a.Tokens, p.divergedAt*(i+1)/p.sharedText)}
 }
 
 // step enters some of the text blocks.
-func (p *linking) step() bool {
-	p.l.prepare()
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	words, chances := 0, stepChances
-	for n := 0; n < stepRecords && words < stepWords && p.at < len(p.anchors); n++ {
-		if !p.l.reclaim(&chances) && p.chances > 0 {
+func (p *linkJob) step() bool {
+	p.log.prepare()
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	words, chances := 0, stepRewrites
+	for n := 0; n < stepRecords && words < stepWords && p.next < len(p.anchors); n++ {
+		if !p.log.reclaim(&chances) && p.rewrites > 0 {
 			break // others first
 		}
-		k, ok := p.enter(p.at)
+		k, ok := p.enter(p.next)
 		if !ok {
 			return false
 		}
 		words += k
-		p.at++
+		p.next++
 	}
-	p.chances -= stepChances - chances
+	p.rewrites -= stepRewrites - chances
 	return true
 }
 
 // enter enters one text block, and returns how many words it has written.
-func (p *linking) enter(i int) (words int, ok bool) {
+func (p *linkJob) enter(i int) (words int, ok bool) {
 	key := p.s.key(p.text[i])
-	a := p.cut(i, p.anchors[i])
-	if ref := p.l.find(key); ref != 0 {
-		w := p.l.words(ref)
-		m := meta(w[1].Load())
-		if n := m.first(); n <= p.whole && (n == 0 || p.own[n-1] == w[2].Load()) {
-			same, _ := p.same(w, m)
-			had := p.cut(i, Anchor{m.tokens(), m.exact()})
+	a := p.capAnchor(i, p.anchors[i])
+	if ref := p.log.find(key); ref != 0 {
+		w := p.log.words(ref)
+		m := recordMeta(w[1].Load())
+		if n := m.first(); n <= p.matchedBlocks && (n == 0 || p.chain[n-1] == w[2].Load()) {
+			same, _ := p.sameBlocks(w, m)
+			had := p.capAnchor(i, Anchor{m.tokens(), m.exact()})
 			switch {
 			case had.Exact && a.Exact:
 				a.Tokens = min(a.Tokens, had.Tokens)
@@ -194,40 +194,40 @@ func (p *linking) enter(i int) (words int, ok bool) {
 				a = had
 			}
 			if p.blocks(a.Tokens) <= same {
-				w[1].Store(uint64(m.anchored(a.Tokens, a.Exact) | metaRecent))
-				p.whole = same
+				w[1].Store(uint64(m.anchored(a.Tokens, a.Exact) | metaReferenced))
+				p.matchedBlocks = same
 				p.keep(w, m)
 				return 0, true
 			}
-		} else if had := p.cut(i, Anchor{m.tokens(), m.exact()}); n > p.whole && n == p.kept && w[2].Load() == p.last && p.blocks(had.Tokens) <= p.whole {
+		} else if had := p.capAnchor(i, Anchor{m.tokens(), m.exact()}); n > p.matchedBlocks && n == p.keptBlocks && w[2].Load() == p.keptLast && p.blocks(had.Tokens) <= p.matchedBlocks {
 			// Behind where they part it goes on as the other prompt does, which
 			// can still be followed; this one goes on in a text block of its own.
-			w[1].Store(uint64(m.anchored(had.Tokens, had.Exact) | metaRecent))
+			w[1].Store(uint64(m.anchored(had.Tokens, had.Exact) | metaReferenced))
 			p.keep(w, m)
 			return 0, true
 		}
 	}
-	end := max(p.whole, min(p.blocks(a.Tokens), len(p.own)))
-	first := p.whole
+	end := max(p.matchedBlocks, min(p.blocks(a.Tokens), len(p.chain)))
+	first := p.matchedBlocks
 	if end-first > maxBlocks {
 		return 0, false
 	}
 	before := uint64(0)
 	if first > 0 {
-		before = p.own[first-1]
+		before = p.chain[first-1]
 	}
-	m := newMeta(a.Tokens, first, end-first, a.Exact)
-	if !p.l.enter(key, m, before, p.own[first:end]) {
+	m := newRecordMeta(a.Tokens, first, end-first, a.Exact)
+	if !p.log.enter(key, m, before, p.chain[first:end]) {
 		return 0, false
 	}
-	p.whole, p.kept, p.last = end, end, 0
+	p.matchedBlocks, p.keptBlocks, p.keptLast = end, end, 0
 	if end > 0 {
-		p.last = p.own[end-1]
+		p.keptLast = p.chain[end-1]
 	}
 	return m.words(), true
 }
 
 // keep notes that a record stays as it is, and so where those behind it may go on.
-func (p *linking) keep(w []uint64Word, m meta) {
-	p.kept, p.last = m.first()+m.count(), w[m.words()-1].Load()
+func (p *linkJob) keep(w []uint64Word, m recordMeta) {
+	p.keptBlocks, p.keptLast = m.first()+m.count(), w[m.words()-1].Load()
 }

@@ -35,36 +35,36 @@ const (
 )
 
 // meta is word 1 of a record.
-type meta uint64
+type recordMeta uint64
 
 const (
-	metaRecent  = meta(1)      // followed or linked since it was written
-	metaExact   = meta(1) << 1 // tokens is exact
-	metaCount   = 2
-	metaFirst   = 15
-	metaTokens  = 39
-	countMask   = 1<<13 - 1
-	tokensMask  = 1<<24 - 1
-	metaUnmoved = ^(meta(tokensMask)<<metaTokens | metaExact)
+	metaReferenced = recordMeta(1)      // followed or linked since it was written
+	metaExact      = recordMeta(1) << 1 // tokens is exact
+	metaCount      = 2
+	metaFirst      = 15
+	metaTokens     = 39
+	countMask      = 1<<13 - 1
+	tokensMask     = 1<<24 - 1
+	metaKept       = ^(recordMeta(tokensMask)<<metaTokens | metaExact)
 )
 
-func newMeta(tokens, first, count int, exact bool) meta {
-	m := meta(tokens)<<metaTokens | meta(first)<<metaFirst | meta(count)<<metaCount
+func newRecordMeta(tokens, first, count int, exact bool) recordMeta {
+	m := recordMeta(tokens)<<metaTokens | recordMeta(first)<<metaFirst | recordMeta(count)<<metaCount
 	if exact {
 		m |= metaExact
 	}
 	return m
 }
 
-func (m meta) tokens() int { return int(m >> metaTokens & tokensMask) }
-func (m meta) first() int  { return int(m >> metaFirst & tokensMask) }
-func (m meta) count() int  { return int(m >> metaCount & countMask) }
-func (m meta) exact() bool { return m&metaExact != 0 }
-func (m meta) words() int  { return headWords + m.count() }
+func (m recordMeta) tokens() int { return int(m >> metaTokens & tokensMask) }
+func (m recordMeta) first() int  { return int(m >> metaFirst & tokensMask) }
+func (m recordMeta) count() int  { return int(m >> metaCount & countMask) }
+func (m recordMeta) exact() bool { return m&metaExact != 0 }
+func (m recordMeta) words() int  { return headWords + m.count() }
 
 // anchored is the same record with another number of tokens.
-func (m meta) anchored(tokens int, exact bool) meta {
-	return m&metaUnmoved | newMeta(tokens, 0, 0, exact)
+func (m recordMeta) anchored(tokens int, exact bool) recordMeta {
+	return m&metaKept | newRecordMeta(tokens, 0, 0, exact)
 }
 
 // links is the log of records and the table that finds them.
@@ -72,27 +72,27 @@ func (m meta) anchored(tokens int, exact bool) meta {
 // Lock contract: write is held by what changes anything, and taken before mu,
 // which such a one holds for a bounded number of steps. Readers hold mu for
 // reading; all they change is metaRecent, and they use table and segs only.
-type links struct {
-	memory  *memory
-	write   sync.Mutex
-	mu      sync.RWMutex
-	table   table
-	segs    []*segment // by number, which is the upper part of a ref
-	numbers []uint32   // that are not in use
-	order   []uint32   // numbers, the oldest segment first
-	tail    int        // of the oldest segment: records before are gone
-	spare   []*segment // taken, not used
-	refused bool       // there was no memory for more of these
-	live    int        // records
+type linkLog struct {
+	memory      *memory
+	write       sync.Mutex
+	mu          sync.RWMutex
+	table       table
+	segs        []*segment // by number, which is the upper part of a ref
+	freeNumbers []uint32   // that are not in use
+	order       []uint32   // numbers, the oldest segment first
+	tail        int        // of the oldest segment: records before are gone
+	spare       []*segment // taken, not used
+	refused     bool       // there was no memory for more of these
+	records     int        // records
 }
 
 // words returns the record at ref.
-func (l *links) words(ref uint32) []uint64Word {
+func (l *linkLog) words(ref uint32) []uint64Word {
 	return l.segs[ref/segmentWords][ref%segmentWords:]
 }
 
 // find returns the record of a key, 0 when there is none.
-func (l *links) find(key uint64) uint32 {
+func (l *linkLog) find(key uint64) uint32 {
 	tag := tagOf(key)
 	p := l.table.page(tag)
 	if p == nil {
@@ -110,15 +110,15 @@ func (l *links) find(key uint64) uint32 {
 }
 
 // count returns how many records there are.
-func (l *links) count() int {
+func (l *linkLog) count() int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.live
+	return l.records
 }
 
 // enter writes a record, in the place of an older one of the same key. It returns
 // false when there is no room even when old records go. The caller holds mu.
-func (l *links) enter(key uint64, m meta, before uint64, blocks []uint64) bool {
+func (l *linkLog) enter(key uint64, m recordMeta, before uint64, blocks []uint64) bool {
 	if !l.roomInTable(tagOf(key)) || !l.roomInLog(m.words()) {
 		return false
 	}
@@ -130,19 +130,19 @@ func (l *links) enter(key uint64, m meta, before uint64, blocks []uint64) bool {
 	for i, h := range blocks {
 		w[headWords+i].Store(h)
 	}
-	l.appended(ref, m)
+	l.commit(ref, m)
 	return true
 }
 
 // head is where the next record goes.
-func (l *links) head() uint32 {
+func (l *linkLog) head() uint32 {
 	n := l.order[len(l.order)-1]
 	return n*segmentWords + uint32(l.segs[n][0].Load())
 }
 
 // appended makes the record that was written at the head count, instead of an
 // older one of its key. The table has room for it.
-func (l *links) appended(ref uint32, m meta) {
+func (l *linkLog) commit(ref uint32, m recordMeta) {
 	seg := l.segs[ref/segmentWords]
 	seg[0].Store(uint64(ref%segmentWords) + uint64(m.words()))
 	key := seg[ref%segmentWords].Load()
@@ -152,11 +152,11 @@ func (l *links) appended(ref uint32, m meta) {
 		return
 	}
 	l.table.page(tag).put(tag<<32 | uint64(ref))
-	l.live++
+	l.records++
 }
 
 // roomInTable makes room for a slot.
-func (l *links) roomInTable(tag uint64) bool {
+func (l *linkLog) roomInTable(tag uint64) bool {
 	if len(l.table.pages) == 0 {
 		s := l.takeSpare()
 		if s != nil {
@@ -167,7 +167,7 @@ func (l *links) roomInTable(tag uint64) bool {
 	}
 	p := l.table.page(tag)
 	for p.count >= pageFull && p.depth < maxDepth {
-		if len(l.spare) < spares && !l.refused {
+		if len(l.spare) < minSpares && !l.refused {
 			break // the log may need the last one; the next step brings memory
 		}
 		s := l.takeSpare()
@@ -182,11 +182,11 @@ func (l *links) roomInTable(tag uint64) bool {
 		l.table.divide(p, s)
 		p = l.table.page(tag)
 	}
-	return p.count < pageMost
+	return p.count < pageMax
 }
 
 // roomInLog makes room for n words at the head.
-func (l *links) roomInLog(n int) bool {
+func (l *linkLog) roomInLog(n int) bool {
 	if len(l.order) > 0 && int(l.head()%segmentWords)+n <= segmentWords && l.head()%segmentWords != 0 {
 		return true
 	}
@@ -199,9 +199,9 @@ func (l *links) roomInLog(n int) bool {
 		return false
 	}
 	number := uint32(len(l.segs))
-	if k := len(l.numbers); k > 0 {
-		number = l.numbers[k-1]
-		l.numbers = l.numbers[:k-1]
+	if k := len(l.freeNumbers); k > 0 {
+		number = l.freeNumbers[k-1]
+		l.freeNumbers = l.freeNumbers[:k-1]
 		l.segs[number] = s
 	} else {
 		l.segs = append(l.segs, s)

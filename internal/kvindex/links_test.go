@@ -16,22 +16,22 @@ type writer struct {
 	most    uint64 // blocks of a record
 }
 
-func (w *writer) contentOf(key, version uint64) (m meta, before uint64, blocks []uint64) {
+func (w *writer) contentOf(key, version uint64) (m recordMeta, before uint64, blocks []uint64) {
 	h := mix(key ^ version<<32)
 	for i := range h % w.most {
 		blocks = append(blocks, mix(h+i))
 	}
-	return newMeta(int(h>>20&tokensMask), int(h>>30&tokensMask), len(blocks), h&1 == 0), mix(h), blocks
+	return newRecordMeta(int(h>>20&tokensMask), int(h>>30&tokensMask), len(blocks), h&1 == 0), mix(h), blocks
 }
 
 func (w *writer) enter(key uint64) bool {
-	l := &w.x.links
+	l := &w.x.log
 	l.write.Lock()
 	defer l.write.Unlock()
 	l.prepare()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for chances := stepChances; !l.reclaim(&chances); chances = stepChances {
+	for chances := stepRewrites; !l.reclaim(&chances); chances = stepRewrites {
 	}
 	m, before, blocks := w.contentOf(key, w.version[key]+1)
 	if !l.enter(key, m, before, blocks) {
@@ -47,7 +47,7 @@ func (w *writer) check(t *testing.T) (there int) {
 	if err := w.x.validate(); err != nil {
 		t.Fatal(err)
 	}
-	l := &w.x.links
+	l := &w.x.log
 	for key, version := range w.version {
 		ref := l.find(key)
 		if ref == 0 {
@@ -56,7 +56,7 @@ func (w *writer) check(t *testing.T) (there int) {
 		there++
 		m, before, blocks := w.contentOf(key, version)
 		rec := l.words(ref)
-		if got := meta(rec[1].Load()); got&^metaRecent != m || rec[2].Load() != before {
+		if got := recordMeta(rec[1].Load()); got&^metaReferenced != m || rec[2].Load() != before {
 			t.Fatalf("record of %x has version %x, want %x", key, got, m)
 		}
 		for i, h := range blocks {
@@ -106,16 +106,16 @@ func TestLogAndTable(t *testing.T) {
 					t.Fatal("no room")
 				}
 				for range 3 {
-					if ref := x.links.find(hot[r.IntN(len(hot))]); ref != 0 {
-						rec := x.links.words(ref)
-						rec[1].Store(rec[1].Load() | uint64(metaRecent))
+					if ref := x.log.find(hot[r.IntN(len(hot))]); ref != 0 {
+						rec := x.log.words(ref)
+						rec[1].Store(rec[1].Load() | uint64(metaReferenced))
 					}
 				}
 			}
 			w.check(t)
 			still := 0
 			for _, key := range hot {
-				if x.links.find(key) != 0 {
+				if x.log.find(key) != 0 {
 					still++
 				}
 			}
@@ -169,7 +169,7 @@ func TestTableGrowsIntoTheLog(t *testing.T) {
 				t.Fatal("no room")
 			}
 		}
-		there, pages := w.check(t), len(x.links.table.pages)
+		there, pages := w.check(t), len(x.log.table.pages)
 		if least := 4 << 20 / (8*(headWords+int(most)/2) + 40); there < least/2 {
 			t.Fatalf("%d records of at most %d blocks are there, in %d pages", there, most, pages)
 		}

@@ -11,13 +11,13 @@ const lanes = 16
 // the text blocks. The tokens may be some more than those in the hashes, which are
 // of whole blocks. It allocates nothing beyond dst.
 func (x *Index) Match(s Space, text []uint64, dst []uint64) (chain []uint64, tokens, textBlocks int) {
-	if s.block == 0 {
+	if s.blockTokens == 0 {
 		return dst, 0, 0
 	}
-	l := &x.links
+	l := &x.log
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if l.live == 0 {
+	if l.records == 0 {
 		return dst, 0, 0
 	}
 	base := len(dst)
@@ -46,7 +46,7 @@ func (x *Index) Match(s Space, text []uint64, dst []uint64) (chain []uint64, tok
 				}
 				w = l.words(ref)
 			}
-			m := meta(w[1].Load())
+			m := recordMeta(w[1].Load())
 			first := base + m.first()
 			if first > len(dst) || first > base && dst[first-1] != w[2].Load() {
 				return cutChain(s, dst, base, tokens, textBlocks)
@@ -55,8 +55,8 @@ func (x *Index) Match(s Space, text []uint64, dst []uint64) (chain []uint64, tok
 			for k := range w[headWords:m.words()] {
 				dst = append(dst, w[headWords+k].Load())
 			}
-			if m&metaRecent == 0 {
-				w[1].Store(uint64(m | metaRecent))
+			if m&metaReferenced == 0 {
+				w[1].Store(uint64(m | metaReferenced))
 			}
 			tokens = m.tokens()
 			textBlocks++
@@ -68,7 +68,7 @@ func (x *Index) Match(s Space, text []uint64, dst []uint64) (chain []uint64, tok
 
 // cutChain leaves those blocks in the chain that the tokens fill.
 func cutChain(s Space, dst []uint64, base, tokens, textBlocks int) ([]uint64, int, int) {
-	block := int(s.block)
+	block := int(s.blockTokens)
 	have := len(dst) - base
 	tokens = min(tokens, have*block+block-1)
 	return dst[:base+min(have, tokens/block)], tokens, textBlocks

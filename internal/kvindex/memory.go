@@ -31,44 +31,44 @@ func (s *segment) clear() {
 
 // memory is the account of what the index has allocated.
 type memory struct {
-	mu      sync.Mutex // held while reserve is told, so that it hears totals in order
-	reserve func(bytes int64)
-	limit   int64 // of what is limited
-	limited int64
-	fixed   int64 // feeds, and the index itself
+	mu       sync.Mutex // held while reserve is told, so that it hears totals in order
+	reserve  func(bytes int64)
+	limit    int64 // of what is limited
+	segments int64
+	fixed    int64 // feeds, and the index itself
 }
 
 // take accounts for n bytes, or returns false when there is no room for them.
 func (m *memory) take(n int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.limited+n > m.limit {
+	if m.segments+n > m.limit {
 		return false
 	}
-	m.limited += n
-	m.tell()
+	m.segments += n
+	m.report()
 	return true
 }
 
 // give is the opposite of take, for what nothing refers to any more.
-func (m *memory) give(n int64) {
+func (m *memory) release(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.limited -= n
-	m.tell()
+	m.segments -= n
+	m.report()
 }
 
 // fix accounts for n bytes of what is small and bounded otherwise.
-func (m *memory) fix(n int64) {
+func (m *memory) addFixed(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fixed += n
-	m.tell()
+	m.report()
 }
 
-func (m *memory) tell() {
+func (m *memory) report() {
 	if m.reserve != nil {
-		m.reserve(m.limited + m.fixed)
+		m.reserve(m.segments + m.fixed)
 	}
 }
 
@@ -78,7 +78,7 @@ func (m *memory) setLimit(limit int64) {
 	m.limit = limit
 }
 
-func (m *memory) limitNow() int64 {
+func (m *memory) currentLimit() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.limit
@@ -88,12 +88,12 @@ func (m *memory) limitNow() int64 {
 func (m *memory) over() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.limited - m.limit
+	return m.segments - m.limit
 }
 
 // bytes returns what is allocated.
 func (m *memory) bytes() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.limited + m.fixed
+	return m.segments + m.fixed
 }

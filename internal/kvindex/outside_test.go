@@ -25,7 +25,7 @@ func chunksOf(path string, letters int, tier kvevents.Tier) *kvevents.Event {
 func ownChain(x *Index, path string, letters int) (chain []uint64) {
 	parent := x.root("")
 	for i := letters; i <= len(path); i += letters {
-		parent = own(parent, 0, tokensOf(path[i-letters:i]))
+		parent = blockHash(parent, 0, tokensOf(path[i-letters:i]))
 		chain = append(chain, parent)
 	}
 	return chain

@@ -86,7 +86,7 @@ func TestContradictionEndsTheEpoch(t *testing.T) {
 		if _, n, _ := follow(t, x, now, text); n != 0 {
 			t.Fatal("links of an epoch that has ended")
 		}
-		if x.Link(s, text, estimates(20, 64, exact), tokens); x.links.live > 40 {
+		if x.Link(s, text, estimates(20, 64, exact), tokens); x.log.records > 40 {
 			t.Fatal("linked in an epoch that has ended")
 		}
 		if _, n, _ := follow(t, x, other, text); n != 1280 {

@@ -8,21 +8,21 @@ type uint64Word = atomic.Uint64
 
 // queue is the keys of one feed in one tier by the time they were stored, oldest
 // first: each stands for one copy. The zero value is empty.
-type queue struct {
+type expiryQueue struct {
 	first, last chunkRef
 	keys        int
 }
 
 // put enters keys that are stored now, a number of seconds, and returns how many
 // there was room for.
-func (q *queue) put(c *chunks, now int64, keys []uint64) (n int) {
+func (q *expiryQueue) put(c *chunkPool, now int64, keys []uint64) (n int) {
 	for n < len(keys) {
 		var w []uint64Word
 		if q.last != 0 {
 			w = c.words(q.last)
 		}
 		if w == nil || int64(w[1].Load()>>8) != now || w[1].Load()&0xff == chunkKeys {
-			ref := c.take()
+			ref := c.alloc()
 			if ref == 0 {
 				return n
 			}
@@ -49,7 +49,7 @@ func (q *queue) put(c *chunks, now int64, keys []uint64) (n int) {
 }
 
 // oldest is when the first keys were stored; ok is false when there are none.
-func (q *queue) oldest(c *chunks) (at int64, ok bool) {
+func (q *expiryQueue) oldest(c *chunkPool) (at int64, ok bool) {
 	if q.first == 0 {
 		return 0, false
 	}
@@ -57,7 +57,7 @@ func (q *queue) oldest(c *chunks) (at int64, ok bool) {
 }
 
 // pop takes the oldest keys out, at most a chunk of them.
-func (q *queue) pop(c *chunks, dst []uint64) []uint64 {
+func (q *expiryQueue) pop(c *chunkPool, dst []uint64) []uint64 {
 	if q.first == 0 {
 		return dst
 	}
@@ -71,16 +71,16 @@ func (q *queue) pop(c *chunks, dst []uint64) []uint64 {
 	if q.first == 0 {
 		q.last = 0
 	}
-	c.give(ref)
+	c.release(ref)
 	return dst
 }
 
 // drop takes all keys out.
-func (q *queue) drop(c *chunks) {
+func (q *expiryQueue) clear(c *chunkPool) {
 	for q.first != 0 {
 		ref := q.first
 		q.first = chunkRef(c.words(ref)[0].Load())
-		c.give(ref)
+		c.release(ref)
 	}
-	*q = queue{}
+	*q = expiryQueue{}
 }

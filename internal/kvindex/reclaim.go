@@ -4,20 +4,20 @@ package kvindex
 
 const (
 	// spares is how many segments are taken before a step.
-	spares = 2
+	minSpares = 2
 	// stepChances is how many records that were followed are written again in a
 	// step, and looks how many are looked at for each record that is entered.
-	stepChances = 4 * stepRecords
-	looks       = 64
+	stepRewrites = 4 * stepRecords
+	reclaimScan  = 64
 	// slack is how far ahead of the newest segment the oldest is emptied, in words.
-	slack = 64
+	reclaimSlack = 64
 )
 
 // prepare takes the memory that the next step may need, as far as there is any.
 // The caller holds write but not mu.
-func (l *links) prepare() {
+func (l *linkLog) prepare() {
 	l.refused = false
-	for len(l.spare) < spares && !l.refused {
+	for len(l.spare) < minSpares && !l.refused {
 		if l.refused = !l.memory.take(segmentCost); !l.refused {
 			l.spare = append(l.spare, new(segment))
 		}
@@ -25,7 +25,7 @@ func (l *links) prepare() {
 }
 
 // takeSpare returns an empty segment, or nil.
-func (l *links) takeSpare() *segment {
+func (l *linkLog) takeSpare() *segment {
 	n := len(l.spare)
 	if n == 0 {
 		return nil
@@ -39,22 +39,22 @@ func (l *links) takeSpare() *segment {
 // free when the other one is full, when no memory is left to be taken. Records that
 // were followed are written again, as often as chances says; when there are more of
 // them, reclaim returns false.
-func (l *links) reclaim(chances *int) (done bool) {
-	for range looks {
-		if !l.refused || len(l.spare) > 0 || len(l.order) < 2 || l.tail >= int(l.head()%segmentWords)+slack {
+func (l *linkLog) reclaim(chances *int) (done bool) {
+	for range reclaimScan {
+		if !l.refused || len(l.spare) > 0 || len(l.order) < 2 || l.tail >= int(l.head()%segmentWords)+reclaimSlack {
 			return true
 		}
 		if *chances == 0 {
 			return false
 		}
-		*chances -= l.pass(true)
+		*chances -= l.passOldest(true)
 	}
 	return true
 }
 
 // pass goes past the oldest record. One that counts goes, or is written again when
 // that may be and it was followed; then pass returns 1.
-func (l *links) pass(may bool) (again int) {
+func (l *linkLog) passOldest(may bool) (again int) {
 	number := l.order[0]
 	seg := l.segs[number]
 	if l.tail >= int(seg[0].Load()) {
@@ -63,49 +63,49 @@ func (l *links) pass(may bool) (again int) {
 	}
 	ref := number*segmentWords + uint32(l.tail)
 	w := seg[l.tail:]
-	m := meta(w[1].Load())
+	m := recordMeta(w[1].Load())
 	l.tail += m.words()
 	key := w[0].Load()
 	if l.find(key) != ref {
 		return 0
 	}
 	head := l.head()
-	if may && m&metaRecent != 0 && int(head%segmentWords)+m.words() <= segmentWords {
+	if may && m&metaReferenced != 0 && int(head%segmentWords)+m.words() <= segmentWords {
 		to := l.words(head)
 		for i := range m.words() {
 			to[i].Store(w[i].Load())
 		}
-		to[1].Store(uint64(m &^ metaRecent))
-		l.appended(head, m)
+		to[1].Store(uint64(m &^ metaReferenced))
+		l.commit(head, m)
 		return 1
 	}
 	tag := tagOf(key)
-	l.table.page(tag).cut(tag<<32 | uint64(ref))
-	l.live--
+	l.table.page(tag).remove(tag<<32 | uint64(ref))
+	l.records--
 	return 0
 }
 
 // retire makes the oldest segment, of which nothing counts any more, a spare one.
-func (l *links) retire() {
+func (l *linkLog) retire() {
 	number := l.order[0]
 	s := l.segs[number]
 	l.segs[number] = nil
-	l.numbers = append(l.numbers, number)
+	l.freeNumbers = append(l.freeNumbers, number)
 	l.order = append(l.order[:0], l.order[1:]...)
 	l.tail = 1
 	l.spare = append(l.spare, s)
 }
 
 // dropOldest empties the oldest segment at once.
-func (l *links) dropOldest() {
+func (l *linkLog) dropOldest() {
 	for n := len(l.order); n > 0 && len(l.order) == n; {
-		l.pass(false)
+		l.passOldest(false)
 	}
 }
 
 // giveOne gives a segment back for somebody else's use, as long as there are links
 // beside it.
-func (l *links) giveOne() bool {
+func (l *linkLog) releaseOne() bool {
 	l.write.Lock()
 	defer l.write.Unlock()
 	if len(l.spare) == 0 {
@@ -116,28 +116,28 @@ func (l *links) giveOne() bool {
 		l.dropOldest()
 		l.mu.Unlock()
 	}
-	return l.giveSpare()
+	return l.releaseSpare()
 }
 
-func (l *links) giveSpare() bool {
+func (l *linkLog) releaseSpare() bool {
 	if l.takeSpare() == nil {
 		return false
 	}
-	l.memory.give(segmentCost)
+	l.memory.release(segmentCost)
 	return true
 }
 
 // fit gives memory back until what is left is within the limit, the oldest links
 // first.
-func (l *links) fit() {
+func (l *linkLog) shrinkToLimit() {
 	l.write.Lock()
 	defer l.write.Unlock()
 	for l.memory.over() > 0 {
-		if l.giveSpare() {
+		if l.releaseSpare() {
 			continue
 		}
 		l.mu.Lock()
-		some := l.yield()
+		some := l.freeSegment()
 		l.mu.Unlock()
 		if !some {
 			return
@@ -146,7 +146,7 @@ func (l *links) fit() {
 }
 
 // yield makes a segment that is in use a spare one.
-func (l *links) yield() bool {
+func (l *linkLog) freeSegment() bool {
 	if s := l.table.merge(); s != nil {
 		l.spare = append(l.spare, s)
 		return true

@@ -5,18 +5,18 @@ package kvindex
 // blockSizes finds the block size that most blocks have (Misra and Gries, "Finding
 // repeated elements", 1982, with a few counters). Blocks on the GPU are preferred:
 // what stores a copy elsewhere often has chunks of its own size.
-type blockSizes struct {
+type blockSizeCounter struct {
 	size  [4]int
 	count [4]int64
-	gpu   bool
+	onGPU bool
 }
 
 // note counts n blocks of a size, and returns the size that is in front.
-func (b *blockSizes) note(size, n int, gpu bool) uint32 {
-	if gpu && !b.gpu {
-		*b = blockSizes{gpu: true}
+func (b *blockSizeCounter) note(size, n int, gpu bool) uint32 {
+	if gpu && !b.onGPU {
+		*b = blockSizeCounter{onGPU: true}
 	}
-	if gpu == b.gpu {
+	if gpu == b.onGPU {
 		b.add(size, int64(n))
 	}
 	best := 0
@@ -28,7 +28,7 @@ func (b *blockSizes) note(size, n int, gpu bool) uint32 {
 	return uint32(b.size[best])
 }
 
-func (b *blockSizes) add(size int, n int64) {
+func (b *blockSizeCounter) add(size int, n int64) {
 	least := 0
 	for i := range b.size {
 		if b.size[i] == size && b.count[i] > 0 {

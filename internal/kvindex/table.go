@@ -26,7 +26,7 @@ const (
 	pageBits  = 13
 	pageMask  = 1<<pageBits - 1
 	pageFull  = segmentWords * 3 / 4
-	pageMost  = segmentWords * 15 / 16 // never more than that
+	pageMax   = segmentWords * 15 / 16 // never more than that
 	pageMerge = segmentWords * 3 / 8   // two that have less together become one
 	maxDepth  = 32 - pageBits
 )
@@ -65,7 +65,7 @@ func (p *page) replace(old, slot uint64) {
 }
 
 // cut takes a slot out and moves those behind it up, so that no search ends early.
-func (p *page) cut(slot uint64) bool {
+func (p *page) remove(slot uint64) bool {
 	i := slot >> 32 & pageMask
 	for p.slots[i].Load() != slot {
 		if p.slots[i].Load() == 0 {

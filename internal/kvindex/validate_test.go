@@ -5,7 +5,7 @@ package kvindex
 import "fmt"
 
 // validate recounts everything the links claim about themselves.
-func (l *links) validate() error {
+func (l *linkLog) validate() error {
 	live, segments := 0, len(l.spare)
 	seen := map[*page]int{}
 	for i, p := range l.table.pages {
@@ -36,8 +36,8 @@ func (l *links) validate() error {
 		}
 		live += count
 	}
-	if live != l.live {
-		return fmt.Errorf("%d records, noted %d", live, l.live)
+	if live != l.records {
+		return fmt.Errorf("%d records, noted %d", live, l.records)
 	}
 	found := 0
 	for i, n := range l.order {
@@ -45,7 +45,7 @@ func (l *links) validate() error {
 		seg := l.segs[n]
 		at := 1
 		for at < int(seg[0].Load()) {
-			m := meta(seg[at+1].Load())
+			m := recordMeta(seg[at+1].Load())
 			if l.find(seg[at].Load()) == n*segmentWords+uint32(at) {
 				if i == 0 && at < l.tail {
 					return fmt.Errorf("a record counts that was passed")
@@ -67,8 +67,8 @@ func (l *links) validate() error {
 			used++
 		}
 	}
-	if used != len(l.order) || used+len(l.numbers) != len(l.segs) {
-		return fmt.Errorf("%d segments by number, %d in order, %d numbers free of %d", used, len(l.order), len(l.numbers), len(l.segs))
+	if used != len(l.order) || used+len(l.freeNumbers) != len(l.segs) {
+		return fmt.Errorf("%d segments by number, %d in order, %d numbers free of %d", used, len(l.order), len(l.freeNumbers), len(l.segs))
 	}
 	return nil
 }
@@ -76,7 +76,7 @@ func (l *links) validate() error {
 // segments is how many segments the links and the chunks have.
 func (x *Index) segments() (n int) {
 	seen := map[*page]bool{}
-	for _, p := range x.links.table.pages {
+	for _, p := range x.log.table.pages {
 		seen[p] = true
 	}
 	for _, s := range x.chunks.slabs {
@@ -84,33 +84,33 @@ func (x *Index) segments() (n int) {
 			n++
 		}
 	}
-	return n + len(seen) + len(x.links.order) + len(x.links.spare)
+	return n + len(seen) + len(x.log.order) + len(x.log.spare)
 }
 
 // validate recounts everything an index claims about itself. Nothing else may be
 // using it.
 func (x *Index) validate() error {
-	if got, want := x.memory.limited, int64(x.segments())*segmentCost; got != want {
+	if got, want := x.memory.segments, int64(x.segments())*segmentCost; got != want {
 		return fmt.Errorf("%d bytes taken, %d segments", got, x.segments())
 	}
-	if x.memory.limited > x.memory.limit {
-		return fmt.Errorf("%d bytes over a limit of %d", x.memory.limited, x.memory.limit)
+	if x.memory.segments > x.memory.limit {
+		return fmt.Errorf("%d bytes over a limit of %d", x.memory.segments, x.memory.limit)
 	}
-	if err := x.links.validate(); err != nil {
+	if err := x.log.validate(); err != nil {
 		return err
 	}
 	return x.chunks.validate(x.feeds)
 }
 
 // validate counts the chunks of all feeds.
-func (c *chunks) validate(feeds map[string]*Feed) error {
+func (c *chunkPool) validate(feeds map[string]*Feed) error {
 	used := make([]int, len(c.slabs))
 	for _, f := range feeds {
-		for t := range f.waiting {
-			q, keys, at := &f.waiting[t], 0, int64(0)
+		for t := range f.expiring {
+			q, keys, at := &f.expiring[t], 0, int64(0)
 			last := chunkRef(0)
 			for ref := q.first; ref != 0; ref = chunkRef(c.at(ref)[0].Load()) {
-				used[int(ref-1)/chunksPerBlock]++
+				used[int(ref-1)/chunksPerSlab]++
 				w := c.at(ref)[1].Load()
 				keys += int(w & 0xff)
 				if w&0xff == 0 || w&0xff > chunkKeys || int64(w>>8) < at {
@@ -128,7 +128,7 @@ func (c *chunks) validate(feeds map[string]*Feed) error {
 		for ref := s.free; ref != 0; ref = chunkRef(c.at(ref)[0].Load()) {
 			free++
 		}
-		if used[i] != s.used || s.words != nil && free+s.used != chunksPerBlock {
+		if used[i] != s.used || s.words != nil && free+s.used != chunksPerSlab {
 			return fmt.Errorf("slab %d: %d chunks used, noted %d; %d free", i, used[i], s.used, free)
 		}
 	}

@@ -23,26 +23,26 @@ func TestWaitForRoom(t *testing.T) {
 		{"a queue of several caches", 30_000, 0, 0, 10_000, second, 2 * second},
 		{"capacity not known", 30_000, 0, 0, 0, second, 0},
 		{"holding not known", 30_000, 0, 0, 10_000, 0, 0},
-		{"beyond all measure", 1 << 60, 1 << 30, 0, 1, 1000 * time.Hour, maxPrice},
+		{"beyond all measure", 1 << 60, 1 << 30, 0, 1, 1000 * time.Hour, maxScore},
 	} {
-		b := blocks{pinned: c.pinned}
-		if got := b.wait(c.uncached, c.others, c.capacity, c.holding); got != c.want {
+		b := cacheUsage{pinned: c.pinned}
+		if got := b.waitForRoom(c.uncached, c.others, c.capacity, c.holding); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
 }
 
 func TestToldUsageAddsWhatIsNotKnown(t *testing.T) {
-	b := blocks{pinned: 4000}
+	b := cacheUsage{pinned: 4000}
 	for usage, want := range map[float64]int64{0: 0, 0.3: 0, 0.9: 5000, 7: 6000, -1: 0} {
-		if b.told(usage, 10_000); b.others != want {
+		if b.setReported(usage, 10_000); b.others != want {
 			t.Errorf("usage %v: %d tokens of others, want %d", usage, b.others, want)
 		}
 	}
 }
 
 func TestHoldingIsAMeanThatFades(t *testing.T) {
-	var h holding
+	var h blockLifetime
 	if h.mean() != 0 {
 		t.Fatal("knows without having learned")
 	}
@@ -100,7 +100,7 @@ func TestAFullCacheMakesWait(t *testing.T) {
 	if target, wait := probe(); target != 1 || wait == 0 {
 		t.Fatalf("target %d, a wait of %v, with 95 %% in use by others", target, wait)
 	}
-	c.add(loadLasts + time.Second)
+	c.add(loadTTL + time.Second)
 	if _, wait := probe(); wait != 0 {
 		t.Fatal("what was told long ago still counts")
 	}
@@ -113,12 +113,12 @@ func TestAFailedAttemptHoldsNoBlocks(t *testing.T) {
 	r.Route(a("one"), false)
 	c.add(time.Hour)
 	r.Route(a("two"), false) // tried again elsewhere
-	if one, two := f.upstreams["one"].blocks.pinned, f.upstreams["two"].blocks.pinned; one != 0 || two != int64(r.Tokens()) {
+	if one, two := f.upstreams["one"].cacheUsage.pinned, f.upstreams["two"].cacheUsage.pinned; one != 0 || two != int64(r.Tokens()) {
 		t.Fatalf("%d and %d tokens pinned, want none and %d", one, two, r.Tokens())
 	}
 	r.End()
 	r.End()
-	if two := f.upstreams["two"].blocks.pinned; two != 0 || f.holding.mean() != 0 {
-		t.Fatalf("%d tokens pinned after the end, holding %v learned", two, f.holding.mean())
+	if two := f.upstreams["two"].cacheUsage.pinned; two != 0 || f.blockLifetime.mean() != 0 {
+		t.Fatalf("%d tokens pinned after the end, holding %v learned", two, f.blockLifetime.mean())
 	}
 }

@@ -14,43 +14,43 @@ const (
 	// unsettled is how much more than the capacity it was given a tree keeps
 	// for an upstream whose answers tell, until a block was seen gone: there is no
 	// other way to learn that the figure is too small.
-	unsettled = 2
+	unboundedFactor = 2
 
 	// implausible is by how much a block that is gone may have been used later
 	// than one that was still there: depths are estimates.
-	implausible = 2
+	implausibleFactor = 2
 
 	// lostAfter is after how many answers in a row with nothing cached, where
 	// something should have been, an upstream is taken to have restarted.
-	lostAfter = 3
+	restartAfter = 3
 )
 
 // capacity is how many tokens an upstream's KV cache holds, as configured or
 // reported at first and then as its answers show.
 type capacity struct {
-	given    int64 // tokens; 0: nobody has told
-	estimate int64 // tokens; 0: not known, nothing is forgotten
-	filled   int64 // tokens computed there so far
-	deepest  int64 // from how many tokens ago a block was still there
-	told     bool  // the upstream has reported cached tokens at least once
-	learns   bool  // its answers have shown something
-	settled  bool  // a block was seen gone
-	lowered  int64 // times
-	lost     int   // answers in a row that had lost all
+	initial       int64 // tokens; 0: nobody has told
+	estimate      int64 // tokens; 0: not known, nothing is forgotten
+	filled        int64 // tokens computed there so far
+	deepest       int64 // from how many tokens ago a block was still there
+	reportsCached bool  // the upstream has reported cached tokens at least once
+	observed      bool  // its answers have shown something
+	bounded       bool  // a block was seen gone
+	lowerings     int64 // times
+	missesInRow   int   // answers in a row that had lost all
 }
 
 // give notes what is configured or read from the engine's metrics.
-func (c *capacity) give(tokens int64) {
-	if tokens = max(0, tokens); tokens != c.given {
-		c.given, c.estimate = tokens, tokens
-		c.settled, c.lowered = false, 0
+func (c *capacity) setInitial(tokens int64) {
+	if tokens = max(0, tokens); tokens != c.initial {
+		c.initial, c.estimate = tokens, tokens
+		c.bounded, c.lowerings = false, 0
 	}
 }
 
 // limit is what the tree may keep for the upstream, in tokens; 0: all.
-func (c *capacity) limit() int64 {
-	if c.learns && !c.settled {
-		return unsettled * c.estimate
+func (c *capacity) treeLimit() int64 {
+	if c.observed && !c.bounded {
+		return unboundedFactor * c.estimate
 	}
 	return c.estimate
 }
@@ -59,23 +59,23 @@ func (c *capacity) limit() int64 {
 // What answers have shown can make it larger, not smaller: they tell for how
 // long a prompt is remembered, and answers in progress take from that.
 func (c *capacity) size() int64 {
-	if c.given == 0 {
+	if c.initial == 0 {
 		return 0
 	}
-	return max(c.given, c.estimate)
+	return max(c.initial, c.estimate)
 }
 
 // learn takes an answer's word for it: of the prompt's first blocks, held were
 // in the cache. Blocks before that were there, although last used so long ago;
 // the first one after was gone.
 func (c *capacity) learn(depths []depth, held int) {
-	c.learns = true
+	c.observed = true
 	for _, d := range depths {
 		if d.tokens == 0 {
 			continue // used by a prompt still being computed, perhaps
 		}
 		if int(d.block) >= held {
-			c.gone(d.tokens)
+			c.evicted(d.tokens)
 			return
 		}
 		c.deepest = max(c.deepest, d.tokens)
@@ -86,8 +86,8 @@ func (c *capacity) learn(depths []depth, held int) {
 }
 
 // gone notes that a block was gone that was last used that many tokens ago.
-func (c *capacity) gone(tokens int64) {
-	if tokens < c.deepest/implausible {
+func (c *capacity) evicted(tokens int64) {
+	if tokens < c.deepest/implausibleFactor {
 		// What was used longer ago was there. If it goes on like that, the
 		// cache has shrunk, and that was before.
 		c.deepest -= c.deepest / lowerShareAtMost
@@ -96,12 +96,12 @@ func (c *capacity) gone(tokens int64) {
 	if c.estimate == 0 {
 		// One answer may be wrong. All that was ever put in is the most there
 		// can be, and the place to start from.
-		c.estimate, c.settled = max(tokens, c.filled), true
+		c.estimate, c.bounded = max(tokens, c.filled), true
 	}
-	c.settled = c.settled || tokens < c.limit()
+	c.bounded = c.bounded || tokens < c.treeLimit()
 	if tokens < c.estimate {
-		c.lowered++
-		c.estimate -= (c.estimate - tokens) / min(1+c.lowered, lowerShareAtMost)
+		c.lowerings++
+		c.estimate -= (c.estimate - tokens) / min(1+c.lowerings, lowerShareAtMost)
 	}
 }
 
@@ -110,13 +110,13 @@ func (c *capacity) gone(tokens int64) {
 func (c *capacity) restarted(predicted, cached int) bool {
 	switch {
 	case cached > 0:
-		c.lost = 0
+		c.missesInRow = 0
 	case predicted > 0:
-		c.lost++
+		c.missesInRow++
 	}
-	if c.lost < lostAfter {
+	if c.missesInRow < restartAfter {
 		return false
 	}
-	c.lost = 0
+	c.missesInRow = 0
 	return true
 }

@@ -30,8 +30,8 @@ func TestCapacityIsFoundFromAnswers(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(uint64(given), 4))
 		engine := engineCache{size: size}
 		var c capacity
-		var u reuse
-		c.give(given)
+		var u reuseSampler
+		c.setInitial(given)
 		sessions := make([][]uint64, 60)
 		for range 1500 {
 			// The lower the number, the more often: some are in, some are out.
@@ -50,7 +50,7 @@ func TestCapacityIsFoundFromAnswers(t *testing.T) {
 				c.learn(depths, held)
 			}
 		}
-		if low, high := int64(perBlock*size*7/10), int64(perBlock*size*3/2); c.estimate < low || c.estimate > high || c.limit() != c.estimate {
+		if low, high := int64(perBlock*size*7/10), int64(perBlock*size*3/2); c.estimate < low || c.estimate > high || c.treeLimit() != c.estimate {
 			t.Errorf("given %d: estimate %d, want between %d and %d", given, c.estimate, low, high)
 		}
 	}
@@ -63,7 +63,7 @@ func TestOneWrongAnswerDoesNotEmptyTheTree(t *testing.T) {
 		t.Errorf("one answer lowered the estimate to %d", c.estimate)
 	}
 	c = capacity{}
-	c.give(1_000_000)
+	c.setInitial(1_000_000)
 	c.learn([]depth{{block: 3, tokens: 800_000}}, 9) // there from deep down
 	c.learn([]depth{{block: 3, tokens: 1000}}, 0)    // this then cannot be the cache's size
 	if c.estimate != 1_000_000 {
@@ -73,20 +73,20 @@ func TestOneWrongAnswerDoesNotEmptyTheTree(t *testing.T) {
 
 func TestAnUnsettledCapacityIsNotTrimmedTo(t *testing.T) {
 	var c capacity
-	c.give(1000)
-	if c.limit() != 1000 {
-		t.Errorf("without answers the limit is %d", c.limit())
+	c.setInitial(1000)
+	if c.treeLimit() != 1000 {
+		t.Errorf("without answers the limit is %d", c.treeLimit())
 	}
 	c.learn([]depth{{block: 0, tokens: 500}}, 1)
-	if c.limit() != 2000 {
-		t.Errorf("before a block was seen gone the limit is %d", c.limit())
+	if c.treeLimit() != 2000 {
+		t.Errorf("before a block was seen gone the limit is %d", c.treeLimit())
 	}
 	c.learn([]depth{{block: 0, tokens: 1500}}, 0)
-	if c.limit() != 1000 || c.estimate != 1000 {
-		t.Errorf("a block gone from deeper than the capacity: limit %d, estimate %d", c.limit(), c.estimate)
+	if c.treeLimit() != 1000 || c.estimate != 1000 {
+		t.Errorf("a block gone from deeper than the capacity: limit %d, estimate %d", c.treeLimit(), c.estimate)
 	}
-	c.give(1000) // the same again, as every scrape does
-	if !c.settled {
+	c.setInitial(1000) // the same again, as every scrape does
+	if !c.bounded {
 		t.Error("what was learned is lost when the same figure is given again")
 	}
 }

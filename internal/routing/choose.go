@@ -27,7 +27,7 @@ type scoredCandidate struct {
 	InFlight  int           // requests it is busy with, prefilling or decoding
 	Footprint int64         // uncached tokens sent there so far: how full its cache is
 
-	cost time.Duration // its price, once choose has looked at it
+	score time.Duration // its price, once choose has looked at it
 }
 
 // choose returns the index of the candidate with the smallest price, or -1 when
@@ -35,22 +35,22 @@ type scoredCandidate struct {
 // with the fewest requests in flight, then the one that has been given the
 // least to compute, whose cache has most room. It tells what other requests it
 // thought of, too.
-func choose(candidates []scoredCandidate) (pick int, others crowd) {
-	others = crowdOf(candidates)
+func choose(candidates []scoredCandidate) (pick int, others contention) {
+	others = contentionOf(candidates)
 	pick = -1
 	for i := range candidates {
 		c := &candidates[i]
-		c.cost = c.price(others)
-		if pick < 0 || c.cost < candidates[pick].cost {
+		c.score = c.computeScore(others)
+		if pick < 0 || c.score < candidates[pick].score {
 			pick = i
 		}
 	}
 	if pick < 0 {
 		return pick, others
 	}
-	lowest := candidates[pick].cost
+	lowest := candidates[pick].score
 	for i := range candidates {
-		if c := &candidates[i]; c.cost-lowest < indifference && c.lighter(&candidates[pick]) {
+		if c := &candidates[i]; c.score-lowest < indifference && c.lessLoadedThan(&candidates[pick]) {
 			pick = i
 		}
 	}
@@ -58,9 +58,9 @@ func choose(candidates []scoredCandidate) (pick int, others crowd) {
 }
 
 // crowd is how many other requests there are to think of.
-type crowd struct {
-	rate   float64 // that come to one upstream in a nanosecond, on average
-	behind float64 // that will wait behind the next one wherever it goes
+type contention struct {
+	arrivalRate float64 // that come to one upstream in a nanosecond, on average
+	behind      float64 // that will wait behind the next one wherever it goes
 }
 
 // crowdOf looks at all candidates: what one of them is sent depends on the
@@ -68,7 +68,7 @@ type crowd struct {
 //
 // With an idle upstream nobody has to wait. But when even the shortest queue
 // holds some prompts, then others will wait behind this one, see toCome.
-func crowdOf(candidates []scoredCandidate) (c crowd) {
+func contentionOf(candidates []scoredCandidate) (c contention) {
 	if len(candidates) == 0 {
 		return c
 	}
@@ -76,11 +76,11 @@ func crowdOf(candidates []scoredCandidate) (c crowd) {
 	for i := range candidates {
 		shortest = min(shortest, candidates[i].Queued)
 		demand += candidates[i].Demand
-		c.rate += candidates[i].Rate
+		c.arrivalRate += candidates[i].Rate
 	}
 	n := float64(len(candidates))
-	c.rate /= n
-	c.behind = toCome(shortest, demand/n)
+	c.arrivalRate /= n
+	c.behind = arrivalsUntilIdle(shortest, demand/n)
 	return c
 }
 
@@ -98,8 +98,8 @@ func crowdOf(candidates []scoredCandidate) (c crowd) {
 // whom there is only what could not be served, a share of 1-1/demand. To
 // reckon with more would let a queue grow far beyond the others for the sake of
 // ever smaller hits, and those at its end wait longest of all.
-func toCome(queued int, demand float64) float64 {
-	times := 1 / (1 - busiest)
+func arrivalsUntilIdle(queued int, demand float64) float64 {
+	times := 1 / (1 - maxDemand)
 	if demand < 1 {
 		times = min(times, 1/(1-demand))
 	} else {
@@ -123,19 +123,19 @@ func toCome(queued int, demand float64) float64 {
 // where it was before; but if those that do not fit go from one upstream to the
 // next, then each pushes out another, and soon none of them finds anything
 // anywhere.
-func (c *scoredCandidate) price(others crowd) time.Duration {
+func (c *scoredCandidate) computeScore(others contention) time.Duration {
 	own, wait := float64(prefill(c.Uncached, c.PerToken)), float64(c.Wait)
-	after := others.rate * (wait + own/2) * own
+	after := others.arrivalRate * (wait + own/2) * own
 	if others.behind > 0 {
 		after += others.behind * (own + float64(prefill(c.Unsent, c.PerToken))) / 2
 	}
-	return time.Duration(min(wait+own+after, float64(maxPrice)))
+	return time.Duration(min(wait+own+after, float64(maxScore)))
 }
 
-const maxPrice = 1000 * time.Hour
+const maxScore = 1000 * time.Hour
 
 // lighter orders candidates that would answer equally soon.
-func (c *scoredCandidate) lighter(than *scoredCandidate) bool {
+func (c *scoredCandidate) lessLoadedThan(than *scoredCandidate) bool {
 	if c.InFlight != than.InFlight {
 		return c.InFlight < than.InFlight
 	}

@@ -36,7 +36,7 @@ func TestChoose(t *testing.T) {
 
 // Requests that arrive together must not all pick the same upstream.
 func TestABurstSpreads(t *testing.T) {
-	loads := make([]queue, 4)
+	loads := make([]prefillQueue, 4)
 	picks := make([]int, 4)
 	for range 40 {
 		candidates := make([]scoredCandidate, len(loads))
@@ -57,7 +57,7 @@ func TestABurstSpreads(t *testing.T) {
 // A prefix that only one upstream holds, asked for by a burst: as many stay
 // as can be served sooner there than computed elsewhere, the rest spread.
 func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
-	var holder, other queue
+	var holder, other prefillQueue
 	stay := 0
 	for range 30 {
 		c := []scoredCandidate{
@@ -93,13 +93,13 @@ func TestOverloadWeighsRecomputing(t *testing.T) {
 	for i := range c {
 		c[i].Queued, c[i].Demand = 1, 0.8
 	}
-	if got := crowdOf(c).behind; got < 4.99 || got > 5.01 {
+	if got := contentionOf(c).behind; got < 4.99 || got > 5.01 {
 		t.Errorf("a queue of 1 at a demand of 0.8 makes %v wait, want 1/(1-0.8)", got)
 	}
 	for i := range c {
 		c[i].Queued, c[i].Demand = 1_000_000, 5
 		c[i].Uncached, c[i].Unsent = 10_000_000, 10_000_000
-		if p := c[i].price(crowdOf(c)); p <= 0 {
+		if p := c[i].computeScore(contentionOf(c)); p <= 0 {
 			t.Errorf("price %v", p)
 		}
 	}
@@ -114,7 +114,7 @@ func TestWhoIsToCome(t *testing.T) {
 		for generation := 7.0; generation > 1e-6; generation *= demand {
 			want += generation
 		}
-		if got := toCome(7, demand); math.Abs(got-want) > 1e-3 {
+		if got := arrivalsUntilIdle(7, demand); math.Abs(got-want) > 1e-3 {
 			t.Errorf("demand %v: %v are to come behind 7, want %v", demand, got, want)
 		}
 	}
@@ -127,15 +127,15 @@ func TestWhoIsToCome(t *testing.T) {
 				queued--
 			}
 		}
-		if got := toCome(queued, demand); math.Abs(got-came) > came/100 {
+		if got := arrivalsUntilIdle(queued, demand); math.Abs(got-came) > came/100 {
 			t.Errorf("demand %v: %v are to come behind %d, but %d have come", demand, got, queued, came)
 		}
 	}
 	for _, demand := range []float64{0.9, 0.99, 1, 1.01, 1.1} {
-		if got := toCome(3, demand); got < 29.9 || got > 33.1 {
+		if got := arrivalsUntilIdle(3, demand); got < 29.9 || got > 33.1 {
 			t.Errorf("demand %v, about 1: %v are to come behind 3", demand, got)
 		}
-		if got := toCome(0, demand); got != 0 {
+		if got := arrivalsUntilIdle(0, demand); got != 0 {
 			t.Errorf("demand %v: %v are to come to an idle upstream", demand, got)
 		}
 	}
@@ -174,7 +174,7 @@ func TestArrivalsWeighRecomputing(t *testing.T) {
 	if got, _ := choose(c); got != 0 {
 		t.Errorf("one comes a second: chose %d", got)
 	}
-	if got, want := c[1].price(crowdOf(c)), ms(4500+10125); got < want-time.Microsecond || got > want+time.Microsecond {
+	if got, want := c[1].computeScore(contentionOf(c)), ms(4500+10125); got < want-time.Microsecond || got > want+time.Microsecond {
 		t.Errorf("price %v, want %v", got, want)
 	}
 }

@@ -43,16 +43,16 @@ const (
 // most, count most, and so that errors in when one prompt ends and the next
 // begins cancel out. The zero value has learned nothing.
 type cost struct {
-	took   float64 // ns, fading
-	tokens float64 // fading
-	count  float64 // fading
-	beside company // fading: tokens, times what was decoded beside them
-	spread float64 // ns^2, fading: what was observed less what was expected
-	square float64 // ns^2, fading: what was expected
+	took             float64    // ns, fading
+	tokens           float64    // fading
+	count            float64    // fading
+	decoding         decodeLoad // fading: tokens, times what was decoded beside them
+	deviationSquares float64    // ns^2, fading: what was observed less what was expected
+	expectedSquares  float64    // ns^2, fading: what was expected
 }
 
 // learn takes an observation in. start is the cost before any.
-func (c *cost) learn(s service, start time.Duration) {
+func (c *cost) learn(s prefillSample, start time.Duration) {
 	if s.tokens <= 0 || s.took <= 0 {
 		return
 	}
@@ -62,11 +62,11 @@ func (c *cost) learn(s service, start time.Duration) {
 	c.took = c.took*fade + took
 	c.tokens = c.tokens*fade + float64(s.tokens)
 	c.count = c.count*fade + 1
-	beside := companyOf(s.running)
-	c.beside.any = c.beside.any*fade + float64(s.tokens)*beside.any
-	c.beside.each = c.beside.each*fade + float64(s.tokens)*beside.each
-	c.spread = c.spread*fade*fade + (took-expected)*(took-expected)
-	c.square = c.square*fade*fade + expected*expected
+	beside := decodeLoadOf(s.decoding)
+	c.decoding.active = c.decoding.active*fade + float64(s.tokens)*beside.active
+	c.decoding.requests = c.decoding.requests*fade + float64(s.tokens)*beside.requests
+	c.deviationSquares = c.deviationSquares*fade*fade + (took-expected)*(took-expected)
+	c.expectedSquares = c.expectedSquares*fade*fade + expected*expected
 }
 
 // perToken returns the time a token costs; start is what it is held for until
@@ -80,15 +80,15 @@ func (c *cost) perToken(start time.Duration) time.Duration {
 // it should be over by now: what the late ones are late by, averaged over all,
 // is the standard deviation over the square root of 2 pi. To count them as
 // nothing would make just those upstreams look idle that are behind.
-func (c *cost) late() float64 {
+func (c *cost) lateShare() float64 {
 	const start = startTokens * float64(startCost)
-	variance := (c.spread + startVariance*start*start) / (c.square + start*start)
+	variance := (c.deviationSquares + startVariance*start*start) / (c.expectedSquares + start*start)
 	return math.Sqrt(min(1, variance) / (2 * math.Pi))
 }
 
 // prompt returns what a prompt is to compute on average, in tokens. Where no
 // answer is streamed nothing is observed, and a start value has to do.
-func (c *cost) prompt() int {
+func (c *cost) meanPrompt() int {
 	if c.count == 0 {
 		return startPrompt
 	}
@@ -96,11 +96,11 @@ func (c *cost) prompt() int {
 }
 
 // running returns what was decoded beside a prefill on average.
-func (c *cost) running() company {
+func (c *cost) meanDecoding() decodeLoad {
 	if c.tokens == 0 {
-		return company{}
+		return decodeLoad{}
 	}
-	return company{c.beside.any / c.tokens, c.beside.each / c.tokens}
+	return decodeLoad{c.decoding.active / c.tokens, c.decoding.requests / c.tokens}
 }
 
 // among returns the time a token costs on one of several upstreams, of which
@@ -108,11 +108,11 @@ func (c *cost) running() company {
 // the noise of what was observed there, or they get unequal work for nothing;
 // so the difference counts only as far as it is more than its standard error
 // can explain (shrinkage, after James and Stein).
-func (c *cost) among(typical time.Duration) time.Duration {
+func (c *cost) shrunkPerToken(typical time.Duration) time.Duration {
 	own := c.perToken(typical)
 	difference := float64(own - typical)
 	weight := c.tokens + startTokens
-	explained := certain * certain * c.spread / (weight * weight)
+	explained := certain * certain * c.deviationSquares / (weight * weight)
 	if difference*difference <= explained {
 		return typical
 	}

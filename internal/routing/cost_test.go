@@ -91,9 +91,9 @@ func TestEqualUpstreamsAreHeldForEqual(t *testing.T) {
 		var c cost
 		for range 300 {
 			tokens := 100 + rnd.IntN(10000)
-			c.learn(service{tokens: tokens, took: time.Duration(float64(tokens) * float64(startCost) * math.Exp(rnd.NormFloat64()*0.3-0.045))}, startCost)
+			c.learn(prefillSample{tokens: tokens, took: time.Duration(float64(tokens) * float64(startCost) * math.Exp(rnd.NormFloat64()*0.3-0.045))}, startCost)
 		}
-		if got := c.among(startCost); math.Abs(float64(got-startCost)) > 0.02*float64(startCost) {
+		if got := c.shrunkPerToken(startCost); math.Abs(float64(got-startCost)) > 0.02*float64(startCost) {
 			differ++
 		}
 	}
@@ -105,26 +105,26 @@ func TestEqualUpstreamsAreHeldForEqual(t *testing.T) {
 func TestCostIsBoundedAndRobust(t *testing.T) {
 	var c cost
 	for range 1000 {
-		c.learn(service{tokens: 1000, took: 100 * time.Millisecond}, startCost)
+		c.learn(prefillSample{tokens: 1000, took: 100 * time.Millisecond}, startCost)
 	}
 	before := c.perToken(startCost)
-	c.learn(service{tokens: 1000, took: time.Hour}, startCost)
+	c.learn(prefillSample{tokens: 1000, took: time.Hour}, startCost)
 	if after := c.perToken(startCost); after > before*11/10 {
 		t.Errorf("one lost answer raised the cost from %v to %v", before, after)
 	}
 	for range 5000 {
-		c.learn(service{tokens: 1, took: time.Hour}, startCost)
+		c.learn(prefillSample{tokens: 1, took: time.Hour}, startCost)
 	}
 	if got := c.perToken(startCost); got > highestCost {
 		t.Errorf("%v a token", got)
 	}
 	for range 5000 {
-		c.learn(service{tokens: 1 << 30, took: 1}, startCost)
+		c.learn(prefillSample{tokens: 1 << 30, took: 1}, startCost)
 	}
 	if got := c.perToken(startCost); got != lowestCost {
 		t.Errorf("%v a token", got)
 	}
-	for _, s := range []service{{tokens: 0, took: time.Second}, {tokens: -5, took: time.Second}, {tokens: 5}, {tokens: 5, took: -time.Second}} {
+	for _, s := range []prefillSample{{tokens: 0, took: time.Second}, {tokens: -5, took: time.Second}, {tokens: 5}, {tokens: 5, took: -time.Second}} {
 		was := c
 		if c.learn(s, startCost); c != was {
 			t.Errorf("%+v taught something", s)
@@ -137,14 +137,14 @@ func TestLatePrefillsCountByTheirSpread(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(4, 4))
 		var c cost
 		for range 2000 {
-			c.learn(service{tokens: 4000, took: time.Duration(4000 * float64(startCost) * max(0, 1+sigma*rnd.NormFloat64()))}, startCost)
+			c.learn(prefillSample{tokens: 4000, took: time.Duration(4000 * float64(startCost) * max(0, 1+sigma*rnd.NormFloat64()))}, startCost)
 		}
-		if got, want := c.late(), sigma*0.399; math.Abs(got-want) > 0.03 {
+		if got, want := c.lateShare(), sigma*0.399; math.Abs(got-want) > 0.03 {
 			t.Errorf("spread %v: a late prefill counts for %.3f of its cost, want %.3f", sigma, got, want)
 		}
 	}
 	var c cost
-	if got := c.late(); got < 0.1 || got > 0.15 {
+	if got := c.lateShare(); got < 0.1 || got > 0.15 {
 		t.Errorf("before anything is known: %v", got)
 	}
 }
@@ -201,11 +201,11 @@ func TestDemand(t *testing.T) {
 		now = now.Add(time.Second)
 		d.add(now, 500*time.Millisecond)
 	}
-	share, rate := d.of(now)
+	share, rate := d.lately(now)
 	if perSecond := rate * 1e9; share < 0.48 || share > 0.52 || perSecond < 0.96 || perSecond > 1.04 {
 		t.Errorf("demand %v at %v requests a second, want 0.5 at 1", share, perSecond)
 	}
-	if share, rate := d.of(now.Add(demandMemory)); share != 0 || rate != 0 {
+	if share, rate := d.lately(now.Add(demandMemory)); share != 0 || rate != 0 {
 		t.Errorf("demand %v, rate %v long after", share, rate)
 	}
 }

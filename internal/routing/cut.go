@@ -5,50 +5,50 @@ package routing
 import "github.com/bauxite/caddy-kvaware/radixcache"
 
 // maxCutPrompts bounds how many cut prompts are remembered.
-const maxCutPrompts = 8192
+const maxTruncatedPrompts = 8192
 
 // cutPrompts knows how long the prompts were whose chain was cut short by a
 // depth limit. When an upstream holds a whole cut chain it may well hold what
 // came behind it: as much as was ever sent there behind that chain. The oldest
 // entry goes first. The zero value is empty.
-type cutPrompts struct {
-	longest map[cutPrompt]int
-	order   []cutPrompt // a ring, once full
+type truncatedPrompts struct {
+	longest map[truncatedPrompt]int
+	order   []truncatedPrompt // a ring, once full
 	next    int
 }
 
-type cutPrompt struct {
+type truncatedPrompt struct {
 	upstream radixcache.Upstream
 	end      uint64 // the chain's last hash, which stands for all of it
 }
 
 // add notes that an upstream has accepted a prompt of that many tokens.
-func (c *cutPrompts) add(up radixcache.Upstream, chain []uint64, tokens int) {
+func (c *truncatedPrompts) add(up radixcache.Upstream, chain []uint64, tokens int) {
 	if len(chain) == 0 {
 		return
 	}
-	key := cutPrompt{up, chain[len(chain)-1]}
+	key := truncatedPrompt{up, chain[len(chain)-1]}
 	if known, ok := c.longest[key]; ok {
 		c.longest[key] = max(known, tokens)
 		return
 	}
 	if c.longest == nil {
-		c.longest = make(map[cutPrompt]int)
+		c.longest = make(map[truncatedPrompt]int)
 	}
-	if len(c.order) < maxCutPrompts {
+	if len(c.order) < maxTruncatedPrompts {
 		c.order = append(c.order, key)
 	} else {
 		delete(c.longest, c.order[c.next])
 		c.order[c.next] = key
-		c.next = (c.next + 1) % maxCutPrompts
+		c.next = (c.next + 1) % maxTruncatedPrompts
 	}
 	c.longest[key] = tokens
 }
 
 // tokens returns the longest prompt behind a whole chain that was sent there.
-func (c *cutPrompts) tokens(up radixcache.Upstream, chain []uint64) int {
+func (c *truncatedPrompts) tokens(up radixcache.Upstream, chain []uint64) int {
 	if len(c.longest) == 0 || len(chain) == 0 {
 		return 0
 	}
-	return c.longest[cutPrompt{up, chain[len(chain)-1]}]
+	return c.longest[truncatedPrompt{up, chain[len(chain)-1]}]
 }

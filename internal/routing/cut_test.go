@@ -44,14 +44,14 @@ func TestACutPromptIsHeldAsFarAsItWasSent(t *testing.T) {
 }
 
 func TestCutPromptsAreBounded(t *testing.T) {
-	var c cutPrompts
-	for i := range 3 * maxCutPrompts {
+	var c truncatedPrompts
+	for i := range 3 * maxTruncatedPrompts {
 		c.add(radixcache.Upstream(1), []uint64{uint64(i)}, i)
 	}
-	if len(c.longest) != maxCutPrompts || len(c.order) != maxCutPrompts {
+	if len(c.longest) != maxTruncatedPrompts || len(c.order) != maxTruncatedPrompts {
 		t.Fatalf("%d remembered, %d in order", len(c.longest), len(c.order))
 	}
-	if got := c.tokens(1, []uint64{3*maxCutPrompts - 1}); got != 3*maxCutPrompts-1 {
+	if got := c.tokens(1, []uint64{3*maxTruncatedPrompts - 1}); got != 3*maxTruncatedPrompts-1 {
 		t.Errorf("the latest: %d", got)
 	}
 	if got := c.tokens(1, []uint64{0}); got != 0 {

@@ -10,22 +10,22 @@ import (
 )
 
 func TestDecodesBesideSlowPrefill(t *testing.T) {
-	for _, want := range []company{{}, {each: 0.02}, {each: 0.1}, {any: 0.3}, {any: 0.3, each: 0.02}} {
+	for _, want := range []decodeLoad{{}, {requests: 0.02}, {requests: 0.1}, {active: 0.3}, {active: 0.3, requests: 0.02}} {
 		rnd := rand.New(rand.NewPCG(1, 8))
 		f, _ := newTestFleet()
 		u := f.upstream("n")
 		slower := func(running int) float64 {
-			x := companyOf(running)
-			return 1 + want.any*x.any + want.each*x.each
+			x := decodeLoadOf(running)
+			return 1 + want.active*x.active + want.requests*x.requests
 		}
 		for range 3000 {
 			running, tokens := max(0, rnd.IntN(40)-10), 100+rnd.IntN(4000) // nothing runs a quarter of the time
 			took := float64(tokens) * float64(startCost) * slower(running) * math.Exp(rnd.NormFloat64()*0.2-0.02)
-			f.learn(u, service{tokens: tokens, took: time.Duration(took), running: running})
+			f.learn(u, prefillSample{tokens: tokens, took: time.Duration(took), decoding: running})
 		}
 		for _, running := range []int{0, 1, 10, 30} {
-			u.load.requests = running
-			k := f.known()
+			u.queue.requests = running
+			k := f.averages()
 			got := float64(u.perToken(&k)) / float64(startCost)
 			if truth := slower(running); got < 0.9*truth || got > 1.1*truth {
 				t.Errorf("%+v: with %d running %.2f times the cost, want %.2f", want, running, got, truth)
@@ -35,23 +35,23 @@ func TestDecodesBesideSlowPrefill(t *testing.T) {
 }
 
 func TestDecodeFactorIsBounded(t *testing.T) {
-	var d decode
-	if d.factor(company{1, 1000}) != 1 {
+	var d decodeSlowdown
+	if d.factor(decodeLoad{1, 1000}) != 1 {
 		t.Error("something was known before anything was seen")
 	}
 	for range 1000 {
-		d.learn(4000, 1e9, company{0.5, 50})
+		d.learn(4000, 1e9, decodeLoad{0.5, 50})
 	}
-	if got := d.factor(company{1, 1e6}); got != slowest {
+	if got := d.factor(decodeLoad{1, 1e6}); got != slowest {
 		t.Errorf("factor %v", got)
 	}
-	if got := d.factor(company{-1, -1e6}); got != quickest {
+	if got := d.factor(decodeLoad{-1, -1e6}); got != quickest {
 		t.Errorf("factor %v", got)
 	}
 	for range 10000 {
-		d.learn(4000, 0, company{0.5, 50}) // the more run, the quicker: that cannot be
+		d.learn(4000, 0, decodeLoad{0.5, 50}) // the more run, the quicker: that cannot be
 	}
-	if got := d.factor(company{1, 10}); got != 1 {
+	if got := d.factor(decodeLoad{1, 10}); got != 1 {
 		t.Errorf("factor %v", got)
 	}
 }
@@ -61,21 +61,21 @@ func TestDecodeFactorIsBounded(t *testing.T) {
 func TestDecodeSharesAreTheNearest(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 9))
-		var d decode
+		var d decodeSlowdown
 		for range 1 + rnd.IntN(200) {
-			d.learn(1+rnd.IntN(1e5), 3*rnd.Float64(), company{rnd.Float64() - 0.5, 40*rnd.Float64() - 20})
+			d.learn(1+rnd.IntN(1e5), 3*rnd.Float64(), decodeLoad{rnd.Float64() - 0.5, 40*rnd.Float64() - 20})
 		}
 		// What is left of the squared deviations, but for a constant, with the prior.
-		left := func(s company) float64 {
-			return s.any*s.any*(d.square.any+decodePrior) + s.each*s.each*(d.square.each+decodePrior) +
-				2*s.any*s.each*d.anyAndEach - 2*s.any*d.y.any - 2*s.each*d.y.each
+		left := func(s decodeLoad) float64 {
+			return s.active*s.active*(d.square.active+decodePrior) + s.requests*s.requests*(d.square.requests+decodePrior) +
+				2*s.active*s.requests*d.product - 2*s.active*d.y.active - 2*s.requests*d.y.requests
 		}
-		got := d.share()
-		if got.any < 0 || got.each < 0 {
+		got := d.coefficients()
+		if got.active < 0 || got.requests < 0 {
 			t.Fatalf("seed %d: %+v", seed, got)
 		}
 		for range 1000 {
-			other := company{rnd.Float64() * 2 * (got.any + 0.1), rnd.Float64() * 2 * (got.each + 0.1)}
+			other := decodeLoad{rnd.Float64() * 2 * (got.active + 0.1), rnd.Float64() * 2 * (got.requests + 0.1)}
 			if left(other) < left(got)-1e-6*math.Abs(left(got)) {
 				t.Fatalf("seed %d: %+v is nearer than %+v", seed, other, got)
 			}

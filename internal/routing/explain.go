@@ -17,10 +17,10 @@ type Forecast struct {
 // decide. Nothing is reserved or recorded. Without targets the decision has
 // none.
 func (r *Request) Explain(targets []Candidate) ([]Forecast, Decision) {
-	f := r.fleet
+	f := r.router
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	longest := r.survey(targets)
+	longest := r.evaluate(targets)
 	if len(targets) == 0 {
 		return nil, Decision{Pick: -1, Reason: Fallback}
 	}
@@ -29,7 +29,7 @@ func (r *Request) Explain(targets []Candidate) ([]Forecast, Decision) {
 		c := &f.scratch.candidates[i]
 		forecasts[i] = Forecast{
 			Address:  targets[i].Address,
-			Cached:   f.scratch.held[i].tokens,
+			Cached:   f.scratch.prefixMatches[i].tokens,
 			Wait:     c.Wait,
 			Prefill:  prefill(c.Uncached, c.PerToken),
 			InFlight: c.InFlight,

@@ -12,7 +12,7 @@ import (
 func TestIDsAgainstMap(t *testing.T) {
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 6))
-		var table ids
+		var table idTable
 		want := map[radixcache.Upstream]*upstream{}
 		for range 2000 {
 			id := radixcache.Upstream(rnd.IntN(300) << rnd.IntN(20))
@@ -23,7 +23,7 @@ func TestIDsAgainstMap(t *testing.T) {
 					want[id] = u
 				}
 			case 2:
-				table.drop(id)
+				table.remove(id)
 				delete(want, id)
 			default:
 				if got := table.find(id); got != want[id] {

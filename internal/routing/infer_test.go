@@ -26,7 +26,7 @@ func TestInferHeld(t *testing.T) {
 		{"short prompts tell nothing", 40 * time.Millisecond, 400, 390, 0, false},
 		{"nor does a slow network", 90 * time.Millisecond, 900, 890, 0, false},
 	} {
-		if held, sure := inferHeld(c.took, c.prompt, c.predicted, perToken); held != c.held || sure != c.sure {
+		if held, sure := inferCached(c.took, c.prompt, c.predicted, perToken); held != c.held || sure != c.sure {
 			t.Errorf("%s: %d %v, want %d %v", c.name, held, sure, c.held, c.sure)
 		}
 	}

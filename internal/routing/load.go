@@ -5,7 +5,7 @@ package routing
 import "time"
 
 // loadLasts is how long a load that an engine has told counts: a few scrapes.
-const loadLasts = 15 * time.Second
+const loadTTL = 15 * time.Second
 
 // EngineLoad is what an engine tells of itself. It covers requests that came by other
 // ways than this gateway.
@@ -33,32 +33,32 @@ func (f *Router) SetLoad(address string, l EngineLoad) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u, now := f.upstream(address), f.now()
-	u.load.advance(now)
-	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.load.count())
-	waiting := min(others, max(0, l.Waiting-u.load.queued))
+	u.queue.advance(now)
+	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.queue.count())
+	waiting := min(others, max(0, l.Waiting-u.queue.queued))
 	u.reported = reportedLoad{EngineLoad{Waiting: waiting, Running: others - waiting}, now}
-	u.blocks.told(l.Usage, u.capacity.size())
+	u.cacheUsage.setReported(l.Usage, u.capacity.size())
 }
 
 // foreign returns how many requests wait at the upstream that this gateway has
 // not sent, and how many there are in all, ours too, as far as is known.
-func (u *upstream) foreign(now time.Time) (waiting, inFlight int) {
-	if !u.reported.counts(now) {
+func (u *upstream) foreignRequests(now time.Time) (waiting, inFlight int) {
+	if !u.reported.fresh(now) {
 		return 0, 0
 	}
-	return u.reported.Waiting, u.reported.Waiting + u.reported.Running + u.load.count()
+	return u.reported.Waiting, u.reported.Waiting + u.reported.Running + u.queue.count()
 }
 
 // foreignTokens returns how much of its KV cache the upstream uses beyond what
 // is known of the requests sent there.
 func (u *upstream) foreignTokens(now time.Time) int64 {
-	if !u.reported.counts(now) {
+	if !u.reported.fresh(now) {
 		return 0
 	}
-	return u.blocks.others
+	return u.cacheUsage.others
 }
 
 // counts reports whether what was told still says something.
-func (l *reportedLoad) counts(now time.Time) bool {
-	return !l.at.IsZero() && now.Sub(l.at) <= loadLasts
+func (l *reportedLoad) fresh(now time.Time) bool {
+	return !l.at.IsZero() && now.Sub(l.at) <= loadTTL
 }

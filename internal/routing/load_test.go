@@ -29,7 +29,7 @@ func TestAQueueThatOthersSentCounts(t *testing.T) {
 	if pick() != 1 {
 		t.Fatal("a queue of three prompts counts as nothing")
 	}
-	c.add(loadLasts + time.Second)
+	c.add(loadTTL + time.Second)
 	if pick() != 0 {
 		t.Fatal("a load told long ago still counts")
 	}
@@ -61,7 +61,7 @@ func TestOwnRequestsAreNotCountedTwice(t *testing.T) {
 	alone := f.Upstreams()[0].Wait
 	f.SetLoad("one", EngineLoad{Waiting: 1})
 	probe := f.newTestRequest("xyz")
-	probe.survey(a("one"))
+	probe.evaluate(a("one"))
 	if got := f.scratch.candidates[0]; got.Wait != alone || got.Queued != 1 {
 		t.Fatalf("wait %v with %d queued, want %v and 1", got.Wait, got.Queued, alone)
 	}
@@ -98,11 +98,11 @@ func TestOwnRequestsThatAreDoneWereNotOthers(t *testing.T) {
 		r.FirstToken()
 		r.End()
 	}
-	if waiting, inFlight := f.upstreams["one"].foreign(c.now()); waiting != 0 || inFlight != 1 {
+	if waiting, inFlight := f.upstreams["one"].foreignRequests(c.now()); waiting != 0 || inFlight != 1 {
 		t.Fatalf("%d waiting and %d in flight, want 0 and 1", waiting, inFlight)
 	}
 	f.SetLoad("one", EngineLoad{Running: 2, Waiting: 4})
-	if waiting, inFlight := f.upstreams["one"].foreign(c.now()); waiting != 4 || inFlight != 6 {
+	if waiting, inFlight := f.upstreams["one"].foreignRequests(c.now()); waiting != 4 || inFlight != 6 {
 		t.Fatalf("%d waiting and %d in flight, want 4 and 6", waiting, inFlight)
 	}
 }

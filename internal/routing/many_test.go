@@ -22,7 +22,7 @@ func TestMoreUpstreamsThanTheTreeHolds(t *testing.T) {
 		r.End()
 	}
 	last := "10.0.23.111:8000"
-	if n := f.upstreams[last].load.count(); n != 0 {
+	if n := f.upstreams[last].queue.count(); n != 0 {
 		t.Fatalf("%d requests left at the last one", n)
 	}
 	r := f.newTestRequest("prompt 5999")

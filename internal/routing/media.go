@@ -22,7 +22,7 @@ type mediaSize struct {
 	tokens, media float64 // weighted, fading
 }
 
-func (m *mediaSize) each() float64 {
+func (m *mediaSize) tokensPerMedium() float64 {
 	each := (m.tokens + startMediaWeight*startMedia) / (m.media + startMediaWeight)
 	return min(largestMedia, max(smallestMedia, each))
 }
@@ -34,7 +34,7 @@ func (m *mediaSize) each() float64 {
 // large: it may be a video among images.
 func (m *mediaSize) learn(media int, text, tokens float64) {
 	const fade = 1 - 1.0/mediaMemory
-	expected := float64(media) * m.each()
+	expected := float64(media) * m.tokensPerMedium()
 	weight := expected / (expected + text)
 	m.tokens = m.tokens*fade + weight*min(tokens-text, outlier*expected)
 	m.media = m.media*fade + weight*float64(media)
@@ -45,7 +45,7 @@ func (m *mediaSize) learn(media int, text, tokens float64) {
 func (f *Router) MediaTokens(model string) float64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.sizes.of(model, false).media.each()
+	return f.tokenSizes.forModel(model, false).media.tokensPerMedium()
 }
 
 // LearnMedia takes in that an engine has counted so many tokens in a prompt
@@ -56,6 +56,6 @@ func (f *Router) LearnMedia(model string, media, bytes, tokens int) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	size := f.sizes.of(model, true)
+	size := f.tokenSizes.forModel(model, true)
 	size.media.learn(media, float64(bytes)/size.perToken(DefaultBytesPerToken), float64(tokens))
 }

@@ -13,15 +13,15 @@ import (
 type memory struct {
 	tree *radixcache.Tree
 
-	mu    sync.Mutex
-	limit int64 // of both, in bytes
-	index int64 // what the index has
+	mu         sync.Mutex
+	limit      int64 // of both, in bytes
+	indexBytes int64 // what the index has
 }
 
 // SetLimit changes the ceiling of all that is remembered, in bytes. What no
 // longer fits goes, oldest first.
 func (f *Router) SetLimit(limit int64) {
-	if f.memory.set(limit) {
+	if f.memory.setLimit(limit) {
 		f.index.SetLimit(limit)
 	}
 }
@@ -33,7 +33,7 @@ func (f *Router) Limit() int64 {
 	return f.memory.limit
 }
 
-func (m *memory) set(limit int64) (changed bool) {
+func (m *memory) setLimit(limit int64) (changed bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	changed = m.limit != limit
@@ -44,16 +44,16 @@ func (m *memory) set(limit int64) (changed bool) {
 
 // reserve is told what the index has, before it takes more and after it has
 // given some back.
-func (m *memory) reserve(bytes int64) {
+func (m *memory) setIndexBytes(bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.index = bytes
+	m.indexBytes = bytes
 	m.divide()
 }
 
 // divide gives the tree what is left. The caller holds mu.
 func (m *memory) divide() {
-	if left := max(0, m.limit-m.index); left != m.tree.Limit() {
+	if left := max(0, m.limit-m.indexBytes); left != m.tree.Limit() {
 		m.tree.SetLimit(left)
 	}
 }

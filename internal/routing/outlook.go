@@ -19,14 +19,14 @@ type Offload struct {
 
 // offloaded returns what the tiers beside u add to so many tokens of the prompt
 // on its GPU, in tokens there.
-func (r *Request) offloaded(t Candidate, u *upstream, onGPU int) int {
-	o := Offload{Storage: max(r.tokens(u.known), r.tokens(u.matched))}
+func (r *Request) offloadWorth(t Candidate, u *upstream, onGPU int) int {
+	o := Offload{Storage: max(r.tokensIn(u.sentBlocks), r.tokensIn(u.heldBlocks))}
 	if t.Offload != nil {
 		o = *t.Offload
 	}
 	memory := max(0, o.CPU-onGPU)
 	disk := max(0, o.Storage-max(o.CPU, onGPU))
-	return int(float64(memory)*r.offloads[kvevents.CPU] + float64(disk)*r.offloads[kvevents.Disk])
+	return int(float64(memory)*r.offloadWeights[kvevents.CPU] + float64(disk)*r.offloadWeights[kvevents.Disk])
 }
 
 // Lose notes that the engine at an address has lost its KV cache, as after a
@@ -37,17 +37,17 @@ func (f *Router) CacheLost(address string) bool {
 	defer f.mu.Unlock()
 	u := f.upstreams[address]
 	if u != nil {
-		f.lose(u)
+		f.cacheLost(u)
 	}
 	return u != nil
 }
 
 // lose notes that u has lost its KV cache. The caller holds mu.
-func (f *Router) lose(u *upstream) {
+func (f *Router) cacheLost(u *upstream) {
 	if u.offloads {
-		f.emptyGPU(u)
+		f.forgetGPU(u)
 	} else {
-		f.empty(u)
+		f.forget(u)
 	}
 }
 
@@ -79,57 +79,57 @@ type Prediction struct {
 
 // Outlook returns the latest attempt's.
 func (r *Request) Prediction() Prediction {
-	r.fleet.mu.Lock()
-	defer r.fleet.mu.Unlock()
-	return r.outlook
+	r.router.mu.Lock()
+	defer r.router.mu.Unlock()
+	return r.prediction
 }
 
 // look notes the outlook on surveyed target i. The caller holds mu.
-func (r *Request) look(i int, offload *Offload) {
-	s := &r.fleet.scratch
-	u, c, held := s.upstreams[i], &s.candidates[i], s.held[i].tokens
-	sent := max(held, r.tokens(u.known), r.tokens(u.matched))
-	o := Prediction{OnGPU: held, EverSent: sent, Longest: max(sent, r.tokens(r.most)), LongestCandidate: sent, LongestBlocks: int(r.most), Wait: c.Wait, PerToken: c.PerToken}
-	if r.mostOn != nil {
-		o.LongestAt = r.mostOn.address
+func (r *Request) predict(i int, offload *Offload) {
+	s := &r.router.scratch
+	u, c, held := s.upstreams[i], &s.candidates[i], s.prefixMatches[i].tokens
+	sent := max(held, r.tokensIn(u.sentBlocks), r.tokensIn(u.heldBlocks))
+	o := Prediction{OnGPU: held, EverSent: sent, Longest: max(sent, r.tokensIn(r.longestBlocks)), LongestCandidate: sent, LongestBlocks: int(r.longestBlocks), Wait: c.Wait, PerToken: c.PerToken}
+	if r.longestOn != nil {
+		o.LongestAt = r.longestOn.address
 	}
 	if offload != nil {
 		o.Offload = *offload
 	}
-	if gpu, memory := r.tiersOf(u, s.held[i]); gpu < held {
+	if gpu, memory := r.splitByTier(u, s.prefixMatches[i]); gpu < held {
 		o.OnGPU = gpu
 		o.Offload.CPU, o.Offload.Storage = max(o.Offload.CPU, memory), max(o.Offload.Storage, held)
 	}
-	if r.offloads != nil { // nobody asks otherwise
+	if r.offloadWeights != nil { // nobody asks otherwise
 		for k, other := range s.upstreams {
-			o.LongestCandidate = max(o.LongestCandidate, s.held[k].tokens, r.tokens(other.known), r.tokens(other.matched))
+			o.LongestCandidate = max(o.LongestCandidate, s.prefixMatches[k].tokens, r.tokensIn(other.sentBlocks), r.tokensIn(other.heldBlocks))
 		}
 	}
-	r.outlook = o
+	r.prediction = o
 }
 
 // tiersOf returns how much of what u is predicted to hold is on its GPU, and
 // how much there or in CPU memory, by its events; all of it where those do not
 // tell.
-func (r *Request) tiersOf(u *upstream, held hit) (gpu, memory int) {
+func (r *Request) splitByTier(u *upstream, held prefixMatch) (gpu, memory int) {
 	w := u.followed
-	if !held.events || w == nil || w.surveyed != r.fleet.surveyed || w.tokens == 0 || held.tokens != r.toldBy(u).tokens {
+	if !held.byEvents || w == nil || w.evaluation != r.router.evaluation || w.tokens == 0 || held.tokens != r.eventMatch(u).tokens {
 		return held.tokens, held.tokens
 	}
 	share := func(tokens int) int { return int(int64(held.tokens) * int64(tokens) / int64(w.tokens)) }
-	return held.tokens - share(w.slow[kvevents.CPU]+w.slow[kvevents.Disk]), held.tokens - share(w.slow[kvevents.Disk])
+	return held.tokens - share(w.outsideGPU[kvevents.CPU]+w.outsideGPU[kvevents.Disk]), held.tokens - share(w.outsideGPU[kvevents.Disk])
 }
 
 // longest returns how many blocks of the prompt the upstream has, or was sent,
 // that has most of it, and notes which that is.
-func (r *Request) longest(matches []radixcache.Match) (blocks int32) {
-	r.mostOn = nil
+func (r *Request) findLongest(matches []radixcache.Match) (blocks int32) {
+	r.longestOn = nil
 	for _, m := range matches {
 		if m.Blocks <= blocks {
 			continue
 		}
-		if u := r.fleet.byID.find(m.Upstream); u != nil {
-			blocks, r.mostOn = m.Blocks, u
+		if u := r.router.byID.find(m.Upstream); u != nil {
+			blocks, r.longestOn = m.Blocks, u
 		}
 	}
 	return blocks

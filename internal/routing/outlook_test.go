@@ -67,7 +67,7 @@ func TestOutlookByEvents(t *testing.T) {
 	look := func() Prediction {
 		t.Helper()
 		r := f.followedRequest("abcdef")
-		r.offloads = &halves
+		r.offloadWeights = &halves
 		defer r.End()
 		r.Assign(Candidate{Address: "one"})
 		o := r.Prediction()
@@ -95,13 +95,13 @@ func TestOutlookAfterARestart(t *testing.T) {
 			}
 		},
 		"seen": func(f *Router) {
-			for i := range lostAfter {
+			for i := range restartAfter {
 				r := offloading(f, uint64(1000*i))
 				sendTo(r, "one")
 				r = offloading(f, uint64(1000*i))
 				r.Assign(Candidate{Address: "one"})
 				r.Confirm()
-				r.fleet.upstreams["one"].capacity.told = true
+				r.router.upstreams["one"].capacity.reportsCached = true
 				r.Reported(1200, 0)
 				r.End()
 			}
@@ -132,7 +132,7 @@ func TestOutlookAfterARestart(t *testing.T) {
 	f := New(2_000_000, func() time.Time { return now })
 	f.SetCapacity("one", 100_000)
 	plain := offloading(f, 1)
-	plain.offloads = nil
+	plain.offloadWeights = nil
 	sendTo(plain, "one")
 	f.CacheLost("one")
 	r := offloading(f, 1)
@@ -201,7 +201,7 @@ func TestOffloadedIsNotLearned(t *testing.T) {
 		f.SetCapacity("one", 2048)
 		for i := range 30 {
 			r := offloading(f, uint64(1000*(i%6)+1)) // each comes again after 6,000 tokens
-			r.offloads = offloads
+			r.offloadWeights = offloads
 			r.Assign(Candidate{Address: "one"})
 			r.Confirm()
 			r.FirstToken()

@@ -7,22 +7,22 @@ import "time"
 // queue is the prefill work in flight on one upstream: a queue of reservations
 // in the order in which they were made, as engines prefill first come, first
 // served. The zero value is an idle upstream.
-type queue struct {
+type prefillQueue struct {
 	head, tail *reservation
 	headSince  time.Time     // when the head's prefill is taken to have begun
 	total      time.Duration // of the costs of all that are queued
 	queued     int           // prompts whose prefill is not done
 	requests   int           // reserved and not yet ended, those that decode too
 
-	carried int  // tokens of prompts that were done before the head, in its time
-	blurred bool // nobody saw when the head's prefill began
+	overtakenTokens  int  // tokens of prompts that were done before the head, in its time
+	headStartUnknown bool // nobody saw when the head's prefill began
 }
 
 // reservation is one request's place on an upstream. Its zero value is
 // unused; it is embedded in the request's own state, so that reserving does
 // not allocate. It must not be copied while in use.
 type reservation struct {
-	queue      *queue
+	queue      *prefillQueue
 	prev, next *reservation
 	tokens     int           // to compute
 	cost       time.Duration // predicted prefill
@@ -32,17 +32,17 @@ type reservation struct {
 
 // service is what a first token tells of an upstream: that it took that long
 // to compute that many tokens. No tokens: nothing can be told.
-type service struct {
-	tokens  int
-	took    time.Duration
-	running int // requests that were decoded meanwhile
+type prefillSample struct {
+	tokens   int
+	took     time.Duration
+	decoding int // requests that were decoded meanwhile
 }
 
 // reserve enters r with its tokens and their predicted duration. A timed
 // reservation leaves the queue by itself when that duration is over: the
 // answers of requests that are not streamed do not tell when prefill ended.
 // The others stay until firstToken.
-func (q *queue) reserve(r *reservation, now time.Time, tokens int, prefill time.Duration, timed bool) {
+func (q *prefillQueue) reserve(r *reservation, now time.Time, tokens int, prefill time.Duration, timed bool) {
 	if r.queue != nil {
 		panic("fleet: reservation is in use")
 	}
@@ -61,7 +61,7 @@ func (q *queue) reserve(r *reservation, now time.Time, tokens int, prefill time.
 
 // firstToken ends the prefill part of r: its tokens no longer make others
 // wait. It may be called more than once, and on an ended reservation.
-func (r *reservation) firstToken(now time.Time) (s service) {
+func (r *reservation) firstToken(now time.Time) (s prefillSample) {
 	if r.queue == nil {
 		return s
 	}
@@ -69,7 +69,7 @@ func (r *reservation) firstToken(now time.Time) (s service) {
 	if !r.queued { // asked after advance, which may have dropped this very one
 		return s
 	}
-	s = r.queue.served(r, now)
+	s = r.queue.sample(r, now)
 	r.queue.unlink(r, now)
 	return s
 }
@@ -79,20 +79,20 @@ func (r *reservation) firstToken(now time.Time) (s service) {
 // of r itself, however long r has waited. One that is done before its turn was
 // computed in the head's time, and is counted with it. A timed one is done
 // when its whole answer is, at some time after its prefill.
-func (q *queue) served(r *reservation, now time.Time) (s service) {
+func (q *prefillQueue) sample(r *reservation, now time.Time) (s prefillSample) {
 	if r != q.head {
-		q.carried += r.tokens
+		q.overtakenTokens += r.tokens
 		return s
 	}
-	if !q.blurred && !r.timed {
-		s = service{r.tokens + q.carried, now.Sub(q.headSince), q.requests - q.queued}
+	if !q.headStartUnknown && !r.timed {
+		s = prefillSample{r.tokens + q.overtakenTokens, now.Sub(q.headSince), q.requests - q.queued}
 	}
-	q.carried, q.blurred = 0, r.timed
+	q.overtakenTokens, q.headStartUnknown = 0, r.timed
 	return s
 }
 
 // end releases all of r. It may be called more than once.
-func (r *reservation) end(now time.Time) {
+func (r *reservation) release(now time.Time) {
 	q := r.queue
 	if q == nil {
 		return
@@ -100,7 +100,7 @@ func (r *reservation) end(now time.Time) {
 	q.advance(now)
 	if r.queued {
 		// Given up: how much of it was computed is not known.
-		q.blurred = q.blurred || r == q.head
+		q.headStartUnknown = q.headStartUnknown || r == q.head
 		q.unlink(r, now)
 	}
 	q.requests--
@@ -110,7 +110,7 @@ func (r *reservation) end(now time.Time) {
 // wait returns how long a request that is sent now waits until the prefill
 // that is queued already is done. The head counts for at least the share late
 // of its cost, however long it has been at it, see cost.late.
-func (q *queue) wait(now time.Time, late float64) time.Duration {
+func (q *prefillQueue) wait(now time.Time, late float64) time.Duration {
 	q.advance(now)
 	if q.head == nil {
 		return 0
@@ -120,19 +120,19 @@ func (q *queue) wait(now time.Time, late float64) time.Duration {
 }
 
 // count returns how many requests are reserved and have not ended.
-func (q *queue) count() int { return q.requests }
+func (q *prefillQueue) count() int { return q.requests }
 
 // advance drops timed reservations whose prefill is over.
-func (q *queue) advance(now time.Time) {
+func (q *prefillQueue) advance(now time.Time) {
 	for q.head != nil && q.head.timed && now.Sub(q.headSince) >= q.head.cost {
-		q.blurred = true
+		q.headStartUnknown = true
 		q.unlink(q.head, q.headSince.Add(q.head.cost))
 	}
 }
 
 // unlink takes r out of the queue; when it was the head, the next one's
 // prefill began at the time at.
-func (q *queue) unlink(r *reservation, at time.Time) {
+func (q *prefillQueue) unlink(r *reservation, at time.Time) {
 	if r.prev == nil {
 		q.head, q.headSince = r.next, at
 	} else {
@@ -146,6 +146,6 @@ func (q *queue) unlink(r *reservation, at time.Time) {
 	r.prev, r.next, r.queued = nil, nil, false
 	q.total -= r.cost
 	if q.queued--; q.queued == 0 {
-		q.carried, q.blurred = 0, false
+		q.overtakenTokens, q.headStartUnknown = 0, false
 	}
 }

@@ -16,7 +16,7 @@ func at(ms int) time.Time { return epoch.Add(time.Duration(ms) * time.Millisecon
 func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
 func TestWaitIsTheSumOfWhatIsQueued(t *testing.T) {
-	var l queue
+	var l prefillQueue
 	var a, b reservation
 	if got := l.wait(at(0), 0.125); got != 0 {
 		t.Fatalf("idle upstream: wait %v, want 0", got)
@@ -34,7 +34,7 @@ func TestWaitIsTheSumOfWhatIsQueued(t *testing.T) {
 		{func() { a.firstToken(at(170)) }, 170, 50}, // now the second begins
 		{func() {}, 200, 20},                        //
 		{func() { a.firstToken(at(205)) }, 210, 10}, // twice: no effect
-		{func() { b.end(at(215)); b.end(at(215)) }, 215, 0},
+		{func() { b.release(at(215)); b.release(at(215)) }, 215, 0},
 	}
 	for i, s := range steps {
 		s.do()
@@ -45,14 +45,14 @@ func TestWaitIsTheSumOfWhatIsQueued(t *testing.T) {
 	if l.count() != 1 {
 		t.Fatalf("a has had its first token and still decodes: %d requests, want 1", l.count())
 	}
-	a.end(at(300))
+	a.release(at(300))
 	if l.count() != 0 || l.head != nil || l.tail != nil {
 		t.Fatalf("not idle after the end of all: %+v", l)
 	}
 }
 
 func TestTimedReservationsLeaveByThemselves(t *testing.T) {
-	var l queue
+	var l prefillQueue
 	var a, b, c reservation
 	l.reserve(&a, at(0), 0, ms(100), true)
 	l.reserve(&b, at(0), 0, ms(100), true)
@@ -71,7 +71,7 @@ func TestTimedReservationsLeaveByThemselves(t *testing.T) {
 }
 
 func TestReserveTwicePanics(t *testing.T) {
-	var l queue
+	var l prefillQueue
 	var a reservation
 	l.reserve(&a, at(0), 0, 0, false)
 	defer func() {
@@ -126,7 +126,7 @@ func (s *slowQueue) wait(now time.Time) (sum time.Duration) {
 }
 
 // validate recounts the queue's links in both directions.
-func (q *queue) validate(t *testing.T) {
+func (q *prefillQueue) validate(t *testing.T) {
 	t.Helper()
 	n := 0
 	var prev *reservation
@@ -148,7 +148,7 @@ func (q *queue) validate(t *testing.T) {
 func TestQueueAgainstGoldenModel(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		var l queue
+		var l prefillQueue
 		var slow slowQueue
 		var live []*reservation
 		now := 0
@@ -175,7 +175,7 @@ func TestQueueAgainstGoldenModel(t *testing.T) {
 					live[k].firstToken(at(now))
 					continue
 				}
-				live[k].end(at(now))
+				live[k].release(at(now))
 				live = slices.Delete(live, k, k+1)
 			}
 			l.validate(t)

@@ -57,117 +57,117 @@ type MessageEnd struct {
 // Its methods are safe for concurrent use. All may be called at any time and
 // more than once; what makes no sense at that point does nothing.
 type Request struct {
-	fleet    *Router
-	chain    []uint64
-	epoch    uint64
-	prompt   int // tokens
-	perBlock int // tokens
-	stream   bool
-	cut      bool
+	router       *Router
+	chain        []uint64
+	epoch        uint64
+	promptTokens int // tokens
+	blockTokens  int // tokens
+	stream       bool
+	truncated    bool
 
 	// For what engines say of themselves, see residency.go.
-	lineage    TokenKey
-	ends       []MessageEnd
-	bytes      int
-	blockBytes int
-	estimate   int  // tokens, before any were known
-	linked     bool // see Linked
-	offloads   *[3]float64
+	tokenKey        TokenKey
+	messageEnds     []MessageEnd
+	promptBytes     int
+	blockBytes      int
+	estimatedTokens int  // tokens, before any were known
+	tokensKnown     bool // see Linked
+	offloadWeights  *[3]float64
 
-	most    int32     // blocks, see Outlook; covered by the fleet's mu
-	mostOn  *upstream // nil: nobody has any
-	outlook Prediction
+	longestBlocks int32     // blocks, see Outlook; covered by the fleet's mu
+	longestOn     *upstream // nil: nobody has any
+	prediction    Prediction
 
 	// Of the attempt under way; covered by the fleet's mu.
-	on          *upstream // nil: none
-	reservation reservation
-	held        int // blocks that were known there before this attempt
-	before      int // blocks that had been sent there before it, -1: not tracked
-	cached      int // prompt tokens predicted to be cached there
-	uncached    int // that it is predicted to compute
-	own         int // what would be predicted from what was sent there
-	byEvents    bool
-	sent        time.Time
-	pinned      int64         // tokens, see blocks
-	took        time.Duration // its prefill, as predicted
-	begun       time.Time     // when its first token was there
-	confirmed   bool
-	first       bool
-	reported    bool
-	service     service // to learn from at the end, when what was cached is known
-	depths      []depth // of its blocks there
-	depthsArray [followedPerPrompt]depth
+	upstream      *upstream // nil: none
+	reservation   reservation
+	knownBlocks   int // blocks that were known there before this attempt
+	sentBlocks    int // blocks that had been sent there before it, -1: not tracked
+	cached        int // prompt tokens predicted to be cached there
+	uncached      int // that it is predicted to compute
+	cachedBySent  int // what would be predicted from what was sent there
+	byEvents      bool
+	sentAt        time.Time
+	pinned        int64         // tokens, see blocks
+	prefill       time.Duration // its prefill, as predicted
+	firstTokenAt  time.Time     // when its first token was there
+	confirmed     bool
+	hasFirstToken bool
+	reported      bool
+	sample        prefillSample // to learn from at the end, when what was cached is known
+	depths        []depth       // of its blocks there
+	depthsArray   [sampledPerPrompt]depth
 }
 
 // NewRequest starts following a request. Nothing is recorded yet.
 func (f *Router) NewRequest(p Prompt) *Request {
 	return &Request{
-		fleet:    f,
-		chain:    p.Chain,
-		epoch:    p.Epoch,
-		prompt:   max(1, p.Tokens),
-		perBlock: max(1, p.BlockTokens),
-		stream:   p.Stream,
-		cut:      p.Truncated,
-		lineage:  p.TokenKey,
-		ends:     p.MessageEnds,
-		bytes:    p.Bytes,
-		estimate: max(1, p.Tokens),
-		offloads: p.OffloadWeights,
+		router:          f,
+		chain:           p.Chain,
+		epoch:           p.Epoch,
+		promptTokens:    max(1, p.Tokens),
+		blockTokens:     max(1, p.BlockTokens),
+		stream:          p.Stream,
+		truncated:       p.Truncated,
+		tokenKey:        p.TokenKey,
+		messageEnds:     p.MessageEnds,
+		promptBytes:     p.Bytes,
+		estimatedTokens: max(1, p.Tokens),
+		offloadWeights:  p.OffloadWeights,
 
 		blockBytes: p.BlockBytes,
 	}
 }
 
 // Tokens returns the prompt's length as estimated.
-func (r *Request) Tokens() int { return r.prompt }
+func (r *Request) Tokens() int { return r.promptTokens }
 
 // current reports whether the chain still means anything.
 // The caller holds mu.
-func (r *Request) current() bool { return r.epoch == r.fleet.epoch }
+func (r *Request) isCurrent() bool { return r.epoch == r.router.epoch }
 
 // depart records that the request is sent to u, which is predicted to hold
 // that much of it. The caller holds mu.
-func (r *Request) depart(u *upstream, h hit) {
-	r.land() // an attempt still open has failed: there is a new one
-	r.on, r.cached, r.uncached, r.sent = u, h.tokens, r.prompt-h.worth, r.fleet.now()
-	r.own, r.byEvents = r.cachedOn(u), h.events
-	r.confirmed, r.first, r.reported = false, false, false
-	r.service = service{}
-	k := r.fleet.known()
+func (r *Request) startAttempt(u *upstream, h prefixMatch) {
+	r.endAttempt() // an attempt still open has failed: there is a new one
+	r.upstream, r.cached, r.uncached, r.sentAt = u, h.tokens, r.promptTokens-h.weighted, r.router.now()
+	r.cachedBySent, r.byEvents = r.matchBySent(u), h.byEvents
+	r.confirmed, r.hasFirstToken, r.reported = false, false, false
+	r.sample = prefillSample{}
+	k := r.router.averages()
 	took := prefill(r.uncached, u.perToken(&k))
-	u.offloads = u.offloads || r.offloads != nil
+	u.offloads = u.offloads || r.offloadWeights != nil
 	u.footprint += int64(r.uncached)
 	u.capacity.filled += int64(r.uncached)
-	u.demand.add(r.sent, took)
-	r.pinned, r.took = int64(r.uncached), took
-	u.blocks.pinned += r.pinned
-	u.load.reserve(&r.reservation, r.sent, r.uncached, took, !r.stream)
+	u.demand.add(r.sentAt, took)
+	r.pinned, r.prefill = int64(r.uncached), took
+	u.cacheUsage.pinned += r.pinned
+	u.queue.reserve(&r.reservation, r.sentAt, r.uncached, took, !r.stream)
 	r.depths = r.depthsArray[:0]
-	if r.current() {
-		r.depths = u.reuse.use(r.chain, r.perBlock, u.capacity.estimate, r.depths)
+	if r.isCurrent() {
+		r.depths = u.reuse.use(r.chain, r.blockTokens, u.capacity.estimate, r.depths)
 	}
-	r.before = -1
-	r.held = r.record(u)
+	r.sentBlocks = -1
+	r.knownBlocks = r.record(u)
 	u.pending = append(u.pending, r)
 	if u.followed != nil {
-		u.followed.compute(r)
+		u.followed.startPrefill(r)
 	}
 }
 
 // record enters the prompt as held by u and returns how many of its blocks
 // were known there already. The caller holds mu.
 func (r *Request) record(u *upstream) (held int) {
-	if !r.current() {
+	if !r.isCurrent() {
 		return len(r.chain)
 	}
-	held = r.fleet.tree.Insert(u.id, r.chain, uint32(r.perBlock))
-	limit := u.capacity.limit()
+	held = r.router.tree.Insert(u.id, r.chain, uint32(r.blockTokens))
+	limit := u.capacity.treeLimit()
 	if limit > 0 || u.offloads {
-		r.track(u)
+		r.recordSent(u)
 	}
 	if limit > 0 {
-		r.fleet.tree.Trim(u.id, limit)
+		r.router.tree.Trim(u.id, limit)
 	}
 	return held
 }
@@ -175,16 +175,16 @@ func (r *Request) record(u *upstream) (held int) {
 // track enters the prompt as one that u was sent, which goes on to be known
 // when what u holds is trimmed to its capacity, or lost while blocks are kept
 // elsewhere too. The caller holds mu.
-func (r *Request) track(u *upstream) {
-	f := r.fleet
-	if u.sent == 0 {
-		if u.sent = f.tree.Register(u.address + " sent"); u.sent == 0 {
+func (r *Request) recordSent(u *upstream) {
+	f := r.router
+	if u.sentID == 0 {
+		if u.sentID = f.tree.Register(u.address + " sent"); u.sentID == 0 {
 			return // the tree is full of upstreams
 		}
-		f.byID.set(u.sent, u)
+		f.byID.set(u.sentID, u)
 	}
-	if known := f.tree.Insert(u.sent, r.chain, uint32(r.perBlock)); r.before < 0 {
-		r.before = known
+	if known := f.tree.Insert(u.sentID, r.chain, uint32(r.blockTokens)); r.sentBlocks < 0 {
+		r.sentBlocks = known
 	}
 }
 
@@ -192,19 +192,19 @@ func (r *Request) track(u *upstream) {
 // What it shares with requests still waiting for their answer is theirs no
 // longer to take back.
 func (r *Request) Confirm() {
-	r.fleet.mu.Lock()
-	defer r.fleet.mu.Unlock()
-	if r.on == nil || r.confirmed {
+	r.router.mu.Lock()
+	defer r.router.mu.Unlock()
+	if r.upstream == nil || r.confirmed {
 		return
 	}
 	r.confirmed = true
-	r.unlist()
-	r.record(r.on)
-	if r.cut && r.current() {
-		r.fleet.cuts.add(r.on.id, r.chain, r.prompt)
+	r.removePending()
+	r.record(r.upstream)
+	if r.truncated && r.isCurrent() {
+		r.router.truncated.add(r.upstream.id, r.chain, r.promptTokens)
 	}
-	for _, other := range r.on.pending {
-		other.held = max(other.held, commonBlocks(other, r))
+	for _, other := range r.upstream.pending {
+		other.knownBlocks = max(other.knownBlocks, commonBlocks(other, r))
 	}
 }
 
@@ -212,113 +212,113 @@ func (r *Request) Confirm() {
 // returns the time since the request was sent; ok is false when there is no
 // attempt under way, or it had its first token before.
 func (r *Request) FirstToken() (ttft time.Duration, ok bool) {
-	r.fleet.mu.Lock()
-	defer r.fleet.mu.Unlock()
-	if r.on == nil || r.first {
+	r.router.mu.Lock()
+	defer r.router.mu.Unlock()
+	if r.upstream == nil || r.hasFirstToken {
 		return 0, false
 	}
-	r.first = true
-	r.computed()
-	now := r.fleet.now()
-	r.begun = now
-	r.service = r.reservation.firstToken(now)
-	return now.Sub(r.sent), true
+	r.hasFirstToken = true
+	r.endPrefill()
+	now := r.router.now()
+	r.firstTokenAt = now
+	r.sample = r.reservation.firstToken(now)
+	return now.Sub(r.sentAt), true
 }
 
 // Reported notes what the engine says of the prompt: how many tokens it had,
 // and how many of these were in its cache. An engine that has never reported
 // more than 0 cached is taken for one that does not know.
 func (r *Request) Reported(promptTokens, cachedTokens int) {
-	r.fleet.mu.Lock()
-	defer r.fleet.mu.Unlock()
-	if r.on == nil || r.reported || promptTokens <= 0 || cachedTokens < 0 || cachedTokens > promptTokens {
+	r.router.mu.Lock()
+	defer r.router.mu.Unlock()
+	if r.upstream == nil || r.reported || promptTokens <= 0 || cachedTokens < 0 || cachedTokens > promptTokens {
 		return
 	}
 	r.reported = true
-	c := &r.on.capacity
-	if c.told = c.told || cachedTokens > 0; !c.told || !r.current() {
+	c := &r.upstream.capacity
+	if c.reportsCached = c.reportsCached || cachedTokens > 0; !c.reportsCached || !r.isCurrent() {
 		return
 	}
 	// In the tokens the prompt was estimated to have.
-	cached := int(int64(cachedTokens) * int64(r.prompt) / int64(promptTokens))
-	if r.service.tokens > 0 {
-		r.service.tokens = max(1, r.service.tokens+r.prompt-r.uncached-cached)
+	cached := int(int64(cachedTokens) * int64(r.promptTokens) / int64(promptTokens))
+	if r.sample.tokens > 0 {
+		r.sample.tokens = max(1, r.sample.tokens+r.promptTokens-r.uncached-cached)
 	}
-	if r.offloads != nil && cached > r.cached {
+	if r.offloadWeights != nil && cached > r.cached {
 		return
 	}
-	if r.byEvents && r.on.followed != nil {
-		r.on.followed.judge(r.fleet.now(), r.cached, r.own, cached, r.prompt)
+	if r.byEvents && r.upstream.followed != nil {
+		r.upstream.followed.checkPrediction(r.router.now(), r.cached, r.cachedBySent, cached, r.promptTokens)
 	}
-	r.shown(cached)
+	r.learnCached(cached)
 }
 
 // shown takes in how many tokens of the prompt were in the cache. The caller
 // holds mu.
-func (r *Request) shown(cached int) {
-	c := &r.on.capacity
-	if r.cut {
+func (r *Request) learnCached(cached int) {
+	c := &r.upstream.capacity
+	if r.truncated {
 		return
 	}
 	if !r.byEvents && c.restarted(r.cached, cached) {
-		r.fleet.lose(r.on)
+		r.router.cacheLost(r.upstream)
 		return
 	}
-	c.learn(r.depths, (cached+r.perBlock/2)/r.perBlock)
+	c.learn(r.depths, (cached+r.blockTokens/2)/r.blockTokens)
 }
 
 // End releases everything that is reserved. An attempt that was not confirmed
 // takes back what it has recorded.
 func (r *Request) End() {
-	r.fleet.mu.Lock()
-	defer r.fleet.mu.Unlock()
-	r.land()
+	r.router.mu.Lock()
+	defer r.router.mu.Unlock()
+	r.endAttempt()
 }
 
 // land ends the attempt under way. The caller holds mu.
-func (r *Request) land() {
-	if r.on == nil {
+func (r *Request) endAttempt() {
+	if r.upstream == nil {
 		return
 	}
 	if !r.confirmed {
-		r.takeBack()
+		r.undo()
 	}
-	r.learn()
-	r.computed()
-	now := r.fleet.now()
-	r.on.blocks.pinned -= r.pinned
-	if r.first && r.stream {
-		r.fleet.holding.learn(r.took + now.Sub(r.begun))
+	r.learnCost()
+	r.endPrefill()
+	now := r.router.now()
+	r.upstream.cacheUsage.pinned -= r.pinned
+	if r.hasFirstToken && r.stream {
+		r.router.blockLifetime.learn(r.prefill + now.Sub(r.firstTokenAt))
 	}
-	r.reservation.end(now)
-	r.on = nil
+	r.reservation.release(now)
+	r.upstream = nil
 }
 
 // computed notes that the prompt is not being computed any more. The caller
 // holds mu.
-func (r *Request) computed() {
-	if r.on.followed != nil {
-		r.on.followed.computed(r)
+func (r *Request) endPrefill() {
+	if r.upstream.followed != nil {
+		r.upstream.followed.endPrefill(r)
 	}
 }
 
 // learn takes in what the time of this request's first token tells. The caller
 // holds mu.
-func (r *Request) learn() {
-	s := r.service
-	r.service = service{}
+func (r *Request) learnCost() {
+	s := r.sample
+	r.sample = prefillSample{}
 	if s.tokens <= 0 {
 		return
 	}
-	u, f := r.on, r.fleet
-	if waiting, _ := u.foreign(f.now()); waiting > 0 {
+	u, f := r.upstream, r.router
+	if waiting, _ := u.foreignRequests(f.now()); waiting > 0 {
 		return // in that time it may have computed what others have sent
 	}
-	if !u.capacity.told && !r.byEvents && s.tokens == r.prompt-r.cached && r.current() {
-		k := f.known()
-		held, sure := inferHeld(s.took, r.prompt, r.cached, u.perToken(&k))
+	if !u.capacity.reportsCached && !r.byEvents && s.tokens == r.promptTokens-r.cached && r.isCurrent() {
+		k := f.averages()
+		held, sure := inferCached(s.took, r.promptTokens, r.cached, u.perToken(&k))
 		if sure {
-			r.shown(held)
+			r.learnCached(held)
 		}
 		if sure && held < r.cached {
 			return // it was the cache, and says nothing of the cost
@@ -329,29 +329,29 @@ func (r *Request) learn() {
 
 // takeBack removes what this attempt recorded, but for what another request
 // has recorded as well. The caller holds mu.
-func (r *Request) takeBack() {
-	r.unlist()
-	u := r.on
+func (r *Request) undo() {
+	r.removePending()
+	u := r.upstream
 	u.footprint = max(0, u.footprint-int64(r.uncached))
-	if r.held >= len(r.chain) || !r.current() {
+	if r.knownBlocks >= len(r.chain) || !r.isCurrent() {
 		return
 	}
-	r.fleet.tree.Cut(u.id, r.chain, r.held)
-	if u.sent != 0 {
-		r.fleet.tree.Cut(u.sent, r.chain, max(r.held, r.before))
+	r.router.tree.Cut(u.id, r.chain, r.knownBlocks)
+	if u.sentID != 0 {
+		r.router.tree.Cut(u.sentID, r.chain, max(r.knownBlocks, r.sentBlocks))
 	}
 	for _, other := range u.pending {
 		// The claim is the other request's now, to keep or to take back.
-		if commonBlocks(other, r) > r.held {
-			other.held = min(other.held, other.record(u))
+		if commonBlocks(other, r) > r.knownBlocks {
+			other.knownBlocks = min(other.knownBlocks, other.record(u))
 		}
 	}
 }
 
 // unlist takes the request off its upstream's pending ones.
-func (r *Request) unlist() {
-	if i := slices.Index(r.on.pending, r); i >= 0 {
-		r.on.pending = slices.Delete(r.on.pending, i, i+1)
+func (r *Request) removePending() {
+	if i := slices.Index(r.upstream.pending, r); i >= 0 {
+		r.upstream.pending = slices.Delete(r.upstream.pending, i, i+1)
 	}
 }
 

@@ -77,7 +77,7 @@ func TestAFailedAttemptTakesBackWhatItAdded(t *testing.T) {
 	second.Confirm()
 	second.End()
 	wantHolds(t, f, "two", "abcdef", 6)
-	if n := f.upstreams["one"].load.count() + f.upstreams["two"].load.count(); n != 0 {
+	if n := f.upstreams["one"].queue.count() + f.upstreams["two"].queue.count(); n != 0 {
 		t.Fatalf("%d reservations left", n)
 	}
 }
@@ -251,11 +251,11 @@ func (f *Router) validate(t *testing.T, live int) {
 	t.Helper()
 	requests, pending := 0, 0
 	for _, u := range f.upstreams {
-		u.load.validate(t)
-		requests += u.load.count()
+		u.queue.validate(t)
+		requests += u.queue.count()
 		pending += len(u.pending)
 		for _, r := range u.pending {
-			if r.on != u || r.confirmed {
+			if r.upstream != u || r.confirmed {
 				t.Fatal("a pending request that is elsewhere or confirmed")
 			}
 		}

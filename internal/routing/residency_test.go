@@ -92,12 +92,12 @@ func (f *Router) sent(address, text string) {
 }
 
 // wantHit routes nothing, and looks what is predicted of a request.
-func wantHit(t *testing.T, r *Request, address string, want hit) {
+func wantHit(t *testing.T, r *Request, address string, want prefixMatch) {
 	t.Helper()
-	r.fleet.mu.Lock()
-	defer r.fleet.mu.Unlock()
-	r.survey(a(address))
-	if got := r.fleet.scratch.held[0]; got != want {
+	r.router.mu.Lock()
+	defer r.router.mu.Unlock()
+	r.evaluate(a(address))
+	if got := r.router.scratch.prefixMatches[0]; got != want {
 		t.Errorf("predicted %+v, want %+v", got, want)
 	}
 }
@@ -107,38 +107,38 @@ func TestWhatEventsSayCountsAsFarAsItGoes(t *testing.T) {
 	f.link(t, "abcdefgh")
 	f.sent("one", "abcd")
 	r := f.followedRequest("abcdefgh")
-	wantHit(t, r, "one", hit{tokens: 256, worth: 256})
+	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
 
 	feed := f.followRanks("one", 1)[0]
 	says(t, feed, kvevents.GPU, idsOf("ab"))
 	for _, c := range []struct {
 		known kvevents.Knowledge
-		want  hit
+		want  prefixMatch
 	}{
-		{kvevents.Complete, hit{tokens: 128, worth: 128, events: true}}, // the rest was evicted
-		{kvevents.Partial, hit{tokens: 256, worth: 256}},                // it may be there
-		{kvevents.Unknown, hit{tokens: 256, worth: 256}},
+		{kvevents.Complete, prefixMatch{tokens: 128, weighted: 128, byEvents: true}}, // the rest was evicted
+		{kvevents.Partial, prefixMatch{tokens: 256, weighted: 256}},                  // it may be there
+		{kvevents.Unknown, prefixMatch{tokens: 256, weighted: 256}},
 	} {
 		feed.SetKnowledge(c.known)
 		wantHit(t, r, "one", c.want)
 	}
 
 	says(t, feed, kvevents.GPU, idsOf("abcdef")) // what came by another way
-	for known, want := range map[kvevents.Knowledge]hit{
-		kvevents.Complete: {tokens: 384, worth: 384, events: true},
-		kvevents.Partial:  {tokens: 384, worth: 384, events: true},
-		kvevents.Unknown:  {tokens: 256, worth: 256},
+	for known, want := range map[kvevents.Knowledge]prefixMatch{
+		kvevents.Complete: {tokens: 384, weighted: 384, byEvents: true},
+		kvevents.Partial:  {tokens: 384, weighted: 384, byEvents: true},
+		kvevents.Unknown:  {tokens: 256, weighted: 256},
 	} {
 		feed.SetKnowledge(known)
 		wantHit(t, r, "one", want)
 	}
 	feed.SetKnowledge(kvevents.Complete)
 	says(t, feed, kvevents.GPU, idsOf("abcdefgh"))
-	wantHit(t, r, "one", hit{tokens: 496, worth: 496, events: true}) // the last block is computed
-	wantHit(t, f.followedRequest("xbcd"), "one", hit{events: true})
+	wantHit(t, r, "one", prefixMatch{tokens: 496, weighted: 496, byEvents: true}) // the last block is computed
+	wantHit(t, f.followedRequest("xbcd"), "one", prefixMatch{byEvents: true})
 
 	f.Unfollow("one", feed)
-	wantHit(t, r, "one", hit{tokens: 256, worth: 256})
+	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
 }
 
 // Where the text is not known to lead to tokens, what was sent counts.
@@ -149,12 +149,12 @@ func TestWhatIsNotLinkedGoesByWhatWasSent(t *testing.T) {
 	says(t, feed, kvevents.GPU, idsOf("abcd"))
 	f.sent("one", "abcd")
 	r := f.followedRequest("abcdef")
-	wantHit(t, r, "one", hit{tokens: 256, worth: 256})
+	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
 	if r.TokensKnown() {
 		t.Error("the tokens of the whole prompt are taken to be known")
 	}
 	f.link(t, "abcdef")
-	wantHit(t, r, "one", hit{tokens: 256, worth: 256, events: true})
+	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256, byEvents: true})
 	if !r.TokensKnown() || r.NeedsTokens(a("one")) {
 		t.Error("the tokens of the prompt are taken not to be known")
 	}
@@ -169,12 +169,12 @@ func TestTheEndOfAPromptIsComputed(t *testing.T) {
 	f.link(t, "abcd")
 	says(t, f.followRanks("one", 1)[0], kvevents.GPU, idsOf("abcd"))
 	r := f.followedRequest("abcd")
-	r.fleet.mu.Lock()
-	defer r.fleet.mu.Unlock()
-	r.survey(a("one"))
+	r.router.mu.Lock()
+	defer r.router.mu.Unlock()
+	r.evaluate(a("one"))
 	for prompt, want := range map[int]int{257: 256, 256: 240, 255: 240, 241: 240, 240: 224} {
-		r.prompt = prompt
-		if got := r.toldBy(f.upstreams["one"]).tokens; got != want {
+		r.promptTokens = prompt
+		if got := r.eventMatch(f.upstreams["one"]).tokens; got != want {
 			t.Errorf("of %d tokens, all of which it holds, %d are predicted, want %d", prompt, got, want)
 		}
 	}
@@ -196,7 +196,7 @@ func TestMistrust(t *testing.T) {
 		r.Reported(257, cached)
 		r.End()
 	}
-	nothing, history := hit{events: true}, hit{tokens: 255, worth: 255}
+	nothing, history := prefixMatch{byEvents: true}, prefixMatch{tokens: 255, weighted: 255}
 	r := f.followedRequest("abcd")
 	wantHit(t, r, "one", nothing)
 	answer(256)
@@ -207,7 +207,7 @@ func TestMistrust(t *testing.T) {
 	wantHit(t, r, "one", nothing)
 	answer(256)
 	wantHit(t, r, "one", history)
-	c.add(mistrust - time.Second)
+	c.add(distrustTime - time.Second)
 	wantHit(t, r, "one", history)
 	c.add(2 * time.Second)
 	wantHit(t, r, "one", nothing)
@@ -221,17 +221,17 @@ func TestWhatIsBeingComputedCounts(t *testing.T) {
 	first := f.followedRequest("abcd")
 	first.Route(a("one"), false)
 	r := f.followedRequest("abcdef")
-	wantHit(t, r, "one", hit{tokens: 256, worth: 256, events: true})
-	wantHit(t, f.followedRequest("abxy"), "one", hit{tokens: 128, worth: 128, events: true})
+	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256, byEvents: true})
+	wantHit(t, f.followedRequest("abxy"), "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
 	first.Confirm()
 	first.FirstToken() // by now the events would be here
-	wantHit(t, r, "one", hit{events: true})
+	wantHit(t, r, "one", prefixMatch{byEvents: true})
 	first.End()
 
-	for i := range 2 * maxComputing {
+	for i := range 2 * maxPrefilling {
 		f.followedRequest(string(rune('A'+i))).Route(a("one"), false)
 	}
-	if n := len(f.upstreams["one"].followed.computing); n != maxComputing {
+	if n := len(f.upstreams["one"].followed.prefilling); n != maxPrefilling {
 		t.Errorf("%d prompts are looked at", n)
 	}
 }
@@ -244,7 +244,7 @@ func TestTiersHaveWeights(t *testing.T) {
 	says(t, feed, kvevents.GPU, idsOf("a"))
 	says(t, feed, kvevents.CPU, idsOf("abc"))
 	says(t, feed, kvevents.Disk, idsOf("abcd"))
-	wantHit(t, f.followedRequest("abcdef"), "one", hit{tokens: 256, worth: 64 + 128/2 + 64/4, events: true})
+	wantHit(t, f.followedRequest("abcdef"), "one", prefixMatch{tokens: 256, weighted: 64 + 128/2 + 64/4, byEvents: true})
 }
 
 // What LMCache keeps in chunks of its own counts behind what the GPU holds, and
@@ -271,10 +271,10 @@ func TestChunksOutsideCount(t *testing.T) {
 	if sizes := f.BlockSizes(); !slices.Contains(sizes, engineBlock) || !slices.Contains(sizes, 2*letterTokens) || len(sizes) != 2 {
 		t.Fatalf("blocks of %v tokens", sizes)
 	}
-	wantHit(t, f.followedRequest("abcdefgh"), "one", hit{tokens: 64, worth: 64, events: true}) // not linked in chunks yet
+	wantHit(t, f.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 64, weighted: 64, byEvents: true}) // not linked in chunks yet
 	f.linkIn(t, "abcdefgh", 2*letterTokens)
 	// One letter on the GPU, one more in CPU memory, four more on disk.
-	wantHit(t, f.followedRequest("abcdefgh"), "one", hit{tokens: 6 * 64, worth: 64 + 64/2 + 4*64/4, events: true})
+	wantHit(t, f.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 6 * 64, weighted: 64 + 64/2 + 4*64/4, byEvents: true})
 	r := f.followedRequest("abcdefgh")
 	r.Assign(Candidate{Address: "one"})
 	if o := r.Prediction(); o.OnGPU != 64 || o.EverSent != 6*64 || o.Offload != (Offload{CPU: 2 * 64, Storage: 6 * 64}) {
@@ -284,9 +284,9 @@ func TestChunksOutsideCount(t *testing.T) {
 		t.Error("its tokens are to be fetched once more")
 	}
 	r.End()
-	wantHit(t, f.followedRequest("xyz"), "one", hit{events: true})
+	wantHit(t, f.followedRequest("xyz"), "one", prefixMatch{byEvents: true})
 	says(t, feed, kvevents.GPU, idsOf("abcdefgh"))
-	wantHit(t, f.followedRequest("abcdefgh"), "one", hit{tokens: 496, worth: 496, events: true}) // all whole blocks but the last
+	wantHit(t, f.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 496, weighted: 496, byEvents: true}) // all whole blocks but the last
 }
 
 // Which rank gets a request is the engine's choice: what counts is the mean, and
@@ -299,13 +299,13 @@ func TestRanksCountAsTheirMean(t *testing.T) {
 	says(t, feeds[1], kvevents.GPU, idsOf("x"))
 	f.sent("one", "abc")
 	r := f.followedRequest("abcdef")
-	wantHit(t, r, "one", hit{tokens: 128, worth: 128, events: true})
+	wantHit(t, r, "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
 	says(t, feeds[1], kvevents.GPU, idsOf("ab"))
-	wantHit(t, r, "one", hit{tokens: 192, worth: 192, events: true})
+	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192, byEvents: true})
 	feeds[1].SetKnowledge(kvevents.Unknown)
-	wantHit(t, r, "one", hit{tokens: 192, worth: 192}) // that was sent there
+	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192}) // that was sent there
 	f.Unfollow("one", feeds[1])
-	wantHit(t, r, "one", hit{tokens: 192, worth: 192})
+	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192})
 	if sizes := f.BlockSizes(); len(sizes) != 0 {
 		t.Errorf("with a rank gone, blocks of sizes %v are followed", sizes)
 	}
@@ -339,7 +339,7 @@ func TestTheNextTurnGoesOnBehindTheAnswer(t *testing.T) {
 				TokenKey:    TokenKey{Model: "m"},
 				MessageEnds: []MessageEnd{{Bytes: endBytes, Hash: endHash, Answered: true}, {Bytes: endBytes + 800, Hash: 1}, {Bytes: bytes, Hash: 2}},
 			})
-			wantHit(t, r, "one", hit{tokens: c.want, worth: c.want, events: true})
+			wantHit(t, r, "one", prefixMatch{tokens: c.want, weighted: c.want, byEvents: true})
 		})
 	}
 }

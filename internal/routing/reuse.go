@@ -7,12 +7,12 @@ import "slices"
 const (
 	// followedBlocks is how many blocks are followed on an upstream: enough to
 	// know depths to about a tenth.
-	followedBlocks = 256
+	maxSampled = 256
 	// followedPerPrompt bounds how many of one prompt are.
-	followedPerPrompt = 8
+	sampledPerPrompt = 8
 	// followedCapacities is how much history is kept, in capacities: what was
 	// last used longer ago is gone in any case.
-	followedCapacities = 4
+	sampledCapacities = 4
 )
 
 // reuse measures how long ago, in tokens, blocks of a prompt were last used on
@@ -23,13 +23,13 @@ const (
 // Only blocks whose hash ends in shift zero bits are followed, each for all
 // those that are not (spatial sampling: Waldspurger et al., "Efficient MRC
 // Construction with SHARDS", FAST 2015). The zero value is empty.
-type reuse struct {
-	followed []followed
-	shift    uint
-	clock    uint64
+type reuseSampler struct {
+	sampled []sampledBlock
+	shift   uint
+	clock   uint64
 }
 
-type followed struct {
+type sampledBlock struct {
 	hash uint64
 	used uint64 // the clock when it was last
 }
@@ -44,35 +44,35 @@ type depth struct {
 // those of its blocks that were followed before. Depths do not fall along a
 // chain: using a block uses all before it. capacity is the upstream's, as far
 // as known, or 0.
-func (u *reuse) use(chain []uint64, perBlock int, capacity int64, dst []depth) []depth {
+func (u *reuseSampler) use(chain []uint64, perBlock int, capacity int64, dst []depth) []depth {
 	u.clock++
 	picked := 0
 	for i, h := range chain {
 		if h&u.mask() != 0 {
 			continue
 		}
-		if picked++; picked > followedPerPrompt {
-			u.thin() // there are more such long prompts to come
+		if picked++; picked > sampledPerPrompt {
+			u.halve() // there are more such long prompts to come
 			return dst
 		}
-		k := slices.IndexFunc(u.followed, func(f followed) bool { return f.hash == h })
+		k := slices.IndexFunc(u.sampled, func(f sampledBlock) bool { return f.hash == h })
 		if k < 0 {
-			u.follow(h, perBlock, capacity)
+			u.sample(h, perBlock, capacity)
 			continue
 		}
-		if n := u.usedSince(u.followed[k].used); u.followed[k].used < u.clock {
+		if n := u.usedSince(u.sampled[k].used); u.sampled[k].used < u.clock {
 			dst = append(dst, depth{int32(i), int64(n) * int64(perBlock) << u.shift})
 		}
-		u.followed[k].used = u.clock
+		u.sampled[k].used = u.clock
 	}
 	return dst
 }
 
-func (u *reuse) mask() uint64 { return 1<<u.shift - 1 }
+func (u *reuseSampler) mask() uint64 { return 1<<u.shift - 1 }
 
 // usedSince counts what was used after a time, but for the prompt under way.
-func (u *reuse) usedSince(used uint64) (n int) {
-	for _, f := range u.followed {
+func (u *reuseSampler) usedSince(used uint64) (n int) {
+	for _, f := range u.sampled {
 		if f.used > used && f.used < u.clock {
 			n++
 		}
@@ -81,21 +81,21 @@ func (u *reuse) usedSince(used uint64) (n int) {
 }
 
 // follow enters a block, making room for it.
-func (u *reuse) follow(hash uint64, perBlock int, capacity int64) {
-	if len(u.followed) >= followedBlocks {
-		covered := int64(followedBlocks) * int64(perBlock) << u.shift
-		if capacity > 0 && covered >= followedCapacities*capacity {
-			oldest := slices.MinFunc(u.followed, func(a, b followed) int { return int(int64(a.used - b.used)) })
-			u.followed = slices.DeleteFunc(u.followed, func(f followed) bool { return f.used == oldest.used })
-		} else if u.thin(); hash&u.mask() != 0 || len(u.followed) >= followedBlocks {
+func (u *reuseSampler) sample(hash uint64, perBlock int, capacity int64) {
+	if len(u.sampled) >= maxSampled {
+		covered := int64(maxSampled) * int64(perBlock) << u.shift
+		if capacity > 0 && covered >= sampledCapacities*capacity {
+			oldest := slices.MinFunc(u.sampled, func(a, b sampledBlock) int { return int(int64(a.used - b.used)) })
+			u.sampled = slices.DeleteFunc(u.sampled, func(f sampledBlock) bool { return f.used == oldest.used })
+		} else if u.halve(); hash&u.mask() != 0 || len(u.sampled) >= maxSampled {
 			return
 		}
 	}
-	u.followed = append(u.followed, followed{hash, u.clock})
+	u.sampled = append(u.sampled, sampledBlock{hash, u.clock})
 }
 
 // thin goes over to following half as many blocks, to see twice as far.
-func (u *reuse) thin() {
+func (u *reuseSampler) halve() {
 	u.shift = min(u.shift+1, 48)
-	u.followed = slices.DeleteFunc(u.followed, func(f followed) bool { return f.hash&u.mask() != 0 })
+	u.sampled = slices.DeleteFunc(u.sampled, func(f sampledBlock) bool { return f.hash&u.mask() != 0 })
 }

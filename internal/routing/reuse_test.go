@@ -38,7 +38,7 @@ func (l *lru) use(chain []uint64) (depths []int) {
 func TestReuseAgainstGoldenModel(t *testing.T) {
 	for seed := range uint64(50) {
 		rnd := rand.New(rand.NewPCG(seed, 9))
-		var u reuse
+		var u reuseSampler
 		var slow lru
 		for step := range 60 {
 			// At most 8 blocks a prompt and 256 in all: every block is followed.
@@ -71,7 +71,7 @@ func TestReuseAgainstGoldenModel(t *testing.T) {
 
 func TestReuseSamplesLargeCaches(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 9))
-	var u reuse
+	var u reuseSampler
 	const live, blocks = 400, 100
 	const capacity = 64 * live * blocks
 	sessions := make([][]uint64, live)
@@ -93,21 +93,21 @@ func TestReuseSamplesLargeCaches(t *testing.T) {
 	if n < 50 || math.Abs(sum/n-want) > 0.15*want {
 		t.Errorf("%v blocks followed, mean depth %.0f, want about %.0f", n, sum/n, want)
 	}
-	if len(u.followed) > followedBlocks {
-		t.Errorf("%d blocks followed", len(u.followed))
+	if len(u.sampled) > maxSampled {
+		t.Errorf("%d blocks followed", len(u.sampled))
 	}
 }
 
 func TestReuseStaysBounded(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(2, 9))
-	var u reuse
+	var u reuseSampler
 	for range 3000 {
 		chain := make([]uint64, rnd.IntN(400))
 		for k := range chain {
 			chain[k] = rnd.Uint64() << (rnd.IntN(2) * 40) // many end in zeros
 		}
-		if got := u.use(chain, 64, int64(rnd.IntN(2)*100_000), nil); len(got) > followedPerPrompt || len(u.followed) > followedBlocks {
-			t.Fatalf("%d depths, %d followed", len(got), len(u.followed))
+		if got := u.use(chain, 64, int64(rnd.IntN(2)*100_000), nil); len(got) > sampledPerPrompt || len(u.sampled) > maxSampled {
+			t.Fatalf("%d depths, %d followed", len(got), len(u.sampled))
 		}
 	}
 }

@@ -34,11 +34,11 @@ type Decision struct {
 
 // scratch holds what one decision needs, so that deciding does not allocate.
 type scratch struct {
-	matches    []radixcache.Match
-	candidates []scoredCandidate
-	upstreams  []*upstream
-	held       []hit    // by each of them
-	linked     []linked // by the size of engines' blocks
+	treeMatches   []radixcache.Match
+	candidates    []scoredCandidate
+	upstreams     []*upstream
+	prefixMatches []prefixMatch // by each of them
+	tokenMatches  []tokenMatch  // by the size of engines' blocks
 }
 
 // Route picks the target that is predicted to give the first token soonest,
@@ -46,16 +46,16 @@ type scratch struct {
 // With leaveCold a prompt of which nobody holds anything is not routed but
 // left to another policy, see Assign: the decision has no target then.
 func (r *Request) Route(targets []Candidate, leaveCold bool) Decision {
-	f := r.fleet
+	f := r.router
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	longest := r.survey(targets)
+	longest := r.evaluate(targets)
 	if len(targets) == 0 || longest == 0 && leaveCold && !anyOffload(targets) {
 		return Decision{Pick: -1, Reason: Fallback}
 	}
 	d := r.decide(longest, true)
-	r.look(d.Pick, targets[d.Pick].Offload)
-	r.depart(f.scratch.upstreams[d.Pick], f.scratch.held[d.Pick])
+	r.predict(d.Pick, targets[d.Pick].Offload)
+	r.startAttempt(f.scratch.upstreams[d.Pick], f.scratch.prefixMatches[d.Pick])
 	return d
 }
 
@@ -63,7 +63,7 @@ func (r *Request) Route(targets []Candidate, leaveCold bool) Decision {
 // of the prompt. It pays rent when the request is really sent. The caller holds
 // mu.
 func (r *Request) decide(longest int, pay bool) Decision {
-	s := &r.fleet.scratch
+	s := &r.router.scratch
 	pick, others := choose(s.candidates)
 	if instead, price := spread(s.candidates, pick, others); instead != pick {
 		c, u := &s.candidates[pick], s.upstreams[pick]
@@ -75,7 +75,7 @@ func (r *Request) decide(longest int, pay bool) Decision {
 			u.rentPaid = rent
 		}
 	}
-	d := Decision{Pick: pick, Cached: s.held[pick].tokens, Reason: Hit}
+	d := Decision{Pick: pick, Cached: s.prefixMatches[pick].tokens, Reason: Hit}
 	switch {
 	case longest == 0:
 		d.Reason = Cold
@@ -87,66 +87,66 @@ func (r *Request) decide(longest int, pay bool) Decision {
 
 // Assign reserves and records a pick that another policy made.
 func (r *Request) Assign(t Candidate) Decision {
-	f := r.fleet
+	f := r.router
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r.survey([]Candidate{t})
-	d := Decision{Cached: f.scratch.held[0].tokens, Reason: Fallback}
-	r.look(0, t.Offload)
-	r.depart(f.scratch.upstreams[0], f.scratch.held[0])
+	r.evaluate([]Candidate{t})
+	d := Decision{Cached: f.scratch.prefixMatches[0].tokens, Reason: Fallback}
+	r.predict(0, t.Offload)
+	r.startAttempt(f.scratch.upstreams[0], f.scratch.prefixMatches[0])
 	return d
 }
 
 // survey fills the scratch with one candidate a target and returns the most
 // prompt tokens that any of them holds. The caller holds mu.
-func (r *Request) survey(targets []Candidate) (longest int) {
-	f := r.fleet
+func (r *Request) evaluate(targets []Candidate) (longest int) {
+	f := r.router
 	s := &f.scratch
 	now := f.now()
-	s.candidates, s.matches, s.held = s.candidates[:0], s.matches[:0], s.held[:0]
-	if r.current() {
-		s.matches = f.tree.Lookup(r.chain, s.matches)
+	s.candidates, s.treeMatches, s.prefixMatches = s.candidates[:0], s.treeMatches[:0], s.prefixMatches[:0]
+	if r.isCurrent() {
+		s.treeMatches = f.tree.Lookup(r.chain, s.treeMatches)
 	}
-	f.note(s.matches)
-	r.most = r.longest(s.matches)
-	s.find(f, targets)
+	f.recordMatches(s.treeMatches)
+	r.longestBlocks = r.findLongest(s.treeMatches)
+	s.findUpstreams(f, targets)
 	for _, u := range s.upstreams {
-		u.seen = now
-		u.survey(f.surveyed)
+		u.lastAvailable = now
+		u.reset(f.evaluation)
 	}
-	r.consult(s.upstreams)
-	k := f.known()
+	r.matchTokens(s.upstreams)
+	k := f.averages()
 	for i, t := range targets {
 		u := s.upstreams[i]
-		held := r.heldBy(u, now)
+		held := r.predictMatch(u, now)
 		longest = max(longest, held.tokens)
-		if r.offloads != nil {
-			held.worth = max(held.worth, min(held.worth+r.offloaded(t, u, held.tokens), r.prompt-1))
+		if r.offloadWeights != nil {
+			held.weighted = max(held.weighted, min(held.weighted+r.offloadWorth(t, u, held.tokens), r.promptTokens-1))
 		}
-		s.held = append(s.held, held)
-		share, rate := u.demand.of(now)
+		s.prefixMatches = append(s.prefixMatches, held)
+		share, rate := u.demand.lately(now)
 		s.candidates = append(s.candidates, scoredCandidate{
 			PerToken:  u.perToken(&k),
-			Uncached:  r.prompt - held.worth,
-			Unsent:    r.prompt - max(held.worth, r.tokens(u.known)),
+			Uncached:  r.promptTokens - held.weighted,
+			Unsent:    r.promptTokens - max(held.weighted, r.tokensIn(u.sentBlocks)),
 			Demand:    share,
 			Rate:      rate,
-			Queued:    u.load.queued,
-			InFlight:  max(u.load.count(), t.Requests),
+			Queued:    u.queue.queued,
+			InFlight:  max(u.queue.count(), t.Requests),
 			Footprint: u.footprint,
 		})
-		f.wait(&s.candidates[len(s.candidates)-1], u, now, k.late)
+		f.addWait(&s.candidates[len(s.candidates)-1], u, now, k.lateShare)
 	}
 	return longest
 }
 
 // find fills in the upstreams of the targets. Most decisions are between the
 // same ones as the one before, which saves looking them up.
-func (s *scratch) find(f *Router, targets []Candidate) {
+func (s *scratch) findUpstreams(f *Router, targets []Candidate) {
 	last := s.upstreams
 	s.upstreams = s.upstreams[:0]
 	for i, t := range targets {
-		if i < len(last) && last[i].address == t.Address && !last[i].gone {
+		if i < len(last) && last[i].address == t.Address && !last[i].removed {
 			s.upstreams = append(s.upstreams, last[i])
 		} else {
 			s.upstreams = append(s.upstreams, f.upstream(t.Address))
@@ -156,55 +156,55 @@ func (s *scratch) find(f *Router, targets []Candidate) {
 
 // wait fills in how long c, which is u, makes a request wait, with what others
 // have sent there.
-func (f *Router) wait(c *scoredCandidate, u *upstream, now time.Time, late float64) {
-	c.Wait = u.load.wait(now, late)
-	waiting, inFlight := u.foreign(now)
+func (f *Router) addWait(c *scoredCandidate, u *upstream, now time.Time, late float64) {
+	c.Wait = u.queue.wait(now, late)
+	waiting, inFlight := u.foreignRequests(now)
 	if inFlight > 0 {
-		c.Wait += prefill(waiting*f.typical.prompt(), c.PerToken)
+		c.Wait += prefill(waiting*f.typicalCost.meanPrompt(), c.PerToken)
 		c.Queued += waiting
 		c.InFlight = max(c.InFlight, inFlight)
 	}
 	// Those before it need room before it does, and are computed meanwhile.
-	room := u.blocks.wait(c.Uncached, u.foreignTokens(now), u.capacity.size(), f.holding.mean())
+	room := u.cacheUsage.waitForRoom(c.Uncached, u.foreignTokens(now), u.capacity.size(), f.blockLifetime.mean())
 	c.Wait = max(c.Wait, room)
 }
 
 // cachedOn returns how many tokens of the prompt u holds by what was sent there.
-func (r *Request) cachedOn(u *upstream) int {
-	cached := r.tokens(u.matched)
-	if r.cut && int(u.matched) == len(r.chain) {
-		cached = max(cached, min(r.fleet.cuts.tokens(u.id, r.chain), r.prompt-1))
+func (r *Request) matchBySent(u *upstream) int {
+	cached := r.tokensIn(u.heldBlocks)
+	if r.truncated && int(u.heldBlocks) == len(r.chain) {
+		cached = max(cached, min(r.router.truncated.tokens(u.id, r.chain), r.promptTokens-1))
 	}
 	return cached
 }
 
 // note begins a survey and writes down at each upstream what the tree knows
 // of it.
-func (f *Router) note(matches []radixcache.Match) {
-	f.surveyed++
+func (f *Router) recordMatches(matches []radixcache.Match) {
+	f.evaluation++
 	for _, m := range matches {
 		u := f.byID.find(m.Upstream)
 		if u == nil {
 			continue
 		}
-		u.survey(f.surveyed)
+		u.reset(f.evaluation)
 		if m.Upstream == u.id {
-			u.matched = m.Blocks
+			u.heldBlocks = m.Blocks
 		} else {
-			u.known = m.Blocks
+			u.sentBlocks = m.Blocks
 		}
 	}
 }
 
 // survey drops what an earlier survey has written down.
-func (u *upstream) survey(number uint64) {
-	if u.surveyed != number {
-		u.surveyed, u.matched, u.known = number, 0, 0
+func (u *upstream) reset(number uint64) {
+	if u.evaluation != number {
+		u.evaluation, u.heldBlocks, u.sentBlocks = number, 0, 0
 	}
 }
 
 // tokens converts matched blocks to prompt tokens. The last token of a prompt
 // is always computed: its output is the first token of the answer.
-func (r *Request) tokens(blocks int32) int {
-	return min(int(blocks)*r.perBlock, r.prompt-1)
+func (r *Request) tokensIn(blocks int32) int {
+	return min(int(blocks)*r.blockTokens, r.promptTokens-1)
 }

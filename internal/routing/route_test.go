@@ -84,7 +84,7 @@ func TestForgetAndSweep(t *testing.T) {
 		t.Fatal("Forget knows the wrong upstreams")
 	}
 	wantHolds(t, f, "one", "abcd", 0)
-	c.add(2 * idleUpstream)
+	c.add(2 * upstreamTTL)
 	if gone := f.Sweep(); len(gone) != 0 {
 		t.Fatalf("an upstream with a request in flight was forgotten: %v", gone)
 	}
@@ -288,7 +288,7 @@ func TestARestartIsNoticed(t *testing.T) {
 	}
 	send("abcd", 256)
 	wantHolds(t, f, "n", "qrst", 4)
-	for _, text := range texts[:lostAfter] {
+	for _, text := range texts[:restartAfter] {
 		send(text, 0)
 	}
 	wantHolds(t, f, "n", "qrst", 0)
@@ -325,7 +325,7 @@ func TestTheTreeForgetsWhatDoesNotFit(t *testing.T) {
 	wantHolds(t, f, "n", "abcd", 0)
 	wantHolds(t, f, "n", "mnop", 4)
 	r := f.newTestRequest("abcd")
-	r.survey(a("n"))
+	r.evaluate(a("n"))
 	if known := f.scratch.candidates[0].Unsent; known != 1 {
 		t.Errorf("%d tokens held for never sent there", known)
 	}
@@ -429,7 +429,7 @@ func TestUpstreamsAreFoundAgain(t *testing.T) {
 	look(targets[1:])
 	look([]Candidate{targets[2], targets[0]})
 	look(targets)
-	c.add(2 * idleUpstream)
+	c.add(2 * upstreamTTL)
 	if gone := f.Sweep(); len(gone) != 3 {
 		t.Fatalf("%v are gone", gone)
 	}

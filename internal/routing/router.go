@@ -34,7 +34,7 @@ import (
 const (
 	// idleUpstream is how long an upstream that no request could have picked
 	// is remembered: as long as Caddy keeps the counters of dynamic ones.
-	idleUpstream = time.Hour
+	upstreamTTL = time.Hour
 
 	// footprintDecay is the share of an upstream's footprint that a sweep
 	// takes off: at a sweep a minute half of it is gone after eleven minutes,
@@ -55,44 +55,44 @@ type Router struct {
 	index *kvindex.Index
 	now   func() time.Time
 
-	mu        sync.Mutex
-	memory    memory
-	epoch     uint64
-	upstreams map[string]*upstream
-	byID      ids
-	byFeed    ids    // the feeds of those that are followed
-	typical   cost   // of a token, whatever the upstream
-	surveyed  uint64 // surveys so far
-	decode    decode
-	holding   holding
-	cuts      cutPrompts
-	sizes     tokenSizes
-	scratch   scratch
+	mu             sync.Mutex
+	memory         memory
+	epoch          uint64
+	upstreams      map[string]*upstream
+	byID           idTable
+	byFeed         idTable // the feeds of those that are followed
+	typicalCost    cost    // of a token, whatever the upstream
+	evaluation     uint64  // surveys so far
+	decodeSlowdown decodeSlowdown
+	blockLifetime  blockLifetime
+	truncated      truncatedPrompts
+	tokenSizes     tokenSizes
+	scratch        scratch
 }
 
 // upstream is one engine, known by its address: Caddy's *Upstream values are
 // made anew by reloads and by dynamic sources.
 type upstream struct {
-	address   string
-	gone      bool                // removed
-	id        radixcache.Upstream // in the tree: what it holds
-	sent      radixcache.Upstream // in the tree: what it was sent, see track
-	load      queue
-	reported  reportedLoad
-	cost      cost
-	demand    demand
-	rentPaid  time.Duration // computed there while it had too much, see spread
-	footprint int64         // uncached tokens sent there, decaying
-	capacity  capacity
-	blocks    blocks
-	reuse     reuse
-	followed  *followedUpstream // nil: its events are not
-	pending   []*Request        // recorded, but not yet answered
-	surveyed  uint64            // the survey that these two are of
-	matched   int32             // blocks of the prompt that it holds
-	known     int32             // blocks of the prompt that it was ever sent
-	offloads  bool              // it keeps blocks outside its GPU too, see Prompt
-	seen      time.Time         // when a request could last have picked it
+	address       string
+	removed       bool                // removed
+	id            radixcache.Upstream // in the tree: what it holds
+	sentID        radixcache.Upstream // in the tree: what it was sent, see track
+	queue         prefillQueue
+	reported      reportedLoad
+	cost          cost
+	demand        demand
+	rentPaid      time.Duration // computed there while it had too much, see spread
+	footprint     int64         // uncached tokens sent there, decaying
+	capacity      capacity
+	cacheUsage    cacheUsage
+	reuse         reuseSampler
+	followed      *followedUpstream // nil: its events are not
+	pending       []*Request        // recorded, but not yet answered
+	evaluation    uint64            // the survey that these two are of
+	heldBlocks    int32             // blocks of the prompt that it holds
+	sentBlocks    int32             // blocks of the prompt that it was ever sent
+	offloads      bool              // it keeps blocks outside its GPU too, see Prompt
+	lastAvailable time.Time         // when a request could last have picked it
 }
 
 // New returns an empty fleet whose tree takes at most limit bytes. The time
@@ -104,7 +104,7 @@ func New(limit int64, now func() time.Time) *Router {
 		upstreams: make(map[string]*upstream),
 	}
 	f.memory.tree = f.tree
-	f.index = kvindex.New(f.tree, f.memory.reserve)
+	f.index = kvindex.New(f.tree, f.memory.setIndexBytes)
 	f.SetLimit(limit)
 	return f
 }
@@ -116,7 +116,7 @@ func (f *Router) upstream(address string) *upstream {
 	if u == nil {
 		// A newcomer starts level with the emptiest one, or it would be sent
 		// every cold prompt until it has caught up with the others' past.
-		u = &upstream{address: address, id: f.tree.Register(address), footprint: f.smallestFootprint(), seen: f.now()}
+		u = &upstream{address: address, id: f.tree.Register(address), footprint: f.smallestFootprint(), lastAvailable: f.now()}
 		f.upstreams[address] = u
 		f.byID.set(u.id, u)
 	}
@@ -141,7 +141,7 @@ func (f *Router) Sweep() (gone []string) {
 	now := f.now()
 	for address, u := range f.upstreams {
 		u.footprint -= u.footprint / footprintDecay
-		if u.load.count() == 0 && now.Sub(u.seen) > idleUpstream {
+		if u.queue.count() == 0 && now.Sub(u.lastAvailable) > upstreamTTL {
 			f.remove(u)
 			gone = append(gone, address)
 		}
@@ -152,58 +152,58 @@ func (f *Router) Sweep() (gone []string) {
 // remove forgets an upstream. The caller holds mu.
 func (f *Router) remove(u *upstream) {
 	f.tree.Unregister(u.id)
-	f.byID.drop(u.id)
+	f.byID.remove(u.id)
 	f.unfollow(u)
-	if u.sent != 0 {
-		f.tree.Unregister(u.sent)
-		f.byID.drop(u.sent)
+	if u.sentID != 0 {
+		f.tree.Unregister(u.sentID)
+		f.byID.remove(u.sentID)
 	}
-	u.gone = true
+	u.removed = true
 	delete(f.upstreams, u.address)
 }
 
 // known is what has been learned of all upstreams together: what is the same
 // for all that one decision looks at.
-type known struct {
-	perToken time.Duration // what a token costs
-	running  company       // decoded beside a prefill
-	share    company       // by which that slows it down
-	late     float64       // what a late prefill still counts for
+type averages struct {
+	perToken  time.Duration // what a token costs
+	decoding  decodeLoad    // decoded beside a prefill
+	slowdown  decodeLoad    // by which that slows it down
+	lateShare float64       // what a late prefill still counts for
 }
 
-func (f *Router) known() known {
-	return known{
-		perToken: f.typical.perToken(startCost),
-		running:  f.typical.running(),
-		share:    f.decode.share(),
-		late:     f.typical.late(),
+func (f *Router) averages() averages {
+	return averages{
+		perToken:  f.typicalCost.perToken(startCost),
+		decoding:  f.typicalCost.meanDecoding(),
+		slowdown:  f.decodeSlowdown.coefficients(),
+		lateShare: f.typicalCost.lateShare(),
 	}
 }
 
 // perToken returns what a prompt token costs on u at this moment. The caller
 // holds the fleet's mu.
-func (u *upstream) perToken(k *known) time.Duration {
-	own := u.cost.among(k.perToken)
-	if k.share == (company{}) {
+func (u *upstream) perToken(k *averages) time.Duration {
+	own := u.cost.shrunkPerToken(k.perToken)
+	if k.slowdown == (decodeLoad{}) {
 		return own
 	}
-	more := companyOf(u.load.requests - u.load.queued).minus(k.running)
-	return time.Duration(float64(own) * slowdown(k.share, more))
+	more := decodeLoadOf(u.queue.requests - u.queue.queued).minus(k.decoding)
+	return time.Duration(float64(own) * slowdown(k.slowdown, more))
 }
 
 // learn takes in what a prefill on u took. The caller holds mu.
-func (f *Router) learn(u *upstream, s service) {
-	typical := f.typical.perToken(startCost)
+func (f *Router) learn(u *upstream, s prefillSample) {
+	typical := f.typicalCost.perToken(startCost)
 	mean := float64(s.tokens) * float64(u.cost.perToken(typical))
-	more := companyOf(s.running).minus(f.typical.running())
-	factor := f.decode.factor(more)
+	more := decodeLoadOf(s.decoding).minus(f.typicalCost.meanDecoding())
+	factor := f.decodeSlowdown.factor(more)
 	if u.cost.count > 1 {
-		f.decode.learn(s.tokens, float64(s.took)/mean, more)
+		f.decodeSlowdown.learn(s.tokens, float64(s.took)/mean, more)
 	}
 	// What the decodes beside it explain is not the upstream's own slowness.
 	s.took = time.Duration(float64(s.took) / factor)
 	u.cost.learn(s, typical)
-	f.typical.learn(s, startCost)
+	f.typicalCost.learn(s, startCost)
 }
 
 // Forget drops everything recorded about what an upstream holds, or was sent. It
@@ -215,7 +215,7 @@ func (f *Router) Forget(address string) bool {
 	if u == nil {
 		return false
 	}
-	f.empty(u)
+	f.forget(u)
 	return true
 }
 
@@ -233,7 +233,7 @@ func (f *Router) Clear() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, u := range f.upstreams {
-		f.empty(u)
+		f.forget(u)
 	}
 	f.epoch++
 	return f.epoch
@@ -241,17 +241,17 @@ func (f *Router) Clear() uint64 {
 
 // empty drops what is recorded of what u holds, and was sent. The caller holds
 // mu.
-func (f *Router) empty(u *upstream) {
-	if u.sent != 0 {
-		f.tree.Forget(u.sent)
+func (f *Router) forget(u *upstream) {
+	if u.sentID != 0 {
+		f.tree.Forget(u.sentID)
 	}
-	f.emptyGPU(u)
+	f.forgetGPU(u)
 }
 
 // emptyGPU drops what is recorded of what u holds. The caller holds mu.
-func (f *Router) emptyGPU(u *upstream) {
+func (f *Router) forgetGPU(u *upstream) {
 	f.tree.Forget(u.id)
-	u.footprint, u.reuse, u.capacity.filled = 0, reuse{}, 0
+	u.footprint, u.reuse, u.capacity.filled = 0, reuseSampler{}, 0
 }
 
 // SetCapacity notes how many tokens of KV cache an upstream has, as configured
@@ -259,7 +259,7 @@ func (f *Router) emptyGPU(u *upstream) {
 func (f *Router) SetCapacity(address string, tokens int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.upstream(address).capacity.give(tokens)
+	f.upstream(address).capacity.setInitial(tokens)
 }
 
 // Upstream is what is known of one upstream at one moment.
@@ -277,17 +277,17 @@ type UpstreamStats struct {
 func (f *Router) Upstreams() []UpstreamStats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now, k := f.now(), f.known()
+	now, k := f.now(), f.averages()
 	all := make([]UpstreamStats, 0, len(f.upstreams))
 	for _, u := range f.upstreams {
 		all = append(all, UpstreamStats{
 			Address:   u.address,
-			Requests:  u.load.count(),
-			Wait:      u.load.wait(now, k.late),
+			Requests:  u.queue.count(),
+			Wait:      u.queue.wait(now, k.lateShare),
 			PerToken:  u.perToken(&k),
 			Footprint: u.footprint,
 			Capacity:  u.capacity.estimate,
-			Idle:      now.Sub(u.seen),
+			Idle:      now.Sub(u.lastAvailable),
 		})
 	}
 	return all

@@ -8,11 +8,11 @@ const (
 	// lopsided is how many times as much one upstream must have been given to
 	// compute as another would have with a copy, for the two to be out of
 	// balance.
-	lopsided = 2
+	imbalance = 2
 
 	// rents is how many times the price of a copy has to have been computed
 	// before one is made: copies cost at most that share of all prefill.
-	rents = 2
+	rentFactor = 2
 )
 
 // spread returns the candidate to take instead of pick, or pick itself.
@@ -26,7 +26,7 @@ const (
 // problem teaches: not before what was saved by not doing so is a multiple of
 // the price. A long prefix that one conversation has to itself hence stays, where
 // there are shorter ones to move.
-func spread(candidates []scoredCandidate, pick int, others crowd) (instead int, price time.Duration) {
+func spread(candidates []scoredCandidate, pick int, others contention) (instead int, price time.Duration) {
 	emptiest := pick
 	for i := range candidates {
 		if candidates[i].Footprint < candidates[emptiest].Footprint {
@@ -34,8 +34,8 @@ func spread(candidates []scoredCandidate, pick int, others crowd) (instead int, 
 		}
 	}
 	p, e := &candidates[pick], &candidates[emptiest]
-	if p.Footprint <= lopsided*(e.Footprint+int64(e.Uncached)) || e.InFlight > p.InFlight {
+	if p.Footprint <= imbalance*(e.Footprint+int64(e.Uncached)) || e.InFlight > p.InFlight {
 		return pick, 0
 	}
-	return emptiest, rents * max(0, e.price(others)-p.price(others))
+	return emptiest, rentFactor * max(0, e.computeScore(others)-p.computeScore(others))
 }

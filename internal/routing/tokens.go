@@ -19,20 +19,20 @@ const (
 // a medium does. The zero value has
 // learned nothing.
 type tokenSize struct {
-	bytes, tokens float64 // fading
-	media         mediaSize
+	textBytes, tokens float64 // fading
+	media             mediaSize
 }
 
 func (t *tokenSize) learn(bytes, tokens int) {
 	const fade = 1 - 1.0/sizeMemory
-	t.bytes = t.bytes*fade + float64(bytes)
+	t.textBytes = t.textBytes*fade + float64(bytes)
 	t.tokens = t.tokens*fade + float64(tokens)
 }
 
 // perToken returns the bytes a token stands for; start is what it is held for
 // until there is enough to go by.
 func (t *tokenSize) perToken(start float64) float64 {
-	return min(largestToken, max(smallestToken, (t.bytes+startSize*start)/(t.tokens+startSize)))
+	return min(largestToken, max(smallestToken, (t.textBytes+startSize*start)/(t.tokens+startSize)))
 }
 
 // tokenSizes knows the size of tokens for each model. The zero value has
@@ -42,7 +42,7 @@ type tokenSizes struct {
 	others tokenSize
 }
 
-func (t *tokenSizes) of(model string, add bool) *tokenSize {
+func (t *tokenSizes) forModel(model string, add bool) *tokenSize {
 	size := t.models[model]
 	switch {
 	case size != nil:
@@ -62,7 +62,7 @@ func (t *tokenSizes) of(model string, add bool) *tokenSize {
 func (f *Router) BytesPerToken(model string) float64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.sizes.of(model, false).perToken(DefaultBytesPerToken)
+	return f.tokenSizes.forModel(model, false).perToken(DefaultBytesPerToken)
 }
 
 // LearnTokens takes in that an engine has counted so many tokens in a prompt of
@@ -73,5 +73,5 @@ func (f *Router) LearnTokens(model string, bytes, tokens int) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.sizes.of(model, true).learn(bytes, tokens)
+	f.tokenSizes.forModel(model, true).learn(bytes, tokens)
 }

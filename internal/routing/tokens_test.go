@@ -32,7 +32,7 @@ func TestTokenSizesAreBounded(t *testing.T) {
 	for i := range 10 * maxModels {
 		f.LearnTokens(fmt.Sprint("model-", i), 3000, 1000)
 	}
-	if n := len(f.sizes.models); n != maxModels {
+	if n := len(f.tokenSizes.models); n != maxModels {
 		t.Errorf("%d models remembered", n)
 	}
 	if got := f.BytesPerToken("never seen"); got > 3.1 {

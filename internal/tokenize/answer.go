@@ -11,7 +11,7 @@ import (
 )
 
 // reader takes tokens out of an engine's answer.
-type reader struct {
+type answerReader struct {
 	*scanner
 	limits Limits
 	tokens *Tokens
@@ -19,10 +19,10 @@ type reader struct {
 
 // readAnswer reads the answer of a way to ask. The error is ErrAnswer,
 // ErrTooLarge or that of src.
-func readAnswer(src io.Reader, w way, completion bool, l Limits) (*Tokens, error) {
-	r := reader{scanner: newScanner(src, l.AnswerBytes), limits: l, tokens: new(Tokens)}
+func readAnswer(src io.Reader, w endpoint, completion bool, l Limits) (*Tokens, error) {
+	r := answerReader{scanner: newScanner(src, l.AnswerBytes), limits: l, tokens: new(Tokens)}
 	switch {
-	case w == wayTokenize:
+	case w == endpointTokenize:
 		r.tokenized()
 	case completion:
 		r.renderedList()
@@ -46,7 +46,7 @@ func readAnswer(src io.Reader, w way, completion bool, l Limits) (*Tokens, error
 }
 
 // tokenized reads what /tokenize answers.
-func (r *reader) tokenized() {
+func (r *answerReader) tokenized() {
 	r.object(func(name []byte) {
 		switch string(name) {
 		case "tokens":
@@ -59,17 +59,17 @@ func (r *reader) tokenized() {
 	})
 	t := r.tokens
 	t.BeforeMedia = len(t.IDs)
-	if len(t.ends) == len(t.IDs) {
+	if len(t.textEnds) == len(t.IDs) {
 		t.decode()
 		return
 	}
-	sensitive.Wipe(t.arena)
-	t.arena, t.ends = nil, nil // of another list than the ids: worth nothing
+	sensitive.Wipe(t.texts)
+	t.texts, t.textEnds = nil, nil // of another list than the ids: worth nothing
 }
 
 // renderedList reads what render answers to a completion: a list of what it
 // answers to a chat, one for each prompt, of which there was one.
-func (r *reader) renderedList() {
+func (r *answerReader) renderedList() {
 	n := 0
 	r.array(func() {
 		if n++; n > 1 {
@@ -80,7 +80,7 @@ func (r *reader) renderedList() {
 }
 
 // rendered reads what render answers to a chat.
-func (r *reader) rendered() {
+func (r *answerReader) rendered() {
 	media := int64(math.MaxInt64)
 	r.object(func(name []byte) {
 		switch string(name) {
@@ -99,7 +99,7 @@ func (r *reader) rendered() {
 
 // features reads where the first token of an image or the like stands. When
 // there are such things but no word about where, that is the beginning.
-func (r *reader) features() (first int64) {
+func (r *answerReader) features() (first int64) {
 	first = math.MaxInt64
 	if r.null() {
 		return first
@@ -123,7 +123,7 @@ func (r *reader) features() (first int64) {
 
 // placeholder reads the range of one image or the like and returns where it
 // begins.
-func (r *reader) placeholder() (offset int64) {
+func (r *answerReader) placeholder() (offset int64) {
 	r.object(func(name []byte) {
 		if string(name) == "offset" {
 			offset = int64(r.count(math.MaxInt32))
@@ -135,7 +135,7 @@ func (r *reader) placeholder() (offset int64) {
 }
 
 // ids reads a list of token ids.
-func (r *reader) ids() {
+func (r *answerReader) ids() {
 	t := r.tokens
 	t.IDs = t.IDs[:0]
 	r.array(func() {
@@ -153,24 +153,24 @@ func (r *reader) ids() {
 }
 
 // texts reads a list of token texts, or null. A token may have none.
-func (r *reader) texts() {
+func (r *answerReader) texts() {
 	t := r.tokens
-	t.arena, t.ends = t.arena[:0], t.ends[:0]
+	t.texts, t.textEnds = t.texts[:0], t.textEnds[:0]
 	if r.null() {
 		return
 	}
 	r.array(func() {
-		if len(t.ends) == r.limits.Tokens {
+		if len(t.textEnds) == r.limits.Tokens {
 			r.fail(errLong)
 			return
 		}
 		if !r.null() {
-			sink := text{b: t.arena, room: r.limits.TextBytes - len(t.arena)}
+			sink := textSink{buf: t.texts, room: r.limits.TextBytes - len(t.texts)}
 			r.text(&sink)
-			if t.arena = sink.b; sink.cut {
+			if t.texts = sink.buf; sink.cut {
 				r.fail(errLong)
 			}
 		}
-		t.ends = appendWiping(t.ends, uint32(len(t.arena)))
+		t.textEnds = appendWiping(t.textEnds, uint32(len(t.texts)))
 	})
 }

@@ -63,7 +63,7 @@ func (l Limits) orDefaults() Limits {
 // forBody bounds an answer by the request too: without images or the like no
 // token stands for less than a byte, but for those of the template, and a byte
 // is spelt in four at the most.
-func (l Limits) forBody(q *question) Limits {
+func (l Limits) forBody(q *tokenRequest) Limits {
 	l.TextBytes = min(l.TextBytes, 64<<10+4*len(q.body))
 	if !q.media {
 		l.Tokens = min(l.Tokens, 16<<10+len(q.body))
@@ -79,7 +79,7 @@ func orElse[T int | int64 | time.Duration](v *T, otherwise T) {
 
 // reprobe is how long an engine is not asked again in a way that it did not
 // have: it may be another engine by then.
-const reprobe = 10 * time.Minute
+const missingTTL = 10 * time.Minute
 
 // Fetcher asks engines for the tokens of prompts. Its methods may be called
 // concurrently; its fields must not be changed after the first call.
@@ -92,7 +92,7 @@ type Fetcher struct {
 	Now func() time.Time
 
 	mu      sync.Mutex
-	missing map[string]*[ways]time.Time // until when an upstream is taken not to have a way
+	missing map[string]*[numEndpoints]time.Time // until when an upstream is taken not to have a way
 }
 
 // NewTransport returns what engines are asked with: few connections to each,
@@ -112,23 +112,23 @@ func NewTransport() *http.Transport {
 // with that body. body must not be changed any more: it may be read for a
 // while after Fetch has returned.
 func (f *Fetcher) Fetch(ctx context.Context, upstream string, api prompt.API, body []byte) (*Tokens, error) {
-	q, err := ask(api, body)
+	q, err := parseRequest(api, body)
 	if err != nil {
 		return nil, err
 	}
-	order := []way{wayRender}
+	order := []endpoint{endpointRender}
 	if q.exact {
-		order = []way{wayTokenize, wayRender}
+		order = []endpoint{endpointTokenize, endpointRender}
 	}
 	result := ErrUnavailable
 	for _, w := range order {
-		if !f.has(upstream, w) {
+		if !f.supports(upstream, w) {
 			continue
 		}
 		t, err := f.fetch(ctx, upstream, q, w)
 		switch {
 		case errors.Is(err, ErrUnavailable):
-			f.note(upstream, w)
+			f.markMissing(upstream, w)
 		case errors.Is(err, ErrDeclined):
 			result = err // the other way may take it
 		default:
@@ -139,7 +139,7 @@ func (f *Fetcher) Fetch(ctx context.Context, upstream string, api prompt.API, bo
 }
 
 // fetch asks in one way.
-func (f *Fetcher) fetch(ctx context.Context, upstream string, q *question, w way) (*Tokens, error) {
+func (f *Fetcher) fetch(ctx context.Context, upstream string, q *tokenRequest, w endpoint) (*Tokens, error) {
 	limits := f.Limits.orDefaults()
 	limit := limits.Timeout
 	if q.media {
@@ -152,7 +152,7 @@ func (f *Fetcher) fetch(ctx context.Context, upstream string, q *question, w way
 		return nil, ErrUnreachable // the error may quote what was answered
 	}
 	defer answer.Body.Close()
-	if err := judge(answer); err != nil {
+	if err := statusError(answer); err != nil {
 		return nil, err
 	}
 	t, err := readAnswer(answer.Body, w, q.completion, limits.forBody(q))
@@ -163,7 +163,7 @@ func (f *Fetcher) fetch(ctx context.Context, upstream string, q *question, w way
 	return nil, ErrUnreachable
 }
 
-func newRequest(ctx context.Context, upstream string, q *question, w way) *http.Request {
+func newRequest(ctx context.Context, upstream string, q *tokenRequest, w endpoint) *http.Request {
 	body, size := q.open(w)
 	r := &http.Request{
 		Method:     http.MethodPost,
@@ -191,7 +191,7 @@ func newRequest(ctx context.Context, upstream string, q *question, w way) *http.
 }
 
 // judge tells from the status what an answer is worth.
-func judge(answer *http.Response) error {
+func statusError(answer *http.Response) error {
 	switch s := answer.StatusCode; {
 	case s == http.StatusOK:
 		if answer.Header.Get("Content-Encoding") != "" {
@@ -226,7 +226,7 @@ func (f *Fetcher) now() time.Time {
 }
 
 // has tells whether an upstream may have a way to ask.
-func (f *Fetcher) has(upstream string, w way) bool {
+func (f *Fetcher) supports(upstream string, w endpoint) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.missing[upstream]
@@ -234,21 +234,21 @@ func (f *Fetcher) has(upstream string, w way) bool {
 }
 
 // note remembers that an upstream does not have a way to ask.
-func (f *Fetcher) note(upstream string, w way) {
+func (f *Fetcher) markMissing(upstream string, w endpoint) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.missing == nil {
-		f.missing = make(map[string]*[ways]time.Time)
+		f.missing = make(map[string]*[numEndpoints]time.Time)
 	}
 	m := f.missing[upstream]
 	if m == nil {
 		if len(f.missing) >= f.Limits.orDefaults().Upstreams {
 			clear(f.missing) // costs each a request
 		}
-		m = new([ways]time.Time)
+		m = new([numEndpoints]time.Time)
 		f.missing[upstream] = m
 	}
-	m[w] = f.now().Add(reprobe)
+	m[w] = f.now().Add(missingTTL)
 }
 
 // Forget forgets what is known of an upstream: another engine runs there now,

@@ -153,19 +153,19 @@ func TestTokenizeBody(t *testing.T) {
 		{prompt.Completions, `{"model":"m","prompt":["a"],"add_special_tokens":false,"tools":[]}`, `{"return_token_strs":true,"model":"m","prompt":"a","add_special_tokens":false}`, true},
 		{prompt.Completions, `{"prompt":"a","suffix":"b"}`, `{"return_token_strs":true,"prompt":"a"}`, false},
 	} {
-		q, err := ask(c.api, []byte(c.body))
+		q, err := parseRequest(c.api, []byte(c.body))
 		if err != nil {
 			t.Errorf("%s: %v", c.body, err)
 			continue
 		}
 		for range 2 { // for GetBody
-			r, size := q.open(wayTokenize)
+			r, size := q.open(endpointTokenize)
 			got, _ := io.ReadAll(r)
 			if string(got) != c.want || size != int64(len(got)) || q.exact != c.exact || !json.Valid(got) {
 				t.Errorf("%s:\n got %s, %d bytes, exact %t\nwant %s, exact %t", c.body, got, size, q.exact, c.want, c.exact)
 			}
 		}
-		r, size := q.open(wayRender)
+		r, size := q.open(endpointRender)
 		if got, _ := io.ReadAll(r); string(got) != c.body || size != int64(len(c.body)) {
 			t.Errorf("rendered is %s", got)
 		}
@@ -181,14 +181,14 @@ func FuzzAsk(f *testing.F) {
 		if completion {
 			api, name = prompt.Completions, "prompt"
 		}
-		q, err := ask(api, body)
+		q, err := parseRequest(api, body)
 		if err != nil {
 			return
 		}
 		if !json.Valid(body) {
 			t.Fatalf("%q taken for a request", body)
 		}
-		r, _ := q.open(wayTokenize)
+		r, _ := q.open(endpointTokenize)
 		got, _ := io.ReadAll(r)
 		var members map[string]json.RawMessage
 		if json.Unmarshal(got, &members) != nil || members[name] == nil || string(members["return_token_strs"]) != "true" {
@@ -215,14 +215,14 @@ func TestWaysAreRemembered(t *testing.T) {
 	}
 	fetch("/tokenize", chatRender)
 	fetch(chatRender)
-	now = now.Add(reprobe - 1)
+	now = now.Add(missingTTL - 1)
 	fetch(chatRender)
 	now = now.Add(1)
 	fetch("/tokenize", chatRender)
 	f.Forget(upstream)
 	fetch("/tokenize", chatRender)
 	for i := range 10 {
-		f.note(fmt.Sprint(i), wayRender)
+		f.markMissing(fmt.Sprint(i), endpointRender)
 	}
 	if len(f.missing) > 2 {
 		t.Errorf("%d upstreams are remembered", len(f.missing))

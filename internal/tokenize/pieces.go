@@ -34,7 +34,7 @@ var (
 
 // byteOf is the byte that a character of the alphabet stands for, plus one;
 // 0 is for characters that are not in it.
-var byteOf = func() (table [0x144]uint16) {
+var byteAlphabet = func() (table [0x144]uint16) {
 	next := rune(256)
 	for b := range 256 {
 		r := rune(b)
@@ -55,26 +55,26 @@ func (t *Tokens) decode() {
 		return
 	}
 	from, to := uint32(0), 0
-	for i, end := range t.ends {
-		piece := t.arena[from:end]
+	for i, end := range t.textEnds {
+		piece := t.texts[from:end]
 		from = end
 		if spelt == spellBytes {
 			piece = decodeBytes(piece)
 		} else {
 			piece = decodeSentence(piece)
 		}
-		to += copy(t.arena[to:], piece)
-		t.ends[i] = uint32(to)
+		to += copy(t.texts[to:], piece)
+		t.textEnds[i] = uint32(to)
 	}
-	clear(t.arena[to:])
-	t.arena = t.arena[:to]
+	clear(t.texts[to:])
+	t.texts = t.texts[:to]
 }
 
 // spelling tells the spelling from how most pieces write white space. Special
 // tokens have a writing of their own.
 func (t *Tokens) spelling() spelling {
 	var bytesLike, sentenceLike, plainLike int
-	for i := range t.ends {
+	for i := range t.textEnds {
 		switch piece := t.Text(i); {
 		case isByte(piece):
 			sentenceLike++
@@ -108,7 +108,7 @@ func isByte(piece []byte) bool {
 func decodeBytes(piece []byte) []byte {
 	for i := 0; i < len(piece); {
 		r, n := utf8.DecodeRune(piece[i:])
-		if int(r) >= len(byteOf) || byteOf[r] == 0 {
+		if int(r) >= len(byteAlphabet) || byteAlphabet[r] == 0 {
 			return piece
 		}
 		i += n
@@ -116,7 +116,7 @@ func decodeBytes(piece []byte) []byte {
 	to := 0
 	for i := 0; i < len(piece); {
 		r, n := utf8.DecodeRune(piece[i:])
-		piece[to] = byte(byteOf[r] - 1)
+		piece[to] = byte(byteAlphabet[r] - 1)
 		to++
 		i += n
 	}

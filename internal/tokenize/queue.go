@@ -18,8 +18,8 @@ import (
 const (
 	// atOnce is how many prompts an engine is asked about at a time, and
 	// atOnceAll how many all engines are: answers are in memory meanwhile.
-	atOnce    = 2
-	atOnceAll = 16
+	maxRunning      = 2
+	maxRunningTotal = 16
 	// maxWaiting is how many prompts wait for one engine at most, and maxWait
 	// how long: the tokens of what was sent long ago help nobody.
 	maxWaiting = 64
@@ -69,29 +69,29 @@ type Queue struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	mu      sync.Mutex
-	lines   map[string]*line
-	keys    map[uint64]struct{} // of jobs that wait or run
-	running int
-	behind  []*line     // that could run but for atOnceAll, longest first
-	expiry  *time.Timer // nil while nothing waits
-	closed  bool
+	mu        sync.Mutex
+	upstreams map[string]*upstreamJobs
+	keys      map[uint64]struct{} // of jobs that wait or run
+	running   int
+	blocked   []*upstreamJobs // that could run but for atOnceAll, longest first
+	expiry    *time.Timer     // nil while nothing waits
+	closed    bool
 }
 
 // line is what waits for one upstream. All of it is under the queue's mu.
-type line struct {
-	upstream string
-	waiting  []ticket
-	running  int
-	behind   bool
-	failures int // in a row
-	pause    *time.Timer
-	paused   bool
-	state    State
+type upstreamJobs struct {
+	upstream     string
+	waiting      []waitingJob
+	running      int
+	waitsForSlot bool
+	failures     int // in a row
+	pause        *time.Timer
+	paused       bool
+	state        State
 }
 
 // ticket is a job that waits.
-type ticket struct {
+type waitingJob struct {
 	Job
 	since time.Time
 }
@@ -118,7 +118,7 @@ func newQueue(fetch func(context.Context, string, prompt.API, []byte) (*Tokens, 
 	if random == nil {
 		random = rand.Float64
 	}
-	q := &Queue{fetch: fetch, random: random, lines: make(map[string]*line), keys: make(map[uint64]struct{})}
+	q := &Queue{fetch: fetch, random: random, upstreams: make(map[string]*upstreamJobs), keys: make(map[uint64]struct{})}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	return q
 }
@@ -128,32 +128,32 @@ func newQueue(fetch func(context.Context, string, prompt.API, []byte) (*Tokens, 
 // oldest is dropped.
 func (q *Queue) Add(j Job) bool {
 	q.mu.Lock()
-	l := q.line(j.Upstream)
+	l := q.upstream(j.Upstream)
 	if _, there := q.keys[j.Key]; q.closed || l == nil || there {
 		q.mu.Unlock()
 		return false
 	}
 	q.keys[j.Key] = struct{}{}
-	l.waiting = append(l.waiting, ticket{j, time.Now()})
-	out := l.outdated()
+	l.waiting = append(l.waiting, waitingJob{j, time.Now()})
+	out := l.takeExpired()
 	q.drop(l, out)
 	q.dispatch(l)
 	if len(l.waiting) > 0 && q.expiry == nil {
 		q.expiry = time.AfterFunc(maxWait, q.expire)
 	}
 	q.mu.Unlock()
-	finish(out, ErrDropped)
+	failAll(out, ErrDropped)
 	return true
 }
 
 // expire drops what has waited too long: prompts are kept no longer than that,
 // also while nothing else happens.
 func (q *Queue) expire() {
-	var out []ticket
+	var out []waitingJob
 	var oldest time.Time
 	q.mu.Lock()
-	for _, l := range q.lines {
-		late := l.outdated()
+	for _, l := range q.upstreams {
+		late := l.takeExpired()
 		q.drop(l, late)
 		out = append(out, late...)
 		if len(l.waiting) > 0 && (oldest.IsZero() || l.waiting[0].since.Before(oldest)) {
@@ -165,21 +165,21 @@ func (q *Queue) expire() {
 		q.expiry = time.AfterFunc(time.Until(oldest.Add(maxWait)), q.expire)
 	}
 	q.mu.Unlock()
-	finish(out, ErrDropped)
+	failAll(out, ErrDropped)
 }
 
 // line returns the line of an upstream, nil if there are too many.
-func (q *Queue) line(upstream string) *line {
-	l := q.lines[upstream]
-	if l == nil && len(q.lines) < maxUpstreams {
-		l = &line{upstream: upstream, state: State{Upstream: upstream}}
-		q.lines[upstream] = l
+func (q *Queue) upstream(upstream string) *upstreamJobs {
+	l := q.upstreams[upstream]
+	if l == nil && len(q.upstreams) < maxUpstreams {
+		l = &upstreamJobs{upstream: upstream, state: State{Upstream: upstream}}
+		q.upstreams[upstream] = l
 	}
 	return l
 }
 
 // outdated takes those out that have waited too long, or too many.
-func (l *line) outdated() []ticket {
+func (l *upstreamJobs) takeExpired() []waitingJob {
 	now, n := time.Now(), max(0, len(l.waiting)-maxWaiting)
 	for n < len(l.waiting) && now.Sub(l.waiting[n].since) >= maxWait {
 		n++
@@ -190,7 +190,7 @@ func (l *line) outdated() []ticket {
 }
 
 // drop forgets tickets that were taken out of a line.
-func (q *Queue) drop(l *line, out []ticket) {
+func (q *Queue) drop(l *upstreamJobs, out []waitingJob) {
 	for _, t := range out {
 		delete(q.keys, t.Key)
 	}
@@ -198,23 +198,23 @@ func (q *Queue) drop(l *line, out []ticket) {
 }
 
 // finish tells jobs that they will not be done. The queue must not be locked.
-func finish(out []ticket, err error) {
+func failAll(out []waitingJob, err error) {
 	for _, t := range out {
 		t.Done(nil, err)
 	}
 }
 
 // dispatch starts jobs of a line as far as it may have more.
-func (q *Queue) dispatch(l *line) {
-	most := atOnce
+func (q *Queue) dispatch(l *upstreamJobs) {
+	most := maxRunning
 	if l.failures > 0 {
 		most = 1 // to find out whether it is well again
 	}
 	for len(l.waiting) > 0 && l.running < most && !l.paused && !q.closed {
-		if q.running == atOnceAll {
-			if !l.behind {
-				l.behind = true
-				q.behind = append(q.behind, l)
+		if q.running == maxRunningTotal {
+			if !l.waitsForSlot {
+				l.waitsForSlot = true
+				q.blocked = append(q.blocked, l)
 			}
 			return
 		}
@@ -222,12 +222,12 @@ func (q *Queue) dispatch(l *line) {
 		l.waiting = slices.Delete(l.waiting, 0, 1)
 		l.running++
 		q.running++
-		q.work.Go(func() { q.do(l, t.Job) })
+		q.work.Go(func() { q.run(l, t.Job) })
 	}
 }
 
 // do asks about one prompt.
-func (q *Queue) do(l *line, j Job) {
+func (q *Queue) run(l *upstreamJobs, j Job) {
 	t, err := q.fetch(q.ctx, j.Upstream, j.API, j.Body)
 	if q.ctx.Err() != nil && err != nil {
 		err = ErrClosed
@@ -240,23 +240,23 @@ func (q *Queue) do(l *line, j Job) {
 	delete(q.keys, j.Key)
 	l.running--
 	q.running--
-	q.judge(l, err)
-	out := l.outdated()
+	q.recordResult(l, err)
+	out := l.takeExpired()
 	q.drop(l, out)
 	q.dispatch(l)
-	for q.running < atOnceAll && len(q.behind) > 0 {
-		next := q.behind[0]
-		q.behind = slices.Delete(q.behind, 0, 1)
-		next.behind = false
+	for q.running < maxRunningTotal && len(q.blocked) > 0 {
+		next := q.blocked[0]
+		q.blocked = slices.Delete(q.blocked, 0, 1)
+		next.waitsForSlot = false
 		q.dispatch(next)
 	}
 	q.mu.Unlock()
-	finish(out, ErrDropped)
+	failAll(out, ErrDropped)
 }
 
 // judge counts how a job ended, and leaves an engine alone that fails. That one
 // request cannot be asked about says nothing of others.
-func (q *Queue) judge(l *line, err error) {
+func (q *Queue) recordResult(l *upstreamJobs, err error) {
 	l.state.LastError = err
 	if err == nil {
 		l.state.Fetched++
@@ -269,7 +269,7 @@ func (q *Queue) judge(l *line, err error) {
 		return
 	}
 	l.failures++
-	if l.paused || q.closed || q.lines[l.upstream] != l {
+	if l.paused || q.closed || q.upstreams[l.upstream] != l {
 		return
 	}
 	pause := backoff.Jitter(backoff.Pause(l.failures, firstPause, lastPause), q.random())
@@ -278,14 +278,14 @@ func (q *Queue) judge(l *line, err error) {
 }
 
 // resume ends a pause.
-func (q *Queue) resume(l *line) {
+func (q *Queue) resume(l *upstreamJobs) {
 	q.mu.Lock()
 	l.paused = false
-	out := l.outdated()
+	out := l.takeExpired()
 	q.drop(l, out)
 	q.dispatch(l)
 	q.mu.Unlock()
-	finish(out, ErrDropped)
+	failAll(out, ErrDropped)
 }
 
 // Failing reports whether the last answer of an upstream was none: it may take
@@ -293,26 +293,26 @@ func (q *Queue) resume(l *line) {
 func (q *Queue) Failing(upstream string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.lines[upstream]
+	l := q.upstreams[upstream]
 	return l != nil && l.failures > 0
 }
 
 // Forget drops what waits for an upstream and everything known of it.
 func (q *Queue) Forget(upstream string) {
 	q.mu.Lock()
-	l := q.lines[upstream]
+	l := q.upstreams[upstream]
 	if l == nil {
 		q.mu.Unlock()
 		return
 	}
-	delete(q.lines, upstream)
-	out := q.empty(l)
+	delete(q.upstreams, upstream)
+	out := q.takeAll(l)
 	q.mu.Unlock()
-	finish(out, ErrDropped)
+	failAll(out, ErrDropped)
 }
 
 // empty takes everything out of a line.
-func (q *Queue) empty(l *line) []ticket {
+func (q *Queue) takeAll(l *upstreamJobs) []waitingJob {
 	if l.pause != nil {
 		l.pause.Stop()
 	}
@@ -327,8 +327,8 @@ func (q *Queue) empty(l *line) []ticket {
 func (q *Queue) States() []State {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	all := make([]State, 0, len(q.lines))
-	for _, l := range q.lines {
+	all := make([]State, 0, len(q.upstreams))
+	for _, l := range q.upstreams {
 		all = append(all, l.snapshot())
 	}
 	slices.SortFunc(all, func(a, b State) int { return cmp.Compare(a.Upstream, b.Upstream) })
@@ -339,14 +339,14 @@ func (q *Queue) States() []State {
 func (q *Queue) State(upstream string) (s State, known bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.lines[upstream]
+	l := q.upstreams[upstream]
 	if l == nil {
 		return s, false
 	}
 	return l.snapshot(), true
 }
 
-func (l *line) snapshot() State {
+func (l *upstreamJobs) snapshot() State {
 	s := l.state
 	s.Waiting, s.Running = len(l.waiting), l.running
 	return s
@@ -358,15 +358,15 @@ func (q *Queue) Close() {
 	q.mu.Lock()
 	q.closed = true
 	q.cancel()
-	var out []ticket
-	for _, l := range q.lines {
-		out = append(out, q.empty(l)...)
+	var out []waitingJob
+	for _, l := range q.upstreams {
+		out = append(out, q.takeAll(l)...)
 	}
-	q.behind = nil
+	q.blocked = nil
 	if q.expiry != nil {
 		q.expiry.Stop()
 	}
 	q.mu.Unlock()
-	finish(out, ErrClosed)
+	failAll(out, ErrClosed)
 	q.work.Wait()
 }

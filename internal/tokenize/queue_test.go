@@ -254,7 +254,7 @@ func TestQueueBounds(t *testing.T) {
 		for i := range 100 {
 			q.Add(Job{Upstream: "a:1", Key: uint64(i), Body: []byte{byte(i)}, Done: o.done})
 		}
-		o.want(t, map[error]int{ErrDropped: 100 - atOnce - maxWaiting})
+		o.want(t, map[error]int{ErrDropped: 100 - maxRunning - maxWaiting})
 		time.Sleep(maxWait)
 		synctest.Wait()
 		if last := e.asked[len(e.asked)-1]; last[0] < 40 {
@@ -273,7 +273,7 @@ func TestQueueBounds(t *testing.T) {
 		}
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		if e.mostAll != atOnceAll || e.most != atOnce {
+		if e.mostAll != maxRunningTotal || e.most != maxRunning {
 			t.Errorf("%d at a time, %d of one upstream", e.mostAll, e.most)
 		}
 		fetched := uint64(0)

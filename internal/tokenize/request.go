@@ -13,16 +13,16 @@ import (
 )
 
 // way is a way to ask an engine for tokens.
-type way uint8
+type endpoint uint8
 
 const (
-	wayTokenize way = iota
-	wayRender
-	ways
+	endpointTokenize endpoint = iota
+	endpointRender
+	numEndpoints
 )
 
 // question is a prompt as it is asked about.
-type question struct {
+type tokenRequest struct {
 	body       []byte
 	dialect    *prompt.Dialect
 	completion bool
@@ -31,20 +31,20 @@ type question struct {
 	tokenize   [][]byte // the body for /tokenize, in pieces of body
 }
 
-// decisive holds the members that change the tokens and that /tokenize does not
+// tokenMembers holds the members that change the tokens and that /tokenize does not
 // take. All others, beside TokenizeMembers, shape the answer.
-var decisive = map[string]bool{
+var tokenMembers = map[string]bool{
 	"documents": true, "reasoning_effort": true, "reasoning": true, "truncate_prompt_tokens": true,
 	"truncation_side": true, "prompt_embeds": true, "suffix": true,
 }
 
 // ask reads a request's body as far as it has a say in the tokens.
-func ask(api prompt.API, body []byte) (*question, error) {
+func parseRequest(api prompt.API, body []byte) (*tokenRequest, error) {
 	dialect := api.Dialect()
 	if dialect.RenderPath == "" {
 		return nil, ErrUnsupported
 	}
-	q := &question{body: body, dialect: dialect, completion: dialect.Prompt == "prompt", exact: true}
+	q := &tokenRequest{body: body, dialect: dialect, completion: dialect.Prompt == "prompt", exact: true}
 	q.tokenize = append(q.tokenize, []byte(`{"return_token_strs":true`))
 	s := newScanner(bytes.NewReader(body), int64(len(body)))
 	defer func() { sensitive.Wipe(s.buf) }()
@@ -62,7 +62,7 @@ func ask(api prompt.API, body []byte) (*question, error) {
 }
 
 // member reads a member's value and tells whether it is the prompt.
-func (q *question) member(s *scanner, name string) (isPrompt bool) {
+func (q *tokenRequest) member(s *scanner, name string) (isPrompt bool) {
 	s.peek()
 	from := s.offset()
 	switch {
@@ -80,26 +80,26 @@ func (q *question) member(s *scanner, name string) (isPrompt bool) {
 	case string(value) == "null":
 	case q.dialect.TokenizeMembers[name]:
 		q.copy(name, value)
-	case decisive[name], name == "tool_choice" && string(value) == `"none"`:
+	case tokenMembers[name], name == "tool_choice" && string(value) == `"none"`:
 		q.exact = false
 	}
 	return isPrompt
 }
 
 // between is a part of the body. After an error there is none.
-func (q *question) between(from, to int64) []byte {
+func (q *tokenRequest) between(from, to int64) []byte {
 	if from > to || to > int64(len(q.body)) {
 		return nil
 	}
 	return q.body[from:to]
 }
 
-func (q *question) copy(name string, value []byte) {
+func (q *tokenRequest) copy(name string, value []byte) {
 	q.tokenize = append(q.tokenize, []byte(`,"`+name+`":`), value)
 }
 
 // prompt reads a completion's prompt: a text, or a list of one.
-func (q *question) prompt(s *scanner) {
+func (q *tokenRequest) prompt(s *scanner) {
 	one := func() {
 		if s.peek() != '"' {
 			s.fail(errSyntax) // ids of tokens
@@ -124,7 +124,7 @@ func (q *question) prompt(s *scanner) {
 }
 
 // messages looks for content that is not text.
-func (q *question) messages(s *scanner) {
+func (q *tokenRequest) messages(s *scanner) {
 	s.array(func() {
 		s.object(func(name []byte) {
 			if string(name) != "content" || s.peek() != '[' {
@@ -154,9 +154,9 @@ func textPart(s *scanner) bool {
 				return
 			}
 			var buf [16]byte
-			t := text{b: buf[:0], room: len(buf)}
+			t := textSink{buf: buf[:0], room: len(buf)}
 			s.text(&t)
-			switch string(t.b) {
+			switch string(t.buf) {
 			case "text", "input_text", "output_text", "refusal", "thinking":
 				is = !t.cut
 			}
@@ -171,16 +171,16 @@ func textPart(s *scanner) bool {
 }
 
 // path is where to ask.
-func (q *question) path(w way) string {
-	if w == wayTokenize {
+func (q *tokenRequest) path(w endpoint) string {
+	if w == endpointTokenize {
 		return "/tokenize"
 	}
 	return q.dialect.RenderPath
 }
 
 // open returns a reader of what to ask, and its length in bytes.
-func (q *question) open(w way) (io.ReadCloser, int64) {
-	if w == wayRender {
+func (q *tokenRequest) open(w endpoint) (io.ReadCloser, int64) {
+	if w == endpointRender {
 		return io.NopCloser(bytes.NewReader(q.body)), int64(len(q.body))
 	}
 	size := 0

@@ -156,65 +156,65 @@ func (s *scanner) array(element func()) { s.list('[', ']', element) }
 // name is valid until then, and empty when it is longer than any that matters.
 func (s *scanner) object(member func(name []byte)) {
 	s.list('{', '}', func() {
-		t := text{b: s.name[:0], room: maxName}
+		t := textSink{buf: s.name[:0], room: maxName}
 		s.text(&t)
 		if t.cut {
-			t.b = nil
+			t.buf = nil
 		}
 		if s.take(':'); s.err == nil {
-			member(t.b)
+			member(t.buf)
 		}
 	})
 }
 
 // text is where a string's text goes.
-type text struct {
-	b    []byte
+type textSink struct {
+	buf  []byte
 	room int  // how many bytes may be added
 	cut  bool // there were more
 	high rune // half of a character in UTF-16 that waits for its other half
 }
 
 // add appends bytes as long as there is room.
-func (t *text) add(b []byte) {
-	t.single()
+func (t *textSink) add(b []byte) {
+	t.flushHigh()
 	if len(b) > t.room {
 		b, t.cut = b[:t.room], true
 	}
 	t.room -= len(b)
-	t.b = sensitive.Append("texts of tokens", t.b, b...)
+	t.buf = sensitive.Append("texts of tokens", t.buf, b...)
 }
 
 // single ends the wait for another half: there is none.
-func (t *text) single() {
+func (t *textSink) flushHigh() {
 	if t.high != 0 {
 		t.high = 0
 		t.rune(utf8.RuneError)
 	}
 }
 
-func (t *text) rune(r rune) {
+func (t *textSink) rune(r rune) {
 	var b [utf8.UTFMax]byte
 	t.add(b[:utf8.EncodeRune(b[:], r)])
 }
 
 // unit adds a character written as \u and four digits.
-func (t *text) unit(r rune) {
+func (t *textSink) unit(r rune) {
 	switch high := t.high; {
 	case high != 0 && r >= 0xDC00 && r < 0xE000:
 		t.high = 0
 		t.rune(utf16.DecodeRune(high, r))
 	case r >= 0xD800 && r < 0xDC00:
-		t.single()
+		t.flushHigh()
 		t.high = r
 	default:
-		t.single()
+		t.flushHigh()
 		t.rune(r) // U+FFFD for a second half alone
 	}
 }
 
 // text reads a string and adds its text to t.
-func (s *scanner) text(t *text) {
+func (s *scanner) text(t *textSink) {
 	s.take('"')
 	for s.fill() {
 		if run := s.plain(); len(run) > 0 {
@@ -223,7 +223,7 @@ func (s *scanner) text(t *text) {
 		}
 		switch s.next() {
 		case '"':
-			t.single()
+			t.flushHigh()
 			return
 		case '\\':
 			s.escape(t)
@@ -245,7 +245,7 @@ func (s *scanner) plain() []byte {
 }
 
 // escape reads what follows a backslash.
-func (s *scanner) escape(t *text) {
+func (s *scanner) escape(t *textSink) {
 	switch c := s.next(); c {
 	case '"', '\\', '/':
 		t.add([]byte{c})
@@ -312,7 +312,7 @@ func (s *scanner) count(most uint64) uint64 {
 func (s *scanner) skip() {
 	switch c := s.peek(); {
 	case c == '"':
-		s.text(&text{})
+		s.text(&textSink{})
 	case c == '{':
 		s.object(func([]byte) { s.skip() })
 	case c == '[':

@@ -66,7 +66,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		ids, texts, ok := golden(data)
 		for _, src := range []io.Reader{bytes.NewReader(data), iotest.OneByteReader(bytes.NewReader(data)), iotest.DataErrReader(bytes.NewReader(data))} {
-			got, err := readAnswer(src, wayTokenize, false, testLimits)
+			got, err := readAnswer(src, endpointTokenize, false, testLimits)
 			if !ok {
 				if err == nil {
 					t.Fatalf("%q: read %v", data, got.IDs)
@@ -96,8 +96,8 @@ func FuzzAnswer(f *testing.F) {
 func spelledOut(ids []uint32, texts []string) (out []string) {
 	t := Tokens{IDs: ids}
 	for _, s := range texts {
-		t.arena = append(t.arena, s...)
-		t.ends = append(t.ends, uint32(len(t.arena)))
+		t.texts = append(t.texts, s...)
+		t.textEnds = append(t.textEnds, uint32(len(t.texts)))
 	}
 	t.decode()
 	for i := range texts {
@@ -117,7 +117,7 @@ func FuzzRendered(f *testing.F) {
 		f.Add([]byte(s), true)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, completion bool) {
-		got, err := readAnswer(bytes.NewReader(data), wayRender, completion, testLimits)
+		got, err := readAnswer(bytes.NewReader(data), endpointRender, completion, testLimits)
 		if (got == nil) == (err == nil) {
 			t.Fatalf("%q: %v and %v", data, got, err)
 		}
@@ -149,7 +149,7 @@ func TestRenderedUsable(t *testing.T) {
 		{`{"tokens":[1]}`, false, -1},
 		{`{"token_ids":[1]`, false, -1},
 	} {
-		got, err := readAnswer(strings.NewReader(c.answer), wayRender, c.completion, testLimits)
+		got, err := readAnswer(strings.NewReader(c.answer), endpointRender, c.completion, testLimits)
 		if c.usable < 0 {
 			if err != ErrAnswer {
 				t.Errorf("%s: %v, %v", c.answer, got, err)
@@ -182,7 +182,7 @@ func TestAnswerLimits(t *testing.T) {
 		{`{"tokens":[1],"x":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`, nil},
 		{`{"tokens":[1],"x":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`, ErrAnswer},
 	} {
-		if _, err := readAnswer(strings.NewReader(c.answer), wayTokenize, false, testLimits); err != c.err {
+		if _, err := readAnswer(strings.NewReader(c.answer), endpointTokenize, false, testLimits); err != c.err {
 			t.Errorf("%d bytes, %.40s: %v, want %v", len(c.answer), c.answer, err, c.err)
 		}
 	}
@@ -193,7 +193,7 @@ func TestPieces(t *testing.T) {
 	level := func(s string) string { // as the tokenizer of GPT-2 writes it
 		var out []rune
 		for _, b := range []byte(s) {
-			out = append(out, rune(slices.Index(byteOf[:], uint16(b)+1)))
+			out = append(out, rune(slices.Index(byteAlphabet[:], uint16(b)+1)))
 		}
 		return string(out)
 	}
@@ -229,14 +229,14 @@ func TestWipe(t *testing.T) {
 	if slices.Max(outgrown) != 0 || ids[0] != 1 || ids[len(ids)-1] != 4 {
 		t.Error("the outgrown buffer still has its ids")
 	}
-	got, err := readAnswer(strings.NewReader(`{"tokens":[1,2],"token_strs":["▁a","b"]}`), wayTokenize, false, testLimits)
+	got, err := readAnswer(strings.NewReader(`{"tokens":[1,2],"token_strs":["▁a","b"]}`), endpointTokenize, false, testLimits)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := got.Footprint(); n < 20 || n > 5000 {
 		t.Errorf("footprint %d", n)
 	}
-	all, arena := got.IDs[:cap(got.IDs)], got.arena[:cap(got.arena)]
+	all, arena := got.IDs[:cap(got.IDs)], got.texts[:cap(got.texts)]
 	got.Wipe()
 	if slices.Max(all) != 0 || slices.Max(arena) != 0 || got.IDs != nil || got.HasTexts() || got.Text(0) != nil {
 		t.Error("something is left")
@@ -257,7 +257,7 @@ func BenchmarkAnswer(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := readAnswer(bytes.NewReader(data), wayTokenize, false, Limits{}.orDefaults()); err != nil {
+		if _, err := readAnswer(bytes.NewReader(data), endpointTokenize, false, Limits{}.orDefaults()); err != nil {
 			b.Fatal(err)
 		}
 	}

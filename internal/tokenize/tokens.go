@@ -20,12 +20,12 @@ type Tokens struct {
 	// those parts of the request that /tokenize takes.
 	FromRender bool
 
-	arena []byte
-	ends  []uint32 // where in arena the text of each token ends
+	texts    []byte
+	textEnds []uint32 // where in arena the text of each token ends
 }
 
 // HasTexts reports whether the text of each token is known.
-func (t *Tokens) HasTexts() bool { return len(t.ends) > 0 }
+func (t *Tokens) HasTexts() bool { return len(t.textEnds) > 0 }
 
 // Text is what token i stands for, as bytes of the prompt in the form that the
 // model's template gives it: the texts of all tokens in a row are that prompt.
@@ -40,21 +40,21 @@ func (t *Tokens) Text(i int) []byte {
 	}
 	begin := uint32(0)
 	if i > 0 {
-		begin = t.ends[i-1]
+		begin = t.textEnds[i-1]
 	}
-	return t.arena[begin:t.ends[i]:t.ends[i]]
+	return t.texts[begin:t.textEnds[i]:t.textEnds[i]]
 }
 
 // Footprint is how many bytes of memory the tokens take.
 func (t *Tokens) Footprint() int64 {
-	return int64(4*cap(t.IDs) + 4*cap(t.ends) + cap(t.arena))
+	return int64(4*cap(t.IDs) + 4*cap(t.textEnds) + cap(t.texts))
 }
 
 // Wipe zeroes ids and texts.
 func (t *Tokens) Wipe() {
 	clear(t.IDs[:cap(t.IDs)])
-	sensitive.Wipe(t.arena)
-	clear(t.ends[:cap(t.ends)])
+	sensitive.Wipe(t.texts)
+	clear(t.textEnds[:cap(t.textEnds)])
 	*t = Tokens{}
 }
 
