@@ -62,29 +62,29 @@ func TestHoldingIsAMeanThatFades(t *testing.T) {
 // An upstream whose cache is taken by answers under way makes a prompt wait
 // although its GPU has no prefill to do, and although it holds the prompt.
 func TestAFullCacheMakesWait(t *testing.T) {
-	f, c := newTestFleet()
+	rt, c := newTestRouter()
 	two := []Candidate{{Address: "one"}, {Address: "two"}}
 	const room = 20 * 64
-	f.SetCapacity("one", room)
-	f.SetCapacity("two", room)
+	rt.SetCapacity("one", room)
+	rt.SetCapacity("two", room)
 	run := func(r *Request) {
 		r.Confirm()
 		r.FirstToken()
 	}
-	known := f.newTestRequest("abcd")
+	known := rt.newTestRequest("abcd")
 	known.Route(two[:1], false)
 	run(known)
 	c.add(20 * time.Second) // is what requests keep their blocks for
 	known.End()
 
 	probe := func() (target int, wait time.Duration) {
-		forecasts, d := f.newTestRequest("abcdefgh").Explain(two)
+		forecasts, d := rt.newTestRequest("abcdefgh").Explain(two)
 		return d.Pick, forecasts[0].Wait
 	}
 	if target, wait := probe(); target != 0 || wait != 0 {
 		t.Fatalf("target %d after %v, want the holder at once", target, wait)
 	}
-	long := f.newTestRequest("ijklmnopqrstuvwxyz")
+	long := rt.newTestRequest("ijklmnopqrstuvwxyz")
 	long.Route(two[:1], false)
 	run(long)
 	if target, wait := probe(); target != 1 || wait < time.Second || wait > 20*time.Second {
@@ -96,7 +96,7 @@ func TestAFullCacheMakesWait(t *testing.T) {
 	}
 
 	// The engine says that others have filled it.
-	f.SetLoad("one", EngineLoad{Running: 3, Usage: 0.95})
+	rt.SetLoad("one", EngineLoad{Running: 3, Usage: 0.95})
 	if target, wait := probe(); target != 1 || wait == 0 {
 		t.Fatalf("target %d, a wait of %v, with 95 %% in use by others", target, wait)
 	}
@@ -108,17 +108,17 @@ func TestAFullCacheMakesWait(t *testing.T) {
 
 // An attempt that fails gives its blocks back and teaches nothing.
 func TestAFailedAttemptHoldsNoBlocks(t *testing.T) {
-	f, c := newTestFleet()
-	r := f.newTestRequest("abcdefgh")
+	rt, c := newTestRouter()
+	r := rt.newTestRequest("abcdefgh")
 	r.Route(a("one"), false)
 	c.add(time.Hour)
 	r.Route(a("two"), false) // tried again elsewhere
-	if one, two := f.upstreams["one"].cacheUsage.pinned, f.upstreams["two"].cacheUsage.pinned; one != 0 || two != int64(r.Tokens()) {
+	if one, two := rt.upstreams["one"].cacheUsage.pinned, rt.upstreams["two"].cacheUsage.pinned; one != 0 || two != int64(r.Tokens()) {
 		t.Fatalf("%d and %d tokens pinned, want none and %d", one, two, r.Tokens())
 	}
 	r.End()
 	r.End()
-	if two := f.upstreams["two"].cacheUsage.pinned; two != 0 || f.blockLifetime.mean() != 0 {
-		t.Fatalf("%d tokens pinned after the end, holding %v learned", two, f.blockLifetime.mean())
+	if two := rt.upstreams["two"].cacheUsage.pinned; two != 0 || rt.blockLifetime.mean() != 0 {
+		t.Fatalf("%d tokens pinned after the end, holding %v learned", two, rt.blockLifetime.mean())
 	}
 }

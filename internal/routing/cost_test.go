@@ -27,12 +27,12 @@ func (s *server) finish(now time.Time, tokens int, rnd *rand.Rand) time.Time {
 
 // feed sends n prompts to a fleet's only upstream, in bursts, so that most of
 // them queue, and returns what it has learned.
-func feed(f *Router, c *clock, s *server, address string, n int, rnd *rand.Rand) time.Duration {
+func feed(rt *Router, c *clock, s *server, address string, n int, rnd *rand.Rand) time.Duration {
 	for range n {
 		var burst []*Request
 		var first []time.Time
 		for range 1 + rnd.IntN(4) {
-			r := f.NewRequest(Prompt{Chain: []uint64{rnd.Uint64()}, Tokens: 100 + rnd.IntN(4000), BlockTokens: 64, Stream: true})
+			r := rt.NewRequest(Prompt{Chain: []uint64{rnd.Uint64()}, Tokens: 100 + rnd.IntN(4000), BlockTokens: 64, Stream: true})
 			r.Route(a(address), false)
 			burst, first = append(burst, r), append(first, s.finish(c.t, r.Tokens(), rnd))
 		}
@@ -44,7 +44,7 @@ func feed(f *Router, c *clock, s *server, address string, n int, rnd *rand.Rand)
 		}
 		c.add(time.Duration(rnd.IntN(1000)) * time.Millisecond)
 	}
-	for _, u := range f.Upstreams() {
+	for _, u := range rt.Upstreams() {
 		if u.Address == address {
 			return u.PerToken
 		}
@@ -54,8 +54,8 @@ func feed(f *Router, c *clock, s *server, address string, n int, rnd *rand.Rand)
 
 func TestCostIsLearnedWhateverTheQueue(t *testing.T) {
 	for _, want := range []time.Duration{20 * time.Microsecond, 125 * time.Microsecond, time.Millisecond} {
-		f, c := newTestFleet()
-		got := feed(f, c, &server{perToken: want}, "n", 200, rand.New(rand.NewPCG(1, 1)))
+		rt, c := newTestRouter()
+		got := feed(rt, c, &server{perToken: want}, "n", 200, rand.New(rand.NewPCG(1, 1)))
 		if ratio := float64(got) / float64(want); ratio < 0.97 || ratio > 1.03 {
 			t.Errorf("learned %v a token, want %v", got, want)
 		}
@@ -65,14 +65,14 @@ func TestCostIsLearnedWhateverTheQueue(t *testing.T) {
 func TestSlowUpstreamsAreToldFromNoise(t *testing.T) {
 	for seed := range uint64(10) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
-		f, c := newTestFleet()
+		rt, c := newTestRouter()
 		same := []*server{{perToken: startCost, noise: 0.3}, {perToken: startCost, noise: 0.3}, {perToken: startCost, noise: 0.3}}
 		slow := &server{perToken: 3 * startCost, noise: 0.3}
 		costs := map[string]time.Duration{}
 		for range 20 {
 			for i, s := range append(same, slow) {
 				name := string(rune('a' + i))
-				costs[name] = feed(f, c, s, name, 10, rnd)
+				costs[name] = feed(rt, c, s, name, 10, rnd)
 			}
 		}
 		if costs["d"] < 2*startCost {
@@ -150,8 +150,8 @@ func TestLatePrefillsCountByTheirSpread(t *testing.T) {
 }
 
 func TestAbandonedPrefillsTeachNothing(t *testing.T) {
-	f, c := newTestFleet()
-	one, two := f.newTestRequest("aaaa"), f.newTestRequest("bbbb")
+	rt, c := newTestRouter()
+	one, two := rt.newTestRequest("aaaa"), rt.newTestRequest("bbbb")
 	one.Route(a("n"), false)
 	two.Route(a("n"), false)
 	c.add(9 * time.Second)
@@ -160,27 +160,27 @@ func TestAbandonedPrefillsTeachNothing(t *testing.T) {
 	two.Confirm()
 	two.FirstToken()
 	two.End()
-	if got := f.Upstreams()[0].PerToken; got != startCost {
+	if got := rt.Upstreams()[0].PerToken; got != startCost {
 		t.Errorf("learned %v a token", got)
 	}
 	// Not streamed: when its prefill was over is a guess, and so is when the next began.
-	whole := f.NewRequest(Prompt{Chain: chainOf("c"), Tokens: 1000, BlockTokens: 64})
-	next := f.newTestRequest("dddd")
+	whole := rt.NewRequest(Prompt{Chain: chainOf("c"), Tokens: 1000, BlockTokens: 64})
+	next := rt.newTestRequest("dddd")
 	whole.Route(a("n"), false)
 	next.Route(a("n"), false)
 	c.add(9 * time.Second)
 	next.Confirm()
 	next.FirstToken()
 	next.End()
-	if got := f.Upstreams()[0].PerToken; got != startCost {
+	if got := rt.Upstreams()[0].PerToken; got != startCost {
 		t.Errorf("learned %v a token after a request that was not streamed", got)
 	}
 }
 
 func TestWholeAnswersTeachNothing(t *testing.T) {
-	f, c := newTestFleet()
-	whole := f.NewRequest(Prompt{Chain: chainOf("c"), Tokens: 10_000, BlockTokens: 64})
-	next := f.newTestRequest("dddd")
+	rt, c := newTestRouter()
+	whole := rt.NewRequest(Prompt{Chain: chainOf("c"), Tokens: 10_000, BlockTokens: 64})
+	next := rt.newTestRequest("dddd")
 	whole.Route(a("n"), false)
 	next.Route(a("n"), false)
 	for _, r := range []*Request{whole, next} { // sooner than predicted
@@ -189,7 +189,7 @@ func TestWholeAnswersTeachNothing(t *testing.T) {
 		r.FirstToken()
 		r.End()
 	}
-	if got := f.Upstreams()[0].PerToken; got != startCost {
+	if got := rt.Upstreams()[0].PerToken; got != startCost {
 		t.Errorf("learned %v a token", got)
 	}
 }

@@ -9,9 +9,9 @@ import (
 )
 
 func TestACutPromptIsHeldAsFarAsItWasSent(t *testing.T) {
-	f, _ := newTestFleet()
+	rt, _ := newTestRouter()
 	send := func(text string, tokens int, confirm bool) Decision {
-		r := f.NewRequest(Prompt{Chain: chainOf(text), Tokens: tokens, BlockTokens: 64, Truncated: true, Stream: true})
+		r := rt.NewRequest(Prompt{Chain: chainOf(text), Tokens: tokens, BlockTokens: 64, Truncated: true, Stream: true})
 		d := r.Route(a("n"), false)
 		if confirm {
 			r.Confirm()
@@ -38,7 +38,7 @@ func TestACutPromptIsHeldAsFarAsItWasSent(t *testing.T) {
 	for range 10 {
 		send("ab", 100_000, true)
 	}
-	if u := f.Upstreams()[0]; u.Capacity != 0 {
+	if u := rt.Upstreams()[0]; u.Capacity != 0 {
 		t.Errorf("cut prompts taught a capacity of %d", u.Capacity)
 	}
 }

@@ -12,8 +12,8 @@ import (
 func TestDecodesBesideSlowPrefill(t *testing.T) {
 	for _, want := range []decodeLoad{{}, {requests: 0.02}, {requests: 0.1}, {active: 0.3}, {active: 0.3, requests: 0.02}} {
 		rnd := rand.New(rand.NewPCG(1, 8))
-		f, _ := newTestFleet()
-		u := f.upstream("n")
+		rt, _ := newTestRouter()
+		u := rt.upstream("n")
 		slower := func(running int) float64 {
 			x := decodeLoadOf(running)
 			return 1 + want.active*x.active + want.requests*x.requests
@@ -21,11 +21,11 @@ func TestDecodesBesideSlowPrefill(t *testing.T) {
 		for range 3000 {
 			running, tokens := max(0, rnd.IntN(40)-10), 100+rnd.IntN(4000) // nothing runs a quarter of the time
 			took := float64(tokens) * float64(startCost) * slower(running) * math.Exp(rnd.NormFloat64()*0.2-0.02)
-			f.learn(u, prefillSample{tokens: tokens, took: time.Duration(took), decoding: running})
+			rt.learn(u, prefillSample{tokens: tokens, took: time.Duration(took), decoding: running})
 		}
 		for _, running := range []int{0, 1, 10, 30} {
 			u.queue.requests = running
-			k := f.averages()
+			k := rt.averages()
 			got := float64(u.perToken(&k)) / float64(startCost)
 			if truth := slower(running); got < 0.9*truth || got > 1.1*truth {
 				t.Errorf("%+v: with %d running %.2f times the cost, want %.2f", want, running, got, truth)

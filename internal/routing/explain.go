@@ -17,19 +17,19 @@ type Forecast struct {
 // decide. Nothing is reserved or recorded. Without targets the decision has
 // none.
 func (r *Request) Explain(targets []Candidate) ([]Forecast, Decision) {
-	f := r.router
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	rt := r.router
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
 	longest := r.evaluate(targets)
 	if len(targets) == 0 {
 		return nil, Decision{Pick: -1, Reason: Fallback}
 	}
 	forecasts := make([]Forecast, len(targets))
 	for i := range targets {
-		c := &f.scratch.candidates[i]
+		c := &rt.scratch.candidates[i]
 		forecasts[i] = Forecast{
 			Address:  targets[i].Address,
-			Cached:   f.scratch.prefixMatches[i].tokens,
+			Cached:   rt.scratch.prefixMatches[i].tokens,
 			Wait:     c.Wait,
 			Prefill:  prefill(c.Uncached, c.PerToken),
 			InFlight: c.InFlight,

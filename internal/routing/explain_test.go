@@ -5,15 +5,15 @@ package routing
 import "testing"
 
 func TestExplainIsWhatRouteDoes(t *testing.T) {
-	f, _ := newTestFleet()
+	rt, _ := newTestRouter()
 	targets := []Candidate{{Address: "one"}, {Address: "two", Requests: 2}}
-	warm := f.newTestRequest("abcdef")
+	warm := rt.newTestRequest("abcdef")
 	warm.Route(targets[:1], false)
 	warm.Confirm()
 	warm.FirstToken()
 	warm.End()
 
-	r := f.newTestRequest("abcdefgh")
+	r := rt.newTestRequest("abcdefgh")
 	for range 2 { // asking changes nothing
 		forecasts, d := r.Explain(targets)
 		if d.Pick != 0 || d.Reason != Hit || d.Cached != 6*64 {
@@ -27,7 +27,7 @@ func TestExplainIsWhatRouteDoes(t *testing.T) {
 			t.Fatalf("the other: %+v", two)
 		}
 	}
-	if n := len(f.upstreams["one"].pending); n != 0 {
+	if n := len(rt.upstreams["one"].pending); n != 0 {
 		t.Fatalf("%d requests were recorded", n)
 	}
 	if d := r.Route(targets, false); d.Pick != 0 || d.Cached != 6*64 {

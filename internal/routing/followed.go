@@ -66,50 +66,50 @@ type tokenMatch struct {
 
 // Residency is what the engines say they hold, and which text leads to which
 // tokens.
-func (f *Router) Index() *kvindex.Index { return f.index }
+func (rt *Router) Index() *kvindex.Index { return rt.index }
 
 // Follow notes that an upstream's events are followed; without ranks they are
 // not any more.
-func (f *Router) Follow(address string, feeds Feeds) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	u := f.upstream(address)
-	f.unfollow(u)
+func (rt *Router) Follow(address string, feeds Feeds) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	u := rt.upstream(address)
+	rt.unfollow(u)
 	if len(feeds.Ranks) == 0 {
 		return
 	}
 	u.followed = &followedUpstream{Feeds: feeds}
 	for _, feed := range feeds.Ranks {
-		f.byFeed.set(feed.ID(), u)
+		rt.byFeed.set(feed.ID(), u)
 	}
 }
 
 // Unfollow notes that one of an upstream's feeds has ended.
-func (f *Router) Unfollow(address string, feed *kvindex.Feed) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if u := f.upstreams[address]; u != nil && u.followed != nil && slices.Contains(u.followed.Ranks, feed) {
-		f.unfollow(u)
+func (rt *Router) Unfollow(address string, feed *kvindex.Feed) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if u := rt.upstreams[address]; u != nil && u.followed != nil && slices.Contains(u.followed.Ranks, feed) {
+		rt.unfollow(u)
 	}
 }
 
 // unfollow takes an upstream's feeds off it. The caller holds mu.
-func (f *Router) unfollow(u *upstream) {
+func (rt *Router) unfollow(u *upstream) {
 	if u.followed == nil {
 		return
 	}
 	for _, feed := range u.followed.Ranks {
-		f.byFeed.remove(feed.ID())
+		rt.byFeed.remove(feed.ID())
 	}
 	u.followed = nil
 }
 
 // BlockSizes returns the sizes of the blocks of all followed engines that have
 // said how large they are, and of what is kept beside them, in tokens.
-func (f *Router) BlockSizes() (sizes []int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, u := range f.upstreams {
+func (rt *Router) BlockSizes() (sizes []int) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	for _, u := range rt.upstreams {
 		if u.followed == nil {
 			continue
 		}
@@ -141,10 +141,10 @@ func (w *followedUpstream) knowledge(now time.Time) kvevents.Knowledge {
 // consult asks for the upstreams at the targets what their engines say they
 // hold of the prompt. The caller holds mu.
 func (r *Request) matchTokens(upstreams []*upstream) {
-	f := r.router
-	s := &f.scratch
+	rt := r.router
+	s := &rt.scratch
 	s.tokenMatches, r.tokensKnown = s.tokenMatches[:0], true
-	if f.byFeed.count == 0 || !r.isCurrent() {
+	if rt.byFeed.count == 0 || !r.isCurrent() {
 		return
 	}
 	for _, u := range upstreams {
@@ -168,7 +168,7 @@ func (r *Request) matchTokens(upstreams []*upstream) {
 // another size. It counts behind what the engine holds itself. The caller holds
 // mu.
 func (r *Request) addExternal(w *followedUpstream) {
-	f := r.router
+	rt := r.router
 	memory, all := 0, 0 // tokens, over all ranks
 	for _, feed := range w.Ranks {
 		up, size := feed.External()
@@ -180,14 +180,14 @@ func (r *Request) addExternal(w *followedUpstream) {
 		}
 		l := r.tokenMatchFor(size)
 		r.tokensKnown = r.tokensKnown && l.textBlocks >= len(r.chain)
-		tiers := f.tree.BlocksByTier(up, l.chain)
+		tiers := rt.tree.BlocksByTier(up, l.chain)
 		near := int(tiers[kvevents.GPU]+tiers[kvevents.CPU]) * size
 		memory, all = memory+near, all+near+int(tiers[kvevents.Disk])*size
 	}
 	if all == 0 {
 		return
 	}
-	w.reset(f)
+	w.reset(rt)
 	memory, all = max(0, memory-w.tokens), max(0, all-max(memory, w.tokens))
 	w.tokens += memory + all
 	w.weighted += float64(memory)*w.Weights[kvevents.CPU] + float64(all)*w.Weights[kvevents.Disk]
@@ -196,9 +196,9 @@ func (r *Request) addExternal(w *followedUpstream) {
 }
 
 // begin forgets what an earlier survey has written down.
-func (w *followedUpstream) reset(f *Router) {
-	if w.evaluation != f.evaluation {
-		w.evaluation, w.tokens, w.weighted, w.outsideGPU = f.evaluation, 0, 0, [3]int{}
+func (w *followedUpstream) reset(rt *Router) {
+	if w.evaluation != rt.evaluation {
+		w.evaluation, w.tokens, w.weighted, w.outsideGPU = rt.evaluation, 0, 0, [3]int{}
 	}
 }
 
@@ -215,8 +215,8 @@ func (r *Request) tokenMatchFor(blockTokens int) *tokenMatch {
 
 // link looks up the prompt's tokens in blocks of a size, and who holds them.
 func (r *Request) lookUpTokens(blockTokens int) {
-	f := r.router
-	s := &f.scratch
+	rt := r.router
+	s := &rt.scratch
 	n := len(s.tokenMatches)
 	if n == cap(s.tokenMatches) {
 		s.tokenMatches = append(s.tokenMatches, tokenMatch{})
@@ -226,13 +226,13 @@ func (r *Request) lookUpTokens(blockTokens int) {
 	l.blockTokens = blockTokens
 	key := r.tokenKey
 	key.BlockTokens = blockTokens
-	space := f.index.Space(key)
-	l.chain, l.tokens, l.textBlocks = f.index.Match(space, r.chain, l.chain[:0])
+	space := rt.index.Space(key)
+	l.chain, l.tokens, l.textBlocks = rt.index.Match(space, r.chain, l.chain[:0])
 	l.textBytes, l.answerBytes = l.textBlocks*r.blockBytes, 0
 	r.extendToMessageEnd(space, l)
-	s.treeMatches = f.tree.Lookup(l.chain, s.treeMatches[:0])
+	s.treeMatches = rt.tree.Lookup(l.chain, s.treeMatches[:0])
 	for _, m := range s.treeMatches {
-		if u := f.byFeed.find(m.Upstream); u != nil && u.followed != nil {
+		if u := rt.byFeed.find(m.Upstream); u != nil && u.followed != nil {
 			u.followed.addRank(r, m, l)
 		}
 	}
@@ -280,15 +280,15 @@ func (r *Request) answerBlocks(up radixcache.Upstream, l *tokenMatch) int {
 
 // hold notes that a rank of the upstream holds blocks of the prompt.
 func (w *followedUpstream) addRank(r *Request, m radixcache.Match, l *tokenMatch) {
-	f := r.router
-	w.reset(f)
+	rt := r.router
+	w.reset(rt)
 	tokens := int(m.Blocks) * l.blockTokens
 	w.tokens += tokens
 	worth := float64(tokens) * w.Weights[kvevents.GPU]
 	for _, feed := range w.Ranks {
 		if feed.ID() == m.Upstream && feed.Tiered() {
 			worth = 0
-			for tier, blocks := range f.tree.BlocksByTier(m.Upstream, l.chain[:m.Blocks]) {
+			for tier, blocks := range rt.tree.BlocksByTier(m.Upstream, l.chain[:m.Blocks]) {
 				worth += float64(int(blocks)*l.blockTokens) * w.Weights[tier]
 				if kvevents.Tier(tier) != kvevents.GPU {
 					w.outsideGPU[tier] += int(blocks) * l.blockTokens

@@ -29,10 +29,10 @@ type reportedLoad struct {
 // the requests that are gone were among those reported. Ours that are being
 // computed do not wait, so it may be too much that is taken off, never too
 // little.
-func (f *Router) SetLoad(address string, l EngineLoad) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	u, now := f.upstream(address), f.now()
+func (rt *Router) SetLoad(address string, l EngineLoad) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	u, now := rt.upstream(address), rt.now()
 	u.queue.advance(now)
 	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.queue.count())
 	waiting := min(others, max(0, l.Waiting-u.queue.queued))

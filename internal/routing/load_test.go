@@ -8,9 +8,9 @@ import (
 )
 
 func TestAQueueThatOthersSentCounts(t *testing.T) {
-	f, c := newTestFleet()
+	rt, c := newTestRouter()
 	two := []Candidate{{Address: "one"}, {Address: "two"}}
-	teach := f.newTestRequest("teach me")
+	teach := rt.newTestRequest("teach me")
 	teach.Route(two[:1], false)
 	c.add(time.Duration(teach.Tokens()) * startCost)
 	teach.Confirm()
@@ -18,14 +18,14 @@ func TestAQueueThatOthersSentCounts(t *testing.T) {
 	teach.End()
 
 	pick := func() int {
-		r := f.newTestRequest("teach me") // one holds it
+		r := rt.newTestRequest("teach me") // one holds it
 		defer r.End()
 		return r.Route(two, false).Pick
 	}
 	if pick() != 0 {
 		t.Fatal("the idle holder was not taken")
 	}
-	f.SetLoad("one", EngineLoad{Waiting: 3, Running: 8})
+	rt.SetLoad("one", EngineLoad{Waiting: 3, Running: 8})
 	if pick() != 1 {
 		t.Fatal("a queue of three prompts counts as nothing")
 	}
@@ -33,7 +33,7 @@ func TestAQueueThatOthersSentCounts(t *testing.T) {
 	if pick() != 0 {
 		t.Fatal("a load told long ago still counts")
 	}
-	f.SetLoad("one", EngineLoad{Waiting: -3, Running: -8})
+	rt.SetLoad("one", EngineLoad{Waiting: -3, Running: -8})
 	if pick() != 0 {
 		t.Fatal("a negative load counts")
 	}
@@ -42,41 +42,41 @@ func TestAQueueThatOthersSentCounts(t *testing.T) {
 // Without streamed answers the gateway never learns what prompts take; a queue
 // of others counts all the same.
 func TestAQueueCountsBeforeAnythingIsLearned(t *testing.T) {
-	f, _ := newTestFleet()
-	r := f.newTestRequest("abcd")
+	rt, _ := newTestRouter()
+	r := rt.newTestRequest("abcd")
 	r.Route(a("one"), false)
 	r.Confirm()
 	r.End()
-	f.upstream("two")
-	f.SetLoad("one", EngineLoad{Waiting: 4, Running: 4})
-	if d := f.newTestRequest("abcde").Route([]Candidate{{Address: "one"}, {Address: "two"}}, false); d.Pick != 1 {
+	rt.upstream("two")
+	rt.SetLoad("one", EngineLoad{Waiting: 4, Running: 4})
+	if d := rt.newTestRequest("abcde").Route([]Candidate{{Address: "one"}, {Address: "two"}}, false); d.Pick != 1 {
 		t.Fatal("the holder was picked in spite of its queue")
 	}
 }
 
 func TestOwnRequestsAreNotCountedTwice(t *testing.T) {
-	f, _ := newTestFleet()
-	r := f.newTestRequest("abcd")
+	rt, _ := newTestRouter()
+	r := rt.newTestRequest("abcd")
 	r.Route(a("one"), false)
-	alone := f.Upstreams()[0].Wait
-	f.SetLoad("one", EngineLoad{Waiting: 1})
-	probe := f.newTestRequest("xyz")
+	alone := rt.Upstreams()[0].Wait
+	rt.SetLoad("one", EngineLoad{Waiting: 1})
+	probe := rt.newTestRequest("xyz")
 	probe.evaluate(a("one"))
-	if got := f.scratch.candidates[0]; got.Wait != alone || got.Queued != 1 {
+	if got := rt.scratch.candidates[0]; got.Wait != alone || got.Queued != 1 {
 		t.Fatalf("wait %v with %d queued, want %v and 1", got.Wait, got.Queued, alone)
 	}
 }
 
 func TestNothingIsLearnedWhileOthersQueue(t *testing.T) {
-	f, c := newTestFleet()
-	r := f.newTestRequest("abcd")
+	rt, c := newTestRouter()
+	r := rt.newTestRequest("abcd")
 	r.Route(a("one"), false)
 	c.add(10 * time.Second)
-	f.SetLoad("one", EngineLoad{Waiting: 5})
+	rt.SetLoad("one", EngineLoad{Waiting: 5})
 	r.Confirm()
 	r.FirstToken()
 	r.End()
-	if got := f.Upstreams()[0].PerToken; got != startCost {
+	if got := rt.Upstreams()[0].PerToken; got != startCost {
 		t.Fatalf("learned %v a token from a wait in others' queue", got)
 	}
 }
@@ -84,25 +84,25 @@ func TestNothingIsLearnedWhileOthersQueue(t *testing.T) {
 // Requests of ours that were waiting when the engine was read are not taken
 // for others' when they are done.
 func TestOwnRequestsThatAreDoneWereNotOthers(t *testing.T) {
-	f, c := newTestFleet()
+	rt, c := newTestRouter()
 	var ours []*Request
 	for range 5 {
-		r := f.newTestRequest("abcd")
+		r := rt.newTestRequest("abcd")
 		r.Route(a("one"), false)
 		ours = append(ours, r)
 	}
-	f.SetLoad("one", EngineLoad{Running: 2, Waiting: 4}) // ours, and one of another
+	rt.SetLoad("one", EngineLoad{Running: 2, Waiting: 4}) // ours, and one of another
 	for _, r := range ours {
 		c.add(time.Second)
 		r.Confirm()
 		r.FirstToken()
 		r.End()
 	}
-	if waiting, inFlight := f.upstreams["one"].foreignRequests(c.now()); waiting != 0 || inFlight != 1 {
+	if waiting, inFlight := rt.upstreams["one"].foreignRequests(c.now()); waiting != 0 || inFlight != 1 {
 		t.Fatalf("%d waiting and %d in flight, want 0 and 1", waiting, inFlight)
 	}
-	f.SetLoad("one", EngineLoad{Running: 2, Waiting: 4})
-	if waiting, inFlight := f.upstreams["one"].foreignRequests(c.now()); waiting != 4 || inFlight != 6 {
+	rt.SetLoad("one", EngineLoad{Running: 2, Waiting: 4})
+	if waiting, inFlight := rt.upstreams["one"].foreignRequests(c.now()); waiting != 4 || inFlight != 6 {
 		t.Fatalf("%d waiting and %d in flight, want 4 and 6", waiting, inFlight)
 	}
 }

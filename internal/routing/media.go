@@ -42,20 +42,20 @@ func (m *mediaSize) learn(media int, text, tokens float64) {
 
 // MediaTokens returns how many tokens an image or another medium is in a prompt
 // for the model, as learned from LearnMedia; 576 before that.
-func (f *Router) MediaTokens(model string) float64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.tokenSizes.forModel(model, false).media.tokensPerMedium()
+func (rt *Router) MediaTokens(model string) float64 {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return rt.tokenSizes.forModel(model, false).media.tokensPerMedium()
 }
 
 // LearnMedia takes in that an engine has counted so many tokens in a prompt
 // with some media and so many bytes of text.
-func (f *Router) LearnMedia(model string, media, bytes, tokens int) {
+func (rt *Router) LearnMedia(model string, media, bytes, tokens int) {
 	if media <= 0 || bytes < 0 || tokens <= 0 || tokens/media > 2*largestMedia {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	size := f.tokenSizes.forModel(model, true)
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	size := rt.tokenSizes.forModel(model, true)
 	size.media.learn(media, float64(bytes)/size.perToken(DefaultBytesPerToken), float64(tokens))
 }

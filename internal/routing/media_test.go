@@ -9,8 +9,8 @@ import (
 )
 
 func TestMediaAreLearnedByModel(t *testing.T) {
-	f, _ := newTestFleet()
-	if got := f.MediaTokens("any"); got != startMedia {
+	rt, _ := newTestRouter()
+	if got := rt.MediaTokens("any"); got != startMedia {
 		t.Fatalf("before anything is known: %v", got)
 	}
 	rnd := rand.New(rand.NewPCG(1, 1))
@@ -21,11 +21,11 @@ func TestMediaAreLearnedByModel(t *testing.T) {
 			for range media {
 				tokens += each * (0.5 + rnd.Float64())
 			}
-			f.LearnMedia(model, media, text, int(tokens))
+			rt.LearnMedia(model, media, text, int(tokens))
 		}
 	}
 	for model, want := range map[string]float64{"small": 64, "large": 2500, "other": startMedia} {
-		if got := f.MediaTokens(model); math.Abs(got-want) > want/6 {
+		if got := rt.MediaTokens(model); math.Abs(got-want) > want/6 {
 			t.Errorf("%s: %.0f tokens each, want about %v", model, got, want)
 		}
 	}
@@ -33,40 +33,40 @@ func TestMediaAreLearnedByModel(t *testing.T) {
 
 // What is taken off for the text is in the model's own tokens.
 func TestMediaBesideTextOfKnownSize(t *testing.T) {
-	f, _ := newTestFleet()
+	rt, _ := newTestRouter()
 	for range 300 {
-		f.LearnTokens("m", 20_000, 10_000)
+		rt.LearnTokens("m", 20_000, 10_000)
 	}
 	for range 300 {
-		f.LearnMedia("m", 1, 2000, 1000+300)
+		rt.LearnMedia("m", 1, 2000, 1000+300)
 	}
-	if got := f.MediaTokens("m"); math.Abs(got-300) > 15 {
+	if got := rt.MediaTokens("m"); math.Abs(got-300) > 15 {
 		t.Errorf("%.0f tokens each, want 300", got)
 	}
 }
 
 func TestMediaAreBounded(t *testing.T) {
-	f, _ := newTestFleet()
-	f.LearnMedia("m", 1, 0, 120_000)
-	if got := f.MediaTokens("m"); got > outlier*startMedia {
+	rt, _ := newTestRouter()
+	rt.LearnMedia("m", 1, 0, 120_000)
+	if got := rt.MediaTokens("m"); got > outlier*startMedia {
 		t.Errorf("%.0f after a single one", got)
 	}
 	for range 10_000 {
-		f.LearnMedia("m", 1, 0, 120_000)
+		rt.LearnMedia("m", 1, 0, 120_000)
 	}
-	if got := f.MediaTokens("m"); got != largestMedia {
+	if got := rt.MediaTokens("m"); got != largestMedia {
 		t.Errorf("%.0f after many", got)
 	}
 	for range 10_000 {
-		f.LearnMedia("m", 1000, 4_000_000, 1) // the text alone would be more
+		rt.LearnMedia("m", 1000, 4_000_000, 1) // the text alone would be more
 	}
-	if got := f.MediaTokens("m"); got != smallestMedia {
+	if got := rt.MediaTokens("m"); got != smallestMedia {
 		t.Errorf("%v after prompts without room for any", got)
 	}
 	for _, nonsense := range [][3]int{{0, 1, 1}, {-1, 1, 1}, {1, -1, 1}, {1, 1, 0}, {1, 1, 1 << 40}} {
-		f.LearnMedia("n", nonsense[0], nonsense[1], nonsense[2])
+		rt.LearnMedia("n", nonsense[0], nonsense[1], nonsense[2])
 	}
-	if got := f.MediaTokens("n"); got != startMedia {
+	if got := rt.MediaTokens("n"); got != startMedia {
 		t.Errorf("%v learned from nonsense", got)
 	}
 }

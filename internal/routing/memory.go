@@ -20,17 +20,17 @@ type memory struct {
 
 // SetLimit changes the ceiling of all that is remembered, in bytes. What no
 // longer fits goes, oldest first.
-func (f *Router) SetLimit(limit int64) {
-	if f.memory.setLimit(limit) {
-		f.index.SetLimit(limit)
+func (rt *Router) SetLimit(limit int64) {
+	if rt.memory.setLimit(limit) {
+		rt.index.SetLimit(limit)
 	}
 }
 
 // Limit returns the ceiling, in bytes.
-func (f *Router) Limit() int64 {
-	f.memory.mu.Lock()
-	defer f.memory.mu.Unlock()
-	return f.memory.limit
+func (rt *Router) Limit() int64 {
+	rt.memory.mu.Lock()
+	defer rt.memory.mu.Unlock()
+	return rt.memory.limit
 }
 
 func (m *memory) setLimit(limit int64) (changed bool) {
@@ -72,10 +72,10 @@ type Stats struct {
 }
 
 // Stats describes what is remembered at this moment.
-func (f *Router) Stats() Stats {
-	index := f.index.Stats()
-	s := Stats{Stats: f.tree.Stats(), IndexBytes: index.Bytes, Links: index.Links, Epochs: index.Epochs}
+func (rt *Router) Stats() Stats {
+	index := rt.index.Stats()
+	s := Stats{Stats: rt.tree.Stats(), IndexBytes: index.Bytes, Links: index.Links, Epochs: index.Epochs}
 	s.Bytes += index.Bytes
-	s.Limit = f.Limit()
+	s.Limit = rt.Limit()
 	return s
 }

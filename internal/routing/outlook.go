@@ -32,22 +32,22 @@ func (r *Request) offloadWorth(t Candidate, u *upstream, onGPU int) int {
 // Lose notes that the engine at an address has lost its KV cache, as after a
 // restart. What it was sent may be outside its GPU still, if it keeps blocks
 // there too. It reports whether the upstream is known.
-func (f *Router) CacheLost(address string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	u := f.upstreams[address]
+func (rt *Router) CacheLost(address string) bool {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	u := rt.upstreams[address]
 	if u != nil {
-		f.cacheLost(u)
+		rt.cacheLost(u)
 	}
 	return u != nil
 }
 
 // lose notes that u has lost its KV cache. The caller holds mu.
-func (f *Router) cacheLost(u *upstream) {
+func (rt *Router) cacheLost(u *upstream) {
 	if u.offloads {
-		f.forgetGPU(u)
+		rt.forgetGPU(u)
 	} else {
-		f.forget(u)
+		rt.forget(u)
 	}
 }
 

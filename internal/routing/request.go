@@ -100,9 +100,9 @@ type Request struct {
 }
 
 // NewRequest starts following a request. Nothing is recorded yet.
-func (f *Router) NewRequest(p Prompt) *Request {
+func (rt *Router) NewRequest(p Prompt) *Request {
 	return &Request{
-		router:          f,
+		router:          rt,
 		chain:           p.Chain,
 		epoch:           p.Epoch,
 		promptTokens:    max(1, p.Tokens),
@@ -176,14 +176,14 @@ func (r *Request) record(u *upstream) (held int) {
 // when what u holds is trimmed to its capacity, or lost while blocks are kept
 // elsewhere too. The caller holds mu.
 func (r *Request) recordSent(u *upstream) {
-	f := r.router
+	rt := r.router
 	if u.sentID == 0 {
-		if u.sentID = f.tree.Register(u.address + " sent"); u.sentID == 0 {
+		if u.sentID = rt.tree.Register(u.address + " sent"); u.sentID == 0 {
 			return // the tree is full of upstreams
 		}
-		f.byID.set(u.sentID, u)
+		rt.byID.set(u.sentID, u)
 	}
-	if known := f.tree.Insert(u.sentID, r.chain, uint32(r.blockTokens)); r.sentBlocks < 0 {
+	if known := rt.tree.Insert(u.sentID, r.chain, uint32(r.blockTokens)); r.sentBlocks < 0 {
 		r.sentBlocks = known
 	}
 }
@@ -310,12 +310,12 @@ func (r *Request) learnCost() {
 	if s.tokens <= 0 {
 		return
 	}
-	u, f := r.upstream, r.router
-	if waiting, _ := u.foreignRequests(f.now()); waiting > 0 {
+	u, rt := r.upstream, r.router
+	if waiting, _ := u.foreignRequests(rt.now()); waiting > 0 {
 		return // in that time it may have computed what others have sent
 	}
 	if !u.capacity.reportsCached && !r.byEvents && s.tokens == r.promptTokens-r.cached && r.isCurrent() {
-		k := f.averages()
+		k := rt.averages()
 		held, sure := inferCached(s.took, r.promptTokens, r.cached, u.perToken(&k))
 		if sure {
 			r.learnCached(held)
@@ -324,7 +324,7 @@ func (r *Request) learnCost() {
 			return // it was the cache, and says nothing of the cost
 		}
 	}
-	f.learn(u, s)
+	rt.learn(u, s)
 }
 
 // takeBack removes what this attempt recorded, but for what another request

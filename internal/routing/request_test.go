@@ -28,17 +28,17 @@ func chainOf(text string) []uint64 {
 	return chain
 }
 
-func (f *Router) newTestRequest(text string) *Request {
-	return f.NewRequest(Prompt{Chain: chainOf(text), Tokens: len(text)*64 + 1, BlockTokens: 64, Stream: true})
+func (rt *Router) newTestRequest(text string) *Request {
+	return rt.NewRequest(Prompt{Chain: chainOf(text), Tokens: len(text)*64 + 1, BlockTokens: 64, Stream: true})
 }
 
 // holds returns how many blocks of text the fleet takes address to hold.
-func (f *Router) holds(address, text string) int {
-	u := f.upstreams[address]
+func (rt *Router) holds(address, text string) int {
+	u := rt.upstreams[address]
 	if u == nil {
 		return 0
 	}
-	for _, m := range f.tree.Lookup(chainOf(text), nil) {
+	for _, m := range rt.tree.Lookup(chainOf(text), nil) {
 		if m.Upstream == u.id {
 			return int(m.Blocks)
 		}
@@ -46,89 +46,89 @@ func (f *Router) holds(address, text string) int {
 	return 0
 }
 
-func newTestFleet() (*Router, *clock) {
+func newTestRouter() (*Router, *clock) {
 	c := newClock()
 	return New(1_000_000, c.now), c
 }
 
 func a(address string) []Candidate { return []Candidate{{Address: address}} }
 
-func wantHolds(t *testing.T, f *Router, address, text string, want int) {
+func wantHolds(t *testing.T, rt *Router, address, text string, want int) {
 	t.Helper()
-	if got := f.holds(address, text); got != want {
+	if got := rt.holds(address, text); got != want {
 		t.Fatalf("%s holds %d blocks of %q, want %d", address, got, text, want)
 	}
 }
 
 func TestAFailedAttemptTakesBackWhatItAdded(t *testing.T) {
-	f, _ := newTestFleet()
-	first := f.newTestRequest("abc")
+	rt, _ := newTestRouter()
+	first := rt.newTestRequest("abc")
 	first.Route(a("one"), false)
 	first.Confirm()
 	first.End()
-	wantHolds(t, f, "one", "abcdef", 3)
+	wantHolds(t, rt, "one", "abcdef", 3)
 
-	second := f.newTestRequest("abcdef")
+	second := rt.newTestRequest("abcdef")
 	second.Route(a("one"), false)
-	wantHolds(t, f, "one", "abcdef", 6)
+	wantHolds(t, rt, "one", "abcdef", 6)
 	second.Route(a("two"), false) // a further attempt: the one before has failed
-	wantHolds(t, f, "one", "abcdef", 3)
-	wantHolds(t, f, "two", "abcdef", 6)
+	wantHolds(t, rt, "one", "abcdef", 3)
+	wantHolds(t, rt, "two", "abcdef", 6)
 	second.Confirm()
 	second.End()
-	wantHolds(t, f, "two", "abcdef", 6)
-	if n := f.upstreams["one"].queue.count() + f.upstreams["two"].queue.count(); n != 0 {
+	wantHolds(t, rt, "two", "abcdef", 6)
+	if n := rt.upstreams["one"].queue.count() + rt.upstreams["two"].queue.count(); n != 0 {
 		t.Fatalf("%d reservations left", n)
 	}
 }
 
 func TestWhatAnotherConfirmedStays(t *testing.T) {
-	f, _ := newTestFleet()
-	failing, working := f.newTestRequest("abcdef"), f.newTestRequest("abcx")
+	rt, _ := newTestRouter()
+	failing, working := rt.newTestRequest("abcdef"), rt.newTestRequest("abcx")
 	failing.Route(a("one"), false)
 	working.Route(a("one"), false)
 	working.Confirm()
 	working.End()
 	failing.End()
-	wantHolds(t, f, "one", "abcdef", 3)
-	wantHolds(t, f, "one", "abcx", 4)
+	wantHolds(t, rt, "one", "abcdef", 3)
+	wantHolds(t, rt, "one", "abcx", 4)
 }
 
 func TestAClaimSharedByPendingRequestsGoesWithTheLast(t *testing.T) {
-	f, _ := newTestFleet()
-	one, two := f.newTestRequest("abcd"), f.newTestRequest("abcd")
+	rt, _ := newTestRouter()
+	one, two := rt.newTestRequest("abcd"), rt.newTestRequest("abcd")
 	one.Route(a("n"), false)
 	two.Route(a("n"), false)
 	one.End()
-	wantHolds(t, f, "n", "abcd", 4)
+	wantHolds(t, rt, "n", "abcd", 4)
 	two.End()
-	wantHolds(t, f, "n", "abcd", 0)
+	wantHolds(t, rt, "n", "abcd", 0)
 }
 
 func TestAnOldEpochIsNotRecorded(t *testing.T) {
-	f, _ := newTestFleet()
-	r := f.newTestRequest("abcd")
+	rt, _ := newTestRouter()
+	r := rt.newTestRequest("abcd")
 	r.Route(a("n"), false)
-	if e := f.Clear(); e != 1 {
+	if e := rt.Clear(); e != 1 {
 		t.Fatalf("epoch %d after the first Clear", e)
 	}
 	r.Confirm()
-	wantHolds(t, f, "n", "abcd", 0)
+	wantHolds(t, rt, "n", "abcd", 0)
 	r.End()
-	late := f.newTestRequest("ab") // signed before, sent after
+	late := rt.newTestRequest("ab") // signed before, sent after
 	if d := late.Route(a("n"), false); d.Reason != Cold || d.Pick != 0 {
 		t.Fatalf("a request of an old epoch: %+v", d)
 	}
 	late.Confirm()
 	late.End()
-	wantHolds(t, f, "n", "ab", 0)
+	wantHolds(t, rt, "n", "ab", 0)
 }
 
 func TestFirstTokenEndsTheWait(t *testing.T) {
-	f, c := newTestFleet()
-	r := f.newTestRequest("abcd")
+	rt, c := newTestRouter()
+	r := rt.newTestRequest("abcd")
 	r.Route(a("n"), false)
-	if w := f.Upstreams()[0].Wait; w != prefill(257, startCost) {
+	if w := rt.Upstreams()[0].Wait; w != prefill(257, startCost) {
 		t.Fatalf("predicted wait %v, want the prefill of 257 tokens", w)
 	}
 	c.add(30 * time.Millisecond)
@@ -139,19 +139,19 @@ func TestFirstTokenEndsTheWait(t *testing.T) {
 	if _, again := r.FirstToken(); again {
 		t.Fatal("a second first token")
 	}
-	if u := f.Upstreams()[0]; u.Wait != 0 || u.Requests != 1 {
+	if u := rt.Upstreams()[0]; u.Wait != 0 || u.Requests != 1 {
 		t.Fatalf("after the first token: %+v", u)
 	}
 	r.End()
 	r.End()
-	if u := f.Upstreams()[0]; u.Requests != 0 {
+	if u := rt.Upstreams()[0]; u.Requests != 0 {
 		t.Fatalf("after the end: %+v", u)
 	}
 	if _, ok := r.FirstToken(); ok {
 		t.Fatal("a first token after the end")
 	}
 	r.Confirm()
-	wantHolds(t, f, "n", "abcd", 0)
+	wantHolds(t, rt, "n", "abcd", 0)
 }
 
 // model is the golden model: what an upstream holds is what was confirmed
@@ -185,7 +185,7 @@ func (m *model) holds(address, text string) (longest int) {
 func TestClaimsAgainstGoldenModel(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
-		f, c := newTestFleet()
+		rt, c := newTestRouter()
 		m := model{map[string]map[string]bool{}, map[*Request]claimed{}}
 		var live []*Request
 		texts := map[*Request]string{}
@@ -201,7 +201,7 @@ func TestClaimsAgainstGoldenModel(t *testing.T) {
 			switch k := rnd.IntN(6); {
 			case k < 2 || len(live) == 0:
 				text := randomText()
-				r := f.newTestRequest(text)
+				r := rt.newTestRequest(text)
 				texts[r] = text
 				live = append(live, r)
 				fallthrough
@@ -237,20 +237,20 @@ func TestClaimsAgainstGoldenModel(t *testing.T) {
 			}
 			for range 5 {
 				address, text := fmt.Sprint("n", rnd.IntN(3)), randomText()
-				if got, want := f.holds(address, text), m.holds(address, text); got != want {
+				if got, want := rt.holds(address, text), m.holds(address, text); got != want {
 					t.Fatalf("seed %d: %s holds %d of %q, want %d", seed, address, got, text, want)
 				}
 			}
-			f.validate(t, len(live))
+			rt.validate(t, len(live))
 		}
 	}
 }
 
 // validate recounts what is reserved.
-func (f *Router) validate(t *testing.T, live int) {
+func (rt *Router) validate(t *testing.T, live int) {
 	t.Helper()
 	requests, pending := 0, 0
-	for _, u := range f.upstreams {
+	for _, u := range rt.upstreams {
 		u.queue.validate(t)
 		requests += u.queue.count()
 		pending += len(u.pending)
@@ -259,7 +259,7 @@ func (f *Router) validate(t *testing.T, live int) {
 				t.Fatal("a pending request that is elsewhere or confirmed")
 			}
 		}
-		if u.footprint < 0 || f.byID.find(u.id) != u {
+		if u.footprint < 0 || rt.byID.find(u.id) != u {
 			t.Fatalf("broken upstream %+v", u)
 		}
 	}

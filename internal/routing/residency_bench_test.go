@@ -19,7 +19,7 @@ import (
 func BenchmarkRouteFollowed(b *testing.B) {
 	const upstreams, tokens, blockTokens, blockBytes = 64, 32768, 16, 256
 	now := time.Unix(1e9, 0)
-	f := New(64<<20, func() time.Time { return now })
+	rt := New(64<<20, func() time.Time { return now })
 	rnd := rand.New(rand.NewPCG(64, 32768))
 	ids := make([]uint32, tokens)
 	for i := range ids {
@@ -34,7 +34,7 @@ func BenchmarkRouteFollowed(b *testing.B) {
 	targets := make([]Candidate, upstreams)
 	for i := range targets {
 		targets[i].Address = fmt.Sprintf("node-%d:8000", i)
-		feed := f.Index().Feed(targets[i].Address)
+		feed := rt.Index().Feed(targets[i].Address)
 		held := tokens / blockTokens * (i + 1) / upstreams
 		hashes := make([]uint64, held)
 		for k := range hashes {
@@ -42,15 +42,15 @@ func BenchmarkRouteFollowed(b *testing.B) {
 		}
 		feed.Apply(&kvevents.Event{Kind: kvevents.Stored, Root: true, Hashes: hashes, Tokens: ids[:held*blockTokens], BlockSize: blockTokens})
 		feed.SetKnowledge(kvevents.Complete)
-		f.Follow(targets[i].Address, Feeds{Ranks: []*kvindex.Feed{feed}, Weights: [3]float64{1, 0.8, 0.3}})
+		rt.Follow(targets[i].Address, Feeds{Ranks: []*kvindex.Feed{feed}, Weights: [3]float64{1, 0.8, 0.3}})
 	}
 	key := TokenKey{Model: "m", BlockTokens: blockTokens}
-	f.Index().Link(f.Index().Space(key), text, anchors, ids)
+	rt.Index().Link(rt.Index().Space(key), text, anchors, ids)
 	p := Prompt{
 		Chain: text, Tokens: tokens, BlockTokens: blockBytes / 4, Stream: true,
 		Bytes: tokens * 4, BlockBytes: blockBytes, TokenKey: TokenKey{Model: "m"},
 	}
-	r := f.NewRequest(p)
+	r := rt.NewRequest(p)
 	if d := r.Route(targets, false); d.Cached != tokens-blockTokens || !r.TokensKnown() {
 		b.Fatalf("%d tokens are predicted to be cached", d.Cached)
 	}

@@ -28,33 +28,33 @@ func idsOf(text string) (ids []uint32) {
 }
 
 // link tells the fleet which tokens a text has, in the engine's blocks.
-func (f *Router) link(t *testing.T, text string) {
+func (rt *Router) link(t *testing.T, text string) {
 	t.Helper()
-	f.linkIn(t, text, engineBlock)
+	rt.linkIn(t, text, engineBlock)
 }
 
 // linkIn does it in blocks of a size.
-func (f *Router) linkIn(t *testing.T, text string, blockTokens int) {
+func (rt *Router) linkIn(t *testing.T, text string, blockTokens int) {
 	t.Helper()
 	chain := chainOf(text)
 	anchors := make([]kvindex.Anchor, len(chain))
 	for i := range anchors {
 		anchors[i] = kvindex.Anchor{Tokens: (i + 1) * letterTokens, Exact: true}
 	}
-	space := f.Index().Space(TokenKey{Model: "m", BlockTokens: blockTokens})
-	if f.Index().Link(space, chain, anchors, idsOf(text)) {
+	space := rt.Index().Space(TokenKey{Model: "m", BlockTokens: blockTokens})
+	if rt.Index().Link(space, chain, anchors, idsOf(text)) {
 		t.Fatal("the links contradict each other")
 	}
 }
 
 // followRanks has an upstream's events followed, of so many ranks.
-func (f *Router) followRanks(address string, ranks int) (feeds []*kvindex.Feed) {
+func (rt *Router) followRanks(address string, ranks int) (feeds []*kvindex.Feed) {
 	for rank := range ranks {
-		feed := f.Index().Feed(address + string(rune('0'+rank)))
+		feed := rt.Index().Feed(address + string(rune('0'+rank)))
 		feed.SetKnowledge(kvevents.Complete)
 		feeds = append(feeds, feed)
 	}
-	f.Follow(address, Feeds{Ranks: feeds, Weights: [3]float64{1, 0.5, 0.25}})
+	rt.Follow(address, Feeds{Ranks: feeds, Weights: [3]float64{1, 0.5, 0.25}})
 	return feeds
 }
 
@@ -75,16 +75,16 @@ func says(t *testing.T, feed *kvindex.Feed, tier kvevents.Tier, ids []uint32) {
 }
 
 // followedRequest is one for a text whose tokens may be known.
-func (f *Router) followedRequest(text string) *Request {
-	return f.NewRequest(Prompt{
+func (rt *Router) followedRequest(text string) *Request {
+	return rt.NewRequest(Prompt{
 		Chain: chainOf(text), Tokens: len(text)*letterTokens + 1, BlockTokens: letterTokens, Stream: true,
 		Bytes: len(text) * letterBytes, BlockBytes: letterBytes, TokenKey: TokenKey{Model: "m"},
 	})
 }
 
 // sent records that an upstream was sent a text, long ago.
-func (f *Router) sent(address, text string) {
-	r := f.followedRequest(text)
+func (rt *Router) sent(address, text string) {
+	r := rt.followedRequest(text)
 	r.Route(a(address), false)
 	r.Confirm()
 	r.FirstToken()
@@ -103,13 +103,13 @@ func wantHit(t *testing.T, r *Request, address string, want prefixMatch) {
 }
 
 func TestWhatEventsSayCountsAsFarAsItGoes(t *testing.T) {
-	f, _ := newTestFleet()
-	f.link(t, "abcdefgh")
-	f.sent("one", "abcd")
-	r := f.followedRequest("abcdefgh")
+	rt, _ := newTestRouter()
+	rt.link(t, "abcdefgh")
+	rt.sent("one", "abcd")
+	r := rt.followedRequest("abcdefgh")
 	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
 
-	feed := f.followRanks("one", 1)[0]
+	feed := rt.followRanks("one", 1)[0]
 	says(t, feed, kvevents.GPU, idsOf("ab"))
 	for _, c := range []struct {
 		known kvevents.Knowledge
@@ -135,46 +135,46 @@ func TestWhatEventsSayCountsAsFarAsItGoes(t *testing.T) {
 	feed.SetKnowledge(kvevents.Complete)
 	says(t, feed, kvevents.GPU, idsOf("abcdefgh"))
 	wantHit(t, r, "one", prefixMatch{tokens: 496, weighted: 496, byEvents: true}) // the last block is computed
-	wantHit(t, f.followedRequest("xbcd"), "one", prefixMatch{byEvents: true})
+	wantHit(t, rt.followedRequest("xbcd"), "one", prefixMatch{byEvents: true})
 
-	f.Unfollow("one", feed)
+	rt.Unfollow("one", feed)
 	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
 }
 
 // Where the text is not known to lead to tokens, what was sent counts.
 func TestWhatIsNotLinkedGoesByWhatWasSent(t *testing.T) {
-	f, _ := newTestFleet()
-	f.link(t, "ab")
-	feed := f.followRanks("one", 1)[0]
+	rt, _ := newTestRouter()
+	rt.link(t, "ab")
+	feed := rt.followRanks("one", 1)[0]
 	says(t, feed, kvevents.GPU, idsOf("abcd"))
-	f.sent("one", "abcd")
-	r := f.followedRequest("abcdef")
+	rt.sent("one", "abcd")
+	r := rt.followedRequest("abcdef")
 	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
 	if r.TokensKnown() {
 		t.Error("the tokens of the whole prompt are taken to be known")
 	}
-	f.link(t, "abcdef")
+	rt.link(t, "abcdef")
 	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256, byEvents: true})
 	if !r.TokensKnown() || r.NeedsTokens(a("one")) {
 		t.Error("the tokens of the prompt are taken not to be known")
 	}
-	if !f.followedRequest("abx").NeedsTokens(a("one")) || f.followedRequest("abx").NeedsTokens(a("nobody follows")) {
+	if !rt.followedRequest("abx").NeedsTokens(a("one")) || rt.followedRequest("abx").NeedsTokens(a("nobody follows")) {
 		t.Error("whether tokens are lacking is told wrongly")
 	}
 }
 
 // An engine takes whole blocks from its cache, and never the last token.
 func TestTheEndOfAPromptIsComputed(t *testing.T) {
-	f, _ := newTestFleet()
-	f.link(t, "abcd")
-	says(t, f.followRanks("one", 1)[0], kvevents.GPU, idsOf("abcd"))
-	r := f.followedRequest("abcd")
+	rt, _ := newTestRouter()
+	rt.link(t, "abcd")
+	says(t, rt.followRanks("one", 1)[0], kvevents.GPU, idsOf("abcd"))
+	r := rt.followedRequest("abcd")
 	r.router.mu.Lock()
 	defer r.router.mu.Unlock()
 	r.evaluate(a("one"))
 	for prompt, want := range map[int]int{257: 256, 256: 240, 255: 240, 241: 240, 240: 224} {
 		r.promptTokens = prompt
-		if got := r.eventMatch(f.upstreams["one"]).tokens; got != want {
+		if got := r.eventMatch(rt.upstreams["one"]).tokens; got != want {
 			t.Errorf("of %d tokens, all of which it holds, %d are predicted, want %d", prompt, got, want)
 		}
 	}
@@ -182,14 +182,14 @@ func TestTheEndOfAPromptIsComputed(t *testing.T) {
 
 // Events of which something is wrong are not gone by for a while.
 func TestMistrust(t *testing.T) {
-	f, c := newTestFleet()
-	f.link(t, "abcd")
-	feed := f.followRanks("one", 1)[0]
+	rt, c := newTestRouter()
+	rt.link(t, "abcd")
+	feed := rt.followRanks("one", 1)[0]
 	says(t, feed, kvevents.GPU, idsOf("xyz"))
-	f.sent("one", "abcd")
+	rt.sent("one", "abcd")
 	answer := func(cached int) {
 		t.Helper()
-		r := f.followedRequest("abcd")
+		r := rt.followedRequest("abcd")
 		r.Route(a("one"), false)
 		r.Confirm()
 		r.FirstToken()
@@ -197,7 +197,7 @@ func TestMistrust(t *testing.T) {
 		r.End()
 	}
 	nothing, history := prefixMatch{byEvents: true}, prefixMatch{tokens: 255, weighted: 255}
-	r := f.followedRequest("abcd")
+	r := rt.followedRequest("abcd")
 	wantHit(t, r, "one", nothing)
 	answer(256)
 	answer(256)
@@ -215,43 +215,43 @@ func TestMistrust(t *testing.T) {
 
 // What is being computed is there before the events of it are.
 func TestWhatIsBeingComputedCounts(t *testing.T) {
-	f, _ := newTestFleet()
-	f.link(t, "abcdef")
-	says(t, f.followRanks("one", 1)[0], kvevents.GPU, idsOf("x"))
-	first := f.followedRequest("abcd")
+	rt, _ := newTestRouter()
+	rt.link(t, "abcdef")
+	says(t, rt.followRanks("one", 1)[0], kvevents.GPU, idsOf("x"))
+	first := rt.followedRequest("abcd")
 	first.Route(a("one"), false)
-	r := f.followedRequest("abcdef")
+	r := rt.followedRequest("abcdef")
 	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256, byEvents: true})
-	wantHit(t, f.followedRequest("abxy"), "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
+	wantHit(t, rt.followedRequest("abxy"), "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
 	first.Confirm()
 	first.FirstToken() // by now the events would be here
 	wantHit(t, r, "one", prefixMatch{byEvents: true})
 	first.End()
 
 	for i := range 2 * maxPrefilling {
-		f.followedRequest(string(rune('A'+i))).Route(a("one"), false)
+		rt.followedRequest(string(rune('A'+i))).Route(a("one"), false)
 	}
-	if n := len(f.upstreams["one"].followed.prefilling); n != maxPrefilling {
+	if n := len(rt.upstreams["one"].followed.prefilling); n != maxPrefilling {
 		t.Errorf("%d prompts are looked at", n)
 	}
 }
 
 // A token outside the GPU is worth less, and is predicted all the same.
 func TestTiersHaveWeights(t *testing.T) {
-	f, _ := newTestFleet()
-	f.link(t, "abcdef")
-	feed := f.followRanks("one", 1)[0]
+	rt, _ := newTestRouter()
+	rt.link(t, "abcdef")
+	feed := rt.followRanks("one", 1)[0]
 	says(t, feed, kvevents.GPU, idsOf("a"))
 	says(t, feed, kvevents.CPU, idsOf("abc"))
 	says(t, feed, kvevents.Disk, idsOf("abcd"))
-	wantHit(t, f.followedRequest("abcdef"), "one", prefixMatch{tokens: 256, weighted: 64 + 128/2 + 64/4, byEvents: true})
+	wantHit(t, rt.followedRequest("abcdef"), "one", prefixMatch{tokens: 256, weighted: 64 + 128/2 + 64/4, byEvents: true})
 }
 
 // What LMCache keeps in chunks of its own counts behind what the GPU holds, and
 // can be staged.
 func TestChunksOutsideCount(t *testing.T) {
-	f, _ := newTestFleet()
-	feed := f.followRanks("one", 1)[0]
+	rt, _ := newTestRouter()
+	feed := rt.followRanks("one", 1)[0]
 	chunks := func(tier kvevents.Tier, text string) {
 		t.Helper()
 		const size = 2 * letterTokens
@@ -267,15 +267,15 @@ func TestChunksOutsideCount(t *testing.T) {
 	says(t, feed, kvevents.GPU, idsOf("a"))
 	chunks(kvevents.CPU, "ab")
 	chunks(kvevents.Disk, "abcdef")
-	f.link(t, "abcdefgh")
-	if sizes := f.BlockSizes(); !slices.Contains(sizes, engineBlock) || !slices.Contains(sizes, 2*letterTokens) || len(sizes) != 2 {
+	rt.link(t, "abcdefgh")
+	if sizes := rt.BlockSizes(); !slices.Contains(sizes, engineBlock) || !slices.Contains(sizes, 2*letterTokens) || len(sizes) != 2 {
 		t.Fatalf("blocks of %v tokens", sizes)
 	}
-	wantHit(t, f.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 64, weighted: 64, byEvents: true}) // not linked in chunks yet
-	f.linkIn(t, "abcdefgh", 2*letterTokens)
+	wantHit(t, rt.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 64, weighted: 64, byEvents: true}) // not linked in chunks yet
+	rt.linkIn(t, "abcdefgh", 2*letterTokens)
 	// One letter on the GPU, one more in CPU memory, four more on disk.
-	wantHit(t, f.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 6 * 64, weighted: 64 + 64/2 + 4*64/4, byEvents: true})
-	r := f.followedRequest("abcdefgh")
+	wantHit(t, rt.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 6 * 64, weighted: 64 + 64/2 + 4*64/4, byEvents: true})
+	r := rt.followedRequest("abcdefgh")
 	r.Assign(Candidate{Address: "one"})
 	if o := r.Prediction(); o.OnGPU != 64 || o.EverSent != 6*64 || o.Offload != (Offload{CPU: 2 * 64, Storage: 6 * 64}) {
 		t.Errorf("%+v", o)
@@ -284,29 +284,29 @@ func TestChunksOutsideCount(t *testing.T) {
 		t.Error("its tokens are to be fetched once more")
 	}
 	r.End()
-	wantHit(t, f.followedRequest("xyz"), "one", prefixMatch{byEvents: true})
+	wantHit(t, rt.followedRequest("xyz"), "one", prefixMatch{byEvents: true})
 	says(t, feed, kvevents.GPU, idsOf("abcdefgh"))
-	wantHit(t, f.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 496, weighted: 496, byEvents: true}) // all whole blocks but the last
+	wantHit(t, rt.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 496, weighted: 496, byEvents: true}) // all whole blocks but the last
 }
 
 // Which rank gets a request is the engine's choice: what counts is the mean, and
 // what the rank that knows least knows.
 func TestRanksCountAsTheirMean(t *testing.T) {
-	f, _ := newTestFleet()
-	f.link(t, "abcdef")
-	feeds := f.followRanks("one", 2)
+	rt, _ := newTestRouter()
+	rt.link(t, "abcdef")
+	feeds := rt.followRanks("one", 2)
 	says(t, feeds[0], kvevents.GPU, idsOf("abcd"))
 	says(t, feeds[1], kvevents.GPU, idsOf("x"))
-	f.sent("one", "abc")
-	r := f.followedRequest("abcdef")
+	rt.sent("one", "abc")
+	r := rt.followedRequest("abcdef")
 	wantHit(t, r, "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
 	says(t, feeds[1], kvevents.GPU, idsOf("ab"))
 	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192, byEvents: true})
 	feeds[1].SetKnowledge(kvevents.Unknown)
 	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192}) // that was sent there
-	f.Unfollow("one", feeds[1])
+	rt.Unfollow("one", feeds[1])
 	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192})
-	if sizes := f.BlockSizes(); len(sizes) != 0 {
+	if sizes := rt.BlockSizes(); len(sizes) != 0 {
 		t.Errorf("with a rank gone, blocks of sizes %v are followed", sizes)
 	}
 }
@@ -321,20 +321,20 @@ func TestTheNextTurnGoesOnBehindTheAnswer(t *testing.T) {
 		"half a block?": {engineBlock / 2, 272},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, _ := newTestFleet()
+			rt, _ := newTestRouter()
 			const endHash, endTokens, endBytes = 4711, 276, 4*letterBytes + 100
 			ids := idsOf("abcdX")[:endTokens]
 			chain, anchors := chainOf("abcd"), []kvindex.Anchor{}
 			for i := range chain {
 				anchors = append(anchors, kvindex.Anchor{Tokens: (i + 1) * letterTokens, Exact: true})
 			}
-			space := f.Index().Space(TokenKey{Model: "m", BlockTokens: engineBlock})
-			f.Index().Link(space, append(chain, endHash), append(anchors, kvindex.Anchor{Tokens: endTokens, Exact: true}), ids)
-			feed := f.followRanks("one", 1)[0]
+			space := rt.Index().Space(TokenKey{Model: "m", BlockTokens: engineBlock})
+			rt.Index().Link(space, append(chain, endHash), append(anchors, kvindex.Anchor{Tokens: endTokens, Exact: true}), ids)
+			feed := rt.followRanks("one", 1)[0]
 			says(t, feed, kvevents.GPU, append(ids, idsOf("ANSWERANSWER")[:c.answer]...))
 
 			const bytes = endBytes + 1000
-			r := f.NewRequest(Prompt{
+			r := rt.NewRequest(Prompt{
 				Chain: chainOf("abcdYZ"), Tokens: bytes / 4, BlockTokens: letterTokens, Bytes: bytes, BlockBytes: letterBytes,
 				TokenKey:    TokenKey{Model: "m"},
 				MessageEnds: []MessageEnd{{Bytes: endBytes, Hash: endHash, Answered: true}, {Bytes: endBytes + 800, Hash: 1}, {Bytes: bytes, Hash: 2}},

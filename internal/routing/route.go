@@ -46,16 +46,16 @@ type scratch struct {
 // With leaveCold a prompt of which nobody holds anything is not routed but
 // left to another policy, see Assign: the decision has no target then.
 func (r *Request) Route(targets []Candidate, leaveCold bool) Decision {
-	f := r.router
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	rt := r.router
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
 	longest := r.evaluate(targets)
 	if len(targets) == 0 || longest == 0 && leaveCold && !anyOffload(targets) {
 		return Decision{Pick: -1, Reason: Fallback}
 	}
 	d := r.decide(longest, true)
 	r.predict(d.Pick, targets[d.Pick].Offload)
-	r.startAttempt(f.scratch.upstreams[d.Pick], f.scratch.prefixMatches[d.Pick])
+	r.startAttempt(rt.scratch.upstreams[d.Pick], rt.scratch.prefixMatches[d.Pick])
 	return d
 }
 
@@ -87,35 +87,35 @@ func (r *Request) decide(longest int, pay bool) Decision {
 
 // Assign reserves and records a pick that another policy made.
 func (r *Request) Assign(t Candidate) Decision {
-	f := r.router
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	rt := r.router
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
 	r.evaluate([]Candidate{t})
-	d := Decision{Cached: f.scratch.prefixMatches[0].tokens, Reason: Fallback}
+	d := Decision{Cached: rt.scratch.prefixMatches[0].tokens, Reason: Fallback}
 	r.predict(0, t.Offload)
-	r.startAttempt(f.scratch.upstreams[0], f.scratch.prefixMatches[0])
+	r.startAttempt(rt.scratch.upstreams[0], rt.scratch.prefixMatches[0])
 	return d
 }
 
 // survey fills the scratch with one candidate a target and returns the most
 // prompt tokens that any of them holds. The caller holds mu.
 func (r *Request) evaluate(targets []Candidate) (longest int) {
-	f := r.router
-	s := &f.scratch
-	now := f.now()
+	rt := r.router
+	s := &rt.scratch
+	now := rt.now()
 	s.candidates, s.treeMatches, s.prefixMatches = s.candidates[:0], s.treeMatches[:0], s.prefixMatches[:0]
 	if r.isCurrent() {
-		s.treeMatches = f.tree.Lookup(r.chain, s.treeMatches)
+		s.treeMatches = rt.tree.Lookup(r.chain, s.treeMatches)
 	}
-	f.recordMatches(s.treeMatches)
+	rt.recordMatches(s.treeMatches)
 	r.longestBlocks = r.findLongest(s.treeMatches)
-	s.findUpstreams(f, targets)
+	s.findUpstreams(rt, targets)
 	for _, u := range s.upstreams {
 		u.lastAvailable = now
-		u.reset(f.evaluation)
+		u.reset(rt.evaluation)
 	}
 	r.matchTokens(s.upstreams)
-	k := f.averages()
+	k := rt.averages()
 	for i, t := range targets {
 		u := s.upstreams[i]
 		held := r.predictMatch(u, now)
@@ -135,37 +135,37 @@ func (r *Request) evaluate(targets []Candidate) (longest int) {
 			InFlight:  max(u.queue.count(), t.Requests),
 			Footprint: u.footprint,
 		})
-		f.addWait(&s.candidates[len(s.candidates)-1], u, now, k.lateShare)
+		rt.addWait(&s.candidates[len(s.candidates)-1], u, now, k.lateShare)
 	}
 	return longest
 }
 
 // find fills in the upstreams of the targets. Most decisions are between the
 // same ones as the one before, which saves looking them up.
-func (s *scratch) findUpstreams(f *Router, targets []Candidate) {
+func (s *scratch) findUpstreams(rt *Router, targets []Candidate) {
 	last := s.upstreams
 	s.upstreams = s.upstreams[:0]
 	for i, t := range targets {
 		if i < len(last) && last[i].address == t.Address && !last[i].removed {
 			s.upstreams = append(s.upstreams, last[i])
 		} else {
-			s.upstreams = append(s.upstreams, f.upstream(t.Address))
+			s.upstreams = append(s.upstreams, rt.upstream(t.Address))
 		}
 	}
 }
 
 // wait fills in how long c, which is u, makes a request wait, with what others
 // have sent there.
-func (f *Router) addWait(c *scoredCandidate, u *upstream, now time.Time, late float64) {
+func (rt *Router) addWait(c *scoredCandidate, u *upstream, now time.Time, late float64) {
 	c.Wait = u.queue.wait(now, late)
 	waiting, inFlight := u.foreignRequests(now)
 	if inFlight > 0 {
-		c.Wait += prefill(waiting*f.typicalCost.meanPrompt(), c.PerToken)
+		c.Wait += prefill(waiting*rt.typicalCost.meanPrompt(), c.PerToken)
 		c.Queued += waiting
 		c.InFlight = max(c.InFlight, inFlight)
 	}
 	// Those before it need room before it does, and are computed meanwhile.
-	room := u.cacheUsage.waitForRoom(c.Uncached, u.foreignTokens(now), u.capacity.size(), f.blockLifetime.mean())
+	room := u.cacheUsage.waitForRoom(c.Uncached, u.foreignTokens(now), u.capacity.size(), rt.blockLifetime.mean())
 	c.Wait = max(c.Wait, room)
 }
 
@@ -180,14 +180,14 @@ func (r *Request) matchBySent(u *upstream) int {
 
 // note begins a survey and writes down at each upstream what the tree knows
 // of it.
-func (f *Router) recordMatches(matches []radixcache.Match) {
-	f.evaluation++
+func (rt *Router) recordMatches(matches []radixcache.Match) {
+	rt.evaluation++
 	for _, m := range matches {
-		u := f.byID.find(m.Upstream)
+		u := rt.byID.find(m.Upstream)
 		if u == nil {
 			continue
 		}
-		u.reset(f.evaluation)
+		u.reset(rt.evaluation)
 		if m.Upstream == u.id {
 			u.heldBlocks = m.Blocks
 		} else {

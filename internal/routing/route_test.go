@@ -12,9 +12,9 @@ import (
 )
 
 func TestRoute(t *testing.T) {
-	f, _ := newTestFleet()
+	rt, _ := newTestRouter()
 	two := []Candidate{{Address: "one"}, {Address: "two"}}
-	r := f.newTestRequest("abcdefgh")
+	r := rt.newTestRequest("abcdefgh")
 	if d := r.Route(two, false); d != (Decision{Pick: 0, Cached: 0, Reason: Cold}) {
 		t.Fatalf("cold: %+v", d)
 	}
@@ -22,98 +22,98 @@ func TestRoute(t *testing.T) {
 	r.FirstToken()
 	r.End()
 
-	again := f.newTestRequest("abcdefghij")
+	again := rt.newTestRequest("abcdefghij")
 	if d := again.Route(two, false); d != (Decision{Pick: 0, Cached: 8 * 64, Reason: Hit}) {
 		t.Fatalf("hit: %+v", d)
 	}
 	again.End()
 
 	// The holder is busy for longer than computing it all again takes.
-	busy := f.NewRequest(Prompt{Chain: chainOf("zzzz"), Tokens: 10_000, BlockTokens: 64, Stream: true})
+	busy := rt.NewRequest(Prompt{Chain: chainOf("zzzz"), Tokens: 10_000, BlockTokens: 64, Stream: true})
 	busy.Route(two[:1], false)
-	moved := f.newTestRequest("abcdefgh")
+	moved := rt.newTestRequest("abcdefgh")
 	if d := moved.Route(two, false); d != (Decision{Pick: 1, Cached: 0, Reason: Load}) {
 		t.Fatalf("load: %+v", d)
 	}
-	if d := f.newTestRequest("abc").Route(nil, false); d.Pick != -1 {
+	if d := rt.newTestRequest("abc").Route(nil, false); d.Pick != -1 {
 		t.Fatalf("no targets: %+v", d)
 	}
 }
 
 func TestColdPromptsCanBeLeftToAnotherPolicy(t *testing.T) {
-	f, _ := newTestFleet()
-	r := f.newTestRequest("abc")
+	rt, _ := newTestRouter()
+	r := rt.newTestRequest("abc")
 	if d := r.Route(a("one"), true); d != (Decision{Pick: -1, Reason: Fallback}) {
 		t.Fatalf("cold: %+v", d)
 	}
-	if len(f.upstreams["one"].pending) != 0 {
+	if len(rt.upstreams["one"].pending) != 0 {
 		t.Fatal("something was reserved for a decision that was left open")
 	}
 	if d := r.Assign(Candidate{Address: "two"}); d != (Decision{Reason: Fallback}) {
 		t.Fatalf("assigned: %+v", d)
 	}
 	r.Confirm()
-	if d := f.newTestRequest("abcd").Route(a("two"), true); d.Reason != Hit || d.Cached != 3*64 {
+	if d := rt.newTestRequest("abcd").Route(a("two"), true); d.Reason != Hit || d.Cached != 3*64 {
 		t.Fatalf("what another policy picked is not remembered: %+v", d)
 	}
 }
 
 func TestTheLastTokenIsNeverCached(t *testing.T) {
-	f, _ := newTestFleet()
+	rt, _ := newTestRouter()
 	prompt := Prompt{Chain: chainOf("abcd"), Tokens: 256, BlockTokens: 64}
-	f.NewRequest(prompt).Route(a("n"), false)
-	if d := f.NewRequest(prompt).Route(a("n"), false); d.Cached != 255 {
+	rt.NewRequest(prompt).Route(a("n"), false)
+	if d := rt.NewRequest(prompt).Route(a("n"), false); d.Cached != 255 {
 		t.Fatalf("%d of 256 tokens cached", d.Cached)
 	}
 }
 
 func TestRequestsOfOthersCountAsLoad(t *testing.T) {
-	f, _ := newTestFleet()
-	d := f.newTestRequest("ab").Route([]Candidate{{Address: "one", Requests: 3}, {Address: "two"}}, false)
+	rt, _ := newTestRouter()
+	d := rt.newTestRequest("ab").Route([]Candidate{{Address: "one", Requests: 3}, {Address: "two"}}, false)
 	if d.Pick != 1 {
 		t.Fatalf("picked %d: Caddy counts three requests there", d.Pick)
 	}
 }
 
 func TestForgetAndSweep(t *testing.T) {
-	f, c := newTestFleet()
-	r := f.newTestRequest("abcd")
+	rt, c := newTestRouter()
+	r := rt.newTestRequest("abcd")
 	r.Route(a("one"), false)
 	r.Confirm()
-	if f.Forget("two") || !f.Forget("one") {
+	if rt.Forget("two") || !rt.Forget("one") {
 		t.Fatal("Forget knows the wrong upstreams")
 	}
-	wantHolds(t, f, "one", "abcd", 0)
+	wantHolds(t, rt, "one", "abcd", 0)
 	c.add(2 * upstreamTTL)
-	if gone := f.Sweep(); len(gone) != 0 {
+	if gone := rt.Sweep(); len(gone) != 0 {
 		t.Fatalf("an upstream with a request in flight was forgotten: %v", gone)
 	}
 	r.End()
-	f.newTestRequest("ab").Route(a("two"), false)
-	if gone := f.Sweep(); len(gone) != 1 || gone[0] != "one" || len(f.Upstreams()) != 1 {
-		t.Fatalf("swept %v, left %v", gone, f.Upstreams())
+	rt.newTestRequest("ab").Route(a("two"), false)
+	if gone := rt.Sweep(); len(gone) != 1 || gone[0] != "one" || len(rt.Upstreams()) != 1 {
+		t.Fatalf("swept %v, left %v", gone, rt.Upstreams())
 	}
 }
 
 // A new upstream must not be sent every cold prompt until it has caught up.
 func TestNewcomersStartLevel(t *testing.T) {
-	f, _ := newTestFleet()
+	rt, _ := newTestRouter()
 	for i := range 6 {
-		r := f.newTestRequest(fmt.Sprint("prompt", i))
+		r := rt.newTestRequest(fmt.Sprint("prompt", i))
 		r.Route(a("old"), false)
 		r.Confirm()
 		r.End()
 	}
-	r := f.newTestRequest("x")
+	r := rt.newTestRequest("x")
 	r.Route(a("new"), false)
-	if got, want := f.upstreams["new"].footprint, f.upstreams["old"].footprint; got < want {
+	if got, want := rt.upstreams["new"].footprint, rt.upstreams["old"].footprint; got < want {
 		t.Fatalf("a new upstream starts at %d, the others are at %d", got, want)
 	}
 }
 
 // sendOneByOne routes prompts that share a system prompt, each when the one
 // before is done, and returns how many tokens each upstream had to compute.
-func sendOneByOne(f *Router, c *clock, targets []Candidate, n int) (computed map[string]int) {
+func sendOneByOne(rt *Router, c *clock, targets []Candidate, n int) (computed map[string]int) {
 	rnd := rand.New(rand.NewPCG(1, 4))
 	system := make([]uint64, 64) // 4,096 tokens
 	for i := range system {
@@ -122,7 +122,7 @@ func sendOneByOne(f *Router, c *clock, targets []Candidate, n int) (computed map
 	computed = make(map[string]int)
 	for range n {
 		chain := append(append([]uint64(nil), system...), rnd.Uint64(), rnd.Uint64())
-		r := f.NewRequest(Prompt{Chain: chain, Tokens: len(chain)*64 + 300, BlockTokens: 64, Stream: true})
+		r := rt.NewRequest(Prompt{Chain: chain, Tokens: len(chain)*64 + 300, BlockTokens: 64, Stream: true})
 		d := r.Route(targets, false)
 		computed[targets[d.Pick].Address] += r.Tokens() - d.Cached
 		c.add(time.Duration(r.Tokens()-d.Cached) * startCost)
@@ -135,12 +135,12 @@ func sendOneByOne(f *Router, c *clock, targets []Candidate, n int) (computed map
 }
 
 func TestASharedPrefixDoesNotDrawAllToOneUpstream(t *testing.T) {
-	f, c := newTestFleet()
+	rt, c := newTestRouter()
 	var targets []Candidate
 	for i := range 8 {
 		targets = append(targets, Candidate{Address: fmt.Sprint("node-", i)})
 	}
-	computed := sendOneByOne(f, c, targets, 3000)
+	computed := sendOneByOne(rt, c, targets, 3000)
 	sum, most := 0, 0
 	for _, n := range computed {
 		sum, most = sum+n, max(most, n)
@@ -157,7 +157,7 @@ func TestASharedPrefixDoesNotDrawAllToOneUpstream(t *testing.T) {
 // A prefix that all ask for, more often than one upstream can serve, is
 // computed once on each that is needed, and not again and again.
 func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
-	f, c := newTestFleet()
+	rt, c := newTestRouter()
 	rnd := rand.New(rand.NewPCG(3, 4))
 	const nodes, hot, own = 4, 125 * 64, 8 * 64
 	var targets []Candidate
@@ -179,7 +179,7 @@ func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
 		for range own / 64 {
 			chain = append(chain, rnd.Uint64())
 		}
-		r := f.NewRequest(Prompt{Chain: chain, Tokens: hot + own, BlockTokens: 64, Stream: true})
+		r := rt.NewRequest(Prompt{Chain: chain, Tokens: hot + own, BlockTokens: 64, Stream: true})
 		d := r.Route(targets, false)
 		if d.Cached == 0 {
 			copies++
@@ -197,7 +197,7 @@ func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
 }
 
 func TestALongConversationStays(t *testing.T) {
-	f, c := newTestFleet()
+	rt, c := newTestRouter()
 	targets := []Candidate{{Address: "one"}, {Address: "two"}}
 	rnd := rand.New(rand.NewPCG(1, 4))
 	chain := make([]uint64, 800) // 51,200 tokens
@@ -207,7 +207,7 @@ func TestALongConversationStays(t *testing.T) {
 	moves, last := 0, 0
 	for i := range 200 {
 		chain = append(chain, rnd.Uint64(), rnd.Uint64(), rnd.Uint64())
-		r := f.NewRequest(Prompt{Chain: append([]uint64(nil), chain...), Tokens: len(chain) * 64, BlockTokens: 64, Stream: true})
+		r := rt.NewRequest(Prompt{Chain: append([]uint64(nil), chain...), Tokens: len(chain) * 64, BlockTokens: 64, Stream: true})
 		d := r.Route(targets, false)
 		if i > 0 && d.Pick != last {
 			moves++
@@ -250,7 +250,7 @@ func deliver(c *clock, open []answer) (left []answer) {
 }
 
 func TestFasterUpstreamsGetMore(t *testing.T) {
-	f, c := newTestFleet()
+	rt, c := newTestRouter()
 	rnd := rand.New(rand.NewPCG(5, 5))
 	targets := []Candidate{{Address: "fast"}, {Address: "slow"}}
 	servers := []*server{{perToken: startCost / 2}, {perToken: startCost * 3 / 2}}
@@ -259,7 +259,7 @@ func TestFasterUpstreamsGetMore(t *testing.T) {
 	for i := range 2000 {
 		c.add(time.Duration(rnd.ExpFloat64() * float64(220*time.Millisecond)))
 		open = deliver(c, open)
-		r := f.NewRequest(Prompt{Chain: []uint64{rnd.Uint64()}, Tokens: 2000, BlockTokens: 64, Stream: true})
+		r := rt.NewRequest(Prompt{Chain: []uint64{rnd.Uint64()}, Tokens: 2000, BlockTokens: 64, Stream: true})
 		d := r.Route(targets, false)
 		if i >= 500 {
 			counts[d.Pick]++
@@ -272,10 +272,10 @@ func TestFasterUpstreamsGetMore(t *testing.T) {
 }
 
 func TestARestartIsNoticed(t *testing.T) {
-	f, c := newTestFleet()
+	rt, c := newTestRouter()
 	texts := []string{"abcd", "efgh", "ijkl", "mnop", "qrst"}
 	send := func(text string, cached int) {
-		r := f.newTestRequest(text)
+		r := rt.newTestRequest(text)
 		r.Route(a("n"), false)
 		r.Confirm()
 		r.FirstToken()
@@ -287,17 +287,17 @@ func TestARestartIsNoticed(t *testing.T) {
 		send(text, 0)
 	}
 	send("abcd", 256)
-	wantHolds(t, f, "n", "qrst", 4)
+	wantHolds(t, rt, "n", "qrst", 4)
 	for _, text := range texts[:restartAfter] {
 		send(text, 0)
 	}
-	wantHolds(t, f, "n", "qrst", 0)
+	wantHolds(t, rt, "n", "qrst", 0)
 }
 
 func TestEnginesThatNeverReportTeachNothing(t *testing.T) {
-	f, c := newTestFleet()
+	rt, c := newTestRouter()
 	for range 10 {
-		r := f.newTestRequest("abcd")
+		r := rt.newTestRequest("abcd")
 		r.Route(a("n"), false)
 		r.Confirm()
 		r.Reported(r.Tokens(), 0)
@@ -306,33 +306,33 @@ func TestEnginesThatNeverReportTeachNothing(t *testing.T) {
 		r.End()
 		c.add(time.Second)
 	}
-	wantHolds(t, f, "n", "abcd", 4)
-	if u := f.Upstreams()[0]; u.Capacity != 0 {
+	wantHolds(t, rt, "n", "abcd", 4)
+	if u := rt.Upstreams()[0]; u.Capacity != 0 {
 		t.Errorf("capacity %d from nothing", u.Capacity)
 	}
 }
 
 func TestTheTreeForgetsWhatDoesNotFit(t *testing.T) {
-	f, c := newTestFleet()
-	f.SetCapacity("n", 640) // ten blocks
+	rt, c := newTestRouter()
+	rt.SetCapacity("n", 640) // ten blocks
 	for _, text := range []string{"abcd", "efgh", "ijkl", "mnop"} {
-		r := f.newTestRequest(text)
+		r := rt.newTestRequest(text)
 		r.Route(a("n"), false)
 		r.Confirm()
 		r.End()
 		c.add(time.Second)
 	}
-	wantHolds(t, f, "n", "abcd", 0)
-	wantHolds(t, f, "n", "mnop", 4)
-	r := f.newTestRequest("abcd")
+	wantHolds(t, rt, "n", "abcd", 0)
+	wantHolds(t, rt, "n", "mnop", 4)
+	r := rt.newTestRequest("abcd")
 	r.evaluate(a("n"))
-	if known := f.scratch.candidates[0].Unsent; known != 1 {
+	if known := rt.scratch.candidates[0].Unsent; known != 1 {
 		t.Errorf("%d tokens held for never sent there", known)
 	}
 }
 
 func TestConcurrentUse(t *testing.T) {
-	f := New(1_000_000, time.Now)
+	rt := New(1_000_000, time.Now)
 	targets := []Candidate{{Address: "one"}, {Address: "two"}, {Address: "three"}}
 	var wg sync.WaitGroup
 	for g := range 8 {
@@ -341,7 +341,7 @@ func TestConcurrentUse(t *testing.T) {
 			for range 300 {
 				text := []byte("abababab")[:1+rnd.IntN(8)]
 				text[rnd.IntN(len(text))] = 'c'
-				r := f.newTestRequest(string(text))
+				r := rt.newTestRequest(string(text))
 				for range 1 + rnd.IntN(2) {
 					if r.Route(targets, rnd.IntN(2) == 0).Pick < 0 {
 						r.Assign(targets[rnd.IntN(3)])
@@ -349,27 +349,27 @@ func TestConcurrentUse(t *testing.T) {
 				}
 				switch rnd.IntN(8) {
 				case 0:
-					f.Forget("two")
+					rt.Forget("two")
 				case 1:
-					f.Clear()
+					rt.Clear()
 				case 2:
-					f.SetLimit(int64(200_000 + rnd.IntN(1_000_000)))
+					rt.SetLimit(int64(200_000 + rnd.IntN(1_000_000)))
 				case 3:
-					f.Sweep()
-					f.Upstreams()
+					rt.Sweep()
+					rt.Upstreams()
 				default:
 					r.Confirm()
 					r.FirstToken()
 					r.Reported(r.Tokens(), rnd.IntN(r.Tokens()))
-					f.SetCapacity("one", int64(rnd.IntN(3)*1000))
+					rt.SetCapacity("one", int64(rnd.IntN(3)*1000))
 				}
 				r.End()
 			}
 		})
 	}
 	wg.Wait()
-	f.validate(t, 0)
-	for _, u := range f.Upstreams() {
+	rt.validate(t, 0)
+	for _, u := range rt.Upstreams() {
 		if u.Requests != 0 || u.Wait != 0 {
 			t.Fatalf("left over: %+v", u)
 		}
@@ -379,12 +379,12 @@ func TestConcurrentUse(t *testing.T) {
 // BenchmarkRoute64 is the whole decision for a 32k-token prompt that one of
 // 64 upstreams holds: lookup, prediction for each, reservation, record, end.
 func BenchmarkRoute64(b *testing.B) {
-	f := New(20_000_000, time.Now)
+	rt := New(20_000_000, time.Now)
 	targets := make([]Candidate, 64)
 	for i := range targets {
 		targets[i].Address = fmt.Sprint("node-", i, ":8000")
-		f.SetCapacity(targets[i].Address, 1_500_000)
-		f.SetLoad(targets[i].Address, EngineLoad{Running: 3})
+		rt.SetCapacity(targets[i].Address, 1_500_000)
+		rt.SetLoad(targets[i].Address, EngineLoad{Running: 3})
 	}
 	chain := make([]uint64, 32768*4/256)
 	for i := range chain {
@@ -392,12 +392,12 @@ func BenchmarkRoute64(b *testing.B) {
 	}
 	prompt := Prompt{Chain: chain, Tokens: 32768, BlockTokens: 64, Stream: true}
 	for _, t := range targets {
-		r := f.NewRequest(Prompt{Chain: chain[:16], Tokens: 32768, BlockTokens: 64})
+		r := rt.NewRequest(Prompt{Chain: chain[:16], Tokens: 32768, BlockTokens: 64})
 		r.Route([]Candidate{t}, false)
 		r.Confirm()
 		r.End()
 	}
-	r := f.NewRequest(prompt)
+	r := rt.NewRequest(prompt)
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Route(targets, false)
@@ -410,16 +410,16 @@ func BenchmarkRoute64(b *testing.B) {
 // Decisions take the upstreams of the one before where they can, but never one
 // that has been removed, or stands in another place.
 func TestUpstreamsAreFoundAgain(t *testing.T) {
-	f, c := newTestFleet()
+	rt, c := newTestRouter()
 	targets := []Candidate{{Address: "one"}, {Address: "two"}, {Address: "three"}}
 	look := func(targets []Candidate) {
 		t.Helper()
-		f.newTestRequest("abc").Explain(targets)
-		if len(f.scratch.upstreams) != len(targets) {
-			t.Fatalf("%d upstreams for %d targets", len(f.scratch.upstreams), len(targets))
+		rt.newTestRequest("abc").Explain(targets)
+		if len(rt.scratch.upstreams) != len(targets) {
+			t.Fatalf("%d upstreams for %d targets", len(rt.scratch.upstreams), len(targets))
 		}
-		for i, u := range f.scratch.upstreams {
-			if u != f.upstreams[targets[i].Address] {
+		for i, u := range rt.scratch.upstreams {
+			if u != rt.upstreams[targets[i].Address] {
 				t.Errorf("%s: another upstream, or one that is gone", targets[i].Address)
 			}
 		}
@@ -430,7 +430,7 @@ func TestUpstreamsAreFoundAgain(t *testing.T) {
 	look([]Candidate{targets[2], targets[0]})
 	look(targets)
 	c.add(2 * upstreamTTL)
-	if gone := f.Sweep(); len(gone) != 3 {
+	if gone := rt.Sweep(); len(gone) != 3 {
 		t.Fatalf("%v are gone", gone)
 	}
 	look(targets)

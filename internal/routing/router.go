@@ -98,34 +98,34 @@ type upstream struct {
 // New returns an empty fleet whose tree takes at most limit bytes. The time
 // comes from now.
 func New(limit int64, now func() time.Time) *Router {
-	f := &Router{
+	rt := &Router{
 		tree:      radixcache.New(limit),
 		now:       now,
 		upstreams: make(map[string]*upstream),
 	}
-	f.memory.tree = f.tree
-	f.index = kvindex.New(f.tree, f.memory.setIndexBytes)
-	f.SetLimit(limit)
-	return f
+	rt.memory.tree = rt.tree
+	rt.index = kvindex.New(rt.tree, rt.memory.setIndexBytes)
+	rt.SetLimit(limit)
+	return rt
 }
 
 // upstream returns the state kept for an address, new if need be.
 // The caller holds mu.
-func (f *Router) upstream(address string) *upstream {
-	u := f.upstreams[address]
+func (rt *Router) upstream(address string) *upstream {
+	u := rt.upstreams[address]
 	if u == nil {
 		// A newcomer starts level with the emptiest one, or it would be sent
 		// every cold prompt until it has caught up with the others' past.
-		u = &upstream{address: address, id: f.tree.Register(address), footprint: f.smallestFootprint(), lastAvailable: f.now()}
-		f.upstreams[address] = u
-		f.byID.set(u.id, u)
+		u = &upstream{address: address, id: rt.tree.Register(address), footprint: rt.smallestFootprint(), lastAvailable: rt.now()}
+		rt.upstreams[address] = u
+		rt.byID.set(u.id, u)
 	}
 	return u
 }
 
-func (f *Router) smallestFootprint() int64 {
+func (rt *Router) smallestFootprint() int64 {
 	smallest := int64(-1)
-	for _, u := range f.upstreams {
+	for _, u := range rt.upstreams {
 		if smallest < 0 || u.footprint < smallest {
 			smallest = u.footprint
 		}
@@ -135,14 +135,14 @@ func (f *Router) smallestFootprint() int64 {
 
 // Sweep forgets upstreams that have been gone for an hour, lets footprints
 // decay, and returns the addresses it forgot. It is to be called once a minute.
-func (f *Router) Sweep() (gone []string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := f.now()
-	for address, u := range f.upstreams {
+func (rt *Router) Sweep() (gone []string) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	now := rt.now()
+	for address, u := range rt.upstreams {
 		u.footprint -= u.footprint / footprintDecay
 		if u.queue.count() == 0 && now.Sub(u.lastAvailable) > upstreamTTL {
-			f.remove(u)
+			rt.remove(u)
 			gone = append(gone, address)
 		}
 	}
@@ -150,16 +150,16 @@ func (f *Router) Sweep() (gone []string) {
 }
 
 // remove forgets an upstream. The caller holds mu.
-func (f *Router) remove(u *upstream) {
-	f.tree.Unregister(u.id)
-	f.byID.remove(u.id)
-	f.unfollow(u)
+func (rt *Router) remove(u *upstream) {
+	rt.tree.Unregister(u.id)
+	rt.byID.remove(u.id)
+	rt.unfollow(u)
 	if u.sentID != 0 {
-		f.tree.Unregister(u.sentID)
-		f.byID.remove(u.sentID)
+		rt.tree.Unregister(u.sentID)
+		rt.byID.remove(u.sentID)
 	}
 	u.removed = true
-	delete(f.upstreams, u.address)
+	delete(rt.upstreams, u.address)
 }
 
 // known is what has been learned of all upstreams together: what is the same
@@ -171,12 +171,12 @@ type averages struct {
 	lateShare float64       // what a late prefill still counts for
 }
 
-func (f *Router) averages() averages {
+func (rt *Router) averages() averages {
 	return averages{
-		perToken:  f.typicalCost.perToken(startCost),
-		decoding:  f.typicalCost.meanDecoding(),
-		slowdown:  f.decodeSlowdown.coefficients(),
-		lateShare: f.typicalCost.lateShare(),
+		perToken:  rt.typicalCost.perToken(startCost),
+		decoding:  rt.typicalCost.meanDecoding(),
+		slowdown:  rt.decodeSlowdown.coefficients(),
+		lateShare: rt.typicalCost.lateShare(),
 	}
 }
 
@@ -192,74 +192,74 @@ func (u *upstream) perToken(k *averages) time.Duration {
 }
 
 // learn takes in what a prefill on u took. The caller holds mu.
-func (f *Router) learn(u *upstream, s prefillSample) {
-	typical := f.typicalCost.perToken(startCost)
+func (rt *Router) learn(u *upstream, s prefillSample) {
+	typical := rt.typicalCost.perToken(startCost)
 	mean := float64(s.tokens) * float64(u.cost.perToken(typical))
-	more := decodeLoadOf(s.decoding).minus(f.typicalCost.meanDecoding())
-	factor := f.decodeSlowdown.factor(more)
+	more := decodeLoadOf(s.decoding).minus(rt.typicalCost.meanDecoding())
+	factor := rt.decodeSlowdown.factor(more)
 	if u.cost.count > 1 {
-		f.decodeSlowdown.learn(s.tokens, float64(s.took)/mean, more)
+		rt.decodeSlowdown.learn(s.tokens, float64(s.took)/mean, more)
 	}
 	// What the decodes beside it explain is not the upstream's own slowness.
 	s.took = time.Duration(float64(s.took) / factor)
 	u.cost.learn(s, typical)
-	f.typicalCost.learn(s, startCost)
+	rt.typicalCost.learn(s, startCost)
 }
 
 // Forget drops everything recorded about what an upstream holds, or was sent. It
 // reports whether the upstream is known.
-func (f *Router) Forget(address string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	u := f.upstreams[address]
+func (rt *Router) Forget(address string) bool {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	u := rt.upstreams[address]
 	if u == nil {
 		return false
 	}
-	f.forget(u)
+	rt.forget(u)
 	return true
 }
 
 // IsEpoch reports whether what was signed in an epoch still means anything.
-func (f *Router) IsCurrentEpoch(epoch uint64) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.epoch == epoch
+func (rt *Router) IsCurrentEpoch(epoch uint64) bool {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return rt.epoch == epoch
 }
 
 // Clear drops what is recorded of every upstream and begins a new epoch:
 // requests that were signed in an older one are not recorded any more. It
 // returns the new epoch.
-func (f *Router) Clear() uint64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, u := range f.upstreams {
-		f.forget(u)
+func (rt *Router) Clear() uint64 {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	for _, u := range rt.upstreams {
+		rt.forget(u)
 	}
-	f.epoch++
-	return f.epoch
+	rt.epoch++
+	return rt.epoch
 }
 
 // empty drops what is recorded of what u holds, and was sent. The caller holds
 // mu.
-func (f *Router) forget(u *upstream) {
+func (rt *Router) forget(u *upstream) {
 	if u.sentID != 0 {
-		f.tree.Forget(u.sentID)
+		rt.tree.Forget(u.sentID)
 	}
-	f.forgetGPU(u)
+	rt.forgetGPU(u)
 }
 
 // emptyGPU drops what is recorded of what u holds. The caller holds mu.
-func (f *Router) forgetGPU(u *upstream) {
-	f.tree.Forget(u.id)
+func (rt *Router) forgetGPU(u *upstream) {
+	rt.tree.Forget(u.id)
 	u.footprint, u.reuse, u.capacity.filled = 0, reuseSampler{}, 0
 }
 
 // SetCapacity notes how many tokens of KV cache an upstream has, as configured
 // or as it reports; 0: not known. What answers show corrects it.
-func (f *Router) SetCapacity(address string, tokens int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.upstream(address).capacity.setInitial(tokens)
+func (rt *Router) SetCapacity(address string, tokens int64) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.upstream(address).capacity.setInitial(tokens)
 }
 
 // Upstream is what is known of one upstream at one moment.
@@ -274,12 +274,12 @@ type UpstreamStats struct {
 }
 
 // Upstreams returns what is known of all upstreams, in no order.
-func (f *Router) Upstreams() []UpstreamStats {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now, k := f.now(), f.averages()
-	all := make([]UpstreamStats, 0, len(f.upstreams))
-	for _, u := range f.upstreams {
+func (rt *Router) Upstreams() []UpstreamStats {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	now, k := rt.now(), rt.averages()
+	all := make([]UpstreamStats, 0, len(rt.upstreams))
+	for _, u := range rt.upstreams {
 		all = append(all, UpstreamStats{
 			Address:   u.address,
 			Requests:  u.queue.count(),

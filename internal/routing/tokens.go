@@ -59,19 +59,19 @@ func (t *tokenSizes) forModel(model string, add bool) *tokenSize {
 
 // BytesPerToken returns how many bytes of prompt a token of the model stands
 // for, as learned from LearnTokens; the constant BytesPerToken before that.
-func (f *Router) BytesPerToken(model string) float64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.tokenSizes.forModel(model, false).perToken(DefaultBytesPerToken)
+func (rt *Router) BytesPerToken(model string) float64 {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return rt.tokenSizes.forModel(model, false).perToken(DefaultBytesPerToken)
 }
 
 // LearnTokens takes in that an engine has counted so many tokens in a prompt of
 // so many bytes, as Prompt.Tokens was estimated from.
-func (f *Router) LearnTokens(model string, bytes, tokens int) {
+func (rt *Router) LearnTokens(model string, bytes, tokens int) {
 	if bytes <= 0 || tokens <= 0 || bytes > largestToken*tokens || bytes < smallestToken*tokens {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.tokenSizes.forModel(model, true).learn(bytes, tokens)
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.tokenSizes.forModel(model, true).learn(bytes, tokens)
 }
