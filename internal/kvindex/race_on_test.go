@@ -2,7 +2,7 @@
 
 //go:build race
 
-package residency
+package kvindex
 
 // manySeeds is how many seeds a test of one goroutine goes through: with the
 // race detector, which slows it down tenfold and has nothing to find, one.

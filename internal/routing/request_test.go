@@ -5,6 +5,7 @@ package routing
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 )
@@ -152,6 +153,27 @@ func TestFirstTokenEndsTheWait(t *testing.T) {
 	}
 	r.Confirm()
 	wantHolds(t, rt, "n", "abcd", 0)
+}
+
+// Under the race detector: the prompt's length and whether its tokens are known
+// can be asked for while a further attempt is routed.
+func TestRequestIsReadWhileItIsRouted(t *testing.T) {
+	rt, _ := newTestRouter()
+	rt.followRanks("n", 1)
+	r := rt.followedRequest("abcd")
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for range 1000 {
+			if r.TokensKnown() || r.Tokens() < 1 {
+				t.Error("a prompt whose tokens are known, or that has none")
+			}
+		}
+	})
+	for range 1000 {
+		r.Route(a("n"), false)
+		r.End()
+	}
+	reader.Wait()
 }
 
 // model is the golden model: what an upstream holds is what was confirmed
