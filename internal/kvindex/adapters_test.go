@@ -26,7 +26,7 @@ func TestAdapter(t *testing.T) {
 		t.Fatalf("adapters: %q %q %q", x.Adapter("sql"), x.Adapter("other"), x.Adapter(""))
 	}
 	for adapter, want := range map[string]int{"sql": 1, "": 0} {
-		chain := x.Chain(x.Space(SpaceKey{Adapter: adapter, BlockTokens: 4}), tokens, nil)
+		chain := x.Chain(x.Space(TokenKey{Adapter: adapter, BlockTokens: 4}), tokens, nil)
 		if got := len(tree.Lookup(chain, nil)); got != want {
 			t.Errorf("adapter %q: %d upstreams hold the prompt, want %d", adapter, got, want)
 		}

@@ -76,7 +76,7 @@ func BenchmarkApply(b *testing.B) {
 // prompts makes linked prompts of 128 KB and 32k tokens.
 func linkedPrompts(b *testing.B, n int) (*Index, Space, [][]uint64) {
 	x, _ := newIndex(4 << 30)
-	s := x.Space(SpaceKey{Model: "m", BlockTokens: 16})
+	s := x.Space(TokenKey{Model: "m", BlockTokens: 16})
 	r := rand.New(rand.NewPCG(1, 2))
 	chains := make([][]uint64, n)
 	tokens := make([]uint32, 32<<10)
@@ -121,7 +121,7 @@ func BenchmarkFollow(b *testing.B) {
 	}
 	b.Run("unknown", func(b *testing.B) {
 		x, s, chains := linkedPrompts(b, 100)
-		other := x.Space(SpaceKey{Model: "other", BlockTokens: 16})
+		other := x.Space(TokenKey{Model: "other", BlockTokens: 16})
 		dst := make([]uint64, 0, 4096)
 		_ = s
 		for b.Loop() {

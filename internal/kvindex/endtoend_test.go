@@ -45,7 +45,7 @@ func (w *world) send(turns []turn) error {
 	text := rendition(turns)
 	chain := textChain(text, w.text)
 	tokens, texts := template(turns, true)
-	s := w.x.Space(SpaceKey{Model: "m", BlockTokens: w.block})
+	s := w.x.Space(TokenKey{Model: "m", BlockTokens: w.block})
 	own, n, followed := w.x.Match(s, chain, nil)
 	all := w.x.Chain(s, tokens, nil)
 	if len(own) > len(all) || !slices.Equal(own, all[:len(own)]) {

@@ -18,7 +18,7 @@ func TestExtend(t *testing.T) {
 		x := New(radixcache.New(4<<20), nil)
 		x.SetLimit(8 << 20)
 		block := 1 + rnd.IntN(20)
-		s := x.Space(SpaceKey{Model: "m", BlockTokens: block})
+		s := x.Space(TokenKey{Model: "m", BlockTokens: block})
 		tokens := make([]uint32, 200+rnd.IntN(400))
 		for i := range tokens {
 			tokens[i] = rnd.Uint32()
@@ -49,11 +49,11 @@ func TestExtend(t *testing.T) {
 				t.Fatalf("seed %d: it goes on behind other tokens: %d in %d blocks", seed, n, len(same))
 			}
 		}
-		if _, _, ok := x.Extend(x.Space(SpaceKey{Model: "m", BlockTokens: block, Variant: 1}), end, nil, 0); ok {
+		if _, _, ok := x.Extend(x.Space(TokenKey{Model: "m", BlockTokens: block, Variant: 1}), end, nil, 0); ok {
 			t.Fatalf("seed %d: found in another space", seed)
 		}
 		x.EndEpoch("m")
-		if _, _, ok := x.Extend(x.Space(SpaceKey{Model: "m", BlockTokens: block}), end, nil, 0); ok {
+		if _, _, ok := x.Extend(x.Space(TokenKey{Model: "m", BlockTokens: block}), end, nil, 0); ok {
 			t.Fatalf("seed %d: found after its epoch", seed)
 		}
 	}

@@ -245,7 +245,7 @@ func (f *feeder) wrong(r *rand.Rand, path string, tier kvevents.Tier) {
 
 // check compares the feed with the model.
 func (f *feeder) check(path string, exact bool) error {
-	s := f.x.Space(SpaceKey{Adapter: adapters[path[0]], BlockTokens: testBlock})
+	s := f.x.Space(TokenKey{Adapter: adapters[path[0]], BlockTokens: testBlock})
 	chain := f.x.Chain(s, tokensOf(path[1:]), nil)
 	want, tiers := f.m.whole(path, 1)
 	got := 0

@@ -34,7 +34,7 @@ func FuzzAlignTokens(f *testing.F) {
 			}
 		}
 		x, _ := newIndex(8 << 20)
-		s := x.Space(SpaceKey{BlockTokens: p.BlockTokens})
+		s := x.Space(TokenKey{BlockTokens: p.BlockTokens})
 		chain, ids := textChain(string(text), bytes), make([]uint32, p.Tokens)
 		if x.Link(s, chain, anchors, ids) {
 			t.Fatal("contradicted by nothing")

@@ -9,7 +9,7 @@ import (
 )
 
 // Key is what must be equal for the tokens of two prompts to be comparable.
-type SpaceKey struct {
+type TokenKey struct {
 	// Model is the name the request asks for; its epoch is in the space (EndEpoch).
 	Model string
 	// Adapter is the name of the LoRA adapter as events have it, empty for none.
@@ -44,7 +44,7 @@ func (s Space) BlockTokens() int { return int(s.blockTokens) }
 const epochSlots = 256
 
 // Space returns the space of a key in the present epoch of its model.
-func (x *Index) Space(k SpaceKey) Space {
+func (x *Index) Space(k TokenKey) Space {
 	if k.BlockTokens < 1 || k.BlockTokens > maxTokens {
 		return Space{}
 	}

@@ -136,7 +136,7 @@ func TestLogAndTable(t *testing.T) {
 // Nothing goes while there is memory, also when many records are entered at a time.
 func TestNothingGoesWithoutNeed(t *testing.T) {
 	x, _ := newIndex(1 << 30)
-	s := x.Space(SpaceKey{Model: "m", BlockTokens: 16})
+	s := x.Space(TokenKey{Model: "m", BlockTokens: 16})
 	r := rand.New(rand.NewPCG(1, 6))
 	tokens, anchors := make([]uint32, 8<<10), make([]Anchor, 512)
 	for i := range anchors {

@@ -89,7 +89,7 @@ func TestLinkedTextLeadsToItsTokens(t *testing.T) {
 	for _, textBlock := range []int{64, 256, 4096, 65536} {
 		for _, block := range []int{1, 16, 256, 1024} {
 			x, _ := newIndex(64 << 20)
-			s := x.Space(SpaceKey{Model: "m", BlockTokens: block})
+			s := x.Space(TokenKey{Model: "m", BlockTokens: block})
 			text := randomText(rand.New(rand.NewPCG(1, uint64(block))), 3*textBlock+100_000)
 			tokens, ends := words(text)
 			anchors := exactAnchors(text, ends, textBlock)
@@ -114,12 +114,12 @@ func TestLinkedTextLeadsToItsTokens(t *testing.T) {
 					t.Fatalf("text blocks of %d, blocks of %d: %d tokens after %d text blocks, want %d; %d followed", textBlock, block, many, n, want, blocks)
 				}
 			}
-			other := x.Space(SpaceKey{Model: "m", BlockTokens: block, Salt: 1})
+			other := x.Space(TokenKey{Model: "m", BlockTokens: block, Salt: 1})
 			if _, n, _ := follow(t, x, other, chain); n != 0 {
 				t.Fatal("another space has the same links")
 			}
 			x.EndEpoch("m")
-			if _, n, _ := follow(t, x, x.Space(SpaceKey{Model: "m", BlockTokens: block}), chain); n != 0 {
+			if _, n, _ := follow(t, x, x.Space(TokenKey{Model: "m", BlockTokens: block}), chain); n != 0 {
 				t.Fatal("an epoch that has ended has links")
 			}
 		}

@@ -37,7 +37,7 @@ func estimates(blocks, tokens int, exact bool) (anchors []Anchor) {
 func TestEstimatesAreCutWherePromptsPart(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 8))
 	x, _ := newIndex(64 << 20)
-	s := x.Space(SpaceKey{Model: "m", BlockTokens: 16})
+	s := x.Space(TokenKey{Model: "m", BlockTokens: 16})
 	text, tokens := numbers[uint64](r, 20), numbers[uint32](r, 1000)
 	textA, tokensA := append(text[:20:20], numbers[uint64](r, 20)...), append(tokens[:1000:1000], numbers[uint32](r, 1560)...)
 	textB, tokensB := append(text[:20:20], numbers[uint64](r, 20)...), append(tokens[:1000:1000], numbers[uint32](r, 1560)...)
@@ -72,9 +72,9 @@ func TestContradictionEndsTheEpoch(t *testing.T) {
 	for _, exact := range []bool{true, false} {
 		r := rand.New(rand.NewPCG(1, 8))
 		x, _ := newIndex(64 << 20)
-		s := x.Space(SpaceKey{Model: "m", BlockTokens: 16})
+		s := x.Space(TokenKey{Model: "m", BlockTokens: 16})
 		text, tokens := numbers[uint64](r, 20), numbers[uint32](r, 1280)
-		other := x.Space(SpaceKey{Model: "other", BlockTokens: 16})
+		other := x.Space(TokenKey{Model: "other", BlockTokens: 16})
 		x.Link(s, text, estimates(20, 64, exact), tokens)
 		x.Link(other, text, estimates(20, 64, exact), tokens)
 		changed := slices.Clone(tokens)
@@ -82,7 +82,7 @@ func TestContradictionEndsTheEpoch(t *testing.T) {
 		if !x.Link(s, text, estimates(20, 64, exact), changed) {
 			t.Fatal("no contradiction")
 		}
-		now := x.Space(SpaceKey{Model: "m", BlockTokens: 16})
+		now := x.Space(TokenKey{Model: "m", BlockTokens: 16})
 		if _, n, _ := follow(t, x, now, text); n != 0 {
 			t.Fatal("links of an epoch that has ended")
 		}
@@ -114,7 +114,7 @@ func TestFeedPartialAndSpaces(t *testing.T) {
 	if !f.Apply(&e) || f.BlockTokens() != 16 || f.Tiered() {
 		t.Fatal("not applied")
 	}
-	for _, k := range []SpaceKey{{Adapter: "french", Salt: e.Extra[0]}, {Adapter: "french"}, {Salt: e.Extra[0]}, {}} {
+	for _, k := range []TokenKey{{Adapter: "french", Salt: e.Extra[0]}, {Adapter: "french"}, {Salt: e.Extra[0]}, {}} {
 		k.BlockTokens = 16
 		want := 0
 		if k.Adapter != "" && k.Salt != 0 {
@@ -145,7 +145,7 @@ func TestFeedPartialAndSpaces(t *testing.T) {
 func TestFollowBesideEverything(t *testing.T) {
 	x, tree := newIndex(3 << 20)
 	r := rand.New(rand.NewPCG(3, 8))
-	s := x.Space(SpaceKey{Model: "m", BlockTokens: 16})
+	s := x.Space(TokenKey{Model: "m", BlockTokens: 16})
 	texts, tokens, chains := make([][]uint64, 30), make([][]uint32, 30), make([][]uint64, 30)
 	shared, begin := numbers[uint64](r, 40), numbers[uint32](r, 40*64)
 	for i := range texts {

@@ -41,7 +41,7 @@ func TestABurstSpreads(t *testing.T) {
 	for range 40 {
 		candidates := make([]scoredCandidate, len(loads))
 		for i := range loads {
-			candidates[i] = scoredCandidate{Wait: loads[i].wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: loads[i].count()}
+			candidates[i] = scoredCandidate{Wait: loads[i].wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: loads[i].requests}
 		}
 		pick, _ := choose(candidates)
 		loads[pick].reserve(new(reservation), epoch, 4000, prefill(4000, startCost), false)
@@ -61,8 +61,8 @@ func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
 	stay := 0
 	for range 30 {
 		c := []scoredCandidate{
-			{Wait: holder.wait(epoch, 0), PerToken: startCost, Uncached: 200, InFlight: holder.count()},
-			{Wait: other.wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: other.count()},
+			{Wait: holder.wait(epoch, 0), PerToken: startCost, Uncached: 200, InFlight: holder.requests},
+			{Wait: other.wait(epoch, 0), PerToken: startCost, Uncached: 4000, InFlight: other.requests},
 		}
 		if pick, _ := choose(c); pick == 0 {
 			holder.reserve(new(reservation), epoch, 200, prefill(200, startCost), false)

@@ -21,7 +21,7 @@ func TestDecodesBesideSlowPrefill(t *testing.T) {
 		for range 3000 {
 			running, tokens := max(0, rnd.IntN(40)-10), 100+rnd.IntN(4000) // nothing runs a quarter of the time
 			took := float64(tokens) * float64(startCost) * slower(running) * math.Exp(rnd.NormFloat64()*0.2-0.02)
-			rt.learn(u, prefillSample{tokens: tokens, took: time.Duration(took), decoding: running})
+			rt.learnCost(u, prefillSample{tokens: tokens, took: time.Duration(took), decoding: running})
 		}
 		for _, running := range []int{0, 1, 10, 30} {
 			u.queue.requests = running

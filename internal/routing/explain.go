@@ -9,26 +9,26 @@ type Forecast struct {
 	Address  string
 	Cached   int           // prompt tokens it is predicted to hold
 	Wait     time.Duration // until its prefill can begin
-	Prefill  time.Duration // of what it does not hold
+	Prefill  time.Duration // of the tokens it does not hold
 	InFlight int           // requests it is busy with
 }
 
-// Explain tells what Route would go by, for each target, and what it would
-// decide. Nothing is reserved or recorded. Without targets the decision has
-// none.
-func (r *Request) Explain(targets []Candidate) ([]Forecast, Decision) {
+// Explain returns a forecast for each candidate, and the decision that Route
+// would make. Nothing is reserved or recorded. Without candidates the decision
+// picks none.
+func (r *Request) Explain(candidates []Candidate) ([]Forecast, Decision) {
 	rt := r.router
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
-	longest := r.evaluate(targets)
-	if len(targets) == 0 {
+	longest := r.evaluate(candidates)
+	if len(candidates) == 0 {
 		return nil, Decision{Pick: -1, Reason: Fallback}
 	}
-	forecasts := make([]Forecast, len(targets))
-	for i := range targets {
-		c := &rt.scratch.candidates[i]
+	forecasts := make([]Forecast, len(candidates))
+	for i := range candidates {
+		c := &rt.scratch.scored[i]
 		forecasts[i] = Forecast{
-			Address:  targets[i].Address,
+			Address:  candidates[i].Address,
 			Cached:   rt.scratch.prefixMatches[i].tokens,
 			Wait:     c.Wait,
 			Prefill:  prefill(c.Uncached, c.PerToken),

@@ -34,7 +34,7 @@ func (rt *Router) SetLoad(address string, l EngineLoad) {
 	defer rt.mu.Unlock()
 	u, now := rt.upstream(address), rt.now()
 	u.queue.advance(now)
-	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.queue.count())
+	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.queue.requests)
 	waiting := min(others, max(0, l.Waiting-u.queue.queued))
 	u.reported = reportedLoad{EngineLoad{Waiting: waiting, Running: others - waiting}, now}
 	u.cacheUsage.setReported(l.Usage, u.capacity.size())
@@ -46,7 +46,7 @@ func (u *upstream) foreignRequests(now time.Time) (waiting, inFlight int) {
 	if !u.reported.fresh(now) {
 		return 0, 0
 	}
-	return u.reported.Waiting, u.reported.Waiting + u.reported.Running + u.queue.count()
+	return u.reported.Waiting, u.reported.Waiting + u.reported.Running + u.queue.requests
 }
 
 // foreignTokens returns how much of its KV cache the upstream uses beyond what

@@ -62,7 +62,7 @@ func TestOwnRequestsAreNotCountedTwice(t *testing.T) {
 	rt.SetLoad("one", EngineLoad{Waiting: 1})
 	probe := rt.newTestRequest("xyz")
 	probe.evaluate(a("one"))
-	if got := rt.scratch.candidates[0]; got.Wait != alone || got.Queued != 1 {
+	if got := rt.scratch.scored[0]; got.Wait != alone || got.Queued != 1 {
 		t.Fatalf("wait %v with %d queued, want %v and 1", got.Wait, got.Queued, alone)
 	}
 }

@@ -22,7 +22,7 @@ func TestMoreUpstreamsThanTheTreeHolds(t *testing.T) {
 		r.End()
 	}
 	last := "10.0.23.111:8000"
-	if n := rt.upstreams[last].queue.count(); n != 0 {
+	if n := rt.upstreams[last].queue.requests; n != 0 {
 		t.Fatalf("%d requests left at the last one", n)
 	}
 	r := rt.newTestRequest("prompt 5999")

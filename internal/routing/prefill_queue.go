@@ -119,9 +119,6 @@ func (q *prefillQueue) wait(now time.Time, late float64) time.Duration {
 	return q.total - q.head.cost + left
 }
 
-// count returns how many requests are reserved and have not ended.
-func (q *prefillQueue) count() int { return q.requests }
-
 // advance drops timed reservations whose prefill is over.
 func (q *prefillQueue) advance(now time.Time) {
 	for q.head != nil && q.head.timed && now.Sub(q.headSince) >= q.head.cost {

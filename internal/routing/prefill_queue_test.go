@@ -42,11 +42,11 @@ func TestWaitIsTheSumOfWhatIsQueued(t *testing.T) {
 			t.Fatalf("step %d: wait %v, want %v ms", i, got, s.want)
 		}
 	}
-	if l.count() != 1 {
-		t.Fatalf("a has had its first token and still decodes: %d requests, want 1", l.count())
+	if l.requests != 1 {
+		t.Fatalf("a has had its first token and still decodes: %d requests, want 1", l.requests)
 	}
 	a.release(at(300))
-	if l.count() != 0 || l.head != nil || l.tail != nil {
+	if l.requests != 0 || l.head != nil || l.tail != nil {
 		t.Fatalf("not idle after the end of all: %+v", l)
 	}
 }
@@ -65,8 +65,8 @@ func TestTimedReservationsLeaveByThemselves(t *testing.T) {
 			t.Fatalf("at %d ms: wait %v, want %v ms", s.now, got, s.want)
 		}
 	}
-	if l.head != &c || l.count() != 3 {
-		t.Fatalf("want only the untimed one queued, and three requests in flight; got %d", l.count())
+	if l.head != &c || l.requests != 3 {
+		t.Fatalf("want only the untimed one queued, and three requests in flight; got %d", l.requests)
 	}
 }
 
@@ -182,8 +182,8 @@ func TestQueueAgainstGoldenModel(t *testing.T) {
 			if got, want := l.wait(at(now), 0.125), slow.wait(at(now)); got != want {
 				t.Fatalf("seed %d at %d ms: wait %v, want %v", seed, now, got, want)
 			}
-			if l.count() != len(live) {
-				t.Fatalf("seed %d: %d requests, want %d", seed, l.count(), len(live))
+			if l.requests != len(live) {
+				t.Fatalf("seed %d: %d requests, want %d", seed, l.requests, len(live))
 			}
 		}
 	}

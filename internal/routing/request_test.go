@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
 // clock is a virtual clock.
@@ -78,7 +80,7 @@ func TestAFailedAttemptTakesBackWhatItAdded(t *testing.T) {
 	second.Confirm()
 	second.End()
 	wantHolds(t, rt, "two", "abcdef", 6)
-	if n := rt.upstreams["one"].queue.count() + rt.upstreams["two"].queue.count(); n != 0 {
+	if n := rt.upstreams["one"].queue.requests + rt.upstreams["two"].queue.requests; n != 0 {
 		t.Fatalf("%d reservations left", n)
 	}
 }
@@ -174,6 +176,34 @@ func TestRequestIsReadWhileItIsRouted(t *testing.T) {
 		r.End()
 	}
 	reader.Wait()
+}
+
+// Right after a start no upstream is followed yet. That no tokens are missing says
+// nothing then: they are to be fetched for the upstreams to come.
+func TestTokensAreKnownOnlyOnceAnUpstreamIsFollowed(t *testing.T) {
+	rt, _ := newTestRouter()
+	r := rt.followedRequest("abcd")
+	if r.Route(a("n"), false); r.TokensKnown() {
+		t.Error("tokens are known before any upstream is followed")
+	}
+	feeds := rt.followRanks("n", 2)
+	rt.link(t, "abcd")
+	says(t, feeds[0], kvevents.GPU, idsOf("abcd"))
+	says(t, feeds[1], kvevents.GPU, idsOf("abcd"))
+	if r.Route(a("n"), false); !r.TokensKnown() {
+		t.Error("linked tokens are not known")
+	}
+	rt.Unfollow("n", feeds[1])
+	if r.TokensKnown() {
+		t.Error("tokens are known where one of two ranks has ended")
+	}
+	rt.Unfollow("n", feeds[0])
+	rt.Follow("n", Feeds{Ranks: feeds})
+	rt.Follow("n", Feeds{Ranks: feeds})
+	rt.Follow("n", Feeds{})
+	if rt.followed != 0 {
+		t.Errorf("%d upstreams are followed", rt.followed)
+	}
 }
 
 // model is the golden model: what an upstream holds is what was confirmed
@@ -274,10 +304,10 @@ func (rt *Router) validate(t *testing.T, live int) {
 	requests, pending := 0, 0
 	for _, u := range rt.upstreams {
 		u.queue.validate(t)
-		requests += u.queue.count()
+		requests += u.queue.requests
 		pending += len(u.pending)
 		for _, r := range u.pending {
-			if r.upstream != u || r.confirmed {
+			if r.attempt.upstream != u || r.attempt.confirmed {
 				t.Fatal("a pending request that is elsewhere or confirmed")
 			}
 		}

@@ -326,7 +326,7 @@ func TestTheTreeForgetsWhatDoesNotFit(t *testing.T) {
 	wantHolds(t, rt, "n", "mnop", 4)
 	r := rt.newTestRequest("abcd")
 	r.evaluate(a("n"))
-	if known := rt.scratch.candidates[0].Unsent; known != 1 {
+	if known := rt.scratch.scored[0].Unsent; known != 1 {
 		t.Errorf("%d tokens held for never sent there", known)
 	}
 }

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"slices"
+	"time"
+)
+
+// attempt is one try to send a request to one upstream. The router's mu guards
+// it.
+type attempt struct {
+	upstream     *upstream // nil: no attempt is under way
+	reservation  reservation
+	knownBlocks  int  // blocks recorded as held there before this attempt
+	sentBlocks   int  // blocks recorded as sent there before it, -1: not tracked
+	cached       int  // prompt tokens predicted to be cached there
+	cachedBySent int  // the same, from what was sent there alone
+	byEvents     bool // the prediction is from the upstream's events
+	uncached     int  // prompt tokens it is predicted to compute
+	sentAt       time.Time
+	prefill      time.Duration // predicted
+	firstTokenAt time.Time
+
+	confirmed     bool
+	hasFirstToken bool
+	reported      bool
+	sample        prefillSample // learned from at the end, when the cached tokens are known
+	depths        []depth       // of its blocks there
+	depthsArray   [sampledPerPrompt]depth
+}
+
+// startAttempt records that the request is sent to u, which is predicted to hold
+// a part of it. The caller holds mu.
+func (r *Request) startAttempt(u *upstream, m prefixMatch) {
+	r.endAttempt() // one still open has failed: there is a new one
+	rt, now := r.router, r.router.now()
+	uncached := r.promptTokens - m.weighted
+	k := rt.averages()
+	r.attempt = attempt{
+		upstream:     u,
+		sentBlocks:   -1,
+		cached:       m.tokens,
+		cachedBySent: r.matchBySent(u),
+		byEvents:     m.byEvents,
+		uncached:     uncached,
+		sentAt:       now,
+		prefill:      prefill(uncached, u.perToken(&k)),
+	}
+	a := &r.attempt
+	u.offloads = u.offloads || r.offloadWeights != nil
+	u.footprint += int64(uncached)
+	u.capacity.filled += int64(uncached)
+	u.demand.add(now, a.prefill)
+	u.cacheUsage.pinned += int64(uncached)
+	u.queue.reserve(&a.reservation, now, uncached, a.prefill, !r.stream)
+	a.depths = a.depthsArray[:0]
+	if r.isCurrent() {
+		a.depths = u.reuse.use(r.chain, r.blockTokens, u.capacity.estimate, a.depths)
+	}
+	a.knownBlocks = r.record(u)
+	u.pending = append(u.pending, r)
+	if u.followed != nil {
+		u.followed.startPrefill(r)
+	}
+}
+
+// endAttempt ends the attempt under way, if there is one. The caller holds mu.
+func (r *Request) endAttempt() {
+	a := &r.attempt
+	if a.upstream == nil {
+		return
+	}
+	if !a.confirmed {
+		r.undo()
+	}
+	r.learnCost()
+	r.endPrefill()
+	now := r.router.now()
+	a.upstream.cacheUsage.pinned -= int64(a.uncached)
+	if a.hasFirstToken && r.stream {
+		r.router.blockLifetime.learn(a.prefill + now.Sub(a.firstTokenAt))
+	}
+	a.reservation.release(now)
+	a.upstream = nil
+}
+
+// record enters the prompt as held by u and returns how many of its blocks
+// were known there before. The caller holds mu.
+func (r *Request) record(u *upstream) (known int) {
+	if !r.isCurrent() {
+		return len(r.chain)
+	}
+	known = r.router.tree.Insert(u.id, r.chain, uint32(r.blockTokens))
+	limit := u.capacity.treeLimit()
+	if limit > 0 || u.offloads {
+		r.recordSent(u)
+	}
+	if limit > 0 {
+		r.router.tree.Trim(u.id, limit)
+	}
+	return known
+}
+
+// recordSent enters the prompt as sent to u. This record stays when the record
+// of what u holds is trimmed to its capacity, or dropped while u keeps blocks
+// elsewhere too. The caller holds mu.
+func (r *Request) recordSent(u *upstream) {
+	rt := r.router
+	if u.sentID == 0 {
+		if u.sentID = rt.tree.Register(u.address + " sent"); u.sentID == 0 {
+			return // the tree is full of upstreams
+		}
+		rt.byID.set(u.sentID, u)
+	}
+	known := rt.tree.Insert(u.sentID, r.chain, uint32(r.blockTokens))
+	if r.attempt.sentBlocks < 0 {
+		r.attempt.sentBlocks = known
+	}
+}
+
+// undo removes what this attempt recorded, except blocks that another request
+// has recorded as well. The caller holds mu.
+func (r *Request) undo() {
+	r.removePending()
+	a := &r.attempt
+	u := a.upstream
+	u.footprint = max(0, u.footprint-int64(a.uncached))
+	if a.knownBlocks >= len(r.chain) || !r.isCurrent() {
+		return
+	}
+	r.router.tree.Cut(u.id, r.chain, a.knownBlocks)
+	if u.sentID != 0 {
+		r.router.tree.Cut(u.sentID, r.chain, max(a.knownBlocks, a.sentBlocks))
+	}
+	for _, other := range u.pending {
+		// The blocks are the other request's now, to keep or to take back.
+		if commonBlocks(other, r) > a.knownBlocks {
+			other.attempt.knownBlocks = min(other.attempt.knownBlocks, other.record(u))
+		}
+	}
+}
+
+// removePending takes the request off its upstream's pending ones.
+func (r *Request) removePending() {
+	u := r.attempt.upstream
+	if i := slices.Index(u.pending, r); i >= 0 {
+		u.pending = slices.Delete(u.pending, i, i+1)
+	}
+}
+
+// endPrefill notes that the prompt is no longer being computed. The caller
+// holds mu.
+func (r *Request) endPrefill() {
+	if followed := r.attempt.upstream.followed; followed != nil {
+		followed.endPrefill(r)
+	}
+}
+
+// learnCached learns from the number of prompt tokens that were in the cache.
+// The caller holds mu.
+func (r *Request) learnCached(cached int) {
+	a := &r.attempt
+	c := &a.upstream.capacity
+	switch {
+	case r.truncated:
+	case !a.byEvents && c.restarted(a.cached, cached):
+		r.router.cacheLost(a.upstream)
+	default:
+		c.learn(a.depths, (cached+r.blockTokens/2)/r.blockTokens)
+	}
+}
+
+// learnCost learns from the time of the attempt's first token. The caller holds
+// mu.
+func (r *Request) learnCost() {
+	a, rt := &r.attempt, r.router
+	u, s := a.upstream, a.sample
+	a.sample = prefillSample{}
+	if s.tokens <= 0 {
+		return
+	}
+	if waiting, _ := u.foreignRequests(rt.now()); waiting > 0 {
+		return // in that time it may have computed what others have sent
+	}
+	if !u.capacity.reportsCached && !a.byEvents && s.tokens == r.promptTokens-a.cached && r.isCurrent() {
+		k := rt.averages()
+		cached, confident := inferCached(s.took, r.promptTokens, a.cached, u.perToken(&k))
+		if confident {
+			r.learnCached(cached)
+		}
+		if confident && cached < a.cached {
+			return // the time was the cache's fault and says nothing about the cost
+		}
+	}
+	rt.learnCost(u, s)
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/radixcache"
+)
+
+// scratch holds what one decision needs, so that deciding does not allocate.
+// upstreams, prefixMatches and scored have one entry a candidate.
+type scratch struct {
+	treeMatches   []radixcache.Match
+	upstreams     []*upstream
+	prefixMatches []prefixMatch
+	scored        []scoredCandidate
+	tokenMatches  []tokenMatch // one for each block size of the engines
+
+	longestOn     *upstream // of all upstreams, the one that was sent most of the prompt; nil: none
+	longestBlocks int32     // how many blocks that is
+}
+
+// evaluate fills the scratch with what is predicted for each candidate, and
+// returns the most prompt tokens that any of them holds. The caller holds mu.
+func (r *Request) evaluate(candidates []Candidate) (longest int) {
+	rt := r.router
+	s := &rt.scratch
+	now := rt.now()
+	s.scored, s.treeMatches, s.prefixMatches = s.scored[:0], s.treeMatches[:0], s.prefixMatches[:0]
+	if r.isCurrent() {
+		s.treeMatches = rt.tree.Lookup(r.chain, s.treeMatches)
+	}
+	rt.recordMatches(s.treeMatches)
+	s.findUpstreams(rt, candidates)
+	for _, u := range s.upstreams {
+		u.lastAvailable = now
+		u.resetMatch(rt.evaluation)
+	}
+	r.matchTokens(s.upstreams)
+	k := rt.averages()
+	for i, c := range candidates {
+		u := s.upstreams[i]
+		m := r.predictMatch(u, now)
+		longest = max(longest, m.tokens)
+		if r.offloadWeights != nil {
+			m.weighted = max(m.weighted, min(m.weighted+r.offloadWorth(c, u, m.tokens), r.promptTokens-1))
+		}
+		s.prefixMatches = append(s.prefixMatches, m)
+		share, rate := u.demand.lately(now)
+		s.scored = append(s.scored, scoredCandidate{
+			PerToken:  u.perToken(&k),
+			Uncached:  r.promptTokens - m.weighted,
+			Unsent:    r.promptTokens - max(m.weighted, r.tokensIn(u.sentBlocks)),
+			Demand:    share,
+			Rate:      rate,
+			Queued:    u.queue.queued,
+			InFlight:  max(u.queue.requests, c.Requests),
+			Footprint: u.footprint,
+		})
+		rt.addWait(&s.scored[i], u, now, k.lateShare)
+	}
+	return longest
+}
+
+// recordMatches begins an evaluation and stores at each upstream what the tree
+// knows of it, and in the scratch which upstream has most.
+func (rt *Router) recordMatches(matches []radixcache.Match) {
+	rt.evaluation++
+	s := &rt.scratch
+	s.longestOn, s.longestBlocks = nil, 0
+	for _, m := range matches {
+		u := rt.byID.find(m.Upstream)
+		if u == nil {
+			continue
+		}
+		if m.Blocks > s.longestBlocks {
+			s.longestOn, s.longestBlocks = u, m.Blocks
+		}
+		u.resetMatch(rt.evaluation)
+		if m.Upstream == u.id {
+			u.heldBlocks = m.Blocks
+		} else {
+			u.sentBlocks = m.Blocks
+		}
+	}
+}
+
+// resetMatch drops what an earlier evaluation has stored.
+func (u *upstream) resetMatch(evaluation uint64) {
+	if u.evaluation != evaluation {
+		u.evaluation, u.heldBlocks, u.sentBlocks = evaluation, 0, 0
+	}
+}
+
+// findUpstreams fills in the upstreams of the candidates. Most decisions are
+// between the same ones as the one before, which saves looking them up.
+func (s *scratch) findUpstreams(rt *Router, candidates []Candidate) {
+	last := s.upstreams
+	s.upstreams = s.upstreams[:0]
+	for i, c := range candidates {
+		if i < len(last) && last[i].address == c.Address && !last[i].removed {
+			s.upstreams = append(s.upstreams, last[i])
+		} else {
+			s.upstreams = append(s.upstreams, rt.upstream(c.Address))
+		}
+	}
+}
+
+// addWait fills in how long c, which is u, makes a request wait, including what
+// other gateways and clients have sent there.
+func (rt *Router) addWait(c *scoredCandidate, u *upstream, now time.Time, lateShare float64) {
+	c.Wait = u.queue.wait(now, lateShare)
+	waiting, inFlight := u.foreignRequests(now)
+	if inFlight > 0 {
+		c.Wait += prefill(waiting*rt.typicalCost.meanPrompt(), c.PerToken)
+		c.Queued += waiting
+		c.InFlight = max(c.InFlight, inFlight)
+	}
+	// The requests ahead need room too, and are computed while this one waits.
+	room := u.cacheUsage.waitForRoom(c.Uncached, u.foreignTokens(now), u.capacity.size(), rt.blockLifetime.mean())
+	c.Wait = max(c.Wait, room)
+}
