@@ -3,43 +3,43 @@
 package routing
 
 const (
-	// A block that was there from deeper than the capacity was taken to be
-	// raises it by half the difference. One that was gone although it was not as
-	// deep lowers it by half at first, and by less and less, down to an eighth:
-	// taking a cache for too small costs more than taking it for too large,
-	// since what is forgotten is not asked for any more.
+	// A block that was still there, although last used longer ago than the
+	// estimate allows, raises the estimate by half the difference. One that was
+	// gone too early lowers it, by half at first and by less and less, down to an
+	// eighth. An estimate that is too small costs more than one that is too
+	// large, because nothing asks again for what the tree has forgotten.
 	raiseShare       = 2
 	lowerShareAtMost = 8
 
-	// unsettled is how much more than the capacity it was given a tree keeps
-	// for an upstream whose answers tell, until a block was seen gone: there is no
-	// other way to learn that the figure is too small.
+	// unboundedFactor is how many times the estimate the tree keeps for an
+	// upstream that reports cached tokens, until a block was seen gone: there is
+	// no other way to learn that the estimate is too small.
 	unboundedFactor = 2
 
-	// implausible is by how much a block that is gone may have been used later
-	// than one that was still there: depths are estimates.
+	// implausibleFactor is how much more recently than a block that was still
+	// there a block that is gone may have been used: depths are estimates.
 	implausibleFactor = 2
 
-	// lostAfter is after how many answers in a row with nothing cached, where
-	// something should have been, an upstream is taken to have restarted.
+	// restartAfter is how many answers in a row must have nothing cached, where
+	// something should have been, for the upstream to count as restarted.
 	restartAfter = 3
 )
 
-// capacity is how many tokens an upstream's KV cache holds, as configured or
-// reported at first and then as its answers show.
+// capacity is how many tokens an upstream's KV cache holds: as configured or
+// reported at first, then as its answers show.
 type capacity struct {
-	initial       int64 // tokens; 0: nobody has told
-	estimate      int64 // tokens; 0: not known, nothing is forgotten
+	initial       int64 // tokens, as configured or reported; 0: not known
+	estimate      int64 // tokens; 0: not known, the tree forgets nothing
 	filled        int64 // tokens computed there so far
-	deepest       int64 // from how many tokens ago a block was still there
+	deepest       int64 // the most tokens ago that a block was last used and still there
 	reportsCached bool  // the upstream has reported cached tokens at least once
-	observed      bool  // its answers have shown something
+	observed      bool  // its answers have shown whether blocks were there
 	bounded       bool  // a block was seen gone
-	lowerings     int64 // times
-	missesInRow   int   // answers in a row that had lost all
+	lowerings     int64 // of the estimate
+	missesInRow   int   // answers in a row with nothing cached that should have been
 }
 
-// give notes what is configured or read from the engine's metrics.
+// setInitial sets the capacity that is configured or read from the metrics.
 func (c *capacity) setInitial(tokens int64) {
 	if tokens = max(0, tokens); tokens != c.initial {
 		c.initial, c.estimate = tokens, tokens
@@ -47,7 +47,7 @@ func (c *capacity) setInitial(tokens int64) {
 	}
 }
 
-// limit is what the tree may keep for the upstream, in tokens; 0: all.
+// treeLimit is how much the tree keeps for the upstream, in tokens; 0: all.
 func (c *capacity) treeLimit() int64 {
 	if c.observed && !c.bounded {
 		return unboundedFactor * c.estimate
@@ -55,9 +55,9 @@ func (c *capacity) treeLimit() int64 {
 	return c.estimate
 }
 
-// size is how much running requests can hold, in tokens; 0: nobody has told.
-// What answers have shown can make it larger, not smaller: they tell for how
-// long a prompt is remembered, and answers in progress take from that.
+// size is how many tokens running requests can hold; 0: not known. What answers
+// show can raise it but not lower it: they show for how long a prompt stays
+// cached, and running answers take from that.
 func (c *capacity) size() int64 {
 	if c.initial == 0 {
 		return 0
@@ -65,16 +65,15 @@ func (c *capacity) size() int64 {
 	return max(c.initial, c.estimate)
 }
 
-// learn takes an answer's word for it: of the prompt's first blocks, held were
-// in the cache. Blocks before that were there, although last used so long ago;
-// the first one after was gone.
-func (c *capacity) learn(depths []depth, held int) {
+// learn learns from an answer: the prompt's first cached blocks were still there,
+// and the next one was gone. depths says how long ago each was last used.
+func (c *capacity) learn(depths []depth, cached int) {
 	c.observed = true
 	for _, d := range depths {
 		if d.tokens == 0 {
-			continue // used by a prompt still being computed, perhaps
+			continue // perhaps used by a prompt that is still being computed
 		}
-		if int(d.block) >= held {
+		if int(d.block) >= cached {
 			c.evicted(d.tokens)
 			return
 		}
@@ -85,17 +84,17 @@ func (c *capacity) learn(depths []depth, held int) {
 	}
 }
 
-// gone notes that a block was gone that was last used that many tokens ago.
+// evicted learns from a block that was gone, last used that many tokens ago.
 func (c *capacity) evicted(tokens int64) {
 	if tokens < c.deepest/implausibleFactor {
-		// What was used longer ago was there. If it goes on like that, the
-		// cache has shrunk, and that was before.
+		// Blocks used longer ago were still there. If this repeats, the cache
+		// has shrunk since.
 		c.deepest -= c.deepest / lowerShareAtMost
 		return
 	}
 	if c.estimate == 0 {
-		// One answer may be wrong. All that was ever put in is the most there
-		// can be, and the place to start from.
+		// One answer may be wrong. Start from the most the cache can have: all
+		// that was ever computed there.
 		c.estimate, c.bounded = max(tokens, c.filled), true
 	}
 	c.bounded = c.bounded || tokens < c.treeLimit()

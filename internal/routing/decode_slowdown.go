@@ -3,19 +3,20 @@
 package routing
 
 const (
-	// decodePrior is how much there must be to go by before running decodes are
-	// taken to slow prefill down: tokens, times the squared difference in whether
-	// any run, or in how many.
+	// decodePrior is the weight of the assumption that decodes do not slow prefill
+	// down: tokens, times the squared difference in whether any run, or in how
+	// many.
 	decodePrior = startTokens * 10
 
-	// slowest and quickest bound what the decodes of a moment can make of a
-	// prefill: ten times as slow as on average, or as quick.
+	// slowest and quickest bound the factor by which decodes change the time of a
+	// prefill against the average.
 	slowest  = 10
 	quickest = 0.1
 )
 
-// company is what is decoded beside a prefill: whether there is anything, as 0
-// or 1, and how many requests. Or a mean of these, or what each of them weighs.
+// decodeLoad describes the requests that are decoded beside a prefill: whether
+// there are any, as 0 or 1, and how many. It also holds means of these, and their
+// coefficients.
 type decodeLoad struct{ active, requests float64 }
 
 func decodeLoadOf(running int) decodeLoad {
@@ -26,13 +27,13 @@ func (c decodeLoad) minus(o decodeLoad) decodeLoad {
 	return decodeLoad{c.active - o.active, c.requests - o.requests}
 }
 
-// decode is by what share of its time a prefill becomes slower when anything is
-// decoded beside it, and by what for each request that is: a step reads the
-// model's weights once for all, and each request's own KV cache. Engines that
-// mix both in one step share the GPU between them; those that prefill first
-// show nothing, and it stays 0. It is the same for all upstreams, by linear
-// regression through what first tokens deviated from the upstream's mean cost,
-// over what it ran beyond its mean. The zero value has learned nothing.
+// decodeSlowdown is the share of its time by which a prefill becomes slower when
+// anything is decoded beside it, and by which it does for each such request: a
+// step reads the model's weights once for all, and each request's own KV cache.
+// Engines that mix both in one step share the GPU between them; for those that
+// prefill first it stays 0. It is the same for all upstreams, by linear regression
+// of the deviation from the upstream's mean cost on the deviation from its mean
+// decode load. The zero value has learned nothing.
 type decodeSlowdown struct {
 	// Fading sums of tokens, times y or the products of x.
 	y       decodeLoad
@@ -40,10 +41,10 @@ type decodeSlowdown struct {
 	product float64
 }
 
-// learn takes in that a prefill of so many tokens took y times what it takes on
-// average, with x more running there than on average.
+// learn adds a prefill of so many tokens that took y times its mean time, with x
+// more decoding than on average.
 func (d *decodeSlowdown) learn(tokens int, y float64, x decodeLoad) {
-	const fade = 1 - 1.0/(8*costMemory) // of all upstreams
+	const fade = 1 - 1.0/(8*costMemory) // over all upstreams
 	y = min(y, slowest) - 1
 	n := float64(tokens)
 	d.y = decodeLoad{d.y.active*fade + n*x.active*y, d.y.requests*fade + n*x.requests*y}
@@ -51,8 +52,8 @@ func (d *decodeSlowdown) learn(tokens int, y float64, x decodeLoad) {
 	d.product = d.product*fade + n*x.active*x.requests
 }
 
-// share is by what share of its time prefill becomes slower, by least squares
-// over shares that are not below 0: decodes make nothing quicker.
+// coefficients returns the shares by least squares, of which none is below 0:
+// decodes make nothing quicker.
 func (d *decodeSlowdown) coefficients() decodeLoad {
 	a, e := d.square.active+decodePrior, d.square.requests+decodePrior
 	det := a*e - d.product*d.product // above 0, by Cauchy and Schwarz
@@ -70,8 +71,7 @@ func (d *decodeSlowdown) coefficients() decodeLoad {
 	return s
 }
 
-// factor is how much slower prefill is with that much more running than on
-// average.
+// factor returns how much slower prefill is with more decoding than on average.
 func (d *decodeSlowdown) factor(more decodeLoad) float64 { return slowdown(d.coefficients(), more) }
 
 func slowdown(share, more decodeLoad) float64 {

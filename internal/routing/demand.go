@@ -9,14 +9,14 @@ const (
 	// prefill of a prompt, short against the ups and downs of a day.
 	demandMemory = 2 * time.Minute
 
-	// busiest is how near to 1 a demand is believed, from below and, as 1/busiest,
-	// from above: there, how long a queue will last depends on the last percent,
-	// which nobody knows.
+	// maxDemand bounds how close to 1 a demand is believed, from below and, as
+	// 1/maxDemand, from above. Closer than that, the last percent decides how long
+	// a queue lasts, and it is not known.
 	maxDemand = 0.9
 )
 
-// demand is what an upstream was asked to do lately: how many requests came,
-// and how much prefill they were predicted to take. The zero value is none.
+// demand is the work an upstream was sent lately: requests, and the prefill they
+// were predicted to take. The zero value is none.
 type demand struct {
 	requests float64 // fading
 	work     float64 // ns, fading
@@ -30,15 +30,15 @@ func (d *demand) add(now time.Time, work time.Duration) {
 	d.updated = now
 }
 
-// left is the share of what was counted that still counts: exponential fading,
+// remaining is the share of earlier counts that still counts: exponential decay,
 // to the first order.
 func (d *demand) remaining(now time.Time) float64 {
 	return max(0, 1-float64(now.Sub(d.updated))/float64(demandMemory))
 }
 
-// of returns the share of its time that the upstream was asked to spend on
+// lately returns the share of its time that the upstream was asked to spend on
 // prefill, above 1 when that is more than it can do, and the requests that came
-// in a nanosecond.
+// per nanosecond.
 func (d *demand) lately(now time.Time) (share, rate float64) {
 	if d.requests == 0 {
 		return 0, 0

@@ -4,8 +4,8 @@ package routing
 
 import "github.com/bauxite/caddy-kvaware/radixcache"
 
-// ids finds the upstream behind an id of the tree. A decision asks it for each
-// upstream that holds any of the prompt, twice, so it is a plain table with
+// idTable finds the upstream behind an id of the tree. A decision asks it twice
+// for each upstream that holds any of the prompt, so it is a plain table with
 // open addressing, at most a quarter full. The zero value is empty.
 type idTable struct {
 	slots []idSlot // length is a power of two
@@ -17,7 +17,7 @@ type idSlot struct {
 	u  *upstream
 }
 
-// at returns the slot to begin with: multiplicative hashing by 2^32/phi.
+// home returns the slot to begin with: multiplicative hashing by 2^32/phi.
 func (t *idTable) home(id radixcache.Upstream) int {
 	return int(uint32(id)*0x9E3779B1>>4) & (len(t.slots) - 1)
 }
@@ -52,7 +52,7 @@ func (t *idTable) set(id radixcache.Upstream, u *upstream) {
 	t.slots[i] = idSlot{id, u}
 }
 
-// drop removes an id.
+// remove removes an id.
 func (t *idTable) remove(id radixcache.Upstream) {
 	if t.find(id) != nil {
 		t.rebuild(len(t.slots), id)

@@ -5,20 +5,19 @@ package routing
 import "time"
 
 const (
-	// telling is how much quicker or slower than expected a prefill must have
-	// been to say something about the cache: more than the costs of prompts
-	// differ.
+	// significantFactor is how many times quicker or slower than expected a prefill
+	// must have been to say something about the cache: more than the costs of
+	// prompts differ.
 	significantFactor = 2
-	// tellingTime is how much time must lie between what the cache explains and
-	// what it does not: more than a network or a step of the engine takes.
+	// significantTime is the least difference between the time that the cache
+	// explains and the one observed: more than a network or an engine's step takes.
 	significantTime = 100 * time.Millisecond
 )
 
-// inferHeld estimates from the time a prefill took how many tokens of a prompt
-// were in the cache, for engines that do not report it. Predicted is how many
-// were thought to be. It is only sure of itself when the time fits badly to
-// what was predicted, or so well that it would not fit to anything else.
-func inferCached(took time.Duration, prompt, predicted int, perToken time.Duration) (held int, sure bool) {
+// inferCached estimates from the time of a prefill how many tokens of a prompt
+// were cached, for engines that do not report it. It is only confident when the
+// time fits badly to the predicted number, or so well that it fits no other.
+func inferCached(took time.Duration, prompt, predicted int, perToken time.Duration) (cached int, confident bool) {
 	if took > significantFactor*prefill(prompt, perToken) {
 		return 0, false // no cache explains that
 	}

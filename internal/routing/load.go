@@ -4,31 +4,30 @@ package routing
 
 import "time"
 
-// loadLasts is how long a load that an engine has told counts: a few scrapes.
+// loadTTL is how long a reported load counts: a few scrapes.
 const loadTTL = 15 * time.Second
 
-// EngineLoad is what an engine tells of itself. It covers requests that came by other
-// ways than this gateway.
+// EngineLoad is the load that an engine reports, with the requests that other
+// gateways and clients send it.
 type EngineLoad struct {
-	Waiting int // requests it has not begun with
+	Waiting int // requests whose prefill has not begun
 	Running int // requests it is prefilling or decoding
 
 	// Usage is the share of its KV cache that running requests hold, at most 1;
-	// 0: not told.
+	// 0: not reported.
 	Usage float64
 }
 
-// reportedLoad is what of an upstream's load this gateway has not sent.
+// reportedLoad is the part of an upstream's load that this gateway did not send.
 type reportedLoad struct {
 	EngineLoad
 	at time.Time
 }
 
-// SetLoad notes the load that an upstream reports at this moment. What of it
-// is this gateway's is taken off now: later it is not known any more which of
-// the requests that are gone were among those reported. Ours that are being
-// computed do not wait, so it may be too much that is taken off, never too
-// little.
+// SetLoad sets the load that an upstream reports at this moment. This gateway's
+// own requests are subtracted now: later it is not known which of those that
+// ended were part of the report. Own requests under prefill do not wait, so the
+// rest may be too small, never too large.
 func (rt *Router) SetLoad(address string, l EngineLoad) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -40,8 +39,8 @@ func (rt *Router) SetLoad(address string, l EngineLoad) {
 	u.cacheUsage.setReported(l.Usage, u.capacity.size())
 }
 
-// foreign returns how many requests wait at the upstream that this gateway has
-// not sent, and how many there are in all, ours too, as far as is known.
+// foreignRequests returns how many requests of others wait at the upstream, and
+// how many requests there are in all, ours included, as far as is known.
 func (u *upstream) foreignRequests(now time.Time) (waiting, inFlight int) {
 	if !u.reported.fresh(now) {
 		return 0, 0
@@ -49,8 +48,8 @@ func (u *upstream) foreignRequests(now time.Time) (waiting, inFlight int) {
 	return u.reported.Waiting, u.reported.Waiting + u.reported.Running + u.queue.requests
 }
 
-// foreignTokens returns how much of its KV cache the upstream uses beyond what
-// is known of the requests sent there.
+// foreignTokens returns how much of its KV cache the upstream uses beyond the
+// requests sent there.
 func (u *upstream) foreignTokens(now time.Time) int64 {
 	if !u.reported.fresh(now) {
 		return 0
@@ -58,7 +57,7 @@ func (u *upstream) foreignTokens(now time.Time) int64 {
 	return u.cacheUsage.others
 }
 
-// counts reports whether what was told still says something.
+// fresh reports whether the load still counts.
 func (l *reportedLoad) fresh(now time.Time) bool {
 	return !l.at.IsZero() && now.Sub(l.at) <= loadTTL
 }

@@ -3,20 +3,20 @@
 package routing
 
 const (
-	// startMedia is how many tokens an image or another medium is taken to be
-	// until prompts with some tell: the 24 by 24 patches of LLaVA-1.5
+	// startMedia is how many tokens an image or another medium has until some were
+	// observed: the 24 by 24 patches of LLaVA-1.5
 	// (https://arxiv.org/abs/2310.03744), and the order of magnitude of others.
 	startMedia = 576
-	// startMediaWeight is the weight of that, in media seen.
+	// startMediaWeight is the weight of startMedia, in media seen.
 	startMediaWeight = 1
-	// mediaMemory is over how many prompts with media it is averaged.
+	// mediaMemory is the number of prompts with media that are averaged.
 	mediaMemory = 256
-	// The bounds of what can be learned, in tokens. Some templates have one
-	// token for a medium that the engine fetches; an hour of sound is not more.
+	// The bounds of the learned size, in tokens. Some templates have one token for
+	// a medium that the engine fetches; an hour of sound is not more.
 	smallestMedia, largestMedia = 1, 1 << 16
 )
 
-// mediaSize is how many tokens a medium is, on average: what prompts have
+// mediaSize is how many tokens a medium has on average: those that prompts have
 // beyond their text. The zero value has learned nothing.
 type mediaSize struct {
 	tokens, media float64 // weighted, fading
@@ -27,11 +27,11 @@ func (m *mediaSize) tokensPerMedium() float64 {
 	return min(largestMedia, max(smallestMedia, each))
 }
 
-// learn takes in a prompt of so many tokens, of which the text is taken to be
-// some. How many these are is known to some percent, so a prompt tells the more
-// of media the less text it has: its weight is the share that media are taken
-// to have in it. A single prompt cannot make them more than outlier times as
-// large: it may be a video among images.
+// learn adds a prompt of so many tokens, of which text are estimated to be text.
+// That estimate is right to some percent, so a prompt says the more about media
+// the less text it has: its weight is the share that media have in it. A single
+// prompt cannot raise the size by more than outlier: it may be a video among
+// images.
 func (m *mediaSize) learn(media int, text, tokens float64) {
 	const fade = 1 - 1.0/mediaMemory
 	expected := float64(media) * m.tokensPerMedium()
@@ -40,7 +40,7 @@ func (m *mediaSize) learn(media int, text, tokens float64) {
 	m.media = m.media*fade + weight*float64(media)
 }
 
-// MediaTokens returns how many tokens an image or another medium is in a prompt
+// MediaTokens returns how many tokens an image or another medium has in a prompt
 // for the model, as learned from LearnMedia; 576 before that.
 func (rt *Router) MediaTokens(model string) float64 {
 	rt.mu.Lock()
@@ -48,7 +48,7 @@ func (rt *Router) MediaTokens(model string) float64 {
 	return rt.tokenSizes.forModel(model, false).media.tokensPerMedium()
 }
 
-// LearnMedia takes in that an engine has counted so many tokens in a prompt
+// LearnMedia learns from the number of tokens that an engine reports for a prompt
 // with some media and so many bytes of text.
 func (rt *Router) LearnMedia(model string, media, bytes, tokens int) {
 	if media <= 0 || bytes < 0 || tokens <= 0 || tokens/media > 2*largestMedia {

@@ -8,25 +8,24 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// memory divides the limit: the tree may have what the index of the engines'
-// tokens beside it does not take.
+// memory divides the limit: the tree may have what the KV index does not take.
 type memory struct {
 	tree *radixcache.Tree
 
 	mu         sync.Mutex
 	limit      int64 // of both, in bytes
-	indexBytes int64 // what the index has
+	indexBytes int64 // of the KV index
 }
 
-// SetLimit changes the ceiling of all that is remembered, in bytes. What no
-// longer fits goes, oldest first.
+// SetLimit changes the limit of the tree and the index together, in bytes. What no
+// longer fits is dropped, oldest first.
 func (rt *Router) SetLimit(limit int64) {
 	if rt.memory.setLimit(limit) {
 		rt.index.SetLimit(limit)
 	}
 }
 
-// Limit returns the ceiling, in bytes.
+// Limit returns that limit, in bytes.
 func (rt *Router) Limit() int64 {
 	rt.memory.mu.Lock()
 	defer rt.memory.mu.Unlock()
@@ -42,8 +41,8 @@ func (m *memory) setLimit(limit int64) (changed bool) {
 	return changed
 }
 
-// reserve is told what the index has, before it takes more and after it has
-// given some back.
+// setIndexBytes is called by the KV index before it takes more memory and after
+// it has given some back.
 func (m *memory) setIndexBytes(bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,20 +57,19 @@ func (m *memory) divide() {
 	}
 }
 
-// Stats describes what is remembered: the tree, and beside it the index of the
-// engines' tokens.
+// Stats describes the tree and the KV index.
 type Stats struct {
 	radixcache.Stats
-	// IndexBytes is what the index has allocated; Bytes and Limit cover it too.
+	// IndexBytes is what the KV index has allocated; Bytes and Limit cover it too.
 	IndexBytes int64
 	// Links counts the blocks of text whose tokens are known.
 	Links int
 	// Epochs counts how often a model's links were dropped: because its tokens
-	// contradicted them, its engines list other models or were restarted.
+	// contradicted them, or its engines listed other models or were restarted.
 	Epochs uint64
 }
 
-// Stats describes what is remembered at this moment.
+// Stats describes the tree and the KV index at this moment.
 func (rt *Router) Stats() Stats {
 	index := rt.index.Stats()
 	s := Stats{Stats: rt.tree.Stats(), IndexBytes: index.Bytes, Links: index.Links, Epochs: index.Epochs}

@@ -4,23 +4,23 @@ package routing
 
 import "time"
 
-// queue is the prefill work in flight on one upstream: a queue of reservations
-// in the order in which they were made, as engines prefill first come, first
-// served. The zero value is an idle upstream.
+// prefillQueue is the prefill work in flight on one upstream: the reservations in
+// the order in which they were made, as engines prefill first come, first served.
+// The zero value is an idle upstream.
 type prefillQueue struct {
 	head, tail *reservation
-	headSince  time.Time     // when the head's prefill is taken to have begun
-	total      time.Duration // of the costs of all that are queued
+	headSince  time.Time     // when the head's prefill began, as predicted or observed
+	total      time.Duration // predicted prefill of all that are queued
 	queued     int           // prompts whose prefill is not done
-	requests   int           // reserved and not yet ended, those that decode too
+	requests   int           // reservations that have not ended, decoding ones included
 
 	overtakenTokens  int  // tokens of prompts that were done before the head, in its time
-	headStartUnknown bool // nobody saw when the head's prefill began
+	headStartUnknown bool // nothing showed when the head's prefill began
 }
 
-// reservation is one request's place on an upstream. Its zero value is
-// unused; it is embedded in the request's own state, so that reserving does
-// not allocate. It must not be copied while in use.
+// reservation is one request's place on an upstream. Its zero value is unused. It
+// is part of the request's own state, so that reserving does not allocate. It must
+// not be copied while in use.
 type reservation struct {
 	queue      *prefillQueue
 	prev, next *reservation
@@ -30,8 +30,8 @@ type reservation struct {
 	queued     bool
 }
 
-// service is what a first token tells of an upstream: that it took that long
-// to compute that many tokens. No tokens: nothing can be told.
+// prefillSample is an observation from a first token: so many tokens took that
+// long to compute. Without tokens it says nothing.
 type prefillSample struct {
 	tokens   int
 	took     time.Duration
@@ -39,12 +39,12 @@ type prefillSample struct {
 }
 
 // reserve enters r with its tokens and their predicted duration. A timed
-// reservation leaves the queue by itself when that duration is over: the
-// answers of requests that are not streamed do not tell when prefill ended.
-// The others stay until firstToken.
+// reservation leaves the queue by itself when that duration is over: an answer
+// that is not streamed does not show when its prefill ended. Others stay until
+// firstToken.
 func (q *prefillQueue) reserve(r *reservation, now time.Time, tokens int, prefill time.Duration, timed bool) {
 	if r.queue != nil {
-		panic("fleet: reservation is in use")
+		panic("routing: reservation is in use")
 	}
 	q.advance(now)
 	*r = reservation{queue: q, tokens: tokens, cost: max(prefill, 0), timed: timed, queued: true, prev: q.tail}
@@ -59,8 +59,8 @@ func (q *prefillQueue) reserve(r *reservation, now time.Time, tokens int, prefil
 	q.requests++
 }
 
-// firstToken ends the prefill part of r: its tokens no longer make others
-// wait. It may be called more than once, and on an ended reservation.
+// firstToken ends the prefill of r: others no longer wait for its tokens. It may
+// be called more than once, and on a released reservation.
 func (r *reservation) firstToken(now time.Time) (s prefillSample) {
 	if r.queue == nil {
 		return s
@@ -74,11 +74,11 @@ func (r *reservation) firstToken(now time.Time) (s prefillSample) {
 	return s
 }
 
-// served returns what the first token of r tells. An engine computes one
-// prompt after the other, so the time since the one before r was done is that
-// of r itself, however long r has waited. One that is done before its turn was
-// computed in the head's time, and is counted with it. A timed one is done
-// when its whole answer is, at some time after its prefill.
+// sample returns what the first token of r shows. An engine computes one prompt
+// after the other, so r took the time since the one before it was done, however
+// long r has waited. A prompt that is done before its turn was computed in the
+// head's time, and is counted with it. A timed one is done when its whole answer
+// is, some time after its prefill.
 func (q *prefillQueue) sample(r *reservation, now time.Time) (s prefillSample) {
 	if r != q.head {
 		q.overtakenTokens += r.tokens
@@ -91,7 +91,7 @@ func (q *prefillQueue) sample(r *reservation, now time.Time) (s prefillSample) {
 	return s
 }
 
-// end releases all of r. It may be called more than once.
+// release removes all of r. It may be called more than once.
 func (r *reservation) release(now time.Time) {
 	q := r.queue
 	if q == nil {
@@ -107,9 +107,9 @@ func (r *reservation) release(now time.Time) {
 	r.queue = nil
 }
 
-// wait returns how long a request that is sent now waits until the prefill
-// that is queued already is done. The head counts for at least the share late
-// of its cost, however long it has been at it, see cost.late.
+// wait returns how long a request that is sent now waits until the queued prefill
+// is done. The head counts for at least lateShare of its cost, however long it has
+// been computed, see cost.lateShare.
 func (q *prefillQueue) wait(now time.Time, late float64) time.Duration {
 	q.advance(now)
 	if q.head == nil {
@@ -127,8 +127,8 @@ func (q *prefillQueue) advance(now time.Time) {
 	}
 }
 
-// unlink takes r out of the queue; when it was the head, the next one's
-// prefill began at the time at.
+// unlink takes r out of the queue; if it was the head, the next one's prefill
+// began at that time.
 func (q *prefillQueue) unlink(r *reservation, at time.Time) {
 	if r.prev == nil {
 		q.head, q.headSince = r.next, at

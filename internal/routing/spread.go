@@ -5,17 +5,17 @@ package routing
 import "time"
 
 const (
-	// lopsided is how many times as much one upstream must have been given to
-	// compute as another would have with a copy, for the two to be out of
-	// balance.
+	// imbalance is how many times as much one upstream must have been given to
+	// compute as another would have with a copy, for the two to be out of balance.
 	imbalance = 2
 
-	// rents is how many times the price of a copy has to have been computed
-	// before one is made: copies cost at most that share of all prefill.
+	// rentFactor is how many times the cost of a copy must have been computed
+	// before one is made: copies take at most that share of all prefill.
 	rentFactor = 2
 )
 
-// spread returns the candidate to take instead of pick, or pick itself.
+// spread returns the candidate to take instead of pick, and the buy cost: the
+// prefill that must have been computed on pick before. Or it returns pick itself.
 //
 // While there is little to do, a prefix that all requests share would draw
 // everything to the upstream that has it: it always answers a little sooner.
@@ -23,10 +23,10 @@ const (
 // the decoding. So when one upstream gets much more to compute than another,
 // every so often a request goes to that other one although it costs more there,
 // and takes a copy of the prefix with it. How often is what the ski rental
-// problem teaches: not before what was saved by not doing so is a multiple of
-// the price. A long prefix that one conversation has to itself hence stays, where
-// there are shorter ones to move.
-func spread(candidates []scoredCandidate, pick int, others contention) (instead int, price time.Duration) {
+// problem teaches: not before the rent paid is a multiple of the buy cost. A long
+// prefix of a single conversation hence stays where there are shorter ones to
+// move.
+func spread(candidates []scoredCandidate, pick int, others contention) (instead int, buyCost time.Duration) {
 	emptiest := pick
 	for i := range candidates {
 		if candidates[i].Footprint < candidates[emptiest].Footprint {

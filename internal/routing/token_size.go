@@ -3,21 +3,20 @@
 package routing
 
 const (
-	// maxModels bounds for how many models the size of tokens is learned;
-	// further ones share what is learned of all.
+	// maxModels bounds the models whose token size is learned; further ones share
+	// one estimate.
 	maxModels = 256
-	// sizeMemory is over how many prompts it is averaged.
+	// sizeMemory is the number of prompts that are averaged.
 	sizeMemory = 256
-	// startSize is the weight of BytesPerToken at first, in tokens.
+	// startSize is the weight of DefaultBytesPerToken at first, in tokens.
 	startSize = 2000
-	// The bounds of what can be learned, in bytes a token: less than one is no
-	// text, and more than a line is no token.
+	// The bounds of the learned size, in bytes a token: less than one is no text,
+	// and more than a line is no token.
 	smallestToken, largestToken = 1, 64
 )
 
-// tokenSize is how many bytes of prompt a token stands for, and how many tokens
-// a medium does. The zero value has
-// learned nothing.
+// tokenSize is how many bytes of prompt a token stands for, and how many tokens a
+// medium has. The zero value has learned nothing.
 type tokenSize struct {
 	textBytes, tokens float64 // fading
 	media             mediaSize
@@ -29,14 +28,13 @@ func (t *tokenSize) learn(bytes, tokens int) {
 	t.tokens = t.tokens*fade + float64(tokens)
 }
 
-// perToken returns the bytes a token stands for; start is what it is held for
-// until there is enough to go by.
+// perToken returns the bytes a token stands for; start is the prior.
 func (t *tokenSize) perToken(start float64) float64 {
 	return min(largestToken, max(smallestToken, (t.textBytes+startSize*start)/(t.tokens+startSize)))
 }
 
-// tokenSizes knows the size of tokens for each model. The zero value has
-// learned nothing.
+// tokenSizes holds the size of tokens for each model. The zero value has learned
+// nothing.
 type tokenSizes struct {
 	models map[string]*tokenSize
 	others tokenSize
@@ -57,16 +55,16 @@ func (t *tokenSizes) forModel(model string, add bool) *tokenSize {
 	return size
 }
 
-// BytesPerToken returns how many bytes of prompt a token of the model stands
-// for, as learned from LearnTokens; the constant BytesPerToken before that.
+// BytesPerToken returns how many bytes of prompt a token of the model stands for,
+// as learned from LearnTokens; DefaultBytesPerToken before that.
 func (rt *Router) BytesPerToken(model string) float64 {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	return rt.tokenSizes.forModel(model, false).perToken(DefaultBytesPerToken)
 }
 
-// LearnTokens takes in that an engine has counted so many tokens in a prompt of
-// so many bytes, as Prompt.Tokens was estimated from.
+// LearnTokens learns from the number of tokens that an engine reports for a prompt
+// of so many bytes of text.
 func (rt *Router) LearnTokens(model string, bytes, tokens int) {
 	if bytes <= 0 || tokens <= 0 || bytes > largestToken*tokens || bytes < smallestToken*tokens {
 		return

@@ -4,11 +4,11 @@ package routing
 
 import "github.com/bauxite/caddy-kvaware/radixcache"
 
-// maxCutPrompts bounds how many cut prompts are remembered.
+// maxTruncatedPrompts bounds how many truncated prompts are remembered.
 const maxTruncatedPrompts = 8192
 
-// cutPrompts knows how long the prompts were whose chain was cut short by a
-// depth limit. When an upstream holds a whole cut chain it may well hold what
+// truncatedPrompts holds the lengths of prompts whose chain was truncated by a
+// depth limit. An upstream that holds a whole truncated chain may well hold what
 // came behind it: as much as was ever sent there behind that chain. The oldest
 // entry goes first. The zero value is empty.
 type truncatedPrompts struct {
@@ -19,7 +19,7 @@ type truncatedPrompts struct {
 
 type truncatedPrompt struct {
 	upstream radixcache.Upstream
-	end      uint64 // the chain's last hash, which stands for all of it
+	end      uint64 // the chain's last hash, which covers all of it
 }
 
 // add notes that an upstream has accepted a prompt of that many tokens.
@@ -45,7 +45,8 @@ func (c *truncatedPrompts) add(up radixcache.Upstream, chain []uint64, tokens in
 	c.longest[key] = tokens
 }
 
-// tokens returns the longest prompt behind a whole chain that was sent there.
+// tokens returns the length of the longest prompt behind a whole chain that was
+// sent there.
 func (c *truncatedPrompts) tokens(up radixcache.Upstream, chain []uint64) int {
 	if len(c.longest) == 0 || len(chain) == 0 {
 		return 0
