@@ -10,18 +10,18 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// maxAdapters bounds how many adapters are told apart; prompts for further ones
-// find nothing.
+// maxAdapters bounds the adapters that are remembered; prompts for further ones
+// match nothing.
 const maxAdapters = 4096
 
-// adapterNames are the names of the LoRA adapters that engines have blocks for, as
-// hashes. They are read for each prompt and hardly ever change.
+// adapterNames holds hashes of the names of the LoRA adapters that engines have
+// blocks for. They are read for each prompt and hardly ever change.
 type adapterNames struct {
 	known atomic.Pointer[map[uint64]struct{}]
 	mu    sync.Mutex
 }
 
-// note takes in that an engine has blocks for an adapter.
+// note notes that an engine has blocks for an adapter.
 func (a *adapterNames) note(name []byte) {
 	if len(name) == 0 {
 		return
@@ -52,9 +52,9 @@ func (a *adapterNames) has(h uint64) bool {
 	return ok
 }
 
-// Adapter returns the name of the adapter that requests for a model are served
-// with: the model's name if some engine has blocks for an adapter of that name,
-// else none. Before the first such block nobody holds any, so it does not matter.
+// Adapter returns the name of the adapter that serves requests for a model: the
+// model's name if some engine has blocks for an adapter of that name, else "".
+// Before the first such block no engine holds any, so it does not matter.
 func (x *Index) Adapter(model string) string {
 	if x.adapters.has(xxhash.Sum64String(model)) {
 		return model

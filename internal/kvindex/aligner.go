@@ -7,44 +7,45 @@ import (
 	"crypto/sha256"
 )
 
-// The tags of the rendition, see internal/prompt: none of these bytes is in UTF-8.
+// The tags of the rendition, see internal/prompt. None of these bytes is in UTF-8.
 const (
-	tagSegment = 0xFF // and a byte that says of what kind
+	tagSegment = 0xFF // followed by a byte for its kind
 	tagString  = 0xFE
-	tagMedia   = 0xFD // and a digest
+	tagMedia   = 0xFD // followed by a digest
 )
 
 const (
-	// probe is how many bytes of a text are looked for, and shortest the least:
-	// shorter texts could be anywhere.
+	// probeBytes is how many bytes of a text are searched for, and minProbe the
+	// least: shorter texts could be anywhere.
 	probeBytes = 24
 	minProbe   = 16
-	// ahead is how far behind the last place a text is looked for: what a template
-	// says of its own in between, and several times what was not found since.
+	// windowBytes is how far behind the last match a text is searched for, to pass
+	// what the template adds in between. windowFactor times the bytes that were
+	// not found since come on top.
 	windowBytes  = 2048
 	windowFactor = 4
-	// strides is how often a text that was left in the middle is looked for again.
+	// maxStrides is how often a text that was left in the middle is tried again.
 	maxStrides = 12
-	// effort bounds what is looked at, in times what the texts are long.
+	// budgetFactor bounds the bytes that are searched, in lengths of the texts.
 	budgetFactor = 16
 )
 
-// stretch is text that the rendition and the tokens have in common.
+// alignedRun is text that the rendition and the tokens have in common.
 type alignedRun struct {
 	from, to int  // in the rendition
-	at       int  // of from, in the texts of the tokens
+	at       int  // start in the texts of the tokens
 	whole    bool // a text of the rendition ends at to
 }
 
 // aligner finds the texts of a rendition, one after the other, in what the chat
 // template has made of them.
 type aligner struct {
-	text      []byte // of the rendition
+	text      []byte // the rendition
 	tokenText []byte // the texts of all tokens
 	runs      []alignedRun
-	pos       int // in tokens: what was found ends here
-	budget    int // effort
-	skipped   int // bytes of the rendition since
+	pos       int // end of the last match in tokenText
+	budget    int // bytes that may still be searched
+	skipped   int // bytes of the rendition since the last match
 }
 
 func align(text, tokens []byte) []alignedRun {
@@ -69,7 +70,7 @@ func align(text, tokens []byte) []alignedRun {
 	return a.runs
 }
 
-// run looks for a text of the rendition.
+// alignText searches for a text of the rendition.
 func (a *aligner) alignText(from, end int) {
 	start := from
 	for stride := 0; stride < maxStrides && a.budget > 0; stride++ {
@@ -95,7 +96,7 @@ func (a *aligner) alignText(from, end int) {
 	a.skipped += end - start
 }
 
-// look returns where in the tokens' texts something comes next, -1 when it does not.
+// find returns where in tokenText a text comes next, -1 when it does not.
 func (a *aligner) find(what []byte, skipped int) int {
 	in := a.tokenText[a.pos:min(len(a.tokenText), a.pos+len(what)+windowBytes+windowFactor*(a.skipped+skipped))]
 	i := bytes.Index(in, what)
@@ -107,7 +108,7 @@ func (a *aligner) find(what []byte, skipped int) int {
 	return a.pos + i
 }
 
-// common is how many bytes a and b have in common at their start.
+// commonPrefix returns how many bytes a and b have in common at their start.
 func commonPrefix(a, b []byte) int {
 	n := min(len(a), len(b))
 	for i := range n {

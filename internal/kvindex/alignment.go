@@ -9,150 +9,151 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// Prompt is what a prompt's anchors are made of.
+// TokenizedPrompt is a prompt and its tokens, as AlignTokens needs them.
 type TokenizedPrompt struct {
-	// Render streams the rendition that the text chain is of, chunk by chunk.
+	// Render streams the rendition that the text chain was made of.
 	Render func(yield func(message int32, chunk []byte) bool)
-	// BlockBytes is the size of a text block, Blocks how many the chain has, and
-	// CoveredBytes how much of the rendition they stand for: the last one may be
-	// shorter.
+	// BlockBytes is the size of a text block, Blocks the length of the chain, and
+	// CoveredBytes the part of the rendition that it covers: the last block may
+	// be shorter.
 	BlockBytes, Blocks, CoveredBytes int
-	// Ends is where messages end in the rendition, in bytes, first message first.
+	// MessageEnds are the ends of messages in the rendition, in bytes, ascending.
 	MessageEnds []int
-	// BlockTokens is the engine's block size: what an estimate is less.
+	// BlockTokens is the engine's block size. Estimates are reduced by it.
 	BlockTokens int
-	// Tokens is how many tokens the prompt has, media and all.
+	// Tokens is the number of the prompt's tokens, media included.
 	Tokens int
-	// Text returns what a token stands for, as bytes of the prompt. It is nil when
-	// that is not known.
+	// Text returns the bytes of the prompt that a token stands for. Text is nil
+	// when they are not known.
 	Text func(token int) []byte
 }
 
 const (
-	// searchBack is how far in front of the end of a text block a place is looked
-	// for at which tokens end whatever follows.
+	// searchBack is how far before the end of a text block a place is searched for
+	// at which a token ends whatever follows.
 	searchBack = 256
-	// searchGap is how much of the rendition there may be behind the end of a text
-	// of which the end of a text block is still taken for exact.
+	// searchGap is how many bytes after the end of a text a text block may end to
+	// still get an exact anchor.
 	searchGap = 64
 )
 
 // AlignTokens returns an anchor for each text block, and one for each end of a
-// message: what follows there is another message, whatever it says.
+// message, which another message follows whatever it says.
 //
 // Where the texts of the tokens are known they are aligned with the texts in the
-// rendition: what the template puts between these is passed over. An anchor is exact
-// at the end of a text, and inside of one where a word or line starts that is in the
-// text block as far as its first character: tokenizers do not look further, so the
-// tokens up to there are the same however the text goes on. The count is of tokens
-// that end at or before the last such place.
+// rendition, passing over what the template puts in between. An anchor is exact at
+// the end of a text. Inside a text it is exact where a word or line starts whose
+// first character is still in the text block: tokenizers do not look further, so
+// the tokens up to there are the same however the text goes on. The anchor counts
+// the tokens that end at or before the last such place.
 //
-// Elsewhere, where texts are not known or cannot be found, it is in proportion
-// between the nearest places that are, less a block of the engine's.
+// Elsewhere it is interpolated between the nearest known places, less one of the
+// engine's blocks.
 //
-// The time is linear in the length of prompt and tokens; memory for a copy of both
-// texts is taken, and wiped in the end.
+// It takes time linear in the length of prompt and tokens, and memory for a copy of
+// both texts, which is wiped at the end.
 func AlignTokens(p TokenizedPrompt) (anchors, ends []Anchor) {
-	r := alignment{p: p}
-	defer r.wipe()
-	r.build()
+	a := alignment{p: p}
+	defer a.wipe()
+	a.build()
 	anchors = make([]Anchor, 0, p.Blocks)
 	for i := range p.Blocks {
-		end := min((i+1)*p.BlockBytes, len(r.text))
+		end := min((i+1)*p.BlockBytes, len(a.text))
 		if p.CoveredBytes > 0 {
 			end = min(end, p.CoveredBytes)
 		}
-		anchors = append(anchors, r.anchor(end))
+		anchors = append(anchors, a.anchor(end))
 	}
-	r.passed = 0
+	a.passed = 0
 	for _, end := range p.MessageEnds {
-		ends = append(ends, r.messageEndAnchor(min(max(end, 0), len(r.text))))
+		ends = append(ends, a.messageEndAnchor(min(max(end, 0), len(a.text))))
 	}
 	return anchors, ends
 }
 
-// reading is a rendition beside the texts of its tokens.
+// alignment holds a rendition and the texts of its tokens.
 type alignment struct {
 	p         TokenizedPrompt
 	text      []byte
 	tokenText []byte
-	tokenEnds []uint32 // where in tokens each token ends
+	tokenEnds []uint32 // in tokenText
 	runs      []alignedRun
-	passed    int // stretches that begin before the last anchor
+	passed    int // runs that begin before the last anchor
 }
 
-func (r *alignment) build() {
+func (a *alignment) build() {
 	size := 0
-	r.p.Render(func(_ int32, chunk []byte) bool { size += len(chunk); return true })
-	r.text = sensitive.Make("rendition", 0, size)
-	r.p.Render(func(_ int32, chunk []byte) bool {
-		r.text = append(r.text, chunk[:min(len(chunk), cap(r.text)-len(r.text))]...)
+	a.p.Render(func(_ int32, chunk []byte) bool { size += len(chunk); return true })
+	a.text = sensitive.Make("rendition", 0, size)
+	a.p.Render(func(_ int32, chunk []byte) bool {
+		a.text = append(a.text, chunk[:min(len(chunk), cap(a.text)-len(a.text))]...)
 		return true
 	})
-	if r.p.Text == nil {
+	if a.p.Text == nil {
 		return
 	}
 	size = 0
-	for i := range r.p.Tokens {
-		size += len(r.p.Text(i))
+	for i := range a.p.Tokens {
+		size += len(a.p.Text(i))
 	}
-	r.tokenText, r.tokenEnds = sensitive.Make("texts of tokens", 0, size), make([]uint32, 0, r.p.Tokens)
-	for i := range r.p.Tokens {
-		r.tokenText = append(r.tokenText, r.p.Text(i)...)
-		r.tokenEnds = append(r.tokenEnds, uint32(len(r.tokenText)))
+	a.tokenText, a.tokenEnds = sensitive.Make("texts of tokens", 0, size), make([]uint32, 0, a.p.Tokens)
+	for i := range a.p.Tokens {
+		a.tokenText = append(a.tokenText, a.p.Text(i)...)
+		a.tokenEnds = append(a.tokenEnds, uint32(len(a.tokenText)))
 	}
-	r.runs = align(r.text, r.tokenText)
+	a.runs = align(a.text, a.tokenText)
 }
 
-func (r *alignment) wipe() {
-	sensitive.Wipe(r.text)
-	sensitive.Wipe(r.tokenText)
-	clear(r.tokenEnds)
+func (a *alignment) wipe() {
+	sensitive.Wipe(a.text)
+	sensitive.Wipe(a.tokenText)
+	clear(a.tokenEnds)
 }
 
-// anchor is the anchor of a text block that ends at end. It is called with ends that
-// grow.
-func (r *alignment) anchor(end int) Anchor {
-	for r.passed < len(r.runs) && r.runs[r.passed].from < end {
-		r.passed++
+// anchor returns the anchor of a text block that ends at end. Calls must be in
+// ascending order.
+func (a *alignment) anchor(end int) Anchor {
+	for a.passed < len(a.runs) && a.runs[a.passed].from < end {
+		a.passed++
 	}
-	for i := r.passed - 1; i >= max(0, r.passed-2); i-- {
-		if n, ok := r.exactTokens(r.runs[i], end); ok {
+	for i := a.passed - 1; i >= max(0, a.passed-2); i-- {
+		if n, ok := a.exactTokens(a.runs[i], end); ok {
 			return Anchor{n, true}
 		}
 	}
-	return Anchor{Tokens: r.estimate(end)}
+	return Anchor{Tokens: a.estimate(end)}
 }
 
-// over is the anchor of a message's end: all tokens of its text are before it. It
-// is called with ends that grow.
-func (r *alignment) messageEndAnchor(end int) Anchor {
-	a := r.anchor(end)
-	if i := r.passed - 1; i >= 0 && r.runs[i].whole && r.runs[i].to == end {
-		s := r.runs[i]
-		if n, ok := r.tokensEndingAt(s.at + s.to - s.from); ok {
+// messageEndAnchor returns the anchor of a message's end: all tokens of its text
+// are before it. Calls must be in ascending order.
+func (a *alignment) messageEndAnchor(end int) Anchor {
+	anchor := a.anchor(end)
+	if i := a.passed - 1; i >= 0 && a.runs[i].whole && a.runs[i].to == end {
+		s := a.runs[i]
+		if n, ok := a.tokensEndingAt(s.at + s.to - s.from); ok {
 			return Anchor{n, true}
 		}
 	}
-	return a
+	return anchor
 }
 
-// exact finds the last place before end at which tokens end whatever follows.
-func (r *alignment) exactTokens(s alignedRun, end int) (tokens int, ok bool) {
+// exactTokens finds the last place before end at which a token ends whatever
+// follows, and returns the tokens up to there.
+func (a *alignment) exactTokens(s alignedRun, end int) (tokens int, ok bool) {
 	if end > s.to {
 		if end-s.to > searchGap {
 			return 0, false
 		}
-		if s.whole && end > s.to && r.textEndsIn(s.to, end) {
-			if n, ok := r.tokensEndingAt(s.at + s.to - s.from); ok {
+		if s.whole && end > s.to && a.textEndsIn(s.to, end) {
+			if n, ok := a.tokensEndingAt(s.at + s.to - s.from); ok {
 				return n, true
 			}
 		}
 	}
 	for i := min(end, s.to) - 1; i > max(s.from, end-searchBack); i-- {
-		// A word starts with the space in front of it, what starts a line does not.
+		// A word starts with the space before it, the start of a line does not.
 		at := i
-		switch c, before := r.text[i], r.text[i-1]; {
+		switch c, before := a.text[i], a.text[i-1]; {
 		case isSpace(c):
 			continue
 		case before == ' ':
@@ -160,60 +161,60 @@ func (r *alignment) exactTokens(s alignedRun, end int) (tokens int, ok bool) {
 		case before != '\n':
 			continue
 		}
-		if n, ok := r.tokensEndingAt(s.at + at - s.from); ok && at > s.from {
+		if n, ok := a.tokensEndingAt(s.at + at - s.from); ok && at > s.from {
 			return n, true
 		}
 	}
 	return 0, false
 }
 
-// closed tells whether the text that ends at from, but for white space, has come to
-// its end before end.
-func (r *alignment) textEndsIn(from, end int) bool {
+// textEndsIn reports whether the rendition has a tag between from and end, so that
+// the text before has ended.
+func (a *alignment) textEndsIn(from, end int) bool {
 	for ; from < end; from++ {
-		if r.text[from] >= tagMedia {
+		if a.text[from] >= tagMedia {
 			return true
 		}
 	}
 	return false
 }
 
-// endsAt returns how many tokens there are up to a place in the tokens' texts at
+// tokensEndingAt returns how many tokens there are up to a place in tokenText at
 // which a token ends.
-func (r *alignment) tokensEndingAt(at int) (tokens int, ok bool) {
-	n, ok := slices.BinarySearch(r.tokenEnds, uint32(at))
+func (a *alignment) tokensEndingAt(at int) (tokens int, ok bool) {
+	n, ok := slices.BinarySearch(a.tokenEnds, uint32(at))
 	if !ok {
 		return 0, false
 	}
 	return n + 1, true
 }
 
-// estimate is how many tokens there are up to end, in proportion, less a block, but
-// not less than at the last place that is known.
-func (r *alignment) estimate(end int) int {
-	from, to := 0, len(r.text)
-	low, high := 0, r.p.Tokens
-	if i := r.passed - 1; i >= 0 {
-		s := r.runs[i]
+// estimate interpolates how many tokens there are up to end, less a block, but not
+// less than at the last known place.
+func (a *alignment) estimate(end int) int {
+	from, to := 0, len(a.text)
+	low, high := 0, a.p.Tokens
+	if i := a.passed - 1; i >= 0 {
+		s := a.runs[i]
 		from = min(s.to, end)
-		low = r.tokensUpTo(s.at + from - s.from)
+		low = a.tokensUpTo(s.at + from - s.from)
 	}
-	if r.passed < len(r.runs) {
-		s := r.runs[r.passed]
-		to, high = s.from, r.tokensUpTo(s.at)
+	if a.passed < len(a.runs) {
+		s := a.runs[a.passed]
+		to, high = s.from, a.tokensUpTo(s.at)
 	}
 	n := low
 	if to > from {
 		n += (high - low) * (end - from) / (to - from)
 	}
 	known := 0
-	if i := r.passed - 1; i >= 0 {
-		known = r.tokensUpTo(r.runs[i].at)
+	if i := a.passed - 1; i >= 0 {
+		known = a.tokensUpTo(a.runs[i].at)
 	}
-	return max(known, min(n, r.p.Tokens)-r.p.BlockTokens, 0)
+	return max(known, min(n, a.p.Tokens)-a.p.BlockTokens, 0)
 }
 
-// upTo returns how many tokens end at or before a place.
-func (r *alignment) tokensUpTo(at int) int {
-	return sort.Search(len(r.tokenEnds), func(i int) bool { return r.tokenEnds[i] > uint32(at) })
+// tokensUpTo returns how many tokens end at or before a place in tokenText.
+func (a *alignment) tokensUpTo(at int) int {
+	return sort.Search(len(a.tokenEnds), func(i int) bool { return a.tokenEnds[i] > uint32(at) })
 }

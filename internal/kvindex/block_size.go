@@ -2,16 +2,16 @@
 
 package kvindex
 
-// blockSizes finds the block size that most blocks have (Misra and Gries, "Finding
-// repeated elements", 1982, with a few counters). Blocks on the GPU are preferred:
-// what stores a copy elsewhere often has chunks of its own size.
+// blockSizeCounter finds the block size that most blocks have (Misra and Gries,
+// "Finding repeated elements", 1982, with a few counters). Blocks on the GPU take
+// precedence: copies elsewhere often are in chunks of another size.
 type blockSizeCounter struct {
 	size  [4]int
 	count [4]int64
 	onGPU bool
 }
 
-// note counts n blocks of a size, and returns the size that is in front.
+// note counts n blocks of a size, and returns the most frequent size.
 func (b *blockSizeCounter) note(size, n int, gpu bool) uint32 {
 	if gpu && !b.onGPU {
 		*b = blockSizeCounter{onGPU: true}

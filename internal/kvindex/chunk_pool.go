@@ -4,16 +4,46 @@ package kvindex
 
 import "sync"
 
-// The keys of entries that end after a time lie in chunks of 256 bytes, each of
-// one feed, one tier and one time; 256 of them make a segment.
+// The keys of entries that expire lie in chunks of 256 bytes, each of one feed, one
+// tier and one time; 256 of them make a segment:
+//
+//	word 0  the next chunk
+//	word 1  time<<8 | number of keys
+//	word 2  keys
 const (
 	chunkWords    = 32
-	chunkKeys     = chunkWords - 2 // word 0: the next chunk, word 1: time<<8 | how many
+	chunkHead     = 2
+	chunkKeys     = chunkWords - chunkHead
 	chunksPerSlab = segmentWords / chunkWords
 )
 
-// chunkRef is the number of a chunk, and one more; 0 is none.
+// chunkRef is the number of a chunk plus one; 0 is none.
 type chunkRef uint32
+
+type chunk []uint64Word
+
+func (c chunk) next() chunkRef       { return chunkRef(c[0].Load()) }
+func (c chunk) setNext(ref chunkRef) { c[0].Store(uint64(ref)) }
+func (c chunk) time() int64          { return int64(c[1].Load() >> 8) }
+func (c chunk) count() int           { return int(c[1].Load() & 0xff) }
+func (c chunk) key(i int) uint64     { return c[chunkHead+i].Load() }
+
+// reset empties a chunk, for keys of a time.
+func (c chunk) reset(time int64) {
+	c.setNext(0)
+	c[1].Store(uint64(time) << 8)
+}
+
+// add appends as many of the keys as there is room for.
+func (c chunk) add(keys []uint64) (n int) {
+	count := c.count()
+	n = min(chunkKeys-count, len(keys))
+	for i, key := range keys[:n] {
+		c[chunkHead+count+i].Store(key)
+	}
+	c[1].Store(c[1].Load() + uint64(n))
+	return n
+}
 
 // slab is a segment of chunks.
 type slab struct {
@@ -22,30 +52,30 @@ type slab struct {
 	used  int
 }
 
-// chunks gives out chunks to the queues of all feeds. What is in a chunk belongs
-// to the queue it was given to.
+// chunkPool hands out chunks to the expiry queues of all feeds. The content of a
+// chunk belongs to the queue that has it.
 type chunkPool struct {
 	memory    *memory
 	mu        sync.Mutex
-	slabs     []slab // one that was given back has no words
+	slabs     []slab // a released one has no words
 	firstFree int    // no slab before has a free chunk
 }
 
-// words returns the words of a chunk.
-func (c *chunkPool) words(ref chunkRef) []uint64Word {
+func (c *chunkPool) chunk(ref chunkRef) chunk {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.at(ref)
 }
 
-func (c *chunkPool) at(ref chunkRef) []uint64Word {
+// at returns a chunk. The caller holds mu.
+func (c *chunkPool) at(ref chunkRef) chunk {
 	i := int(ref - 1)
 	at := i % chunksPerSlab * chunkWords
 	return c.slabs[i/chunksPerSlab].words[at : at+chunkWords]
 }
 
-// take returns a free chunk, 0 when there is no room. Chunks may take half of what
-// the index may.
+// alloc returns a free chunk, 0 when there is no room. Chunks may take half of the
+// index's limit.
 func (c *chunkPool) alloc() chunkRef {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,17 +98,17 @@ func (c *chunkPool) alloc() chunkRef {
 	s.words = new(segment)
 	for k := chunksPerSlab; k > 0; k-- {
 		ref := chunkRef(i*chunksPerSlab + k)
-		c.at(ref)[0].Store(uint64(s.free))
+		c.at(ref).setNext(s.free)
 		s.free = ref
 	}
 	c.firstFree = i
 	return c.allocFrom(s)
 }
 
-// below tells whether there may be a segment beside n others.
+// fits reports whether there may be a segment beside n others.
 func (c *chunkPool) fits(n int) bool { return int64(n+1)*2*segmentCost <= c.memory.currentLimit() }
 
-// mayGrow tells whether chunks have less than their share of the memory.
+// mayGrow reports whether chunks have less than their share of the memory.
 func (c *chunkPool) mayGrow() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,18 +123,18 @@ func (c *chunkPool) mayGrow() bool {
 
 func (c *chunkPool) allocFrom(s *slab) chunkRef {
 	ref := s.free
-	s.free = chunkRef(c.at(ref)[0].Load())
+	s.free = c.at(ref).next()
 	s.used++
 	return ref
 }
 
-// give takes a chunk back, and the memory of a segment with its last one.
+// release takes a chunk back, and frees its segment with the last one.
 func (c *chunkPool) release(ref chunkRef) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := int(ref-1) / chunksPerSlab
 	s := &c.slabs[i]
-	c.at(ref)[0].Store(uint64(s.free))
+	c.at(ref).setNext(s.free)
 	s.free = ref
 	c.firstFree = min(c.firstFree, i)
 	if s.used--; s.used == 0 {

@@ -8,11 +8,11 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-// stepChunks is how many chunks are ended before events get in between.
+// stepChunks is how many chunks expire before the lock is released to events.
 const stepChunks = 32
 
-// wait notes the time of copies in a tier without removals. When there is no room
-// the oldest end early. It returns false when that is not enough.
+// scheduleExpiry enters copies in a tier without removals. When there is no room
+// the oldest expire early. It returns false when that is not enough.
 func (f *Feed) scheduleExpiry(tier kvevents.Tier, keys []uint64) bool {
 	t := int(tier) - 1
 	if t < 0 || f.sendsRemovals[t] {
@@ -32,7 +32,7 @@ func (f *Feed) scheduleExpiry(tier kvevents.Tier, keys []uint64) bool {
 	}
 }
 
-// endOldest ends the oldest copies in a tier, a chunk of them.
+// expireOldest ends the oldest copies in a tier, a chunk of them.
 func (f *Feed) expireOldest(t int) bool {
 	var room [chunkKeys]uint64
 	keys := f.expiring[t].pop(&f.x.chunks, room[:0])
@@ -41,7 +41,7 @@ func (f *Feed) expireOldest(t int) bool {
 	return len(keys) > 0
 }
 
-// shorten ends the oldest copies early, to give memory back.
+// expireEarly ends the oldest copies before their time, to give memory back.
 func (f *Feed) expireEarly() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -54,9 +54,9 @@ func (f *Feed) expireEarly() bool {
 	return true
 }
 
-// expire ends what was stored TTL before now or earlier, and returns true when
-// there may be more of it. What was stored before the first Expire of all counts
-// from that.
+// expire ends copies that were stored TTL before now or earlier, and returns true
+// when there may be more of them. Copies stored before the first Expire count from
+// that.
 func (f *Feed) expire(now int64) (more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

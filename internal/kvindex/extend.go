@@ -2,9 +2,9 @@
 
 package kvindex
 
-// Extend goes on where Follow has ended: with a place in the text between two
-// blocks that was linked behind them, known by a hash. chain and tokens are what
-// Follow returned, and ok reports whether there is more.
+// Extend extends the result of Match by a place inside the next text block, given
+// by the hash of the text up to there, if that was linked. chain and tokens are
+// Match's; ok reports whether there is more.
 func (x *Index) Extend(s Space, place uint64, chain []uint64, tokens int) (longer []uint64, more int, ok bool) {
 	if s.blockTokens == 0 {
 		return chain, tokens, false
@@ -19,18 +19,18 @@ func (x *Index) Extend(s Space, place uint64, chain []uint64, tokens int) (longe
 	if ref == 0 {
 		return chain, tokens, false
 	}
-	w := l.words(ref)
-	m := recordMeta(w[1].Load())
+	r := l.record(ref)
+	m := r.meta()
 	first := m.first()
-	if first > len(chain) || first > 0 && chain[first-1] != w[2].Load() || m.tokens() < tokens {
+	if first > len(chain) || first > 0 && chain[first-1] != r.before() || m.tokens() < tokens {
 		return chain, tokens, false
 	}
 	longer = chain[:first]
-	for k := range w[headWords:m.words()] {
-		longer = append(longer, w[headWords+k].Load())
+	for k := range m.count() {
+		longer = append(longer, r.block(k))
 	}
 	if m&metaReferenced == 0 {
-		w[1].Store(uint64(m | metaReferenced))
+		r.setMeta(m | metaReferenced)
 	}
 	longer, more, _ = cutChain(s, longer, 0, m.tokens(), 0)
 	return longer, more, true

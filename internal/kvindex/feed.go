@@ -13,15 +13,15 @@ import (
 )
 
 // TTL is how long an entry counts in a tier, other than the GPU's, for which its
-// publisher has never sent a removal: several do not, and what they keep ends
-// without a word. A call of Expire each minute ends it less than a minute later.
+// publisher has never sent a removal. Several publishers send none. With a call of
+// Expire each minute it ends less than a minute later.
 const TTL = 10 * time.Minute
 
-// slowTiers are those whose entries may end after a time.
+// expiringTiers is the number of tiers whose entries may expire.
 const expiringTiers = 2
 
-// Feed enters what one publisher says in the tree, under an upstream of its own.
-// It may be used from several goroutines, one event at a time.
+// Feed enters the events of one publisher in the tree, under an upstream of its
+// own. It may be used from several goroutines, one event at a time.
 type Feed struct {
 	x        *Index
 	name     string
@@ -29,9 +29,9 @@ type Feed struct {
 
 	mu            sync.Mutex
 	closed        bool
-	group         int // that is followed, noGroup before the first
+	group         int // the KV cache group that counts, noGroup before the first
 	sizes         blockSizeCounter
-	expiring      [expiringTiers]expiryQueue // of tiers for which there was no removal
+	expiring      [expiringTiers]expiryQueue // by tier, for those without a removal so far
 	sendsRemovals [expiringTiers]bool
 	hashes        [eventBlocks]uint64
 	external      externalCache
@@ -53,32 +53,32 @@ const (
 	eventBlocks = 256
 )
 
-// FeedStats counts what a feed was told, since it is there.
+// FeedStats counts the events of a feed since it exists.
 type FeedStats struct {
 	Blocks         uint64 // copies of blocks entered
-	Removed        uint64 // removals
-	UnknownParents uint64 // events that were left out for one
-	Ignored        uint64 // events about what is no prefix cache, or that do not add up
-	Expired        uint64 // copies that ended after TTL, or before it at the ceiling
-	Expiring       int    // copies that will
+	Removed        uint64 // copies of blocks removed
+	UnknownParents uint64 // events ignored because their parent is not known
+	Ignored        uint64 // events about other than the prefix cache, or that do not add up
+	Expired        uint64 // copies that ended after TTL, or earlier for want of room
+	Expiring       int    // copies that are yet to expire
 }
 
 func newFeed(x *Index, name string) *Feed {
 	return &Feed{x: x, name: name, upstream: x.tree.Register(name), group: noGroup}
 }
 
-// cost is what a feed takes beside what it enters.
+// cost returns the bytes a feed takes, without its entries.
 func (f *Feed) cost() int64 { return int64(unsafe.Sizeof(*f)) + int64(len(f.name)) + 64 }
 
-// ID is the feed's upstream in the tree; 0 when the tree had no room for it.
+// ID returns the feed's upstream in the tree; 0 when the tree had no room for it.
 func (f *Feed) ID() radixcache.Upstream { return f.upstream }
 
-// Name is what Index.Feed was called with.
+// Name returns the name given to Index.Feed.
 func (f *Feed) Name() string { return f.name }
 
-// Apply enters one event. It returns false when it could not be used, for an
-// unknown parent or for want of room. What is no prefix cache, and copies of blocks
-// that are not known, are passed over.
+// Apply enters one event. It returns false when the event could not be used, for an
+// unknown parent or for want of room. Events about other than the prefix cache, and
+// copies of unknown blocks, are ignored.
 func (f *Feed) Apply(e *kvevents.Event) (indexed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -130,18 +130,18 @@ func (f *Feed) stored(e *kvevents.Event) bool {
 	case f.scheduleExpiry(e.Tier, e.Hashes) && f.enter(up, e, parent):
 		return true
 	case up != f.upstream:
-		return false // of what is kept elsewhere absence means nothing anyway
+		return false // absence means nothing in an external cache anyway
 	}
 	return f.markIncomplete()
 }
 
-// noRoom notes that absence means nothing from now on.
+// markIncomplete notes that absence means nothing from now on.
 func (f *Feed) markIncomplete() bool {
 	f.incomplete.Store(true)
 	return false
 }
 
-// enter enters the blocks of an event as an upstream's, behind one with the own
+// enter enters the blocks of an event for an upstream, after the block with the
 // hash parent.
 func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) bool {
 	n := e.BlockSize
@@ -175,7 +175,7 @@ func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) b
 	return true
 }
 
-// copied enters that another tier has a copy of blocks that are known.
+// copied enters copies of known blocks in another tier.
 func (f *Feed) copied(e *kvevents.Event) bool {
 	n := 0
 	if e.Group == f.group {
@@ -199,9 +199,9 @@ func (f *Feed) copied(e *kvevents.Event) bool {
 	return true
 }
 
-// follow tells whether a group of full attention is the one that is followed: the
-// one with the lowest index. When a lower one turns up, what the other said goes,
-// and what there was before is unknown.
+// selectGroup reports whether a group of full attention is the one that counts: the
+// one with the lowest index. When a lower one turns up, the entries of the other are
+// dropped, and earlier blocks of this one are missing.
 func (f *Feed) selectGroup(group int) bool {
 	if group < f.group {
 		if f.group != noGroup {
@@ -213,7 +213,7 @@ func (f *Feed) selectGroup(group int) bool {
 	return group == f.group
 }
 
-// remove takes a copy of each block off.
+// remove removes a copy of each block.
 func (f *Feed) remove(e *kvevents.Event) bool {
 	if e.Group != f.group {
 		f.ignored.Add(1)
@@ -228,14 +228,14 @@ func (f *Feed) remove(e *kvevents.Event) bool {
 	return true
 }
 
-// takeOff takes a copy of each block off a tier.
+// removeCopies removes a copy of each block from a tier.
 func (f *Feed) removeCopies(keys []uint64, tier kvevents.Tier) {
 	f.x.tree.Removed(f.upstream, keys, radixcache.Tier(tier))
 	f.external.removed(f, keys, tier)
 }
 
-// Clear drops all that was entered. What is known of the publisher's ways goes
-// too: another engine may be there now.
+// Clear drops all entries, and what is known of the publisher's habits: another
+// engine may be there now.
 func (f *Feed) Clear() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -249,8 +249,8 @@ func (f *Feed) clear() {
 	f.clearEngine()
 }
 
-// emptied drops what the engine had itself, as it says that it has cleared it. What
-// is kept beside it in chunks stays there, and nobody would tell of it again.
+// clearEngine drops the engine's own blocks, as it reports that it has cleared
+// them. Chunks in an external cache stay: nothing would report them again.
 func (f *Feed) clearEngine() {
 	if f.external.upstream.Load() == 0 {
 		for t := range f.expiring {
@@ -264,7 +264,7 @@ func (f *Feed) clearEngine() {
 	f.incomplete.Store(false)
 }
 
-// end takes the feed out of the tree.
+// close takes the feed out of the tree.
 func (f *Feed) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -277,11 +277,11 @@ func (f *Feed) close() {
 	f.x.tree.Unregister(f.upstream)
 }
 
-// Known notes how far what was applied can be relied on.
+// SetKnowledge sets how far the applied events can be relied on.
 func (f *Feed) SetKnowledge(k kvevents.Knowledge) { f.knowledge.Store(uint32(k)) }
 
-// Knowledge is how far the tree can be relied on for this upstream: what Known was
-// last told, but Partial instead of Complete while the feed itself is Partial.
+// Knowledge returns how far the tree can be relied on for this upstream: the value
+// last given to Known, but Partial instead of Complete while the feed is Partial.
 func (f *Feed) Knowledge() kvevents.Knowledge {
 	k := kvevents.Knowledge(f.knowledge.Load())
 	if k == kvevents.Complete && f.Partial() {
@@ -290,22 +290,22 @@ func (f *Feed) Knowledge() kvevents.Knowledge {
 	return k
 }
 
-// Partial tells that something of what was applied since the last Clear is not in
-// the tree although the engine has it: there was no room for it, or it went at the
-// ceiling. It takes no lock.
+// Partial reports whether the engine has blocks, applied since the last Clear, that
+// are not in the tree: there was no room for them, or the tree evicted them. It
+// takes no lock.
 func (f *Feed) Partial() bool {
 	return f.upstream == 0 || f.incomplete.Load() || f.x.tree.Evicted(f.upstream)
 }
 
-// BlockTokens is the engine's block size: of several the one that most blocks on
-// the GPU have; 0 before the first block.
+// BlockTokens returns the engine's block size, of several the one that most blocks
+// on the GPU have; 0 before the first block.
 func (f *Feed) BlockTokens() int { return int(f.blockTokens.Load()) }
 
-// Tiered tells whether the engine has blocks in other tiers than the GPU's, as far
-// as it has said so since the last Clear.
+// Tiered reports whether the engine has reported blocks in other tiers than the
+// GPU's since the last Clear.
 func (f *Feed) Tiered() bool { return f.tiered.Load() }
 
-// Stats returns the figures of this moment.
+// Stats returns the feed's counts.
 func (f *Feed) Stats() FeedStats {
 	s := FeedStats{
 		Blocks: f.blocks.Load(), Removed: f.removed.Load(), UnknownParents: f.unknownParents.Load(),

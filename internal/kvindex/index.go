@@ -12,8 +12,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// Index is what engines say they hold, in a tree that it does not own, and which
-// text leads to which tokens. It is safe for concurrent use.
+// Index holds what engines report to have, in a tree that it does not own, and
+// which text leads to which tokens. It is safe for concurrent use.
 type Index struct {
 	tree        *radixcache.Tree
 	seed        uint64
@@ -22,10 +22,10 @@ type Index struct {
 	chunks      chunkPool
 	epochs      [epochSlots]atomic.Uint32
 	endedEpochs atomic.Uint64
-	lastExpire  atomic.Int64 // of the last Expire, in seconds
+	lastExpire  atomic.Int64 // time of the latest Expire, in seconds
 
 	adapters    adapterNames
-	firstExpire atomic.Int64 // of the first
+	firstExpire atomic.Int64 // time of the first
 
 	mu    sync.Mutex
 	feeds map[string]*Feed
@@ -33,22 +33,22 @@ type Index struct {
 
 // Stats describes an index at one moment.
 type Stats struct {
-	// Bytes is what the index has allocated beside the tree, Limit what it may.
+	// Bytes is the memory of the index beside the tree, Limit its limit.
 	Bytes, Limit int64
 	// Feeds counts the publishers.
 	Feeds int
-	// Links counts the text blocks that lead to tokens, also those of epochs that
-	// have ended and are still to be written over.
+	// Links counts the text blocks that lead to tokens, those of ended epochs
+	// included until they are overwritten.
 	Links int
-	// Waiting counts the entries of tiers without removals, each for its time.
+	// Expiring counts the entries that will expire.
 	Expiring int
-	// Epochs counts how many have ended.
+	// Epochs counts the epochs that have ended.
 	Epochs uint64
 }
 
-// New returns an index over a tree. It tells reserve how many bytes it has itself,
-// at once and whenever that changes: before it takes memory and after it gave some
-// back, so that the tree's limit can be what is left of the whole; reserve may be
+// New returns an index over a tree. It calls reserve with the bytes that it takes
+// itself, at once and with every change: before it takes memory and after it gives
+// some back, so that the tree can have the rest of a common limit. reserve may be
 // nil, and must not call the index. Until SetLimit nothing can be linked.
 func New(tree *radixcache.Tree, reserve func(bytes int64)) *Index {
 	x := &Index{tree: tree, seed: rand.Uint64(), feeds: make(map[string]*Feed)}
@@ -59,9 +59,9 @@ func New(tree *radixcache.Tree, reserve func(bytes int64)) *Index {
 	return x
 }
 
-// SetLimit tells the index the limit of the whole, tree and all; it takes a quarter
-// of it at most (see Share). What is more goes before SetLimit returns, the oldest
-// links first.
+// SetLimit sets the common limit of tree and index; the index takes a quarter of it
+// at most (see LimitDivisor). What exceeds that is dropped before SetLimit returns,
+// the oldest links first.
 func (x *Index) SetLimit(whole int64) {
 	x.memory.setLimit(max(whole, 0) / LimitDivisor)
 	x.log.shrinkToLimit()
@@ -70,7 +70,7 @@ func (x *Index) SetLimit(whole int64) {
 	x.log.shrinkToLimit()
 }
 
-// shorten ends the time of the oldest entries of one feed.
+// expireEarly ends the oldest entries of one feed before their time.
 func (x *Index) expireEarly() bool {
 	for _, f := range x.allFeeds() {
 		if f.expireEarly() {
@@ -80,8 +80,8 @@ func (x *Index) expireEarly() bool {
 	return false
 }
 
-// Feed returns the feed of the publisher, or of all of an upstream's publishers,
-// that is registered in the tree under this name.
+// Feed returns the feed that is registered in the tree under this name, new if need
+// be. It is for one publisher, or for all of an upstream's.
 func (x *Index) Feed(name string) *Feed {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -94,7 +94,7 @@ func (x *Index) Feed(name string) *Feed {
 	return f
 }
 
-// Drop takes a feed, and all it has entered, out. It must not be used any more.
+// Drop removes a feed and all its entries. The feed must not be used any more.
 func (x *Index) Drop(f *Feed) {
 	x.mu.Lock()
 	if x.feeds[f.name] != f {
@@ -107,8 +107,8 @@ func (x *Index) Drop(f *Feed) {
 	x.memory.addFixed(-f.cost())
 }
 
-// Expire ends the entries in tiers for which their publisher has never sent a
-// removal, TTL after they were stored; it is to be called each minute.
+// Expire ends entries TTL after they were stored, in tiers for which their
+// publisher has never sent a removal. Call it once a minute.
 func (x *Index) Expire(now time.Time) {
 	t := now.Unix()
 	x.firstExpire.CompareAndSwap(0, t)
@@ -129,7 +129,7 @@ func (x *Index) allFeeds() []*Feed {
 	return all
 }
 
-// Stats returns the figures of this moment.
+// Stats describes the index at this moment.
 func (x *Index) Stats() Stats {
 	s := Stats{Bytes: x.memory.bytes(), Epochs: x.endedEpochs.Load(), Links: x.log.count()}
 	x.memory.mu.Lock()

@@ -4,42 +4,41 @@ package kvindex
 
 import "sync"
 
-// A record says of one text block, at the end of a chain of them, how many tokens
-// there are up to its end, and which blocks of tokens end in it:
+// A record holds, for one text block at the end of a chain of them, the number of
+// tokens up to its end, and the blocks of tokens that end in it:
 //
 //	word 0  key
-//	word 1  tokens, index of the first block, how many blocks, marks (see meta)
-//	word 2  own hash of the block before the first
-//	word 3  own hashes
+//	word 1  tokens, index of the first block, number of blocks, flags (see recordMeta)
+//	word 2  hash of the block before the first
+//	word 3  hashes of the blocks
 //
 // The blocks are those of the prompt that was linked first. There can be more of
-// them than the tokens say: where prompts with this text part before its end, only
-// what they have in common counts, and each says in the record of its next text
-// block where it goes on. So a record follows on what was found before it when the
-// block before its first is there with the hash in word 2; what is behind that
-// block is another prompt's.
+// them than the tokens say: where prompts with this text diverge before its end,
+// only their common tokens count, and each goes on in the record of its next text
+// block. So a record continues a chain only if the hash in word 2 is at that place;
+// blocks of the chain after it belong to another prompt.
 //
 // Records lie in a log of segments, in the order in which they were written. Word 0
-// of a segment is how many of its words are used. The oldest segment is emptied as
-// the newest is filled.
+// of a segment is the number of its used words. The oldest segment is emptied as the
+// newest is filled.
 const (
 	headWords = 3
-	// maxBlocks is how many blocks of tokens may end in one text block.
+	// maxBlocks bounds the blocks of tokens that end in one text block.
 	maxBlocks = 4000
-	// maxTokens is how many tokens there may be up to the end of a text block.
+	// maxTokens bounds the tokens up to the end of a text block.
 	maxTokens = 1<<24 - 1
 
-	// stepRecords and stepWords are what is written under the lock at a time.
+	// stepRecords and stepWords bound what is written under the lock at a time.
 	stepRecords = 64
 	stepWords   = segmentWords / 4
 )
 
-// meta is word 1 of a record.
+// recordMeta is word 1 of a record.
 type recordMeta uint64
 
 const (
-	metaReferenced = recordMeta(1)      // followed or linked since it was written
-	metaExact      = recordMeta(1) << 1 // tokens is exact
+	metaReferenced = recordMeta(1)      // matched or linked since it was written
+	metaExact      = recordMeta(1) << 1 // the number of tokens is exact
 	metaCount      = 2
 	metaFirst      = 15
 	metaTokens     = 39
@@ -62,36 +61,48 @@ func (m recordMeta) count() int  { return int(m >> metaCount & countMask) }
 func (m recordMeta) exact() bool { return m&metaExact != 0 }
 func (m recordMeta) words() int  { return headWords + m.count() }
 
-// anchored is the same record with another number of tokens.
+// anchored returns the meta of the same record with another number of tokens.
 func (m recordMeta) anchored(tokens int, exact bool) recordMeta {
 	return m&metaKept | newRecordMeta(tokens, 0, 0, exact)
 }
 
-// links is the log of records and the table that finds them.
+// record is the words of a record, and of those after it in its segment.
+type record []uint64Word
+
+func (r record) key() uint64          { return r[0].Load() }
+func (r record) meta() recordMeta     { return recordMeta(r[1].Load()) }
+func (r record) setMeta(m recordMeta) { r[1].Store(uint64(m)) }
+func (r record) before() uint64       { return r[2].Load() }
+func (r record) block(i int) uint64   { return r[headWords+i].Load() }
+
+// last returns the hash of the last block, or of the one before the first.
+func (r record) last() uint64 { return r[r.meta().words()-1].Load() }
+
+// linkLog is the log of records and the table that finds them.
 //
-// Lock contract: write is held by what changes anything, and taken before mu,
-// which such a one holds for a bounded number of steps. Readers hold mu for
-// reading; all they change is metaRecent, and they use table and segs only.
+// Lock contract: every change holds write, taken before mu, and mu for a bounded
+// number of steps. Readers hold mu for reading; all they change is metaReferenced,
+// and they use table and segs only.
 type linkLog struct {
 	memory      *memory
 	write       sync.Mutex
 	mu          sync.RWMutex
 	table       table
-	segs        []*segment // by number, which is the upper part of a ref
-	freeNumbers []uint32   // that are not in use
-	order       []uint32   // numbers, the oldest segment first
-	tail        int        // of the oldest segment: records before are gone
-	spare       []*segment // taken, not used
+	segs        []*segment // by number, the upper part of a ref
+	freeNumbers []uint32   // numbers not in use
+	order       []uint32   // numbers in use, the oldest segment first
+	tail        int        // in the oldest segment: records before are gone
+	spare       []*segment // taken from memory, not used
 	refused     bool       // there was no memory for more of these
-	records     int        // records
+	records     int        // number of records
 }
 
-// words returns the record at ref.
-func (l *linkLog) words(ref uint32) []uint64Word {
+// record returns the record at ref.
+func (l *linkLog) record(ref uint32) record {
 	return l.segs[ref/segmentWords][ref%segmentWords:]
 }
 
-// find returns the record of a key, 0 when there is none.
+// find returns the ref of a key's record, 0 when there is none.
 func (l *linkLog) find(key uint64) uint32 {
 	tag := tagOf(key)
 	p := l.table.page(tag)
@@ -103,45 +114,45 @@ func (l *linkLog) find(key uint64) uint32 {
 		if s == 0 {
 			return 0
 		}
-		if s>>32 == tag && l.words(uint32(s))[0].Load() == key {
+		if s>>32 == tag && l.record(uint32(s)).key() == key {
 			return uint32(s)
 		}
 	}
 }
 
-// count returns how many records there are.
+// count returns the number of records.
 func (l *linkLog) count() int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.records
 }
 
-// enter writes a record, in the place of an older one of the same key. It returns
-// false when there is no room even when old records go. The caller holds mu.
+// enter writes a record in place of an older one of its key. It returns false when
+// there is no room even after dropping old records. The caller holds mu.
 func (l *linkLog) enter(key uint64, m recordMeta, before uint64, blocks []uint64) bool {
 	if !l.roomInTable(tagOf(key)) || !l.roomInLog(m.words()) {
 		return false
 	}
 	ref := l.head()
-	w := l.words(ref)
-	w[0].Store(key)
-	w[1].Store(uint64(m))
-	w[2].Store(before)
+	r := l.record(ref)
+	r[0].Store(key)
+	r.setMeta(m)
+	r[2].Store(before)
 	for i, h := range blocks {
-		w[headWords+i].Store(h)
+		r[headWords+i].Store(h)
 	}
 	l.commit(ref, m)
 	return true
 }
 
-// head is where the next record goes.
+// head returns the ref of the next record.
 func (l *linkLog) head() uint32 {
 	n := l.order[len(l.order)-1]
 	return n*segmentWords + uint32(l.segs[n][0].Load())
 }
 
-// appended makes the record that was written at the head count, instead of an
-// older one of its key. The table has room for it.
+// commit makes the record written at the head valid, in place of an older one of
+// its key. The table has room for it.
 func (l *linkLog) commit(ref uint32, m recordMeta) {
 	seg := l.segs[ref/segmentWords]
 	seg[0].Store(uint64(ref%segmentWords) + uint64(m.words()))

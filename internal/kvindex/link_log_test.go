@@ -55,7 +55,7 @@ func (w *writer) check(t *testing.T) (there int) {
 		}
 		there++
 		m, before, blocks := w.contentOf(key, version)
-		rec := l.words(ref)
+		rec := l.record(ref)
 		if got := recordMeta(rec[1].Load()); got&^metaReferenced != m || rec[2].Load() != before {
 			t.Fatalf("record of %x has version %x, want %x", key, got, m)
 		}
@@ -107,7 +107,7 @@ func TestLogAndTable(t *testing.T) {
 				}
 				for range 3 {
 					if ref := x.log.find(hot[r.IntN(len(hot))]); ref != 0 {
-						rec := x.log.words(ref)
+						rec := x.log.record(ref)
 						rec[1].Store(rec[1].Load() | uint64(metaReferenced))
 					}
 				}

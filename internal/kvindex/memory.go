@@ -7,38 +7,40 @@ import (
 	"sync/atomic"
 )
 
-// Share is which part of the limit the index may take for itself: one in so many.
+// LimitDivisor is the share of the limit that the index may take: one in so many.
 const LimitDivisor = 4
 
 const (
 	segmentWords = 8192
 	segmentBytes = segmentWords * 8
-	// segmentCost is a segment with what finds it: its place in the lists, or the
-	// head of a page and its places in the directory.
+	// segmentCost is a segment with what refers to it: its place in the lists, or
+	// the head of a page and its places in the directory.
 	segmentCost = segmentBytes + 128
 )
 
-// segment is memory without pointers. Readers under a read lock may set a bit in a
-// word, so words are atomic.
-type segment [segmentWords]atomic.Uint64
+type uint64Word = atomic.Uint64
 
-// clear takes out what a segment was used for before.
+// segment is memory without pointers. Readers may set a bit in a word under a read
+// lock, so words are atomic.
+type segment [segmentWords]uint64Word
+
+// clear zeroes a segment that was used before.
 func (s *segment) clear() {
 	for i := range s {
 		s[i].Store(0)
 	}
 }
 
-// memory is the account of what the index has allocated.
+// memory counts what the index has allocated.
 type memory struct {
-	mu       sync.Mutex // held while reserve is told, so that it hears totals in order
+	mu       sync.Mutex // held during reserve, so that it sees totals in order
 	reserve  func(bytes int64)
-	limit    int64 // of what is limited
+	limit    int64 // of segments
 	segments int64
-	fixed    int64 // feeds, and the index itself
+	fixed    int64 // bytes of feeds and the index itself
 }
 
-// take accounts for n bytes, or returns false when there is no room for them.
+// take counts n bytes for segments, or returns false when there is no room for them.
 func (m *memory) take(n int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -50,7 +52,7 @@ func (m *memory) take(n int64) bool {
 	return true
 }
 
-// give is the opposite of take, for what nothing refers to any more.
+// release is the opposite of take, once nothing refers to the memory.
 func (m *memory) release(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,7 +60,7 @@ func (m *memory) release(n int64) {
 	m.report()
 }
 
-// fix accounts for n bytes of what is small and bounded otherwise.
+// addFixed counts n bytes of what is small and bounded otherwise.
 func (m *memory) addFixed(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -84,7 +86,7 @@ func (m *memory) currentLimit() int64 {
 	return m.limit
 }
 
-// over is how much more is taken than the limit allows.
+// over returns by how much the segments exceed the limit.
 func (m *memory) over() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -3,18 +3,19 @@
 package kvindex
 
 const (
-	// spares is how many segments are taken before a step.
+	// minSpares is how many spare segments are taken before a step.
 	minSpares = 2
-	// stepChances is how many records that were followed are written again in a
-	// step, and looks how many are looked at for each record that is entered.
+	// stepRewrites bounds how many referenced records are rewritten in a step, and
+	// reclaimScan how many are passed for each record that is entered.
 	stepRewrites = 4 * stepRecords
 	reclaimScan  = 64
-	// slack is how far ahead of the newest segment the oldest is emptied, in words.
+	// reclaimSlack is how far ahead of the newest segment the oldest is emptied, in
+	// words.
 	reclaimSlack = 64
 )
 
-// prepare takes the memory that the next step may need, as far as there is any.
-// The caller holds write but not mu.
+// prepare takes the memory that the next step may need, as far as there is any. The
+// caller holds write but not mu.
 func (l *linkLog) prepare() {
 	l.refused = false
 	for len(l.spare) < minSpares && !l.refused {
@@ -24,7 +25,7 @@ func (l *linkLog) prepare() {
 	}
 }
 
-// takeSpare returns an empty segment, or nil.
+// takeSpare returns a spare segment, or nil.
 func (l *linkLog) takeSpare() *segment {
 	n := len(l.spare)
 	if n == 0 {
@@ -35,25 +36,24 @@ func (l *linkLog) takeSpare() *segment {
 	return s
 }
 
-// reclaim empties the oldest segment as far as the newest is filled, so that it is
-// free when the other one is full, when no memory is left to be taken. Records that
-// were followed are written again, as often as chances says; when there are more of
-// them, reclaim returns false.
-func (l *linkLog) reclaim(chances *int) (done bool) {
+// reclaim empties the oldest segment as far as the newest is filled, once no memory
+// is left to take: so the one is free when the other is full. Referenced records are
+// rewritten while rewrites last; reclaim returns false when there are more of them.
+func (l *linkLog) reclaim(rewrites *int) (done bool) {
 	for range reclaimScan {
 		if !l.refused || len(l.spare) > 0 || len(l.order) < 2 || l.tail >= int(l.head()%segmentWords)+reclaimSlack {
 			return true
 		}
-		if *chances == 0 {
+		if *rewrites == 0 {
 			return false
 		}
-		*chances -= l.passOldest(true)
+		*rewrites -= l.passOldest(true)
 	}
 	return true
 }
 
-// pass goes past the oldest record. One that counts goes, or is written again when
-// that may be and it was followed; then pass returns 1.
+// passOldest passes the oldest record. A valid one is dropped, or rewritten if it
+// may be and was referenced; then passOldest returns 1.
 func (l *linkLog) passOldest(may bool) (again int) {
 	number := l.order[0]
 	seg := l.segs[number]
@@ -62,20 +62,20 @@ func (l *linkLog) passOldest(may bool) (again int) {
 		return 0
 	}
 	ref := number*segmentWords + uint32(l.tail)
-	w := seg[l.tail:]
-	m := recordMeta(w[1].Load())
+	r := record(seg[l.tail:])
+	m := r.meta()
 	l.tail += m.words()
-	key := w[0].Load()
+	key := r.key()
 	if l.find(key) != ref {
 		return 0
 	}
 	head := l.head()
 	if may && m&metaReferenced != 0 && int(head%segmentWords)+m.words() <= segmentWords {
-		to := l.words(head)
+		to := l.record(head)
 		for i := range m.words() {
-			to[i].Store(w[i].Load())
+			to[i].Store(r[i].Load())
 		}
-		to[1].Store(uint64(m &^ metaReferenced))
+		to.setMeta(m &^ metaReferenced)
 		l.commit(head, m)
 		return 1
 	}
@@ -85,7 +85,7 @@ func (l *linkLog) passOldest(may bool) (again int) {
 	return 0
 }
 
-// retire makes the oldest segment, of which nothing counts any more, a spare one.
+// retire makes the oldest segment a spare one, once no record in it is valid.
 func (l *linkLog) retire() {
 	number := l.order[0]
 	s := l.segs[number]
@@ -103,7 +103,7 @@ func (l *linkLog) dropOldest() {
 	}
 }
 
-// giveOne gives a segment back for somebody else's use, as long as there are links
+// releaseOne gives a segment back for another use, as long as there are links
 // beside it.
 func (l *linkLog) releaseOne() bool {
 	l.write.Lock()
@@ -127,8 +127,8 @@ func (l *linkLog) releaseSpare() bool {
 	return true
 }
 
-// fit gives memory back until what is left is within the limit, the oldest links
-// first.
+// shrinkToLimit gives memory back until the rest is within the limit, the oldest
+// links first.
 func (l *linkLog) shrinkToLimit() {
 	l.write.Lock()
 	defer l.write.Unlock()
@@ -145,7 +145,7 @@ func (l *linkLog) shrinkToLimit() {
 	}
 }
 
-// yield makes a segment that is in use a spare one.
+// freeSegment makes a segment that is in use a spare one.
 func (l *linkLog) freeSegment() bool {
 	if s := l.table.merge(); s != nil {
 		l.spare = append(l.spare, s)

@@ -4,13 +4,13 @@ package kvindex
 
 // table finds records by key. It is an extendible hash table (Fagin and others,
 // "Extendible hashing", TODS 4, 1979): a directory of pages of one segment each,
-// with open addressing inside. It grows by dividing one page, so nothing is ever
-// moved at once but 8,192 slots. A slot is
+// with open addressing inside. It grows by dividing one page, so no more than 8,192
+// slots are ever moved at once. A slot is
 //
 //	32 bits of the key<<32 | ref
 //
-// Of these bits the lowest 13 say where in its page a slot belongs, those above
-// which page. Ref 0 is none, so a slot that is used is not 0.
+// The lowest 13 of these bits are the slot's place in its page, those above select
+// the page. Ref 0 is none, so a used slot is not 0.
 type table struct {
 	pages []*page // 1<<depth of them; a page may be there several times
 	depth uint
@@ -64,7 +64,7 @@ func (p *page) replace(old, slot uint64) {
 	}
 }
 
-// cut takes a slot out and moves those behind it up, so that no search ends early.
+// remove removes a slot and moves those after it up, so that no search ends early.
 func (p *page) remove(slot uint64) bool {
 	i := slot >> 32 & pageMask
 	for p.slots[i].Load() != slot {
@@ -88,8 +88,7 @@ func (p *page) remove(slot uint64) bool {
 	return true
 }
 
-// divide moves half of a page into a new one, and returns how many bytes the
-// directory has grown by.
+// divide moves half of a page into a new one.
 func (t *table) divide(p *page, slots *segment) {
 	if p.depth == t.depth {
 		t.pages = append(append(make([]*page, 0, 2*len(t.pages)), t.pages...), t.pages...)
@@ -103,7 +102,7 @@ func (t *table) divide(p *page, slots *segment) {
 			t.pages[i] = q
 		}
 	}
-	// From behind an empty slot on, so that no slot is put behind its old place.
+	// Start after an empty slot, so that no slot is put after its old place.
 	start := uint64(0)
 	for p.slots[start].Load() != 0 {
 		start++
@@ -124,8 +123,8 @@ func (t *table) divide(p *page, slots *segment) {
 	}
 }
 
-// merge makes one page of two that have little between them, and returns the
-// segment that is free now, or nil.
+// merge makes one page of two that have little between them, and returns the freed
+// segment, or nil.
 func (t *table) merge() *segment {
 	for i, p := range t.pages {
 		if p.depth == 0 {

@@ -26,7 +26,7 @@ func (l *linkLog) validate() error {
 				continue
 			}
 			count++
-			w := l.words(uint32(s))
+			w := l.record(uint32(s))
 			if key := w[0].Load(); tagOf(key) != s>>32 || l.find(key) != uint32(s) || l.table.page(s>>32) != p {
 				return fmt.Errorf("slot %x is not found", s)
 			}

@@ -10,15 +10,15 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// reader takes tokens out of an engine's answer.
+// answerReader reads tokens from an engine's answer.
 type answerReader struct {
 	*scanner
 	limits Limits
 	tokens *Tokens
 }
 
-// readAnswer reads the answer of a way to ask. The error is ErrAnswer,
-// ErrTooLarge or that of src.
+// readAnswer reads the answer of an endpoint. The error is ErrAnswer, ErrTooLarge or
+// that of src.
 func readAnswer(src io.Reader, w endpoint, completion bool, l Limits) (*Tokens, error) {
 	r := answerReader{scanner: newScanner(src, l.AnswerBytes), limits: l, tokens: new(Tokens)}
 	switch {
@@ -45,7 +45,7 @@ func readAnswer(src io.Reader, w endpoint, completion bool, l Limits) (*Tokens, 
 	return r.tokens, nil
 }
 
-// tokenized reads what /tokenize answers.
+// tokenized reads an answer of /tokenize.
 func (r *answerReader) tokenized() {
 	r.object(func(name []byte) {
 		switch string(name) {
@@ -64,11 +64,11 @@ func (r *answerReader) tokenized() {
 		return
 	}
 	sensitive.Wipe(t.texts)
-	t.texts, t.textEnds = nil, nil // of another list than the ids: worth nothing
+	t.texts, t.textEnds = nil, nil // of another list than the ids
 }
 
-// renderedList reads what render answers to a completion: a list of what it
-// answers to a chat, one for each prompt, of which there was one.
+// renderedList reads render's answer to a completion: a list with an answer for each
+// prompt, of which there was one.
 func (r *answerReader) renderedList() {
 	n := 0
 	r.array(func() {
@@ -79,7 +79,7 @@ func (r *answerReader) renderedList() {
 	})
 }
 
-// rendered reads what render answers to a chat.
+// rendered reads render's answer to a chat.
 func (r *answerReader) rendered() {
 	media := int64(math.MaxInt64)
 	r.object(func(name []byte) {
@@ -97,32 +97,31 @@ func (r *answerReader) rendered() {
 	t.BeforeMedia = int(min(int64(len(t.IDs)), media))
 }
 
-// features reads where the first token of an image or the like stands. When
-// there are such things but no word about where, that is the beginning.
+// features returns where the first token of an image or another medium stands. When
+// there are media but their places are missing, that is the beginning.
 func (r *answerReader) features() (first int64) {
 	first = math.MaxInt64
 	if r.null() {
 		return first
 	}
-	told := false
+	hasPlaces := false
 	r.object(func(name []byte) {
 		if string(name) != "mm_placeholders" || r.peek() != '{' {
 			r.skip()
 			return
 		}
-		told = true
+		hasPlaces = true
 		r.object(func([]byte) {
 			r.array(func() { first = min(first, r.placeholder()) })
 		})
 	})
-	if !told {
+	if !hasPlaces {
 		return 0
 	}
 	return first
 }
 
-// placeholder reads the range of one image or the like and returns where it
-// begins.
+// placeholder reads the range of one medium and returns where it begins.
 func (r *answerReader) placeholder() (offset int64) {
 	r.object(func(name []byte) {
 		if string(name) == "offset" {

@@ -16,37 +16,37 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// Errors of asking for tokens. Their texts are fixed.
+// Errors of Fetch. Their texts are fixed.
 var (
-	// ErrUnsupported: the request has no single prompt of text, or is of an API
-	// that cannot be asked about.
-	ErrUnsupported = errors.New("tokens: this request cannot be asked about")
-	// ErrUnavailable: the engine has no way to ask about this prompt.
-	ErrUnavailable = errors.New("tokens: the engine does not tell them")
-	// ErrDeclined: the engine finds fault with this request.
+	// ErrUnsupported: the request has no single prompt of text, or its API is not
+	// supported.
+	ErrUnsupported = errors.New("tokens: not supported for this request")
+	// ErrUnavailable: the engine has no endpoint for this prompt.
+	ErrUnavailable = errors.New("tokens: the engine has no endpoint for them")
+	// ErrDeclined: the engine rejects this request.
 	ErrDeclined = errors.New("tokens: the engine declined")
 	// ErrBusy: the engine cannot answer at present.
 	ErrBusy = errors.New("tokens: the engine failed")
 	// ErrUnreachable: there was no answer, or not in time.
-	ErrUnreachable = errors.New("tokens: there was no answer")
-	// ErrAnswer: what was answered is not understood.
+	ErrUnreachable = errors.New("tokens: no answer")
+	// ErrAnswer: the answer is not understood.
 	ErrAnswer = errors.New("tokens: the answer is not understood")
 	// ErrTooLarge: the answer is above the limits.
 	ErrTooLarge = errors.New("tokens: the answer is too large")
 )
 
-// Limits bound what one answer may cost. Zero values mean the defaults.
+// Limits bound the cost of one answer. Zero values mean the defaults.
 type Limits struct {
-	// Tokens is how many there may be. Default: 1 Mi.
+	// Tokens is the maximum number of tokens. Default: 1 Mi.
 	Tokens int
-	// TextBytes is how many bytes their texts may have together. Default: 16 MiB.
+	// TextBytes is the maximum length of all their texts. Default: 16 MiB.
 	TextBytes int
-	// AnswerBytes is how long an answer may be. Default: 64 MiB.
+	// AnswerBytes is the maximum length of an answer. Default: 64 MiB.
 	AnswerBytes int64
-	// Time is how long it may take, MediaTime when the prompt has images or the
-	// like, which have to be fetched and looked at. Default: 5 s and 30 s.
+	// Timeout is the time for an answer, MediaTimeout the time when the prompt has
+	// media, which have to be fetched and decoded. Default: 5 s and 30 s.
 	Timeout, MediaTimeout time.Duration
-	// Upstreams is how many engines are remembered. Default: 4096.
+	// Upstreams is the maximum number of engines remembered. Default: 4096.
 	Upstreams int
 }
 
@@ -60,13 +60,12 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
-// forBody bounds an answer by the request too: without images or the like no
-// token stands for less than a byte, but for those of the template, and a byte
-// is spelt in four at the most.
-func (l Limits) forBody(q *tokenRequest) Limits {
-	l.TextBytes = min(l.TextBytes, 64<<10+4*len(q.body))
-	if !q.media {
-		l.Tokens = min(l.Tokens, 16<<10+len(q.body))
+// forBody bounds an answer by the request too. Without media every token stands for
+// at least a byte, except the template's, and a byte is spelt in four at most.
+func (l Limits) forBody(tr *tokenRequest) Limits {
+	l.TextBytes = min(l.TextBytes, 64<<10+4*len(tr.body))
+	if !tr.media {
+		l.Tokens = min(l.Tokens, 16<<10+len(tr.body))
 	}
 	return l
 }
@@ -77,26 +76,26 @@ func orElse[T int | int64 | time.Duration](v *T, otherwise T) {
 	}
 }
 
-// reprobe is how long an engine is not asked again in a way that it did not
+// missingTTL is how long an engine is not asked again at an endpoint that it did not
 // have: it may be another engine by then.
 const missingTTL = 10 * time.Minute
 
-// Fetcher asks engines for the tokens of prompts. Its methods may be called
-// concurrently; its fields must not be changed after the first call.
+// Fetcher asks engines for the tokens of prompts. It is safe for concurrent use; its
+// fields must not be changed after the first call.
 type Fetcher struct {
-	// Transport is what requests are sent with; see NewTransport.
+	// Transport sends the requests; see NewTransport.
 	Transport http.RoundTripper
 	// Limits bound one answer.
 	Limits Limits
-	// Now tells the time. Default: time.Now.
+	// Now returns the time. Default: time.Now.
 	Now func() time.Time
 
 	mu      sync.Mutex
-	missing map[string]*[numEndpoints]time.Time // until when an upstream is taken not to have a way
+	missing map[string]*[numEndpoints]time.Time // by upstream and endpoint: until when it counts as missing
 }
 
-// NewTransport returns what engines are asked with: few connections to each,
-// no proxy. Answers are not decompressed.
+// NewTransport returns a transport for engines: few connections to each, no proxy,
+// and answers are not decompressed.
 func NewTransport() *http.Transport {
 	return &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
@@ -108,16 +107,16 @@ func NewTransport() *http.Transport {
 	}
 }
 
-// Fetch asks the engine at upstream (host:port) for the tokens of a request
-// with that body. body must not be changed any more: it may be read for a
-// while after Fetch has returned.
+// Fetch asks the engine at upstream (host:port) for the tokens of a request with
+// this body. body must not be changed any more: it may be read for a while after
+// Fetch has returned.
 func (f *Fetcher) Fetch(ctx context.Context, upstream string, api prompt.API, body []byte) (*Tokens, error) {
-	q, err := parseRequest(api, body)
+	tr, err := parseRequest(api, body)
 	if err != nil {
 		return nil, err
 	}
 	order := []endpoint{endpointRender}
-	if q.exact {
+	if tr.exact {
 		order = []endpoint{endpointTokenize, endpointRender}
 	}
 	result := ErrUnavailable
@@ -125,12 +124,12 @@ func (f *Fetcher) Fetch(ctx context.Context, upstream string, api prompt.API, bo
 		if !f.supports(upstream, w) {
 			continue
 		}
-		t, err := f.fetch(ctx, upstream, q, w)
+		t, err := f.fetch(ctx, upstream, tr, w)
 		switch {
 		case errors.Is(err, ErrUnavailable):
 			f.markMissing(upstream, w)
 		case errors.Is(err, ErrDeclined):
-			result = err // the other way may take it
+			result = err // the other endpoint may take it
 		default:
 			return t, err
 		}
@@ -138,24 +137,24 @@ func (f *Fetcher) Fetch(ctx context.Context, upstream string, api prompt.API, bo
 	return nil, result
 }
 
-// fetch asks in one way.
-func (f *Fetcher) fetch(ctx context.Context, upstream string, q *tokenRequest, w endpoint) (*Tokens, error) {
+// fetch asks one endpoint.
+func (f *Fetcher) fetch(ctx context.Context, upstream string, tr *tokenRequest, w endpoint) (*Tokens, error) {
 	limits := f.Limits.orDefaults()
 	limit := limits.Timeout
-	if q.media {
+	if tr.media {
 		limit = limits.MediaTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	answer, err := f.Transport.RoundTrip(newRequest(ctx, upstream, q, w))
+	answer, err := f.Transport.RoundTrip(newRequest(ctx, upstream, tr, w))
 	if err != nil {
-		return nil, ErrUnreachable // the error may quote what was answered
+		return nil, ErrUnreachable // the error may quote the answer
 	}
 	defer answer.Body.Close()
 	if err := statusError(answer); err != nil {
 		return nil, err
 	}
-	t, err := readAnswer(answer.Body, w, q.completion, limits.forBody(q))
+	t, err := readAnswer(answer.Body, w, tr.completion, limits.forBody(tr))
 	switch {
 	case err == nil, errors.Is(err, ErrAnswer), errors.Is(err, ErrTooLarge):
 		return t, err
@@ -163,11 +162,11 @@ func (f *Fetcher) fetch(ctx context.Context, upstream string, q *tokenRequest, w
 	return nil, ErrUnreachable
 }
 
-func newRequest(ctx context.Context, upstream string, q *tokenRequest, w endpoint) *http.Request {
-	body, size := q.open(w)
+func newRequest(ctx context.Context, upstream string, tr *tokenRequest, w endpoint) *http.Request {
+	body, size := tr.open(w)
 	r := &http.Request{
 		Method:     http.MethodPost,
-		URL:        &url.URL{Scheme: "http", Host: upstream, Path: q.path(w)},
+		URL:        &url.URL{Scheme: "http", Host: upstream, Path: tr.path(w)},
 		Host:       upstream,
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
@@ -176,21 +175,21 @@ func newRequest(ctx context.Context, upstream string, q *tokenRequest, w endpoin
 			"Accept":       {"application/json"},
 			"Content-Type": {"application/json"},
 			"User-Agent":   {"caddy-kvaware"},
-			// Not sent: says that asking twice does no harm, when a connection
-			// turns out to be closed.
+			// Not sent: marks the request as safe to repeat, when a connection turns
+			// out to be closed.
 			"X-Idempotency-Key": {},
 		},
 		Body:          body,
 		ContentLength: size,
 		GetBody: func() (io.ReadCloser, error) {
-			again, _ := q.open(w)
+			again, _ := tr.open(w)
 			return again, nil
 		},
 	}
 	return r.WithContext(ctx)
 }
 
-// judge tells from the status what an answer is worth.
+// statusError returns the error that an answer's status stands for.
 func statusError(answer *http.Response) error {
 	switch s := answer.StatusCode; {
 	case s == http.StatusOK:
@@ -211,8 +210,8 @@ func statusError(answer *http.Response) error {
 	return ErrAnswer // a redirect: an engine has no business sending us elsewhere
 }
 
-// unknownModel tells vLLM's answer to a model that it does not have from that
-// to a path that it does not have: by the name of the error.
+// unknownModel tells vLLM's answer for an unknown model from that for an unknown
+// path, by the name of the error.
 func unknownModel(body io.Reader) bool {
 	b, _ := io.ReadAll(io.LimitReader(body, 4<<10))
 	return bytes.Contains(b, []byte("NotFoundError"))
@@ -225,7 +224,7 @@ func (f *Fetcher) now() time.Time {
 	return f.Now()
 }
 
-// has tells whether an upstream may have a way to ask.
+// supports reports whether an upstream may have an endpoint.
 func (f *Fetcher) supports(upstream string, w endpoint) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -233,7 +232,7 @@ func (f *Fetcher) supports(upstream string, w endpoint) bool {
 	return m == nil || !f.now().Before(m[w])
 }
 
-// note remembers that an upstream does not have a way to ask.
+// markMissing notes that an upstream does not have an endpoint.
 func (f *Fetcher) markMissing(upstream string, w endpoint) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -243,7 +242,7 @@ func (f *Fetcher) markMissing(upstream string, w endpoint) {
 	m := f.missing[upstream]
 	if m == nil {
 		if len(f.missing) >= f.Limits.orDefaults().Upstreams {
-			clear(f.missing) // costs each a request
+			clear(f.missing) // costs a request for each
 		}
 		m = new([numEndpoints]time.Time)
 		f.missing[upstream] = m
@@ -251,8 +250,7 @@ func (f *Fetcher) markMissing(upstream string, w endpoint) {
 	m[w] = f.now().Add(missingTTL)
 }
 
-// Forget forgets what is known of an upstream: another engine runs there now,
-// or none.
+// Forget drops what is known of an upstream: another engine runs there now, or none.
 func (f *Fetcher) Forget(upstream string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

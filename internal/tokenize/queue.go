@@ -16,52 +16,51 @@ import (
 )
 
 const (
-	// atOnce is how many prompts an engine is asked about at a time, and
-	// atOnceAll how many all engines are: answers are in memory meanwhile.
+	// maxRunning bounds how many prompts one engine is asked about at a time, and
+	// maxRunningTotal how many all engines are: answers are held in memory.
 	maxRunning      = 2
 	maxRunningTotal = 16
-	// maxWaiting is how many prompts wait for one engine at most, and maxWait
-	// how long: the tokens of what was sent long ago help nobody.
+	// maxWaiting bounds how many prompts wait for one engine, and maxWait how
+	// long: the tokens of a request sent long ago help no other.
 	maxWaiting = 64
 	maxWait    = 30 * time.Second
-	// After a failure an engine is left alone for firstPause, then for twice as
-	// long each time, up to lastPause, with jitter.
+	// After a failure an engine is not asked for firstPause, then for twice as long
+	// each time, up to lastPause; with jitter.
 	firstPause = 500 * time.Millisecond
 	lastPause  = time.Minute
-	// maxUpstreams is how many engines the queue knows at most.
+	// maxUpstreams bounds how many engines the queue knows.
 	maxUpstreams = 4096
 )
 
-// Why a job was not done; see also the errors of Fetch.
+// Errors of jobs that were not done; see also the errors of Fetch.
 var (
-	// ErrDropped: newer jobs took its place, it waited too long, or its
-	// upstream is gone.
+	// ErrDropped: newer jobs took its place, it waited too long, or its upstream
+	// is gone.
 	ErrDropped = errors.New("tokens: dropped from the queue")
-	// ErrClosed: the queue has been closed.
+	// ErrClosed: the queue was closed.
 	ErrClosed = errors.New("tokens: the queue is closed")
 )
 
-// Job is one prompt to ask about.
+// Job is one prompt to tokenize.
 type Job struct {
 	// Upstream is the engine to ask, host:port.
 	Upstream string
-	// Key is equal for jobs that are after the same: while one is in the queue,
-	// no other is taken.
+	// Key identifies the prompt: while a job is in the queue, no other with its key
+	// is accepted.
 	Key uint64
 	// API and Body are the request. Body must not be changed any more.
 	API  prompt.API
 	Body []byte
-	// Done is called exactly once for each job that was taken, with its tokens
-	// or an error. The tokens are wiped when it returns. It must not block
-	// and not call Close. Any goroutine may call it, one that calls Add, Forget
-	// or Close too.
+	// Done is called exactly once for each accepted job, with its tokens or an
+	// error. The tokens are wiped when it returns. It must not block and must not
+	// call Close. Any goroutine may call it, also one that calls Add, Forget or
+	// Close.
 	Done func(t *Tokens, err error)
 }
 
-// Queue asks engines about prompts beside the requests: a few at a time, each
-// prompt once, none of an engine that fails, and never more waiting than help.
-// There is no goroutine while nothing is to be done. An upstream is remembered
-// until Forget.
+// Queue asks engines about prompts beside the requests: a few at a time, each prompt
+// once, no engine that fails, and with a bounded number waiting. It has no goroutine
+// while it is idle. An upstream is remembered until Forget.
 type Queue struct {
 	fetch  func(ctx context.Context, upstream string, api prompt.API, body []byte) (*Tokens, error)
 	random func() float64
@@ -73,12 +72,12 @@ type Queue struct {
 	upstreams map[string]*upstreamJobs
 	keys      map[uint64]struct{} // of jobs that wait or run
 	running   int
-	blocked   []*upstreamJobs // that could run but for atOnceAll, longest first
-	expiry    *time.Timer     // nil while nothing waits
+	blocked   []*upstreamJobs // those that could run but for maxRunningTotal, longest first
+	expiry    *time.Timer     // nil while no job waits
 	closed    bool
 }
 
-// line is what waits for one upstream. All of it is under the queue's mu.
+// upstreamJobs holds the jobs of one upstream. The queue's mu guards it.
 type upstreamJobs struct {
 	upstream     string
 	waiting      []waitingJob
@@ -90,25 +89,25 @@ type upstreamJobs struct {
 	state        State
 }
 
-// ticket is a job that waits.
+// waitingJob is a job that waits.
 type waitingJob struct {
 	Job
 	since time.Time
 }
 
-// State is what became of the jobs of one upstream.
+// State describes the jobs of one upstream.
 type State struct {
 	Upstream string
-	// Waiting and Running are how many jobs are in the queue.
+	// Waiting and Running count the jobs in the queue.
 	Waiting, Running int
-	// Fetched, Failed and Dropped are how many have left it, and how. Requests
-	// that cannot be asked about, or that the engine declines, are Failed too.
+	// Fetched, Failed and Dropped count the jobs that have left it. Unsupported
+	// requests, and those that the engine declines, are Failed too.
 	Fetched, Failed, Dropped uint64
-	// Failure is why the last one failed, nil when it did not. Its text is fixed.
+	// LastError is the latest job's error, nil for none. Its text is fixed.
 	LastError error
 }
 
-// NewQueue returns a queue that asks through f. random gives numbers from 0 to
+// NewQueue returns a queue that asks through f. random returns numbers from 0 to
 // below 1; nil is the default source.
 func NewQueue(f *Fetcher, random func() float64) *Queue {
 	return newQueue(f.Fetch, random)
@@ -123,22 +122,22 @@ func newQueue(fetch func(context.Context, string, prompt.API, []byte) (*Tokens, 
 	return q
 }
 
-// Add takes a job, unless one with its key is in the queue, the queue has been
-// closed or knows too many upstreams. When too many wait for the upstream, the
-// oldest is dropped.
+// Add accepts a job, unless one with its key is in the queue, or the queue is closed
+// or knows too many upstreams. When too many jobs wait for the upstream, the oldest
+// is dropped.
 func (q *Queue) Add(j Job) bool {
 	q.mu.Lock()
-	l := q.upstream(j.Upstream)
-	if _, there := q.keys[j.Key]; q.closed || l == nil || there {
+	u := q.upstream(j.Upstream)
+	if _, there := q.keys[j.Key]; q.closed || u == nil || there {
 		q.mu.Unlock()
 		return false
 	}
 	q.keys[j.Key] = struct{}{}
-	l.waiting = append(l.waiting, waitingJob{j, time.Now()})
-	out := l.takeExpired()
-	q.drop(l, out)
-	q.dispatch(l)
-	if len(l.waiting) > 0 && q.expiry == nil {
+	u.waiting = append(u.waiting, waitingJob{j, time.Now()})
+	out := u.takeExpired()
+	q.drop(u, out)
+	q.dispatch(u)
+	if len(u.waiting) > 0 && q.expiry == nil {
 		q.expiry = time.AfterFunc(maxWait, q.expire)
 	}
 	q.mu.Unlock()
@@ -146,18 +145,18 @@ func (q *Queue) Add(j Job) bool {
 	return true
 }
 
-// expire drops what has waited too long: prompts are kept no longer than that,
+// expire drops jobs that have waited too long: prompts are kept no longer than that,
 // also while nothing else happens.
 func (q *Queue) expire() {
 	var out []waitingJob
 	var oldest time.Time
 	q.mu.Lock()
-	for _, l := range q.upstreams {
-		late := l.takeExpired()
-		q.drop(l, late)
+	for _, u := range q.upstreams {
+		late := u.takeExpired()
+		q.drop(u, late)
 		out = append(out, late...)
-		if len(l.waiting) > 0 && (oldest.IsZero() || l.waiting[0].since.Before(oldest)) {
-			oldest = l.waiting[0].since
+		if len(u.waiting) > 0 && (oldest.IsZero() || u.waiting[0].since.Before(oldest)) {
+			oldest = u.waiting[0].since
 		}
 	}
 	q.expiry = nil
@@ -168,66 +167,66 @@ func (q *Queue) expire() {
 	failAll(out, ErrDropped)
 }
 
-// line returns the line of an upstream, nil if there are too many.
+// upstream returns the jobs of an upstream, nil if there are too many upstreams.
 func (q *Queue) upstream(upstream string) *upstreamJobs {
-	l := q.upstreams[upstream]
-	if l == nil && len(q.upstreams) < maxUpstreams {
-		l = &upstreamJobs{upstream: upstream, state: State{Upstream: upstream}}
-		q.upstreams[upstream] = l
+	u := q.upstreams[upstream]
+	if u == nil && len(q.upstreams) < maxUpstreams {
+		u = &upstreamJobs{upstream: upstream, state: State{Upstream: upstream}}
+		q.upstreams[upstream] = u
 	}
-	return l
+	return u
 }
 
-// outdated takes those out that have waited too long, or too many.
-func (l *upstreamJobs) takeExpired() []waitingJob {
-	now, n := time.Now(), max(0, len(l.waiting)-maxWaiting)
-	for n < len(l.waiting) && now.Sub(l.waiting[n].since) >= maxWait {
+// takeExpired takes the jobs out that have waited too long, or are too many.
+func (u *upstreamJobs) takeExpired() []waitingJob {
+	now, n := time.Now(), max(0, len(u.waiting)-maxWaiting)
+	for n < len(u.waiting) && now.Sub(u.waiting[n].since) >= maxWait {
 		n++
 	}
-	out := slices.Clone(l.waiting[:n])
-	l.waiting = slices.Delete(l.waiting, 0, n)
+	out := slices.Clone(u.waiting[:n])
+	u.waiting = slices.Delete(u.waiting, 0, n)
 	return out
 }
 
-// drop forgets tickets that were taken out of a line.
-func (q *Queue) drop(l *upstreamJobs, out []waitingJob) {
+// drop forgets jobs that were taken out.
+func (q *Queue) drop(u *upstreamJobs, out []waitingJob) {
 	for _, t := range out {
 		delete(q.keys, t.Key)
 	}
-	l.state.Dropped += uint64(len(out))
+	u.state.Dropped += uint64(len(out))
 }
 
-// finish tells jobs that they will not be done. The queue must not be locked.
+// failAll calls Done with an error. The queue must not be locked.
 func failAll(out []waitingJob, err error) {
 	for _, t := range out {
 		t.Done(nil, err)
 	}
 }
 
-// dispatch starts jobs of a line as far as it may have more.
-func (q *Queue) dispatch(l *upstreamJobs) {
+// dispatch starts as many jobs of an upstream as it may have.
+func (q *Queue) dispatch(u *upstreamJobs) {
 	most := maxRunning
-	if l.failures > 0 {
-		most = 1 // to find out whether it is well again
+	if u.failures > 0 {
+		most = 1 // to find out whether it has recovered
 	}
-	for len(l.waiting) > 0 && l.running < most && !l.paused && !q.closed {
+	for len(u.waiting) > 0 && u.running < most && !u.paused && !q.closed {
 		if q.running == maxRunningTotal {
-			if !l.waitsForSlot {
-				l.waitsForSlot = true
-				q.blocked = append(q.blocked, l)
+			if !u.waitsForSlot {
+				u.waitsForSlot = true
+				q.blocked = append(q.blocked, u)
 			}
 			return
 		}
-		t := l.waiting[0]
-		l.waiting = slices.Delete(l.waiting, 0, 1)
-		l.running++
+		t := u.waiting[0]
+		u.waiting = slices.Delete(u.waiting, 0, 1)
+		u.running++
 		q.running++
-		q.work.Go(func() { q.run(l, t.Job) })
+		q.work.Go(func() { q.run(u, t.Job) })
 	}
 }
 
-// do asks about one prompt.
-func (q *Queue) run(l *upstreamJobs, j Job) {
+// run does one job.
+func (q *Queue) run(u *upstreamJobs, j Job) {
 	t, err := q.fetch(q.ctx, j.Upstream, j.API, j.Body)
 	if q.ctx.Err() != nil && err != nil {
 		err = ErrClosed
@@ -238,12 +237,12 @@ func (q *Queue) run(l *upstreamJobs, j Job) {
 	}
 	q.mu.Lock()
 	delete(q.keys, j.Key)
-	l.running--
+	u.running--
 	q.running--
-	q.recordResult(l, err)
-	out := l.takeExpired()
-	q.drop(l, out)
-	q.dispatch(l)
+	q.recordResult(u, err)
+	out := u.takeExpired()
+	q.drop(u, out)
+	q.dispatch(u)
 	for q.running < maxRunningTotal && len(q.blocked) > 0 {
 		next := q.blocked[0]
 		q.blocked = slices.Delete(q.blocked, 0, 1)
@@ -254,113 +253,112 @@ func (q *Queue) run(l *upstreamJobs, j Job) {
 	failAll(out, ErrDropped)
 }
 
-// judge counts how a job ended, and leaves an engine alone that fails. That one
-// request cannot be asked about says nothing of others.
-func (q *Queue) recordResult(l *upstreamJobs, err error) {
-	l.state.LastError = err
+// recordResult counts a result, and pauses an engine that fails. A failure of one
+// request alone says nothing about others.
+func (q *Queue) recordResult(u *upstreamJobs, err error) {
+	u.state.LastError = err
 	if err == nil {
-		l.state.Fetched++
-		l.failures = 0
+		u.state.Fetched++
+		u.failures = 0
 		return
 	}
-	l.state.Failed++
+	u.state.Failed++
 	switch err {
 	case ErrUnsupported, ErrUnavailable, ErrDeclined, ErrTooLarge, ErrClosed:
 		return
 	}
-	l.failures++
-	if l.paused || q.closed || q.upstreams[l.upstream] != l {
+	u.failures++
+	if u.paused || q.closed || q.upstreams[u.upstream] != u {
 		return
 	}
-	pause := backoff.Jitter(backoff.Pause(l.failures, firstPause, lastPause), q.random())
-	l.paused = true
-	l.pause = time.AfterFunc(pause, func() { q.resume(l) })
+	pause := backoff.Jitter(backoff.Pause(u.failures, firstPause, lastPause), q.random())
+	u.paused = true
+	u.pause = time.AfterFunc(pause, func() { q.resume(u) })
 }
 
 // resume ends a pause.
-func (q *Queue) resume(l *upstreamJobs) {
+func (q *Queue) resume(u *upstreamJobs) {
 	q.mu.Lock()
-	l.paused = false
-	out := l.takeExpired()
-	q.drop(l, out)
-	q.dispatch(l)
+	u.paused = false
+	out := u.takeExpired()
+	q.drop(u, out)
+	q.dispatch(u)
 	q.mu.Unlock()
 	failAll(out, ErrDropped)
 }
 
-// Failing reports whether the last answer of an upstream was none: it may take
-// long until there is one.
+// Failing reports whether the latest answer of an upstream was a failure: the next
+// one may take long.
 func (q *Queue) Failing(upstream string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.upstreams[upstream]
-	return l != nil && l.failures > 0
+	u := q.upstreams[upstream]
+	return u != nil && u.failures > 0
 }
 
-// Forget drops what waits for an upstream and everything known of it.
+// Forget drops an upstream's waiting jobs and all that is known of it.
 func (q *Queue) Forget(upstream string) {
 	q.mu.Lock()
-	l := q.upstreams[upstream]
-	if l == nil {
+	u := q.upstreams[upstream]
+	if u == nil {
 		q.mu.Unlock()
 		return
 	}
 	delete(q.upstreams, upstream)
-	out := q.takeAll(l)
+	out := q.takeAll(u)
 	q.mu.Unlock()
 	failAll(out, ErrDropped)
 }
 
-// empty takes everything out of a line.
-func (q *Queue) takeAll(l *upstreamJobs) []waitingJob {
-	if l.pause != nil {
-		l.pause.Stop()
+// takeAll takes all waiting jobs of an upstream out.
+func (q *Queue) takeAll(u *upstreamJobs) []waitingJob {
+	if u.pause != nil {
+		u.pause.Stop()
 	}
-	out := l.waiting
-	l.waiting = nil
-	q.drop(l, out)
+	out := u.waiting
+	u.waiting = nil
+	q.drop(u, out)
 	return out
 }
 
-// States lists what became of the jobs of each upstream, in order of their
-// names.
+// States describes the jobs of all upstreams, in order of their names.
 func (q *Queue) States() []State {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	all := make([]State, 0, len(q.upstreams))
-	for _, l := range q.upstreams {
-		all = append(all, l.snapshot())
+	for _, u := range q.upstreams {
+		all = append(all, u.snapshot())
 	}
 	slices.SortFunc(all, func(a, b State) int { return cmp.Compare(a.Upstream, b.Upstream) })
 	return all
 }
 
-// State tells what became of the jobs of one upstream, and whether it is known.
+// State describes the jobs of one upstream, if it is known.
 func (q *Queue) State(upstream string) (s State, known bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.upstreams[upstream]
-	if l == nil {
+	u := q.upstreams[upstream]
+	if u == nil {
 		return s, false
 	}
-	return l.snapshot(), true
+	return u.snapshot(), true
 }
 
-func (l *upstreamJobs) snapshot() State {
-	s := l.state
-	s.Waiting, s.Running = len(l.waiting), l.running
+func (u *upstreamJobs) snapshot() State {
+	s := u.state
+	s.Waiting, s.Running = len(u.waiting), u.running
 	return s
 }
 
-// Close ends everything: what runs is cut off and waited for, what waits is
-// told ErrClosed. It may be called again.
+// Close cancels running jobs and waits for them. Waiting jobs end with ErrClosed. It
+// may be called again.
 func (q *Queue) Close() {
 	q.mu.Lock()
 	q.closed = true
 	q.cancel()
 	var out []waitingJob
-	for _, l := range q.upstreams {
-		out = append(out, q.takeAll(l)...)
+	for _, u := range q.upstreams {
+		out = append(out, q.takeAll(u)...)
 	}
 	q.blocked = nil
 	if q.expiry != nil {

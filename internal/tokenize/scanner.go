@@ -14,9 +14,9 @@ import (
 const (
 	// maxDepth bounds how deep a JSON value may be nested.
 	maxDepth = 512
-	// maxName is the longest member name that is told apart from others.
+	// maxName is the length of the longest known member name, and some more.
 	maxName = 64
-	// scanBuffer is how much of an answer is in memory at a time, in bytes.
+	// scanBuffer is how many bytes of an answer are in memory at a time.
 	scanBuffer = 16 << 10
 )
 
@@ -25,15 +25,14 @@ var (
 	errLong   = errors.New("tokens: longer than allowed")
 )
 
-// scanner reads one JSON value (RFC 8259) from a stream, as far as it is
-// wanted, with a buffer of fixed size: arrays of millions of numbers become no
-// values in between. After an error it yields nothing but zero values; the
-// error is in err.
+// scanner reads the wanted parts of one JSON value (RFC 8259) from a stream, with a
+// buffer of fixed size: an array of millions of numbers never becomes a value of its
+// own. After an error it returns zero values only; the error is in err.
 type scanner struct {
 	src   io.Reader
-	left  int64 // how many bytes may still be read from src
+	left  int64 // bytes that may still be read from src
 	buf   []byte
-	i     int   // in buf
+	i     int   // position in buf
 	base  int64 // offset of buf's first byte in the stream
 	depth int
 	name  [maxName]byte
@@ -53,10 +52,10 @@ func (s *scanner) fail(err error) {
 	s.i, s.buf, s.ended = 0, s.buf[:0], true
 }
 
-// offset is where in the stream the next byte stands.
+// offset returns where in the stream the next byte stands.
 func (s *scanner) offset() int64 { return s.base + int64(s.i) }
 
-// fill makes sure that there is a next byte. It reports false at the end.
+// fill makes sure that there is a next byte. It returns false at the end.
 func (s *scanner) fill() bool {
 	for s.i == len(s.buf) {
 		if s.ended {
@@ -90,8 +89,8 @@ func (s *scanner) next() byte {
 	return c
 }
 
-// peek returns the next byte that is no white space and leaves it there, 0 at
-// the end.
+// peek returns the next byte that is no white space without consuming it, 0 at the
+// end.
 func (s *scanner) peek() byte {
 	for s.fill() {
 		switch c := s.buf[s.i]; c {
@@ -106,7 +105,7 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// take reads a byte that must be there, after white space.
+// take consumes a byte that must be there, after white space.
 func (s *scanner) take(c byte) {
 	if s.peek() != c {
 		s.fail(errSyntax)
@@ -152,8 +151,8 @@ func (s *scanner) list(open, shut byte, element func()) {
 // array reads an array; element has to read each one.
 func (s *scanner) array(element func()) { s.list('[', ']', element) }
 
-// object reads an object; member has to read the value of each member. The
-// name is valid until then, and empty when it is longer than any that matters.
+// object reads an object; member has to read the value of each member. The name is
+// valid until then, and empty when it is longer than maxName.
 func (s *scanner) object(member func(name []byte)) {
 	s.list('{', '}', func() {
 		t := textSink{buf: s.name[:0], room: maxName}
@@ -167,12 +166,12 @@ func (s *scanner) object(member func(name []byte)) {
 	})
 }
 
-// text is where a string's text goes.
+// textSink receives a string's text.
 type textSink struct {
 	buf  []byte
-	room int  // how many bytes may be added
+	room int  // bytes that may still be added
 	cut  bool // there were more
-	high rune // half of a character in UTF-16 that waits for its other half
+	high rune // first half of a UTF-16 pair, 0: none
 }
 
 // add appends bytes as long as there is room.
@@ -185,7 +184,7 @@ func (t *textSink) add(b []byte) {
 	t.buf = sensitive.Append("texts of tokens", t.buf, b...)
 }
 
-// single ends the wait for another half: there is none.
+// flushHigh adds U+FFFD for a first half whose second half did not come.
 func (t *textSink) flushHigh() {
 	if t.high != 0 {
 		t.high = 0
@@ -234,8 +233,8 @@ func (s *scanner) text(t *textSink) {
 	s.fail(errSyntax)
 }
 
-// plain moves over the bytes of a string that stand for themselves, as far as
-// they are in the buffer.
+// plain consumes the bytes of a string that stand for themselves, as far as they are
+// in the buffer.
 func (s *scanner) plain() []byte {
 	from := s.i
 	for s.i < len(s.buf) && s.buf[s.i] != '"' && s.buf[s.i] != '\\' && s.buf[s.i] >= ' ' {
@@ -244,7 +243,7 @@ func (s *scanner) plain() []byte {
 	return s.buf[from:s.i]
 }
 
-// escape reads what follows a backslash.
+// escape reads an escape sequence after its backslash.
 func (s *scanner) escape(t *textSink) {
 	switch c := s.next(); c {
 	case '"', '\\', '/':
@@ -292,14 +291,14 @@ func (s *scanner) count(most uint64) uint64 {
 	for s.fill() {
 		c := s.buf[s.i]
 		if c == '.' || c|0x20 == 'e' {
-			s.fail(errSyntax) // 1.0 and 1e0 are numbers, but nobody's counts
+			s.fail(errSyntax) // 1.0 and 1e0 are numbers, but no counts
 			return 0
 		}
 		if c < '0' || c > '9' {
 			break
 		}
 		if v = v*10 + uint64(c-'0'); v > most || digits > 0 && v < 10 {
-			s.fail(errSyntax) // too large, or zeros in front
+			s.fail(errSyntax) // too large, or leading zeros
 			return 0
 		}
 		digits++
@@ -328,7 +327,7 @@ func (s *scanner) skip() {
 	}
 }
 
-// word reads what must be there.
+// word reads a word that must be there.
 func (s *scanner) word(want string) {
 	for i := range len(want) {
 		if s.next() != want[i] {
@@ -338,7 +337,7 @@ func (s *scanner) word(want string) {
 	}
 }
 
-// null reads a null, if that is what follows, and tells whether it is.
+// null reads a null, if one follows, and reports whether it does.
 func (s *scanner) null() bool {
 	if s.peek() != 'n' {
 		return false
@@ -370,7 +369,7 @@ func (s *scanner) number() {
 	}
 }
 
-// at tells whether c is the very next byte.
+// at reports whether c is the very next byte.
 func (s *scanner) at(c byte) bool { return s.fill() && s.buf[s.i] == c }
 
 // digits reads one digit or more.

@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// Engines give a token's text in the spelling of its vocabulary
-// (convert_ids_to_tokens), which is one of three:
+// spelling is how an engine spells the text of tokens: as its vocabulary does
+// (convert_ids_to_tokens), in one of three ways:
 //
 //   - byte level BPE (GPT-2 and most since): every byte is a character of an
 //     alphabet of 256; see bytes_to_unicode in
 //     https://github.com/openai/gpt-2/blob/master/src/encoder.py
-//   - SentencePiece: U+2581 for a space, <0x0A> for a byte that is no character
-//     of the vocabulary (https://github.com/google/sentencepiece)
+//   - SentencePiece: U+2581 for a space, <0x0A> for a byte that is no character of
+//     the vocabulary (https://github.com/google/sentencepiece)
 //   - the text itself
 //
 // Special tokens are words in all of them and stay as they are.
@@ -32,8 +32,8 @@ var (
 	newlineBytes  = []byte("\u010A")
 )
 
-// byteOf is the byte that a character of the alphabet stands for, plus one;
-// 0 is for characters that are not in it.
+// byteAlphabet maps a character of the alphabet to its byte plus one, and others to
+// 0.
 var byteAlphabet = func() (table [0x144]uint16) {
 	next := rune(256)
 	for b := range 256 {
@@ -47,8 +47,7 @@ var byteAlphabet = func() (table [0x144]uint16) {
 	return table
 }()
 
-// decode turns the texts into bytes of the prompt, where they are. No text
-// gets longer by that.
+// decode turns the texts into bytes of the prompt, in place. No text gets longer.
 func (t *Tokens) decode() {
 	spelt := t.spelling()
 	if spelt == spellPlain {
@@ -70,8 +69,8 @@ func (t *Tokens) decode() {
 	t.texts = t.texts[:to]
 }
 
-// spelling tells the spelling from how most pieces write white space. Special
-// tokens have a writing of their own.
+// spelling guesses the spelling from how most pieces write white space. Special
+// tokens have their own spelling.
 func (t *Tokens) spelling() spelling {
 	var bytesLike, sentenceLike, plainLike int
 	for i := range t.textEnds {
@@ -96,15 +95,14 @@ func (t *Tokens) spelling() spelling {
 	return spellPlain
 }
 
-// isByte tells whether a piece is SentencePiece's <0x0A>, which has a nibble at
-// 3 and 4.
+// isByte reports whether a piece is a byte of SentencePiece, such as <0x0A>.
 func isByte(piece []byte) bool {
 	return len(piece) == len("<0x00>") && bytes.HasPrefix(piece, []byte("<0x")) && piece[5] == '>' &&
 		nibble(piece[3]) >= 0 && nibble(piece[4]) >= 0
 }
 
-// decodeBytes decodes a piece in place. One with other characters than those
-// of the alphabet is a special token.
+// decodeBytes decodes a piece in place. A piece with characters outside the alphabet
+// is a special token.
 func decodeBytes(piece []byte) []byte {
 	for i := 0; i < len(piece); {
 		r, n := utf8.DecodeRune(piece[i:])
@@ -143,7 +141,7 @@ func decodeSentence(piece []byte) []byte {
 	return piece[:to]
 }
 
-// nibble is the value of a hexadecimal digit, -1 if it is none.
+// nibble returns the value of a hexadecimal digit, -1 for other characters.
 func nibble(c byte) int {
 	switch {
 	case c >= '0' && c <= '9':

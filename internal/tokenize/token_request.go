@@ -12,7 +12,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// way is a way to ask an engine for tokens.
+// endpoint is an engine's endpoint that returns tokens.
 type endpoint uint8
 
 const (
@@ -21,13 +21,13 @@ const (
 	numEndpoints
 )
 
-// question is a prompt as it is asked about.
+// tokenRequest is a request to be sent to one of the endpoints.
 type tokenRequest struct {
 	body       []byte
 	dialect    *prompt.Dialect
 	completion bool
-	media      bool     // there is something in the prompt that is not text
-	exact      bool     // /tokenize takes all that has a say in the tokens
+	media      bool     // the prompt has media
+	exact      bool     // /tokenize takes every member that affects the tokens
 	tokenize   [][]byte // the body for /tokenize, in pieces of body
 }
 
@@ -38,76 +38,76 @@ var tokenMembers = map[string]bool{
 	"truncation_side": true, "prompt_embeds": true, "suffix": true,
 }
 
-// ask reads a request's body as far as it has a say in the tokens.
+// parseRequest reads the members of a request's body that affect the tokens.
 func parseRequest(api prompt.API, body []byte) (*tokenRequest, error) {
 	dialect := api.Dialect()
 	if dialect.RenderPath == "" {
 		return nil, ErrUnsupported
 	}
-	q := &tokenRequest{body: body, dialect: dialect, completion: dialect.Prompt == "prompt", exact: true}
-	q.tokenize = append(q.tokenize, []byte(`{"return_token_strs":true`))
+	tr := &tokenRequest{body: body, dialect: dialect, completion: dialect.Prompt == "prompt", exact: true}
+	tr.tokenize = append(tr.tokenize, []byte(`{"return_token_strs":true`))
 	s := newScanner(bytes.NewReader(body), int64(len(body)))
 	defer func() { sensitive.Wipe(s.buf) }()
 	named := false
 	s.object(func(name []byte) {
-		named = q.member(s, string(name)) || named
+		named = tr.member(s, string(name)) || named
 	})
 	s.end()
 	if s.err != nil || !named {
 		return nil, ErrUnsupported
 	}
-	q.tokenize = append(q.tokenize, []byte("}"))
-	q.exact = q.exact && !q.media
-	return q, nil
+	tr.tokenize = append(tr.tokenize, []byte("}"))
+	tr.exact = tr.exact && !tr.media
+	return tr, nil
 }
 
-// member reads a member's value and tells whether it is the prompt.
-func (q *tokenRequest) member(s *scanner, name string) (isPrompt bool) {
+// member reads a member's value and reports whether it is the prompt.
+func (tr *tokenRequest) member(s *scanner, name string) (isPrompt bool) {
 	s.peek()
 	from := s.offset()
 	switch {
-	case name != q.dialect.Prompt:
+	case name != tr.dialect.Prompt:
 		s.skip()
-	case q.completion:
-		q.prompt(s)
+	case tr.completion:
+		tr.prompt(s)
 		return true
 	default:
 		isPrompt = true
-		q.messages(s)
+		tr.messages(s)
 	}
-	value := q.between(from, s.offset())
+	value := tr.between(from, s.offset())
 	switch {
 	case string(value) == "null":
-	case q.dialect.TokenizeMembers[name]:
-		q.copy(name, value)
+	case tr.dialect.TokenizeMembers[name]:
+		tr.copy(name, value)
 	case tokenMembers[name], name == "tool_choice" && string(value) == `"none"`:
-		q.exact = false
+		tr.exact = false
 	}
 	return isPrompt
 }
 
-// between is a part of the body. After an error there is none.
-func (q *tokenRequest) between(from, to int64) []byte {
-	if from > to || to > int64(len(q.body)) {
+// between returns a part of the body, nil after an error.
+func (tr *tokenRequest) between(from, to int64) []byte {
+	if from > to || to > int64(len(tr.body)) {
 		return nil
 	}
-	return q.body[from:to]
+	return tr.body[from:to]
 }
 
-func (q *tokenRequest) copy(name string, value []byte) {
-	q.tokenize = append(q.tokenize, []byte(`,"`+name+`":`), value)
+func (tr *tokenRequest) copy(name string, value []byte) {
+	tr.tokenize = append(tr.tokenize, []byte(`,"`+name+`":`), value)
 }
 
 // prompt reads a completion's prompt: a text, or a list of one.
-func (q *tokenRequest) prompt(s *scanner) {
+func (tr *tokenRequest) prompt(s *scanner) {
 	one := func() {
 		if s.peek() != '"' {
-			s.fail(errSyntax) // ids of tokens
+			s.fail(errSyntax) // token ids
 			return
 		}
 		from := s.offset()
 		s.skip()
-		q.copy("prompt", q.between(from, s.offset()))
+		tr.copy("prompt", tr.between(from, s.offset()))
 	}
 	if s.peek() != '[' {
 		one()
@@ -124,7 +124,7 @@ func (q *tokenRequest) prompt(s *scanner) {
 }
 
 // messages looks for content that is not text.
-func (q *tokenRequest) messages(s *scanner) {
+func (tr *tokenRequest) messages(s *scanner) {
 	s.array(func() {
 		s.object(func(name []byte) {
 			if string(name) != "content" || s.peek() != '[' {
@@ -135,14 +135,14 @@ func (q *tokenRequest) messages(s *scanner) {
 				if s.peek() == '"' {
 					s.skip()
 				} else if !textPart(s) {
-					q.media = true
+					tr.media = true
 				}
 			})
 		})
 	})
 }
 
-// textPart reads a part of a message and tells whether it is text.
+// textPart reads a part of a message and reports whether it is text.
 func textPart(s *scanner) bool {
 	typed, is, has := false, false, false
 	s.object(func(name []byte) {
@@ -170,23 +170,23 @@ func textPart(s *scanner) bool {
 	return is || !typed && has
 }
 
-// path is where to ask.
-func (q *tokenRequest) path(w endpoint) string {
+// path returns the endpoint's path.
+func (tr *tokenRequest) path(w endpoint) string {
 	if w == endpointTokenize {
 		return "/tokenize"
 	}
-	return q.dialect.RenderPath
+	return tr.dialect.RenderPath
 }
 
-// open returns a reader of what to ask, and its length in bytes.
-func (q *tokenRequest) open(w endpoint) (io.ReadCloser, int64) {
+// open returns a reader of the endpoint's request body, and its length in bytes.
+func (tr *tokenRequest) open(w endpoint) (io.ReadCloser, int64) {
 	if w == endpointRender {
-		return io.NopCloser(bytes.NewReader(q.body)), int64(len(q.body))
+		return io.NopCloser(bytes.NewReader(tr.body)), int64(len(tr.body))
 	}
 	size := 0
-	for _, piece := range q.tokenize {
+	for _, piece := range tr.tokenize {
 		size += len(piece)
 	}
-	pieces := net.Buffers(slices.Clone(q.tokenize)) // it is used up by reading
+	pieces := net.Buffers(slices.Clone(tr.tokenize)) // reading uses it up
 	return io.NopCloser(&pieces), int64(size)
 }

@@ -4,36 +4,35 @@ package tokenize
 
 import "github.com/bauxite/caddy-kvaware/internal/sensitive"
 
-// Tokens is what a prompt is made of for one model. It is a copy of the prompt
-// in another spelling: it must not outlive the work it was fetched for, and
-// Wipe has to be called in the end.
+// Tokens are a prompt's tokens for one model. They are as sensitive as the prompt:
+// they must not outlive the work they were fetched for, and Wipe has to be called at
+// the end.
 type Tokens struct {
 	// IDs are the tokens, in order. There is at least one.
 	IDs []uint32
 
-	// Usable is how many tokens stand before the first image, sound or other
-	// thing that is not text. What follows has ids that stand for anything, so
-	// nothing can be told from them.
+	// BeforeMedia is the number of tokens before the first image, sound or other
+	// medium. The ids behind that are placeholders, which say nothing about it.
 	BeforeMedia int
 
-	// Rendered: the engine made them of the very request. Otherwise they are of
-	// those parts of the request that /tokenize takes.
+	// FromRender: the engine's render endpoint made them from the whole request.
+	// Otherwise they are from the members that /tokenize takes.
 	FromRender bool
 
 	texts    []byte
-	textEnds []uint32 // where in arena the text of each token ends
+	textEnds []uint32 // where in texts the text of each token ends
 }
 
 // HasTexts reports whether the text of each token is known.
 func (t *Tokens) HasTexts() bool { return len(t.textEnds) > 0 }
 
-// Text is what token i stands for, as bytes of the prompt in the form that the
-// model's template gives it: the texts of all tokens in a row are that prompt.
-// A character may be spread over several tokens. It is nil when texts are not
-// known. It must be neither changed nor kept.
+// Text returns what token i stands for, as bytes of the prompt in the form that the
+// model's template gives it: the texts of all tokens in a row are that prompt. A
+// character may be spread over several tokens. It is nil when texts are not known.
+// It must be neither changed nor kept.
 //
-// Tokenizers may have changed the text (a space in front, normalised spelling,
-// special tokens written as words), so it need not be found in the request.
+// Tokenizers may have changed the text (a leading space, normalized spelling, special
+// tokens written as words), so it need not be found in the request.
 func (t *Tokens) Text(i int) []byte {
 	if !t.HasTexts() {
 		return nil
@@ -45,7 +44,7 @@ func (t *Tokens) Text(i int) []byte {
 	return t.texts[begin:t.textEnds[i]:t.textEnds[i]]
 }
 
-// Footprint is how many bytes of memory the tokens take.
+// Footprint returns how many bytes of memory the tokens take.
 func (t *Tokens) Footprint() int64 {
 	return int64(4*cap(t.IDs) + 4*cap(t.textEnds) + cap(t.texts))
 }
@@ -58,7 +57,7 @@ func (t *Tokens) Wipe() {
 	*t = Tokens{}
 }
 
-// appendWiping is append that leaves nothing in a buffer that was outgrown.
+// appendWiping is append that wipes a buffer that was outgrown.
 func appendWiping[T byte | uint32](b []T, more ...T) []T {
 	if len(more) <= cap(b)-len(b) {
 		return append(b, more...)
