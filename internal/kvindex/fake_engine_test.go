@@ -65,9 +65,9 @@ func (g *fakeEngine) serve(r *rand.Rand, tokens []uint32) {
 		g.tell(&e)
 	}
 	for len(g.order) > g.room {
-		i := r.IntN(len(g.order) / 2)
+		i := r.IntN(len(g.order) / 2) // of the older half; the oldest takes its place
 		h := g.order[i]
-		g.order = append(g.order[:i], g.order[i+1:]...)
+		g.order[i], g.order = g.order[0], g.order[1:]
 		if g.copies[h]--; g.copies[h] == 0 {
 			delete(g.copies, h)
 		}

@@ -264,7 +264,7 @@ func (f *feeder) check(path string, exact bool) error {
 }
 
 func TestFeedAgainstModel(t *testing.T) {
-	for seed := range uint64(150) {
+	for seed := range seeds(150) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		f := newFeeder(64 << 20)
 		f.f.Apply(event("-a", 0, kvevents.GPU))
@@ -342,5 +342,44 @@ func TestFeedAtTheCeiling(t *testing.T) {
 	}
 	if partial < 10 {
 		t.Fatalf("the ceiling was in the way in %d cases only", partial)
+	}
+}
+
+// What goes at the ceiling for others' sake makes a feed partial; salt and adapter
+// make other blocks of the same tokens.
+func TestFeedPartialAndSpaces(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 8))
+	x, tree := newIndex(2 << 20)
+	f := x.Feed("a")
+	tokens := numbers[uint32](r, 160)
+	e := kvevents.Event{Kind: kvevents.Stored, Root: true, Hashes: numbers[uint64](r, 10), Tokens: tokens, BlockSize: 16,
+		Extra: make([]uint64, 10), LoRA: []byte("french")}
+	e.Extra[0] = kvevents.SaltExtra("pepper")
+	if !f.Apply(&e) || f.BlockTokens() != 16 || f.Tiered() {
+		t.Fatal("not applied")
+	}
+	for _, k := range []TokenKey{{Adapter: "french", Salt: e.Extra[0]}, {Adapter: "french"}, {Salt: e.Extra[0]}, {}} {
+		k.BlockTokens = 16
+		want := 0
+		if k.Adapter != "" && k.Salt != 0 {
+			want = 1
+		}
+		if got := tree.Lookup(x.Chain(x.Space(k), tokens, nil), nil); len(got) != want || want == 1 && got[0] != (radixcache.Match{Upstream: f.ID(), Blocks: 10}) {
+			t.Fatalf("%+v: %v", k, got)
+		}
+	}
+	if f.SetKnowledge(kvevents.Complete); f.Partial() || f.Knowledge() != kvevents.Complete {
+		t.Fatal("partial with all the room there is")
+	}
+	other := tree.Register("other")
+	for range 500 {
+		tree.Insert(other, numbers[uint64](r, 500), 16)
+	}
+	if !f.Partial() || f.Knowledge() != kvevents.Partial {
+		t.Fatal("evicted, and not partial")
+	}
+	x.Drop(f)
+	if f.Apply(&e) || f.Knowledge() != kvevents.Unknown || x.Stats().Feeds != 0 {
+		t.Fatal("a feed that was dropped goes on")
 	}
 }

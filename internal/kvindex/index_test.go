@@ -137,7 +137,7 @@ func (w *world) run(steps int) error {
 // With the texts of the tokens the prediction is the truth as far as text is linked,
 // and never more.
 func TestPredictionIsTheTruth(t *testing.T) {
-	for seed := range uint64(manySeeds) {
+	for seed := range seeds(manySeeds) {
 		for _, size := range [][2]int{{16, 256}, {1, 64}, {128, 256}, {16, 1000}} {
 			w := newWorld(seed, 64<<20, size[0], size[1], true)
 			if err := w.run(120); err != nil {
@@ -155,7 +155,7 @@ func TestPredictionIsTheTruth(t *testing.T) {
 
 // Under a limit that has no room for all, it is still never more.
 func TestPredictionUnderALimit(t *testing.T) {
-	for seed := range uint64(manySeeds) {
+	for seed := range seeds(manySeeds) {
 		w := newWorld(seed, 1200<<10, 16, 64, true)
 		if err := w.run(600); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
@@ -168,7 +168,7 @@ func TestPredictionUnderALimit(t *testing.T) {
 
 // Estimates are put right by where prompts part.
 func TestPredictionFromEstimates(t *testing.T) {
-	for seed := range uint64(manySeeds) {
+	for seed := range seeds(manySeeds) {
 		w := newWorld(seed, 64<<20, 16, 256, false)
 		if err := w.run(300); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)

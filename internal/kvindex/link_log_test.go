@@ -18,6 +18,7 @@ type writer struct {
 
 func (w *writer) contentOf(key, version uint64) (m recordMeta, before uint64, blocks []uint64) {
 	h := mix(key ^ version<<32)
+	blocks = make([]uint64, 0, h%w.most)
 	for i := range h % w.most {
 		blocks = append(blocks, mix(h+i))
 	}
@@ -56,11 +57,11 @@ func (w *writer) check(t *testing.T) (there int) {
 		there++
 		m, before, blocks := w.contentOf(key, version)
 		rec := l.record(ref)
-		if got := recordMeta(rec[1].Load()); got&^metaReferenced != m || rec[2].Load() != before {
+		if got := rec.meta(); got&^metaReferenced != m || rec.before() != before {
 			t.Fatalf("record of %x has version %x, want %x", key, got, m)
 		}
 		for i, h := range blocks {
-			if rec[headWords+i].Load() != h {
+			if rec.block(i) != h {
 				t.Fatalf("record of %x: block %d is another's", key, i)
 			}
 		}
@@ -71,7 +72,7 @@ func (w *writer) check(t *testing.T) (there int) {
 // All that was written is found, as it was written last; under a limit the newest
 // and what is asked for again and again; and lowering the limit gives memory back.
 func TestLogAndTable(t *testing.T) {
-	for seed := range uint64(manySeeds) {
+	for seed := range seeds(manySeeds) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		var told int64
 		x := New(radixcache.New(1<<20), func(bytes int64) { told = bytes })
@@ -108,7 +109,7 @@ func TestLogAndTable(t *testing.T) {
 				for range 3 {
 					if ref := x.log.find(hot[r.IntN(len(hot))]); ref != 0 {
 						rec := x.log.record(ref)
-						rec[1].Store(rec[1].Load() | uint64(metaReferenced))
+						rec.setMeta(rec.meta() | metaReferenced)
 					}
 				}
 			}

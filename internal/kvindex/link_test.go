@@ -125,3 +125,90 @@ func TestLinkedTextLeadsToItsTokens(t *testing.T) {
 		}
 	}
 }
+
+// numbers are n different things.
+func numbers[T uint32 | uint64](r *rand.Rand, n int) []T {
+	out := make([]T, n)
+	for i := range out {
+		out[i] = T(r.Uint64())
+	}
+	return out
+}
+
+// estimates are anchors of so many tokens a text block, exact or not.
+func estimates(blocks, tokens int, exact bool) (anchors []Anchor) {
+	for i := range blocks {
+		anchors = append(anchors, Anchor{tokens * (i + 1), exact})
+	}
+	return anchors
+}
+
+// Two prompts have 20 text blocks and 1,000 tokens in common; estimates say 64 tokens
+// a text block, which is too many. Linking the second one puts that right, and both
+// can still be followed to their ends.
+func TestEstimatesAreCutWherePromptsPart(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 8))
+	x, _ := newIndex(64 << 20)
+	s := x.Space(TokenKey{Model: "m", BlockTokens: 16})
+	text, tokens := numbers[uint64](r, 20), numbers[uint32](r, 1000)
+	textA, tokensA := append(text[:20:20], numbers[uint64](r, 20)...), append(tokens[:1000:1000], numbers[uint32](r, 1560)...)
+	textB, tokensB := append(text[:20:20], numbers[uint64](r, 20)...), append(tokens[:1000:1000], numbers[uint32](r, 1560)...)
+	x.Link(s, textA, estimates(40, 64, false), tokensA)
+	if _, n, _ := follow(t, x, s, text); n != 20*64 {
+		t.Fatalf("%d tokens estimated", n)
+	}
+	if x.Link(s, textB, estimates(40, 64, false), tokensB) {
+		t.Fatal("an estimate that was wrong is no contradiction")
+	}
+	got, n, blocks := follow(t, x, s, text)
+	if want := x.Chain(s, tokens, nil); n != 1000/16*16 || blocks != 20 || !slices.Equal(got, want) {
+		t.Fatalf("%d tokens over %d text blocks, %d and %d hashes", n, blocks, len(got), len(want))
+	}
+	if _, n, _ := follow(t, x, s, text[:10]); n > 500 {
+		t.Fatalf("%d tokens half way", n)
+	}
+	for _, p := range []struct {
+		text   []uint64
+		tokens []uint32
+	}{{textA, tokensA}, {textB, tokensB}} {
+		got, n, blocks := follow(t, x, s, p.text)
+		if n != 40*64 || blocks != 40 || !slices.Equal(got, x.Chain(s, p.tokens, nil)) {
+			t.Fatalf("%d tokens over %d text blocks", n, blocks)
+		}
+	}
+}
+
+// One text of which exact anchors say that it stands for other tokens, or estimates
+// that are too far off, ends the epoch.
+func TestContradictionEndsTheEpoch(t *testing.T) {
+	for _, exact := range []bool{true, false} {
+		r := rand.New(rand.NewPCG(1, 8))
+		x, _ := newIndex(64 << 20)
+		s := x.Space(TokenKey{Model: "m", BlockTokens: 16})
+		text, tokens := numbers[uint64](r, 20), numbers[uint32](r, 1280)
+		other := x.Space(TokenKey{Model: "other", BlockTokens: 16})
+		x.Link(s, text, estimates(20, 64, exact), tokens)
+		x.Link(other, text, estimates(20, 64, exact), tokens)
+		changed := slices.Clone(tokens)
+		changed[40]++ // a date, say
+		if !x.Link(s, text, estimates(20, 64, exact), changed) {
+			t.Fatal("no contradiction")
+		}
+		now := x.Space(TokenKey{Model: "m", BlockTokens: 16})
+		if _, n, _ := follow(t, x, now, text); n != 0 {
+			t.Fatal("links of an epoch that has ended")
+		}
+		if x.Link(s, text, estimates(20, 64, exact), tokens); x.log.records > 40 {
+			t.Fatal("linked in an epoch that has ended")
+		}
+		if _, n, _ := follow(t, x, other, text); n != 1280 {
+			t.Fatal("another model's links are gone")
+		}
+		if x.Link(now, text, estimates(20, 64, exact), changed) {
+			t.Fatal("contradicted by an epoch that has ended")
+		}
+		if got, n, _ := follow(t, x, now, text); n != 1280 || !slices.Equal(got, x.Chain(now, changed, nil)) {
+			t.Fatal("not linked in the new epoch")
+		}
+	}
+}

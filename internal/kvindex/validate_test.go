@@ -26,8 +26,7 @@ func (l *linkLog) validate() error {
 				continue
 			}
 			count++
-			w := l.record(uint32(s))
-			if key := w[0].Load(); tagOf(key) != s>>32 || l.find(key) != uint32(s) || l.table.page(s>>32) != p {
+			if key := l.record(uint32(s)).key(); tagOf(key) != s>>32 || l.find(key) != uint32(s) || l.table.page(s>>32) != p {
 				return fmt.Errorf("slot %x is not found", s)
 			}
 		}
@@ -109,14 +108,14 @@ func (c *chunkPool) validate(feeds map[string]*Feed) error {
 		for t := range f.expiring {
 			q, keys, at := &f.expiring[t], 0, int64(0)
 			last := chunkRef(0)
-			for ref := q.first; ref != 0; ref = chunkRef(c.at(ref)[0].Load()) {
+			for ref := q.first; ref != 0; ref = c.at(ref).next() {
 				used[int(ref-1)/chunksPerSlab]++
-				w := c.at(ref)[1].Load()
-				keys += int(w & 0xff)
-				if w&0xff == 0 || w&0xff > chunkKeys || int64(w>>8) < at {
-					return fmt.Errorf("chunk %d has %d keys of time %d after %d", ref, w&0xff, w>>8, at)
+				chunk := c.at(ref)
+				keys += chunk.count()
+				if chunk.count() == 0 || chunk.count() > chunkKeys || chunk.time() < at {
+					return fmt.Errorf("chunk %d has %d keys of time %d after %d", ref, chunk.count(), chunk.time(), at)
 				}
-				at, last = int64(w>>8), ref
+				at, last = chunk.time(), ref
 			}
 			if keys != q.keys || last != q.last {
 				return fmt.Errorf("%d keys waiting, noted %d", keys, q.keys)
@@ -125,7 +124,7 @@ func (c *chunkPool) validate(feeds map[string]*Feed) error {
 	}
 	for i, s := range c.slabs {
 		free := 0
-		for ref := s.free; ref != 0; ref = chunkRef(c.at(ref)[0].Load()) {
+		for ref := s.free; ref != 0; ref = c.at(ref).next() {
 			free++
 		}
 		if used[i] != s.used || s.words != nil && free+s.used != chunksPerSlab {
