@@ -5,6 +5,7 @@ package routing
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // engineCache is a cache of a true size that the estimate is to find out.
@@ -88,5 +89,65 @@ func TestAnUnsettledCapacityIsNotTrimmedTo(t *testing.T) {
 	c.setInitial(1000) // the same again, as every scrape does
 	if !c.bounded {
 		t.Error("what was learned is lost when the same figure is given again")
+	}
+}
+
+func TestARestartIsNoticed(t *testing.T) {
+	rt, c := newTestRouter()
+	texts := []string{"abcd", "efgh", "ijkl", "mnop", "qrst"}
+	send := func(text string, cached int) {
+		r := rt.newTestRequest(text)
+		r.Route(a("n"), false)
+		r.Confirm()
+		r.FirstToken()
+		r.Reported(r.Tokens(), cached)
+		r.End()
+		c.add(time.Second)
+	}
+	for _, text := range texts {
+		send(text, 0)
+	}
+	send("abcd", 256)
+	wantHolds(t, rt, "n", "qrst", 4)
+	for _, text := range texts[:restartAfter] {
+		send(text, 0)
+	}
+	wantHolds(t, rt, "n", "qrst", 0)
+}
+
+func TestEnginesThatNeverReportTeachNothing(t *testing.T) {
+	rt, c := newTestRouter()
+	for range 10 {
+		r := rt.newTestRequest("abcd")
+		r.Route(a("n"), false)
+		r.Confirm()
+		r.Reported(r.Tokens(), 0)
+		r.Reported(-1, 5)
+		r.Reported(10, 11)
+		r.End()
+		c.add(time.Second)
+	}
+	wantHolds(t, rt, "n", "abcd", 4)
+	if u := rt.Upstreams()[0]; u.Capacity != 0 {
+		t.Errorf("capacity %d from nothing", u.Capacity)
+	}
+}
+
+func TestTheTreeForgetsWhatDoesNotFit(t *testing.T) {
+	rt, c := newTestRouter()
+	rt.SetCapacity("n", 640) // ten blocks
+	for _, text := range []string{"abcd", "efgh", "ijkl", "mnop"} {
+		r := rt.newTestRequest(text)
+		r.Route(a("n"), false)
+		r.Confirm()
+		r.End()
+		c.add(time.Second)
+	}
+	wantHolds(t, rt, "n", "abcd", 0)
+	wantHolds(t, rt, "n", "mnop", 4)
+	r := rt.newTestRequest("abcd")
+	r.evaluate(a("n"))
+	if known := rt.scratch.scored[0].Unsent; known != 1 {
+		t.Errorf("%d tokens held for never sent there", known)
 	}
 }

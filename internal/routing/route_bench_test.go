@@ -12,6 +12,37 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/kvindex"
 )
 
+// BenchmarkRoute64 is the whole decision for a 32k-token prompt that one of
+// 64 upstreams holds: lookup, prediction for each, reservation, record, end.
+func BenchmarkRoute64(b *testing.B) {
+	rt := New(20_000_000, time.Now)
+	targets := make([]Candidate, 64)
+	for i := range targets {
+		targets[i].Address = fmt.Sprint("node-", i, ":8000")
+		rt.SetCapacity(targets[i].Address, 1_500_000)
+		rt.SetLoad(targets[i].Address, EngineLoad{Running: 3})
+	}
+	chain := make([]uint64, 32768*4/256)
+	for i := range chain {
+		chain[i] = rand.Uint64()
+	}
+	prompt := Prompt{Chain: chain, Tokens: 32768, BlockTokens: 64, Stream: true}
+	for _, t := range targets {
+		r := rt.NewRequest(Prompt{Chain: chain[:16], Tokens: 32768, BlockTokens: 64})
+		r.Route([]Candidate{t}, false)
+		r.Confirm()
+		r.End()
+	}
+	r := rt.NewRequest(prompt)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Route(targets, false)
+		r.Confirm()
+		r.FirstToken()
+		r.End()
+	}
+}
+
 // BenchmarkRouteFollowed decides between 64 upstreams whose events are followed
 // for a prompt of 32k tokens, of which each holds another part, as its events
 // say. It is what BenchmarkSelect64 of package kvaware has without events, less

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"testing"
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/kvindex"
+)
+
+// In these tests a letter is a text block of 256 bytes and 64 tokens, which are
+// four of an engine's blocks.
+const (
+	letterBytes, letterTokens, engineBlock = 256, 64, 16
+)
+
+// idsOf are the tokens of a text.
+func idsOf(text string) (ids []uint32) {
+	for i := range text {
+		for k := range letterTokens {
+			ids = append(ids, uint32(text[i])<<16|uint32(k))
+		}
+	}
+	return ids
+}
+
+// link tells the fleet which tokens a text has, in the engine's blocks.
+func (rt *Router) link(t *testing.T, text string) {
+	t.Helper()
+	rt.linkIn(t, text, engineBlock)
+}
+
+// linkIn does it in blocks of a size.
+func (rt *Router) linkIn(t *testing.T, text string, blockTokens int) {
+	t.Helper()
+	chain := chainOf(text)
+	anchors := make([]kvindex.Anchor, len(chain))
+	for i := range anchors {
+		anchors[i] = kvindex.Anchor{Tokens: (i + 1) * letterTokens, Exact: true}
+	}
+	space := rt.Index().Space(TokenKey{Model: "m", BlockTokens: blockTokens})
+	if rt.Index().Link(space, chain, anchors, idsOf(text)) {
+		t.Fatal("the links contradict each other")
+	}
+}
+
+// followRanks has an upstream's events followed, of so many ranks.
+func (rt *Router) followRanks(address string, ranks int) (feeds []*kvindex.Feed) {
+	for rank := range ranks {
+		feed := rt.Index().Feed(address + string(rune('0'+rank)))
+		feed.SetKnowledge(kvevents.Complete)
+		feeds = append(feeds, feed)
+	}
+	rt.Follow(address, Feeds{Ranks: feeds, Weights: [3]float64{1, 0.5, 0.25}})
+	return feeds
+}
+
+// says has a publisher say that these tokens are in a tier, from the start on.
+func says(t *testing.T, feed *kvindex.Feed, tier kvevents.Tier, ids []uint32) {
+	t.Helper()
+	hashes := make([]uint64, len(ids)/engineBlock)
+	name := uint64(1) // of a block, by all tokens up to its end
+	for i := range hashes {
+		for _, id := range ids[i*engineBlock : (i+1)*engineBlock] {
+			name = name*6364136223846793005 + uint64(id) + 1
+		}
+		hashes[i] = name
+	}
+	if !feed.Apply(&kvevents.Event{Kind: kvevents.Stored, Root: true, Tier: tier, Hashes: hashes, Tokens: ids[:len(hashes)*engineBlock], BlockSize: engineBlock}) {
+		t.Fatal("an event could not be used")
+	}
+}
+
+// followedRequest is one for a text whose tokens may be known.
+func (rt *Router) followedRequest(text string) *Request {
+	return rt.NewRequest(Prompt{
+		Chain: chainOf(text), Tokens: len(text)*letterTokens + 1, BlockTokens: letterTokens, Stream: true,
+		Bytes: len(text) * letterBytes, BlockBytes: letterBytes, TokenKey: TokenKey{Model: "m"},
+	})
+}
+
+// sent records that an upstream was sent a text, long ago.
+func (rt *Router) sent(address, text string) {
+	r := rt.followedRequest(text)
+	r.Route(a(address), false)
+	r.Confirm()
+	r.FirstToken()
+	r.End()
+}
+
+// wantHit routes nothing, and looks what is predicted of a request.
+func wantHit(t *testing.T, r *Request, address string, want prefixMatch) {
+	t.Helper()
+	r.router.mu.Lock()
+	defer r.router.mu.Unlock()
+	r.evaluate(a(address))
+	if got := r.router.scratch.prefixMatches[0]; got != want {
+		t.Errorf("predicted %+v, want %+v", got, want)
+	}
+}
+
+// Events of which something is wrong are not gone by for a while.
+func TestMistrust(t *testing.T) {
+	rt, c := newTestRouter()
+	rt.link(t, "abcd")
+	feed := rt.followRanks("one", 1)[0]
+	says(t, feed, kvevents.GPU, idsOf("xyz"))
+	rt.sent("one", "abcd")
+	answer := func(cached int) {
+		t.Helper()
+		r := rt.followedRequest("abcd")
+		r.Route(a("one"), false)
+		r.Confirm()
+		r.FirstToken()
+		r.Reported(257, cached)
+		r.End()
+	}
+	nothing, history := prefixMatch{byEvents: true}, prefixMatch{tokens: 255, weighted: 255}
+	r := rt.followedRequest("abcd")
+	wantHit(t, r, "one", nothing)
+	answer(256)
+	answer(256)
+	answer(0) // now the events were right
+	answer(256)
+	answer(256)
+	wantHit(t, r, "one", nothing)
+	answer(256)
+	wantHit(t, r, "one", history)
+	c.add(distrustTime - time.Second)
+	wantHit(t, r, "one", history)
+	c.add(2 * time.Second)
+	wantHit(t, r, "one", nothing)
+}
+
+// A token outside the GPU is worth less, and is predicted all the same.
+func TestTiersHaveWeights(t *testing.T) {
+	rt, _ := newTestRouter()
+	rt.link(t, "abcdef")
+	feed := rt.followRanks("one", 1)[0]
+	says(t, feed, kvevents.GPU, idsOf("a"))
+	says(t, feed, kvevents.CPU, idsOf("abc"))
+	says(t, feed, kvevents.Disk, idsOf("abcd"))
+	wantHit(t, rt.followedRequest("abcdef"), "one", prefixMatch{tokens: 256, weighted: 64 + 128/2 + 64/4, byEvents: true})
+}
+
+// Which rank gets a request is the engine's choice: what counts is the mean, and
+// what the rank that knows least knows.
+func TestRanksCountAsTheirMean(t *testing.T) {
+	rt, _ := newTestRouter()
+	rt.link(t, "abcdef")
+	feeds := rt.followRanks("one", 2)
+	says(t, feeds[0], kvevents.GPU, idsOf("abcd"))
+	says(t, feeds[1], kvevents.GPU, idsOf("x"))
+	rt.sent("one", "abc")
+	r := rt.followedRequest("abcdef")
+	wantHit(t, r, "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
+	says(t, feeds[1], kvevents.GPU, idsOf("ab"))
+	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192, byEvents: true})
+	feeds[1].SetKnowledge(kvevents.Unknown)
+	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192}) // that was sent there
+	rt.Unfollow("one", feeds[1])
+	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192})
+	if sizes := rt.BlockSizes(); len(sizes) != 0 {
+		t.Errorf("with a rank gone, blocks of sizes %v are followed", sizes)
+	}
+}

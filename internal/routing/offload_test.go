@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"testing"
+	"time"
+)
+
+var halves = [3]float64{1, 0.8, 0.3}
+
+// offloading is a request for a prompt of 16 blocks of 64 tokens, to engines
+// that keep blocks outside their GPUs.
+func offloading(rt *Router, from uint64) *Request {
+	chain := make([]uint64, 16)
+	for i := range chain {
+		chain[i] = from + uint64(i)
+	}
+	return rt.NewRequest(Prompt{Chain: chain, Tokens: 1200, BlockTokens: 64, OffloadWeights: &halves})
+}
+
+func sendTo(r *Request, address string) {
+	r.Assign(Candidate{Address: address})
+	r.Confirm()
+	r.End()
+}
+
+// An engine that was restarted holds nothing on its GPU. What LMCache keeps beside
+// it is there still; without LMCache there is nothing.
+func TestOutlookAfterARestart(t *testing.T) {
+	for name, restart := range map[string]func(*Router){
+		"told": func(rt *Router) {
+			if !rt.CacheLost("one") || rt.CacheLost("nobody") {
+				t.Error("it is not told who is known")
+			}
+		},
+		"seen": func(rt *Router) {
+			for i := range restartAfter {
+				r := offloading(rt, uint64(1000*i))
+				sendTo(r, "one")
+				r = offloading(rt, uint64(1000*i))
+				r.Assign(Candidate{Address: "one"})
+				r.Confirm()
+				r.router.upstreams["one"].capacity.reportsCached = true
+				r.Reported(1200, 0)
+				r.End()
+			}
+		},
+	} {
+		for _, capacity := range []int64{0, 100_000} {
+			now := time.Unix(1000, 0)
+			rt := New(2_000_000, func() time.Time { return now })
+			rt.SetCapacity("one", capacity)
+			sendTo(offloading(rt, 50_000), "one")
+			restart(rt)
+			r := offloading(rt, 50_000)
+			r.Assign(Candidate{Address: "one"})
+			if o := r.Prediction(); o.OnGPU != 0 || o.EverSent != 1024 || o.Longest != 1024 {
+				t.Errorf("%s, capacity %d: %+v", name, capacity, o)
+			}
+			r.End()
+			rt.Forget("one")
+			r = offloading(rt, 50_000)
+			r.Assign(Candidate{Address: "one"})
+			if o := r.Prediction(); o.EverSent != 0 || o.Longest != 0 {
+				t.Errorf("%s, capacity %d, forgotten: %+v", name, capacity, o)
+			}
+			r.End()
+		}
+	}
+	now := time.Unix(1000, 0)
+	rt := New(2_000_000, func() time.Time { return now })
+	rt.SetCapacity("one", 100_000)
+	plain := offloading(rt, 1)
+	plain.offloadWeights = nil
+	sendTo(plain, "one")
+	rt.CacheLost("one")
+	r := offloading(rt, 1)
+	r.Assign(Candidate{Address: "one"})
+	if o := r.Prediction(); o.OnGPU != 0 || o.EverSent != 0 {
+		t.Errorf("without anything outside its GPU: %+v", o)
+	}
+}
+
+// What is known to be in a tier beside the GPU counts as much as it is worth,
+// and is not predicted to be cached.
+func TestOffloadCounts(t *testing.T) {
+	now := time.Unix(1000, 0)
+	rt := New(2_000_000, func() time.Time { return now })
+	choose := func(one, two *Offload) Decision {
+		t.Helper()
+		r := offloading(rt, 1)
+		_, d := r.Explain([]Candidate{{Address: "one", Offload: one}, {Address: "two", Offload: two}})
+		return d
+	}
+	memory, disk, none := &Offload{CPU: 512, Storage: 512}, &Offload{Storage: 512}, &Offload{}
+	if d := choose(none, disk); d.Pick != 1 || d.Cached != 0 {
+		t.Errorf("disk against nothing: %+v", d)
+	}
+	if d := choose(memory, disk); d.Pick != 0 || d.Cached != 0 {
+		t.Errorf("memory against disk: %+v", d)
+	}
+	if d := choose(disk, memory); d.Pick != 1 || d.Cached != 0 {
+		t.Errorf("disk against memory: %+v", d)
+	}
+	if d := choose(&Offload{Storage: 1 << 40}, none); d.Pick != 0 {
+		t.Errorf("more than there is: %+v", d)
+	}
+	r := offloading(rt, 1)
+	if d := r.Route([]Candidate{{Address: "one", Offload: disk}}, true); d.Pick != 0 {
+		t.Error("what is on disk is left to another policy as if nobody had it")
+	}
+	r.End()
+}
+
+// What an engine takes from outside its GPU says nothing of how large the GPU's
+// cache is.
+func TestOffloadedIsNotLearned(t *testing.T) {
+	limit := func(offloads *[3]float64) int64 {
+		now := time.Unix(1000, 0)
+		rt := New(2_000_000, func() time.Time { return now })
+		rt.SetCapacity("one", 2048)
+		for i := range 30 {
+			r := offloading(rt, uint64(1000*(i%6)+1)) // each comes again after 6,000 tokens
+			r.offloadWeights = offloads
+			r.Assign(Candidate{Address: "one"})
+			r.Confirm()
+			r.FirstToken()
+			cached := 1088
+			if i < 6 {
+				cached = 0
+			}
+			r.Reported(1200, cached)
+			r.End()
+		}
+		return rt.upstreams["one"].capacity.estimate
+	}
+	if got := limit(&halves); got != 2048 {
+		t.Errorf("from what was elsewhere a capacity of %d was learned", got)
+	}
+	if got := limit(nil); got <= 2048 {
+		t.Errorf("a capacity of %d was learned from what was on the GPU: this proves nothing", got)
+	}
+}
