@@ -3,7 +3,6 @@
 package radixcache
 
 import (
-	"math/bits"
 	"sync/atomic"
 	"unsafe"
 )
@@ -17,35 +16,35 @@ import (
 // without a lock may still look at a line that was just given to another use.
 // It notices afterwards (see lookup.go); until then it must not be a data race.
 const (
-	lineWords      = 8
 	pageLines      = 64
 	segPages       = 16
 	segLines       = segPages * pageLines
 	segWords       = segLines * lineWords
 	segmentBytes   = segWords * 8
-	pageTableLines = 4 // of the first page of a segment: its page table
+	pageTableLines = 4 // of the first page of a segment
 )
 
 // segment is exactly one size class of Go's allocator: nothing is lost to rounding.
 type segment [segWords]atomic.Uint64
 
-// kind is what a page is cut into.
+// kind says what objects a page is cut into.
 type kind uint8
 
 const (
-	kindFree       kind = iota
-	kindRun             // one run
-	kindClaim           // one claim
-	kindBucket          // overflow bucket of the index
-	kindChunk           // bucketsPerChunk buckets of the index
-	kindListTable       // directory of the holder lists of a run with more than 64 holders
-	kindHolderList      // holder lists of 8, 16, 32 and 64 entries
-	kindHashList   = kindHolderList + 4
-	kindRecord     = kindHashList + 8 // what events said about the blocks of a claim
-	kinds          = kindRecord + 13
+	kindFree         kind = iota
+	kindRun               // one run
+	kindClaim             // one claim
+	kindBucket            // overflow bucket of a hash table
+	kindChunk             // bucketsPerChunk buckets of a hash table
+	kindListTable         // finds the holder lists of a run with more than 64 holders
+	kindHolderList        // holder lists of 8, 16, 32 and 64 entries
+	kindHashList     = kindHolderList + 4
+	kindRecord       = kindHashList + 8 // what events reported about the blocks of a claim
+	kinds            = kindRecord + 13
+	kindHolderList64 = kindHashList - 1
 )
 
-// lines is the size of an object of each kind.
+// kindLines is the size of an object of each kind.
 var kindLines = func() (n [kinds]int) {
 	n[kindRun], n[kindClaim], n[kindBucket], n[kindChunk], n[kindListTable] = 1, 1, 1, bucketsPerChunk, 8
 	for i := range 4 {
@@ -60,51 +59,22 @@ var kindLines = func() (n [kinds]int) {
 	return n
 }()
 
-// perPage is how many objects of each kind every page can hold, the first of a
-// segment included.
-var perFirstPage = func() (n [kinds]int) {
-	for k := kindRun; k < kinds; k++ {
-		n[k] = (pageLines - pageTableLines) / kindLines[k]
-	}
-	return n
-}()
-
-var perPage = func() (n [kinds]int) {
+// perPage is how many objects of each kind fit on a page, perFirstPage on the
+// first of a segment, and so on every one.
+var perPage, perFirstPage = func() (n, first [kinds]int) {
 	for k := kindRun; k < kinds; k++ {
 		n[k] = pageLines / kindLines[k]
+		first[k] = (pageLines - pageTableLines) / kindLines[k]
 	}
-	return n
+	return n, first
 }()
-
-// page describes one page; the descriptions lie in the segment's first lines.
-type page struct {
-	state atomic.Uint64 // kind, live objects, first free line, how full, closed
-	links atomic.Uint64 // next<<32 | previous page of the same kind and fullness
-}
-
-const noLine = 0xff
-
-func (p *page) kind() kind    { return kind(p.state.Load()) }
-func (p *page) live() int     { return int(uint8(p.state.Load() >> 8)) }
-func (p *page) free() int     { return int(uint8(p.state.Load() >> 16)) }
-func (p *page) fullness() int { return int(uint8(p.state.Load() >> 24)) }
-func (p *page) closed() bool {
-	return p.state.Load()>>32&1 != 0
-}
-
-func (p *page) set(k kind, live, free, full int, closed bool) {
-	s := uint64(k) | uint64(live)<<8 | uint64(free)<<16 | uint64(full)<<24
-	if closed {
-		s |= 1 << 32
-	}
-	p.state.Store(s)
-}
 
 // Pages of a kind are listed by how full they are. Objects are put into the
 // fullest, and the emptiest are the first to be cleared.
 const (
 	fullness = 4
-	unlisted = fullness // value of page.full for pages in no list
+	unlisted = fullness // value of page.fullness for pages in no list
+	noLine   = 0xff     // value of page.free for pages without a free line
 )
 
 // arena hands out objects. The caller holds Tree.mu, except for seg.
@@ -114,15 +84,18 @@ type arena struct {
 	freePages    uint32 // first free page + 1
 	numFreePages int
 	lists        [kinds][fullness]uint32 // first page + 1
-	work         int                     // since Tree.mu was taken, see work.go; far from what lookups read
-	freeObjects  [kinds]int              // free objects in listed pages
-	usedObjects  [kinds]int              // objects in use
+	work         int                     // since Tree.mu was taken, see lock.go; far from what lookups read
+	freeObjects  [kinds]int              // in listed pages
+	usedObjects  [kinds]int
 	maxSegs      int
-	lowestFree   int
+	lowestFree   int // no segment before it is missing
 }
 
+// addWork counts work, see lock.go.
+func (a *arena) addWork(n int) { a.work += n }
+
 // directory finds the segments. It is replaced, not changed, when it has to
-// grow: 8 bytes for 64 KiB.
+// grow. It takes 8 bytes for 64 KiB.
 type directory struct {
 	segs []atomic.Pointer[segment]
 }
@@ -141,8 +114,8 @@ func (d *directory) bytes() int64 {
 	return int64(unsafe.Sizeof(*d)) + int64(len(d.segs))*8
 }
 
-// seg returns the segment of a line and the index of the line's first word, or
-// nil when a reader without lock holds a line number that means nothing any more.
+// seg returns the segment of a line and the index of the line's first word. It
+// returns nil when a reader without the lock has the number of a line that is gone.
 func (d *directory) seg(ref uint32) (*segment, uint32) {
 	if i := int(ref / segLines); i < len(d.segs) {
 		return d.segs[i].Load(), ref % segLines * lineWords
@@ -156,13 +129,14 @@ func (a *arena) words(ref uint32, n int) []atomic.Uint64 {
 	return s[i : i+uint32(n)]
 }
 
-func (a *arena) line(ref uint32) *[lineWords]atomic.Uint64 {
+func (a *arena) line(ref uint32) *line {
 	s, i := a.dir.Load().seg(ref)
-	return (*[lineWords]atomic.Uint64)(unsafe.Pointer(&s[i]))
+	return (*line)(unsafe.Pointer(&s[i]))
 }
 
-func (a *arena) run(ref uint32) *run     { return (*run)(unsafe.Pointer(a.line(ref))) }
-func (a *arena) claim(ref uint32) *claim { return (*claim)(unsafe.Pointer(a.line(ref))) }
+func (a *arena) run(ref uint32) *run       { return asRun(a.line(ref)) }
+func (a *arena) bucket(ref uint32) *bucket { return asBucket(a.line(ref)) }
+func (a *arena) claim(ref uint32) *claim   { return (*claim)(unsafe.Pointer(a.line(ref))) }
 
 // page returns the description of page p, numbered over all segments.
 func (a *arena) page(p uint32) *page {
@@ -207,8 +181,8 @@ func (a *arena) alloc(k kind) uint32 {
 	return ref
 }
 
-// take is alloc where there is room, because it was reserved. To find none then
-// is a fault of this package, and to go on would be to write over something else.
+// mustAlloc is alloc for memory that was reserved. Without any it panics, because
+// to go on would be to write over something else.
 func (a *arena) mustAlloc(k kind) uint32 {
 	ref := a.alloc(k)
 	if ref == 0 {
@@ -217,8 +191,7 @@ func (a *arena) mustAlloc(k kind) uint32 {
 	return ref
 }
 
-// free gives an object back. Its page, and then its segment, follow when they
-// are empty.
+// free frees an object. Its page, and then its segment, follow when they are empty.
 func (a *arena) free(k kind, ref uint32) {
 	pg := ref / pageLines
 	p := a.page(pg)
@@ -247,7 +220,7 @@ func (a *arena) openPage(k kind) uint32 {
 	p := a.page(pg)
 	a.removeFreePage(p)
 	n, l := objects(pg, k), firstLine(pg)
-	a.work += n / 2
+	a.addWork(n / 2)
 	for i := range n {
 		next := uint64(l + (i+1)*kindLines[k])
 		if i == n-1 {
@@ -261,7 +234,7 @@ func (a *arena) openPage(k kind) uint32 {
 	return pg + 1
 }
 
-// shutPage puts an empty page, which is in no list, among the free ones.
+// freePage puts an empty page, which is in no list, among the free ones.
 func (a *arena) freePage(pg uint32, p *page) {
 	a.addFreePage(pg, p)
 	if a.numFreePages >= 2*segPages || a.segments > a.maxSegs {
@@ -269,18 +242,17 @@ func (a *arena) freePage(pg uint32, p *page) {
 	}
 }
 
-// release gives a segment back to Go when all its pages are free.
-func (a *arena) releaseSegment(seg uint32) bool {
+// releaseSegment gives a segment back to Go when all its pages are free.
+func (a *arena) releaseSegment(seg uint32) {
 	for i := range uint32(segPages) {
 		if p := a.page(seg*segPages + i); p.kind() != kindFree || p.closed() {
-			return false
+			return
 		}
 	}
 	for i := range uint32(segPages) {
 		a.removeFreePage(a.page(seg*segPages + i))
 	}
 	a.dropSegment(seg)
-	return true
 }
 
 func (a *arena) dropSegment(seg uint32) {
@@ -289,7 +261,7 @@ func (a *arena) dropSegment(seg uint32) {
 	a.lowestFree = min(a.lowestFree, int(seg))
 }
 
-// grow allocates another segment when the limit leaves room for it.
+// addSegment allocates another segment when the limit leaves room for it.
 func (a *arena) addSegment() bool {
 	d := a.dir.Load()
 	if a.segments >= a.maxSegs || a.segments >= len(d.segs) {
@@ -302,44 +274,39 @@ func (a *arena) addSegment() bool {
 	a.lowestFree = i + 1
 	d.segs[i].Store(new(segment))
 	a.segments++
-	a.work += segPages
+	a.addWork(segPages)
 	for pg := uint32(i*segPages + segPages); pg > uint32(i*segPages); pg-- {
 		a.addFreePage(pg-1, a.page(pg-1))
 	}
 	return true
 }
 
-// toSpare puts a page among the free ones.
+// addFreePage makes a page free.
 func (a *arena) addFreePage(pg uint32, p *page) {
 	p.set(kindFree, 0, noLine, unlisted, false)
-	p.links.Store(uint64(a.freePages) << 32)
-	if a.freePages != 0 {
-		a.setPrev(a.freePages-1, pg+1)
-	}
-	a.freePages = pg + 1
+	a.link(pg, p, &a.freePages)
 	a.numFreePages++
 }
 
-func (a *arena) setPrev(pg, prev uint32) {
-	p := a.page(pg)
-	p.links.Store(p.links.Load()&^0xffffffff | uint64(prev))
-}
-
-func (a *arena) setNext(pg, next uint32) {
-	p := a.page(pg)
-	p.links.Store(p.links.Load()&0xffffffff | uint64(next)<<32)
+// link puts a page at the front of the list that starts at *head.
+func (a *arena) link(pg uint32, p *page, head *uint32) {
+	p.setLinks(*head, 0)
+	if *head != 0 {
+		a.page(*head - 1).setPrev(pg + 1)
+	}
+	*head = pg + 1
 }
 
 // unlink takes a page out of the list that starts at *head.
 func (a *arena) unlink(p *page, head *uint32) {
-	next, prev := uint32(p.links.Load()>>32), uint32(p.links.Load())
+	next, prev := p.next(), p.prev()
 	if prev == 0 {
 		*head = next
 	} else {
-		a.setNext(prev-1, next)
+		a.page(prev - 1).setNext(next)
 	}
 	if next != 0 {
-		a.setPrev(next-1, prev)
+		a.page(next - 1).setPrev(prev)
 	}
 }
 
@@ -348,7 +315,7 @@ func (a *arena) removeFreePage(p *page) {
 	a.numFreePages--
 }
 
-// settle records what a page holds and moves it to the list where it belongs.
+// updatePage notes the objects of a page and moves it to the list where it belongs.
 func (a *arena) updatePage(pg uint32, p *page, live, free int) {
 	k, f := p.kind(), unlisted
 	if free != noLine {
@@ -363,12 +330,7 @@ func (a *arena) updatePage(pg uint32, p *page, live, free int) {
 	if f == unlisted {
 		return
 	}
-	head := &a.lists[k][f]
-	p.links.Store(uint64(*head) << 32)
-	if *head != 0 {
-		a.setPrev(*head-1, pg+1)
-	}
-	*head = pg + 1
+	a.link(pg, p, &a.lists[k][f])
 }
 
 // unlist takes a page out of the list it is in.
@@ -379,7 +341,7 @@ func (a *arena) unlist(p *page) {
 	}
 }
 
-// close takes a page out of use for new objects, so that it can be cleared.
+// closePage keeps new objects off a page, so that it can be cleared.
 func (a *arena) closePage(pg uint32) {
 	p := a.page(pg)
 	k := p.kind()
@@ -392,7 +354,7 @@ func (a *arena) closePage(pg uint32) {
 	p.set(k, p.live(), p.free(), unlisted, true)
 }
 
-// reopen undoes close.
+// reopenPage undoes closePage.
 func (a *arena) reopenPage(pg uint32) {
 	p := a.page(pg)
 	k := p.kind()
@@ -405,7 +367,7 @@ func (a *arena) reopenPage(pg uint32) {
 	a.updatePage(pg, p, p.live(), p.free())
 }
 
-// inUse returns a bit for each line of a page at which an object starts.
+// objectsInUse returns a bit for each line of a page at which an object starts.
 func (a *arena) objectsInUse(pg uint32) (set uint64) {
 	p := a.page(pg)
 	k := p.kind()
@@ -421,7 +383,7 @@ func (a *arena) objectsInUse(pg uint32) (set uint64) {
 	return set
 }
 
-// pagesFor is how many pages must be opened for need, beyond what is vacant.
+// pagesFor is how many pages must be opened for need, beyond the free objects.
 func (a *arena) pagesFor(need *[kinds]int) (n int) {
 	for k, c := range need {
 		if c > a.freeObjects[k] {
@@ -436,10 +398,5 @@ func (a *arena) pagesLeft() int {
 	return a.numFreePages + max(0, min(a.maxSegs, len(a.dir.Load().segs))-a.segments)*segPages
 }
 
-// bodyKind is the smallest kind that holds n hashes, n > 2.
+// hashListKind is the smallest kind that holds n hashes, n > 2.
 func hashListKind(n int) kind { return kindHashList + kind((n+lineWords-1)/lineWords-1) }
-
-// holdKind is the smallest kind that holds n <= 64 holders.
-func holderListKind(n int) kind {
-	return kindHolderList + kind(bits.Len(uint(max(n-1, 0)/lineWords)))
-}

@@ -7,33 +7,28 @@ import (
 	"sync/atomic"
 )
 
-// table finds things by hash: runs by the hash of their first block, and blocks
-// by what engines call them. It hashes linearly (Litwin, VLDB 1980): it grows
-// and shrinks by one bucket at a time, so there is never a pause for a whole
-// table. A bucket is one line of seven slots and the line number of an overflow
-// bucket. A slot is a word that is not 0; its upper bits are those of its hash.
+// hashTable finds runs by the hash of their first block, and blocks by the key
+// that the engine gave them. It hashes linearly (Litwin, VLDB 1980): it grows and
+// shrinks by one bucket at a time, so there is never a pause for a whole table.
 //
 // Slots are set and cleared in place, one atomic word each. What moves slots
-// (split and merge of buckets, overflow buckets given back) happens between two
-// changes of shape, whose upper half a reader compares before and after.
+// (split and merge of buckets, freed overflow buckets) happens between two changes
+// of state, whose version a reader compares before and after.
 type hashTable struct {
 	arena   *arena
 	hashOf  func(slot uint64) uint64
-	state   atomic.Uint64 // version<<32 | buckets; the version is odd while slots move
-	chunks  atomic.Pointer[[]atomic.Uint32]
+	state   atomic.Uint64                   // see tableState
+	chunks  atomic.Pointer[[]atomic.Uint32] // each of bucketsPerChunk buckets, one behind the other
 	entries int
 }
 
 const (
 	bucketsPerChunk = 32
-	bucketSlots     = lineWords - 1
 	minBuckets      = bucketsPerChunk
 	growAt          = 5 // entries a bucket
 	shrinkAt        = 3
 	minChunks       = 16
 )
-
-type bucket = [lineWords]atomic.Uint64
 
 func (x *hashTable) init(a *arena, hashOf func(slot uint64) uint64) {
 	x.arena, x.hashOf = a, hashOf
@@ -44,7 +39,7 @@ func (x *hashTable) init(a *arena, hashOf func(slot uint64) uint64) {
 func (x *hashTable) sizeChunks(n int) {
 	c := make([]atomic.Uint32, n)
 	if old := x.chunks.Load(); old != nil {
-		x.arena.work += min(n, len(*old)) / lineWords
+		x.arena.addWork(min(n, len(*old)) / lineWords)
 		for i := range min(n, len(*old)) {
 			c[i].Store((*old)[i].Load())
 		}
@@ -63,10 +58,11 @@ func bucketOf(h uint64, n uint32) uint32 {
 	return uint32(h) & (m >> 1)
 }
 
-func (x *hashTable) buckets() uint32 { return uint32(x.state.Load()) }
+func (x *hashTable) loadState() tableState { return tableState(x.state.Load()) }
+func (x *hashTable) buckets() uint32       { return x.loadState().buckets() }
 
 func (x *hashTable) bucket(b uint32) *bucket {
-	return x.arena.line((*x.chunks.Load())[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+	return x.arena.bucket((*x.chunks.Load())[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
 }
 
 // first returns the bucket of h, nil when there is none.
@@ -79,28 +75,28 @@ func (x *hashTable) first(h uint64) *bucket {
 
 // next returns the overflow bucket of b, nil when there is none.
 func (x *hashTable) next(b *bucket) *bucket {
-	if ref := uint32(b[bucketSlots].Load()); ref != 0 {
-		return x.arena.line(ref)
+	if ref := b.next(); ref != 0 {
+		return x.arena.bucket(ref)
 	}
 	return nil
 }
 
 // replace puts a slot in the place of another of the same hash.
 func (x *hashTable) replace(h, old, slot uint64) {
-	x.arena.work++
+	x.arena.addWork(1)
 	for b := x.first(h); b != nil; b = x.next(b) {
-		for i := range bucketSlots {
-			if b[i].Load() == old {
-				b[i].Store(slot)
+		for i := range b.slots {
+			if b.slots[i].Load() == old {
+				b.slots[i].Store(slot)
 				return
 			}
 		}
 	}
 }
 
-// enter adds a slot. There is room for an overflow bucket (see reserve).
+// insert adds a slot. An overflow bucket is reserved.
 func (x *hashTable) insert(h, slot uint64) {
-	x.arena.work++
+	x.arena.addWork(1)
 	if x.entries >= growAt*int(x.buckets()) {
 		x.addBucket()
 	}
@@ -111,32 +107,32 @@ func (x *hashTable) insert(h, slot uint64) {
 func (x *hashTable) put(to uint32, slot uint64) {
 	b := x.bucket(to)
 	for {
-		for i := range bucketSlots {
-			if b[i].Load() == 0 {
-				b[i].Store(slot)
+		for i := range b.slots {
+			if b.slots[i].Load() == 0 {
+				b.slots[i].Store(slot)
 				return
 			}
 		}
-		next := uint32(b[bucketSlots].Load())
+		next := b.next()
 		if next == 0 {
 			next = x.arena.mustAlloc(kindBucket)
-			clearBucket(x.arena.line(next))
-			b[bucketSlots].Store(uint64(next))
+			clearBucket(x.arena.bucket(next))
+			b.overflow.Store(uint64(next))
 		}
-		b = x.arena.line(next)
+		b = x.arena.bucket(next)
 	}
 }
 
-// leave takes a slot out.
+// remove takes a slot out.
 func (x *hashTable) remove(h, slot uint64) {
-	x.arena.work++
+	x.arena.addWork(1)
 	var prev *bucket
 	for b := x.first(h); b != nil; prev, b = b, x.next(b) {
-		for i := range bucketSlots {
-			if b[i].Load() != slot {
+		for i := range b.slots {
+			if b.slots[i].Load() != slot {
 				continue
 			}
-			b[i].Store(0)
+			b.slots[i].Store(0)
 			x.entries--
 			if prev != nil && emptyBucket(b) {
 				x.moveSlots(x.buckets(), func() { x.freeOverflow(prev, b) })
@@ -149,23 +145,23 @@ func (x *hashTable) remove(h, slot uint64) {
 	}
 }
 
-// unchain gives the overflow bucket b, which follows prev, back.
+// freeOverflow frees the overflow bucket b, which follows prev.
 func (x *hashTable) freeOverflow(prev, b *bucket) {
-	ref := uint32(prev[bucketSlots].Load())
-	prev[bucketSlots].Store(b[bucketSlots].Load())
+	ref := prev.next()
+	prev.overflow.Store(b.overflow.Load())
 	x.arena.free(kindBucket, ref)
 }
 
-// moving runs f, which moves slots, and leaves n buckets.
+// moveSlots runs f, which moves slots, and leaves n buckets.
 func (x *hashTable) moveSlots(n uint32, f func()) {
-	s := x.state.Load()
-	v := s >> 32
-	x.state.Store((v+1)<<32 | s&0xffffffff)
+	s := x.loadState()
+	s = s.next(s.buckets())
+	x.state.Store(uint64(s))
 	f()
-	x.state.Store((v+2)<<32 | uint64(n))
+	x.state.Store(uint64(s.next(n)))
 }
 
-// start makes the first buckets. There is room for a chunk (see reserve).
+// addFirstBuckets allocates the first buckets. A chunk is reserved.
 func (x *hashTable) addFirstBuckets() bool {
 	if !x.addChunk(0) {
 		return false
@@ -177,8 +173,8 @@ func (x *hashTable) addFirstBuckets() bool {
 	return true
 }
 
-// addBucket splits one bucket in two. Without memory for it nothing happens:
-// the chains grow longer until there is.
+// addBucket splits one bucket in two. Without memory for it nothing happens, and
+// the chains of overflow buckets grow until there is.
 func (x *hashTable) addBucket() {
 	n := x.buckets()
 	if n%bucketsPerChunk == 0 && !x.addChunk(int(n/bucketsPerChunk)) {
@@ -192,7 +188,7 @@ func (x *hashTable) addBucket() {
 	if overflows > x.arena.freeObjects[kindBucket]-2 {
 		return // the new bucket might need as many again
 	}
-	x.arena.work += 2
+	x.arena.addWork(2)
 	x.moveSlots(n+1, func() {
 		clearBucket(x.bucket(n))
 		x.redistribute(from, n+1)
@@ -210,16 +206,17 @@ func (x *hashTable) addChunk(i int) bool {
 	return chunks[i].Load() != 0
 }
 
-// spread puts every slot of a bucket where it belongs when there are n buckets.
+// redistribute puts every slot of a bucket where it belongs when there are n
+// buckets.
 func (x *hashTable) redistribute(from, n uint32) {
 	for b := x.bucket(from); b != nil; b = x.next(b) {
-		for i := range bucketSlots {
-			s := b[i].Load()
+		for i := range b.slots {
+			s := b.slots[i].Load()
 			if s == 0 {
 				continue
 			}
 			if to := bucketOf(x.hashOf(s), n); to != from {
-				b[i].Store(0)
+				b.slots[i].Store(0)
 				x.put(to, s)
 			}
 		}
@@ -227,40 +224,39 @@ func (x *hashTable) redistribute(from, n uint32) {
 	x.compactChain(from)
 }
 
-// close moves the slots of a chain forward and gives back what it then can.
+// compactChain moves the slots of a chain of overflow buckets forward and frees
+// the buckets that are empty then.
 func (x *hashTable) compactChain(chain uint32) {
 	to, at := x.bucket(chain), 0
 	for b := to; b != nil; b = x.next(b) {
-		for i := range bucketSlots {
-			s := b[i].Load()
+		for i := range b.slots {
+			s := b.slots[i].Load()
 			if s == 0 {
 				continue
 			}
 			if at == bucketSlots {
 				to, at = x.next(to), 0
 			}
-			b[i].Store(0)
-			to[at].Store(s)
+			b.slots[i].Store(0)
+			to.slots[at].Store(s)
 			at++
 		}
 	}
-	for x.next(to) != nil {
-		x.freeOverflow(to, x.next(to))
-	}
+	x.freeChain(to)
 }
 
-// removeBucket joins the last bucket with the one it came from.
+// removeBucket joins the last bucket with the one it was split from.
 func (x *hashTable) removeBucket() {
 	n := x.buckets() - 1
 	if n < minBuckets || x.arena.freeObjects[kindBucket] < 2 && x.arena.pagesLeft() == 0 {
 		return
 	}
 	to := bucketOf(uint64(n), n)
-	x.arena.work += 2
+	x.arena.addWork(2)
 	x.moveSlots(n, func() {
 		for b := x.bucket(n); b != nil; b = x.next(b) {
-			for i := range bucketSlots {
-				if s := b[i].Load(); s != 0 {
+			for i := range b.slots {
+				if s := b.slots[i].Load(); s != 0 {
 					x.put(to, s)
 				}
 			}
@@ -272,10 +268,10 @@ func (x *hashTable) removeBucket() {
 	})
 }
 
-// freeChain gives the overflow buckets of b back.
+// freeChain frees the overflow buckets of b.
 func (x *hashTable) freeChain(b *bucket) {
-	for x.next(b) != nil {
-		x.freeOverflow(b, x.next(b))
+	for next := x.next(b); next != nil; next = x.next(b) {
+		x.freeOverflow(b, next)
 	}
 }
 
@@ -285,13 +281,13 @@ func (x *hashTable) freeChunk(i int) {
 	c.Store(0)
 }
 
-// drop gives all buckets of an empty table back.
+// freeAll frees all buckets of an empty table.
 func (x *hashTable) freeAll() {
 	if x.entries > 0 || x.buckets() == 0 {
 		return
 	}
 	x.moveSlots(0, func() {
-		x.arena.work += int(x.buckets())
+		x.arena.addWork(int(x.buckets()))
 		for b := range x.buckets() {
 			x.freeChain(x.bucket(b))
 		}
@@ -304,22 +300,22 @@ func (x *hashTable) freeAll() {
 	})
 }
 
-// movedBucket repairs the chain of h after its overflow bucket ref went to to.
-func (x *hashTable) movedBucket(h uint64, ref, to uint32) bool {
+// movedBucket corrects the chain of h after an overflow bucket has moved.
+func (x *hashTable) movedBucket(h uint64, from, to uint32) bool {
 	for b := x.first(h); b != nil; b = x.next(b) {
-		if uint32(b[bucketSlots].Load()) == ref {
-			x.moveSlots(x.buckets(), func() { b[bucketSlots].Store(uint64(to)) })
+		if b.next() == from {
+			x.moveSlots(x.buckets(), func() { b.overflow.Store(uint64(to)) })
 			return true
 		}
 	}
 	return false
 }
 
-// movedChunk repairs the list of chunks.
-func (x *hashTable) movedChunk(ref, to uint32) bool {
+// movedChunk corrects the list of chunks after one has moved.
+func (x *hashTable) movedChunk(from, to uint32) bool {
 	chunks := *x.chunks.Load()
 	for i := range chunks {
-		if chunks[i].Load() == ref {
+		if chunks[i].Load() == from {
 			x.moveSlots(x.buckets(), func() { chunks[i].Store(to) })
 			return true
 		}
@@ -328,8 +324,8 @@ func (x *hashTable) movedChunk(ref, to uint32) bool {
 }
 
 func emptyBucket(b *bucket) bool {
-	for i := range bucketSlots {
-		if b[i].Load() != 0 {
+	for i := range b.slots {
+		if b.slots[i].Load() != 0 {
 			return false
 		}
 	}
@@ -337,26 +333,8 @@ func emptyBucket(b *bucket) bool {
 }
 
 func clearBucket(b *bucket) {
-	for i := range b {
-		b[i].Store(0)
+	for i := range b.slots {
+		b.slots[i].Store(0)
 	}
-}
-
-// A slot of the index of runs has the upper half of the hash of the run's first
-// block above the run's line number.
-func runSlot(h uint64, ref uint32) uint64 { return h&^0xffffffff | uint64(ref) }
-
-// find returns the run that starts with h at depth, or 0. The caller holds mu.
-func (t *Tree) findRun(h uint64, depth int) uint32 {
-	t.addWork(1)
-	for b := t.index.first(h); b != nil; b = t.index.next(b) {
-		for i := range bucketSlots {
-			if s := b[i].Load(); s != 0 && (s^h)>>32 == 0 {
-				if r := t.run(uint32(s)); r.head.Load() == h && r.depth() == depth {
-					return uint32(s)
-				}
-			}
-		}
-	}
-	return 0
+	b.overflow.Store(0)
 }

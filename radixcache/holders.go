@@ -7,56 +7,56 @@ import (
 	"sync/atomic"
 )
 
-// The holders of a run are a list without order, one word each:
-//
-//	claim<<32 | slot of the upstream<<16 | effective blocks<<8 | covered blocks
-//
-// Effective is how many blocks of the run the upstream holds without a hole
-// since the root; covered is where its last block in the run ends. Up to two
-// holders lie in the run itself, up to 64 in a list of their own, more in a
-// table of lists of 64.
-const maxInlineHolders = 2
+// The holders of a run are a list without order. Up to two lie in the run
+// itself, up to 64 in a list of their own, more in a table of lists of 64.
+const (
+	maxInlineHolders = 2
+	listSize         = 64
+	maxHolders       = listSize * 64
+)
 
-// Classes of holder lists: in the run, of 8, 16, 32 and 64, and the table.
+// Classes of holder lists.
 const (
 	classInline = 0
-	classList64 = 4 // the list of 64
+	classList64 = 4 // 1 to 4: a list of 8, 16, 32 or 64
 	classTable  = 5
-	listSize    = 64
-	maxHolders  = listSize * 64
 )
 
 var classCapacity = [...]int{maxInlineHolders, 8, 16, 32, listSize, maxHolders}
 
-func newHolder(claim uint32, slot, effective, covered int) uint64 {
-	return uint64(claim)<<32 | uint64(slot)<<16 | uint64(effective)<<8 | uint64(covered)
+// holderListKind is the smallest kind that holds n <= 64 holders.
+func holderListKind(n int) kind {
+	return kindHolderList + kind(bits.Len(uint(max(n-1, 0)/lineWords)))
 }
 
-func holderClaim(e uint64) uint32  { return uint32(e >> 32) }
-func holderSlot(e uint64) int      { return int(uint16(e >> 16)) }
-func holderEffective(e uint64) int { return int(uint8(e >> 8)) }
-func holderCovered(e uint64) int   { return int(uint8(e)) }
+// tableEntry returns the word of list i in the list table of a run.
+func (t *Tree) tableEntry(r *run, i int) *atomic.Uint64 {
+	return &t.words(r.holderList(), listSize)[i]
+}
 
-// holderAt returns the place of entry i.
+// holderAt returns the word of holder i, holder what it says.
 func (t *Tree) holderAt(r *run, i int) *atomic.Uint64 {
 	switch r.class() {
 	case classInline:
 		return &r.inline[i]
 	case classTable:
-		list := uint32(t.words(r.holderList(), listSize)[i/listSize].Load())
+		list := lower(t.tableEntry(r, i/listSize).Load())
 		return &t.words(list, listSize)[i%listSize]
 	}
 	return &t.words(r.holderList(), classCapacity[r.class()])[i]
 }
 
-// holderOf returns the entry of the upstream in slot, or -1.
-func (t *Tree) findHolder(r *run, slot int) (int, uint64) {
+func (t *Tree) holder(r *run, i int) holder { return holder(t.holderAt(r, i).Load()) }
+
+// findHolder returns the holder of the upstream in slot, and where it is: -1 for
+// nowhere.
+func (t *Tree) findHolder(r *run, slot int) (int, holder) {
 	n := r.numHolders()
 	t.addWork(1 + n/listSize)
 	if r.class() == classInline {
 		for i := range n {
-			if e := r.inline[i].Load(); holderSlot(e) == slot {
-				return i, e
+			if h := holder(r.inline[i].Load()); h.slot() == slot {
+				return i, h
 			}
 		}
 		return -1, 0
@@ -64,49 +64,50 @@ func (t *Tree) findHolder(r *run, slot int) (int, uint64) {
 	for at := 0; at < n; at += listSize {
 		ref := r.holderList()
 		if r.class() == classTable {
-			ref = uint32(t.words(ref, listSize)[at/listSize].Load())
+			ref = lower(t.tableEntry(r, at/listSize).Load())
 		}
 		list := t.words(ref, min(listSize, n-at))
 		for i := range list {
-			if e := list[i].Load(); holderSlot(e) == slot {
-				return at + i, e
+			if h := holder(list[i].Load()); h.slot() == slot {
+				return at + i, h
 			}
 		}
 	}
 	return -1, 0
 }
 
-// covered is how many blocks of a run somebody holds, counted to the last one held.
+// coveredBlocks is where the last block of a run ends that any upstream holds.
 func (t *Tree) coveredBlocks(r *run) (most int) {
 	t.addWork(1 + r.numHolders()/listSize)
 	for i := range r.numHolders() {
-		most = max(most, holderCovered(t.holderAt(r, i).Load()))
+		most = max(most, t.holder(r, i).covered())
 	}
 	return most
 }
 
-// addHolder appends an entry to an open run. There is room (see reserve).
-func (t *Tree) addHolder(r *run, e uint64) {
+// addHolder appends a holder. The caller has begun a write; the memory is reserved.
+func (t *Tree) addHolder(r *run, h holder) {
 	n := r.numHolders()
 	if c := r.class(); n == classCapacity[c] {
 		t.growHolders(r, c+1)
 	} else if c == classTable && n%listSize == 0 {
-		t.words(r.holderList(), listSize)[n/listSize].Store(uint64(t.mustAlloc(kindHolderList + 3)))
+		t.tableEntry(r, n/listSize).Store(uint64(t.mustAlloc(kindHolderList64)))
 	}
 	r.setNumHolders(n + 1)
-	t.holderAt(r, n).Store(e)
-	if holderEffective(e) > 0 {
+	t.holderAt(r, n).Store(uint64(h))
+	if h.effective() > 0 {
 		r.setNumEffective(r.numEffective() + 1)
 	}
 }
 
-// growHolders moves the entries into the next class.
+// growHolders moves the holders into the next class.
 func (t *Tree) growHolders(r *run, class int) {
 	if class == classTable {
 		table := t.mustAlloc(kindListTable)
-		t.words(table, listSize)[0].Store(uint64(r.holderList()))
-		t.words(table, listSize)[1].Store(uint64(t.mustAlloc(kindHolderList + 3)))
+		first := r.holderList()
 		r.setHolderList(table)
+		t.tableEntry(r, 0).Store(uint64(first))
+		t.tableEntry(r, 1).Store(uint64(t.mustAlloc(kindHolderList64)))
 		r.setClass(class)
 		return
 	}
@@ -115,7 +116,7 @@ func (t *Tree) growHolders(r *run, class int) {
 	}
 }
 
-// moveHolders moves the entries into a list of another class, if there is memory.
+// moveHolders moves the holders into a list of another class, if there is memory.
 func (t *Tree) moveHolders(r *run, class int) bool {
 	var ref uint32
 	if class != classInline {
@@ -123,10 +124,10 @@ func (t *Tree) moveHolders(r *run, class int) bool {
 			return false
 		}
 	}
-	var tmp [listSize]uint64
+	var tmp [listSize]holder
 	n := r.numHolders()
 	for i := range n {
-		tmp[i] = t.holderAt(r, i).Load()
+		tmp[i] = t.holder(r, i)
 	}
 	if old := r.class(); old != classInline {
 		t.free(kindHolderList+kind(old-1), r.holderList())
@@ -134,56 +135,60 @@ func (t *Tree) moveHolders(r *run, class int) bool {
 	r.setHolderList(ref)
 	r.setClass(class)
 	for i := range n {
-		t.holderAt(r, i).Store(tmp[i])
+		t.holderAt(r, i).Store(uint64(tmp[i]))
 	}
 	return true
 }
 
-// setHolder replaces entry i of an open run.
-func (t *Tree) setHolder(r *run, i int, e uint64) {
+// setHolder replaces holder i. The caller has begun a write.
+func (t *Tree) setHolder(r *run, i int, h holder) {
 	at := t.holderAt(r, i)
-	was := at.Load()
-	at.Store(e)
-	if a, b := holderEffective(was) > 0, holderEffective(e) > 0; a != b {
-		if b {
-			r.setNumEffective(r.numEffective() + 1)
-		} else {
-			r.setNumEffective(r.numEffective() - 1)
-		}
+	was := holder(at.Load())
+	at.Store(uint64(h))
+	switch before, after := was.effective() > 0, h.effective() > 0; {
+	case after && !before:
+		r.setNumEffective(r.numEffective() + 1)
+	case before && !after:
+		r.setNumEffective(r.numEffective() - 1)
 	}
 }
 
-// cutHolder takes entry i out of an open run.
+// removeHolder takes holder i out. The caller has begun a write.
 func (t *Tree) removeHolder(r *run, i int) {
 	n := r.numHolders() - 1
-	t.setHolder(r, i, t.holderAt(r, i).Load()&^0xff00) // no longer counted
-	e := t.holderAt(r, n).Load()
+	t.setHolder(r, i, t.holder(r, i).withEffective(0)) // no longer counted
 	if i != n {
-		t.holderAt(r, i).Store(e)
+		t.holderAt(r, i).Store(t.holderAt(r, n).Load())
 	}
 	r.setNumHolders(n)
 	switch c := r.class(); {
 	case c == classInline:
 	case c == classTable:
-		if n%listSize == 0 {
-			t.free(kindHolderList+3, uint32(t.words(r.holderList(), listSize)[n/listSize].Load()))
-		}
-		if n == listSize {
-			table := r.holderList()
-			r.setHolderList(uint32(t.words(table, listSize)[0].Load()))
-			r.setClass(classList64)
-			t.free(kindListTable, table)
-		}
+		t.shrinkListTable(r, n)
 	case n <= classCapacity[c-1]*3/4:
 		t.moveHolders(r, c-1)
 	}
 }
 
-// freeHolders gives the list of a run without holders back.
+// shrinkListTable frees the last list of a table when it is empty, and the table
+// with the last but one.
+func (t *Tree) shrinkListTable(r *run, n int) {
+	if n%listSize == 0 {
+		t.free(kindHolderList64, lower(t.tableEntry(r, n/listSize).Load()))
+	}
+	if n == listSize {
+		table := r.holderList()
+		r.setHolderList(lower(t.tableEntry(r, 0).Load()))
+		r.setClass(classList64)
+		t.free(kindListTable, table)
+	}
+}
+
+// freeHolders frees the list of a run without holders.
 func (t *Tree) freeHolders(r *run) {
 	if c := r.class(); c == classTable {
 		for i := 0; i*listSize < r.numHolders(); i++ {
-			t.free(kindHolderList+3, uint32(t.words(r.holderList(), listSize)[i].Load()))
+			t.free(kindHolderList64, lower(t.tableEntry(r, i).Load()))
 		}
 		t.free(kindListTable, r.holderList())
 	} else if c != classInline {
@@ -191,15 +196,16 @@ func (t *Tree) freeHolders(r *run) {
 	}
 }
 
-// clearHolders gives an open run an empty list with room for n.
-func (t *Tree) clearHolders(r *run, n int) {
+// resetHolders gives a run an empty list with room for n. The caller has begun a
+// write; the memory is reserved.
+func (t *Tree) resetHolders(r *run, n int) {
 	r.setHolderList(0)
 	r.setNumHolders(0)
 	r.setNumEffective(0)
 	r.setClass(classInline)
 	switch {
 	case n > listSize:
-		r.setHolderList(t.mustAlloc(kindListTable)) // its lists come with the entries
+		r.setHolderList(t.mustAlloc(kindListTable)) // its lists are allocated with the holders
 		r.setClass(classTable)
 	case n > maxInlineHolders:
 		k := holderListKind(n)
@@ -208,39 +214,39 @@ func (t *Tree) clearHolders(r *run, n int) {
 	}
 }
 
-// splitHolders shares the holders of a run that is cut after k blocks: up has
-// the list, low gets a new one of those who hold more than up.
+// splitHolders divides the holders of a run that is cut after k blocks. The upper
+// run has the list, the lower gets a new one of those that extend past it.
 func (t *Tree) splitHolders(upRef, lowRef uint32, k int) {
 	up, low := t.run(upRef), t.run(lowRef)
 	parents := t.indexHolders(up.parent())
 	n := 0
 	for i := range up.numHolders() {
-		if e := t.holderAt(up, i).Load(); t.extendsPast(e, k) {
+		if t.extendsPast(t.holder(up, i), k) {
 			n++
 		}
 	}
-	t.clearHolders(low, n)
+	t.resetHolders(low, n)
 	for i := range up.numHolders() {
-		e := t.holderAt(up, i).Load()
-		cl := t.claim(holderClaim(e))
+		h := t.holder(up, i)
+		c := t.claim(h.claim())
 		t.addWork(1)
-		have, slot, whole := cl.present.Load(), holderSlot(e), holderEffective(e)
-		if !t.extendsPast(e, k) {
-			cl.run.Store(upRef)
+		if !t.extendsPast(h, k) {
+			c.run.Store(upRef)
 			continue
 		}
 		var parent uint32
 		if parents != nil {
-			parent = holderClaim(t.holderAt(parents, int(t.holderIndex[slot])).Load())
+			parent = t.holder(parents, int(t.holderIndex[h.slot()])).claim()
 		}
-		part := t.splitClaim(holderClaim(e), upRef, parent, k)
-		t.addHolder(low, newHolder(holderClaim(e), slot, max(whole-k, 0), bits.Len64(have>>k)))
-		t.setHolder(up, i, newHolder(part, slot, min(whole, k), bits.Len64(have&(1<<k-1))))
+		present := c.present.Load()
+		part := t.splitClaim(h.claim(), upRef, parent, k)
+		t.addHolder(low, newHolder(h.claim(), h.slot(), max(h.effective()-k, 0), coverage(present>>k)))
+		t.setHolder(up, i, newHolder(part, h.slot(), min(h.effective(), k), coverage(present&(1<<k-1))))
 	}
 }
 
-// holdersBySlot notes in where at which place each upstream is among the holders
-// of a run, which it returns; nil for no run.
+// indexHolders fills holderIndex: the place of each upstream in the holder list
+// of a run. It returns the run, nil for reference 0.
 func (t *Tree) indexHolders(ref uint32) *run {
 	if ref == 0 {
 		return nil
@@ -248,32 +254,32 @@ func (t *Tree) indexHolders(ref uint32) *run {
 	r := t.run(ref)
 	t.addWork(r.numHolders() / lineWords)
 	for i := range r.numHolders() {
-		t.holderIndex[holderSlot(t.holderAt(r, i).Load())] = uint16(i)
+		t.holderIndex[t.holder(r, i).slot()] = uint16(i)
 	}
 	return r
 }
 
-// reaches tells whether a holder claims anything behind the first k blocks.
-func (t *Tree) extendsPast(e uint64, k int) bool {
-	return holderCovered(e) > k || t.claim(holderClaim(e)).child.Load() != 0
+// extendsPast tells whether a holder claims anything behind the first k blocks.
+func (t *Tree) extendsPast(h holder, k int) bool {
+	return h.covered() > k || t.claim(h.claim()).child.Load() != 0
 }
 
-// mergeHolders makes the claims on low part of those on up, which becomes low.
+// mergeHolders merges the claims on low into those on up, which becomes low.
 func (t *Tree) mergeHolders(up, low *run, lowRef uint32) {
 	k := up.blocks() - low.blocks()
 	t.addWork(up.numHolders() + low.numHolders())
 	for i := range up.numHolders() {
-		e := t.holderAt(up, i).Load()
-		t.holderIndex[holderSlot(e)] = uint16(i)
-		t.claim(holderClaim(e)).run.Store(lowRef)
+		h := t.holder(up, i)
+		t.holderIndex[h.slot()] = uint16(i)
+		t.claim(h.claim()).run.Store(lowRef)
 	}
 	for j := range low.numHolders() {
-		e := t.holderAt(low, j).Load()
-		i := int(t.holderIndex[holderSlot(e)])
-		was := t.holderAt(up, i).Load()
-		c := holderClaim(was)
-		t.mergeClaim(c, holderClaim(e), k)
-		t.setHolder(up, i, newHolder(c, holderSlot(e), holderEffective(was)+holderEffective(e), bits.Len64(t.claim(c).present.Load())))
+		l := t.holder(low, j)
+		i := int(t.holderIndex[l.slot()])
+		u := t.holder(up, i)
+		t.mergeClaim(u.claim(), l.claim(), k)
+		covered := coverage(t.claim(u.claim()).present.Load())
+		t.setHolder(up, i, newHolder(u.claim(), u.slot(), u.effective()+l.effective(), covered))
 	}
 	t.freeHolders(low)
 }

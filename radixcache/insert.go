@@ -2,11 +2,11 @@
 
 package radixcache
 
-// stepRuns is for how many runs an insertion makes room at a time.
+// runsPerStep is how many runs an insertion makes room for at a time.
 const runsPerStep = 64
 
 // maxRestarts is how often an insertion goes back to the root because others
-// change what it has just done. Then what is done is enough.
+// changed what it had just recorded. After that it ends where it is.
 const maxRestarts = 100
 
 // insertion is one Insert under way.
@@ -15,20 +15,19 @@ type insertion struct {
 	u             *upstream
 	chain         []uint64
 	weight        uint32
-	held          int
-	done          int    // blocks that are in the tree
+	held          int    // blocks that u was known to hold, -1 until that is clear
+	done          int    // blocks that are recorded
 	run           uint32 // the one that ends at done, 0 at the root
 	start         int    // where it starts in the chain
-	claim         uint32 // u's on that run
-	oneRunAtATime bool   // there is no room for more than a run at a time
-
-	restarts int
+	claim         uint32 // u's claim on that run
+	oneRunAtATime bool   // there is no room for more
+	restarts      int
 
 	// For Stored: the chain starts at depth base, with a run, under run and
-	// claim; its blocks before from are only there to find the way.
-	event      *StoredBlocks
-	base, from int
-	restart    bool // the tree has changed: start again
+	// claim. Its blocks before from are only there to find the place.
+	event       *StoredBlocks
+	base, from  int
+	interrupted bool // the tree has changed: Stored must start another insertion
 }
 
 // Insert records that up holds the whole chain, from the root; weight is the
@@ -61,7 +60,7 @@ func (t *Tree) Insert(up Upstream, chain []uint64, weight uint32) (held int) {
 	return in.held
 }
 
-// letIn lets others have the lock and finds the place again.
+// yieldAndResume lets others have the lock and finds the place again.
 func (in *insertion) yieldAndResume() bool {
 	if in.t.overBudget() {
 		in.t.updateHeapKey(in.u)
@@ -70,11 +69,11 @@ func (in *insertion) yieldAndResume() bool {
 	return in.resume()
 }
 
-// again finds the place when the tree has changed under the insertion: where it
-// was, or else at the root. What was known of the part that is done stays known.
+// resume finds the place again after the tree may have changed. Without the last
+// run it starts at the root. What is known of held stays.
 func (in *insertion) resume() bool {
 	if in.event != nil {
-		in.restart = true
+		in.interrupted = true
 		return false
 	}
 	if !in.t.finishPending(in.u) {
@@ -89,19 +88,19 @@ func (in *insertion) resume() bool {
 	return in.restarts < maxRestarts
 }
 
-// same tells whether the run before the place is still there and as it was;
-// then so is all before it. Its number, and the claim's, may be new.
+// relocate tells whether the last run is still there and as it was; then so is all
+// before it. Its reference, and the claim's, may be new.
 func (in *insertion) relocate() bool {
 	ref := in.t.findRun(in.chain[in.start], in.start)
 	if ref == 0 {
 		return false
 	}
 	r := in.t.run(ref)
-	_, e := in.t.findHolder(r, in.u.slot)
-	if r.end() != in.done || r.last.Load() != in.chain[in.done-1] || holderEffective(e) != r.blocks() {
+	_, h := in.t.findHolder(r, in.u.slot)
+	if r.end() != in.done || r.last.Load() != in.chain[in.done-1] || h.effective() != r.blocks() {
 		return false
 	}
-	in.run, in.claim = ref, holderClaim(e)
+	in.run, in.claim = ref, h.claim()
 	return true
 }
 
@@ -127,16 +126,16 @@ func (in *insertion) step() bool {
 	return in.addRun(rest)
 }
 
-// at is how deep in the tree the insertion is.
+// depth is where in the tree the next block is.
 func (in *insertion) depth() int { return in.base + in.done }
 
-// add makes u's claim on a run have n more blocks from first on, of which the
-// first is the next of the chain.
+// addBlocks adds n blocks of the run, from first on, to u's claim. The block first
+// of the run is block done+first of the chain.
 func (in *insertion) addBlocks(first, n int) {
 	t := in.t
-	have := t.claim(in.claim).present.Load()
-	if set := (uint64(1)<<n - 1) << first; have|set != have {
-		t.setPresent(in.claim, have|set)
+	present := t.claim(in.claim).present.Load()
+	if set := (uint64(1)<<n - 1) << first; present|set != present {
+		t.setPresent(in.claim, present|set)
 	}
 	if in.event == nil {
 		return
@@ -146,7 +145,8 @@ func (in *insertion) addBlocks(first, n int) {
 	}
 }
 
-// follow goes along a run that is there, as far as the chain does.
+// followRun records the blocks that an existing run shares with the chain. It
+// splits the run when the chain leaves it.
 func (in *insertion) followRun(ref uint32, rest []uint64) bool {
 	t := in.t
 	r := t.run(ref)
@@ -154,8 +154,8 @@ func (in *insertion) followRun(ref uint32, rest []uint64) bool {
 		return false // a chain element that does not commit to what is before it
 	}
 	n := t.matchLength(r, rest)
-	i, e := t.findHolder(r, in.u.slot)
-	known := min(n, max(0, in.from-in.done)) // blocks that are not for us to add
+	i, h := t.findHolder(r, in.u.slot)
+	known := min(n, max(0, in.from-in.done)) // blocks that are only there to find the place
 	if i < 0 && known > 0 {
 		return false
 	}
@@ -168,14 +168,14 @@ func (in *insertion) followRun(ref uint32, rest []uint64) bool {
 	if divides {
 		ref = t.split(ref, n)
 		r = t.run(ref)
-		i, e = t.findHolder(r, in.u.slot)
+		i, h = t.findHolder(r, in.u.slot)
 	}
-	had := holderEffective(e)
+	had := h.effective()
 	if i < 0 {
 		in.claim = in.newClaim(ref)
 	} else {
-		t.touch(in.u, holderClaim(e), in.claim)
-		in.claim = holderClaim(e)
+		t.touch(in.u, h.claim(), in.claim)
+		in.claim = h.claim()
 		t.setWeight(t.claim(in.claim), in.weight)
 	}
 	if had < n {
@@ -188,13 +188,14 @@ func (in *insertion) followRun(ref uint32, rest []uint64) bool {
 	return true
 }
 
-// know notes that the upstream was known to hold n blocks of the chain, once.
+// noteHeld sets held, the first time it is called.
 func (in *insertion) noteHeld(n int) {
 	if in.held < 0 {
 		in.held = n
 	}
 }
 
+// newClaim makes a claim of u under the current one.
 func (in *insertion) newClaim(run uint32) uint32 {
 	t := in.t
 	ref := t.newClaim(in.u, run, in.claim, in.weight)
@@ -203,7 +204,7 @@ func (in *insertion) newClaim(run uint32) uint32 {
 	return ref
 }
 
-// extend makes the leaf r longer.
+// extendLeaf makes the leaf r longer.
 func (in *insertion) extendLeaf(r *run, rest []uint64) bool {
 	t := in.t
 	n := min(len(rest), maxBlocksAt(in.depth()))
@@ -212,7 +213,7 @@ func (in *insertion) extendLeaf(r *run, rest []uint64) bool {
 		need[hashListKind(k)]++
 	}
 	if in.event != nil {
-		t.needRecord(&need, n, r.blocks()+n)
+		needRecord(&need, n, r.blocks()+n)
 	}
 	if done, still := t.reserve(&need); !done || !still {
 		return done && in.resume()
@@ -224,18 +225,18 @@ func (in *insertion) extendLeaf(r *run, rest []uint64) bool {
 	t.appendBlocks(r, was, rest[:n])
 	t.endWrite(h)
 	t.blocks += n
-	in.done -= was // add counts from the start of the run
+	in.done -= was // addBlocks counts from the start of the run
 	in.addBlocks(was, n)
 	in.done += was + n
 	return true
 }
 
-// branch makes a new run.
+// addRun makes a new run.
 func (in *insertion) addRun(rest []uint64) bool {
 	t := in.t
 	n := min(len(rest), maxBlocksAt(in.depth()))
-	// Ask for what the rest of the chain takes, so that a full tree is made to
-	// give once and not for each run.
+	// Reserve for the rest of the chain, so that a full tree evicts once and not for
+	// each run.
 	var need [kinds]int
 	runs := min((len(rest)-n+MaxRun-1)/MaxRun, runsPerStep) + 1
 	if in.oneRunAtATime {
@@ -249,7 +250,7 @@ func (in *insertion) addRun(rest []uint64) bool {
 		need[hashListKind(n)]++
 	}
 	if in.event != nil {
-		t.needRecord(&need, runs*MaxRun, n)
+		needRecord(&need, runs*MaxRun, n)
 	}
 	if done, still := t.reserve(&need); !done && runs > 1 {
 		in.oneRunAtATime = true
@@ -282,27 +283,27 @@ func (in *insertion) reserve(r *run, n int, divides bool) (done, still bool) {
 		}
 		needHolders(&need, h)
 		if in.t.byKey.entries > 0 {
-			in.t.needRecord(&need, 0, n)
+			needRecord(&need, 0, n)
 			need[recordKind(n)] += h
 		}
 	}
 	if in.event != nil {
-		in.t.needRecord(&need, n, n)
+		needRecord(&need, n, n)
 	}
 	if c := r.class(); c == classTable {
-		need[kindHolderList+3]++
+		need[kindHolderList64]++
 	} else if h == classCapacity[c] {
 		needHolders(&need, h+1)
 	}
 	return in.t.reserve(&need)
 }
 
-// needHolders adds what a list of n holders takes.
+// needHolders adds the memory for a list of n holders.
 func needHolders(need *[kinds]int, n int) {
 	switch {
 	case n > listSize:
 		need[kindListTable]++
-		need[kindHolderList+3] += (n + listSize - 1) / listSize
+		need[kindHolderList64] += (n + listSize - 1) / listSize
 	case n > maxInlineHolders:
 		need[holderListKind(n)]++
 	}

@@ -4,13 +4,12 @@ package radixcache
 
 import "runtime"
 
-// Nothing may keep others waiting for long, whatever the shape of the tree. What
-// is done between taking and releasing Tree.mu is counted, in claims, holders
+// No operation may keep others waiting for long, whatever the shape of the tree.
+// The work between taking and releasing Tree.mu is counted, in claims, holders
 // and lines touched: some 20 to 100 ns each, most of it for misses of the
-// processor's cache and for atomic stores. Operations that can be long look at
-// the count and let others in when it is used up.
+// processor's cache and for atomic stores. Long operations let others in when
+// the budget is used up.
 
-// stepWork is how much is done before others are let in.
 const defaultWorkBudget = 1024
 
 // lock takes the mutex.
@@ -26,10 +25,7 @@ func (t *Tree) unlock() {
 	t.mu.Unlock()
 }
 
-// did counts work.
-func (t *Tree) addWork(n int) { t.work += n }
-
-// tired tells whether it is time to let others in.
+// overBudget tells whether it is time to let others in.
 func (t *Tree) overBudget() bool { return t.work >= t.workBudget }
 
 // yield lets others have the lock for a moment. What the caller knows of the

@@ -9,9 +9,16 @@ import (
 // lookupTries is how often a lookup starts again before it takes the lock.
 const lookupTries = 32
 
-// fan is how many places of a chain are looked up side by side: their cache
+// probeWidth is how many places of a chain are looked up side by side: their cache
 // misses overlap, which makes them some eight times cheaper than one by one.
 const probeWidth = 8
+
+// Match says how many blocks of a chain, counted from its start, an upstream
+// holds without a hole.
+type Match struct {
+	Upstream Upstream
+	Blocks   int32
+}
 
 // Lookup appends to dst one Match for each upstream that holds at least one
 // block of the chain from its start, in no particular order. It allocates
@@ -42,31 +49,31 @@ func (t *Tree) Lookup(chain []uint64, dst []Match) []Match {
 // lookup is one Lookup under way. Its methods return false when what they read
 // has changed meanwhile.
 //
-// The claims on a run are a part of those on the run before it. So the answer is
-// collected from the deepest run upwards, each upstream where it is met first,
-// and a run that has no more effective holders than were met is passed over.
+// The upstreams that hold a run also hold the run before it. So the answer is
+// collected from the deepest run upwards, each upstream where it is seen first. A
+// run that has no more effective holders than were seen is passed over.
 type lookup struct {
 	t       *Tree
 	dir     *directory
 	index   []atomic.Uint32 // chunks of the index
 	chain   []uint64
 	dst     []Match
-	numSeen int    // upstreams met
-	sum     uint64 // see warm
+	numSeen int
+	sum     uint64 // see prefetch
 
-	// What probe found last, for places side by side from first on.
+	// The runs that the last probe found, at places side by side from first on.
 	first, numFound int
 	runs            [probeWidth]uint32
-	seen            [MaxUpstreams / 64]uint64
+	seen            [MaxUpstreams / 64]uint64 // upstreams by slot
 }
 
-// all does the whole lookup.
+// collectAll does the whole lookup.
 func (l *lookup) collectAll() bool {
 	deepest, ok := l.deepest()
 	if !ok || deepest < 0 {
 		return ok
 	}
-	if !l.visit(deepest*MaxRun, len(l.chain), false) {
+	if !l.descend(deepest*MaxRun, len(l.chain), false) {
 		return false
 	}
 	top, ok := l.countHolders(0)
@@ -74,46 +81,46 @@ func (l *lookup) collectAll() bool {
 		return false
 	}
 	for c := deepest - 1; c >= 0 && l.numSeen < top; c-- {
-		if c, ok = l.next(c); !ok {
+		if c, ok = l.skipSeen(c); !ok {
 			return false
 		}
 		known, ok := l.climb(c * MaxRun)
-		if !ok || !known && !l.visit(c*MaxRun, (c+1)*MaxRun, true) {
+		if !ok || !known && !l.descend(c*MaxRun, (c+1)*MaxRun, true) {
 			return false
 		}
 	}
 	return true
 }
 
-// climb is visit for runs of which the chain is known to have all, from the last
-// one up: each is one step from the next, where on the way down there are two.
-// known is false when a link does not lead where it should.
+// climb collects the same as descend, for runs that the chain is known to contain
+// whole. It goes from the last one up: each is one step from the next, where on the
+// way down there are two. known is false when a parent is not where it should be.
 func (l *lookup) climb(pos int) (known, ok bool) {
 	end := pos + MaxRun
 	l.prefetch(pos)
-	w, ok := l.run(l.chain[end], end)
-	if !ok || w == nil {
+	r, ok := l.run(l.chain[end], end)
+	if !ok || r == nil {
 		return false, ok
 	}
-	for end > pos && w != nil {
-		if w = l.lineAt(uint32(w[4].Load())); w == nil {
+	for end > pos {
+		if r = l.runAt(r.parent()); r == nil {
 			return false, true
 		}
-		at := int(w[2].Load() >> 32)
+		at := r.depth()
 		if at < pos || at >= end {
 			return false, true
 		}
 		h := l.chain[at]
-		s := l.t.stripe(h)
+		s := l.t.version(h)
 		v := s.Load()
-		shape := w[3].Load()
-		if v&1 != 0 || w[0].Load() != h || at+int(uint8(shape)) != end {
+		counts := r.loadCounts()
+		if v&1 != 0 || r.head.Load() != h || at+counts.blocks() != end {
 			return false, true
 		}
-		if int(uint16(shape>>countEffective)) > l.numSeen && !l.collect(w, shape, at, end-at) {
+		if counts.effective() > l.numSeen && !l.collect(r, counts, at, end-at) {
 			return false, false
 		}
-		if !l.unchanged(w, h, s, v) {
+		if !unchanged(r, h, s, v) {
 			return false, false
 		}
 		end = at
@@ -121,9 +128,9 @@ func (l *lookup) climb(pos int) (known, ok bool) {
 	return true, true
 }
 
-// next returns the deepest place, c or before, whose run has more holders than
-// were met. The first place has.
-func (l *lookup) next(c int) (int, bool) {
+// skipSeen returns the deepest place, c or before, whose run has more holders than
+// were seen. The first place has.
+func (l *lookup) skipSeen(c int) (int, bool) {
 	lo, hi := 0, c+1 // lo has more, hi has not
 	for m := c; hi-lo > 1; m = (lo + hi) / 2 {
 		n, ok := l.countHolders(m * MaxRun)
@@ -139,8 +146,9 @@ func (l *lookup) next(c int) (int, bool) {
 	return lo, true
 }
 
-// warm has the part of the chain at pos that one run can have fetched from
-// memory while the run itself is: which of it will be asked for is not known.
+// prefetch reads one block of each line of the chain that the run at pos can have,
+// so that these are fetched from memory while the run itself is. It is not known
+// yet which of them will be compared.
 func (l *lookup) prefetch(pos int) {
 	part := l.chain[pos:min(pos+MaxRun, len(l.chain))]
 	var sum uint64
@@ -150,20 +158,20 @@ func (l *lookup) prefetch(pos int) {
 	l.sum = sum
 }
 
-// holders returns how many effective holders the run that starts at pos has.
+// countHolders returns how many effective holders the run that starts at pos has.
 func (l *lookup) countHolders(pos int) (n int, ok bool) {
 	h := l.chain[pos]
-	s := l.t.stripe(h)
+	s := l.t.version(h)
 	v := s.Load()
-	w, ok := l.run(h, pos)
+	r, ok := l.run(h, pos)
 	if !ok || v&1 != 0 {
 		return 0, false
 	}
-	if w == nil {
+	if r == nil {
 		return 0, s.Load() == v
 	}
-	n = int(uint16(w[3].Load() >> countEffective))
-	return n, l.unchanged(w, h, s, v)
+	n = r.numEffective()
+	return n, unchanged(r, h, s, v)
 }
 
 // deepest returns the last of the places where a run must start, multiples of
@@ -183,40 +191,37 @@ func (l *lookup) deepest() (int, bool) {
 }
 
 // probe looks for the chain at the places from, from+step, ... before end, at
-// most fan of them, and returns how many in a row are there.
+// most probeWidth of them, and returns how many in a row are there.
 func (l *lookup) probe(from, step, end int) (n int, ok bool) {
-	shape := l.t.index.state.Load()
-	if uint32(shape) == 0 {
+	state := l.t.index.loadState()
+	if state.buckets() == 0 {
 		return 0, true
 	}
-	var bucket [probeWidth]*bucket
-	var version [probeWidth]uint32
+	var buckets [probeWidth]*bucket
+	var versions [probeWidth]uint32
 	many := 0
 	for c := from; c < end && many < probeWidth; c += step {
-		b := bucketOf(l.chain[c*MaxRun], uint32(shape))
-		if int(b/bucketsPerChunk) >= len(l.index) {
+		h := l.chain[c*MaxRun]
+		b := l.firstBucket(h, state)
+		if b == nil {
 			return 0, false
 		}
-		p := l.lineAt(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
-		if p == nil {
-			return 0, false
-		}
-		bucket[many] = p
-		version[many] = l.t.stripe(l.chain[c*MaxRun]).Load()
+		buckets[many] = b
+		versions[many] = l.t.version(h).Load()
 		many++
 	}
 	for i := range many { // all misses at once
-		bucket[i][0].Load()
+		buckets[i].slots[0].Load()
 	}
 	l.first, l.numFound = from, 0
 	for ; n < many; n++ {
 		pos := (from + n*step) * MaxRun
-		ref, ok := l.search(bucket[n], l.chain[pos], pos)
+		ref, ok := l.search(buckets[n], l.chain[pos], pos)
 		if !ok {
 			return 0, false
 		}
 		if ref == 0 {
-			if v := version[n]; v&1 != 0 || l.t.stripe(l.chain[pos]).Load() != v {
+			if v := versions[n]; v&1 != 0 || l.t.version(l.chain[pos]).Load() != v {
 				return 0, false // it is being cut or joined
 			}
 			break
@@ -226,60 +231,59 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 			l.numFound = n + 1
 		}
 	}
-	return n, l.t.index.state.Load() == shape && shape>>32&1 == 0
+	return n, l.t.index.loadState() == state && !state.moving()
 }
 
-// visit collects the holders of the run at pos, which is at the start of the
-// chain, after those of the runs behind it that end before end. whole says that
-// the chain is known to go on to end.
-func (l *lookup) visit(pos, end int, whole bool) bool {
+// descend collects the holders of the run at pos, whose first block the chain has,
+// after those of the runs behind it that start before end. contained says that the
+// chain is known to contain all of them up to end.
+func (l *lookup) descend(pos, end int, contained bool) bool {
 	h := l.chain[pos]
-	s := l.t.stripe(h)
+	s := l.t.version(h)
 	v := s.Load()
-	if !whole {
+	if !contained {
 		l.prefetch(pos)
 	}
-	w, ok := l.run(h, pos)
+	r, ok := l.run(h, pos)
 	if !ok || v&1 != 0 {
 		return false
 	}
-	if w == nil {
+	if r == nil {
 		return s.Load() == v
 	}
-	shape := w[3].Load()
-	n := int(uint8(shape))
+	counts := r.loadCounts()
+	n := counts.blocks()
 	if n < 1 || n > MaxRun {
 		return false // not a run any more
 	}
 	m := n
-	if !whole {
-		if m, ok = l.matchLength(w, n, pos); !ok {
+	if !contained {
+		if m, ok = l.matchLength(r, n, pos); !ok {
 			return false
 		}
 	}
-	if at := pos + n; m == n && at < end && at%MaxRun != 0 && uint32(w[5].Load()) > 0 {
-		if !l.visit(at, end, whole) {
+	if at := pos + n; m == n && at < end && at%MaxRun != 0 && r.numChildren() > 0 {
+		if !l.descend(at, end, contained) {
 			return false
 		}
 	}
-	if int(uint16(shape>>countEffective)) > l.numSeen && !l.collect(w, shape, pos, m) {
+	if counts.effective() > l.numSeen && !l.collect(r, counts, pos, m) {
 		return false
 	}
-	return l.unchanged(w, h, s, v)
+	return unchanged(r, h, s, v)
 }
 
-// matched is how many blocks of the run w are in the chain at pos.
-func (l *lookup) matchLength(w *bucket, n, pos int) (int, bool) {
+// matchLength is how many of the n blocks of a run are in the chain at pos.
+func (l *lookup) matchLength(r *run, n, pos int) (int, bool) {
 	rest := l.chain[pos:]
-	if n <= len(rest) && w[1].Load() == rest[n-1] {
+	if n <= len(rest) && r.last.Load() == rest[n-1] {
 		return n, true
 	}
 	lo, hi := 1, min(n-1, len(rest))
 	if hi <= lo {
 		return lo, true
 	}
-	body := uint32(w[2].Load())
-	seg, at := l.dir.seg(body)
+	seg, at := l.dir.seg(r.hashList())
 	if seg == nil || int(at)+hi > segWords {
 		return 0, false
 	}
@@ -295,17 +299,17 @@ func (l *lookup) matchLength(w *bucket, n, pos int) (int, bool) {
 	return lo, true
 }
 
-// collect adds the holders of a run of whose blocks m are in the chain.
-func (l *lookup) collect(w *bucket, shape uint64, pos, m int) bool {
-	n, class := int(uint16(shape>>countHolders)), int(uint8(shape>>countClass))
+// collect adds the holders of a run of which m blocks are in the chain.
+func (l *lookup) collect(r *run, counts runCounts, pos, m int) bool {
+	n, class := counts.holders(), counts.class()
 	if class == classInline {
 		if n > maxInlineHolders {
 			return false
 		}
-		l.add(w[lineWords-maxInlineHolders:][:n], pos, m)
+		l.add(r.inline[:n], pos, m)
 		return true
 	}
-	ref := uint32(w[4].Load() >> 32)
+	ref := r.holderList()
 	if class != classTable {
 		return l.addList(ref, n, pos, m)
 	}
@@ -314,7 +318,7 @@ func (l *lookup) collect(w *bucket, shape uint64, pos, m int) bool {
 		return false
 	}
 	for i := 0; i < n; i += listSize {
-		if !l.addList(uint32(seg[int(at)+i/listSize].Load()), min(listSize, n-i), pos, m) {
+		if !l.addList(lower(seg[int(at)+i/listSize].Load()), min(listSize, n-i), pos, m) {
 			return false
 		}
 	}
@@ -330,15 +334,15 @@ func (l *lookup) addList(ref uint32, n, pos, m int) bool {
 	return true
 }
 
-// add adds the holders that were not met before.
+// add adds the holders that were not seen before.
 func (l *lookup) add(list []atomic.Uint64, pos, m int) {
 	for i := range list {
-		e := list[i].Load()
-		n := holderEffective(e)
+		h := holder(list[i].Load())
+		n := h.effective()
 		if n == 0 {
 			continue
 		}
-		slot := uint(holderSlot(e)) % MaxUpstreams
+		slot := uint(h.slot()) % MaxUpstreams
 		if bit := uint64(1) << (slot % 64); l.seen[slot/64]&bit == 0 {
 			l.seen[slot/64] |= bit
 			l.numSeen++
@@ -349,74 +353,82 @@ func (l *lookup) add(list []atomic.Uint64, pos, m int) {
 	}
 }
 
-// line returns a line, or nil when its number means nothing.
-func (l *lookup) lineAt(ref uint32) *bucket {
+// lineAt returns a line, or nil when its number means nothing any more.
+func (l *lookup) lineAt(ref uint32) *line {
 	seg, i := l.dir.seg(ref)
 	if seg == nil {
 		return nil
 	}
-	return (*bucket)(seg[i : i+lineWords])
+	return (*line)(seg[i : i+lineWords])
 }
 
+func (l *lookup) runAt(ref uint32) *run       { return asRun(l.lineAt(ref)) }
+func (l *lookup) bucketAt(ref uint32) *bucket { return asBucket(l.lineAt(ref)) }
+
 // run returns the run that starts with h at pos, nil when there is none. What is
-// read of it is true only if still says so afterwards.
-func (l *lookup) run(h uint64, pos int) (w *bucket, ok bool) {
+// read of it is true only if it is unchanged afterwards.
+func (l *lookup) run(h uint64, pos int) (r *run, ok bool) {
 	if c := pos/MaxRun - l.first; pos%MaxRun == 0 && c >= 0 && c < l.numFound {
-		if w = l.lineAt(l.runs[c]); w != nil && w[0].Load() == h && int(w[2].Load()>>32) == pos {
-			return w, true
+		if r = l.runAt(l.runs[c]); r != nil && r.head.Load() == h && r.depth() == pos {
+			return r, true
 		}
 	}
-	ref, ok := l.find(h, pos)
+	ref, ok := l.findRun(h, pos)
 	if !ok || ref == 0 {
 		return nil, ok
 	}
-	w = l.lineAt(ref)
-	return w, w != nil
+	r = l.runAt(ref)
+	return r, r != nil
 }
 
-// still tells whether the run in line w, with head h, is where it was and as it
-// was when its stripe s said v. A line that was given back has another first word.
-func (l *lookup) unchanged(w *bucket, h uint64, s *atomic.Uint32, v uint32) bool {
-	return s.Load() == v && w[0].Load() == h
+// unchanged tells whether a run with head h is where it was and as it was when its
+// version s said v. The first word of a freed line is another one.
+func unchanged(r *run, h uint64, s *atomic.Uint32, v uint32) bool {
+	return s.Load() == v && r.head.Load() == h
 }
 
-// find is Tree.find without the lock.
-func (l *lookup) find(h uint64, pos int) (uint32, bool) {
-	shape := l.t.index.state.Load()
-	if uint32(shape) == 0 {
+// findRun is Tree.findRun without the lock.
+func (l *lookup) findRun(h uint64, pos int) (uint32, bool) {
+	state := l.t.index.loadState()
+	if state.buckets() == 0 {
 		return 0, true
 	}
-	b := bucketOf(h, uint32(shape))
-	if int(b/bucketsPerChunk) >= len(l.index) {
+	b := l.firstBucket(h, state)
+	if b == nil {
 		return 0, false
 	}
-	p := l.lineAt(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
-	if p == nil {
-		return 0, false
-	}
-	ref, ok := l.search(p, h, pos)
-	return ref, ok && l.t.index.state.Load() == shape && shape>>32&1 == 0
+	ref, ok := l.search(b, h, pos)
+	return ref, ok && l.t.index.loadState() == state && !state.moving()
 }
 
-// search looks for a run through a bucket and those behind it.
+// firstBucket returns the bucket of h, or nil when the index has changed.
+func (l *lookup) firstBucket(h uint64, state tableState) *bucket {
+	b := bucketOf(h, state.buckets())
+	if int(b/bucketsPerChunk) >= len(l.index) {
+		return nil
+	}
+	return l.bucketAt(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+}
+
+// search looks for a run through a bucket and its overflow buckets.
 func (l *lookup) search(b *bucket, h uint64, pos int) (uint32, bool) {
 	for range 1 << 10 { // a chain that never ends is one that changes
-		for i := range bucketSlots {
-			if s := b[i].Load(); (s^h)>>32 == 0 && s != 0 {
-				w := l.lineAt(uint32(s))
-				if w == nil {
+		for i := range b.slots {
+			if s := b.slots[i].Load(); runSlotMatches(s, h) {
+				r := l.runAt(slotRun(s))
+				if r == nil {
 					return 0, false
 				}
-				if w[0].Load() == h && int(w[2].Load()>>32) == pos {
-					return uint32(s), true
+				if r.head.Load() == h && r.depth() == pos {
+					return slotRun(s), true
 				}
 			}
 		}
-		next := uint32(b[bucketSlots].Load())
+		next := b.next()
 		if next == 0 {
 			return 0, true
 		}
-		if b = l.lineAt(next); b == nil {
+		if b = l.bucketAt(next); b == nil {
 			return 0, false
 		}
 	}

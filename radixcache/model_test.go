@@ -154,7 +154,7 @@ func randomPath(r *rand.Rand, longest int) string {
 func (t *Tree) present(up Upstream, chain []uint64, i int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ref, pos := t.claimAt(t.upstreamOf(up), chain, i)
+	ref, pos := t.findClaim(t.upstreamOf(up), chain, i)
 	return ref != 0 && t.claim(ref).present.Load()>>pos&1 == 1
 }
 

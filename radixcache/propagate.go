@@ -2,35 +2,38 @@
 
 package radixcache
 
-// When a claim gets or loses its last hole, what hangs on it must follow, and
-// that can be very much. So it follows in steps between which others are let in:
+// When a claim gets its first hole, the blocks of all claims behind it stop to
+// count; when it loses its last one, they count again. That can be a great many
+// claims. So the change is propagated in steps, and other operations run between
+// them:
 //
-//   - sinking: the holders' entries behind the claim lose their effective blocks,
-//     leaves first; the claim's own entry is the last. Until then lookups answer
-//     as before or shorter, and when the operation returns as is now true.
-//   - rising: entries get their effective blocks from the claim down.
+//   - lowering: the effective blocks of the holders behind the claim go to 0,
+//     leaves first; the claim's own holder is the last. Until then lookups answer
+//     as before or shorter, and afterwards what is now true.
+//   - raising: the holders get their effective blocks back, from the claim down.
 //
-// So at each moment an upstream that is effective in a run is whole in the run
-// before, and what lookups say it holds has no hole that was there before the
+// So at each moment an upstream that is effective in a run holds all of the run
+// before it. Lookups never count blocks behind a hole that was there before the
 // operation under way.
 //
-// The way is kept in the claims: one that is sinking or rising has as cursor the
-// claim on it that is next, or whose own are under way. These claims are a path,
-// from where the change was down to upstream.active. What splits, moves, or drops
-// claims keeps the path; runs on it are not joined until it is done with them.
-// Operations for the upstream itself first do the rest of the steps (mend), so
-// that they never meet a path of another one's.
+// The claims themselves keep the progress. The cursor of a claim that is lowering
+// or raising is its child claim that is next, or that is under way itself. These
+// claims form a path, from where the change was down to upstream.pathEnd. Whatever
+// splits, moves or drops claims keeps the path; runs on it are not joined until it
+// has left them. Operations for the same upstream finish the path first, so they
+// never meet one of an earlier operation.
 //
-// Claims without blocks that nothing hangs on any more go in the same way: at
-// most one of an upstream is there, upstream.hollow.
+// Empty claims whose last child claim was dropped are dropped in the same way. An
+// upstream has at most one that waits for that, upstream.emptyClaim.
 const (
 	idle uint32 = iota
 	lowering
 	raising
 )
 
-// mend does what is left over for an upstream, letting others in when it takes
-// long. It returns false when the upstream is gone then.
+// finishPending finishes what earlier operations left over for an upstream. It
+// lets others in when that takes long, and returns false when the upstream is gone
+// then.
 func (t *Tree) finishPending(u *upstream) bool {
 	for u.hasPending() {
 		t.advancePending(u)
@@ -44,17 +47,17 @@ func (t *Tree) finishPending(u *upstream) bool {
 	return u.id != 0
 }
 
-// place names a run beyond changes of the tree.
+// runKey names a run beyond changes of the tree.
 type runKey struct {
 	head  uint64
 	depth int
 }
 
-// maxUnjoined is how many runs are remembered that could not be joined with their
-// child because of a path. Those beyond are joined when something next goes there.
+// maxDeferredMerges is how many runs are noted that could not be joined with their
+// child because of a path. Further ones stay until something is dropped there again.
 const maxDeferredMerges = 16
 
-// join joins runs for which a path was in the way.
+// mergeDeferred joins the runs that a path was in the way of.
 func (t *Tree) mergeDeferred() {
 	for _, p := range t.deferredMerges {
 		if ref := t.findRun(p.head, p.depth); ref != 0 {
@@ -66,7 +69,7 @@ func (t *Tree) mergeDeferred() {
 
 func (u *upstream) hasPending() bool { return u.pathEnd != 0 || u.emptyClaim != 0 }
 
-// mendSome does steps until none is left or it is time to let others in.
+// advancePending does steps until none is left or the work budget is used up.
 func (t *Tree) advancePending(u *upstream) {
 	for u.emptyClaim != 0 && !t.overBudget() {
 		t.dropClaim(u.emptyClaim)
@@ -76,7 +79,6 @@ func (t *Tree) advancePending(u *upstream) {
 	}
 }
 
-// setActive and setHollow note what is left over.
 func (t *Tree) setPathEnd(u *upstream, ref uint32) {
 	was := u.hasPending()
 	u.pathEnd = ref
@@ -89,6 +91,7 @@ func (t *Tree) setEmptyClaim(u *upstream, ref uint32) {
 	t.countPending(was, u)
 }
 
+// countPending keeps pendingUpstreams after a change of what is pending for u.
 func (t *Tree) countPending(was bool, u *upstream) {
 	if is := u.hasPending(); is && !was {
 		t.pendingUpstreams++
@@ -97,14 +100,15 @@ func (t *Tree) countPending(was bool, u *upstream) {
 	}
 }
 
-// begin puts a claim on the path, at its end.
+// extendPath puts a claim at the end of the path.
 func (t *Tree) extendPath(u *upstream, ref uint32, c *claim, state uint32) {
 	c.state.Store(state)
 	c.cursor.Store(c.child.Load())
 	t.setPathEnd(u, ref)
 }
 
-// mendStep does the next claim, or leaves the end of the path when it has no more.
+// propagateStep does the next child claim of the path's end, or takes the end off
+// the path when it has no more.
 func (t *Tree) propagateStep(u *upstream) {
 	ref := u.pathEnd
 	c := t.claim(ref)
@@ -120,7 +124,7 @@ func (t *Tree) propagateStep(u *upstream) {
 	if state == raising {
 		n = contiguous(d.present.Load())
 	}
-	passes := n == r.blocks() || state == lowering && holderEffective(was) == r.blocks()
+	passes := n == r.blocks() || state == lowering && was.effective() == r.blocks()
 	if passes && d.child.Load() != 0 {
 		if state == raising {
 			t.setEffectiveBlocks(r, i, n)
@@ -132,18 +136,18 @@ func (t *Tree) propagateStep(u *upstream) {
 	c.cursor.Store(d.next.Load())
 }
 
-// putWhole sets the effective blocks of entry i of a run.
+// setEffectiveBlocks sets the effective blocks of holder i of a run.
 func (t *Tree) setEffectiveBlocks(r *run, i, n int) {
-	e := t.holderAt(r, i).Load()
-	if holderEffective(e) == n {
+	h := t.holder(r, i)
+	if h.effective() == n {
 		return
 	}
 	t.beginWrite(r.head.Load())
-	t.setHolder(r, i, e&^0xff00|uint64(n)<<8)
+	t.setHolder(r, i, h.withEffective(n))
 	t.endWrite(r.head.Load())
 }
 
-// finish takes the end off the path.
+// endPath takes the end off the path.
 func (t *Tree) endPath(u *upstream, ref uint32) {
 	c := t.claim(ref)
 	r := t.run(c.run.Load())
@@ -156,13 +160,26 @@ func (t *Tree) endPath(u *upstream, ref uint32) {
 		}
 		i, _ := t.findHolder(r, u.slot)
 		t.setEffectiveBlocks(r, i, n)
-		if n == r.blocks() && c.child.Load() != 0 { // it was cut off from the hole meanwhile
+		if n == r.blocks() && c.child.Load() != 0 { // the hole was split off meanwhile
 			t.extendPath(u, ref, c, raising)
 		}
 	}
 }
 
-// offPath makes the path end before ref, and go on behind it.
+// forgetPending prepares for the claim ref to be dropped.
+func (t *Tree) forgetPending(u *upstream, ref uint32, c *claim, parent uint32) {
+	if u.emptyClaim == ref {
+		t.setEmptyClaim(u, 0)
+	}
+	if u.pathEnd == ref {
+		t.removeFromPath(u, ref, c, parent)
+	} else if u.pathEnd != 0 {
+		t.replaceCursor(parent, ref, c.next.Load())
+	}
+}
+
+// removeFromPath takes ref, the end of the path, off it: its parent claim is the
+// new end, and goes on with its next child claim.
 func (t *Tree) removeFromPath(u *upstream, ref uint32, c *claim, parent uint32) {
 	c.state.Store(idle)
 	next := uint32(0)
@@ -177,18 +194,19 @@ func (t *Tree) removeFromPath(u *upstream, ref uint32, c *claim, parent uint32) 
 	t.setPathEnd(u, next)
 }
 
-// reachable tells whether an upstream is whole in the run before r.
+// holdsParent tells whether an upstream holds all of the run before r, without a
+// hole since the root.
 func (t *Tree) holdsParent(r *run, slot int) bool {
 	p := r.parent()
 	if p == 0 {
 		return true
 	}
-	_, e := t.findHolder(t.run(p), slot)
-	return holderEffective(e) == t.run(p).blocks()
+	_, h := t.findHolder(t.run(p), slot)
+	return h.effective() == t.run(p).blocks()
 }
 
-// passCursor makes the path go to the claim by where it went to ref, a claim of
-// u that hangs on parent.
+// replaceCursor puts the claim by in the place of ref in the cursor of its parent
+// claim.
 func (t *Tree) replaceCursor(parent, ref, by uint32) {
 	if parent == 0 {
 		return
@@ -198,7 +216,7 @@ func (t *Tree) replaceCursor(parent, ref, by uint32) {
 	}
 }
 
-// movedOnPath keeps the path when the claim ref, which hangs on parent, is moved.
+// movePending corrects what is pending for u after the claim ref has moved.
 func (t *Tree) movePending(u *upstream, parent, ref, to uint32) {
 	if u.emptyClaim == ref {
 		u.emptyClaim = to
@@ -212,22 +230,22 @@ func (t *Tree) movePending(u *upstream, parent, ref, to uint32) {
 	t.replaceCursor(parent, ref, to)
 }
 
-// splitPath keeps the path when the claim ref is cut in two: part is the upper
-// one, with k blocks, and hangs on parent.
+// splitPath keeps the path when the claim ref is cut in two. part is the upper
+// part, with k blocks, and the new child claim of parent.
 func (t *Tree) splitPath(ref, part, parent uint32, k int) {
 	c, p := t.claim(ref), t.claim(part)
 	t.replaceCursor(parent, ref, part)
 	state := c.state.Load()
-	below := parent != 0 && t.claim(parent).state.Load() != idle
-	// When all that was lost is in the lower part, that is where the path begins.
-	if state != idle && (below || state == lowering && contiguous(p.present.Load()) < k) {
+	underPath := parent != 0 && t.claim(parent).state.Load() != idle
+	// When all holes are in the lower part, the path begins there.
+	if state != idle && (underPath || state == lowering && contiguous(p.present.Load()) < k) {
 		p.state.Store(state)
 		p.cursor.Store(ref)
 	}
 }
 
-// onPath tells whether runs may not be joined because of claims on low, or those
-// they hang on, on up.
+// mergeBlocked tells whether two runs must not be joined yet, because something is
+// pending for a claim on one of them. It then notes them for mergeDeferred.
 func (t *Tree) mergeBlocked(up, low *run) bool {
 	if t.pendingUpstreams == 0 {
 		return false
@@ -235,7 +253,7 @@ func (t *Tree) mergeBlocked(up, low *run) bool {
 	for _, r := range []*run{up, low} {
 		t.addWork(1 + r.numHolders())
 		for i := range r.numHolders() {
-			ref := holderClaim(t.holderAt(r, i).Load())
+			ref := t.holder(r, i).claim()
 			if c := t.claim(ref); c.state.Load() != idle || t.ups[c.slot.Load()].emptyClaim == ref {
 				if len(t.deferredMerges) < cap(t.deferredMerges) {
 					t.deferredMerges = append(t.deferredMerges, runKey{up.head.Load(), up.depth()})

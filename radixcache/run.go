@@ -5,89 +5,54 @@ package radixcache
 import "sync/atomic"
 
 // MaxRun is the most blocks a run has. Runs never cross a multiple of it in a
-// chain, so every chain has a run that starts at each of these places: that is
-// where a lookup may jump to.
+// chain, so every chain has a run that starts at each of these places. Lookups
+// may jump there.
 const MaxRun = 64
 
-// run is a piece of the tree without a branch: one line of the arena. Lookups
-// read all but kids and parent under the stripe of head (see open).
-type run struct {
-	head     atomic.Uint64 // hash of its first block
-	last     atomic.Uint64 // hash of its last block
-	position atomic.Uint64 // depth of its first block<<32 | line of its hashes
-	counts   atomic.Uint64 // how many blocks, lines, holders, effective holders; class of the holder list
-	links    atomic.Uint64 // line of the holder list<<32 | parent
-	childSet atomic.Uint64 // exclusive or of the children<<32 | how many
-	inline   [maxInlineHolders]atomic.Uint64
-}
+// A run of up to two blocks has no hash list: head and last are all its hashes.
+const minHashList = 3
 
-const (
-	countHashListLines = 8
-	countHolders       = 16
-	countEffective     = 32
-	countClass         = 48
-	minHashList        = 3 // head and last say it all in a run of two
-)
-
-func (r *run) depth() int                  { return int(r.position.Load() >> 32) }
-func (r *run) hashList() uint32            { return uint32(r.position.Load()) }
-func (r *run) blocks() int                 { return int(uint8(r.counts.Load())) }
-func (r *run) hashListLines() int          { return int(uint8(r.counts.Load() >> countHashListLines)) }
-func (r *run) numHolders() int             { return int(uint16(r.counts.Load() >> countHolders)) }
-func (r *run) numEffective() int           { return int(uint16(r.counts.Load() >> countEffective)) }
-func (r *run) class() int                  { return int(uint8(r.counts.Load() >> countClass)) }
-func (r *run) holderList() uint32          { return uint32(r.links.Load() >> 32) }
-func (r *run) parent() uint32              { return uint32(r.links.Load()) }
-func (r *run) numChildren() int            { return int(uint32(r.childSet.Load())) }
-func (r *run) onlyChild() uint32           { return uint32(r.childSet.Load() >> 32) }
-func (r *run) end() int                    { return r.depth() + r.blocks() }
-func (r *run) setPosition(d int, b uint32) { r.position.Store(uint64(d)<<32 | uint64(b)) }
-func (r *run) setHolderList(ref uint32)    { r.links.Store(uint64(ref)<<32 | uint64(r.parent())) }
-func (r *run) setParent(ref uint32)        { r.links.Store(uint64(r.holderList())<<32 | uint64(ref)) }
-
-// setShape changes one field of shape.
-func (r *run) setCount(shift, width, v int) {
-	mask := uint64(1)<<width - 1
-	r.counts.Store(r.counts.Load()&^(mask<<shift) | uint64(v)<<shift)
-}
-
-func (r *run) setBlocks(n int)        { r.setCount(0, 8, n) }
-func (r *run) setHashListLines(n int) { r.setCount(countHashListLines, 8, n) }
-func (r *run) setNumHolders(n int)    { r.setCount(countHolders, 16, n) }
-func (r *run) setNumEffective(n int)  { r.setCount(countEffective, 16, n) }
-func (r *run) setClass(c int)         { r.setCount(countClass, 8, c) }
-
-// adopt and disown keep the exclusive or of the children: enough to name the
-// only child when one is left, which is when two runs can become one again.
-func (r *run) addChild(child uint32) { r.childSet.Store((r.childSet.Load() ^ uint64(child)<<32) + 1) }
-func (r *run) removeChild(child uint32) {
-	r.childSet.Store((r.childSet.Load() ^ uint64(child)<<32) - 1)
-}
-
-// roomIn is how many blocks a run that starts at depth can have.
+// maxBlocksAt is how many blocks a run that starts at depth can have.
 func maxBlocksAt(depth int) int { return MaxRun - depth%MaxRun }
 
-// A stripe of version numbers covers the runs whose heads share their low
-// bits: odd while one of them changes. Lookups compare before and after.
+// numStripes is the number of version numbers. Runs whose heads are equal in
+// their low bits share one.
 const numStripes = 4096
 
-func (t *Tree) stripe(h uint64) *atomic.Uint32 { return &t.versions[h%numStripes] }
+// version returns the version number of runs with this head. It is odd while one
+// of them changes. Lookups compare it before and after.
+func (t *Tree) version(h uint64) *atomic.Uint32 { return &t.versions[h%numStripes] }
 
-// open announces that the run with this head changes, shut that it has.
-func (t *Tree) beginWrite(h uint64) { t.stripe(h).Add(1) }
-func (t *Tree) endWrite(h uint64)   { t.stripe(h).Add(1) }
+// beginWrite announces a change of the run with this head, endWrite its end.
+func (t *Tree) beginWrite(h uint64) { t.version(h).Add(1) }
+func (t *Tree) endWrite(h uint64)   { t.version(h).Add(1) }
 
-// openTwo is open for two runs, which may share a stripe.
+// beginWriteTwo is beginWrite for two runs, which may share a version number.
 func (t *Tree) beginWriteTwo(a, b uint64) {
 	t.beginWrite(a)
-	if t.stripe(a) != t.stripe(b) {
+	if t.version(a) != t.version(b) {
 		t.beginWrite(b)
 	}
 }
 
 func (t *Tree) endWriteTwo(a, b uint64) { t.beginWriteTwo(a, b) }
 
-// hash returns the hash of block i of a run.
+// findRun returns the run that starts with h at depth, or 0. The caller holds mu.
+func (t *Tree) findRun(h uint64, depth int) uint32 {
+	t.addWork(1)
+	for b := t.index.first(h); b != nil; b = t.index.next(b) {
+		for i := range b.slots {
+			if s := b.slots[i].Load(); runSlotMatches(s, h) {
+				if r := t.run(slotRun(s)); r.head.Load() == h && r.depth() == depth {
+					return slotRun(s)
+				}
+			}
+		}
+	}
+	return 0
+}
+
+// hashAt returns the hash of block i of a run.
 func (t *Tree) hashAt(r *run, i int) uint64 {
 	switch i {
 	case 0:
@@ -98,7 +63,8 @@ func (t *Tree) hashAt(r *run, i int) uint64 {
 	return t.words(r.hashList(), r.hashListLines()*lineWords)[i].Load()
 }
 
-// matched is how many blocks of r are at the start of chain; the first is known to be.
+// matchLength is how many blocks of r the chain starts with. The first is known
+// to be equal.
 func (t *Tree) matchLength(r *run, chain []uint64) int {
 	n := r.blocks()
 	if n <= len(chain) && r.last.Load() == chain[n-1] {
@@ -119,19 +85,21 @@ func (t *Tree) matchLength(r *run, chain []uint64) int {
 	return lo
 }
 
-// newRun makes a run of chain under parent. There is room for it (see reserve).
+// newRun makes a run of chain under parent. Its memory is reserved.
 func (t *Tree) newRun(parent uint32, depth int, chain []uint64) uint32 {
 	ref := t.mustAlloc(kindRun)
 	r := t.run(ref)
 	t.beginWrite(chain[0])
 	r.head.Store(chain[0])
 	r.last.Store(chain[0])
-	r.counts.Store(1)
+	r.counts.Store(0)
+	r.setBlocks(1)
 	r.setPosition(depth, 0)
-	r.links.Store(uint64(parent))
+	r.links.Store(0)
+	r.setParent(parent)
 	r.childSet.Store(0)
 	t.appendBlocks(r, 1, chain[1:])
-	t.index.insert(chain[0], runSlot(chain[0], ref))
+	t.index.insert(chain[0], newRunSlot(chain[0], ref))
 	t.endWrite(chain[0])
 	if parent != 0 {
 		t.run(parent).addChild(ref)
@@ -141,9 +109,9 @@ func (t *Tree) newRun(parent uint32, depth int, chain []uint64) uint32 {
 	return ref
 }
 
-// fill appends to an open run of was blocks.
-func (t *Tree) appendBlocks(r *run, was int, more []uint64) {
-	n := was + len(more)
+// appendBlocks appends to a run of old blocks. The caller has begun a write.
+func (t *Tree) appendBlocks(r *run, old int, more []uint64) {
+	n := old + len(more)
 	if n >= minHashList {
 		if n > r.hashListLines()*lineWords {
 			if !t.moveHashList(r, hashListKind(n)) {
@@ -152,7 +120,7 @@ func (t *Tree) appendBlocks(r *run, was int, more []uint64) {
 		}
 		w := t.words(r.hashList(), n)
 		for i, h := range more {
-			w[was+i].Store(h)
+			w[old+i].Store(h)
 		}
 	}
 	if len(more) > 0 {
@@ -161,7 +129,8 @@ func (t *Tree) appendBlocks(r *run, was int, more []uint64) {
 	r.setBlocks(n)
 }
 
-// rehouse moves the hashes of an open run into an object of another size.
+// moveHashList moves the hashes of a run into an object of another kind, if
+// there is memory. The caller has begun a write.
 func (t *Tree) moveHashList(r *run, k kind) bool {
 	ref := t.alloc(k)
 	if ref == 0 {
@@ -186,38 +155,45 @@ func (t *Tree) freeHashList(r *run) {
 	}
 }
 
-// shorten cuts an open run to n blocks.
+// truncate cuts a run to n blocks. The caller has begun a write.
 func (t *Tree) truncate(r *run, n int) {
 	r.last.Store(t.hashAt(r, n-1))
 	r.setBlocks(n)
 	if n < minHashList {
 		t.freeHashList(r)
 	} else if k := hashListKind(n); kindLines[k] < r.hashListLines() {
-		t.moveHashList(r, k) // if there is memory for the smaller one just now
+		t.moveHashList(r, k) // stays in the larger one when there is no memory just now
 	}
 }
 
-// split cuts a run after k blocks. The lower part keeps its number, for its
-// children know it by that; the new upper part, which is returned, keeps the
-// list of holders, for all of them hold some of it. There is room (see reserve).
+// copyRun makes the line of one run a copy of another's, but for the children.
+func copyRun(to, from *run) {
+	to.head.Store(from.head.Load())
+	to.last.Store(from.last.Load())
+	to.counts.Store(from.counts.Load())
+	to.position.Store(from.position.Load())
+	to.links.Store(from.links.Load())
+	for i := range to.inline {
+		to.inline[i].Store(from.inline[i].Load())
+	}
+}
+
+// split cuts a run after k blocks and returns the new upper part. The lower part
+// keeps its reference, because its children know it by that. The upper part keeps
+// the list of holders, because all of them hold some of it. The memory is reserved.
 func (t *Tree) split(ref uint32, k int) uint32 {
 	low, upRef := t.run(ref), t.mustAlloc(kindRun)
 	up := t.run(upRef)
 	head, mid := low.head.Load(), t.hashAt(low, k)
 	t.beginWriteTwo(head, mid)
-	up.head.Store(head)
-	up.last.Store(t.hashAt(low, k-1))
-	up.counts.Store(low.counts.Load())
-	up.position.Store(low.position.Load())
-	up.links.Store(low.links.Load())
-	up.childSet.Store(uint64(ref)<<32 | 1)
-	for i := range up.inline {
-		up.inline[i].Store(low.inline[i].Load())
-	}
+	last := t.hashAt(low, k-1)
+	copyRun(up, low)
+	up.last.Store(last)
+	up.setOnlyChild(ref)
 	t.splitHashes(up, low, k, mid)
 	t.splitHolders(upRef, ref, k)
-	t.index.replace(head, runSlot(head, ref), runSlot(head, upRef))
-	t.index.insert(mid, runSlot(mid, ref))
+	t.index.replace(head, newRunSlot(head, ref), newRunSlot(head, upRef))
+	t.index.insert(mid, newRunSlot(mid, ref))
 	t.endWriteTwo(head, mid)
 	if p := up.parent(); p != 0 {
 		t.run(p).removeChild(ref)
@@ -237,12 +213,12 @@ func (t *Tree) splitHashes(up, low *run, k int, mid uint64) {
 	low.setHashListLines(0)
 	if n >= minHashList {
 		kd := hashListKind(n)
-		b := t.mustAlloc(kd)
-		from, to := t.words(old, up.hashListLines()*lineWords), t.words(b, n)
+		list := t.mustAlloc(kd)
+		from, to := t.words(old, up.hashListLines()*lineWords), t.words(list, n)
 		for i := range n {
 			to[i].Store(from[k+i].Load())
 		}
-		low.setPosition(low.depth(), b)
+		low.setPosition(low.depth(), list)
 		low.setHashListLines(kindLines[kd])
 	}
 	up.setBlocks(k)
@@ -253,9 +229,9 @@ func (t *Tree) splitHashes(up, low *run, k int, mid uint64) {
 	}
 }
 
-// merge joins a run with its only child if that lies before the next multiple
-// of MaxRun. The child's number stays, its children know it by that; the
-// parent's list of holders stays, for it has all of the child's.
+// merge joins a run with its only child if that starts before the next multiple
+// of MaxRun. The child's reference stays, because its children know it by that.
+// The parent's list of holders stays, because it has all of the child's.
 func (t *Tree) merge(upRef uint32) {
 	up := t.run(upRef)
 	if up.numChildren() != 1 {
@@ -272,18 +248,11 @@ func (t *Tree) merge(upRef uint32) {
 	if !t.mergeHashes(up, low) {
 		return
 	}
-	t.index.remove(mid, runSlot(mid, ref))
+	t.index.remove(mid, newRunSlot(mid, ref))
 	t.mergeHolders(up, low, ref)
 	t.freeHashList(low)
-	low.head.Store(head)
-	low.last.Store(up.last.Load())
-	low.counts.Store(up.counts.Load())
-	low.position.Store(up.position.Load())
-	low.links.Store(up.links.Load())
-	for i := range up.inline {
-		low.inline[i].Store(up.inline[i].Load())
-	}
-	t.index.replace(head, runSlot(head, upRef), runSlot(head, ref))
+	copyRun(low, up)
+	t.index.replace(head, newRunSlot(head, upRef), newRunSlot(head, ref))
 	if p := low.parent(); p != 0 {
 		t.run(p).removeChild(upRef)
 		t.run(p).addChild(ref)
@@ -292,15 +261,15 @@ func (t *Tree) merge(upRef uint32) {
 	t.runs--
 }
 
-// roomToMerge tells whether there is memory for what events said of the holders
-// of a run that is to be joined with its parent of k blocks.
+// roomToMerge tells whether there is memory for the records of the holders of a
+// run that is to be joined with its parent of k blocks.
 func (t *Tree) roomToMerge(k int, low *run) bool {
 	if t.byKey.entries == 0 {
 		return true
 	}
 	var need [kinds]int
 	for i := range low.numHolders() {
-		if n := t.claim(holderClaim(t.holderAt(low, i).Load())).recordLines.Load(); n != 0 {
+		if n := t.claim(t.holder(low, i).claim()).recordLines.Load(); n != 0 {
 			need[recordKind(min(MaxRun, recordCapacity(int(n))+k))]++
 		}
 	}
@@ -311,7 +280,8 @@ func (t *Tree) roomToMerge(k int, low *run) bool {
 	return t.pagesLeft() >= t.pagesFor(&need)
 }
 
-// mergeBody makes up, which is open, as long as both if there is memory for it.
+// mergeHashes makes up as long as both, if there is memory for it. The caller
+// has begun a write.
 func (t *Tree) mergeHashes(up, low *run) bool {
 	k, n := up.blocks(), up.blocks()+low.blocks()
 	if n >= minHashList && n > up.hashListLines()*lineWords && !t.moveHashList(up, hashListKind(n)) {
@@ -329,8 +299,8 @@ func (t *Tree) mergeHashes(up, low *run) bool {
 	return true
 }
 
-// tidy gives back what nobody claims at the end of a branch, upwards, and joins
-// runs between which no branch is left.
+// prune frees the unclaimed blocks at the end of a branch, upwards, and joins
+// runs that no branch separates any more.
 func (t *Tree) prune(ref uint32) {
 	for ref != 0 {
 		r := t.run(ref)
@@ -338,26 +308,29 @@ func (t *Tree) prune(ref uint32) {
 			t.merge(ref)
 			return
 		}
-		most := t.coveredBlocks(r)
-		if most == r.blocks() || most == 0 && r.numHolders() > 0 {
-			return // the latter: claims that were only there for what is gone now, and go next
+		covered := t.coveredBlocks(r)
+		if covered == r.blocks() {
+			return
 		}
-		t.blocks -= r.blocks() - most
-		if most > 0 {
+		if covered == 0 && r.numHolders() > 0 {
+			return // these claims are empty and will be dropped next
+		}
+		t.blocks -= r.blocks() - covered
+		if covered > 0 {
 			t.beginWrite(r.head.Load())
-			t.truncate(r, most)
+			t.truncate(r, covered)
 			t.endWrite(r.head.Load())
 			return
 		}
-		ref = t.dropRun(ref, r)
+		ref = t.freeRun(ref, r)
 	}
 }
 
-// dropRun frees a run without holders and children and returns its parent.
-func (t *Tree) dropRun(ref uint32, r *run) uint32 {
+// freeRun frees a run without holders and children and returns its parent.
+func (t *Tree) freeRun(ref uint32, r *run) uint32 {
 	h, parent := r.head.Load(), r.parent()
 	t.beginWrite(h)
-	t.index.remove(h, runSlot(h, ref))
+	t.index.remove(h, newRunSlot(h, ref))
 	t.freeHolders(r)
 	t.freeHashList(r)
 	t.free(kindRun, ref)

@@ -2,19 +2,33 @@
 
 package radixcache
 
-import "unsafe"
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
 // Upstream is the id of a registered upstream. It is valid from Register to
-// Remove; an id is not given out again for a long time after that (2^19 uses of its
+// Unregister; an id is not given out again for a long time after that (2^19 uses of its
 // slot). 0 is never valid. Calls with an invalid id do nothing.
 type Upstream uint32
 
 // MaxUpstreams is how many upstreams can be registered at a time.
 const MaxUpstreams = maxHolders
 
-const slotBits = 13 // slot+1 in the low bits of an id, generation above
+const (
+	slotBits       = 13 // slot+1 in the low bits of an id, generation above
+	numGenerations = 1 << (32 - slotBits)
+)
 
-// upstream is what the tree knows of one. The caller of its methods holds Tree.mu.
+func newUpstreamID(slot int, generation uint32) Upstream {
+	return Upstream(slot+1) | Upstream(generation)<<slotBits
+}
+
+// slot is below 0 for id 0, and may be above MaxUpstreams.
+func (id Upstream) slot() int { return int(id&(1<<slotBits-1)) - 1 }
+
+// upstream is the state of a registered upstream. It is read and written under
+// Tree.mu only.
 type upstream struct {
 	name       string
 	id         Upstream
@@ -22,13 +36,13 @@ type upstream struct {
 	oldest     uint32 // claims by age
 	youngest   uint32
 	roots      uint32 // first claim on a run at depth 0
-	blocks     int    // that it claims
-	tokens     int64  // that these stand for
-	heapKey    uint64 // in the heap: at most the stamp of its oldest claim
-	inHeap     bool   // in the heap
-	heapIndex  int    // where
-	pathEnd    uint32 // claim at the end of the path, see mend.go
-	emptyClaim uint32 // claim that has no use any more
+	blocks     int    // in its claims
+	tokens     int64  // these blocks stand for
+	heapKey    uint64 // at most the stamp of its oldest claim
+	inHeap     bool
+	heapIndex  int
+	pathEnd    uint32 // claim that is lowering or raising, the last of the path, see propagate.go
+	emptyClaim uint32 // claim that is of no use any more, to be dropped
 }
 
 // A registered upstream is charged for itself, its name, and its share of the
@@ -37,7 +51,7 @@ const upstreamBytes = int64(unsafe.Sizeof(upstream{})) + 160
 
 // upstreamOf returns the upstream of a valid id, or nil.
 func (t *Tree) upstreamOf(id Upstream) *upstream {
-	slot := int(id&(1<<slotBits-1)) - 1
+	slot := id.slot()
 	if slot < 0 || slot >= len(t.ups) || t.ups[slot] == nil || t.ups[slot].id != id {
 		return nil
 	}
@@ -63,14 +77,14 @@ func (t *Tree) Register(name string) Upstream {
 		if t.names[name] == nil && t.freeSlot() == slot {
 			break
 		}
-		t.refund(cost) // others came first meanwhile
+		t.refund(cost) // another call came first
 	}
 	if slot == len(t.ups) {
 		t.ups = append(t.ups, nil)
 		t.generations = append(t.generations, 0)
 	}
-	t.generations[slot] = (t.generations[slot] + 1) % (1 << (32 - slotBits))
-	id := Upstream(slot+1) | Upstream(t.generations[slot])<<slotBits
+	t.generations[slot] = (t.generations[slot] + 1) % numGenerations
+	id := newUpstreamID(slot, t.generations[slot])
 	u := &upstream{name: name, id: id, slot: slot}
 	t.ups[slot] = u
 	t.names[name] = u
@@ -92,7 +106,7 @@ func (t *Tree) freeSlot() int {
 	return -1
 }
 
-// newSlotBytes is what a slot costs the first time it is used; it stays charged.
+// newSlotBytes is the charge for the first use of a slot. It is never refunded.
 func (t *Tree) newSlotBytes(slot int) int64 {
 	if slot < len(t.ups) {
 		return 0
@@ -112,7 +126,7 @@ func (t *Tree) Forget(up Upstream) {
 	}
 }
 
-// Remove drops everything an upstream was known to hold, and its id. Lookups
+// Unregister drops everything an upstream was known to hold, and its id. Lookups
 // stop naming it at once; its claims go in small steps as with Forget.
 func (t *Tree) Unregister(up Upstream) {
 	t.lock()
@@ -157,10 +171,33 @@ func (t *Tree) forget(up Upstream, tokens int64) {
 	}
 }
 
-// leaf returns the claim that goes first.
+// nextToDrop returns a claim without child claims: the empty one or the oldest.
 func (u *upstream) nextToDrop() uint32 {
 	if u.emptyClaim != 0 {
 		return u.emptyClaim
 	}
 	return u.oldest
+}
+
+// slotSet is a set of upstreams by slot that can be read without a lock.
+type slotSet [MaxUpstreams / 64]atomic.Uint64
+
+func (s *slotSet) has(slot int) bool { return s[slot/64].Load()>>(slot%64)&1 != 0 }
+
+// set puts a slot into the set or takes it out. The caller holds Tree.mu.
+func (s *slotSet) set(slot int, in bool) {
+	w, bit := &s[slot/64], uint64(1)<<(slot%64)
+	if in {
+		w.Store(w.Load() | bit)
+	} else {
+		w.Store(w.Load() &^ bit)
+	}
+}
+
+// Evicted tells whether claims of up were dropped at the ceiling since it was
+// registered or last forgotten. Then up may hold more than the tree knows of. It
+// takes no lock.
+func (t *Tree) Evicted(up Upstream) bool {
+	slot := up.slot()
+	return slot >= 0 && slot < MaxUpstreams && t.ids[slot].Load() == uint32(up) && t.evicted.has(slot)
 }
