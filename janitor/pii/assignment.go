@@ -197,7 +197,7 @@ func (r *scan) userOption(i int) {
 		return
 	}
 	j := i
-	for j > 0 && i-j < maxName && (isWord(text[j-1]) || text[j-1] == '-' || text[j-1] == '.' || text[j-1] == '@') {
+	for j > 0 && i-j < maxName && inUserName(text[j-1]) {
 		j--
 	}
 	if j == i || j < 3 {
@@ -206,19 +206,21 @@ func (r *scan) userOption(i int) {
 	if text[j-1] == '"' || text[j-1] == '\'' {
 		j--
 	}
-	if at(text, j-1) != ' ' {
-		return
-	}
-	flag := text[max(0, j-7) : j-1]
-	n := len(flag)
-	short := n >= 3 && string(flag[n-3:]) == " -u"
-	if !short && !(n >= 6 && string(flag[n-6:]) == "--user") {
+	if !userFlag(text[:j]) {
 		return
 	}
 	end := r.unquotedEnd(i + 1)
 	if head := text[i+1 : min(end, i+1+maxJudged)]; len(head) >= 6 && !template(head) && credential(head) {
 		r.add(i+1, end, EntitySecret)
 	}
+}
+
+// inUserName tells the bytes of the names of users.
+func inUserName(c byte) bool { return isWord(c) || c == '-' || c == '.' || c == '@' }
+
+// userFlag tells whether a text ends with an option that names a user.
+func userFlag(text []byte) bool {
+	return bytes.HasSuffix(text, []byte(" -u ")) || bytes.HasSuffix(text, []byte("--user "))
 }
 
 // valueAfter returns the value behind the operator at text[i]; an empty one

@@ -65,11 +65,9 @@ func wordy(text []byte, p int) bool {
 // "login bob password k3Yabc". One without a digit cannot be told from a word.
 func (r *scan) toldPassword(p int) {
 	text := r.text
-	start := p
-	for start > 0 && text[start-1] > ' ' && text[start-1] < 0x80 && !quote(text[start-1]) {
-		if start--; p-start > maxBeforeDigit || isDigit(text[start]) {
-			return
-		}
+	start := toldStart(text, p)
+	if start < 0 {
+		return
 	}
 	i := start // where what comes before the password ends
 	stop := at(text, i-1)
@@ -93,9 +91,28 @@ func (r *scan) toldPassword(p int) {
 	if next := at(text, end); next == '(' || next == '[' || next == '{' {
 		return // program text
 	}
-	if v := text[start:end]; len(v) >= 6 && v[0] != '-' && v[0] != '*' && len(v) <= maxChosen && chosen(v) && !template(v) && !containsFold(v, "example") && !plainWord(v, verb) {
+	if toldValue(text[start:end], verb) {
 		r.add(start, end, EntitySecret)
 	}
+}
+
+// toldStart returns where the word around the digit at text[p] begins, -1 when
+// another digit or too much stands between.
+func toldStart(text []byte, p int) int {
+	start := p
+	for start > 0 && text[start-1] > ' ' && text[start-1] < 0x80 && !quote(text[start-1]) {
+		if start--; p-start > maxBeforeDigit || isDigit(text[start]) {
+			return -1
+		}
+	}
+	return start
+}
+
+// toldValue tells whether a value could be a password; verb tells that a verb
+// stands in front.
+func toldValue(v []byte, verb bool) bool {
+	return len(v) >= 6 && len(v) <= maxChosen && v[0] != '-' && v[0] != '*' &&
+		chosen(v) && !template(v) && !containsFold(v, "example") && !plainWord(v, verb)
 }
 
 func quote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
@@ -174,25 +191,11 @@ var schemes = set("sha1 sha224 sha256 sha384 sha512 md4 md5 base32 base58 base64
 func plainWord(v []byte, verb bool) bool {
 	parts := 0
 	for i := 0; i < len(v); parts++ {
-		from := i
-		for i < len(v) && isAlpha(v[i]) {
-			i++
-		}
-		letters := i - from
-		for i < len(v) && isDigit(v[i]) {
-			i++
-		}
-		digits := i - from - letters
-		if i < len(v) && isAlpha(v[i]) && (letters > 0 || digits > 3) {
-			return false // letters and digits mixed
-		}
-		for i < len(v) && isLower(v[i]) { // 12th, 90days
-			i++
-		}
-		if i < len(v) && isUpper(v[i]) {
+		n := plainPart(v[i:])
+		if n < 0 {
 			return false
 		}
-		if i == len(v) {
+		if i += n; i == len(v) {
 			break
 		}
 		switch v[i] {
@@ -202,9 +205,35 @@ func plainWord(v []byte, verb bool) bool {
 			return false // a sign no word has
 		}
 	}
-	if parts > 0 || !verb || !isAlpha(v[0]) {
-		return true
+	return parts > 0 || !verb || !isAlpha(v[0]) || schemeName(v)
+}
+
+// plainPart returns the length of letters, digits and small letters that v
+// begins with, as in 12th, 90days and step2; -1 when letters and digits are
+// mixed in another way.
+func plainPart(v []byte) int {
+	letters := 0
+	for letters < len(v) && isAlpha(v[letters]) {
+		letters++
 	}
+	i := letters
+	for i < len(v) && isDigit(v[i]) {
+		i++
+	}
+	if i < len(v) && isAlpha(v[i]) && (letters > 0 || i > 3) {
+		return -1
+	}
+	for i < len(v) && isLower(v[i]) {
+		i++
+	}
+	if i < len(v) && isUpper(v[i]) {
+		return -1
+	}
+	return i
+}
+
+// schemeName tells whether v is one of schemes.
+func schemeName(v []byte) bool {
 	var buf [maxWord]byte
 	defer clear(buf[:]) // the stack keeps nothing of the value
 	if len(v) > len(buf) {

@@ -95,51 +95,62 @@ func (r *scan) before(i int) context {
 	}
 	r.work += max(0, i-w.to) + len(w.recent)
 	for w.to < i {
-		if w.to+8 <= i {
-			// Eight bytes without a letter, bracket or line end say nothing.
-			x := binary.LittleEndian.Uint64(r.text[w.to:])
-			y := x & lows
-			letter := (y | ones*0x20) + ones*(0x80-0x5b)
-			control := ^(y + ones*(0x80-0x20))
-			if (letter|x|control)&highs == 0 {
-				w.to += 8
-				continue
-			}
-		}
-		c := r.text[w.to]
-		if !isLetter(c) {
-			w.to++
-			switch c {
-			case '\n':
-				w.line = w.to
-			case ']':
-				if closesPlaceholder(r.text, w.to) {
-					w.recent = [16]mention{}
-				}
-			}
+		if w.to+8 <= i && saysNothing(binary.LittleEndian.Uint64(r.text[w.to:])) {
+			w.to += 8
 			continue
 		}
-		start := w.to
-		for w.to < i && isLetter(r.text[w.to]) {
-			w.to++
+		c := r.text[w.to]
+		if isLetter(c) {
+			w.readWord(r.text, i)
+			continue
 		}
-		if w.to-start <= 3 && (isDigit(at(r.text, start-1)) || isDigit(at(r.text, w.to))) {
-			continue // part of a hexadecimal number
-		}
-		topics := topicsOf(r.text[start:w.to])
-		if topics == 0 && at(r.text, start-1) == '\\' {
-			topics = topicsOf(r.text[min(start+escapeAt(r.text, start), w.to):w.to])
-		}
-		if topics != 0 {
-			w.recent[w.written%len(w.recent)] = mention{w.to, topics}
-			w.written++
-			w.last = w.to
+		w.to++
+		switch c {
+		case '\n':
+			w.line = w.to
+		case ']':
+			if closesPlaceholder(r.text, w.to) {
+				w.recent = [16]mention{}
+			}
 		}
 	}
 	if w.last <= low {
 		return 0
 	}
-	var topics context
+	return w.between(low, i)
+}
+
+// saysNothing tells whether there is no letter, bracket or line end among eight
+// bytes.
+func saysNothing(x uint64) bool {
+	y := x & lows
+	letter := (y | ones*0x20) + ones*(0x80-0x5b)
+	control := ^(y + ones*(0x80-0x20))
+	return (letter|x|control)&highs == 0
+}
+
+// readWord reads the word that begins at w.to, up to text[i].
+func (w *vicinity) readWord(text []byte, i int) {
+	start := w.to
+	for w.to < i && isLetter(text[w.to]) {
+		w.to++
+	}
+	if w.to-start <= 3 && (isDigit(at(text, start-1)) || isDigit(at(text, w.to))) {
+		return // part of a hexadecimal number
+	}
+	topics := topicsOf(text[start:w.to])
+	if topics == 0 && at(text, start-1) == '\\' {
+		topics = topicsOf(text[min(start+escapeAt(text, start), w.to):w.to])
+	}
+	if topics != 0 {
+		w.recent[w.written%len(w.recent)] = mention{w.to, topics}
+		w.written++
+		w.last = w.to
+	}
+}
+
+// between returns the topics of the words that end in text[low:i].
+func (w *vicinity) between(low, i int) (topics context) {
 	for _, m := range &w.recent {
 		if m.end > low && m.end <= i {
 			if m.end <= w.line {

@@ -43,28 +43,34 @@ func monthDate(text []byte, g group) (start, end int) {
 		i++
 	}
 	if m := skipOf(text, i); m > i && monthAt(text, m) > 0 {
-		m = monthAt(text, m)
-		if y := yearAt(text, skipOf(text, m)); y > 0 {
+		if y := yearAt(text, skipOf(text, monthAt(text, m))); y > 0 {
 			return g.start, y
 		}
 		return 0, 0
 	}
-	// A month in front, the year behind.
-	back := g.start
-	for back > 0 && g.start-back < 2 && (text[back-1] == ' ' || text[back-1] == '.') {
-		back--
-	}
-	word := back
-	for word > 0 && back-word < 10 && isLetter(text[word-1]) {
-		word--
-	}
-	if back == g.start || word == back || monthAt(text, word) != back {
-		return 0, 0
-	}
-	if y := yearAt(text, skip(text, i, " ,")); y > 0 {
-		return word, y
+	if month := monthBefore(text, g.start); month < g.start {
+		if y := yearAt(text, skip(text, i, " ,")); y > 0 {
+			return month, y
+		}
 	}
 	return 0, 0
+}
+
+// monthBefore returns where the name of a month in front of text[start]
+// begins, start when there is none.
+func monthBefore(text []byte, start int) int {
+	end := start
+	for end > 0 && start-end < 2 && (text[end-1] == ' ' || text[end-1] == '.') {
+		end--
+	}
+	word := end
+	for word > 0 && end-word < 10 && isLetter(text[word-1]) {
+		word--
+	}
+	if end == start || word == end || monthAt(text, word) != end {
+		return start
+	}
+	return word
 }
 
 // skipOf passes over what stands between a day, a month and a year: punctuation

@@ -186,14 +186,12 @@ func domainEnd(text []byte, start int) int {
 			i++
 			continue
 		}
-		if c >= 0x80 {
-			if n := letterAt(text, i); n > 0 && !(end > 0 && i == label) {
-				if i > label && text[i-1] < 0x80 && labels > 0 && spaceless(text[i:]) && knownTLD(text[label:i]) {
-					return i // text that goes on without a space
-				}
-				i += n
-				continue
+		if n := letterAt(text, i); n > 0 && !(end > 0 && i == label) {
+			if labels > 0 && scriptChanges(text, label, i) && knownTLD(text[label:i]) {
+				return i
 			}
+			i += n
+			continue
 		}
 		if !validLabel(text[label:i]) {
 			break
@@ -214,14 +212,24 @@ func domainEnd(text []byte, start int) int {
 	return end
 }
 
+// scriptChanges tells whether a label of ASCII letters ends at text[i], where
+// text goes on without a space.
+func scriptChanges(text []byte, label, i int) bool {
+	return i > label && text[i-1] < 0x80 && spaceless(text[i:])
+}
+
 // validLabel applies the length and the hyphen rule of RFC 1035, 2.3.1.
 func validLabel(label []byte) bool {
 	n := len(label)
 	return n > 0 && n <= maxLabel && label[0] != '-' && label[n-1] != '-'
 }
 
-// letterAt returns the size of the letter, mark or digit rune at text[i], or 0.
+// letterAt returns the size of the letter, mark or digit rune beyond ASCII at
+// text[i], or 0.
 func letterAt(text []byte, i int) int {
+	if text[i] < utf8.RuneSelf {
+		return 0
+	}
 	c, n := utf8.DecodeRune(text[i:])
 	if c == utf8.RuneError || !unicode.In(c, unicode.Nd, unicode.L, unicode.M) {
 		return 0

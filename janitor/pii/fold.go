@@ -247,46 +247,53 @@ const (
 )
 
 // nextFold returns the offset of the next character from text[i] on that folds
-// and could belong to a finding: a digit, a full-width character, an operator
-// behind a name, or a space, hyphen or character without width beside a letter,
-// digit or "@"; -1 when there is none.
+// and could belong to a finding, -1 when there is none.
 func (r *scan) nextFold(i int) int {
 	text := r.text
-	for i < len(text) {
-		if text[i] < utf8.RuneSelf {
-			if i+8 <= len(text) {
-				high := binary.LittleEndian.Uint64(text[i:]) & highs
-				if high == 0 {
-					i += 8
-					continue
-				}
-				i += bits.TrailingZeros64(high) / 8
-			} else {
-				i++
-				continue
-			}
-		}
+	for i = nextHigh(text, i); i >= 0; i = nextHigh(text, i) {
 		if !folds[text[i]] {
 			i += runeSize(text[i:])
 			continue
 		}
 		to, size := foldRune(text[i:])
-		switch {
-		case to == foldNone:
-		case text[i] == 0xcc || text[i] == 0xcd: // a mark, which only digits never have
-			if i > 0 && isDigit(text[i-1]) {
-				return i
-			}
-		case to > ' ' && isAlnum(byte(to)), to == '@', to == '%':
-			return i
-		case (to == ':' || to == '=') && i > 0 && (text[i-1] == '"' || text[i-1] == '\''):
-			return i // behind a name in quotes
-		case i > 0 && joins(text[i-1]), i+size < len(text) && joins(text[i+size]):
+		if to != foldNone && foldMatters(text, i, size, to) {
 			return i
 		}
 		i += size
 	}
 	return -1
+}
+
+// nextHigh returns the offset of the next byte from text[i] on that is not
+// ASCII, -1 when there is none.
+func nextHigh(text []byte, i int) int {
+	for ; i+8 <= len(text); i += 8 {
+		if high := binary.LittleEndian.Uint64(text[i:]) & highs; high != 0 {
+			return i + bits.TrailingZeros64(high)/8
+		}
+	}
+	for ; i < len(text); i++ {
+		if text[i] >= utf8.RuneSelf {
+			return i
+		}
+	}
+	return -1
+}
+
+// foldMatters tells whether the character text[i:i+size], which folds, could
+// belong to a finding: a digit or a letter, an operator behind a name, or a
+// space, hyphen or character without width beside a letter, digit or "@".
+func foldMatters(text []byte, i, size, to int) bool {
+	before, after := at(text, i-1), at(text, i+size)
+	switch {
+	case text[i] == 0xcc || text[i] == 0xcd: // a mark, which only digits never have
+		return isDigit(before)
+	case to > ' ' && isAlnum(byte(to)), to == '@', to == '%':
+		return true
+	case (to == ':' || to == '=') && (before == '"' || before == '\''):
+		return true // behind a name in quotes
+	}
+	return joins(before) || joins(after)
 }
 
 // joins tells the ASCII characters that a finding could go on with.

@@ -57,15 +57,21 @@ func (r *scan) ipv6(i int) {
 	if c := at(text, s.start-1); !freeBefore || !freeAfter || c == '.' || c == '-' || !s.couldBeIPv6() {
 		return
 	}
-	end := s.end
-	for end > s.start && text[end-1] == ':' && at(text, end-2) != ':' || text[end-1] == '.' {
-		end--
-	}
+	end := s.trimmed(text)
 	addr, ok := parseIPv6(text[s.start:end])
 	if !ok || s.double && !r.likelyIPv6(addr, s.colons) || s.colons <= 3 && text[end-1] == ':' && at(text, end) == '/' {
 		return
 	}
 	r.addAddress(s.start, end, addr)
+}
+
+// trimmed returns the end of the stretch without the punctuation behind it.
+func (s hexStretch) trimmed(text []byte) int {
+	end := s.end
+	for end > s.start && text[end-1] == ':' && at(text, end-2) != ':' || text[end-1] == '.' {
+		end--
+	}
+	return end
 }
 
 // couldBeIPv6 tells whether the stretch has the colons and the length of an

@@ -15,25 +15,23 @@ func parseIPv6(s []byte) (netip.Addr, bool) {
 		gap, i = 0, 2
 	}
 	for i < len(s) {
-		start := i
-		v, next := hexGroup(s, i)
-		i = next
-		if i < len(s) && s[i] == '.' {
-			if n > 12 || !parseQuad(s[start:], ip[n:n+4]) {
+		v, end := hexGroup(s, i)
+		if at(s, end) == '.' {
+			if n > 12 || !parseQuad(s[i:], ip[n:n+4]) {
 				return netip.Addr{}, false
 			}
 			n += 4
 			break
 		}
-		if i == start || i-start > 4 || n == 16 {
+		if end == i || end-i > 4 || n == 16 {
 			return netip.Addr{}, false
 		}
 		ip[n], ip[n+1] = byte(v>>8), byte(v)
 		n += 2
-		if i == len(s) {
+		if i = end; i == len(s) {
 			break
 		}
-		if i++; s[i-1] != ':' || i == len(s) {
+		if i++; s[end] != ':' || i == len(s) {
 			return netip.Addr{}, false
 		}
 		if s[i] == ':' {
@@ -44,7 +42,7 @@ func parseIPv6(s []byte) (netip.Addr, bool) {
 			i++
 		}
 	}
-	if gap < 0 && n != 16 || gap >= 0 && n == 16 {
+	if (gap < 0) != (n == 16) {
 		return netip.Addr{}, false
 	}
 	if gap >= 0 {

@@ -8,6 +8,13 @@ import (
 	"testing"
 )
 
+// classesOf is what masks tells of one byte.
+func classesOf(c byte) (digit, token, colon bool) {
+	digit = c >= '0' && c <= '9'
+	token = c < 0x80 && (digit || c == '-' || c == '.' || c == '/' || c == '+' || c|0x20 >= 0x61)
+	return digit, token, c >= ':' && c <= '='
+}
+
 // TestMasks compares the masks with a look at each byte, for every value at
 // every place and for random blocks.
 func TestMasks(t *testing.T) {
@@ -15,9 +22,7 @@ func TestMasks(t *testing.T) {
 		digits, tokens, colons, beyond := masks(block)
 		high := false
 		for i, c := range block {
-			digit := c >= '0' && c <= '9'
-			token := c < 0x80 && (digit || c == '-' || c == '.' || c == '/' || c == '+' || c|0x20 >= 0x61)
-			colon := c >= ':' && c <= '='
+			digit, token, colon := classesOf(c)
 			high = high || c >= 0x80
 			if digits>>i&1 == 1 != digit || tokens>>i&1 == 1 != token || colons>>i&1 == 1 != colon {
 				t.Fatalf("byte %#x at %d of %q: digit %v, token %v, colon %v", c, i, block, digit, token, colon)

@@ -104,9 +104,9 @@ func (r *scan) formatAt(p int) int {
 	return best
 }
 
-// schemeBefore returns where the scheme of a URL in front of text[p] begins, as
+// webhookStart returns where the scheme of a URL in front of text[p] begins, as
 // webhooks have, p when there is none.
-func schemeBefore(text []byte, p int) int {
+func webhookStart(text []byte, p int) int {
 	for _, scheme := range [...]string{"https://", "http://"} {
 		if n := len(scheme); p >= n && string(text[p-n:p]) == scheme {
 			return p - n

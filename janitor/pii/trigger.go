@@ -296,7 +296,7 @@ func (r *scan) secretAt(p int) int {
 	}
 	end := r.formatAt(p)
 	if end > p {
-		r.add(schemeBefore(text, p), end, EntitySecret)
+		r.add(webhookStart(text, p), end, EntitySecret)
 	}
 	return end
 }
