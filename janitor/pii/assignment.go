@@ -220,7 +220,11 @@ func inUserName(c byte) bool { return isWord(c) || c == '-' || c == '.' || c == 
 
 // userFlag tells whether a text ends with an option that names a user.
 func userFlag(text []byte) bool {
-	return bytes.HasSuffix(text, []byte(" -u ")) || bytes.HasSuffix(text, []byte("--user "))
+	n := len(text)
+	if text[n-1] != ' ' {
+		return false
+	}
+	return n >= 4 && string(text[n-4:]) == " -u " || n >= 7 && string(text[n-7:]) == "--user "
 }
 
 // valueAfter returns the value behind the operator at text[i]; an empty one

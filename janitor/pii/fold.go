@@ -250,8 +250,13 @@ const (
 // and could belong to a finding, -1 when there is none.
 func (r *scan) nextFold(i int) int {
 	text := r.text
-	for i = nextHigh(text, i); i >= 0; i = nextHigh(text, i) {
-		if !folds[text[i]] {
+	for i < len(text) {
+		c := text[i]
+		if c < utf8.RuneSelf {
+			i = nextHigh(text, i)
+			continue
+		}
+		if !folds[c] {
 			i += runeSize(text[i:])
 			continue
 		}
@@ -265,19 +270,17 @@ func (r *scan) nextFold(i int) int {
 }
 
 // nextHigh returns the offset of the next byte from text[i] on that is not
-// ASCII, -1 when there is none.
+// ASCII, the length of the text when there is none.
 func nextHigh(text []byte, i int) int {
 	for ; i+8 <= len(text); i += 8 {
 		if high := binary.LittleEndian.Uint64(text[i:]) & highs; high != 0 {
 			return i + bits.TrailingZeros64(high)/8
 		}
 	}
-	for ; i < len(text); i++ {
-		if text[i] >= utf8.RuneSelf {
-			return i
-		}
+	for i < len(text) && text[i] < utf8.RuneSelf {
+		i++
 	}
-	return -1
+	return i
 }
 
 // foldMatters tells whether the character text[i:i+size], which folds, could

@@ -19,24 +19,23 @@ type hexStretch struct {
 // hexStretch walks the stretch around the colon at text[i].
 func (r *scan) hexStretch(i int) hexStretch {
 	text := r.text
-	s := hexStretch{start: i}
-	for s.start > r.hexDone && i-s.start <= 4 && isHex(text[s.start-1]) && escapeBefore(text, s.start) == 0 {
-		s.start--
+	start := i
+	for start > r.hexDone && i-start <= 4 && isHex(text[start-1]) && escapeBefore(text, start) == 0 {
+		start--
 	}
-	for s.end = s.start; s.end < len(text); s.end++ {
-		switch c := text[s.end]; {
-		case c == ':':
-			s.colons++
-			s.double = s.double || at(text, s.end+1) == ':'
-		case isDigit(c):
-			s.digits++
-		case isHex(c):
-		case c == '.' && isDigit(at(text, s.end+1)) && isDigit(at(text, s.end-1)):
-		default:
-			return s
+	end, colons, digits, double := start, 0, 0, false
+	for ; end < len(text); end++ {
+		c := text[end]
+		if isDigit(c) {
+			digits++
+		} else if c == ':' {
+			colons++
+			double = double || at(text, end+1) == ':'
+		} else if !isHex(c) && (c != '.' || !isDigit(at(text, end+1)) || !isDigit(at(text, end-1))) {
+			break
 		}
 	}
-	return s
+	return hexStretch{start, end, colons, digits, double}
 }
 
 // ipv6 looks at the colon at text[i] as part of an IPv6 address or a hardware
@@ -50,11 +49,10 @@ func (r *scan) ipv6(i int) {
 	s := r.hexStretch(i)
 	r.hexDone = s.end
 	r.work += s.end - s.start
-	freeBefore, freeAfter := !inWord(text, s.start), !isWord(at(text, s.end))
-	if r.finds(&mac) && freeBefore && freeAfter && r.macPairs(s.start, s.end) {
+	if isWord(at(text, s.end)) || inWord(text, s.start) || r.finds(&mac) && r.macPairs(s.start, s.end) || !s.couldBeIPv6() {
 		return
 	}
-	if c := at(text, s.start-1); !freeBefore || !freeAfter || c == '.' || c == '-' || !s.couldBeIPv6() {
+	if c := at(text, s.start-1); c == '.' || c == '-' {
 		return
 	}
 	end := s.trimmed(text)
@@ -66,7 +64,7 @@ func (r *scan) ipv6(i int) {
 }
 
 // trimmed returns the end of the stretch without the punctuation behind it.
-func (s hexStretch) trimmed(text []byte) int {
+func (s *hexStretch) trimmed(text []byte) int {
 	end := s.end
 	for end > s.start && text[end-1] == ':' && at(text, end-2) != ':' || text[end-1] == '.' {
 		end--
@@ -76,7 +74,7 @@ func (s hexStretch) trimmed(text []byte) int {
 
 // couldBeIPv6 tells whether the stretch has the colons and the length of an
 // address.
-func (s hexStretch) couldBeIPv6() bool {
+func (s *hexStretch) couldBeIPv6() bool {
 	return s.digits > 0 && s.end-s.start <= maxIPv6+2 && (s.colons >= 7 || s.double && s.colons >= 2)
 }
 

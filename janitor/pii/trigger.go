@@ -46,12 +46,13 @@ func (r *scan) number(p int) {
 		return
 	}
 	end := digitsEnd(text, p)
-	if end-p < 6 && !goesOnBehind(text, p, end) {
+	next := at(text, end)
+	if end-p < 6 && !separator(next) && !isAlpha(next) && (next != ',' || !isAlpha(at(text, p-2))) {
 		r.numDone = end
 		if end-p >= 5 && !inWord(text, p) {
 			r.document(p)
 		}
-		return // too little for anything
+		return // too little for anything, and nothing can follow
 	}
 	c := &r.chain
 	c.parse(text, p, end)
@@ -60,13 +61,6 @@ func (r *scan) number(p int) {
 	if !r.seen(p, r.numDone) {
 		r.numbers(c)
 	}
-}
-
-// goesOnBehind tells whether a number, a word or a date can go on behind the
-// digits text[p:end].
-func goesOnBehind(text []byte, p, end int) bool {
-	next := at(text, end)
-	return separator(next) || isAlpha(next) || next == ',' && isAlpha(at(text, p-2))
 }
 
 // numbers looks at every group of a chain as the beginning of a word and of a
