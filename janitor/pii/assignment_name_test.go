@@ -22,3 +22,19 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// TestNameEndings looks up the examples of every row.
+func TestNameEndings(t *testing.T) {
+	for _, e := range nameEndings {
+		want := e.kind
+		if want == nameKey {
+			want = nameSecret // by the part in front
+		}
+		if got := kindOf([]byte(e.match)); got != want {
+			t.Errorf("%s: %q is of kind %d, want %d", e.end, e.match, got, want)
+		}
+		if got := kindOf([]byte(e.noMatch)); got != nameOther {
+			t.Errorf("%s: %q is of kind %d, want none", e.end, e.noMatch, got)
+		}
+	}
+}

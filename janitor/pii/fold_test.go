@@ -164,3 +164,26 @@ func TestFoldGoesOn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFoldClasses holds what a class of characters folds to, and a neighbour
+// that is not of the class.
+func TestFoldClasses(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		match, noMatch rune
+		to             int
+	}{
+		{"space", 0x200a, 0x2027, ' '}, {"mark", 0x301, 0x374, foldDrop}, {"filler", 0x180c, 0x1811, foldDrop},
+		{"ignorable", 0x200b, 0x2030, foldDrop}, {"hyphen", 0x2013, 0x2016, '-'}, {"full stop", 0x3002, 0x3001, '.'},
+		{"full-width", 0xff21, 0xff60, 'A'}, {"commercial at", 0xfe6b, 0xfe6a, '@'}, {"Arabic digit", 0x664, 0x66a, '4'},
+		{"Devanagari digit", 0x967, 0x964, '1'}, {"Thai digit", 0xe59, 0xe5a, '9'}, {"mathematical digit", 0x1d7d2, 0x1d7cd, '4'},
+		{"mathematical capital", 0x1d400, 0x1d6a4, 'A'}, {"mathematical small letter", 0x1d44f, 0x1d7cb, 'b'},
+	} {
+		if got, _ := foldRune([]byte(string(c.match))); got != c.to {
+			t.Errorf("%s: %U folds to %d, want %d", c.name, c.match, got, c.to)
+		}
+		if got, _ := foldRune([]byte(string(c.noMatch))); got == c.to {
+			t.Errorf("%s: %U folds to %d as well", c.name, c.noMatch, got)
+		}
+	}
+}

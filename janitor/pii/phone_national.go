@@ -2,30 +2,29 @@
 
 package pii
 
-// phoneShape is a way in which a country writes its numbers that hardly
-// anything else is written in.
-type phoneShape struct {
-	lens   string // digits of each group
-	second byte   // the least second digit
+// zeroShape is a way in which a country writes its numbers that hardly anything
+// else is written in.
+type zeroShape struct {
+	lens           string // digits of each group
+	match, noMatch string
 }
 
 // zeroShapes are those of numbers with the trunk prefix 0, in groups with
 // spaces (ITU-T E.123 and the numbering plans): the trunk prefix tells them
 // from amounts, and the grouping from dates and rows of figures.
-var zeroShapes = []phoneShape{
-	{"22222", '1'}, // FR 06 12 34 56 78
-	{"56", '1'},    // UK 07400 123456
-	{"344", '1'},   // UK 020 7946 0958, JP, KR
-	{"434", '1'},   // UK 0161 496 0000, PH 0917 123 4567
-	{"433", '1'},   // AU 0412 345 678, KE
-	{"334", '1'},   // ZA 071 123 4567, TH, EC
-	{"4222", '1'},  // BE 0470 12 34 56
-	{"2322", '1'},  // BE 02 123 45 67
-	{"3322", '1'},  // CH 076 123 45 67, SE
-	{"47", '1'},    // DE 0171 1234567
-	{"48", '1'},    // DE 0151 12345678
-	{"57", '1'},    // DE 01512 3456789
-	{"38", '1'},    // EG 010 01234567
+var zeroShapes = []zeroShape{
+	{"22222", "06 12 34 56 78", "01 02 03 04 05"},   // FR
+	{"56", "07400 123456", "07400 12345"},           // UK
+	{"344", "020 7946 0958", "020 7946 0958 1234"},  // UK, JP, KR
+	{"433", "0412 345 678", "0412 345 678 901"},     // AU, KE
+	{"334", "071 123 4567", "071.123.4567"},         // ZA, TH, EC
+	{"4222", "0470 12 34 56", "0470 12 34 56 1d"},   // BE
+	{"2322", "02 123 45 67", "02 123 45 67 89"},     // BE
+	{"3322", "076 123 45 67", "076/123 45 67"},      // CH, SE
+	{"47", "0171 1234567", "0171 123456"},           // DE
+	{"48", "0151 12345678", "0151 1234567890"},      // DE
+	{"57", "01512 3456789", "01512.3456789"},        // DE
+	{"38", "010 01234567", "010 01234567 ab cd ef"}, // EG
 }
 
 // nationalPhone returns how many groups from i on make a number in a national
@@ -45,10 +44,10 @@ func (c *chain) nationalPhone(i int) int {
 	if len(first) < 2 || !freeBefore(c.text, start) {
 		return 0
 	}
-	if first[0] == '0' {
-		for _, s := range zeroShapes {
-			if first[1] >= s.second && c.shaped(i, s.lens) {
-				return len(s.lens)
+	if first[0] == '0' && first[1] != '0' {
+		for k := range zeroShapes {
+			if lens := zeroShapes[k].lens; c.shaped(i, lens) {
+				return len(lens)
 			}
 		}
 	}
