@@ -5,11 +5,9 @@ package janitor
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
@@ -26,74 +24,6 @@ const (
 	// probe is the room that is left for finding out that nothing follows.
 	probe = 512
 )
-
-// expired is a deadline that has passed.
-var expired = time.Unix(1, 0)
-
-var (
-	errTooLarge = errors.New("body larger than allowed")
-	errLate     = errors.New("body not complete in time")
-)
-
-// arrival reads the bytes of a body as they come in from the client.
-type arrival struct {
-	body  io.Reader
-	lease *admission.Lease
-	most  int64 // how many bytes may come
-	got   int64
-	until time.Time
-	over  bool // nothing more will come, or it is not worth waiting for
-}
-
-// Read implements io.Reader.
-func (a *arrival) Read(p []byte) (int, error) {
-	n, err := a.body.Read(p)
-	a.over = err != nil
-	if n > 0 {
-		a.lease.Progress(n)
-	}
-	if a.got += int64(n); a.got > a.most {
-		return 0, errTooLarge
-	}
-	switch {
-	case err == io.EOF || err == nil && time.Now().Before(a.until):
-		return n, err
-	case a.lease.Preempted():
-		return n, admission.ErrPreempted
-	case err == nil:
-		return n, errLate // the server has no deadlines: see at least between reads
-	}
-	return n, err
-}
-
-// readBody reads a whole body into memory that is counted as it grows. It
-// returns what the client sent with its content coding opened.
-func (h *Handler) readBody(control *http.ResponseController, r *http.Request, a *arrival) (body []byte, err error) {
-	defer func() {
-		if err != nil {
-			a.over = a.over || isStall(err)
-			_ = control.SetReadDeadline(drainUntil(err))
-		}
-	}()
-	if r.ContentLength > h.MaxSize {
-		return nil, errTooLarge
-	}
-	c, err := codingOf(r.Header)
-	if err != nil {
-		return nil, err
-	}
-	// Where deadlines are not supported arrival still looks at the clock.
-	_ = control.SetReadDeadline(a.until)
-	if body, err = h.gather(r.Context(), a, c, r.ContentLength, a.lease); err != nil {
-		return nil, err
-	}
-	if !a.lease.Complete() {
-		sensitive.Wipe(body)
-		return nil, admission.ErrPreempted
-	}
-	_ = control.SetReadDeadline(time.Time{})
-	return body, nil
-}
 
 // gather reads the body through its content coding.
 func (h *Handler) gather(ctx context.Context, a *arrival, c coding, announced int64, l *admission.Lease) ([]byte, error) {

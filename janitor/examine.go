@@ -5,6 +5,7 @@ package janitor
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -25,6 +26,7 @@ func (h *Handler) Examine(w http.ResponseWriter, r *http.Request, show func(*Exc
 	x := &Exchange{janitor: h, api: prompt.ByPath(r.URL.Path), restorable: h.restorable}
 	defer x.end(ErrAborted)
 	if refused := h.admit(w, r, x); refused != nil {
+		x.arrival.abandon(time.Now().Add(serverLinger))
 		return caddyhttp.Error(refused.status, errors.New(refused.message))
 	}
 	show(x)

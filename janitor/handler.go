@@ -173,7 +173,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if refused := h.admit(w, r, x); refused != nil {
 		x.end(ErrAborted) // before the answer is written: the client may be slow to take it
 		h.refuse(w, r, refused)
-		h.drain(w, r, x.arrival)
+		h.linger(w, r, x.arrival)
 		return nil
 	}
 	h.publish(r, x)
@@ -206,16 +206,9 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 	if !hasBody(r) {
 		return nil
 	}
-	control := http.NewResponseController(w)
-	x.lease = h.queue.Open(admission.Request{
-		Client:    clientAddr(r),
-		Limit:     h.InFlightLimit,
-		MaxWait:   time.Duration(h.AdmitWait),
-		Announced: min(r.ContentLength, h.MaxSize),
-		Interrupt: func() { _ = control.SetReadDeadline(expired) },
-	})
-	x.arrival = &arrival{body: r.Body, lease: x.lease, most: h.MaxSize, until: time.Now().Add(time.Duration(h.ReadTimeout))}
-	body, err := h.readBody(control, r, x.arrival)
+	x.arrival = h.newArrival(w, r)
+	x.lease = x.arrival.lease
+	body, err := h.readBody(r, x.arrival)
 	if err != nil {
 		return refusalOf(err)
 	}

@@ -6,61 +6,88 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/internal/admission"
+	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// Many clients send all of a body before they read what is answered, and a
-// connection that is closed with bytes unread is reset, which takes the answer
-// from them. So the rest of a refused body is read and dropped (what RFC 9112
-// section 9.6 asks of a server), as long as it keeps coming, is not much larger
-// than max_size and takes no longer than the body might have taken. The server
-// itself would read 256 KiB at most, and nothing at all of a client that wants
-// the connection closed.
+// A lingering close (RFC 9112 section 9.6): a connection that is closed with
+// bytes unread is reset, and the reset takes the answer from a client that still
+// sends. So after a refusal the rest of the body is read and dropped, within
+// these bounds. The server itself would read 256 KiB at most, and nothing if the
+// client asked for the connection to be closed.
 //
-// It costs less than a body that is accepted: no memory but a buffer that is
-// shared, no look at the bytes. What is announced as larger is not read.
+// By then the request has given back its memory, but for the buffer of a body in
+// chunks, which stays counted. Others are read through the connection's own
+// buffer, lingerPiece bytes at a time.
 const (
-	// drainTimes max_size, and drainFloor bytes in any case, is how much is read.
-	drainTimes = 2
-	drainFloor = 1 << 20
-	// drainPause is how long a client may be silent meanwhile.
-	drainPause = 2 * time.Second
-	// drainTime is what drainUntil grants.
-	drainTime = 500 * time.Millisecond
+	// lingerFactor times max_size, and at least lingerFloor, is how many bytes
+	// are read. If the client announced more, none are.
+	lingerFactor = 2
+	lingerFloor  = 1 << 20
+	// lingerPause is how long the client may be silent, and how long reading may
+	// go on at least. It may go on until read_timeout is over.
+	lingerPause = 2 * time.Second
+	lingerPiece = 512
+	// serverLinger is how long the server may read on by itself before it sends
+	// an answer that does not close the connection.
+	serverLinger = 500 * time.Millisecond
 )
 
-// errSilent ends a drain whose time is over.
-var errSilent = errors.New("no time left for the rest of the body")
+// errLingered ends a lingering close whose time is over.
+var errLingered = errors.New("no time left for the rest of the body")
 
-// drain reads what is left of a body whose request was refused, after the
-// refusal has been sent. err is why the body is not whole.
-func (h *Handler) drain(w http.ResponseWriter, r *http.Request, a *arrival) {
-	if a == nil || a.over || r.ProtoMajor != 1 || a.got == 0 && expectsContinue(r) {
-		return // HTTP/2 ends a stream without touching others; who waits for 100 sends nothing
+// linger reads and drops the rest of a refused body, after the refusal was
+// written. If that is too much, the server ends its side of the connection and
+// waits half a second before it closes.
+func (h *Handler) linger(w http.ResponseWriter, r *http.Request, a *arrival) {
+	defer a.abandon(expired) // the server reads no more
+	if !a.unfinished() || r.ProtoMajor != 1 || a.got == 0 && expectsContinue(r) {
+		return // HTTP/2 ends single streams; a client that waits for 100 sends nothing
 	}
-	control := http.NewResponseController(w)
-	if control.Flush() != nil {
+	if a.control.Flush() != nil {
 		return
 	}
-	most := max(drainTimes*h.MaxSize, drainFloor)
-	if r.ContentLength-a.got > most {
-		most = 0
+	limit := max(lingerFactor*h.MaxSize, lingerFloor)
+	if r.ContentLength-a.got > limit {
+		halfClose(w)
+		return
 	}
-	// Its own reader tells the server when there was more: then it ends only
-	// its side of the connection at first, and the client has time to read.
-	rest := http.MaxBytesReader(innermost(w), r.Body, most)
-	_, _ = io.Copy(io.Discard, &pausing{src: rest, control: control, until: a.until})
-	_ = control.SetReadDeadline(expired) // what is left now stays unread
+	if a.piece != nil {
+		a.chunked.resume()
+	}
+	until := time.Now().Add(lingerPause)
+	if a.until.After(until) {
+		until = a.until
+	}
+	rest := &pausing{src: a.body, control: a.control, until: until}
+	discard(http.MaxBytesReader(serverWriter(w), io.NopCloser(rest), limit))
 }
 
-// pausing reads while bytes keep coming, at most until a point in time.
+// discard reads src to its end or first error.
+func discard(src io.Reader) {
+	buf := sensitive.Make("rest of a refused body", lingerPiece, lingerPiece)
+	defer sensitive.Wipe(buf)
+	for {
+		if _, err := src.Read(buf); err != nil {
+			return
+		}
+	}
+}
+
+// halfClose makes the server end only its side of the connection at first when
+// the handler returns, as it does for a body above an http.MaxBytesReader's
+// limit.
+func halfClose(w http.ResponseWriter) {
+	discard(http.MaxBytesReader(serverWriter(w), io.NopCloser(strings.NewReader("x")), 0))
+}
+
+// pausing reads as long as bytes keep arriving, and at most until a point in
+// time.
 type pausing struct {
 	src     io.Reader
-	control *http.ResponseController
+	control interface{ SetReadDeadline(time.Time) error }
 	until   time.Time
 }
 
@@ -68,9 +95,9 @@ type pausing struct {
 func (p *pausing) Read(b []byte) (int, error) {
 	now := time.Now()
 	if !now.Before(p.until) {
-		return 0, errSilent
+		return 0, errLingered
 	}
-	end := now.Add(drainPause)
+	end := now.Add(lingerPause)
 	if end.After(p.until) {
 		end = p.until
 	}
@@ -80,28 +107,14 @@ func (p *pausing) Read(b []byte) (int, error) {
 	return p.src.Read(b)
 }
 
-// drainUntil is how long the server may go on by itself with a body that was
-// refused: no time for one that has stalled already.
-func drainUntil(err error) time.Time {
-	if isStall(err) {
-		return expired
-	}
-	return time.Now().Add(drainTime)
-}
-
-// isStall tells whether a body was given up because it did not come in.
-func isStall(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errLate) || errors.Is(err, admission.ErrPreempted)
-}
-
-// expectsContinue tells whether the client waits for a word before it sends
-// its body (RFC 9110 section 10.1.1).
+// expectsContinue reports whether the client waits for status 100 before it
+// sends its body (RFC 9110 section 10.1.1).
 func expectsContinue(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 }
 
-// innermost is the server's own writer behind those that wrap it.
-func innermost(w http.ResponseWriter) http.ResponseWriter {
+// serverWriter returns the server's own writer behind those that wrap it.
+func serverWriter(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
@@ -111,5 +124,5 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// Interface guards
+// Interface guard
 var _ io.Reader = (*pausing)(nil)

@@ -9,14 +9,16 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
 
-// plainClient is a client of the simplest kind: it sends a whole request and
-// only then looks at what came back.
+// plainClient sends a whole request and reads the answer only then.
 type plainClient struct {
 	net.Conn
 	t *testing.T
@@ -30,14 +32,22 @@ func dialPlain(t *testing.T, addr string) *plainClient {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	// Little must fit on the way, or everything would be sent whatever the server does.
+	// Little must fit into the buffers on the way, or all of a body could be sent to a server that reads nothing.
 	_ = c.(*net.TCPConn).SetWriteBuffer(16 << 10)
 	return &plainClient{c, t}
 }
 
 // send sends a header and n bytes of body, in chunks if its length is not
 // announced. It fails when the connection does not take them.
-func (c *plainClient) send(header string, announced int, n int) error {
+func (c *plainClient) send(header string, announced, n int) error {
+	if err := c.begin(header, announced, 0); err != nil {
+		return err
+	}
+	return c.rest(announced, n)
+}
+
+// begin sends a header and the first n bytes of the body.
+func (c *plainClient) begin(header string, announced, n int) error {
 	length := fmt.Sprintf("Content-Length: %d", announced)
 	if announced < 0 {
 		length = "Transfer-Encoding: chunked"
@@ -45,6 +55,11 @@ func (c *plainClient) send(header string, announced int, n int) error {
 	if _, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\n%s\r\n%s\r\n", chatPath, length, header); err != nil {
 		return err
 	}
+	return c.part(announced, n)
+}
+
+// part sends n bytes of the body.
+func (c *plainClient) part(announced, n int) error {
 	piece := strings.Repeat("x", 1000)
 	for ; n > 0; n -= len(piece) {
 		text := piece[:min(n, len(piece))]
@@ -55,11 +70,16 @@ func (c *plainClient) send(header string, announced int, n int) error {
 			return err
 		}
 	}
-	if announced < 0 {
-		_, err := io.WriteString(c, "0\r\n\r\n")
+	return nil
+}
+
+// rest sends the last n bytes of the body.
+func (c *plainClient) rest(announced, n int) error {
+	if err := c.part(announced, n); err != nil || announced >= 0 {
 		return err
 	}
-	return nil
+	_, err := io.WriteString(c, "0\r\n\r\n")
+	return err
 }
 
 // status reads the answer, which must be whole and the connection's last.
@@ -74,21 +94,21 @@ func (c *plainClient) status() int {
 		c.t.Errorf("reading the answer: %v after %q", err, b)
 	}
 	if !resp.Close {
-		c.t.Error("the connection is to be used again")
+		c.t.Error("the answer does not close the connection")
 	}
 	return resp.StatusCode
 }
 
-// TestRefusalReachesWhoSendsFirst: a client that reads nothing before it has
-// sent everything gets its answer, up to sizes well above the limit.
-func TestRefusalReachesWhoSendsFirst(t *testing.T) {
-	for _, max := range []int{1000, 2_000_000} {
-		_, addr, _ := newServer(t, func(h *Handler) { h.MaxSize = int64(max) })
-		for _, size := range []int{max + 1, max + 300_000, max + max*9/10} {
+// A client that reads nothing before it has sent everything gets its answer, up
+// to sizes well above the limit.
+func TestRefusalAfterWholeUpload(t *testing.T) {
+	for _, limit := range []int{1000, 2_000_000} {
+		_, addr, _ := newServer(t, func(h *Handler) { h.MaxSize = int64(limit) })
+		for _, size := range []int{limit + 1, limit + 300_000, limit + limit*9/10} {
 			for _, header := range []string{"", "Connection: close\r\n", "Content-Encoding: odd\r\n"} {
 				for _, announced := range []int{size, -1} {
 					c := dialPlain(t, addr)
-					what := fmt.Sprintf("%d bytes of %d, announced %d, %q", size, max, announced, header)
+					what := fmt.Sprintf("%d bytes of %d, announced %d, %q", size, limit, announced, header)
 					if err := c.send(header, announced, size); err != nil {
 						t.Errorf("%s: %v", what, err)
 						continue
@@ -105,8 +125,8 @@ func TestRefusalReachesWhoSendsFirst(t *testing.T) {
 	}
 }
 
-// TestHugeUploadIsNotRead: what is far above the limit is refused without
-// being read, and the client can still find out why.
+// A body far above the limit is refused without being read, and the client can
+// still read why.
 func TestHugeUploadIsNotRead(t *testing.T) {
 	_, addr, _ := newServer(t, func(h *Handler) { h.MaxSize = 1_000_000 })
 	for _, header := range []string{"", "Connection: close\r\n"} {
@@ -117,12 +137,12 @@ func TestHugeUploadIsNotRead(t *testing.T) {
 			t.Errorf("status %d", got)
 		}
 		if <-refused == nil {
-			t.Error("a gigabyte was read for nothing")
+			t.Error("a gigabyte was read")
 		}
 	}
 }
 
-// TestEndlessUploadEnds: chunks without end are read up to the bound only.
+// Chunks without end are read up to the bound only.
 func TestEndlessUploadEnds(t *testing.T) {
 	_, addr, _ := newServer(t, func(h *Handler) { h.MaxSize = 1_000_000 })
 	c := dialPlain(t, addr)
@@ -132,58 +152,87 @@ func TestEndlessUploadEnds(t *testing.T) {
 		t.Errorf("status %d", got)
 	}
 	if <-refused == nil {
-		t.Error("a gigabyte was read for nothing")
+		t.Error("a gigabyte was read")
 	}
 }
 
-// TestSlowLeftover: who sends the rest drop by drop, or not at all, is cut off
-// when the time is over that the body had.
-func TestSlowLeftover(t *testing.T) {
-	_, addr, _ := newServer(t, func(h *Handler) {
-		h.MaxSize = 1_000_000
-		h.ReadTimeout = caddy.Duration(300 * time.Millisecond)
-	})
-	for _, drops := range []bool{true, false} {
-		c := dialPlain(t, addr)
-		if err := c.send("", 1_100_000, 1000); err != nil {
+// An upload that is preempted in its middle gets its answer, although the client
+// sends all of the rest before it reads.
+func TestPreemptedUploadIsAnswered(t *testing.T) {
+	const size, half = 900_000, 500_000
+	for _, announced := range []int{size, -1} {
+		h, addr, _ := newServer(t, func(h *Handler) {
+			h.InFlightLimit = 4_000_000
+			h.AdmitWait = caddy.Duration(100 * time.Millisecond)
+		})
+		stalled := dialPlain(t, addr)
+		if err := stalled.begin("", announced, half); err != nil {
 			t.Fatal(err)
 		}
-		begin := time.Now()
-		if got := c.status(); got != 413 {
-			t.Errorf("status %d", got)
-		}
-		if took := time.Since(begin); took > 10*time.Second {
-			t.Errorf("the answer took %v", took)
-		}
-		for drops {
-			if _, err := c.Write([]byte("x")); err != nil {
-				break // as it should be
+		waitFor(t, "half of the upload has arrived", func() bool { return h.queue.Used() > half })
+		// The share of the only client has no room for another body of this size.
+		other := strings.NewReader(chat(strings.Repeat("y", 1_400_000)))
+		waitFor(t, "another upload is served in its place", func() bool {
+			_, _ = other.Seek(0, io.SeekStart)
+			resp, err := http.Post("http://"+addr+chatPath, "application/json", other)
+			if err != nil {
+				t.Fatal(err)
 			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		if _, err := io.Copy(io.Discard, c); err != nil && drops == false {
-			t.Errorf("the connection ended with %v", err)
-		}
-		if took := time.Since(begin); took > 10*time.Second {
-			t.Errorf("drops %t: cut off after %v", drops, took)
+			_ = resp.Body.Close()
+			return resp.StatusCode == http.StatusOK
+		})
+		if err := stalled.rest(announced, size-half); err != nil {
+			t.Errorf("announced %d: sending the rest: %v", announced, err)
+		} else if got := stalled.status(); got != http.StatusInsufficientStorage {
+			t.Errorf("announced %d: status %d", announced, got)
 		}
 	}
 }
 
-// TestExpectedContinue: who waits for a word before it sends a body gets the
-// refusal instead, and nobody waits for the body.
+// Reading on ends when the client was silent for lingerPause, or when its time is
+// over, however little it sends.
+func TestLingerEnds(t *testing.T) {
+	const total = 10 * time.Second
+	for _, c := range []struct{ every, want time.Duration }{
+		{0, lingerPause},
+		{lingerPause + time.Second, lingerPause},
+		{lingerPause / 2, total},
+		{time.Millisecond, total},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := net.Pipe()
+			var sender sync.WaitGroup
+			sender.Go(func() {
+				for c.every > 0 {
+					time.Sleep(c.every)
+					if _, err := client.Write([]byte("x")); err != nil {
+						return
+					}
+				}
+			})
+			begin := time.Now()
+			discard(&pausing{src: server, control: server, until: begin.Add(total)})
+			if took := time.Since(begin); took != c.want {
+				t.Errorf("a byte every %v: ended after %v, want %v", c.every, took, c.want)
+			}
+			_ = server.Close()
+			sender.Wait()
+		})
+	}
+}
+
+// A client that waits for status 100 gets the refusal instead, and nothing is
+// read.
 func TestExpectedContinue(t *testing.T) {
-	_, addr, _ := newServer(t, func(h *Handler) { h.MaxSize = 1_000_000 })
-	c := dialPlain(t, addr)
-	begin := time.Now()
-	if err := c.send("Expect: 100-continue\r\n", 1_000_001, 0); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.status(); got != 413 {
-		t.Errorf("status %d", got)
-	}
-	_, _ = io.Copy(io.Discard, c)
-	if took := time.Since(begin); took >= drainPause {
-		t.Errorf("the connection ended after %v", took)
+	h := newHandler(t, func(h *Handler) { h.MaxSize = 1_000_000 })
+	r := newRequest("POST", chatPath, iotest.ErrReader(io.EOF))
+	r.Body = io.NopCloser(readerFunc(func([]byte) (int, error) {
+		t.Error("the body was read")
+		return 0, io.EOF
+	}))
+	r.ContentLength = h.MaxSize + 1
+	r.Header.Set("Expect", "100-continue")
+	if w, e := serve(t, h, r); w.Code != http.StatusRequestEntityTooLarge || e.called {
+		t.Errorf("status %d", w.Code)
 	}
 }
