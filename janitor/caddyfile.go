@@ -17,9 +17,9 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("pii_janitor", parseCaddyfile)
-	// Behind encode, which must not have compressed the answer yet, and ahead of
-	// handle and route: a site-level janitor that ran after them would never see
-	// what they proxy, and raw prompts would leave.
+	// The janitor runs after encode, so that the answer is not compressed yet, and
+	// before handle and route: a janitor of the site that ran after them would not
+	// see what they proxy, and raw prompts would leave.
 	httpcaddyfile.RegisterDirectiveOrder("pii_janitor", httpcaddyfile.Before, "invoke")
 }
 
@@ -45,9 +45,9 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	    read_timeout    <duration>
 //	}
 //
-// All options may be left out; mode (with entities), pattern and allow may be
-// repeated. "restore on" with entities restores these only, secrets included;
-// "restore off" with entities restores all that it would otherwise but these.
+// All options are optional. mode (with entities), pattern and allow may be
+// repeated. "restore on" with entities restores only these, secrets included.
+// "restore off" with entities restores all the others, but no secrets.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
@@ -77,21 +77,6 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// takes says what each option takes, for its errors.
-var takes = map[string]string{
-	"mode":            "placeholder, redact, block or detect, and entities it is for",
-	"placeholder":     "numbered or keyed",
-	"restore":         "on or off, and entities it is for",
-	"recognizers":     "names, +names and -names",
-	"pattern":         "a name and a regular expression",
-	"allow":           "values",
-	"unknown":         "refuse or pass",
-	"max_size":        "a size above 0 such as 32MB",
-	"in_flight_limit": "a size above 0 such as 512MB",
-	"admit_wait":      "a duration above 0 such as 1s",
-	"read_timeout":    "a duration above 0 such as 30s",
-}
-
 var repeatable = []string{"mode", "pattern", "allow"}
 
 var options map[string]func(*Handler, *caddyfile.Dispenser) error
@@ -104,11 +89,9 @@ func init() {
 		"pattern":     (*Handler).parsePattern,
 		"allow":       (*Handler).parseAllow,
 		"placeholder": func(h *Handler, d *caddyfile.Dispenser) error {
-			return parseChoice(d, &h.Placeholder, placeholderNumbered, placeholderKeyed)
+			return parseChoice(d, &h.Placeholder, checkPlaceholder)
 		},
-		"unknown": func(h *Handler, d *caddyfile.Dispenser) error {
-			return parseChoice(d, &h.Unknown, unknownRefuse, unknownPass)
-		},
+		"unknown":         func(h *Handler, d *caddyfile.Dispenser) error { return parseChoice(d, &h.Unknown, checkUnknown) },
 		"max_size":        func(h *Handler, d *caddyfile.Dispenser) error { return parseSize(d, &h.MaxSize) },
 		"in_flight_limit": func(h *Handler, d *caddyfile.Dispenser) error { return parseSize(d, &h.InFlightLimit) },
 		"admit_wait":      func(h *Handler, d *caddyfile.Dispenser) error { return parseDuration(d, &h.AdmitWait) },
@@ -125,21 +108,21 @@ func value(d *caddyfile.Dispenser) (option, arg string, err error) {
 	return option, d.Val(), nil
 }
 
-// badValue is the error for an argument that the option does not take.
-func badValue(d *caddyfile.Dispenser, option, arg string) error {
-	return d.Errf("%s: '%s' is not valid; it takes %s", option, arg, takes[option])
-}
-
-func parseChoice(d *caddyfile.Dispenser, dst *string, choices ...string) error {
-	option, arg, err := value(d)
+func parseChoice(d *caddyfile.Dispenser, dst *string, check func(string) error) error {
+	_, arg, err := value(d)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(choices, arg) {
-		return badValue(d, option, arg)
-	}
 	*dst = arg
-	return nil
+	return located(d, check(arg))
+}
+
+// located adds the file and line to an error, if there is one.
+func located(d *caddyfile.Dispenser, err error) error {
+	if err == nil {
+		return nil
+	}
+	return d.WrapErr(err)
 }
 
 func parseSize(d *caddyfile.Dispenser, dst *int64) error {
@@ -148,8 +131,8 @@ func parseSize(d *caddyfile.Dispenser, dst *int64) error {
 		return err
 	}
 	size, err := humanize.ParseBytes(arg)
-	if err != nil || size == 0 || size > math.MaxInt64 {
-		return badValue(d, option, arg)
+	if err != nil || size > math.MaxInt64 || checkPositive(option, int64(size)) != nil {
+		return located(d, invalid(option, arg))
 	}
 	*dst = int64(size)
 	return nil
@@ -161,8 +144,8 @@ func parseDuration(d *caddyfile.Dispenser, dst *caddy.Duration) error {
 		return err
 	}
 	v, err := caddy.ParseDuration(arg)
-	if err != nil || v <= 0 {
-		return badValue(d, option, arg)
+	if err != nil || checkPositive(option, caddy.Duration(v)) != nil {
+		return located(d, invalid(option, arg))
 	}
 	*dst = caddy.Duration(v)
 	return nil
@@ -173,8 +156,8 @@ func (h *Handler) parseMode(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := parseMode(name); !ok {
-		return badValue(d, option, name)
+	if err := checkMode(name); err != nil {
+		return located(d, err)
 	}
 	entities := d.RemainingArgs()
 	if len(entities) == 0 {
@@ -204,7 +187,7 @@ func (h *Handler) parseRestore(d *caddyfile.Dispenser) error {
 	entities := d.RemainingArgs()
 	on := arg == "on" || arg == "off" && len(entities) > 0
 	if arg != "on" && arg != "off" {
-		return badValue(d, option, arg)
+		return located(d, invalid(option, arg))
 	}
 	for i := range entities {
 		if arg == "off" {
@@ -217,14 +200,14 @@ func (h *Handler) parseRestore(d *caddyfile.Dispenser) error {
 }
 
 func (h *Handler) parseRecognizers(d *caddyfile.Dispenser) error {
-	option, name, err := value(d)
+	_, name, err := value(d)
 	if err != nil {
 		return err
 	}
 	h.Recognizers = append([]string{name}, d.RemainingArgs()...)
 	for _, name := range h.Recognizers {
-		if name == "" || name == "+" || name == "-" {
-			return badValue(d, option, name)
+		if err := checkRecognizer(name); err != nil {
+			return located(d, err)
 		}
 	}
 	return nil
@@ -254,8 +237,10 @@ func (h *Handler) parseAllow(d *caddyfile.Dispenser) error {
 		return err
 	}
 	h.Allow = append(append(h.Allow, first), d.RemainingArgs()...)
-	if slices.Contains(h.Allow, "") {
-		return d.Err("allow: empty value")
+	for _, value := range h.Allow {
+		if err := checkAllow(value); err != nil {
+			return located(d, err)
+		}
 	}
 	return nil
 }

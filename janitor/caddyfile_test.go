@@ -52,8 +52,8 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 	}
 }
 
-// TestCaddyfileErrors: every mistake is an error that names the option and,
-// where the value is wrong, what it takes.
+// Every mistake is an error that names the option and, for a wrong value, what
+// the option takes.
 func TestCaddyfileErrors(t *testing.T) {
 	cases := []struct {
 		block string
@@ -80,7 +80,7 @@ func TestCaddyfileErrors(t *testing.T) {
 		{"{\n pattern x y z\n}", []string{"pattern: unexpected argument 'z'"}},
 		{"{\n pattern x y\n pattern x z\n}", []string{"pattern x is specified already"}},
 		{"{\n allow\n}", []string{"allow: argument missing"}},
-		{"{\n allow \"\"\n}", []string{"allow: empty value"}},
+		{"{\n allow \"\"\n}", []string{"allow: '' is not valid"}},
 		{"{\n unknown maybe\n}", []string{"unknown: 'maybe'", "refuse or pass"}},
 		{"{\n max_size\n}", []string{"max_size: argument missing"}},
 		{"{\n max_size -5MB\n}", []string{"max_size: '-5MB' is not valid", "a size above 0"}},
@@ -103,7 +103,7 @@ func TestCaddyfileErrors(t *testing.T) {
 			t.Errorf("%s: accepted as %s", c.block, mustJSON(h))
 			continue
 		}
-		for _, want := range c.want {
+		for _, want := range append(c.want, "Testfile:") {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want %q in it", c.block, err, want)
 			}
@@ -111,14 +111,14 @@ func TestCaddyfileErrors(t *testing.T) {
 	}
 }
 
-// TestProvisionErrors: what only JSON can say, and what needs other modules.
+// Mistakes that only JSON can have, and those that other modules find.
 func TestProvisionErrors(t *testing.T) {
 	cases := []struct{ json, want string }{
-		{`{"mode":"mask"}`, "mode \"mask\": must be placeholder, redact, block or detect"},
-		{`{"entity_modes":{"SSN":"hide"}}`, "entity_modes: \"hide\""},
+		{`{"mode":"mask"}`, "mode: 'mask' is not valid; it takes placeholder, redact, block or detect"},
+		{`{"entity_modes":{"SSN":"hide"}}`, "mode: 'hide' is not valid"},
 		{`{"entity_modes":{"ssn":"block"}}`, `mode: unknown entity "ssn": must be one of`},
-		{`{"placeholder":"x"}`, "placeholder \"x\": must be numbered or keyed"},
-		{`{"unknown":"x"}`, "unknown \"x\": must be refuse or pass"},
+		{`{"placeholder":"x"}`, "placeholder: 'x' is not valid; it takes numbered or keyed"},
+		{`{"unknown":"x"}`, "unknown: 'x' is not valid; it takes refuse or pass"},
 		{`{"restore":false,"restore_entities":["EMAIL"]}`, "restore_entities has no meaning when restore is off"},
 		{`{"restore_entities":["MAIL"]}`, `restore: unknown entity "MAIL"`},
 		{`{"restore_entities":["-MAIL"]}`, `restore: unknown entity "MAIL"`},
@@ -127,10 +127,10 @@ func TestProvisionErrors(t *testing.T) {
 		{`{"patterns":{"x":"("}}`, `pattern "x"`},
 		{`{"patterns":{"x y":"a"}}`, `pattern`},
 		{`{"patterns":{"x":".*"}}`, `pattern "x"`},
-		{`{"max_size":-1}`, "max_size must not be negative"},
-		{`{"in_flight_limit":-1}`, "in_flight_limit must not be negative"},
-		{`{"admit_wait":-1}`, "admit_wait must not be negative"},
-		{`{"read_timeout":-1}`, "read_timeout must not be negative"},
+		{`{"max_size":-1}`, "max_size: '-1' is not valid; it takes a size above 0"},
+		{`{"in_flight_limit":-1}`, "in_flight_limit: '-1' is not valid"},
+		{`{"admit_wait":-1}`, "admit_wait: '-1' is not valid; it takes a duration above 0"},
+		{`{"read_timeout":-1}`, "read_timeout: '-1' is not valid"},
 	}
 	for _, c := range cases {
 		h := new(Handler)
@@ -138,14 +138,18 @@ func TestProvisionErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-		if err := h.Provision(ctx); err == nil || !strings.Contains(err.Error(), c.want) {
+		err := h.Provision(ctx)
+		if err == nil {
+			err = h.Validate()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.json, err, c.want)
 		}
 		cancel()
 	}
 }
 
-// TestDefaults: the documented ones.
+// The defaults are the documented ones.
 func TestDefaults(t *testing.T) {
 	h := newHandler(t)
 	want := `{"mode":"placeholder","placeholder":"numbered","unknown":"refuse","max_size":32000000,` +
@@ -158,8 +162,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestDirectiveOrder: a site-level janitor runs ahead of what is proxied in
-// handle blocks, wherever it is written.
+// The janitor of a site runs before the handle blocks that proxy, wherever it is
+// written.
 func TestDirectiveOrder(t *testing.T) {
 	const site = ":8080 {\n\thandle /v1/* {\n\t\trespond ok\n\t}\n\troute {\n\t\trespond x\n\t}\n\tinvoke r\n\tpii_janitor {\n\t\tmode redact\n\t}\n}\n&(r) {\n\trespond y\n}\n"
 	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
@@ -170,12 +174,12 @@ func TestDirectiveOrder(t *testing.T) {
 	janitor := strings.Index(string(out), `{"handler":"pii_janitor","mode":"redact"}`)
 	for _, later := range []string{`"ok"`, `"x"`, `"r"`} {
 		if at := strings.Index(string(out), later); janitor < 0 || at < janitor {
-			t.Errorf("the janitor is not ahead of %s: %s", later, out)
+			t.Errorf("the janitor does not run before %s: %s", later, out)
 		}
 	}
 }
 
-// guest is a recognizer of somebody else.
+// guest is a recognizer of another module.
 type guest struct{}
 
 func (guest) CaddyModule() caddy.ModuleInfo {
@@ -190,14 +194,14 @@ func (guest) Find(text []byte, dst []pii.Span) []pii.Span {
 	return dst
 }
 
-// noRecognizer is a module in the namespace that is none.
+// noRecognizer is a module in the namespace that is no recognizer.
 type noRecognizer struct{}
 
 func (noRecognizer) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "pii_janitor.recognizers.test_nothing", New: func() caddy.Module { return new(noRecognizer) }}
 }
 
-// keyApp stands for the kv_aware app.
+// keyApp stands in for the kv_aware app.
 type keyApp struct{}
 
 func (keyApp) CaddyModule() caddy.ModuleInfo {
@@ -233,7 +237,7 @@ func TestGuests(t *testing.T) {
 	}
 }
 
-// TestBuiltinModules: our own recognizers are modules like those of others.
+// The built-in recognizers are modules too.
 func TestBuiltinModules(t *testing.T) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
@@ -270,7 +274,7 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
-// TestKeyed goes through a whole configuration, in which the key is the app's.
+// Keyed placeholders work in a whole configuration, with the key of the app.
 func TestKeyed(t *testing.T) {
 	config := caddy.Config{
 		Admin: &caddy.AdminConfig{Disabled: true},

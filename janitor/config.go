@@ -3,6 +3,7 @@
 package janitor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +25,7 @@ const (
 	unknownPass         = "pass"
 )
 
-// setDefaults fills in what the configuration leaves out.
+// setDefaults sets the options that the configuration leaves out.
 func (h *Handler) setDefaults() {
 	if h.Mode == "" {
 		h.Mode = modeNames[modePlaceholder]
@@ -49,41 +50,110 @@ func (h *Handler) setDefaults() {
 	}
 }
 
-// check looks at every option that needs no other module.
-func (h *Handler) check() error {
-	m, ok := parseMode(h.Mode)
-	if !ok {
-		return fmt.Errorf("mode %q: must be placeholder, redact, block or detect", h.Mode)
-	}
-	h.mode = m
+// parseOptions derives the handler's fields from its options. A name that is not
+// valid counts as the default until Validate refuses it.
+func (h *Handler) parseOptions() {
+	h.mode, _ = parseMode(h.Mode)
 	h.entityModes = make(map[pii.Entity]mode, len(h.EntityModes))
 	for e, name := range h.EntityModes {
-		if m, ok = parseMode(name); !ok {
-			return fmt.Errorf("entity_modes: %q: must be placeholder, redact, block or detect", name)
-		}
-		h.entityModes[pii.Entity(e)] = m
-	}
-	switch {
-	case h.Placeholder != placeholderNumbered && h.Placeholder != placeholderKeyed:
-		return fmt.Errorf("placeholder %q: must be numbered or keyed", h.Placeholder)
-	case h.Unknown != unknownRefuse && h.Unknown != unknownPass:
-		return fmt.Errorf("unknown %q: must be refuse or pass", h.Unknown)
-	case h.MaxSize < 0:
-		return errors.New("max_size must not be negative")
-	case h.InFlightLimit < 0:
-		return errors.New("in_flight_limit must not be negative")
-	case h.AdmitWait < 0:
-		return errors.New("admit_wait must not be negative")
-	case h.ReadTimeout < 0:
-		return errors.New("read_timeout must not be negative")
-	case h.Restore != nil && !*h.Restore && len(h.RestoreEntities) > 0:
-		return errors.New("restore_entities has no meaning when restore is off")
+		h.entityModes[pii.Entity(e)], _ = parseMode(name)
 	}
 	h.pass = h.Unknown == unknownPass
+}
+
+// takes says what each option takes, for error messages.
+var takes = map[string]string{
+	"mode":            "placeholder, redact, block or detect, and entities it is for",
+	"placeholder":     "numbered or keyed",
+	"restore":         "on or off, and entities it is for",
+	"recognizers":     "names, +names and -names",
+	"pattern":         "a name and a regular expression",
+	"allow":           "values that are not empty",
+	"unknown":         "refuse or pass",
+	"max_size":        "a size above 0 such as 32MB",
+	"in_flight_limit": "a size above 0 such as 512MB",
+	"admit_wait":      "a duration above 0 such as 1s",
+	"read_timeout":    "a duration above 0 such as 30s",
+}
+
+// invalid returns the error for a value that the option does not take.
+func invalid(option string, value any) error {
+	return fmt.Errorf("%s: '%v' is not valid; it takes %s", option, value, takes[option])
+}
+
+// The checks of single values, for Validate and for the Caddyfile.
+
+func checkMode(name string) error {
+	if _, ok := parseMode(name); !ok {
+		return invalid("mode", name)
+	}
 	return nil
 }
 
-// warn says what is allowed, but hardly meant.
+func checkPlaceholder(name string) error {
+	if name != placeholderNumbered && name != placeholderKeyed {
+		return invalid("placeholder", name)
+	}
+	return nil
+}
+
+func checkUnknown(name string) error {
+	if name != unknownRefuse && name != unknownPass {
+		return invalid("unknown", name)
+	}
+	return nil
+}
+
+// checkPositive checks a size in bytes or a duration.
+func checkPositive[T int64 | caddy.Duration](option string, n T) error {
+	if n <= 0 {
+		return invalid(option, n)
+	}
+	return nil
+}
+
+func checkRecognizer(name string) error {
+	if name == "" || name == "+" || name == "-" {
+		return invalid("recognizers", name)
+	}
+	return nil
+}
+
+func checkAllow(value string) error {
+	if value == "" {
+		return invalid("allow", value)
+	}
+	return nil
+}
+
+// checkOptions checks all values. Patterns are checked by pii.New, and labels of
+// entities by useEntities.
+func (h *Handler) checkOptions() error {
+	errs := []error{
+		checkMode(h.Mode),
+		checkPlaceholder(h.Placeholder),
+		checkUnknown(h.Unknown),
+		checkPositive("max_size", h.MaxSize),
+		checkPositive("in_flight_limit", h.InFlightLimit),
+		checkPositive("admit_wait", h.AdmitWait),
+		checkPositive("read_timeout", h.ReadTimeout),
+	}
+	for _, name := range h.EntityModes {
+		errs = append(errs, checkMode(name))
+	}
+	for _, name := range h.Recognizers {
+		errs = append(errs, checkRecognizer(name))
+	}
+	for _, value := range h.Allow {
+		errs = append(errs, checkAllow(value))
+	}
+	if h.Restore != nil && !*h.Restore && len(h.RestoreEntities) > 0 {
+		errs = append(errs, errors.New("restore_entities has no meaning when restore is off"))
+	}
+	return cmp.Or(errs...)
+}
+
+// warn logs limits that are allowed but hardly intended.
 func (h *Handler) warn() {
 	if h.InFlightLimit/admission.UploadShare < h.MaxSize {
 		h.logger.Warn("in_flight_limit is less than twice max_size: the uploads of one client may fill half of it, so that bodies of max_size are never admitted",
@@ -91,8 +161,8 @@ func (h *Handler) warn() {
 	}
 }
 
-// provisionScanner makes the scanner and what depends on the entities it may
-// find.
+// provisionScanner makes the scanner, and all that depends on the entities it
+// can find.
 func (h *Handler) provisionScanner(ctx caddy.Context) error {
 	guests, err := loadGuests(ctx, h.Recognizers)
 	if err != nil {
@@ -105,12 +175,12 @@ func (h *Handler) provisionScanner(ctx caddy.Context) error {
 		Guests:      guests,
 	})
 	if err != nil {
-		return err // names options and recognizers only
+		return err // it quotes options and recognizers only
 	}
 	return h.useEntities(entities(guests, h.Patterns))
 }
 
-// entities lists all labels that findings may have, sorted.
+// entities returns the labels that findings can have, sorted.
 func entities(guests []pii.Recognizer, patterns map[string]string) []pii.Entity {
 	var list []pii.Entity
 	for _, info := range pii.List() {
@@ -126,15 +196,15 @@ func entities(guests []pii.Recognizer, patterns map[string]string) []pii.Entity 
 	return slices.Compact(list)
 }
 
-// patternEntity is the label of a pattern's findings. Names of other
-// characters than letters, digits, '-' and '_' do not get here.
+// patternEntity returns the label of a pattern's findings. pii.New has refused
+// names with characters other than letters, digits, '-' and '_'.
 func patternEntity(name string) pii.Entity {
 	return pii.Entity(strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
 }
 
-// useEntities checks the labels that options name and prepares the counters.
-// A label that no finding can have is a mistake that would otherwise show only
-// when a value that was to be blocked goes through.
+// useEntities checks the labels in the options and prepares the counters. A
+// label that no finding can have is a mistake, which would otherwise show only
+// when a value passes that was to be blocked.
 func (h *Handler) useEntities(known []pii.Entity) error {
 	for e := range h.entityModes {
 		if !slices.Contains(known, e) {
@@ -151,8 +221,8 @@ func (h *Handler) useEntities(known []pii.Entity) error {
 	return nil
 }
 
-// useRestore decides what is restored: what is named, else all but secrets;
-// never what is named with a '-'.
+// useRestore sets which entities are restored: those that are named, else all
+// but secrets, and never those named with a '-'.
 func (h *Handler) useRestore(known []pii.Entity) error {
 	named, except := make(map[pii.Entity]bool), make(map[pii.Entity]bool)
 	for _, name := range h.RestoreEntities {
@@ -187,8 +257,8 @@ func unknownEntity(option string, e pii.Entity, known []pii.Entity) error {
 	return fmt.Errorf("%s: unknown entity %q: must be one of %s", option, e, strings.Join(names, ", "))
 }
 
-// placeholderKey is the key that placeholders are made with now, nil when they
-// are numbered. It is asked for at each request: a reload may change it.
+// placeholderKey returns the key of the placeholders, nil when they are
+// numbered. Each request asks for it: a reload may change it.
 func (h *Handler) placeholderKey() []byte {
 	if h.keys == nil {
 		return nil

@@ -3,9 +3,9 @@
 // Package janitor is the Caddy handler that takes personal data and secrets
 // out of LLM requests and puts the client's own values back into its answers.
 //
-// It leaves an [Exchange] for every request it lets through. From it, and from
-// nothing else, comes a [Signature], the hashes of the scrubbed prompt by which
-// requests are routed: so nothing that was not scrubbed can be remembered.
+// It leaves an [Exchange] for every request it lets through. Only an Exchange
+// makes a [Signature], the hashes of the scrubbed prompt by which requests are
+// routed. So nothing unscrubbed can be remembered.
 package janitor
 
 import (
@@ -39,80 +39,80 @@ const (
 
 // Handler finds personal data and secrets in the requests of LLM APIs (OpenAI
 // chat completions, completions, responses and embeddings, Anthropic messages,
-// and any other JSON) and keeps them from the engines: each value is replaced
-// by a placeholder such as `[EMAIL_1]` before the request goes on, and put
-// back into the answer for the client that sent it. Placeholders are given in
-// the order in which the engine reads the prompt, so that the turns of a
-// conversation keep their common prefix and the engine's prefix cache works.
+// and any other JSON) and keeps them from the engines. It replaces each value
+// by a placeholder such as `[EMAIL_1]` before it forwards the request, and puts
+// the value back into the answer for the client that sent it. It numbers
+// placeholders in the order in which the engine reads the prompt, so the turns
+// of a conversation keep their common prefix and the engine's prefix cache works.
 //
-// The values are kept in memory only, for as long as the request lasts.
-// Everything that cannot be read is refused, not passed on.
+// The handler keeps the values in memory only, and only while the request lasts.
+// It refuses everything that it cannot read.
 //
-// It does not claim compliance with any law: names, postal addresses and what
-// is spelled out or encoded are not found without recognizers of others.
+// It does not claim compliance with any law. Without further recognizers it does
+// not find names, postal addresses, or values that are spelled out or encoded.
 type Handler struct {
-	// What happens to findings: `placeholder` replaces each value by its own
-	// placeholder, `redact` all of them by `[REDACTED]`, `block` refuses the
-	// request with status 422, `detect` only counts and forwards the original
-	// (hashes for routing are made of the redacted text all the same).
+	// What happens to the values found: `placeholder` replaces each value by its
+	// own placeholder, `redact` replaces all by `[REDACTED]`, `block` refuses the
+	// request with status 422, and `detect` only counts and forwards the original
+	// (the hashes for routing are still made of the redacted text).
 	// Default: `placeholder`.
 	Mode string `json:"mode,omitempty"`
 
-	// Modes for single entities, by label: `{"SSN": "block"}`. Default: none.
+	// The modes of single entities, by label: `{"SSN": "block"}`. Default: none.
 	EntityModes map[string]string `json:"entity_modes,omitempty"`
 
-	// How placeholders are told apart: `numbered` (`[EMAIL_1]`), so that the
-	// same prompt of different users shares a prefix, or `keyed`
-	// (`[EMAIL_7f3a9c]`, an HMAC under the `kv_aware` app's `hash_key`), stable
-	// when the start of a conversation is cut off and across gateways.
+	// How placeholders are named. With `numbered` (`[EMAIL_1]`) the same prompt of
+	// different users shares a prefix. With `keyed` (`[EMAIL_7f3a9c]`, an HMAC
+	// under the `kv_aware` app's `hash_key`) a value keeps its placeholder across
+	// gateways and when the start of a conversation is cut off.
 	// Default: `numbered`.
 	Placeholder string `json:"placeholder,omitempty"`
 
-	// Whether placeholders in the answer become the client's own values again.
-	// Secrets stay placeholders unless their entity is named in
-	// `restore_entities`. Default: true.
+	// Whether the client gets its own values in place of the placeholders in the
+	// answer. Secrets stay placeholders unless `restore_entities` names their
+	// entity. Default: true.
 	Restore *bool `json:"restore,omitempty"`
 
-	// The entities to restore, or with a `-` in front, not to. Default: all but
+	// The entities to restore; a `-` in front excludes an entity. Default: all but
 	// secrets.
 	RestoreEntities []string `json:"restore_entities,omitempty"`
 
-	// Which recognizers look: plain names replace the default set, `+name` adds
+	// The recognizers to use: plain names replace the default set, `+name` adds
 	// to it and `-name` removes from it. A name that is not built in is a module
-	// of the namespace `pii_janitor.recognizers`. Default: the default set,
-	// shown by `caddy pii-scan --list`.
+	// of the namespace `pii_janitor.recognizers`. Default: the default set, which
+	// `caddy pii-scan --list` shows.
 	Recognizers []string `json:"recognizers,omitempty"`
 
-	// Patterns of your own: from a name, which becomes the entity's label in
-	// upper case, to a regular expression in RE2 syntax. Default: none.
+	// Your own patterns: a name, which in upper case becomes the label of the
+	// entity, and a regular expression in RE2 syntax. Default: none.
 	Patterns map[string]string `json:"patterns,omitempty"`
 
-	// Values that are never scrubbed. Default: none.
+	// Values that are left as they are. Default: none.
 	Allow []string `json:"allow,omitempty"`
 
-	// What happens to a body that cannot be read for personal data, because it
-	// is not JSON, its prompt is token ids, or the connection is upgraded:
-	// `refuse` (status 415 or 400) or `pass`, which forwards it as it is,
-	// unscrubbed, and counts it. Default: `refuse`.
+	// What happens when personal data cannot be looked for, because the body is
+	// not JSON, the prompt is token ids, or the connection is upgraded: `refuse`
+	// answers with status 415 or 400, `pass` forwards the request unscrubbed and
+	// counts it. Default: `refuse`.
 	Unknown string `json:"unknown,omitempty"`
 
-	// The largest body in bytes, as sent and when decompressed. Larger ones are
+	// The largest body in bytes, as sent and when decompressed. Larger bodies are
 	// refused with status 413. Default: 32000000.
 	MaxSize int64 `json:"max_size,omitempty"`
 
-	// How many bytes all requests of the process together may hold in bodies
-	// that arrive, scrubbed copies, buffered answers and values. They are counted
-	// as they arrive. Half of it at most may be held by the unfinished uploads
-	// of one client address. When others wait, stalled uploads are given up, then
-	// those of the addresses that hold most.
-	// Above it requests are refused with status 507. It should be at least twice
-	// `max_size`. Default: 512000000.
+	// How many bytes all requests of the process may hold together: arriving
+	// bodies, scrubbed copies, buffered answers and values. Bytes count as they
+	// arrive. The unfinished uploads of one client address may hold half of the
+	// limit. When requests wait for room, stalled uploads are ended first, then
+	// uploads of the addresses that hold most. A request that finds no room is
+	// refused with status 507. The limit should be at least twice `max_size`.
+	// Default: 512000000.
 	InFlightLimit int64 `json:"in_flight_limit,omitempty"`
 
 	// How long a request may wait for room under `in_flight_limit`. Default: 1s.
 	AdmitWait caddy.Duration `json:"admit_wait,omitempty"`
 
-	// How long a body may take to arrive. Slower ones are refused with status
+	// How long a body may take to arrive. Slower bodies are refused with status
 	// 408. Default: 30s.
 	ReadTimeout caddy.Duration `json:"read_timeout,omitempty"`
 
@@ -122,13 +122,13 @@ type Handler struct {
 	restorable  func(pii.Entity) bool
 	counters    map[pii.Entity]prometheus.Counter // findings
 	keys        hashKeyer                         // nil: numbered
-	pass        bool                              // unknown bodies
+	pass        bool                              // unknown bodies are forwarded
 	queue       *admission.Queue
 	logger      *zap.Logger
 }
 
-// hashKeyer is what the janitor needs of the kv_aware app: the secret that
-// placeholders are keyed with. (It cannot import the app, which imports it.)
+// hashKeyer is the kv_aware app, which holds the key of keyed placeholders. The
+// app imports this package, so it cannot be imported here.
 type hashKeyer interface{ HashKey() []byte }
 
 // CaddyModule returns the Caddy module information.
@@ -144,9 +144,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	h.queue = processQueue
 	h.setDefaults()
-	if err := h.check(); err != nil {
-		return err
-	}
+	h.parseOptions()
 	h.warn()
 	if err := h.provisionScanner(ctx); err != nil {
 		return err
@@ -165,11 +163,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return registerMetrics(ctx.GetMetricsRegistry())
 }
 
+// Validate checks the values of the options. Provision has reported unknown
+// recognizers and entities before.
+func (h *Handler) Validate() error { return h.checkOptions() }
+
 // ServeHTTP scrubs the request, lets the handlers behind it answer, and
 // restores the answer.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	x := &Exchange{janitor: h, api: prompt.ByPath(r.URL.Path), restorable: h.restorable}
-	defer x.end(ErrAborted) // counts only after a panic
+	defer x.end(ErrAborted) // has an effect only after a panic
 	if refused := h.admit(w, r, x); refused != nil {
 		x.end(ErrAborted) // before the answer is written: the client may be slow to take it
 		h.refuse(w, r, refused)
@@ -187,8 +189,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return err
 }
 
-// endOf is what an observer is told about the end: the proxy's error, or that
-// the client has gone.
+// endOf returns what an observer is told about the end: the error of the proxy,
+// or that the client is gone.
 func endOf(r *http.Request, err error) error {
 	if err != nil {
 		return err
@@ -196,8 +198,8 @@ func endOf(r *http.Request, err error) error {
 	return r.Context().Err()
 }
 
-// admit decides what happens to the request and, if it may go on, makes it
-// ready to.
+// admit reads and scrubs the request and prepares it to be forwarded, or returns
+// why it is refused.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *refusal {
 	dropH2C(r)
 	if isUpgrade(r) {
@@ -219,7 +221,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 	}
 	understood := false
 	defer func() {
-		if !understood { // also after a panic: nobody has been given it
+		if !understood { // also after a panic: nothing else refers to it
 			sensitive.Wipe(body)
 		}
 	}()
@@ -231,9 +233,9 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 	return nil
 }
 
-// understand makes the body fit to go on: scrubbed, or known to be let through.
-// A path that takes JSON gets JSON or nothing; on others the first byte tells
-// whether it is JSON, never the Content-Type, which engines ignore too.
+// understand parses and scrubs the body. On the paths of known APIs it must be
+// JSON. On others its first byte tells whether it is, and never the Content-Type,
+// which engines ignore too.
 func (h *Handler) understand(r *http.Request, x *Exchange, body []byte) *refusal {
 	x.read = true
 	if x.api.Dialect().AnyJSON && !looksLikeJSON(body) {
@@ -251,7 +253,7 @@ func (h *Handler) understand(r *http.Request, x *Exchange, body []byte) *refusal
 	return h.scrub(r.Context(), x)
 }
 
-// unknown is what happens to what cannot be read for personal data.
+// unknown returns f, or nil and counts the request if unknown bodies pass.
 func (h *Handler) unknown(f *refusal) *refusal {
 	if !h.pass {
 		return f
@@ -260,9 +262,9 @@ func (h *Handler) unknown(f *refusal) *refusal {
 	return nil
 }
 
-// forward makes the request carry the scrubbed body, and takes away what
-// described the one that came, or would have the answer come in a form that
-// cannot be restored.
+// forward gives the request the scrubbed body. It removes the headers that
+// described the original one, and those that would bring an answer in a form
+// that cannot be restored.
 func forward(r *http.Request, x *Exchange) {
 	for _, name := range [...]string{
 		"Content-Encoding", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest",
@@ -270,12 +272,12 @@ func forward(r *http.Request, x *Exchange) {
 	} {
 		r.Header.Del(name)
 	}
-	r.Trailer = nil // came behind the body and was not looked at
+	r.Trailer = nil // it came after the body and was not scrubbed
 	x.Attach(r)
 }
 
-// publish leaves the exchange for the handlers behind, and what is known of the
-// request for matchers and logs.
+// publish leaves the exchange to the handlers behind this one, and sets the
+// placeholders for matchers and logs.
 func (h *Handler) publish(r *http.Request, x *Exchange) {
 	caddyhttp.SetVar(r.Context(), exchangeVar, x)
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
@@ -288,7 +290,7 @@ func (h *Handler) publish(r *http.Request, x *Exchange) {
 	repl.Set("http.pii_janitor.findings", x.findings)
 }
 
-// refuse answers in place of the engine.
+// refuse counts, logs and sends a refusal.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, f *refusal) {
 	refusedTotal.WithLabelValues(f.reason).Inc()
 	if c := h.logger.Check(zapcore.DebugLevel, "request refused"); c != nil {
@@ -301,5 +303,6 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, f *refusal) {
 var (
 	_ caddy.Module                = (*Handler)(nil)
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

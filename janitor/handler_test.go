@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,8 +22,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// newHandler provisions a handler with a budget of its own, which must be
-// empty again at the end of the test.
+// newHandler returns a handler with a queue of its own, which must be empty at
+// the end of the test.
 func newHandler(t testing.TB, configure ...func(*Handler)) *Handler {
 	t.Helper()
 	h := new(Handler)
@@ -31,7 +32,7 @@ func newHandler(t testing.TB, configure ...func(*Handler)) *Handler {
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
-	if err := h.Provision(ctx); err != nil {
+	if err := errors.Join(h.Provision(ctx), h.Validate()); err != nil {
 		t.Fatal(err)
 	}
 	h.queue = admission.New()
@@ -40,7 +41,7 @@ func newHandler(t testing.TB, configure ...func(*Handler)) *Handler {
 	return h
 }
 
-// wantEmpty fails unless nothing is held of the budget.
+// wantEmpty fails unless no request holds anything or waits.
 func wantEmpty(t testing.TB, b *admission.Queue) {
 	t.Helper()
 	if s := b.Stats(); s != (admission.Stats{}) {
@@ -56,7 +57,7 @@ func newRequest(method, path string, body io.Reader) *http.Request {
 	return r.WithContext(ctx)
 }
 
-// engine is the handler behind the janitor: it keeps what it got and answers.
+// engine is the handler behind the janitor. It keeps the request and answers it.
 type engine struct {
 	called   bool
 	header   http.Header
@@ -100,7 +101,7 @@ func serveTo(t testing.TB, h *Handler, r *http.Request, e *engine) *httptest.Res
 	return w
 }
 
-// chat is a chat request with one user message.
+// chat returns a chat request with one user message.
 func chat(text string) string {
 	b, err := json.Marshal(text)
 	if err != nil {
@@ -120,14 +121,14 @@ const (
 	ssn      = "536-22-8726"
 )
 
-// TestTable goes through the table of requests in the documentation.
+// The requests in the table of the documentation are treated as it says.
 func TestTable(t *testing.T) {
 	cases := []struct {
 		name, method, path, body string
 		pass                     bool // unknown pass
 		header                   http.Header
 		status                   int
-		forwarded                string // "=": as it came
+		forwarded                string // "=": unchanged
 		signed                   bool
 	}{
 		{name: "models", method: "GET", path: "/v1/models", status: 200},
@@ -227,13 +228,13 @@ func TestTable(t *testing.T) {
 				t.Errorf("length %d, want %d", e.length, len(want))
 			}
 			if len(e.header["Upgrade"]) > 0 && !c.pass {
-				t.Error("Upgrade went on")
+				t.Error("Upgrade was forwarded")
 			}
 		})
 	}
 }
 
-// wantErrorBody checks the error's shape, and that it says nothing of the
+// wantErrorBody checks the shape of the error, and that it quotes nothing of the
 // request.
 func wantErrorBody(t testing.TB, w *httptest.ResponseRecorder, path, secret string) {
 	t.Helper()
@@ -263,7 +264,7 @@ func wantErrorBody(t testing.TB, w *httptest.ResponseRecorder, path, secret stri
 	}
 }
 
-// TestHeaders: what described the body that came must not go on.
+// Headers that described the original body are not forwarded.
 func TestHeaders(t *testing.T) {
 	h := newHandler(t)
 	r := postChat("to " + mail)
@@ -283,7 +284,7 @@ func TestHeaders(t *testing.T) {
 		t.Errorf("headers %s, want %s", got, mustJSON(want))
 	}
 	if r.Trailer != nil || r.TransferEncoding != nil {
-		t.Error("trailer or transfer encoding went on")
+		t.Error("trailer or transfer encoding were forwarded")
 	}
 }
 
@@ -295,7 +296,7 @@ func mustJSON(v any) string {
 	return string(b)
 }
 
-// TestUntouched: a request without a body goes on with everything it has.
+// A request without a body is forwarded unchanged.
 func TestUntouched(t *testing.T) {
 	h := newHandler(t)
 	r := newRequest("GET", "/v1/models", nil)
@@ -309,7 +310,7 @@ func TestUntouched(t *testing.T) {
 	}
 }
 
-// TestCleanBodyIsTheSameSlice: what needs no change is not copied.
+// A body without findings is not copied.
 func TestCleanBodyIsTheSameSlice(t *testing.T) {
 	h := newHandler(t)
 	text := strings.Repeat("nothing to see here. ", 5000)
@@ -359,7 +360,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// TestPlaceholdersForMatchers: what the handler tells about the request.
+// Matchers and logs see the model, the API and the number of findings.
 func TestPlaceholdersForMatchers(t *testing.T) {
 	h := newHandler(t)
 	r := newRequest("POST", chatPath, strings.NewReader(
@@ -446,8 +447,7 @@ type errReader struct{ err error }
 
 func (e errReader) Read([]byte) (int, error) { return 0, e.err }
 
-// TestErrorOfNext: errors of the handlers behind are passed on, and everything is
-// given back.
+// Errors of the handlers behind are passed on, and all memory is given back.
 func TestErrorOfNext(t *testing.T) {
 	h := newHandler(t)
 	want := caddyhttp.Error(502, io.ErrClosedPipe)
