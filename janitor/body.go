@@ -18,11 +18,11 @@ import (
 // one part in trust of it has come: who announces much and sends little gets
 // little.
 const (
-	firstBuffer  = 8 << 10
-	doubleBuffer = 1 << 20
-	trust        = 4
+	bufferFirst    = 8 << 10
+	bufferDoubling = 1 << 20
+	announcedTrust = 4
 	// probe is the room that is left for finding out that nothing follows.
-	probe = 512
+	endProbe = 512
 )
 
 // gather reads the body through its content coding.
@@ -70,11 +70,11 @@ func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *a
 
 // nextBuffer is how large a buffer follows one of old bytes.
 func nextBuffer(old, announced int64) int64 {
-	size := max(firstBuffer, 2*old)
-	if old >= doubleBuffer {
+	size := max(bufferFirst, 2*old)
+	if old >= bufferDoubling {
 		size = old + old/2
 	}
-	if exact := announced + probe; announced >= 0 && exact > old && (exact < size || exact <= trust*old) {
+	if exact := announced + endProbe; announced >= 0 && exact > old && (exact < size || exact <= announcedTrust*old) {
 		size = exact
 	}
 	return size

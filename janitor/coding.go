@@ -113,7 +113,7 @@ func (d *decoder) Read(p []byte) (int, error) {
 	if d.out == nil {
 		out, err := d.coding.open(&d.in)
 		if err != nil {
-			return 0, d.cause()
+			return 0, d.sourceError()
 		}
 		d.out = out
 	}
@@ -125,15 +125,15 @@ func (d *decoder) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 		return n, nil
-	case err == io.EOF && d.exhausted():
+	case err == io.EOF && d.atEnd():
 		d.done = true
 		return n, io.EOF
 	}
-	return 0, d.cause()
+	return 0, d.sourceError()
 }
 
 // cause is the source's error, if that is what stopped the decoder.
-func (d *decoder) cause() error {
+func (d *decoder) sourceError() error {
 	if d.in.err != nil && d.in.err != io.EOF {
 		return d.in.err
 	}
@@ -143,7 +143,7 @@ func (d *decoder) cause() error {
 // exhausted reports whether nothing follows the compressed data: gzip and zstd
 // take what follows for another member, brotli reports it, flate and zlib read
 // no byte ahead of a source that is an io.ByteReader, so it is still there.
-func (d *decoder) exhausted() bool {
+func (d *decoder) atEnd() bool {
 	var probe [1]byte
 	n, err := io.ReadFull(&d.in, probe[:])
 	return n == 0 && err == io.EOF

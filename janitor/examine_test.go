@@ -30,7 +30,7 @@ func TestExamine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shown == nil || !shown.over || shown.Body() != nil || shown.Attach(r) {
+	if shown == nil || !shown.ended || shown.Body() != nil || shown.Attach(r) {
 		t.Fatal("the exchange goes on after the look")
 	}
 }

@@ -64,7 +64,7 @@ type Exchange struct {
 	model   string
 	stream  bool
 
-	read      bool          // the janitor read the body: it stands in body
+	bodyRead  bool          // the janitor read the body: it stands in body
 	body      []byte        // what the engine gets, but for edits; nil: none, or let go
 	places    members       // where in body members can be added
 	edits     []prompt.Edit // members added for the policy
@@ -73,18 +73,18 @@ type Exchange struct {
 	salt      string           // set by Salt
 	doc       *prompt.Document // the scrubbed rendition; nil: none, or let go
 
-	hides bool // the rendition is not that of body: values in body are hidden in it
+	renditionDiffers bool // the rendition is not that of body: values in body are hidden in it
 
 	findings   int
 	restorable func(pii.Entity) bool
 
-	arrival  *arrival         // the body, until it has arrived whole; nil: it has, or there is none
-	lease    *admission.Lease // nil: nothing is held
-	vault    *vault           // nil: nothing was replaced
-	hold     *hold            // what outlives the bodies; nil: nothing was retained
-	observer Observer
-	letGo    bool
-	over     bool
+	arrival   *arrival         // the body, until it has arrived whole; nil: it has, or there is none
+	lease     *admission.Lease // nil: nothing is held
+	vault     *vault           // nil: nothing was replaced
+	retention *retention       // what outlives the bodies; nil: nothing was retained
+	observer  Observer
+	released  bool
+	ended     bool
 }
 
 // From returns the Exchange of a request, or false when no janitor has seen
@@ -116,10 +116,10 @@ func (x *Exchange) Body() []byte { return x.body }
 // body the janitor has not read, or that has none, is left as it is. Attach
 // reports false once the answer has begun: then there is nothing left to send.
 func (x *Exchange) Attach(r *http.Request) bool {
-	if x.letGo {
+	if x.released {
 		return false
 	}
-	if !x.read {
+	if !x.bodyRead {
 		return true
 	}
 	open := x.reader()
@@ -160,7 +160,7 @@ func (x *Exchange) Sign(key []byte, model, tenant string, blockSize, depth int) 
 // ErrOver at once.
 func (x *Exchange) Observe(o Observer) {
 	x.endObserver(ErrSuperseded)
-	if x.over {
+	if x.ended {
 		o.End(ErrOver)
 		return
 	}
@@ -179,21 +179,21 @@ func (x *Exchange) begin(status int, h http.Header) {
 	if x.observer != nil {
 		x.observer.Header(status, h)
 	}
-	x.letBodiesGo()
+	x.releaseBodies()
 }
 
 // letBodiesGo drops the bodies and gives their bytes back; what the vault
 // holds and what was retained stays counted.
-func (x *Exchange) letBodiesGo() {
-	x.letGo = true
+func (x *Exchange) releaseBodies() {
+	x.released = true
 	x.body, x.edits = nil, nil
 	if x.doc != nil {
 		releaseDocument(x.doc)
 		x.doc = nil
 	}
 	if x.lease != nil {
-		if x.hold != nil {
-			x.hold.inherit(x.lease)
+		if x.retention != nil {
+			x.retention.takeOver(x.lease)
 		}
 		keep := int64(0)
 		if x.vault != nil {
@@ -206,17 +206,17 @@ func (x *Exchange) letBodiesGo() {
 // end is called when the request is over, in whatever way. It may be called
 // again; only the first call counts.
 func (x *Exchange) end(err error) {
-	if x.over {
+	if x.ended {
 		return
 	}
-	x.over = true
+	x.ended = true
 	defer x.wipe() // also when an observer panics
 	x.endObserver(err)
 }
 
 // wipe leaves nothing of the request behind.
 func (x *Exchange) wipe() {
-	x.letBodiesGo()
+	x.releaseBodies()
 	if x.vault != nil {
 		x.vault.wipe()
 	}
@@ -229,13 +229,13 @@ func (x *Exchange) wipe() {
 func (x *Exchange) restores() bool { return x.vault != nil && x.vault.Len() > 0 }
 
 // reserve counts n more bytes until the end of the request, if there is room.
-func (x *Exchange) reserve(n int64) bool {
+func (x *Exchange) tryGrow(n int64) bool {
 	return x.lease == nil || x.lease.TryGrow(n)
 }
 
 // occupy counts n more bytes for an answer that is under way, or less when n
 // is negative. It is never refused: that would break the answer.
-func (x *Exchange) occupy(n int64) {
+func (x *Exchange) forceGrow(n int64) {
 	if x.lease == nil { // the request had no body
 		x.lease = x.janitor.queue.Open(admission.Request{Limit: x.janitor.InFlightLimit, Announced: -1})
 		x.lease.Complete()

@@ -32,8 +32,8 @@ type finding struct {
 	at, atEnd  int   // decoded range in the piece
 	value      span  // in finder.values
 	entity     pii.Entity
-	more       bool // goes on the finding before it, in the next part
-	gone       bool // is part of a larger one
+	continued  bool // goes on the finding before it, in the next part
+	displaced  bool // is part of a larger one
 }
 
 type span struct{ start, end int }
@@ -49,7 +49,7 @@ type finder struct {
 	joined []byte
 	seams  []int // where each part begins in joined
 
-	acrossEnd int // where in joined the last finding across a seam ends
+	seamEnd int // where in joined the last finding across a seam ends
 }
 
 var finders = sync.Pool{New: func() any { return new(finder) }}
@@ -124,12 +124,12 @@ func (f *finder) add(t *prompt.Decoded, sp pii.Span, text, piece int32) {
 	start, end := t.Span(sp.Start, sp.End)
 	f.found = append(f.found, finding{
 		start: start, end: end, text: text, piece: piece, at: sp.Start, atEnd: sp.End,
-		value: f.keep(t.Bytes[sp.Start:sp.End]), entity: sp.Entity,
+		value: f.copyValue(t.Bytes[sp.Start:sp.End]), entity: sp.Entity,
 	})
 }
 
 // keep copies a value.
-func (f *finder) keep(value []byte) span {
+func (f *finder) copyValue(value []byte) span {
 	f.values = sensitive.Append("findings", f.values, value...)
 	return span{len(f.values) - len(value), len(f.values)}
 }
@@ -151,12 +151,12 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 		f.joined = sensitive.Append("joined parts", f.joined, f.part.Bytes...)
 	}
 	alone := len(f.found)
-	f.acrossEnd = 0
-	if !f.scanSeams(s, d, joint{first, from, alone}) {
+	f.seamEnd = 0
+	if !f.scanSeams(s, d, messageParts{first, from, alone}) {
 		return false
 	}
 	if len(f.found) > alone {
-		kept := slices.DeleteFunc(f.found[from:], func(c finding) bool { return c.gone })
+		kept := slices.DeleteFunc(f.found[from:], func(c finding) bool { return c.displaced })
 		f.found = f.found[:from+len(kept)]
 		slices.SortStableFunc(kept, func(a, b finding) int {
 			return cmp.Or(cmp.Compare(a.text, b.text), cmp.Compare(a.at, b.at))
@@ -167,12 +167,12 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 
 // joint is the message whose parts are scanned: its first text, and what was
 // found within its parts.
-type joint struct{ first, from, to int }
+type messageParts struct{ first, from, to int }
 
 // scanSeams adds what lies across the seams of f.joined. The surroundings of
 // seams that are near each other are looked at as one, so however small the
 // parts are, nothing is scanned more than once.
-func (f *finder) scanSeams(s *pii.Scanner, d *prompt.Document, m joint) bool {
+func (f *finder) scanSeams(s *pii.Scanner, d *prompt.Document, m messageParts) bool {
 	for i := 1; i < len(f.seams); {
 		lo, hi := max(0, f.seams[i]-joinWindow), f.seams[i]+joinWindow
 		next := i + 1
@@ -190,7 +190,7 @@ func (f *finder) scanSeams(s *pii.Scanner, d *prompt.Document, m joint) bool {
 
 // scanAround adds what lies across these seams, all of which are in the range.
 // What touches an end of the range may go on behind it and is left out.
-func (f *finder) scanAround(s *pii.Scanner, d *prompt.Document, m joint, at []int, lo, hi int) bool {
+func (f *finder) scanAround(s *pii.Scanner, d *prompt.Document, m messageParts, at []int, lo, hi int) bool {
 	for lo < at[0] && !utf8.RuneStart(f.joined[lo]) {
 		lo++
 	}
@@ -201,7 +201,7 @@ func (f *finder) scanAround(s *pii.Scanner, d *prompt.Document, m joint, at []in
 			at = at[1:]
 		}
 		cut := sp.Start == 0 && lo > 0 || end == hi && hi < len(f.joined)
-		if len(at) == 0 || at[0] >= end || cut || !f.yield(m, start, end) {
+		if len(at) == 0 || at[0] >= end || cut || !f.displace(m, start, end) {
 			continue
 		}
 		if len(f.found) >= maxFindings {
@@ -215,8 +215,8 @@ func (f *finder) scanAround(s *pii.Scanner, d *prompt.Document, m joint, at []in
 // yield makes room for a range of f.joined: what it takes in whole goes. It
 // reports false, and nothing goes, when the range cuts into a finding or into
 // what lies across a seam before.
-func (f *finder) yield(m joint, start, end int) bool {
-	if start < f.acrossEnd {
+func (f *finder) displace(m messageParts, start, end int) bool {
+	if start < f.seamEnd {
 		return false
 	}
 	alone := f.found[m.from:m.to]
@@ -229,16 +229,16 @@ func (f *finder) yield(m joint, start, end int) bool {
 		}
 	}
 	for k := range alone[i:j] {
-		alone[i+k].gone = true
+		alone[i+k].displaced = true
 	}
-	f.acrossEnd = end
+	f.seamEnd = end
 	return true
 }
 
 // addAcross adds a range of f.joined as a finding in each part it lies in: the
 // first is replaced, the others are taken out.
 func (f *finder) addAcross(d *prompt.Document, first, start, end int, e pii.Entity) {
-	value := f.keep(f.joined[start:end])
+	value := f.copyValue(f.joined[start:end])
 	more := false
 	part := sort.SearchInts(f.seams, start+1) - 1 // where it begins; empty parts before it are none of it
 	for ; part < len(f.seams) && f.seams[part] < end; part++ {
@@ -254,7 +254,7 @@ func (f *finder) addAcross(d *prompt.Document, first, start, end int, e pii.Enti
 		rawStart, rawEnd := f.part.Span(lo, hi)
 		f.found = append(f.found, finding{
 			start: rawStart, end: rawEnd, text: int32(first + part), at: lo, atEnd: hi,
-			value: value, entity: e, more: more,
+			value: value, entity: e, continued: more,
 		})
 		more = true
 	}

@@ -237,7 +237,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 // JSON. On others its first byte tells whether it is, and never the Content-Type,
 // which engines ignore too.
 func (h *Handler) understand(r *http.Request, x *Exchange, body []byte) *refusal {
-	x.read = true
+	x.bodyRead = true
 	if x.api.Dialect().AnyJSON && !looksLikeJSON(body) {
 		x.body = body
 		return h.unknown(refuseUnknown)

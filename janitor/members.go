@@ -35,7 +35,7 @@ func membersOf(d *prompt.Document) members {
 // usage can be expected.
 func (x *Exchange) AskUsage() bool {
 	if dialect := x.api.Dialect(); !dialect.UsageOnRequest || !x.stream {
-		return x.read && dialect.Signable
+		return x.bodyRead && dialect.Signable
 	}
 	if x.body == nil || x.places.open == 0 {
 		return false

@@ -22,10 +22,10 @@ const maxSalt = 1024
 //
 // It has the scrubbed prompt and nothing that was replaced in it.
 type Retained struct {
-	api   prompt.API
-	model string
-	salt  string
-	hold  *hold
+	api    prompt.API
+	model  string
+	salt   string
+	shared *retention
 
 	mu       sync.Mutex
 	body     []byte // nil: released
@@ -42,17 +42,17 @@ type Retained struct {
 // retain may fill an eighth of in_flight_limit, and while others wait for room
 // nothing is added to it.
 func (x *Exchange) Retain() (*Retained, bool) {
-	if x.over || x.letGo || x.hides || x.lease == nil || x.body == nil || x.doc == nil || len(x.doc.Segments) == 0 {
+	if x.ended || x.released || x.renditionDiffers || x.lease == nil || x.body == nil || x.doc == nil || len(x.doc.Segments) == 0 {
 		return nil, false
 	}
-	if x.hold == nil {
-		x.hold = &hold{queue: x.janitor.queue, body: int64(cap(x.body))}
+	if x.retention == nil {
+		x.retention = &retention{queue: x.janitor.queue, body: int64(cap(x.body))}
 	}
-	if !x.hold.take(x.lease, int64(len(x.doc.Segments))*int64(unsafe.Sizeof(prompt.Segment{}))) {
+	if !x.retention.add(x.lease, int64(len(x.doc.Segments))*int64(unsafe.Sizeof(prompt.Segment{}))) {
 		return nil, false
 	}
 	return &Retained{
-		api: x.api, model: x.model, salt: x.saltInEffect(), hold: x.hold,
+		api: x.api, model: x.model, salt: x.saltInEffect(), shared: x.retention,
 		body: x.body, segments: slices.Clone(x.doc.Segments),
 	}, true
 }
@@ -99,13 +99,13 @@ func (r *Retained) Release() {
 	r.body, r.segments = nil, nil
 	r.mu.Unlock()
 	if held {
-		r.hold.drop()
+		r.shared.remove()
 	}
 }
 
 // hold is what the Retained of one request have in common: the bytes that
 // they keep counted.
-type hold struct {
+type retention struct {
 	queue *admission.Queue
 	body  int64
 
@@ -116,7 +116,7 @@ type hold struct {
 }
 
 // take adds one Retained, which has n bytes of its own, if there is room.
-func (h *hold) take(from *admission.Lease, n int64) bool {
+func (h *retention) add(from *admission.Lease, n int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	more := n
@@ -132,7 +132,7 @@ func (h *hold) take(from *admission.Lease, n int64) bool {
 }
 
 // drop takes one Retained away. After the last one nothing is retained.
-func (h *hold) drop() {
+func (h *retention) remove() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.users--; h.users > 0 {
@@ -147,7 +147,7 @@ func (h *hold) drop() {
 
 // inherit takes over what is still in use from the lease of a request that
 // lets go of its bodies.
-func (h *hold) inherit(from *admission.Lease) {
+func (h *retention) takeOver(from *admission.Lease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.users > 0 && h.lease == nil {
@@ -158,7 +158,7 @@ func (h *hold) inherit(from *admission.Lease) {
 // CacheSalt is the cache_salt that the engine gets: the one set by Salt, else
 // the client's own, "" when there is none or the answer has begun.
 func (x *Exchange) CacheSalt() string {
-	if x.letGo || x.body == nil {
+	if x.released || x.body == nil {
 		return ""
 	}
 	return x.saltInEffect()

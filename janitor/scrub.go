@@ -67,7 +67,7 @@ func (h *Handler) scrub(ctx context.Context, x *Exchange) *refusal {
 		x.body, x.places = x.doc.Body, membersOf(x.doc)
 		return nil
 	}
-	signable, refused := h.judge(f, x.doc)
+	signable, refused := h.refuseByMode(f, x.doc)
 	if refused != nil {
 		return refused
 	}
@@ -84,7 +84,7 @@ func (h *Handler) scrub(ctx context.Context, x *Exchange) *refusal {
 // count adds up the findings by entity and returns how many there are.
 func (h *Handler) count(f *finder) (n int) {
 	for i := range f.found {
-		if c := &f.found[i]; !c.more {
+		if c := &f.found[i]; !c.continued {
 			h.counter(c.entity).Inc()
 			n++
 		}
@@ -103,7 +103,7 @@ func (h *Handler) counter(e pii.Entity) prometheus.Counter {
 // judge refuses what the modes refuse. Keys of objects cannot be replaced; in
 // detect mode the request passes all the same but must not be signed, as its
 // rendition would have the value in it.
-func (h *Handler) judge(f *finder, d *prompt.Document) (signable bool, refused *refusal) {
+func (h *Handler) refuseByMode(f *finder, d *prompt.Document) (signable bool, refused *refusal) {
 	signable = true
 	for i := range f.found {
 		c := &f.found[i]
@@ -123,7 +123,7 @@ func (h *Handler) judge(f *finder, d *prompt.Document) (signable bool, refused *
 // edits makes the changes to the body: forward for the engine too, hidden for
 // the rendition only. Both are in body order.
 func (h *Handler) edits(x *Exchange, f *finder) (forward, hidden []prompt.Edit) {
-	m := minter{h: h, x: x, f: f}
+	m := replacer{h: h, x: x, f: f}
 	m.run()
 	for _, edits := range [][]prompt.Edit{m.forward, m.hidden} {
 		slices.SortFunc(edits, func(a, b prompt.Edit) int { return cmp.Compare(a.Start, b.Start) })
@@ -133,15 +133,15 @@ func (h *Handler) edits(x *Exchange, f *finder) (forward, hidden []prompt.Edit) 
 
 // minter goes through the findings in render order and asks the vault for
 // placeholders, showing it the text in between on the way.
-type minter struct {
+type replacer struct {
 	h               *Handler
 	x               *Exchange
 	f               *finder
 	forward, hidden []prompt.Edit
-	done            int // findings
+	next            int // findings
 }
 
-func (m *minter) run() {
+func (m *replacer) run() {
 	placed := false
 	for i := range m.f.found {
 		if e := m.f.found[i].entity; m.h.modeOf(e) == modePlaceholder {
@@ -158,43 +158,43 @@ func (m *minter) run() {
 		}
 		return
 	}
-	for i := int32(0); m.done < len(m.f.found); i++ {
+	for i := int32(0); m.next < len(m.f.found); i++ {
 		m.text(i)
 	}
 }
 
 // text handles the findings of text i and shows the vault the rest of it.
-func (m *minter) text(i int32) {
+func (m *replacer) text(i int32) {
 	d := m.x.doc
-	m.x.vault.restart(d.Texts[i].Item)
+	m.x.vault.startItem(d.Texts[i].Item)
 	piece := int32(0)
 	for t := m.f.cursor.Open(d.Body, d.Texts[i]); t != nil; t = m.f.cursor.Next() {
 		at := 0
-		for m.done < len(m.f.found) {
-			c := &m.f.found[m.done]
+		for m.next < len(m.f.found) {
+			c := &m.f.found[m.next]
 			if c.text != i || c.piece != piece {
 				break
 			}
-			m.x.vault.see(t.Bytes[at:c.at])
+			m.x.vault.noteText(t.Bytes[at:c.at])
 			at = c.atEnd
 			m.replace()
 		}
-		m.x.vault.see(t.Bytes[at:])
+		m.x.vault.noteText(t.Bytes[at:])
 		piece++
 	}
 }
 
 // replace makes the edit for the next finding.
-func (m *minter) replace() {
-	c := &m.f.found[m.done]
-	m.done++
+func (m *replacer) replace() {
+	c := &m.f.found[m.next]
+	m.next++
 	e := prompt.Edit{Start: c.start, End: c.end}
 	switch m.h.modeOf(c.entity) {
 	case modeDetect:
 		if m.x.doc.Texts[c.text].Key {
 			return // not signed, so there is no rendition to keep it out of
 		}
-		if !c.more {
+		if !c.continued {
 			e.New = redacted
 		}
 		m.hidden = append(m.hidden, e)
@@ -204,7 +204,7 @@ func (m *minter) replace() {
 	default:
 		e.New = m.x.vault.placeholder(c.entity, m.f.values[c.value.start:c.value.end])
 	}
-	if c.more {
+	if c.continued {
 		e.New = nil
 	}
 	m.forward = append(m.forward, e)
@@ -230,7 +230,7 @@ func (x *Exchange) splice(ctx context.Context, forward, hidden []prompt.Edit) er
 		sensitive.Wipe(original)
 		x.lease.Shrink(int64(cap(original)))
 	}
-	x.hides = len(hidden) > 0
+	x.renditionDiffers = len(hidden) > 0
 	shift(hidden, forward)
 	if err := x.lease.Grow(ctx, grownSize(x.body, hidden)); err != nil {
 		return err

@@ -220,7 +220,7 @@ func TestLiarAboutLength(t *testing.T) {
 	h, addr, _ := newServer(t, func(*Handler) {})
 	stallUpload(t, addr, 30_000_000, 1000)
 	waitFor(t, "the upload is there", func() bool { return h.queue.Used() > 0 })
-	if used := h.queue.Used(); used > 3*firstBuffer {
+	if used := h.queue.Used(); used > 3*bufferFirst {
 		t.Errorf("%d bytes held for 1000 that came", used)
 	}
 }

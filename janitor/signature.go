@@ -91,14 +91,14 @@ func sign(d *prompt.Document, api prompt.API, key []byte, model, tenant string, 
 	c.chain = make([]uint64, 0, len(d.Body)/blockSize+1)
 	d.Render(c.add)
 	if c.cut && c.filled > 0 {
-		c.close()
+		c.endBlock()
 	}
 	s := Signature{
 		chain: c.chain, blockSize: blockSize, prompt: c.prompt, covered: c.covered,
 		media: d.Media, cut: c.cut, variant: d.Variant,
 	}
 	if c.prompt > 0 && !c.cut {
-		c.end()
+		c.endMessage()
 		s.ends, s.numEnds = c.ends, c.numEnds
 	}
 	return s
@@ -141,7 +141,7 @@ type chainer struct {
 }
 
 // end notes that a message ends here.
-func (c *chainer) end() {
+func (c *chainer) endMessage() {
 	if c.numEnds == MaxEnds {
 		copy(c.ends[:], c.ends[1:])
 		c.numEnds--
@@ -153,7 +153,7 @@ func (c *chainer) end() {
 // add takes one chunk of a message. It goes on counting behind the cut.
 func (c *chainer) add(message int32, chunk []byte) bool {
 	if message != c.message {
-		c.end()
+		c.endMessage()
 		c.message = message
 		c.ends[c.numEnds-1].Answered = bytes.HasPrefix(chunk, answerStart)
 	}
@@ -167,14 +167,14 @@ func (c *chainer) add(message int32, chunk []byte) bool {
 		c.filled += n
 		chunk = chunk[n:]
 		if c.filled == c.blockSize {
-			c.close()
+			c.endBlock()
 		}
 	}
 	return true
 }
 
 // close ends the open block.
-func (c *chainer) close() {
+func (c *chainer) endBlock() {
 	h := c.digest.Sum64()
 	c.chain = append(c.chain, h)
 	c.digest.ResetWithSeed(h)

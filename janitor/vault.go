@@ -39,27 +39,27 @@ var vaultSeed = maphash.MakeSeed()
 // passed over: it may stand for something else. What comes later in the
 // prompt has no say, or an added turn would renumber the turns before it.
 type vault struct {
-	mac    hash.Hash // nil: numbered
-	arena  []byte    // values
-	names  []byte    // placeholders; not secret, so append may leave copies
-	marks  []mark
-	index  map[uint64]int32    // hash of entity and value: the newest mark with it
-	taken  map[uint64]struct{} // hashes of the keyed placeholders there are
-	labels []label
-	item   int32
-	mixed  bool    // numbering was restarted: a placeholder may mean two values
-	order  []int32 // restorable marks sorted by placeholder, by seal
+	mac        hash.Hash // nil: numbered
+	arena      []byte    // values
+	names      []byte    // placeholders; not secret, so append may leave copies
+	entries    []entry
+	index      map[uint64]int32    // hash of entity and value: the newest mark with it
+	taken      map[uint64]struct{} // hashes of the keyed placeholders there are
+	numberings []numbering
+	item       int32
+	ambiguous  bool    // numbering was restarted: a placeholder may mean two values
+	order      []int32 // restorable marks sorted by placeholder, by seal
 }
 
 // mark is one placeholder and its value.
-type mark struct {
+type entry struct {
 	entity               pii.Entity
 	value, valueEnd      uint32 // in arena
 	name, nameEnd, older int32  // in names; the next older mark of the same hash, or -1
 }
 
 // label is the numbering of one entity.
-type label struct {
+type numbering struct {
 	entity pii.Entity
 	next   int
 	seen   []uint64 // bit n: the text showed the placeholder with number n
@@ -78,38 +78,38 @@ func newVault(key []byte) *vault {
 
 // expect announces an entity that placeholders will be asked for.
 func (v *vault) expect(e pii.Entity) {
-	if v.label([]byte(e)) == nil {
-		v.labels = append(v.labels, label{entity: e, next: 1})
+	if v.numbering([]byte(e)) == nil {
+		v.numberings = append(v.numberings, numbering{entity: e, next: 1})
 	}
 }
 
-func (v *vault) label(entity []byte) *label {
-	for i := range v.labels {
-		if string(v.labels[i].entity) == string(entity) {
-			return &v.labels[i]
+func (v *vault) numbering(entity []byte) *numbering {
+	for i := range v.numberings {
+		if string(v.numberings[i].entity) == string(entity) {
+			return &v.numberings[i]
 		}
 	}
 	return nil
 }
 
 // restart begins the numbering anew for an independent text.
-func (v *vault) restart(item int32) {
+func (v *vault) startItem(item int32) {
 	if item == v.item {
 		return
 	}
 	v.item = item
-	v.mixed = v.mixed || len(v.marks) > 0
+	v.ambiguous = v.ambiguous || len(v.entries) > 0
 	clear(v.index)
 	clear(v.taken)
-	for i := range v.labels {
-		v.labels[i].next = 1
-		clear(v.labels[i].seen)
+	for i := range v.numberings {
+		v.numberings[i].next = 1
+		clear(v.numberings[i].seen)
 	}
 }
 
 // see takes note of placeholders that stand in the prompt's own text.
-func (v *vault) see(text []byte) {
-	if v.mac != nil || len(v.labels) == 0 {
+func (v *vault) noteText(text []byte) {
+	if v.mac != nil || len(v.numberings) == 0 {
 		return // a keyed placeholder in the text can only stand for the same value
 	}
 	for {
@@ -123,7 +123,7 @@ func (v *vault) see(text []byte) {
 			n++
 		}
 		if n < len(text) && text[n] == ']' {
-			v.note(text[:n])
+			v.noteLiteral(text[:n])
 		}
 		text = text[n:]
 	}
@@ -138,12 +138,12 @@ func isPlaceholderByte(c byte) bool {
 }
 
 // note marks the number of a literal such as EMAIL_3 as seen.
-func (v *vault) note(literal []byte) {
+func (v *vault) noteLiteral(literal []byte) {
 	i := bytes.LastIndexByte(literal, '_')
 	if i < 0 {
 		return
 	}
-	l := v.label(literal[:i])
+	l := v.numbering(literal[:i])
 	n, ok := canonicalNumber(literal[i+1:])
 	if l == nil || !ok {
 		return
@@ -175,7 +175,7 @@ func (v *vault) placeholder(e pii.Entity, value []byte) []byte {
 	if m := v.find(h, e, value); m >= 0 {
 		return v.name(m)
 	}
-	m := mark{entity: e, older: -1, value: uint32(len(v.arena)), name: int32(len(v.names))}
+	m := entry{entity: e, older: -1, value: uint32(len(v.arena)), name: int32(len(v.names))}
 	v.arena = sensitive.Append("vault", v.arena, value...)
 	m.valueEnd = uint32(len(v.arena))
 	if v.mac != nil {
@@ -187,9 +187,9 @@ func (v *vault) placeholder(e pii.Entity, value []byte) []byte {
 	if older, ok := v.index[h]; ok {
 		m.older = older
 	}
-	v.index[h] = int32(len(v.marks))
-	v.marks = append(v.marks, m)
-	return v.name(int32(len(v.marks) - 1))
+	v.index[h] = int32(len(v.entries))
+	v.entries = append(v.entries, m)
+	return v.name(int32(len(v.entries) - 1))
 }
 
 func (v *vault) hash(e pii.Entity, value []byte) uint64 {
@@ -201,8 +201,8 @@ func (v *vault) find(h uint64, e pii.Entity, value []byte) int32 {
 	if !ok {
 		return -1
 	}
-	for ; i >= 0; i = v.marks[i].older {
-		m := &v.marks[i]
+	for ; i >= 0; i = v.entries[i].older {
+		m := &v.entries[i]
 		if m.entity == e && bytes.Equal(v.arena[m.value:m.valueEnd], value) {
 			return i
 		}
@@ -213,11 +213,11 @@ func (v *vault) find(h uint64, e pii.Entity, value []byte) int32 {
 // mintNumber writes [ENTITY_n] with the next free number.
 func (v *vault) mintNumber(e pii.Entity) {
 	v.expect(e)
-	l := v.label([]byte(e))
+	l := v.numbering([]byte(e))
 	for l.next/64 < len(l.seen) && l.seen[l.next/64]>>(l.next%64)&1 != 0 {
 		l.next++
 	}
-	v.open(e)
+	v.writeEntity(e)
 	v.names = strconv.AppendInt(v.names, int64(l.next), 10)
 	v.names = append(v.names, ']')
 	l.next++
@@ -240,7 +240,7 @@ func (v *vault) mintKeyed(e pii.Entity, value []byte) {
 	start := len(v.names)
 	for n := keyedDigits; ; n += 2 {
 		v.names = v.names[:start]
-		v.open(e)
+		v.writeEntity(e)
 		v.names = append(v.names, digits[:n]...)
 		v.names = append(v.names, ']')
 		taken := maphash.Bytes(vaultSeed, v.names[start:])
@@ -251,32 +251,32 @@ func (v *vault) mintKeyed(e pii.Entity, value []byte) {
 	}
 }
 
-func (v *vault) open(e pii.Entity) {
+func (v *vault) writeEntity(e pii.Entity) {
 	v.names = append(v.names, '[')
 	v.names = append(v.names, e...)
 	v.names = append(v.names, '_')
 }
 
 func (v *vault) name(m int32) []byte {
-	start, end := v.marks[m].name, v.marks[m].nameEnd
+	start, end := v.entries[m].name, v.entries[m].nameEnd
 	return v.names[start:end:end]
 }
 
 // size is what the vault holds, in bytes.
 func (v *vault) size() int64 {
-	const markSize, indexSize = int(unsafe.Sizeof(mark{})), 24 // a map entry takes about that
-	return int64(cap(v.arena) + cap(v.names) + markSize*cap(v.marks) + indexSize*len(v.marks))
+	const markSize, indexSize = int(unsafe.Sizeof(entry{})), 24 // a map entry takes about that
+	return int64(cap(v.arena) + cap(v.names) + markSize*cap(v.entries) + indexSize*len(v.entries))
 }
 
 // seal makes the placeholders of the entities that may be restored ready to be
 // looked up. When numbering was restarted none are: one placeholder may then
 // mean several values.
 func (v *vault) seal(restorable func(pii.Entity) bool) {
-	if v.mixed {
+	if v.ambiguous {
 		return
 	}
-	for i := range v.marks {
-		if restorable(v.marks[i].entity) {
+	for i := range v.entries {
+		if restorable(v.entries[i].entity) {
 			v.order = append(v.order, int32(i))
 		}
 	}
@@ -299,7 +299,7 @@ func (v *vault) Value(placeholder []byte) (value []byte, ok bool) {
 	if i == len(v.order) || !bytes.Equal(v.name(v.order[i]), placeholder) {
 		return nil, false
 	}
-	m := &v.marks[v.order[i]]
+	m := &v.entries[v.order[i]]
 	return v.arena[m.value:m.valueEnd:m.valueEnd], true
 }
 

@@ -58,13 +58,13 @@ func TestVaultNumbers(t *testing.T) {
 func TestVaultPassesOver(t *testing.T) {
 	v := newVault(nil)
 	v.expect("EMAIL")
-	v.see([]byte("x [EMAIL_2] [EMAIL_03] [EMAIL_] [[EMAIL_4]] [CARD_1] [EMAIL_5 ] [EMAIL_999999999999] [EMAIL_65536]"))
+	v.noteText([]byte("x [EMAIL_2] [EMAIL_03] [EMAIL_] [[EMAIL_4]] [CARD_1] [EMAIL_5 ] [EMAIL_999999999999] [EMAIL_65536]"))
 	for i, want := range []string{"[EMAIL_1]", "[EMAIL_3]", "[EMAIL_5]"} {
 		if got := mint(v, "EMAIL", fmt.Sprint(i)); got != want {
 			t.Errorf("%d: %s, want %s", i, got, want)
 		}
 	}
-	v.see([]byte("[EMAIL_1] [EMAIL_6]"))
+	v.noteText([]byte("[EMAIL_1] [EMAIL_6]"))
 	if got := mint(v, "EMAIL", "0"); got != "[EMAIL_1]" {
 		t.Errorf("renumbered: %s", got)
 	}
@@ -76,16 +76,16 @@ func TestVaultPassesOver(t *testing.T) {
 func TestVaultRestart(t *testing.T) {
 	v := newVault(nil)
 	v.expect("EMAIL")
-	v.restart(1)
-	v.see([]byte("[EMAIL_1]"))
+	v.startItem(1)
+	v.noteText([]byte("[EMAIL_1]"))
 	if got := mint(v, "EMAIL", "a"); got != "[EMAIL_2]" {
 		t.Error(got)
 	}
-	v.restart(1)
+	v.startItem(1)
 	if got := mint(v, "EMAIL", "b"); got != "[EMAIL_3]" {
 		t.Error(got)
 	}
-	v.restart(2)
+	v.startItem(2)
 	if got := mint(v, "EMAIL", "b"); got != "[EMAIL_1]" {
 		t.Error(got)
 	}
@@ -104,7 +104,7 @@ func TestVaultKeyed(t *testing.T) {
 		t.Errorf("form %s", first)
 	}
 	mint(b, "EMAIL", "before")
-	b.see([]byte(first)) // the history of a conversation whose answers were not restored
+	b.noteText([]byte(first)) // the history of a conversation whose answers were not restored
 	if got := mint(b, "EMAIL", "x@y"); got != first {
 		t.Errorf("not stable: %s, then %s", first, got)
 	}
@@ -160,7 +160,7 @@ func TestVaultModel(t *testing.T) {
 			e := entities[rnd.IntN(len(entities))]
 			if rnd.IntN(3) == 0 {
 				literal := fmt.Sprintf("[%s_%d]", e, 1+rnd.IntN(40))
-				v.see([]byte("a " + literal + "b"))
+				v.noteText([]byte("a " + literal + "b"))
 				used[literal] = true
 				continue
 			}

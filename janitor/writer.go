@@ -35,15 +35,15 @@ func (w *responseWriter) WriteHeader(status int) {
 	if !w.committed && !informational {
 		w.committed = true
 		w.x.begin(status, w.Header())
-		w.choose(status)
+		w.chooseReader(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // choose decides how the body that follows is passed on.
-func (w *responseWriter) choose(status int) {
+func (w *responseWriter) chooseReader(status int) {
 	h := w.Header()
-	if !w.wanted() || w.r.Method == http.MethodHead || !hasReadableBody(status) {
+	if !w.needsReading() || w.r.Method == http.MethodHead || !hasReadableBody(status) {
 		return
 	}
 	c, err := codingOf(h)
@@ -51,7 +51,7 @@ func (w *responseWriter) choose(status int) {
 		return
 	}
 	reader := w.newAnswer(h.Get("Content-Type"))
-	if reader == nil || c.open != nil && !w.x.reserve(c.memory) {
+	if reader == nil || c.open != nil && !w.x.tryGrow(c.memory) {
 		return
 	}
 	w.answer = reader
@@ -65,7 +65,7 @@ func (w *responseWriter) choose(status int) {
 }
 
 // wanted tells whether anybody has an interest in what the answer says.
-func (w *responseWriter) wanted() bool {
+func (w *responseWriter) needsReading() bool {
 	return w.x.restores() || w.x.dropUsage || w.x.observer != nil
 }
 
@@ -80,7 +80,7 @@ func (w *responseWriter) newAnswer(contentType string) io.WriteCloser {
 	if contentType == "" {
 		contentType = "application/json"
 	}
-	reader, ok := answer.New(w.ResponseWriter, contentType, p, watcher{w.x})
+	reader, ok := answer.New(w.ResponseWriter, contentType, p, observerRelay{w.x})
 	if !ok {
 		return nil
 	}
@@ -115,17 +115,17 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 	switch {
 	case w.unpack != nil:
-		defer w.account()
+		defer w.countBuffers()
 		return w.unpack.Write(p)
 	case w.answer != nil:
-		defer w.account()
+		defer w.countBuffers()
 		return w.answer.Write(p)
 	}
 	return w.ResponseWriter.Write(p)
 }
 
 // account counts what the answer's buffers hold, once it is worth counting.
-func (w *responseWriter) account() {
+func (w *responseWriter) countBuffers() {
 	if w.stream == nil {
 		return
 	}
@@ -134,7 +134,7 @@ func (w *responseWriter) account() {
 		n = 0
 	}
 	if n != w.counted {
-		w.x.occupy(n - w.counted)
+		w.x.forceGrow(n - w.counted)
 		w.counted = n
 	}
 }
@@ -185,24 +185,24 @@ type writerFunc func(p []byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // watcher hands what an answer says to the exchange's observer.
-type watcher struct{ x *Exchange }
+type observerRelay struct{ x *Exchange }
 
 // FirstToken implements answer.Observer.
-func (w watcher) FirstToken() {
+func (w observerRelay) FirstToken() {
 	if w.x.observer != nil {
 		w.x.observer.FirstToken()
 	}
 }
 
 // Usage implements answer.Observer.
-func (w watcher) Usage(u answer.Usage) {
+func (w observerRelay) Usage(u answer.Usage) {
 	if w.x.observer != nil {
 		w.x.observer.Usage(u)
 	}
 }
 
 // Finish implements answer.Observer.
-func (w watcher) Finish(toolCalls bool) {
+func (w observerRelay) Finish(toolCalls bool) {
 	if w.x.observer != nil {
 		w.x.observer.Finish(toolCalls)
 	}
@@ -212,6 +212,6 @@ func (w watcher) Finish(toolCalls bool) {
 var (
 	_ http.ResponseWriter = (*responseWriter)(nil)
 	_ io.ReaderFrom       = (*responseWriter)(nil)
-	_ answer.Observer     = watcher{}
+	_ answer.Observer     = observerRelay{}
 	_ answer.Placeholders = (*vault)(nil)
 )
