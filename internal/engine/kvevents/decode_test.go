@@ -13,8 +13,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/msgpack"
 )
 
-// The batches as engines were seen to send them: newer vLLM, older vLLM, and
-// the older one's first event with SGLang's signed hash.
+// Batches captured from engines: newer vLLM, older vLLM, and the first event of
+// the older one with SGLang's signed hash.
 const (
 	mapBatch = `93 cb41daa8dbe0200000 93
  8b a474797065 ab426c6f636b53746f726564
@@ -135,8 +135,8 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// TestSkippedEvents: what cannot be used is left out, alone, and counted for
-// what its loss means.
+// TestSkippedEvents: an event that cannot be used is skipped alone, and counted by
+// the meaning of its loss.
 func TestSkippedEvents(t *testing.T) {
 	stored := func(p pairs) pairs { return append(pairs{"type", "BlockStored", "block_hashes", []any{1}}, p...) }
 	for name, c := range map[string]struct {
@@ -332,7 +332,7 @@ func shuffled(r *rand.Rand, p pairs) pairs {
 	return p
 }
 
-// TestAnyEncoding: one event is the same in every form it can have.
+// TestAnyEncoding: an event decodes to the same value in all of its forms.
 func TestAnyEncoding(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
@@ -381,7 +381,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// storedBlocks is a batch of stores: of a prompt each, 64 blocks of 16 tokens.
+// storedBlocks returns a batch of stores, each of a prompt of 64 blocks of 16 tokens.
 func storedBlocks(events int, array bool) []byte {
 	r := rand.New(rand.NewPCG(5, 6))
 	var wire []any

@@ -6,10 +6,10 @@ import "testing"
 
 func TestExtraOf(t *testing.T) {
 	if ExtraOf() != 0 || ExtraOf(nil) != 0 || SaltExtra("") != 0 {
-		t.Error("nothing is something")
+		t.Error("the Extra of no parts is not 0")
 	}
 	if SaltExtra("s") != ExtraOf("s") || ExtraOf(nil, "s") != ExtraOf("s") {
-		t.Error("a salt is not a part")
+		t.Error("SaltExtra differs from ExtraOf")
 	}
 	seen := map[uint64][]any{0: nil}
 	for _, parts := range [][]any{
@@ -18,14 +18,14 @@ func TestExtraOf(t *testing.T) {
 	} {
 		x := ExtraOf(parts...)
 		if other, twice := seen[x]; twice {
-			t.Errorf("%v and %v are the same", parts, other)
+			t.Errorf("%v and %v have the same Extra", parts, other)
 		}
 		seen[x] = parts
 	}
 }
 
-// TestExtraKeys: what is published for a block is what ExtraOf makes of its
-// parts, without the adapter's name when it is this event's and comes first.
+// TestExtraKeys: the Extra of a decoded block is ExtraOf its keys, without the
+// event's own adapter in front.
 func TestExtraKeys(t *testing.T) {
 	for _, c := range []struct {
 		lora any
@@ -46,7 +46,7 @@ func TestExtraKeys(t *testing.T) {
 			t.Errorf("%v: %v, %v, want %d", c.keys, e.Extra, err, c.want)
 		}
 	}
-	// Kinds that no engine has in its keys count as well.
+	// Kinds that no engine uses in its keys count as well.
 	seen := map[uint64]any{0: nil}
 	for _, part := range []any{1.5, 2.5, true, false, pairs{"a", 1}, pairs{"a", 2}, encoded{0xd4, 1, 2}, encoded{0xd4, 1, 3}} {
 		e, err := one(pairs{"type", "BlockStored", "block_hashes", []any{1}, "extra_keys", []any{[]any{part}}})

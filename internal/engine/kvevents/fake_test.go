@@ -16,17 +16,18 @@ import (
 
 var errRefused = errors.New("refused")
 
-// fakePublisher is an engine's publisher with history, and faults to order.
+// fakePublisher is an engine's publisher with a history, and with faults that a test
+// sets.
 type fakePublisher struct {
 	mu      sync.Mutex
-	base    uint64            // number of the first batch of this life
-	batches [][]byte          // of this life
+	base    uint64            // number of this process's first batch
+	batches [][]byte          // of this process
 	keep    int               // batches of history; 0: all
 	blocks  map[uint64]uint64 // copies of each block the engine holds: the truth
 	live    []*fakeConn
 
 	refuse, refuseReplay bool
-	loseLive             int                      // live messages that are lost, from the next on
+	loseLive             int                      // number of live messages to lose, from the next on
 	topic                string                   // of live messages
 	old                  bool                     // replies without the topic's frame
 	noEnd                bool                     // no mark at the end of replies
@@ -66,7 +67,7 @@ func (c *fakeConn) Subscribe([]byte) error { return nil }
 
 func (c *fakeConn) ReceiveUntil(m *zmtp.Message, deadline time.Time) error {
 	select {
-	case got := <-c.messages: // what has come comes before an end
+	case got := <-c.messages: // messages come before the end
 		m.Parts = got
 		return nil
 	default:
@@ -88,7 +89,7 @@ func (c *fakeConn) ReceiveUntil(m *zmtp.Message, deadline time.Time) error {
 	}
 }
 
-// Send is a request for history.
+// Send takes a request for history.
 func (c *fakeConn) Send(parts ...[]byte) error {
 	if len(parts) != 2 || len(parts[0]) != 0 || len(parts[1]) != 8 {
 		return errors.New("no request")
@@ -126,7 +127,7 @@ func (c *fakeConn) Send(parts ...[]byte) error {
 	return nil
 }
 
-// publish adds a batch and sends it to who listens.
+// publish adds a batch and sends it to all connections.
 func (p *fakePublisher) publish(events ...any) { p.publishRaw(batchOf(events...)) }
 
 func (p *fakePublisher) publishRaw(payload []byte) {
@@ -148,7 +149,7 @@ func (p *fakePublisher) send(seq uint64, payload []byte) {
 	}
 }
 
-// store and remove publish one block, and do it.
+// store and remove change one block and publish it.
 func (p *fakePublisher) store(hash uint64) {
 	p.mu.Lock()
 	p.blocks[hash]++
@@ -178,7 +179,7 @@ func storeOf(hash uint64) any {
 
 func removalOf(hash uint64) any { return []any{"BlockRemoved", []any{hash}, "GPU"} }
 
-// restart is a new process. The connection may live on: a proxy keeps it.
+// restart replaces the process. A proxy may keep the connections.
 func (p *fakePublisher) restart(drop bool) {
 	p.mu.Lock()
 	p.batches, p.sent = nil, 0
@@ -282,14 +283,14 @@ func (s *fakeSink) SetKnowledge(k Knowledge) {
 	s.told = append(s.told, k)
 }
 
-// holds tells what the sink believes.
+// holds returns the sink's blocks and knowledge.
 func (s *fakeSink) holds() (map[uint64]uint64, Knowledge) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.blocks), s.known
 }
 
-// toldOf is how many times it was told that this is what is known.
+// countKnown returns how often the sink got a knowledge.
 func (s *fakeSink) countKnown(k Knowledge) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -301,23 +302,23 @@ func (s *fakeSink) countKnown(k Knowledge) (n int) {
 	return n
 }
 
-// world is a Set that follows one publisher, both fake outside.
+// world is a Subscriber and one publisher, over a fake network.
 type world struct {
-	net  *fakeNet
-	set  *Subscriber
-	p    *fakePublisher
-	sink *fakeSink // the newest
-	mu   sync.Mutex
-	open int
+	net        *fakeNet
+	subscriber *Subscriber
+	p          *fakePublisher
+	sink       *fakeSink // the newest
+	mu         sync.Mutex
+	open       int
 }
 
-// source is the publisher's, with history.
+// publisher is followed in most tests. It keeps a history.
 var publisher = Publisher{Upstream: "a:8000", Events: "a:1", Replay: "a:2"}
 
 func newWorld() *world {
 	w := &world{p: newFakePublisher()}
 	w.net = &fakeNet{publishers: map[string]*fakePublisher{"a": w.p}}
-	w.set = NewSubscriber(Options{
+	w.subscriber = NewSubscriber(Options{
 		Open: func(Publisher) Sink {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -337,4 +338,4 @@ func newWorld() *world {
 	return w
 }
 
-func (w *world) state() State { return w.set.States("")[0] }
+func (w *world) state() State { return w.subscriber.States("")[0] }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// disturb lets the engine work, or something go wrong.
+// disturb has the engine store or remove blocks, or sets a fault.
 func (w *world) disturb(r *rand.Rand) {
 	p := w.p
 	hash := r.Uint64N(12)
@@ -55,15 +55,15 @@ func (w *world) disturb(r *rand.Rand) {
 	}
 }
 
-// hidden reports whether the last batch was not sent to who listens now, so
-// that nobody can know of it yet.
+// hidden reports whether the last batch was not sent to the connections there are,
+// so that its loss cannot be noticed yet.
 func (p *fakePublisher) hidden() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.batches) != p.sent
 }
 
-// spoiled reports whether a batch of this life cannot be read.
+// spoiled reports whether a batch of this process cannot be read.
 func (p *fakePublisher) spoiled() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

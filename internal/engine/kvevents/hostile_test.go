@@ -21,13 +21,13 @@ import (
 // attack writes until the connection breaks or enough was written.
 type attack func(c net.Conn, enough int64, written *atomic.Int64)
 
-// endless repeats what make returns.
-func endless(make func(i uint64) []byte) attack {
+// endless writes message 0, 1, 2 and so on.
+func endless(message func(i uint64) []byte) attack {
 	return func(c net.Conn, enough int64, written *atomic.Int64) {
 		var chunk []byte
 		for i := uint64(0); written.Load() < enough; {
 			for chunk = chunk[:0]; len(chunk) < 1<<16; i++ {
-				chunk = append(chunk, make(i)...)
+				chunk = append(chunk, message(i)...)
 			}
 			n, err := c.Write(chunk)
 			written.Add(int64(n))
@@ -38,7 +38,7 @@ func endless(make func(i uint64) []byte) attack {
 	}
 }
 
-// attacks are what a hostile publisher says on a port, after the handshake.
+// attacks returns the data that hostile publishers send after the handshake.
 func attacks() map[string]attack {
 	r := rand.New(rand.NewPCG(1, 2))
 	noise := make([]byte, 1<<16)
@@ -66,10 +66,13 @@ func attacks() map[string]attack {
 	}
 }
 
-// TestHostilePublishers: each attacks on both ports, while a good publisher is
-// followed by the same Set.
+// TestHostilePublishers: each attacks on both ports, while the same Subscriber
+// follows a good publisher.
 func TestHostilePublishers(t *testing.T) {
-	const enough = 48 << 20 // far more than may be held of one publisher
+	enough := int64(48 << 20) // far more than may be held of one publisher
+	if testing.Short() {
+		enough = 18 << 20 // more than a message may have
+	}
 	const may = 400 << 20
 	for name, a := range attacks() {
 		t.Run(name, func(t *testing.T) {
@@ -86,8 +89,8 @@ func TestHostilePublishers(t *testing.T) {
 			}
 			evil := Publisher{Upstream: "evil:1", Events: port(readyPUB), Replay: port(readyROUTER)}
 			opened := newSinks()
-			set := NewSubscriber(Options{Open: opened.open})
-			watch(t, set, good.publisher("good:1"), evil)
+			subscriber := NewSubscriber(Options{Open: opened.open})
+			watch(t, subscriber, good.publisher("good:1"), evil)
 			sink := opened.get(t, "good:1")
 			sink.await(t, "the good one's history", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 1 })
 			until(t, "the subscription", func() bool {
@@ -96,36 +99,29 @@ func TestHostilePublishers(t *testing.T) {
 				return len(good.live) == 1
 			})
 			var memory runtime.MemStats
-			h, quickest := uint64(0), patience
+			h := uint64(0)
 			until(t, "the attack's end", func() bool {
 				if h++; h%10 == 1 {
 					runtime.ReadMemStats(&memory)
 				}
 				good.publish(batchOf(storeOf(h)))
 				want := int(h) + 1
-				began := time.Now()
 				sink.await(t, "a batch of the good one", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == want })
-				quickest = min(quickest, time.Since(began))
 				if memory.HeapAlloc > may {
 					t.Fatalf("%d MiB are in use", memory.HeapAlloc>>20)
 				}
 				return written.Load() >= enough || ended.Load() >= 3
 			})
-			// How long one takes tells of the machine too, the quickest of many
-			// does not.
-			if quickest > 2*time.Second {
-				t.Errorf("the good one's batches take %v and more", quickest)
-			}
-			set.Close()
-			if held := set.queuedBytes.Load(); held != 0 {
-				t.Errorf("%d bytes are held in the end", held)
+			subscriber.Close()
+			if held := subscriber.queuedBytes.Load(); held != 0 {
+				t.Errorf("%d bytes are still counted in the end", held)
 			}
 		})
 	}
 }
 
-// TestHistoryThatDrips: a batch each second, for ever. It holds its turn for a
-// limited time, and others get theirs.
+// TestHistoryThatDrips: a publisher that answers with a batch a second, for ever,
+// holds a replay for a limited time; others get theirs.
 func TestHistoryThatDrips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -134,34 +130,34 @@ func TestHistoryThatDrips(t *testing.T) {
 			evil = append(evil, Publisher{Upstream: "evil", Rank: i, Events: "evil:1", Replay: "evil:2"})
 		}
 		w.net.publishers["evil"] = newFakePublisher()
-		inner := w.set.options.Dial
-		w.set.options.Dial = func(ctx context.Context, address string, s zmtp.Socket) (Conn, error) {
+		inner := w.subscriber.options.Dial
+		w.subscriber.options.Dial = func(ctx context.Context, address string, s zmtp.Socket) (Conn, error) {
 			c, err := inner(ctx, address, s)
 			if address == "evil:2" && err == nil {
 				return drip{c.(*fakeConn), new(uint64)}, nil
 			}
 			return c, err
 		}
-		w.set.Follow(evil...)
+		w.subscriber.Follow(evil...)
 		synctest.Wait()
 		w.p.store(1)
 		began := time.Now()
 		for !time.Now().After(began.Add(replayTime + replaySilence)) {
-			w.set.Follow(append(evil, publisher)...)
+			w.subscriber.Follow(append(evil, publisher)...)
 			time.Sleep(time.Second)
 			synctest.Wait()
 		}
-		for _, s := range w.set.States("a:8000") {
+		for _, s := range w.subscriber.States("a:8000") {
 			if s.Knowledge != Complete {
 				t.Errorf("%+v", s)
 			}
 		}
-		for _, s := range w.set.States("evil") {
+		for _, s := range w.subscriber.States("evil") {
 			if s.Knowledge != Unknown || s.Batches > 130 {
 				t.Errorf("%+v", s)
 			}
 		}
-		w.set.Close()
+		w.subscriber.Close()
 	})
 }
 
@@ -237,11 +233,11 @@ func TestQueueBounds(t *testing.T) {
 	}
 }
 
-// TestDeepBatch: a batch nested deeper than can be skipped is not read, and
-// costs what was known, not the connection.
+// TestDeepBatch: a batch that is nested too deep to be skipped is not read. It
+// costs the knowledge, not the connection.
 func TestDeepBatch(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.set.Follow(publisher)
+		w.subscriber.Follow(publisher)
 		synctest.Wait()
 		w.p.store(1)
 		deep := append([]byte("\x92\xc0\x91"), bytes.Repeat([]byte{0x91}, msgpack.MaxDepth+1)...)

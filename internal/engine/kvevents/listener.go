@@ -40,7 +40,7 @@ type inbound struct {
 // the old one, since it has most likely been restarted. So any peer can claim to be
 // any engine: the port is for trusted networks only, like the engines' own.
 type Listener struct {
-	set        *Subscriber
+	subscriber *Subscriber
 	listener   net.Listener
 	rank       int
 	options    zmtp.Options
@@ -66,7 +66,7 @@ type ListenerStats struct {
 // their rank to the port that they connect to. The Listener owns l.
 func NewListener(s *Subscriber, l net.Listener, rank int) *Listener {
 	n := &Listener{
-		set: s, listener: l, rank: rank, options: connOptions(),
+		subscriber: s, listener: l, rank: rank, options: connOptions(),
 		unclaimed: budget{divisor: unclaimedDivisor, burst: unclaimedBurst},
 	}
 	n.ctx, n.stop = context.WithCancel(s.ctx)
@@ -150,7 +150,7 @@ func (n *Listener) awaitSubscription(conn Conn) bool {
 			if !stop() {
 				return false
 			}
-			if n.set.assign(address, n.rank, &inbound{conn, m.Parts}) {
+			if n.subscriber.assign(address, n.rank, &inbound{conn, m.Parts}) {
 				return true
 			}
 			stop = context.AfterFunc(n.ctx, func() { _ = conn.Close() })

@@ -25,7 +25,7 @@ func dialOut(t *testing.T, address string) net.Conn {
 	return c
 }
 
-// say publishes a batch under a topic.
+// say sends a batch with a topic.
 func say(t *testing.T, c net.Conn, topic string, seq uint64, event any) {
 	t.Helper()
 	if _, err := c.Write(appendMessage(nil, []byte(topic), seqOf(seq), batchOf(event))); err != nil {
@@ -36,14 +36,14 @@ func say(t *testing.T, c net.Conn, topic string, seq uint64, event any) {
 func listening(t *testing.T, rank int, publishers ...Publisher) (*Listener, *sinks, string) {
 	t.Helper()
 	opened := newSinks()
-	set := NewSubscriber(Options{Open: opened.open})
-	t.Cleanup(set.Close)
-	watch(t, set, publishers...)
+	subscriber := NewSubscriber(Options{Open: opened.open})
+	t.Cleanup(subscriber.Close)
+	watch(t, subscriber, publishers...)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := NewListener(set, l, rank)
+	listener := NewListener(subscriber, l, rank)
 	t.Cleanup(listener.Close)
 	return listener, opened, l.Addr().String()
 }
@@ -51,7 +51,7 @@ func listening(t *testing.T, rank int, publishers ...Publisher) (*Listener, *sin
 func TestListener(t *testing.T) {
 	l, opened, address := listening(t, 1, Publisher{Upstream: "10.0.0.1:8000", Rank: 1}, Publisher{Upstream: "10.0.0.1:8000"}, Publisher{Upstream: "10.0.0.2:8000", Rank: 1})
 	c := dialOut(t, address)
-	// Nobody's topics; then one's, by its address. The batch that names it counts.
+	// Unknown topics first; then one by its address, whose batch counts.
 	for i, topic := range []string{"", "kv-events", "kv@", "kv@@m", "kv@10.0.0.1:8000", "kv@10.0.0.9:8000@m", "kv@10.0.0.1:8001@m"} {
 		say(t, c, topic, uint64(i), storeOf(1))
 	}
@@ -63,19 +63,19 @@ func TestListener(t *testing.T) {
 	until(t, "the hand-over", func() bool { return l.Stats().Waiting == 0 })
 	var states []State
 	until(t, "the connection", func() bool {
-		states = l.set.States("10.0.0.1:8000")
+		states = l.subscriber.States("10.0.0.1:8000")
 		return len(states) == 2 && states[1].Batches == 1
 	})
 	if states[0].Connected || states[0].Publisher.Rank != 0 || !states[1].Connected || states[1].Knowledge != Partial {
 		t.Errorf("%+v", states)
 	}
-	// The other by its host alone, from its start.
+	// The other one by its host alone, from its first batch.
 	other := dialOut(t, address)
 	say(t, other, "kv@10.0.0.2@m", 0, storeOf(5))
 	opened.get(t, "10.0.0.2:8000").await(t, "all that is known", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && b[5] == 1 })
 }
 
-// TestPublisherConnectsAgain: the newer connection is the one that lives.
+// TestPublisherConnectsAgain: the newer connection replaces the older one.
 func TestPublisherConnectsAgain(t *testing.T) {
 	const up = "10.0.0.1:8000"
 	_, opened, address := listening(t, 0, Publisher{Upstream: up})
@@ -90,7 +90,7 @@ func TestPublisherConnectsAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := first.Read(make([]byte, 1)); n != 0 || err == nil {
-		t.Errorf("the first connection still says something: %d, %v", n, err)
+		t.Errorf("the first connection still delivers: %d, %v", n, err)
 	}
 	say(t, second, "kv@"+up+"@m", 1, storeOf(3))
 	sink.await(t, "more of the second", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 2 })
@@ -133,8 +133,8 @@ func TestListenerRefuses(t *testing.T) {
 	}
 }
 
-// TestNewestConnectionWins: of several that wait for one follower the last is
-// taken, and the others are closed.
+// TestNewestConnectionWins: of several connections that wait for one subscription
+// the last is taken, and the others are closed.
 func TestNewestConnectionWins(t *testing.T) {
 	p := newFakePublisher()
 	f := newSubscription(NewSubscriber(Options{}), Publisher{})
@@ -151,7 +151,7 @@ func TestNewestConnectionWins(t *testing.T) {
 		}
 	}
 	if !closed(conns[0]) || !closed(conns[1]) || closed(conns[2]) {
-		t.Error("not the first two are closed")
+		t.Error("the first two connections are not closed")
 	}
 	f.dropInbound()
 	f.dropInbound()
@@ -160,7 +160,7 @@ func TestNewestConnectionWins(t *testing.T) {
 	}
 }
 
-// brokenListener is a net.Listener that can accept nothing for a while.
+// brokenListener is a net.Listener whose first calls of Accept fail.
 type brokenListener struct {
 	net.Listener
 	failures int
@@ -179,12 +179,12 @@ func TestAcceptsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := NewSubscriber(Options{Open: newSinks().open})
-	defer set.Close()
-	listener := NewListener(set, &brokenListener{l, 2}, 0)
+	subscriber := NewSubscriber(Options{Open: newSinks().open})
+	defer subscriber.Close()
+	listener := NewListener(subscriber, &brokenListener{l, 2}, 0)
 	dialOut(t, l.Addr().String())
 	until(t, "a connection", func() bool { return listener.Stats().Waiting == 1 })
-	set.Close() // ends it too
+	subscriber.Close() // ends it too
 	listener.running.Wait()
 	if _, err := net.Dial("tcp", l.Addr().String()); err == nil {
 		t.Error("it still accepts")

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// A peer speaks ZMTP over real connections, in the bytes libzmq was seen to
-// send, and says what a test wants.
+// A peer speaks ZMTP over real connections, in bytes captured from libzmq.
 
 var (
 	peerGreeting = unhex("ff00000000000000017f03014e554c4c" + strings.Repeat("00", 48))
@@ -72,7 +71,7 @@ func appendMessage(to []byte, parts ...[]byte) []byte {
 
 func seqOf(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-// serve accepts connections until the test ends, and handles each.
+// serve handles each connection to a port of its own until the test ends.
 func serve(t testing.TB, handle func(c net.Conn)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -128,7 +127,7 @@ func newTCPPublisher(t testing.TB) *tcpPublisher {
 	return p
 }
 
-// source is what to see to follow it.
+// publisher returns the Publisher to follow.
 func (p *tcpPublisher) publisher(upstream string) Publisher {
 	return Publisher{Upstream: upstream, Events: p.events, Replay: p.replay}
 }
@@ -138,7 +137,7 @@ func (p *tcpPublisher) stream(c net.Conn) {
 		return
 	}
 	if _, body, err := readFrame(c); err != nil || string(body) != "\x01" {
-		return // it has to subscribe to all
+		return // every subscription must be to all topics
 	}
 	p.mu.Lock()
 	p.live[c] = true
@@ -187,7 +186,7 @@ func (p *tcpPublisher) history(c net.Conn) {
 	}
 }
 
-// publish sends a batch to who listens.
+// publish sends a batch to all subscribers.
 func (p *tcpPublisher) publish(payload []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -198,7 +197,7 @@ func (p *tcpPublisher) publish(payload []byte) {
 	}
 }
 
-// signalSink is a fakeSink that says when it was told something.
+// signalSink is a fakeSink that signals its changes.
 type signalSink struct {
 	*fakeSink
 	told chan struct{}
@@ -216,10 +215,10 @@ func (s signalSink) SetKnowledge(k Knowledge) {
 	signal(s.told)
 }
 
-// patience is for what takes milliseconds on a machine that is not busy.
+// patience bounds waits that take milliseconds on a quiet machine.
 const patience = time.Minute
 
-// await waits until the sink is as wanted.
+// await waits for a state of the sink.
 func (s signalSink) await(t testing.TB, what string, is func(blocks map[uint64]uint64, known Knowledge) bool) {
 	t.Helper()
 	limit := time.After(patience)
@@ -236,7 +235,7 @@ func (s signalSink) await(t testing.TB, what string, is func(blocks map[uint64]u
 	}
 }
 
-// until polls what gives no signal.
+// until polls a condition that gives no signal.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -278,10 +277,10 @@ func (s *sinks) get(t testing.TB, upstream string) (sink signalSink) {
 	return sink
 }
 
-// watch sees sources until the test ends, as requests do: who is not seen for a
-// minute is not followed any more.
-func watch(t testing.TB, set *Subscriber, publishers ...Publisher) {
-	set.Follow(publishers...)
+// watch follows publishers until the test ends, as requests do: after a minute
+// without them a subscription ends.
+func watch(t testing.TB, subscriber *Subscriber, publishers ...Publisher) {
+	subscriber.Follow(publishers...)
 	stop := make(chan struct{})
 	var seeing sync.WaitGroup
 	seeing.Go(func() {
@@ -290,7 +289,7 @@ func watch(t testing.TB, set *Subscriber, publishers ...Publisher) {
 		for {
 			select {
 			case <-tick.C:
-				set.Follow(publishers...)
+				subscriber.Follow(publishers...)
 			case <-stop:
 				return
 			}
@@ -308,9 +307,9 @@ func TestOverTCP(t *testing.T) {
 		p.publish(batchOf(storeOf(h)))
 	}
 	opened := newSinks()
-	set := NewSubscriber(Options{Open: opened.open})
-	defer set.Close()
-	watch(t, set, p.publisher("a:8000"))
+	subscriber := NewSubscriber(Options{Open: opened.open})
+	defer subscriber.Close()
+	watch(t, subscriber, p.publisher("a:8000"))
 	sink := opened.get(t, "a:8000")
 	sink.await(t, "history", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 100 })
 	until(t, "the subscription", func() bool {
@@ -327,7 +326,7 @@ func TestOverTCP(t *testing.T) {
 	}
 	p.batches = nil
 	p.mu.Unlock()
-	// It may have connected again by the time that this looks.
+	// It may have connected again by now.
 	until(t, "its end", func() bool { return sink.countKnown(Unknown) > before })
 	p.publish(batchOf(storeOf(500)))
 	sink.await(t, "the next life", func(b map[uint64]uint64, k Knowledge) bool { return k == Complete && len(b) == 1 && b[500] == 1 })

@@ -17,17 +17,17 @@ type State struct {
 	Publisher Publisher
 	Connected bool          // there is a connection with its live stream
 	Knowledge Knowledge     // what its Sink is told
-	Lag       time.Duration // from when the engine assembled the last live batch until it was applied; wrong by as much as its clock is
+	Lag       time.Duration // between assembling the last live batch, by the engine's clock, and applying it
 	Last      time.Time     // when the last live batch was applied; zero: never
 
 	Batches   uint64 // applied, live or replayed
-	Events    uint64 // in these that could be read
-	Unindexed uint64 // of these that the Sink could not use
-	Malformed uint64 // messages, batches and events that could not be read
-	Gaps      uint64 // times that batches were missing, seen by their numbers or after silence
-	Losses    uint64 // of these that were not closed: what was known was dropped
-	Replays   uint64 // times that history was asked for and came
-	Restarts  uint64 // new streams, and first connections: times that all had to be learned anew
+	Events    uint64 // readable events in these batches
+	Unindexed uint64 // of these, the events that the Sink could not use
+	Malformed uint64 // unreadable messages, batches and events
+	Gaps      uint64 // gaps, found by sequence numbers or after silence
+	Losses    uint64 // gaps that could not be closed, so that all was dropped
+	Replays   uint64 // replays that were whole
+	Restarts  uint64 // restarts and connections, after which all is learned anew
 
-	Failure error // why there is no connection, or why history could not be read; its text is fixed. nil: none
+	Failure error // of connecting or of reading history, with a fixed text; nil: none
 }

@@ -32,14 +32,14 @@ func processorTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkIdle follows 256 publishers that say nothing, over TCP, for two
-// minutes at a time: heartbeats and questions after silence included, and the
-// numPublishers' side of all that too. %core is what is used of one core.
+// BenchmarkIdle follows 256 silent publishers over TCP for two minutes at a time,
+// with heartbeats and probes, and the publishers' side of them. %core is the use of
+// one core.
 func BenchmarkIdle(b *testing.B) {
 	const numPublishers = 256
 	var before, after runtime.MemStats
-	set := NewSubscriber(Options{Open: func(Publisher) Sink { return &nothing{} }})
-	defer set.Close()
+	subscriber := NewSubscriber(Options{Open: func(Publisher) Sink { return &nothing{} }})
+	defer subscriber.Close()
 	var publishers []Publisher
 	for i := range numPublishers {
 		p := newTCPPublisher(b)
@@ -49,9 +49,9 @@ func BenchmarkIdle(b *testing.B) {
 	goroutines := runtime.NumGoroutine()
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	set.Follow(publishers...)
+	subscriber.Follow(publishers...)
 	until(b, "all are followed", func() bool {
-		for _, s := range set.States("") {
+		for _, s := range subscriber.States("") {
 			if s.Knowledge != Complete {
 				return false
 			}
@@ -67,7 +67,7 @@ func BenchmarkIdle(b *testing.B) {
 	for b.Loop() {
 		began, at := processorTime(), time.Now()
 		for range 12 {
-			set.Follow(publishers...)
+			subscriber.Follow(publishers...)
 			<-tick.C
 		}
 		used += processorTime() - began
@@ -97,14 +97,14 @@ func BenchmarkHistory(b *testing.B) {
 			used := processorTime()
 			for b.Loop() {
 				n := &nothing{known: make(chan Knowledge, 9)}
-				set := NewSubscriber(Options{Open: func(Publisher) Sink { return n }})
-				set.Follow(p.publisher("a:8000"))
+				subscriber := NewSubscriber(Options{Open: func(Publisher) Sink { return n }})
+				subscriber.Follow(p.publisher("a:8000"))
 				for k := range n.known {
 					if k == Complete {
 						break
 					}
 				}
-				set.Close()
+				subscriber.Close()
 				if n.blocks != 10000*blocks {
 					b.Fatal(n.blocks)
 				}

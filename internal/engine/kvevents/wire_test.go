@@ -89,7 +89,7 @@ func packCount(to []byte, n int, short, long byte) []byte {
 	return binary.BigEndian.AppendUint32(append(to, long+1), uint32(n))
 }
 
-// list is a slice as pack takes it.
+// list returns a slice of the type that pack takes.
 func list[T any](s []T) []any {
 	to := make([]any, len(s))
 	for i, e := range s {
@@ -101,7 +101,7 @@ func list[T any](s []T) []any {
 // batchOf is a batch of events at second 1789095808.5 of rank 0.
 func batchOf(events ...any) []byte { return pack(nil, []any{1789095808.5, events, 0}) }
 
-// decoded are copies of a batch's events.
+// decoded returns copies of a batch's events.
 func decoded(payload []byte) (events []Event, b Batch, err error) {
 	var d Decoder
 	b, err = d.Decode(payload, func(e *Event) bool {
