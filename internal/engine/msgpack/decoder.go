@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package msgpack reads MessagePack values one after the other from bytes that
-// are not trusted. It copies and allocates nothing, never reads past the end,
-// and believes no length before that many bytes are there: an array that
-// announces more elements than bytes follow is an error at its header.
+// Package msgpack reads MessagePack values one after the other from untrusted
+// bytes. It copies and allocates nothing, and checks each length against the bytes
+// that are there: an array that announces more elements than bytes follow is an
+// error at its header.
 //
 // The format: https://github.com/msgpack/msgpack/blob/master/spec.md
 package msgpack
@@ -14,7 +14,7 @@ import (
 	"math"
 )
 
-// Why something could not be read. There are no others, and none quotes input.
+// The errors of a Decoder. None quotes the input.
 var (
 	ErrShort  = errors.New("msgpack: a value ends too early")
 	ErrKind   = errors.New("msgpack: a value of another kind was expected")
@@ -22,40 +22,38 @@ var (
 	ErrDepth  = errors.New("msgpack: values are nested too deep")
 )
 
-// MaxDepth is how many arrays and maps may be open within each other in what
-// Skip passes over.
+// MaxDepth bounds the nesting of arrays and maps in a value that Skip passes over.
 const MaxDepth = 32
 
-// Decoder reads values from the front of a slice. A read that fails leaves it
-// where it was. The zero value has nothing to read; use Reset.
+// Decoder reads values from the front of a slice. A read that fails does not move
+// it. The zero value has nothing to read; use Reset.
 type Decoder struct {
 	data []byte
 	at   int
 }
 
-// Reset makes the decoder read data from its start. What Str and Bin return is
-// part of data, which must not change while it is in use.
+// Reset makes the decoder read data from its start. Str and Bin return parts of
+// data, which must not change while they are in use.
 func (d *Decoder) Reset(data []byte) { d.data, d.at = data, 0 }
 
-// Offset is how many bytes were read: a place for Seek to come back to.
+// Offset returns the number of bytes that were read, for Seek.
 func (d *Decoder) Offset() int { return d.at }
 
-// Seek goes on reading from a place that Offset returned for the same data.
+// Seek goes to an offset that Offset returned for the same data.
 func (d *Decoder) Seek(offset int) { d.at = min(max(offset, 0), len(d.data)) }
 
-// Next takes n bytes as they are: of a value whose end Skip has found. It is
-// less when no more are left.
+// Next takes n encoded bytes, or all that are left. Skip finds the end of a value.
 func (d *Decoder) Next(n int) []byte {
 	start := d.at
 	d.at += min(max(n, 0), d.Left())
 	return d.data[start:d.at:d.at]
 }
 
-// Left is how many bytes are not read yet.
+// Left returns the number of bytes that are not read yet.
 func (d *Decoder) Left() int { return len(d.data) - d.at }
 
-// Peek tells the kind of the next value; None at the end of the data or for a
-// byte that starts no value.
+// Peek returns the kind of the next value: None at the end of the data or at a byte
+// that starts no value.
 func (d *Decoder) Peek() Kind {
 	if d.at >= len(d.data) {
 		return None
@@ -63,15 +61,15 @@ func (d *Decoder) Peek() Kind {
 	return kinds[d.data[d.at]]
 }
 
-// header is how a value starts.
+// header is the start of a value.
 type header struct {
 	kind Kind
 	size int    // bytes of the header itself
 	n    uint64 // elements, pairs, bytes that follow, or the bits of a number
 }
 
-// peek reads the next value's header without moving on. It has checked that
-// the header's bytes are there, and nothing behind them.
+// peek reads the next value's header without moving on. It checks only that the
+// header's own bytes are there.
 func (d *Decoder) peek() (header, error) {
 	if d.at >= len(d.data) {
 		return header{}, ErrShort
@@ -149,10 +147,10 @@ func (d *Decoder) Array() (int, error) { return d.count(Array, 1) }
 // Map takes the header of a map and returns how many pairs of values follow.
 func (d *Decoder) Map() (int, error) { return d.count(Map, 2) }
 
-// Int takes an integer: its 64 bits in two's complement, and whether it is less
-// than zero. From 2^63 on it fits uint64 only.
+// Int takes an integer: its 64 bits in two's complement, and whether it is negative.
+// From 2^63 on it fits uint64 only.
 func (d *Decoder) Int() (bits uint64, negative bool, err error) {
-	// The shortest form by far: most token ids and hashes are not, but sizes are.
+	// The one-byte form, which most sizes have.
 	if d.at < len(d.data) && d.data[d.at] < 0x80 {
 		bits = uint64(d.data[d.at])
 		d.at++
@@ -177,7 +175,7 @@ func (d *Decoder) Int() (bits uint64, negative bool, err error) {
 	return bits, negative, nil
 }
 
-// Float takes a number of any form as a float64.
+// Float takes a number of any kind as a float64.
 func (d *Decoder) Float() (float64, error) {
 	if d.Peek() == Int {
 		bits, negative, err := d.Int()

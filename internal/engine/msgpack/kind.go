@@ -2,7 +2,7 @@
 
 package msgpack
 
-// Kind is what sort of value it is.
+// Kind is the kind of a value.
 type Kind uint8
 
 // The kinds of values.
@@ -16,11 +16,11 @@ const (
 	Bin
 	Array
 	Map
-	Ext // of an application, timestamps too: can only be skipped
+	Ext // application types and timestamps; can only be skipped
 )
 
-// kinds has the kind of value that a first byte starts, widths how many bytes
-// of length, count or number come directly after it.
+// kinds maps a first byte to the kind of its value, widths to the number of bytes
+// of length, count or number that follow it.
 var kinds, widths = tables()
 
 func tables() (kinds [256]Kind, widths [256]uint8) {
@@ -51,7 +51,7 @@ func tables() (kinds [256]Kind, widths [256]uint8) {
 	return kinds, widths
 }
 
-// inline is the count or value that is in the first byte itself.
+// inline returns the count or value in the first byte itself.
 func inline(first byte) uint64 {
 	switch {
 	case first < 0x80:

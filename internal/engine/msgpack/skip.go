@@ -2,7 +2,7 @@
 
 package msgpack
 
-// Skip passes over the next value with all that is in it.
+// Skip passes over the next value and all values in it.
 func (d *Decoder) Skip() error {
 	start := d.at
 	if err := d.skip(); err != nil {
@@ -12,8 +12,8 @@ func (d *Decoder) Skip() error {
 	return nil
 }
 
-// skip keeps how many values each open array or map still wants, so that what
-// a hostile sender nests takes neither goroutine stack nor heap.
+// skip keeps the number of missing values of each open array or map, so that hostile
+// nesting takes neither goroutine stack nor heap.
 func (d *Decoder) skip() error {
 	var open [MaxDepth]uint64
 	depth := 0

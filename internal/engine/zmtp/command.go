@@ -11,14 +11,14 @@ const (
 	// maxCommand bounds the body of a command, in bytes. READY, the largest,
 	// has two or three short properties.
 	maxCommand = bufferSize - maxHeader
-	// maxContext is how long the context of a PING may be, by ZMTP 3.1.
+	// maxContext bounds the context of a PING, in bytes, by ZMTP 3.1.
 	maxContext = 16
-	// maxProperties bounds a READY's.
+	// maxProperties bounds the properties of a READY.
 	maxProperties = 32
 )
 
-// readyCommand is the READY of our side as it goes on the wire. A DEALER tells
-// its identity; an empty one lets the ROUTER make one up.
+// readyCommand returns our READY as it goes on the wire. A DEALER sends its
+// identity; for an empty one the ROUTER makes one up.
 func readyCommand(s Socket) []byte {
 	body := []byte("\x05READY")
 	body = appendProperty(body, "Socket-Type", string(s))
@@ -46,8 +46,8 @@ func splitCommand(body []byte) (name, data []byte, ok bool) {
 	return body[1:n], body[n:], true
 }
 
-// socketType returns the type that a READY's data tells. Names of properties
-// are compared without regard to case, by the specification.
+// socketType returns the socket type in a READY's data. By the specification, names
+// of properties are compared without regard to case.
 func socketType(data []byte) (kind string, err error) {
 	found := false
 	for n := 0; len(data) > 0; n++ {

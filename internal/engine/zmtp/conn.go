@@ -10,24 +10,24 @@ import (
 	"time"
 )
 
-// bufferSize is what a connection reads into, in bytes: all it needs when it
-// is idle. Handshakes and commands must fit.
+// bufferSize is the size of a connection's read buffer, in bytes: the only memory
+// of an idle one. Handshakes and commands must fit.
 const bufferSize = 4096
 
-// Conn is a connection after the handshake. One goroutine at a time receives;
+// Conn is a connection after the handshake. One goroutine at a time may receive;
 // any may send and close.
 type Conn struct {
 	conn    net.Conn
 	socket  Socket
 	options Options
-	failure atomic.Pointer[error] // why it is closed; nil: it is not
+	failure atomic.Pointer[error] // reason why it is closed; nil: it is open
 
 	sending sync.Mutex
-	out     []byte // scratch, under sending
+	out     []byte // scratch, guarded by sending
 
-	// What follows is Receive's.
+	// Receive uses the rest.
 	receiving sync.Mutex
-	in        [bufferSize]byte // in[r:w] has arrived and is not looked at yet
+	in        [bufferSize]byte // in[r:w] has arrived and is not parsed yet
 	r, w      int
 	until     time.Time // the caller's deadline; zero: none
 	next      assembly  // the message under way
@@ -38,11 +38,11 @@ type Conn struct {
 // RemoteAddr returns the peer's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 
-// Close ends the connection, and with it whatever waits in Receive or Send,
-// with ErrClosed. It may be called more than once and returns nil.
+// Close ends the connection, and calls of Receive and Send with ErrClosed. It may be
+// called more than once and returns nil.
 func (c *Conn) Close() error {
 	c.fail(ErrClosed)
-	c.receiving.Lock() // until Receive is out
+	c.receiving.Lock() // waits for Receive to return
 	c.next.release(c.options.Budget)
 	c.receiving.Unlock()
 	return nil
@@ -64,7 +64,7 @@ func (c *Conn) failed() error {
 	return nil
 }
 
-// compact moves what is in the buffer to its start.
+// compact moves the buffered bytes to the start of the buffer.
 func (c *Conn) compact() {
 	c.w = copy(c.in[:], c.in[c.r:c.w])
 	c.r = 0

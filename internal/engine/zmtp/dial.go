@@ -8,12 +8,11 @@ import (
 	"time"
 )
 
-// keepAlive finds peers that are gone without a word where heartbeats cannot,
-// because the peer knows none.
+// keepAlive finds peers that vanished, where the peer does not know heartbeats.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 10 * time.Second, Count: 3}
 
-// Dial connects to host:port over TCP and shakes hands, within
-// HandshakeTimeout in all.
+// Dial connects to host:port over TCP and shakes hands, both within
+// HandshakeTimeout.
 func Dial(ctx context.Context, address string, s Socket, o Options) (*Conn, error) {
 	o = o.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, o.HandshakeTimeout)
@@ -26,20 +25,19 @@ func Dial(ctx context.Context, address string, s Socket, o Options) (*Conn, erro
 }
 
 // Handshake makes a Conn of a connection, dialled or accepted, within
-// HandshakeTimeout. The Conn owns it from here on; after an error it is closed.
-// A peer whose socket does not go with s gives ErrWrongPort.
+// HandshakeTimeout. The Conn owns the connection; after an error it is closed. A
+// peer whose socket does not fit s gives ErrWrongPort.
 func Handshake(ctx context.Context, conn net.Conn, s Socket, o Options) (*Conn, error) {
 	c := &Conn{conn: conn, socket: s, options: o.withDefaults()}
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetKeepAliveConfig(keepAlive) // accepted ones have the defaults
+		_ = tcp.SetKeepAliveConfig(keepAlive) // accepted connections have the defaults
 	}
 	deadline := time.Now().Add(c.options.HandshakeTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
 	_ = conn.SetDeadline(deadline) // later, each read and write sets its own
-	// A past deadline ends what waits, without closing a file descriptor that
-	// is still in use.
+	// A past deadline ends a wait without closing a file descriptor in use.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	err := c.handshake()
 	if !stop() {
@@ -52,8 +50,8 @@ func Handshake(ctx context.Context, conn net.Conn, s Socket, o Options) (*Conn, 
 	return c, nil
 }
 
-// handshake greets, learns who the peer is, and tells who we are. Its bytes
-// all fit the buffer, and one deadline holds for all of them.
+// handshake exchanges greetings and READY commands. All of it fits the buffer, and
+// one deadline covers it.
 func (c *Conn) handshake() error {
 	g := greeting()
 	if _, err := c.conn.Write(g[:]); err != nil {
@@ -79,7 +77,7 @@ func (c *Conn) handshake() error {
 	return readyError(c.awaitReady())
 }
 
-// meet waits for the peer's READY.
+// awaitReady waits for the peer's READY.
 func (c *Conn) awaitReady() error {
 	for {
 		h, ok, err := parseHeader(c.in[c.r:c.w])
@@ -102,7 +100,7 @@ func (c *Conn) awaitReady() error {
 	}
 }
 
-// introduced looks at the first command of a peer.
+// checkReady checks the first command of a peer.
 func (c *Conn) checkReady(body []byte) error {
 	name, data, ok := splitCommand(body)
 	switch {
@@ -121,7 +119,7 @@ func (c *Conn) checkReady(body []byte) error {
 	return nil
 }
 
-// readMore reads what has come into the rest of the buffer.
+// readMore reads into the rest of the buffer.
 func (c *Conn) readMore() error {
 	n, err := c.conn.Read(c.in[c.w:])
 	c.w += n
@@ -131,8 +129,8 @@ func (c *Conn) readMore() error {
 	return err
 }
 
-// mismatch: libzmq accepts a peer whose socket's type does not go with its
-// own, and closes the connection as soon as it knows the type.
+// readyError turns the end of a connection into ErrWrongPort: libzmq closes it as
+// soon as it knows that the socket types do not fit.
 func readyError(err error) error {
 	if isEnd(err) {
 		return ErrWrongPort
@@ -147,7 +145,7 @@ func greetingError(err error) error {
 	return err
 }
 
-// contextError gives the fixed error for a context that has ended.
+// contextError returns the fixed error for a context that has ended.
 func contextError(ctx context.Context) error {
 	if ctx.Err() == context.Canceled {
 		return ErrClosed
@@ -155,7 +153,7 @@ func contextError(ctx context.Context) error {
 	return ErrHandshakeTimeout
 }
 
-// handshakeError gives the fixed error for one of the connection.
+// handshakeError returns the fixed error for any error of the handshake.
 func handshakeError(err error) error {
 	switch {
 	case isTimeout(err):

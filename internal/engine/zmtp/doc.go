@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package zmtp is the client side of ZeroMQ's wire protocol, as much of it as
-// it takes to follow an engine's events and to ask for those that were missed:
-// ZMTP 3.0 and 3.1 (rfc.zeromq.org/spec/23 and /spec/37) without security, a
-// SUB that hears a PUB and a DEALER that asks a ROUTER, dialled or accepted.
+// Package zmtp is the client side of ZeroMQ's wire protocol, as far as it takes to
+// follow an engine's events and to ask for missed ones: ZMTP 3.0 and 3.1
+// (rfc.zeromq.org/spec/23 and /spec/37) without security, with a SUB that receives
+// from a PUB and a DEALER that asks a ROUTER, dialled or accepted.
 //
-// The peer is not trusted. What it announces costs nothing, only what it has
-// sent: memory grows with the bytes that have arrived, up to fixed bounds, and
-// is let go again. What it delays is cut off: a handshake by a deadline, a
-// message by a rate it must keep, silence by heartbeats. No text of its gets
-// into an error.
+// The peer is not trusted. Memory grows only with the bytes that have arrived, not
+// with announced sizes, up to fixed bounds, and is released again. A slow peer is
+// cut off: a handshake has a deadline, a message must keep a rate, and heartbeats
+// detect silence. No error quotes the peer.
 //
-// A Conn has no goroutine and no timer of its own. Heartbeats are sent and
-// answered inside Receive, so somebody should always be in it.
+// A Conn has no goroutine and no timer of its own. It sends and answers heartbeats
+// inside Receive, so some goroutine should always be in it.
+//
+// The tests' peer is in peer_test.go; hostile_test.go has peers that break the
+// limits.
 package zmtp

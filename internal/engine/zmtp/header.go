@@ -12,15 +12,14 @@ const (
 	maxHeader = 9
 )
 
-// header is what stands before a frame's body.
+// header is the part of a frame before its body.
 type header struct {
 	more, command bool
 	size          uint64 // of the body, in bytes, as announced
 	length        int    // of the header itself
 }
 
-// parseHeader reads the header at the start of p; ok is false when p ends
-// before it does.
+// parseHeader reads the header at the start of p; ok is false when it is incomplete.
 func parseHeader(p []byte) (h header, ok bool, err error) {
 	if len(p) == 0 {
 		return h, false, nil

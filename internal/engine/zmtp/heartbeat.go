@@ -5,35 +5,34 @@ package zmtp
 import "time"
 
 const (
-	// maxCommands is how many commands may come within one Ping.
+	// maxCommands bounds the commands within one Options.Ping.
 	maxCommands = 1000
-	// mismatchWait: a peer that closes within this after the handshake,
-	// without a byte, has not liked our socket's type.
+	// mismatchWait follows the handshake: a peer that closes within it, without a
+	// byte, has rejected our socket's type.
 	mismatchWait = time.Second
 )
 
-// ping has no time to live and no context: what the peer shall do when we are
-// gone is its own affair.
+// ping has no time to live and no context: the peer may keep a dead connection as
+// long as it likes.
 var ping = appendFrame(nil, flagCommand, []byte("\x04PING\x00\x00"))
 
-// heartbeat keeps the times of a connection. They are sums of what Read has
-// waited, so a caller who is busy elsewhere does not make the peer late.
+// heartbeat keeps the times of a connection. Only waits in Read count, so a busy
+// caller does not make the peer late.
 type heartbeat struct {
 	quiet        time.Duration // waited since the last byte
 	messageTime  time.Duration // waited for the message or command under way
 	pings        int           // sent since the last byte
-	received     bool          // a byte has come since the handshake
-	gotPong      bool          // a PONG has
-	off          bool          // no PINGs any more
-	countedSince time.Time     // since when commands counts
-	numCommands  int           // commands since then
-	// mayBeDeaf: ZMTP 3.0 has no heartbeats. libzmq 4.2 answers them all the
-	// same, others do not, and must not be taken for dead.
+	received     bool          // a byte came after the handshake
+	gotPong      bool          // a PONG came
+	off          bool          // no PINGs are sent any more
+	countedSince time.Time     // of numCommands
+	numCommands  int
+	// optional: the peer speaks ZMTP 3.0, which has no heartbeats. libzmq 4.2
+	// answers them all the same; others do not, and are not dead.
 	optional bool
 }
 
-// wait returns how long Read may wait until there is something to do; forever
-// is false when there is nothing.
+// wait returns how long Read may wait; forever is true when it has no limit.
 func (b *heartbeat) wait(o *Options, underWay bool, arrived int) (d time.Duration, forever bool) {
 	if b.off {
 		forever = true
@@ -49,12 +48,12 @@ func (b *heartbeat) wait(o *Options, underWay bool, arrived int) (d time.Duratio
 	return d, forever
 }
 
-// allowed is how long a message may take of which so much has arrived.
+// allowed returns the time for a message, by its bytes that have arrived.
 func allowed(o *Options, arrived int) time.Duration {
 	return o.Idle + time.Duration(arrived)*time.Second/time.Duration(o.MinRate)
 }
 
-// waited notes how long Read has waited, and whether bytes came of it.
+// waited adds a wait of Read, which has returned bytes or not.
 func (b *heartbeat) waited(d time.Duration, bytes, underWay bool) {
 	if underWay {
 		b.messageTime += d
@@ -66,8 +65,8 @@ func (b *heartbeat) waited(d time.Duration, bytes, underWay bool) {
 	}
 }
 
-// late is called when Read has waited long enough. It tells whether a PING is
-// due, or what the peer has failed to do.
+// timeout is called when Read has waited long enough. It reports whether a PING is
+// due, or the failure of the peer.
 func (b *heartbeat) timeout(o *Options, underWay bool, arrived int) (ping bool, err error) {
 	switch {
 	case underWay && b.messageTime >= allowed(o, arrived):
@@ -86,7 +85,7 @@ func (b *heartbeat) timeout(o *Options, underWay bool, arrived int) (ping bool, 
 	return false, nil
 }
 
-// count counts a command, and tells whether there are too many.
+// count counts a command, and returns an error when there are too many.
 func (b *heartbeat) count(o *Options) error {
 	if b.numCommands == 0 {
 		b.countedSince = time.Now()

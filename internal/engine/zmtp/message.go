@@ -3,19 +3,19 @@
 package zmtp
 
 const (
-	// keepBuffer is how large a message's memory may be to be used again for
-	// the next one, in bytes. It goes too when the peer falls silent.
+	// keepBuffer bounds a message's memory that is reused for the next one, in
+	// bytes. It is released too when the peer falls silent.
 	keepBuffer = 1 << 20
-	// firstBuffer is what the memory of a message starts with, in bytes.
+	// firstBuffer is the first size of a message's memory, in bytes.
 	firstBuffer = 2048
 )
 
-// Message is what was received. The zero Message is ready to be received into.
+// Message is a received message. The zero Message is ready to be received into.
 type Message struct {
 	// Parts are the frames. They are valid until the next Receive into the
-	// same Message, which uses their memory again.
+	// same Message, which reuses their memory.
 	Parts [][]byte
-	bytes []byte // what Parts lie in
+	bytes []byte // memory of Parts
 }
 
 // assembly is a message that has arrived in part.
@@ -27,7 +27,7 @@ type assembly struct {
 	left    int    // bytes of the frame that have not arrived
 }
 
-// underWay tells whether anything of a message has arrived.
+// underWay reports whether any part of a message has arrived.
 func (a *assembly) underWay() bool { return a.inFrame || len(a.ends) > 0 }
 
 // begin starts a frame, if it keeps the limits.
@@ -42,13 +42,13 @@ func (a *assembly) begin(h header, o *Options) error {
 	return nil
 }
 
-// add notes that n bytes of the frame were put behind the others.
+// add notes that n bytes of the frame were written to room.
 func (a *assembly) add(n int) {
 	a.bytes = a.bytes[:len(a.bytes)+n]
 	a.left -= n
 }
 
-// end ends the frame when it is whole, and tells whether the message is.
+// end ends the frame when it is whole, and reports whether the message is.
 func (a *assembly) end() (whole bool) {
 	if !a.inFrame || a.left > 0 {
 		return false
@@ -58,8 +58,8 @@ func (a *assembly) end() (whole bool) {
 	return !a.more
 }
 
-// room returns where bytes of the frame can be put, at least one. Memory
-// doubles with what has arrived, whatever was announced.
+// room returns memory for further bytes of the frame, at least one. It doubles with
+// the bytes that have arrived, whatever size was announced.
 func (a *assembly) room(b *Budget) ([]byte, error) {
 	if len(a.bytes) == cap(a.bytes) {
 		size := min(max(firstBuffer, 2*len(a.bytes)), len(a.bytes)+a.left)
@@ -74,7 +74,7 @@ func (a *assembly) room(b *Budget) ([]byte, error) {
 	return a.bytes[len(a.bytes):min(cap(a.bytes), len(a.bytes)+a.left)], nil
 }
 
-// reuse takes the memory of a message that is done with.
+// reuse takes the memory of a message that the caller does not need any more.
 func (a *assembly) reuse(m *Message, b *Budget) {
 	clear(m.Parts)
 	m.Parts = m.Parts[:0]
@@ -97,7 +97,7 @@ func (a *assembly) handOver(m *Message, b *Budget) {
 	a.bytes, a.ends = nil, a.ends[:0]
 }
 
-// release lets all memory go.
+// release releases all memory.
 func (a *assembly) release(b *Budget) {
 	b.give(cap(a.bytes))
 	*a = assembly{}

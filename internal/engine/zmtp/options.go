@@ -4,16 +4,16 @@ package zmtp
 
 import "time"
 
-// Socket is the type of our side.
+// Socket is the type of our socket.
 type Socket string
 
-// The types there are.
+// The types of sockets.
 const (
-	SUB    Socket = "SUB"    // hears a PUB or XPUB
+	SUB    Socket = "SUB"    // receives from a PUB or XPUB
 	DEALER Socket = "DEALER" // asks a ROUTER
 )
 
-// hears tells whether a socket of type peer is one for s to talk to.
+// accepts reports whether s can talk to a socket of type peer.
 func (s Socket) accepts(peer string) bool {
 	switch s {
 	case SUB:
@@ -24,7 +24,7 @@ func (s Socket) accepts(peer string) bool {
 	return false
 }
 
-// Options bound what a peer can cost. Zero fields mean the defaults.
+// Options bound the cost of a peer. Zero fields mean the defaults.
 type Options struct {
 	// MaxFrame is the size of a frame in bytes, 64 MiB by default. The largest
 	// event of a known engine, a store of 128k tokens, is below 1 MiB.
@@ -34,25 +34,21 @@ type Options struct {
 	MaxMessage int
 	// MaxParts is the number of frames of a message, 8 by default.
 	MaxParts int
-	// Budget is shared by connections and bounds what the messages under way
-	// on all of them take. Nil: only the bounds of each connection hold.
+	// Budget bounds the messages under way on all connections that share it. Nil:
+	// only the limits of each connection hold.
 	Budget *Budget
 
-	// HandshakeTimeout is for all of Dial and for all of Handshake, 5 s by
-	// default.
+	// HandshakeTimeout bounds Dial and Handshake, 5 s by default.
 	HandshakeTimeout time.Duration
-	// WriteTimeout is how long the peer may let a single write wait, 5 s by
-	// default.
+	// WriteTimeout bounds a single write, 5 s by default.
 	WriteTimeout time.Duration
-	// Ping is how long the peer may be silent before it is sent a heartbeat,
-	// and between two of them; 10 s by default.
+	// Ping is the silence of the peer before each heartbeat, 10 s by default.
 	Ping time.Duration
-	// Idle is how long the peer may be silent at all, 30 s by default. It is
-	// also how long a message may take without having to keep MinRate.
+	// Idle is the silence that ends the connection, 30 s by default. A message may
+	// also take that long without keeping MinRate.
 	Idle time.Duration
-	// MinRate is how fast a message must arrive, in bytes a second, once it
-	// has taken longer than Idle: it has Idle plus its bytes so far at this
-	// rate. 32 KiB/s by default.
+	// MinRate is the slowest rate of a message in bytes a second, 32 KiB/s by
+	// default: it may take Idle plus the time of its bytes so far at this rate.
 	MinRate int
 }
 

@@ -4,14 +4,14 @@ package zmtp
 
 import "time"
 
-// Receive waits for the next message and puts it into m, whose memory it uses
-// again. Heartbeats are sent and answered, and the peer's silence and slowness
-// noticed, while it waits.
+// Receive waits for the next message and puts it into m, whose memory it reuses.
+// While it waits, it sends and answers heartbeats, and detects a silent or slow
+// peer.
 func (c *Conn) Receive(m *Message) error { return c.ReceiveUntil(m, time.Time{}) }
 
-// ReceiveUntil is Receive with a deadline, after which it gives ErrDeadline.
-// What has arrived of a message by then is kept for the next call. The zero
-// time means no deadline.
+// ReceiveUntil is Receive with a deadline, after which it returns ErrDeadline. A
+// message that has arrived in part is kept for the next call. The zero time means
+// no deadline.
 func (c *Conn) ReceiveUntil(m *Message, deadline time.Time) error {
 	c.receiving.Lock()
 	defer c.receiving.Unlock()
@@ -37,7 +37,7 @@ func (c *Conn) ReceiveUntil(m *Message, deadline time.Time) error {
 	}
 }
 
-// advance takes in one header, one command or some of a frame's body.
+// advance handles one header, one command or some of a frame's body.
 func (c *Conn) advance() (whole bool, err error) {
 	if c.next.inFrame {
 		return c.body()
@@ -69,8 +69,8 @@ func (c *Conn) header() (header, error) {
 	}
 }
 
-// body takes in some of a frame: what the buffer has, or else what comes next.
-// Long frames do not go through the buffer.
+// body takes some of a frame from the buffer, or reads it. Long frames do not go
+// through the buffer.
 func (c *Conn) body() (whole bool, err error) {
 	room, err := c.next.room(c.options.Budget)
 	if err != nil {
@@ -100,7 +100,7 @@ func (c *Conn) fill() error {
 	return err
 }
 
-// read waits for bytes from the peer. It returns some, or an error.
+// read waits for bytes from the peer. It returns at least one, or an error.
 func (c *Conn) read(p []byte) (int, error) {
 	for {
 		underWay := c.r < c.w || c.next.underWay()
@@ -123,7 +123,7 @@ func (c *Conn) read(p []byte) (int, error) {
 	}
 }
 
-// setDeadline has Read return when there is something to do.
+// setDeadline sets the time at which handleTimeout is due.
 func (c *Conn) setDeadline(now time.Time, underWay bool) {
 	deadline := c.until
 	if wait, forever := c.heartbeat.wait(&c.options, underWay, len(c.next.bytes)); !forever {
@@ -134,7 +134,7 @@ func (c *Conn) setDeadline(now time.Time, underWay bool) {
 	_ = c.conn.SetReadDeadline(deadline)
 }
 
-// late does what is to do when Read has waited long enough.
+// handleTimeout sends a PING, or ends the wait, when Read has waited long enough.
 func (c *Conn) handleTimeout(now time.Time, underWay bool) error {
 	due, err := c.heartbeat.timeout(&c.options, underWay, len(c.next.bytes))
 	if err != nil {
@@ -154,8 +154,8 @@ func (c *Conn) handleTimeout(now time.Time, underWay bool) error {
 	return nil
 }
 
-// command waits for the rest of a command, and obeys it. One may come between
-// the frames of a message. Those that are not known mean nothing.
+// command waits for the rest of a command, and obeys it. Commands may come between
+// the frames of a message. Unknown ones are ignored.
 func (c *Conn) command(h header) error {
 	if h.size > maxCommand {
 		return ErrTooLarge
@@ -187,8 +187,7 @@ func (c *Conn) command(h header) error {
 	return nil
 }
 
-// answer answers a PING with its context, which is what follows the two bytes
-// of its time to live.
+// answer answers a PING with its context, the bytes after its time to live.
 func (c *Conn) answer(data []byte) error {
 	if len(data) < 2 || len(data) > 2+maxContext {
 		return ErrMalformed
@@ -197,7 +196,7 @@ func (c *Conn) answer(data []byte) error {
 	return c.write(append(pong, data[2:]...))
 }
 
-// ended gives the fixed error for the end of a connection.
+// endError returns the fixed error for the end of a connection.
 func (c *Conn) endError(err error) error {
 	if isEnd(err) && !c.heartbeat.received && c.heartbeat.quiet < mismatchWait {
 		return ErrWrongPort

@@ -4,9 +4,9 @@ package zmtp
 
 import "time"
 
-// Subscribe asks a publisher for the messages whose first frame starts with
-// topic; empty means all. It takes effect some time later, so what is published
-// until then may be missed. Only a SUB can.
+// Subscribe asks a publisher for the messages whose first frame starts with topic;
+// empty means all. It takes effect later: messages until then may be missed. Only
+// a SUB can subscribe.
 func (c *Conn) Subscribe(topic []byte) error {
 	if c.socket != SUB || len(topic) > c.options.MaxFrame-1 {
 		return ErrUse
@@ -17,9 +17,8 @@ func (c *Conn) Subscribe(topic []byte) error {
 	return c.writeOut()
 }
 
-// Send sends a message of one frame for each part. Only a DEALER can. It waits
-// for WriteTimeout at most; a peer that has not taken in the message until then
-// ends the connection with ErrStalled.
+// Send sends a message of one frame for each part. It waits for WriteTimeout at
+// most; then the connection ends with ErrStalled. Only a DEALER can send.
 func (c *Conn) Send(parts ...[]byte) error {
 	size := 0
 	for _, p := range parts {
@@ -44,14 +43,14 @@ func (c *Conn) Send(parts ...[]byte) error {
 	return c.writeOut()
 }
 
-// write sends bytes that are frames already.
+// write sends encoded frames.
 func (c *Conn) write(p []byte) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	return c.writeLocked(p)
 }
 
-// writeOut sends the scratch buffer and lets a big one go.
+// writeOut sends the scratch buffer and releases a large one.
 func (c *Conn) writeOut() error {
 	err := c.writeLocked(c.out)
 	if cap(c.out) > bufferSize {
@@ -60,8 +59,8 @@ func (c *Conn) writeOut() error {
 	return err
 }
 
-// writeLocked writes under sending. After an error a frame may have gone out
-// in part, so nothing can follow it.
+// writeLocked writes; sending must be locked. An error ends the connection, since a
+// frame may have been sent in part.
 func (c *Conn) writeLocked(p []byte) error {
 	if err := c.failed(); err != nil {
 		return err
