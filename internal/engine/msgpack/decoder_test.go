@@ -58,7 +58,7 @@ func same(a, b value) bool {
 		return false
 	}
 	if a.kind != Ext && !bytes.Equal(a.bytes, b.bytes) {
-		return false // what an ext holds is not read
+		return false // an ext can only be skipped
 	}
 	for i := range a.list {
 		if !same(a.list[i], b.list[i]) {
@@ -98,8 +98,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestForms reads each form of the format from its bytes as the specification
-// gives them.
+// TestForms reads each form of the specification from its bytes.
 func TestForms(t *testing.T) {
 	float := func(f float64) uint64 { return math.Float64bits(f) }
 	for _, c := range []struct {
@@ -168,7 +167,7 @@ func TestKindOfEachByte(t *testing.T) {
 			continue
 		}
 		if d.Seek(0); d.Peek() == None {
-			t.Errorf("%02x starts nothing", b)
+			t.Errorf("%02x starts no value", b)
 		}
 		// Short forms of up to 31 bytes do not fit the 20 zeros.
 		if err != nil && !(b >= 0xb5 && b <= 0xbf) && !(b >= 0x8b && b <= 0x8f) {
@@ -210,7 +209,7 @@ func TestOfAnotherKind(t *testing.T) {
 	}
 }
 
-// TestAnnouncedLengths: nobody is believed who announces more than there is.
+// TestAnnouncedLengths: a length beyond the data is an error.
 func TestAnnouncedLengths(t *testing.T) {
 	for _, data := range []string{
 		"\xdd\xff\xff\xff\xff", "\xdd\x00\x00\x00\x03\x01\x01", "\xdf\xff\xff\xff\xff\x01", "\xdf\x00\x00\x00\x02\x01\x01\x01",
@@ -242,21 +241,21 @@ func TestDepth(t *testing.T) {
 	var d Decoder
 	for _, n := range []int{0, 1, MaxDepth - 1, MaxDepth} {
 		if d.Reset(nested(n, 0x91)); d.Skip() != nil || d.Left() != 0 {
-			t.Errorf("%d deep is not skipped", n)
+			t.Errorf("a value nested %d deep is not skipped", n)
 		}
 	}
 	for _, n := range []int{MaxDepth + 1, 1 << 20} {
 		if d.Reset(nested(n, 0x91)); d.Skip() != ErrDepth || d.Offset() != 0 {
-			t.Errorf("%d deep is skipped", n)
+			t.Errorf("a value nested %d deep is skipped", n)
 		}
 	}
-	// Beside each other is not within each other.
+	// Only nesting counts, not the number of values.
 	wide := binary.BigEndian.AppendUint32([]byte{0xdd}, 1000)
 	for range 1000 {
 		wide = append(wide, nested(MaxDepth-1, 0x91)...)
 	}
 	if d.Reset(wide); d.Skip() != nil || d.Left() != 0 {
-		t.Error("wide is not skipped")
+		t.Error("a wide value is not skipped")
 	}
 }
 
@@ -278,8 +277,8 @@ func TestAllocatesNothing(t *testing.T) {
 	}
 }
 
-// slowSkip is where the value at the start of data ends, by recursion and with
-// nothing shared with Decoder. -1: none does.
+// slowSkip returns the end of the value at the start of data, or -1. It recurses and
+// shares nothing with Decoder.
 func slowSkip(data []byte, depth int) int {
 	if len(data) == 0 {
 		return -1
@@ -376,7 +375,7 @@ func FuzzSkip(f *testing.F) {
 		if len(data) > 1<<16 {
 			return // the reference is slow
 		}
-		// Exactly as long as it says: what reads past the end panics.
+		// Without spare capacity, so that reading past the end panics.
 		data = bytes.Clone(data)[:len(data):len(data)]
 		var d Decoder
 		d.Reset(data)

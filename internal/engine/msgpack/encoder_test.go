@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 )
 
-// value is any MessagePack value, the obvious way.
+// value is any MessagePack value.
 type value struct {
 	kind  Kind
 	bits  uint64 // of Int (two's complement) and Float
@@ -18,7 +18,7 @@ type value struct {
 	list  []value
 }
 
-// encode appends a value in a form that form picks from those that can hold it.
+// encode appends a value; form picks one of the forms that can hold it.
 func (v value) encode(to []byte, form func(n int) int) []byte {
 	switch v.kind {
 	case Nil:

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// repeated is a peer that sends the same bytes for ever.
+// repeated is a connection whose peer sends the same bytes for ever.
 type repeated struct {
 	scripted
 	bytes []byte
@@ -39,7 +39,7 @@ func endless(t testing.TB, bytes []byte) *Conn {
 	return c
 }
 
-// TestReceiveDoesNotAllocate, once it has the memory of the largest message.
+// TestReceiveDoesNotAllocate once the memory of the largest message is there.
 func TestReceiveDoesNotAllocate(t *testing.T) {
 	sizes := []int{10, 2000, 100_000, 0, 300}
 	var bytes []byte
@@ -64,8 +64,8 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// idling is a peer that says nothing but PONG, and something after a while. Its
-// deadlines pass at once.
+// idling is a connection whose peer sends only PONGs, and a message after a while.
+// Its deadlines pass at once.
 type idling struct {
 	scripted
 	pings, ponged int
@@ -91,8 +91,7 @@ func (i *idling) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestIdleDoesNotAllocate: a connection that only exchanges heartbeats makes no
-// garbage.
+// TestIdleDoesNotAllocate: heartbeats make no garbage.
 func TestIdleDoesNotAllocate(t *testing.T) {
 	conn := &idling{scripted: scripted{in: slices.Concat(greeting31, readyPUB), chunk: 4096}}
 	c, err := Handshake(context.Background(), conn, SUB, Options{Ping: 1, Idle: time.Hour})
@@ -106,8 +105,8 @@ func TestIdleDoesNotAllocate(t *testing.T) {
 		}
 	}
 	receive()
-	// The message's own memory is let go and made anew: its byte and its list
-	// of ends.
+	// The message's own memory is released and allocated again: its byte and its
+	// list of ends.
 	if n := testing.AllocsPerRun(100, receive); n > 2 {
 		t.Errorf("%v allocations for ten heartbeats and a message", n)
 	}
@@ -116,8 +115,8 @@ func TestIdleDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkReceive is what a message of 2 KB takes: one step of an engine that
-// has stored a few blocks. The kernel's part is not in it.
+// BenchmarkReceive receives messages of 2 KB, as an engine sends them after a step
+// that has stored a few blocks. It leaves out the kernel.
 func BenchmarkReceive(b *testing.B) {
 	c := endless(b, message("kv-events", "12345678", strings.Repeat("x", 2000)))
 	var m Message

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// FuzzHandshake: whatever a peer sends, the outcome is a fixed error or a peer
-// that has introduced itself as what is wanted.
+// FuzzHandshake: whatever a peer sends, the outcome is a fixed error or a peer with
+// the right socket type.
 func FuzzHandshake(f *testing.F) {
 	for _, g := range [][]byte{greeting30, greeting31} {
 		for _, r := range [][]byte{readyPUB, readyXPUB, readyROUTER, ready("X-A", "b", "Socket-Type", "PUB")} {
@@ -34,7 +34,7 @@ func FuzzHandshake(f *testing.F) {
 			t.Fatalf("greeted by %x", sent[:64])
 		}
 		if kinds := socketTypes(sent[64:]); len(kinds) != 1 || kinds[0] != "PUB" && kinds[0] != "XPUB" {
-			t.Fatalf("introduced as %q", kinds)
+			t.Fatalf("accepted socket types %q", kinds)
 		}
 		if cap(c.next.bytes) > 0 {
 			t.Fatal("memory is taken for a message")
@@ -42,7 +42,7 @@ func FuzzHandshake(f *testing.F) {
 	})
 }
 
-// socketTypes is the plain way to read a READY that is whole.
+// socketTypes reads a whole READY in the simplest way.
 func socketTypes(frame []byte) (kinds []string) {
 	body := frame[2:]
 	if frame[0] == flagCommand|flagLong {
@@ -63,8 +63,8 @@ func socketTypes(frame []byte) (kinds []string) {
 	return kinds
 }
 
-// model is the plain way to read what a peer has sent after the handshake: all
-// of it at once.
+// model reads all that a peer has sent after the handshake, at once, in the simplest
+// way.
 type model struct {
 	messages [][]string
 	pongs    []byte
@@ -154,8 +154,7 @@ func (m *model) command(body []byte) {
 	}
 }
 
-// FuzzReceive compares what is received with the model, whatever a peer sends
-// and however it is cut into pieces.
+// FuzzReceive compares Receive with the model, for any bytes in pieces of any size.
 func FuzzReceive(f *testing.F) {
 	f.Add(message("kv", "12345678", "payload"), uint16(3))
 	f.Add(slices.Concat(message("a", "b")[:3], pingSent, message("a", "b")[3:], pongEmpty), uint16(1))

@@ -104,7 +104,7 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// TestFirstMessageBehindReady: what comes with the handshake is not lost.
+// TestFirstMessageBehindReady: a message in the same packet as READY is not lost.
 func TestFirstMessageBehindReady(t *testing.T) {
 	conn := &scripted{in: slices.Concat(greeting31, readyPUB, message("a", "b")), chunk: 4096}
 	c, err := Handshake(context.Background(), conn, SUB, Options{})
@@ -120,8 +120,8 @@ func TestFirstMessageBehindReady(t *testing.T) {
 	}
 }
 
-// TestEndRightAfterTheHandshake: a peer that closes without a word at once
-// may not have liked our type; one that does so later has ended.
+// TestEndRightAfterTheHandshake: a peer that closes at once may have rejected our
+// type; one that closes later has ended.
 func TestEndRightAfterTheHandshake(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -143,8 +143,8 @@ func TestEndRightAfterTheHandshake(t *testing.T) {
 	}
 }
 
-// TestHandshakeTakesTooLong: a peer that drips is cut off like one that says
-// nothing, wherever it stops.
+// TestHandshakeTakesTooLong: a peer that sends too slowly is cut off like a silent
+// one, wherever it stops.
 func TestHandshakeTakesTooLong(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -185,7 +185,7 @@ func TestHandshakeTakesTooLong(t *testing.T) {
 	}
 }
 
-// TestHandshakeAgainstAPeerThatDoesNotRead: writes end by the deadline too.
+// TestHandshakeAgainstAPeerThatDoesNotRead: the deadline ends writes too.
 func TestHandshakeAgainstAPeerThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
@@ -223,8 +223,8 @@ func TestHandshakeObeysItsContext(t *testing.T) {
 	})
 }
 
-// TestContextDoesNotOutliveTheHandshake: a connection is its owner's, whatever
-// becomes of the context it was made with.
+// TestContextDoesNotOutliveTheHandshake: the end of the dial's context does not end
+// the connection.
 func TestContextDoesNotOutliveTheHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// until receives until an error, and returns it and how long it took.
+// until receives until an error, and returns it and the time until then.
 func until(c *Conn) (took time.Duration, err error) {
 	start := time.Now()
 	var m Message
@@ -37,7 +37,7 @@ func hears(t *testing.T, greeting []byte) (*Conn, *peer) {
 	return c, p
 }
 
-// obey reads PINGs and answers the first n of them. It notes when they came.
+// obey reads PINGs, records their times, and answers the first n.
 func (p *peer) obey(n int) (came []time.Duration) {
 	start := time.Now()
 	got := make([]byte, len(pingSent))
@@ -80,7 +80,7 @@ func TestSilentPeerIsDropped(t *testing.T) {
 	}
 }
 
-// TestMessagesAreSignsOfLife: a peer that publishes is not asked.
+// TestMessagesAreSignsOfLife: a peer that publishes gets no PINGs.
 func TestMessagesAreSignsOfLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := hears(t, greeting31)
@@ -102,8 +102,8 @@ func TestMessagesAreSignsOfLife(t *testing.T) {
 	})
 }
 
-// TestDeafPeerIsLeftAlone: ZMTP 3.0 knows no heartbeats. A peer that has never
-// answered one is not taken for dead, and not bothered for ever.
+// TestDeafPeerIsLeftAlone: ZMTP 3.0 has no heartbeats. A peer that never answered one
+// is not taken for dead, and gets no more after a while.
 func TestDeafPeerIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := hears(t, greeting30)
@@ -127,7 +127,8 @@ func TestDeafPeerIsLeftAlone(t *testing.T) {
 	})
 }
 
-// TestPeerOf30ThatAnswers: libzmq 4.2 does, and then its silence counts.
+// TestPeerOf30ThatAnswers: the silence of a 3.0 peer that answered heartbeats counts,
+// as of libzmq 4.2.
 func TestPeerOf30ThatAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := hears(t, greeting30)
@@ -138,7 +139,7 @@ func TestPeerOf30ThatAnswers(t *testing.T) {
 	})
 }
 
-// TestBusyCallerDoesNotMakeThePeerLate: only what Read waits counts.
+// TestBusyCallerDoesNotMakeThePeerLate: only waits in Read count.
 func TestBusyCallerDoesNotMakeThePeerLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := hears(t, greeting31)
@@ -159,7 +160,7 @@ func TestBusyCallerDoesNotMakeThePeerLate(t *testing.T) {
 	})
 }
 
-// TestPeerThatDoesNotRead: a heartbeat that does not get out ends it.
+// TestPeerThatDoesNotRead: a heartbeat that cannot be written ends the connection.
 func TestPeerThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := hears(t, greeting31)
@@ -224,8 +225,8 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestCommandsAtAPace: what is a flood at once is none over a minute, which
-// does not allow one later.
+// TestCommandsAtAPace: many commands over a minute are no flood, and do not allow one
+// later.
 func TestCommandsAtAPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := hears(t, greeting31)

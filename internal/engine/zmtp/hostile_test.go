@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// longFrame is the header of a frame that announces so many bytes.
+// longFrame returns the header of a frame that announces a size.
 func longFrame(size uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{flagLong}, size)
 }
@@ -70,8 +70,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestDripEnds: a peer that sends a byte now and then is a peer that answers,
-// but its message is one that never comes.
+// TestDripEnds: a peer that sends a byte now and then is not silent, but too slow.
 func TestDripEnds(t *testing.T) {
 	huge := append(longFrame(64<<20), make([]byte, 10_000)...)
 	for _, c := range []struct {
@@ -120,7 +119,7 @@ func trickle(to io.Writer, p []byte, rate int) {
 	}
 }
 
-// TestSlowLinkPasses: a large event may take its time, if it moves.
+// TestSlowLinkPasses: a large event may take long, at MinRate or faster.
 func TestSlowLinkPasses(t *testing.T) {
 	for _, c := range []struct {
 		size, rate int
@@ -147,8 +146,8 @@ func TestSlowLinkPasses(t *testing.T) {
 	}
 }
 
-// TestEachMessageHasItsOwnTime: a peer that is slow, but within what it has for
-// one message or command, may be so for ever.
+// TestEachMessageHasItsOwnTime: a peer may use the time for a message or command
+// again and again.
 func TestEachMessageHasItsOwnTime(t *testing.T) {
 	for name, sent := range map[string][]byte{"message": message("kv", "12345"), "command": pongEmpty} {
 		synctest.Test(t, func(t *testing.T) {
@@ -182,8 +181,8 @@ func TestEachMessageHasItsOwnTime(t *testing.T) {
 	}
 }
 
-// TestMessagesTakeTurns: the memory of one that is done with does not take the
-// place of one that has arrived in part.
+// TestMessagesTakeTurns: reused memory does not replace a message that has arrived
+// in part.
 func TestMessagesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := hears(t, greeting31)
@@ -224,8 +223,8 @@ func TestMemoryGrowsWithWhatArrives(t *testing.T) {
 	})
 }
 
-// TestBigMemoryIsLetGo: what one large message took is not kept for the next,
-// and what smaller ones took not through silence.
+// TestBigMemoryIsLetGo: the memory of a large message is not kept for the next one,
+// and that of smaller ones not through silence.
 func TestBigMemoryIsLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := hears(t, greeting31)
@@ -253,8 +252,8 @@ func TestBigMemoryIsLetGo(t *testing.T) {
 	})
 }
 
-// TestManyHostilePeers: connections that hold as much as they may, and do not
-// go on, take no more than the budget; small messages pass all the while.
+// TestManyHostilePeers: connections with large unfinished messages take no more than
+// the budget; small messages pass all the while.
 func TestManyHostilePeers(t *testing.T) {
 	const peers, limit = 50, 16 << 20
 	synctest.Test(t, func(t *testing.T) {
@@ -273,7 +272,7 @@ func TestManyHostilePeers(t *testing.T) {
 			default:
 				t.Fatal(err)
 			}
-			p.Close() // what was not read does not hold up the test
+			p.Close() // unread bytes must not block the test
 		}
 		if budget.Used() > limit || failed == 0 || len(conns) < 4 {
 			t.Errorf("%d connections were cut off, %d bytes are taken", failed, budget.Used())
@@ -306,7 +305,7 @@ func heap() int64 {
 	return int64(s.HeapAlloc)
 }
 
-// TestBudgetIsGivenBack by messages that were received, and used again.
+// TestBudgetIsGivenBack by received messages, and taken again.
 func TestBudgetIsGivenBack(t *testing.T) {
 	budget := NewBudget(1 << 20)
 	large := message(strings.Repeat("x", 300_000))

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// Bytes that libzmq 4.3.4 was seen to send.
+// Bytes captured from libzmq 4.3.4.
 var (
 	greeting31 = unhex("ff00000000000000017f03014e554c4c" + strings.Repeat("00", 48))
 	greeting30 = unhex("ff00000000000000007f03004e554c4c" + strings.Repeat("00", 48))
 	readyPUB   = unhex("04190552454144590b536f636b65742d5479706500000003505542")
 	readyXPUB  = unhex("041a0552454144590b536f636b65742d547970650000000458505542")
-	// a ROUTER tells an empty identity too
+	// a ROUTER sends an empty identity too
 	readyROUTER = unhex("04290552454144590b536f636b65742d5479706500000006524f55544552084964656e7469747900000000")
-	// what we are known to have to send
+	// our own
 	readySUB    = unhex("04190552454144590b536f636b65742d5479706500000003535542")
 	readyDEALER = unhex("04290552454144590b536f636b65742d54797065000000064445414c4552084964656e7469747900000000")
 	pingSent    = unhex("04070450494e470000")
@@ -83,8 +83,8 @@ func (p *peer) shake(greeting, ready []byte) {
 	_, _ = p.Write(ready)
 }
 
-// scripted is a connection whose peer has sent everything already, and closed.
-// It knows no deadlines.
+// scripted is a connection whose peer has sent everything already, and closed. It
+// ignores deadlines.
 type scripted struct {
 	in     []byte
 	chunk  int // the most that one Read returns
@@ -121,7 +121,7 @@ func (s *scripted) SetDeadline(time.Time) error      { return nil }
 func (s *scripted) SetReadDeadline(time.Time) error  { return nil }
 func (s *scripted) SetWriteDeadline(time.Time) error { return nil }
 
-// send writes what the test wants written, beside the test.
+// send writes in a goroutine of its own.
 func (p *peer) send(parts ...[]byte) {
 	go func() {
 		for _, b := range parts {
@@ -132,7 +132,7 @@ func (p *peer) send(parts ...[]byte) {
 	}()
 }
 
-// expect reads just these bytes.
+// expect reads exactly these bytes.
 func (p *peer) expect(want []byte) {
 	p.t.Helper()
 	got := make([]byte, len(want))

@@ -76,7 +76,7 @@ func pieces(parts []string) (p [][]byte) {
 	return p
 }
 
-// TestSendStalls: a peer that takes in nothing holds a sender up for so long.
+// TestSendStalls: a peer that does not read blocks a sender for WriteTimeout.
 func TestSendStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := connected(t, DEALER, Options{WriteTimeout: 3 * time.Second})
