@@ -14,11 +14,11 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
-// name is a block's, as an unsigned number: -2686226021210368064 is the same.
+// name is a block's hash as an unsigned number: -2686226021210368064 is the same.
 const name = 15760518052499183552
 
-// encodings are batches as engines build them, before Python's msgpack encodes
-// them: each kind of integer, string and container in the form it chooses.
+// encodings are batches as engines build them. Python's msgpack chooses the form of
+// each integer, string and container.
 var encodings = []struct {
 	name, batch string
 	want        []kvevents.Event
@@ -102,8 +102,8 @@ var encodings = []struct {
 	},
 }
 
-// TestEncodingsOfPython decodes what Python's msgpack makes of engines'
-// events, after libzmq has carried it.
+// TestEncodingsOfPython decodes engines' events as Python's msgpack encodes them,
+// received over libzmq.
 func TestEncodingsOfPython(t *testing.T) {
 	p := publish(t)
 	for _, e := range encodings {
@@ -135,7 +135,7 @@ func TestEncodingsOfPython(t *testing.T) {
 	}
 }
 
-// keep copies what an event refers to.
+// keep copies an event with its slices.
 func keep(e kvevents.Event) kvevents.Event {
 	e.Hashes, e.Tokens = slices.Clone(e.Hashes), slices.Clone(e.Tokens)
 	e.LoRA, e.Extra = slices.Clone(e.LoRA), slices.Clone(e.Extra)

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// python returns an interpreter that has both modules. The one in the PATH may
-// be another than Debian's.
+// python returns an interpreter that has both modules, which the first one in the
+// PATH may lack.
 var python = sync.OnceValue(func() string {
 	for _, name := range []string{"/usr/bin/python3", "python3"} {
 		if exec.Command(name, "-c", "import zmq, msgpack").Run() == nil {
@@ -27,14 +27,14 @@ var python = sync.OnceValue(func() string {
 type publisher struct {
 	t       testing.TB
 	process *os.Process
-	kill    func() // and waits until its ports are free
+	kill    func() // waits until the ports are free
 	in      io.WriteCloser
 	out     *bufio.Scanner
 	where   struct{ Events, Replay string } // host:port
-	doing   sync.Mutex                      // by one do at a time
+	doing   sync.Mutex                      // locked by do
 }
 
-// publish starts a publisher, which ends with the test.
+// publish starts a publisher that ends with the test.
 func publish(t testing.TB, args ...string) *publisher {
 	t.Helper()
 	name := python()
@@ -68,7 +68,7 @@ func publish(t testing.TB, args ...string) *publisher {
 	return p
 }
 
-// answer reads a line of the publisher's.
+// answer reads a line from the publisher.
 func (p *publisher) answer(to any) {
 	p.t.Helper()
 	if !p.out.Scan() {
@@ -79,13 +79,13 @@ func (p *publisher) answer(to any) {
 	}
 }
 
-// done is what a publisher has done so far.
+// done is the state of a publisher.
 type done struct {
 	Next    uint64 // the next sequence number
-	Replays int    // that were asked for
+	Replays int    // requests for a replay
 }
 
-// do has a command obeyed.
+// do sends a command and waits until it is obeyed.
 func (p *publisher) do(command map[string]any) done {
 	p.t.Helper()
 	p.doing.Lock()
@@ -94,7 +94,7 @@ func (p *publisher) do(command map[string]any) done {
 	return p.done()
 }
 
-// order gives a command and does not wait.
+// order sends a command and does not wait.
 func (p *publisher) order(command map[string]any) {
 	p.t.Helper()
 	line, err := json.Marshal(command)
@@ -106,7 +106,7 @@ func (p *publisher) order(command map[string]any) {
 	}
 }
 
-// done waits until the command ordered is obeyed.
+// done waits until the command of order is obeyed.
 func (p *publisher) done() (d done) {
 	p.t.Helper()
 	p.answer(&d)

@@ -11,11 +11,13 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
-// TestReplayBeyondTheHighWaterMark shows what a follower is up against: a
-// ROUTER with the default mark drops what a reader that was slow for a moment
-// has not taken, in the middle and at the end, the end marker too. Asking
-// again from the first number that is missing brings everything in the end.
+// TestReplayBeyondTheHighWaterMark: a ROUTER with the default mark drops messages
+// for a reader that was slow for a moment, in the middle and at the end, with the
+// end mark. Asking again from the first missing number brings all of them.
 func TestReplayBeyondTheHighWaterMark(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds of real time")
+	}
 	const batches, size = 10_000, 8 << 10 // ten times what sockets' buffers hold
 	p := publish(t, "--topic-in-replay")
 	p.do(map[string]any{"bytes": size, "times": batches})
@@ -27,7 +29,7 @@ func TestReplayBeyondTheHighWaterMark(t *testing.T) {
 		}
 		ask(t, c, next)
 		if requests == 1 {
-			// All of it is queued or dropped while nobody reads.
+			// All of it is queued or dropped before anything is read.
 			for p.do(map[string]any{}).Replays == 0 {
 			}
 		}
@@ -41,8 +43,8 @@ func TestReplayBeyondTheHighWaterMark(t *testing.T) {
 	t.Logf("%d requests for %d batches", requests, batches)
 }
 
-// readReplay reads the answer to a request, as far as it is contiguous, and
-// returns the next number and whether the end marker came behind it.
+// readReplay reads the answer to a request while it is contiguous. It returns the
+// next number, and whether the end mark came.
 func readReplay(t *testing.T, c *zmtp.Conn, next uint64, size int) (uint64, bool) {
 	t.Helper()
 	whole := true

@@ -16,7 +16,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/zmtp"
 )
 
-// patience is for what takes milliseconds on a machine that is not busy.
+// patience bounds waits that take milliseconds on a quiet machine.
 const patience = 20 * time.Second
 
 func dial(t *testing.T, address string, s zmtp.Socket, o zmtp.Options) *zmtp.Conn {
@@ -29,8 +29,8 @@ func dial(t *testing.T, address string, s zmtp.Socket, o zmtp.Options) *zmtp.Con
 	return c
 }
 
-// hear subscribes, and publishes until something is heard: a subscription
-// takes effect some time later. It returns the next sequence number to come.
+// hear subscribes, and publishes until a message comes, since a subscription takes
+// effect some time later. It returns the next sequence number.
 func hear(t *testing.T, c *zmtp.Conn, p *publisher, topic string) (next uint64) {
 	t.Helper()
 	if err := c.Subscribe([]byte(topic)); err != nil {
@@ -51,7 +51,7 @@ func hear(t *testing.T, c *zmtp.Conn, p *publisher, topic string) (next uint64) 
 		}
 		return last
 	}
-	t.Fatal("nothing was heard")
+	t.Fatal("no message came")
 	return 0
 }
 
@@ -71,7 +71,7 @@ func sequence(t *testing.T, m *zmtp.Message, part int) uint64 {
 	return binary.BigEndian.Uint64(m.Parts[part])
 }
 
-// batch is msgpack of what the publisher's command "bytes" sends.
+// batch returns the message of the publisher's command "bytes".
 func batch(size int, sequence uint64) []byte {
 	b := append([]byte{0x93, 0xcb}, binary.BigEndian.AppendUint64(nil, math.Float64bits(1.5))...)
 	b = append(b, 0x91)
@@ -116,11 +116,11 @@ func TestOtherTopicsAreNotHeard(t *testing.T) {
 	p.do(map[string]any{"bytes": 1, "times": 100})
 	next := hear(t, c, p, "kv@a")
 	if next <= 100 {
-		t.Fatalf("batch %d was heard", next-1)
+		t.Fatalf("batch %d came", next-1)
 	}
 }
 
-// TestReplay has what was missed replayed, in both forms.
+// TestReplay has missed batches replayed, in all forms.
 func TestReplay(t *testing.T) {
 	for _, form := range []struct {
 		name string
@@ -154,7 +154,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// ask sends what vLLM takes for a request of replay.
+// ask sends a replay request of vLLM.
 func ask(t *testing.T, c *zmtp.Conn, from uint64) {
 	t.Helper()
 	if err := c.Send(nil, binary.BigEndian.AppendUint64(nil, from)); err != nil {
@@ -162,10 +162,13 @@ func ask(t *testing.T, c *zmtp.Conn, from uint64) {
 	}
 }
 
-// TestHeartbeatsKeepIdleConnections: ours are answered by libzmq, and its own
-// are answered by us; either side would end the connection.
+// TestHeartbeatsKeepIdleConnections: libzmq answers our heartbeats, and we answer
+// its own. Without answers either side would end the connection.
 func TestHeartbeatsKeepIdleConnections(t *testing.T) {
-	// A second is not enough: another process may have the machine for as long.
+	if testing.Short() {
+		t.Skip("takes seconds of real time")
+	}
+	// A second is not enough: other processes may use the machine for as long.
 	p := publish(t, "--heartbeat", "300")
 	o := zmtp.Options{Ping: 50 * time.Millisecond, Idle: 3 * time.Second}
 	sub, dealer := dial(t, p.where.Events, zmtp.SUB, o), dial(t, p.where.Replay, zmtp.DEALER, o)
@@ -196,6 +199,9 @@ func TestHeartbeatsKeepIdleConnections(t *testing.T) {
 }
 
 func TestDeathIsSeenAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds of real time")
+	}
 	for _, c := range []struct {
 		name   string
 		signal os.Signal
@@ -235,7 +241,7 @@ func TestWrongPorts(t *testing.T) {
 	}{
 		{"SUB to ROUTER", p.where.Replay, zmtp.SUB, zmtp.ErrWrongPort},
 		{"DEALER to PUB", p.where.Events, zmtp.DEALER, zmtp.ErrWrongPort},
-		// It closes before it says why.
+		// It closes before it gives a reason.
 		{"a PUB with passwords", plain.where.Events, zmtp.SUB, zmtp.ErrGreeting},
 	} {
 		for range 20 { // libzmq closes at once, before or after its own READY
