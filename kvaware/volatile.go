@@ -17,7 +17,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/volatile/needs"
 )
 
-// What volatile_only takes.
+// Values of volatile_only.
 const (
 	volatileRequire    = "require"
 	volatileBestEffort = "best_effort"
@@ -30,9 +30,9 @@ func isVolatileOnly(s string) bool {
 	return s == volatileRequire || s == volatileBestEffort || s == volatileOff
 }
 
-// prepareLock has the process locked when the config has started. Not before:
-// apps start in any order, some write while they do, and when a later one
-// fails Caddy goes back to the config before, which a lock cannot.
+// prepareLock has the process locked when the config has started. Before, apps may
+// still write, or fail to start; then Caddy goes back to the earlier config, but a
+// lock cannot be undone.
 func (a *App) prepareLock() error {
 	if a.settings.volatileOnly == volatileOff {
 		return nil
@@ -44,8 +44,8 @@ func (a *App) prepareLock() error {
 	return app.(*caddyevents.App).On("started", &locker{a})
 }
 
-// admitLock checks the kernel, and the apps, which are all provisioned now. It
-// refuses what would fail once the process is locked, or warns of it.
+// admitLock checks the kernel, and all apps, which are provisioned now. It refuses
+// a config that would fail once the process is locked, or warns of it.
 func (a *App) admitLock() error {
 	if a.settings.volatileOnly == volatileOff {
 		if volatile.State() != volatile.Unlocked {
@@ -73,7 +73,7 @@ func (a *App) admitLock() error {
 	return nil
 }
 
-// locker locks the process when Caddy tells that the config has started.
+// locker locks the process when the config has started.
 type locker struct{ app *App }
 
 // Handle implements caddyevents.Handler.
@@ -84,8 +84,8 @@ func (l *locker) Handle(context.Context, caddy.Event) error {
 	a := l.app
 	level, err := volatile.LockBestEffort()
 	if err != nil && a.settings.volatileOnly == volatileRequire {
-		// Start has tried whether it works, so this hardly ever happens. But an
-		// event cannot refuse the config, and going on would break a promise.
+		// Start has tried the lock, so this hardly ever happens. An event cannot
+		// refuse the config, and going on would break the promise of require.
 		a.logger.Fatal("volatile_only require: the process cannot be locked out of the disk and ends", zap.Error(err))
 	}
 	if err := volatile.ForbidCoreDumps(); err != nil {
@@ -109,8 +109,8 @@ func (l *locker) Handle(context.Context, caddy.Event) error {
 type volatileReport struct {
 	VolatileOnly string `json:"volatile_only"` // as configured
 	Locked       string `json:"locked"`        // no, partly or fully
-	// Files other than standard output and error that were open for writing
-	// when the process was locked and are so still; -1: not known.
+	// Files, without standard output and error, that are still open for writing;
+	// -1: unknown.
 	OpenForWriting int `json:"open_for_writing"`
 }
 
@@ -129,7 +129,7 @@ func serveVolatile(s *shared, w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// volatileOnly is what the running config asks for.
+// volatileOnly returns the value of the running config.
 func (s *shared) volatileOnly() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +139,7 @@ func (s *shared) volatileOnly() string {
 	return s.settings[len(s.settings)-1].volatileOnly
 }
 
-// diskLocked is the state as a metric.
+// diskLocked returns the value of the metric.
 func diskLocked() float64 {
 	if volatile.State() == volatile.Locked {
 		return 1

@@ -4,5 +4,5 @@
 
 package volatile
 
-// otherCgo is what CGO_ENABLED is in the build that this one is not.
+// otherCgo is CGO_ENABLED of the other build.
 const otherCgo = "1"

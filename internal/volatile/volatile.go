@@ -2,12 +2,11 @@
 
 // Package volatile locks the whole process out of the disk, for good. On Linux
 // it uses Landlock (https://docs.kernel.org/userspace-api/landlock.html): from
-// then on no thread can create, write, shorten, rename, link or remove a file
-// or directory. Reading goes on, and so does writing to what is open already:
-// standard error, sockets, and files that were open for writing before, which
-// OpenForWriting counts.
+// then on no thread can create, write, truncate, rename, link or remove a file
+// or directory. Reading goes on, and so does writing to open sockets and files,
+// which OpenForWriting counts.
 //
-// It knows nothing of Caddy.
+// It knows nothing of Caddy; the package needs below it does.
 package volatile
 
 import (
@@ -22,10 +21,10 @@ type Level int32
 const (
 	// Unlocked: nothing is forbidden.
 	Unlocked Level = iota
-	// Partly: files that exist can still be shortened by truncate(2), because
-	// the kernel is older than 6.2; all else is forbidden.
+	// Partly: existing files can still be truncated by truncate(2), because the
+	// kernel is older than 6.2; all else is forbidden.
 	Partly
-	// Locked: nothing can be created or written.
+	// Locked: no file can be created or written.
 	Locked
 )
 
@@ -40,7 +39,7 @@ func (l Level) String() string {
 	return "no"
 }
 
-// Errors of Check and Lock. They name what is missing.
+// Errors of Check and Lock.
 var (
 	ErrSystem  = errors.New("locking the disk needs Linux")
 	ErrMissing = errors.New("the kernel has no Landlock: it is older than 5.13, Landlock is not in its lsm= list, or a sandbox hides it")
@@ -53,11 +52,11 @@ var (
 	level   atomic.Int32
 )
 
-// State returns how far this process is locked out.
+// State returns the level of this process.
 func State() Level { return Level(level.Load()) }
 
-// Check tries on a thread of its own, which then ends, whether the process can
-// be locked fully. It returns nil when it is locked already.
+// Check tries whether the process can be locked fully, on a thread that then ends.
+// It returns nil when the process is locked already.
 func Check() error {
 	if State() == Locked {
 		return nil
@@ -65,8 +64,7 @@ func Check() error {
 	return check()
 }
 
-// Lock locks the process fully. It cannot be undone; to lock again does
-// nothing.
+// Lock locks the process fully. It cannot be undone. A second call does nothing.
 func Lock() error {
 	locking.Lock()
 	defer locking.Unlock()
@@ -83,8 +81,8 @@ func Lock() error {
 	return nil
 }
 
-// LockAsFarAsPossible locks the process as far as the kernel can. What is
-// missing to a full lock is the error.
+// LockBestEffort locks the process as far as the kernel can. It returns an error
+// unless the process is locked fully.
 func LockBestEffort() (Level, error) {
 	err := Lock()
 	if !errors.Is(err, ErrOld) {
@@ -101,14 +99,12 @@ func LockBestEffort() (Level, error) {
 	return State(), err
 }
 
-// ForbidCoreDumps keeps the kernel from ever writing this process's memory to
-// a file or to a crash handler. Other processes of the same user can then not
-// attach to it either.
+// ForbidCoreDumps keeps the kernel from writing this process's memory to a file or
+// to a crash handler. It also keeps other processes of the same user from attaching.
 func ForbidCoreDumps() error { return forbidCoreDumps() }
 
-// OpenForWriting counts the regular files, other than standard input, output
-// and error, that this process holds open for writing: the lock does not close
-// them.
+// OpenForWriting counts the regular files that this process holds open for writing,
+// without standard input, output and error. The lock does not close them.
 func OpenForWriting() (int, error) { return openForWriting() }
 
 // inherited counts the files that the process was started with.

@@ -15,21 +15,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// written are the rights that the lock takes away, everywhere. Rights that are
-// not named, such as reading and executing, stay as they are.
+// written holds the rights that the lock takes away, everywhere. All others, such
+// as reading and executing, stay.
 const written = ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSRefer |
 	ll.AccessFSRemoveDir | ll.AccessFSRemoveFile |
 	ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSMakeSym | ll.AccessFSMakeSock |
 	ll.AccessFSMakeFifo | ll.AccessFSMakeChar | ll.AccessFSMakeBlock
 
-// truncating is the version of Landlock's ABI that can forbid truncating.
+// truncating is the first version of Landlock's ABI that can forbid truncating.
 const truncating = 3
 
-// lock puts every thread under Landlock; asFar leaves out what the kernel
-// cannot. The one exception is /dev/null, which keeps nothing.
-func lock(asFar bool) error {
+// lock puts every thread under Landlock. bestEffort leaves out rights that the
+// kernel does not know. /dev/null stays writable.
+func lock(bestEffort bool) error {
 	config := landlock.MustConfig(landlock.AccessFSSet(written))
-	if asFar {
+	if bestEffort {
 		config = config.BestEffort()
 	}
 	null := landlock.PathAccess(ll.AccessFSWriteFile|ll.AccessFSTruncate, os.DevNull).IgnoreIfMissing()
@@ -49,8 +49,7 @@ func check() error {
 	}
 	result := make(chan error)
 	go func() {
-		// The thread is not given back: what was done to it stays on it, and it
-		// ends with this goroutine.
+		// The thread stays locked, so it ends with this goroutine.
 		runtime.LockOSThread()
 		result <- restrictThread()
 	}()
@@ -74,8 +73,8 @@ func restrictThread() error {
 }
 
 func forbidCoreDumps() error {
-	// The limit is for dumps to files; that the process is not dumpable is for
-	// those that are piped to a handler as well.
+	// The limit stops dumps to files; a process that is not dumpable is not piped
+	// to a handler either.
 	return errors.Join(
 		unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}),
 		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0),
@@ -99,7 +98,7 @@ func openForWriting() (n int, err error) {
 	return n, nil
 }
 
-// onDisk tells files from sockets, devices, and what is only memory.
+// onDisk reports whether an open file is on a disk: no socket, device or memory.
 func onDisk(fd string) bool {
 	info, err := os.Stat(fd)
 	if err != nil || !info.Mode().IsRegular() {
