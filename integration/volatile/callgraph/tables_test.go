@@ -38,7 +38,7 @@ func TestSuspectImportsAreExplained(t *testing.T) {
 		unused[name] = p.own[module+importer]
 	}
 	for _, pkg := range p.packages {
-		if !product(pkg.PkgPath) {
+		if !product(t)[pkg.PkgPath] {
 			continue
 		}
 		for path := range pkg.Imports {
