@@ -21,10 +21,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
 
-// heldSite has requests held for up to 150 ms, which is less than a story of
-// 4,000 tokens is taken to cost, half a second.
-const stagingWait = 150 * time.Millisecond
-
+// heldOptions is a policy that holds requests for up to 150 ms for their
+// staging. Computing a story of 4,000 tokens is taken to cost more: half a second.
 func heldOptions(cachePort string) string {
 	return "capacity 16000\n" + harness.LMCacheOption + cachePort + " {\n wait 150ms\n }"
 }
@@ -42,18 +40,10 @@ func begin(t *testing.T, g *harness.Gateway, nodes []harness.StagingNode, conver
 	}
 }
 
-// timed sends a request and returns how long it took.
-func timed(t *testing.T, g *harness.Gateway, body string) time.Duration {
-	t.Helper()
-	start := time.Now()
-	g.Must(t, body)
-	return time.Since(start)
-}
-
-// TestStagingFaults: whatever LMCache does or the engine's tokenizer, no request
-// fails, and none takes longer than it is allowed to be held.
+// TestStagingFaults: whatever LMCache or the engine's tokenizer does, every
+// request is answered. Requests are held for a staging that hangs, and sent on
+// while it still hangs.
 func TestStagingFaults(t *testing.T) {
-	const slack = 1500 * time.Millisecond // of a machine with other things to do; LMCache itself has two seconds
 	cases := []struct {
 		name   string
 		fault  lmcachesim.Fault
@@ -90,25 +80,18 @@ func TestStagingFaults(t *testing.T) {
 			if c.absent {
 				nodes[0].Cache.Close()
 			}
-			waits, held := harness.Metric(t, "caddy_kv_aware_staging_waits_total"), harness.Metric(t, "caddy_kv_aware_staging_wait_seconds_total")
+			waits := harness.Metric(t, "caddy_kv_aware_staging_waits_total")
 			for i := range 3 {
-				// What the engine itself takes is a tenth of that.
-				if took := timed(t, g, harness.Ask("sim", harness.Story(fmt.Sprint("old", i))+" And then?", false, 2)); took > stagingWait+slack {
-					t.Errorf("request %d took %v", i, took)
-				}
+				g.Must(t, harness.Ask("sim", harness.Story(fmt.Sprint("old", i))+" And then?", false, 2))
 			}
-			waits, held = harness.Metric(t, "caddy_kv_aware_staging_waits_total")-waits, harness.Metric(t, "caddy_kv_aware_staging_wait_seconds_total")-held
-			if waits == 0 {
+			if harness.Metric(t, "caddy_kv_aware_staging_waits_total") == waits {
 				t.Error("no request was held: this proves nothing")
-			}
-			if most := waits * (stagingWait + slack/3).Seconds(); held > most {
-				t.Errorf("%v requests were held for %v s", waits, held)
 			}
 			if c.name != "none" {
 				return
 			}
-			// Each is staged before the engine needs it, but on a machine that
-			// stands still for as long as a request may be held.
+			// One of these is staged before the engine needs its blocks, unless the
+			// machine stands still each time for as long as a request may be held.
 			for i := 3; nodes[0].Cache.Stats().FromDisk > 0; i++ {
 				if i == 8 {
 					t.Fatalf("the engine waited for %d chunks from disk, again and again", nodes[0].Cache.Stats().FromDisk)
@@ -141,27 +124,43 @@ func TestStagingNotHeldForNothing(t *testing.T) {
 	}
 }
 
-// TestStagingClientGone: a client that leaves while its request is held is not
-// waited for.
+// TestStagingClientGone: a request whose client leaves while it is held is not
+// held any longer, and does not reach the engine.
 func TestStagingClientGone(t *testing.T) {
 	nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
-	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, strings.Replace(heldOptions(cachePort), "150ms", "400ms", 1)))
+	// 12,000 tokens are taken to cost 1.5 s.
+	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, strings.Replace(heldOptions(cachePort), "150ms", "1s", 1)))
+	long := harness.Story("left") + harness.Story("and") + harness.Story("gone")
+	g.Must(t, harness.Ask("sim", long, false, 2))
 	begin(t, g, nodes, 8)
 	nodes[0].Cache.Fault(lmcachesim.Fault{Kind: lmcachesim.Hang})
-	seconds := harness.Metric(t, "caddy_kv_aware_staging_wait_seconds_total")
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL+"/v1/chat/completions", strings.NewReader(harness.Ask("sim", harness.Story("old0")+" And then?", false, 2)))
+	question := harness.Ask("sim", long+" And then?", false, 2)
+	// The body is in flight while the request is held.
+	inFlight, waits := harness.Metric(t, "caddy_pii_janitor_in_flight_bytes"), harness.Metric(t, "caddy_kv_aware_staging_waits_total")
+	served := len(nodes[0].Engine.Served())
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL+harness.ChatPath, strings.NewReader(question))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer, err := g.Client.Do(r); err == nil {
-		answer.Body.Close()
-		t.Fatal("the request was answered: it was not held")
-	}
-	harness.Await(t, "the request is not held any more", func() bool { return harness.Metric(t, "caddy_kv_aware_staging_wait_seconds_total") > seconds })
-	if held := harness.Metric(t, "caddy_kv_aware_staging_wait_seconds_total") - seconds; held > 0.35 {
-		t.Errorf("held for %v s, while the client was gone after 0.1", held)
+	var client sync.WaitGroup
+	client.Go(func() {
+		if answer, err := g.Client.Do(r); err == nil {
+			answer.Body.Close()
+			t.Error("the request was answered: it was not held")
+		}
+	})
+	harness.Await(t, "the request has come", func() bool {
+		return harness.Metric(t, "caddy_pii_janitor_in_flight_bytes") >= inFlight+float64(len(question))
+	})
+	leave()
+	client.Wait()
+	harness.Await(t, "the request is not held any more", func() bool {
+		return harness.Metric(t, "caddy_kv_aware_staging_waits_total") > waits && harness.Metric(t, "caddy_pii_janitor_in_flight_bytes") <= inFlight
+	})
+	if n := len(nodes[0].Engine.Served()) - served; n != 0 {
+		t.Errorf("%d requests reached the engine", n)
 	}
 }
 

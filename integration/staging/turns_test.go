@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bauxite/caddy-kvaware/integration/harness"
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
@@ -97,6 +98,50 @@ func awaitStaged(t *testing.T, n int) {
 	harness.Await(t, fmt.Sprint(n, " stagings are done"), func() bool {
 		return harness.ResultMetric(t, "caddy_kv_aware_staging_total", "completed")+harness.ResultMetric(t, "caddy_kv_aware_staging_total", "partial") >= float64(n)
 	})
+}
+
+// TestStagingWarmsGPU: a one-token request ahead of the next turn brings the
+// conversation's blocks back to the GPU, which has lost them to other prompts.
+func TestStagingWarmsGPU(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for next turns")
+	}
+	config := harness.QuietNode
+	config.OutputTokens = 16
+	config.Responder = func(r enginesim.Request) enginesim.Reply { // a second turn has no next one
+		if strings.Contains(string(r.Body), `"role":"tool"`) {
+			return enginesim.Reply{Text: "Fine."}
+		}
+		return harness.CallTool(r)
+	}
+	nodes, cachePort := harness.StartNodes(t, 1, config, lmcachesim.NodeConfig{})
+	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, "capacity 16000\n"+harness.LMCacheOption+cachePort+" {\n warm_gpu on\n }"))
+	engine := nodes[0].Engine
+	warmed := func() float64 { return harness.ResultMetric(t, "caddy_kv_aware_warmups_total", "completed") }
+	const conversations = 8
+	for i := range conversations {
+		name := fmt.Sprint("warmed", i)
+		before := warmed()
+		g.Must(t, harness.AgentTurn(name, 0))
+		next := time.After(900 * time.Millisecond) // the gap that the gateway learns
+		for j := range 5 {                         // of 4,000 tokens each, on a GPU that holds 19,200
+			g.Must(t, harness.Ask("sim", harness.Story(fmt.Sprint(name, "'s neighbor ", j)), false, 2))
+		}
+		if early := warmed() > before; i == 0 || early { // nothing learned yet, or a busy machine
+			<-next
+			g.Must(t, harness.AgentTurn(name, 1))
+			continue
+		}
+		harness.Await(t, "the GPU is warmed for the next turn", func() bool { return warmed() > before })
+		cached, external := engine.Stats().CachedTokens, engine.Stats().ExternalHits
+		g.Must(t, harness.AgentTurn(name, 1))
+		now := engine.Stats()
+		if now.CachedTokens-cached < 4000 || now.ExternalHits != external {
+			t.Errorf("the GPU had %d tokens of the next turn, LMCache %d", now.CachedTokens-cached, now.ExternalHits-external)
+		}
+		return
+	}
+	t.Error("the GPU was warmed too early each time: this proves nothing")
 }
 
 // TestStagingOnFailover: a conversation whose node has gone is staged on the one
