@@ -54,7 +54,7 @@ func TestProgressIsChecked(t *testing.T) {
 	}
 }
 
-// world is a made-up fleet: which node has which chunk of which rank where.
+// world is a random fleet: the places of each chunk and rank.
 type world struct {
 	chunks, ranks int
 	nodes         []string
@@ -80,7 +80,7 @@ func randomWorld(r *rand.Rand) *world {
 	return w
 }
 
-// answer is what a coordinator says of it.
+// answer returns a coordinator's answer.
 func (w *world) answer(r *rand.Rand) string {
 	results := []string{}
 	for c := range w.chunks {
@@ -93,7 +93,7 @@ func (w *world) answer(r *rand.Rand) string {
 				if w.memory[[3]int{n, c, k}] {
 					add(name, "l1", false)
 				}
-				for range 2 { // it may be on two disks
+				for range 2 { // the node may have it on two disks
 					if w.disk[[3]int{n, c, k}] {
 						add(name, "l2", false)
 					}
@@ -108,9 +108,8 @@ func (w *world) answer(r *rand.Rand) string {
 	return fmt.Sprintf(`{"chunks":%d,"results":[%s]}`, w.chunks, strings.Join(results, ","))
 }
 
-// runs counts again, the slow way, by the definition: leading chunks with
-// every rank.
-func (w *world) runs() map[string]extent {
+// extents counts by the definition: leading chunks with every rank.
+func (w *world) extents() map[string]extent {
 	every := func(have func(rank int) bool) bool {
 		for k := range w.ranks {
 			if !have(k) {
@@ -153,9 +152,9 @@ func TestDirectoryCountsLikeTheDefinition(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := w.runs()
+		want := w.extents()
 		for name, held := range want {
-			// A node that is never named holds only what is shared.
+			// A node that the answer does not name holds only shared chunks.
 			if _, named := got[name]; !named && held == want[""] {
 				delete(want, name)
 			}
@@ -184,7 +183,7 @@ func TestDirectoryIsChecked(t *testing.T) {
 			t.Errorf("%s: %v", body, err)
 		}
 	}
-	// What does not end is given up: an element, and the whole.
+	// An endless element is given up, and so is an endless answer.
 	for head, most := range map[string]int{`{"x":"`: 2 * maxElement, `{"results":[{"x":"`: 2 * maxElement, `{"results":[`: maxDirectory} {
 		endless := &endlessReader{head: head, again: one + ","}
 		if _, err := readDirectory(endless, 1<<30); err != ErrAnswer || endless.read > most || endless.read < maxElement/2 {
@@ -193,7 +192,7 @@ func TestDirectoryIsChecked(t *testing.T) {
 	}
 }
 
-// endlessReader is an answer that does not end.
+// endlessReader is an endless answer.
 type endlessReader struct {
 	head, again, rest string
 	read              int
@@ -226,7 +225,7 @@ func TestStatusModel(t *testing.T) {
 	}
 	for _, body := range []string{`{}`, `{"chunk_size":0}`, `{"chunk_size":1e7}`, `{"chunk_size":"256"}`, `x`} {
 		if _, err := readStatus(strings.NewReader(body)); err == nil {
-			t.Errorf("%s is understood", body)
+			t.Errorf("%s was accepted", body)
 		}
 	}
 }
@@ -259,7 +258,7 @@ func FuzzAnswers(f *testing.F) {
 		}
 		if runs, err := readDirectory(strings.NewReader(body), ranks); err == nil {
 			if !json.Valid([]byte(strings.TrimSpace(body))) && len(body) == 0 {
-				t.Error("nothing is understood")
+				t.Error("an empty answer was accepted")
 			}
 			for _, held := range runs {
 				if held.memory < 0 || held.memory > held.all {

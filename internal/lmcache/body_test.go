@@ -11,8 +11,7 @@ import (
 	"testing/iotest"
 )
 
-// TestBody compares the streamed request with what encoding/json makes of the
-// same values.
+// TestBody compares the streamed body with that of encoding/json.
 func TestBody(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for round := range 200 {
@@ -53,9 +52,9 @@ func TestBody(t *testing.T) {
 	}
 }
 
-// TestLeaseEnds: who has lent the tokens can wipe them when the call is over,
-// even though net/http may not be done with the body.
-func TestLeaseEnds(t *testing.T) {
+// TestLoanEnds: no token is read after the end of the loan, when their owner wipes
+// them, even if net/http goes on reading.
+func TestLoanEnds(t *testing.T) {
 	b := stagingBody(nil, "m", 1, count(1000), "")
 	r := b.reader()
 	if n, err := r.Read(make([]byte, 100)); n != 100 || err != nil {

@@ -41,10 +41,10 @@ func TestBreakerOpensAndRecovers(t *testing.T) {
 	}
 	now = now.Add(pauseMost)
 	probe := b.enter()
-	b.report(notAsked, probe, now, 0.5) // nobody was asked: the next one is the probe
+	b.report(notAsked, probe, now, 0.5) // the call was not made: the next one is the probe
 	probe = b.enter()
 	if !probe {
-		t.Fatal("no probe after one that asked nobody")
+		t.Fatal("no probe after one that was not made")
 	}
 	b.report(healthy, probe, now, 0.5)
 	if b != (breaker{}) {
@@ -62,8 +62,8 @@ func TestBreakerAbsentAndJitter(t *testing.T) {
 	}
 }
 
-// TestBreakerLateEnds: what began before the node was left alone ends later,
-// and neither closes the breaker nor takes the probe's place.
+// TestBreakerLateEnds: calls from before the pause that end later neither close the
+// breaker nor end the probe.
 func TestBreakerLateEnds(t *testing.T) {
 	var b breaker
 	old := b.enter()
@@ -104,42 +104,3 @@ func TestBucket(t *testing.T) {
 		}
 	}
 }
-
-func TestShouldWait(t *testing.T) {
-	const ms = time.Millisecond
-	for _, c := range []struct{ gain, expected, limit, want time.Duration }{
-		{500 * ms, 40 * ms, 100 * ms, 100 * ms},
-		{500 * ms, 100 * ms, 100 * ms, 100 * ms},
-		{500 * ms, 101 * ms, 100 * ms, 0}, // would be held for nothing
-		{80 * ms, 40 * ms, 100 * ms, 80*ms - 1},
-		{40 * ms, 40 * ms, 100 * ms, 0}, // nothing is gained
-		{101 * ms, 0, 100 * ms, 100 * ms},
-		{100 * ms, 0, 100 * ms, 0}, // not known how long: may be all of it
-		{500 * ms, 40 * ms, 0, 0},  // not allowed
-		{0, 0, 100 * ms, 0},
-		{-ms, 0, 100 * ms, 0},
-		{1, 1, 1, 0},
-	} {
-		got := HoldTime(c.gain, c.expected, c.limit)
-		if got != c.want {
-			t.Errorf("%+v: %v", c, got)
-		}
-		if got > 0 && got >= c.gain || got > max(c.limit, 0) {
-			t.Errorf("%+v: held for %v", c, got)
-		}
-	}
-}
-
-func TestGain(t *testing.T) {
-	for _, c := range []struct {
-		tokens int
-		cost   float64
-		want   time.Duration
-	}{{8000, 0.000125, time.Second}, {0, 1, 0}, {-5, 1, 0}, {5, -1, 0}, {5, nan(), 0}, {1 << 40, 1e30, 1<<63 - 1}} {
-		if got := Gain(c.tokens, c.cost); got != c.want {
-			t.Errorf("%+v: %v", c, got)
-		}
-	}
-}
-
-func nan() float64 { zero := 0.0; return zero / zero }

@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// The tests in this file hold every byte that is sent, and every answer that
-// is understood, against LMCache's two APIs as its documentation and source
-// have them.
+// The tests in this file compare every byte that is sent, and every answer that is
+// accepted, with LMCache's two APIs as its documentation and source define them.
 
 const nodeStatusAnswer = `{"is_healthy":true,"engine_type":"MPCacheServer","chunk_size":256,"hash_algorithm":"blake3",` +
 	`"registered_gpu_ids":[0],"cache_context_meta":{"0":{"model_name":"Qwen/Qwen3-8B","world_size":2,"kv_cache_layout":{}}},` +
@@ -63,11 +62,11 @@ func TestNodeContract(t *testing.T) {
 	w.expect(t, "GET http://a:8080/cache/prefetches/abc")
 	delete(w.answers, "GET http://a:8080/cache/prefetches/abc")
 	if _, err := n.Poll(t.Context(), "a:8000", j); err != ErrNotFound {
-		t.Errorf("a job told of before: %v", err)
+		t.Errorf("a job whose end was reported before: %v", err)
 	}
 	w.expect(t, "GET http://a:8080/cache/prefetches/abc")
 
-	// Shorter than a chunk; the status is known by now.
+	// A prefix shorter than a chunk. The status is known by now.
 	w.answers["POST http://a:8080/cache/prefetches"] = reply{status: 202, body: `{"chunks":0,"status":"noop"}`}
 	if j, err := n.Submit(t.Context(), "a:8000", short); err != nil || j != (Job{ChunkTokens: 256}) {
 		t.Errorf("%+v, %v", j, err)
@@ -90,8 +89,8 @@ func TestNodeContract(t *testing.T) {
 	}
 }
 
-// TestNodeOlderStatus: the status was elsewhere, and what was registered was
-// called otherwise.
+// TestNodeOlderStatus: older versions have the status at another path, and another
+// name for the list of engines.
 func TestNodeOlderStatus(t *testing.T) {
 	w := &wire{answers: map[string]reply{
 		"GET http://a:8080/api/status": {status: 200, body: `{"is_healthy":true,"engine_type":"MPCacheEngine","chunk_size":128,` +
@@ -107,8 +106,8 @@ func TestNodeOlderStatus(t *testing.T) {
 		`POST http://a:8080/cache/prefetches {"model_name":"/models/qwen","world_size":4,"token_ids":[0,1,2],"cache_salt":"","source_tier":"l2","target_tier":"l1"}`)
 }
 
-// TestNodeWithoutStatus: then the defaults are used, and it is not asked for
-// each time.
+// TestNodeWithoutStatus: the defaults are used, and a status that failed is not asked
+// for each time.
 func TestNodeWithoutStatus(t *testing.T) {
 	w := &wire{answers: map[string]reply{
 		"GET http://a:8080/status":            {status: 500},
@@ -124,9 +123,9 @@ func TestNodeWithoutStatus(t *testing.T) {
 	w.expect(t, "GET http://a:8080/status", order, order)
 }
 
-// TestStatusIsAskedLessAndLess: of a node that never tells; one that does is asked
-// again after a while, as its engine may have started meanwhile.
-func TestStatusIsAskedLessAndLess(t *testing.T) {
+// TestStatusPauses: a node that never answers is asked less and less often. One that
+// answers is asked at a fixed interval, as its engine may have started meanwhile.
+func TestStatusPauses(t *testing.T) {
 	now := time.Unix(1000, 0)
 	w := &wire{answers: map[string]reply{"GET http://a:8080/status": {status: 500}}}
 	s := newStatuses(w, func() time.Time { return now })
@@ -198,7 +197,7 @@ func TestCoordinatorContract(t *testing.T) {
 	}
 	w.expect(t, `POST http://c:9300/directory/lookup {"token_ids":[7,8,9],"model_name":"m","world_size":2,"cache_salt":"s"}`)
 
-	// Two nodes on one host are told apart by the configuration only.
+	// Of two nodes on one host only the configuration tells which is meant.
 	if _, err := c.Submit(t.Context(), "10.0.0.3:8000", p); err != ErrUnmapped {
 		t.Errorf("an ambiguous host: %v", err)
 	}
@@ -207,7 +206,7 @@ func TestCoordinatorContract(t *testing.T) {
 	if j, err := c.Submit(t.Context(), "10.0.0.3:8001", p); err != nil || j.Node != "mp-4" {
 		t.Errorf("%+v, %v", j, err)
 	}
-	// It answers for another node than was asked for.
+	// The answer is about another node.
 	if _, err := c.Submit(t.Context(), "10.0.0.1:8000", p); err != ErrAnswer {
 		t.Error(err)
 	}
@@ -223,10 +222,9 @@ func TestCoordinatorContract(t *testing.T) {
 	}
 }
 
-// TestCoordinatorAsksHowNodesKeepAModel: over how many ranks it is split, under
-// which name, in chunks of which size: only the nodes say so. Who does not know
-// them finds nothing, and stages nothing.
-func TestCoordinatorAsksHowNodesKeepAModel(t *testing.T) {
+// TestCoordinatorAsksNodesForFormat: only the nodes know a model's name there, its
+// ranks and the chunk size. Without them nothing is found and nothing staged.
+func TestCoordinatorAsksNodesForFormat(t *testing.T) {
 	key := `{"key":{"chunk_hash_hex":"aa","model_name":"Qwen/Qwen3-8B","kv_rank":0,"cache_salt":""},"placements":[` +
 		`{"instance_id":"mp-1","incarnation":3,"tier":"l2","backend":"fs","size_bytes":4096,"shared":false}],"token_ids":[]}`
 	w := &wire{answers: map[string]reply{
@@ -255,7 +253,7 @@ func TestCoordinatorAsksHowNodesKeepAModel(t *testing.T) {
 		t.Errorf("asked %.300s", last)
 	}
 
-	// Nodes that do not tell are not asked by the dozen.
+	// Of nodes that do not answer only a few are asked.
 	delete(w.answers, "GET http://10.0.0.1:8080/status")
 	w.answers["GET http://c:9300/instances"] = reply{status: 200, body: strings.Replace(instancesAnswer, `"10.0.0.3","http_port":8081`, `"10.0.0.4","http_port":8080`, 1)}
 	w.answers["POST http://c:9300/directory/lookup"] = reply{status: 200, body: `{"chunks":0,"results":[]}`}
@@ -293,13 +291,13 @@ func TestCoordinatorLookup(t *testing.T) {
 	}}
 	c := newTestCoordinator(t, w)
 	got, err := c.Lookup(t.Context(), &Prefix{Model: "m", Tokens: count(800)}, []string{"10.0.0.1:8000", "node-b:8000", "nowhere:1", "10.0.0.3:8001"})
-	want := []Holding{{"10.0.0.1:8000", 256, 768}, {"node-b:8000", 0, 256}, {"10.0.0.3:8001", 0, 0}} // nothing is known of nowhere
+	want := []Holding{{"10.0.0.1:8000", 256, 768}, {"node-b:8000", 0, 256}, {"10.0.0.3:8001", 0, 0}} // nowhere has no node
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
-// TestLongPrefix: what LMCache would refuse for its length is cut.
+// TestLongPrefix: a prefix that is too long for LMCache is cut.
 func TestLongPrefix(t *testing.T) {
 	w := &wire{answers: map[string]reply{"POST http://a:8080/cache/prefetches": {status: 202, body: `{"request_id":"a","chunks":3906,"status":"submitted"}`}}}
 	n := newTestNode(t, w)
@@ -312,8 +310,9 @@ func TestLongPrefix(t *testing.T) {
 	}
 }
 
-// TestErrorsSayNothing of what was sent or answered, and follow no redirect.
-func TestErrorsSayNothing(t *testing.T) {
+// TestErrorsQuoteNothing: errors quote neither requests nor answers. Redirects are not
+// followed.
+func TestErrorsQuoteNothing(t *testing.T) {
 	const secret = "the-secret"
 	w := &wire{answers: map[string]reply{"GET http://a:8080/status": {status: 200, body: nodeStatusAnswer}}}
 	n := newTestNode(t, w)

@@ -13,8 +13,7 @@ import (
 	"testing"
 )
 
-// wire stands in for the network: it writes down what it is sent, and answers
-// from a script.
+// wire is a network with a script: it records requests and answers them.
 type wire struct {
 	mu      sync.Mutex
 	sent    []string // "METHOD URL body"
@@ -56,7 +55,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: a.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(a.body))}, nil
 }
 
-// expect compares what was sent since the last time.
+// expect compares the requests since its last call.
 func (w *wire) expect(t *testing.T, want ...string) {
 	t.Helper()
 	w.mu.Lock()

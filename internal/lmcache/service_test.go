@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// fakeClient is an LMCache with a script. Its times pass in the bubble's clock.
+// fakeClient is an LMCache with a script, for synctest bubbles.
 type fakeClient struct {
 	mu        sync.Mutex
 	submit    func(ctx context.Context, upstream string, p *Prefix) (Job, error)
@@ -64,13 +64,14 @@ func (f *fakeClient) Lookup(ctx context.Context, p *Prefix, _ []string) ([]Holdi
 func (f *fakeClient) CanLookup() bool { return f.lookup != nil }
 func (f *fakeClient) Close()          { f.closed = true }
 
-// hang answers when the caller has given up.
+// hang returns when the caller has given up.
 func hang(ctx context.Context) error {
 	<-ctx.Done()
 	return ErrTimeout
 }
 
-// newService returns a Service with some round numbers, and counts releases.
+// newService returns a Service, and a function that closes it and checks that nothing
+// is left.
 func newService(t *testing.T, f *fakeClient, change func(*Options)) (*Service, func()) {
 	t.Helper()
 	f.polls = make(map[string]int)
@@ -98,7 +99,7 @@ func newService(t *testing.T, f *fakeClient, change func(*Options)) (*Service, f
 	}
 }
 
-// stage stages a prefix, and tells when its tokens were released.
+// stage stages a prefix, and counts how often its tokens are released.
 func stage(s *Service, upstream string, key uint64, tokens int) (st *Staging, released func() int) {
 	var mu sync.Mutex
 	n := 0
@@ -132,7 +133,7 @@ func TestStage(t *testing.T) {
 		st, released := stage(s, "a", 1, 1100)
 		synctest.Wait()
 		if released() != 1 {
-			t.Errorf("released %d times after the order", released())
+			t.Errorf("released %d times after the order was sent", released())
 		}
 		if r, _ := st.Result(); r != Submitted {
 			t.Errorf("%v while it is under way", r)
@@ -142,7 +143,7 @@ func TestStage(t *testing.T) {
 			t.Error("the same prefix is staged twice at the same time")
 		}
 		if s.Current("a", 2) != nil || s.Current("b", 1) != nil {
-			t.Error("what nobody has asked for is under way")
+			t.Error("a staging that was never ordered is under way")
 		}
 		other, _ := stage(s, "b", 1, 1100) // another node's
 		expectResult(t, st, Completed, 1024)
@@ -152,7 +153,7 @@ func TestStage(t *testing.T) {
 			t.Error("staged again right after")
 		}
 		if s.Current("a", 1) != st {
-			t.Error("what is just done does not count")
+			t.Error("a staging that has just ended is not current")
 		}
 		time.Sleep(s.options.RestageAfter)
 		if again, _ = stage(s, "a", 1, 1100); again == st {
@@ -164,7 +165,7 @@ func TestStage(t *testing.T) {
 			t.Errorf("expected to take %v, took %v", got, want)
 		}
 		if s.ExpectedTime("nobody", 1024) != 0 {
-			t.Error("something is expected of a node that was never asked")
+			t.Error("a node that was never asked has an expected time")
 		}
 		c := s.Counts()
 		if c.Results[Submitted] != 3 || c.Results[Completed] != 3 || c.Results[Deduplicated] != 4 || c.Tokens != 3*1024 {
@@ -173,8 +174,8 @@ func TestStage(t *testing.T) {
 	})
 }
 
-// TestLate: what is too late when its turn comes is not begun, and says nothing
-// about the node's health.
+// TestLate: a staging whose deadline passes while it waits is not begun. It says
+// nothing about the node's health.
 func TestLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeClient{submit: func(context.Context, string, *Prefix) (Job, error) {
@@ -191,7 +192,7 @@ func TestLate(t *testing.T) {
 		first := until(2, time.Minute)
 		synctest.Wait()
 		second := until(3, 500*time.Millisecond)
-		synctest.Wait() // it waits first
+		synctest.Wait() // so that it waits before the third one
 		third := until(4, time.Minute)
 		expectResult(t, first, Completed, 1024)
 		expectResult(t, second, Late, 0)
@@ -210,8 +211,8 @@ func TestLate(t *testing.T) {
 	})
 }
 
-// TestEnds: every way in which a staging ends is told apart, and the tokens
-// are released once whichever it is.
+// TestEnds: each way in which a staging ends has its own result, and the tokens are
+// released exactly once.
 func TestEnds(t *testing.T) {
 	job := Job{ID: "j", Chunks: 4, ChunkTokens: 256}
 	for _, c := range []struct {
@@ -262,8 +263,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// TestHangingNode: it costs nobody anything, is left alone after a while, and
-// is found again.
+// TestHangingNode: a node that hangs blocks no caller, is left alone after a few
+// failures, and is used again when it answers.
 func TestHangingNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var answers atomic.Bool
@@ -279,7 +280,7 @@ func TestHangingNode(t *testing.T) {
 		for key := range uint64(maxFailures) {
 			st, _ := stage(s, "a", key, 10)
 			if time.Since(before) != 0 {
-				t.Fatal("Stage waits")
+				t.Fatal("Stage blocks")
 			}
 			defer expectResult(t, st, TimedOut, 0)
 		}
@@ -308,9 +309,9 @@ func TestHangingNode(t *testing.T) {
 	})
 }
 
-// TestNoLayoutIsTheModels: a node without a layout of one model is still asked
-// for others.
-func TestNoLayoutIsTheModels(t *testing.T) {
+// TestNoLayoutPausesOneModel: a node without a layout of one model is still asked for
+// others.
+func TestNoLayoutPausesOneModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeClient{submit: func(_ context.Context, _ string, p *Prefix) (Job, error) {
 			if p.Model == "starting" {
@@ -445,7 +446,7 @@ func TestWasted(t *testing.T) {
 	})
 }
 
-// TestWastedAtOnce: who knows better needs not wait.
+// TestWastedAtOnce: Waste counts a staging at once, and once.
 func TestWastedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeClient{poll: func(_ context.Context, n int) (Progress, error) {
@@ -460,7 +461,7 @@ func TestWastedAtOnce(t *testing.T) {
 			}
 		}
 		st, _ := stage(s, "a", 1, 1100)
-		st.Waste() // it has not even ended
+		st.Waste() // before it has ended
 		wasted(0)
 		<-st.Done()
 		st.Waste()
@@ -469,7 +470,7 @@ func TestWastedAtOnce(t *testing.T) {
 		used, _ := stage(s, "b", 1, 1100)
 		<-used.Done()
 		used.Use()
-		used.Waste() // it was of use to somebody else
+		used.Waste() // another request has used it
 		empty, _ := stage(s, "a", 2, 0)
 		empty.Waste()
 		time.Sleep(s.options.WastedAfter)
@@ -477,7 +478,7 @@ func TestWastedAtOnce(t *testing.T) {
 	})
 }
 
-// TestEndedAreBounded: what has ended is remembered up to a number.
+// TestEndedAreBounded: the number of ended stagings that are remembered is bounded.
 func TestEndedAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, end := newService(t, &fakeClient{submit: func(context.Context, string, *Prefix) (Job, error) { return Job{}, nil }}, func(o *Options) { o.Rate, o.Burst = 1e9, 1e9 })
@@ -524,7 +525,7 @@ func TestCannotLookup(t *testing.T) {
 	}
 }
 
-// TestClose ends what hangs, at once.
+// TestClose: Close ends a call that hangs, at once.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, end := newService(t, &fakeClient{submit: func(ctx context.Context, _ string, _ *Prefix) (Job, error) { return Job{}, hang(ctx) }}, nil)
@@ -561,13 +562,13 @@ func TestLookups(t *testing.T) {
 			return s.StartLookup(Prefix{Model: "m", Tokens: count(600), Key: key}, []string{"a", "b"}, func() { released.Add(1) })
 		}
 		if _, known := s.LastLookup(1, "a"); known {
-			t.Error("known before asked")
+			t.Error("known before the lookup")
 		}
 		if ask(1) != Submitted || ask(1) != Deduplicated {
-			t.Error("asked twice at the same time")
+			t.Error("two lookups at the same time")
 		}
 		if _, known := s.LastLookup(1, "a"); known {
-			t.Error("known before answered")
+			t.Error("known before the answer")
 		}
 		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
@@ -580,11 +581,11 @@ func TestLookups(t *testing.T) {
 			}
 		}
 		if got, known := s.LastLookup(1, "c"); known {
-			t.Errorf("nobody was asked about c, and it holds %+v", got)
+			t.Errorf("c was not looked up, and holds %+v", got)
 		}
 		time.Sleep(s.options.LookupTTL)
 		if _, known := s.LastLookup(1, "a"); known {
-			t.Error("an old answer is believed")
+			t.Error("an old answer still counts")
 		}
 		failing.Store(true)
 		for range maxFailures {
@@ -594,15 +595,15 @@ func TestLookups(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 		if _, known := s.LastLookup(1, "a"); known {
-			t.Error("a failure is an answer")
+			t.Error("a failure counts as an answer")
 		}
 		if ask(1) != Broken {
-			t.Error("not left alone")
+			t.Error("not paused after failures")
 		}
 		time.Sleep(pauseFirst)
 		failing.Store(false)
 		if ask(1) != Submitted {
-			t.Error("left alone for good")
+			t.Error("still paused after the pause")
 		}
 		time.Sleep(20 * time.Millisecond)
 		for key := range uint64(2 * maxLookups) {
@@ -621,7 +622,7 @@ func TestLookups(t *testing.T) {
 	})
 }
 
-// TestLookupsWait: who is asked is not asked before it can know.
+// TestLookupsWait: lookups are made after the delay.
 func TestLookupsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeClient{lookup: func(context.Context, *Prefix) ([]Holding, error) { return []Holding{{"a", 0, 512}}, nil }}
@@ -641,19 +642,19 @@ func TestLookupsWait(t *testing.T) {
 			defer f.mu.Unlock()
 			return f.looked
 		}
-		for range 2 { // only the first of them will be
+		for range 2 { // only the first one is made
 			if r := ask(1); r != Submitted {
 				t.Error(r)
 			}
 		}
 		time.Sleep(2*time.Second - time.Millisecond)
 		if looked() != 0 || released.Load() != 0 {
-			t.Errorf("asked %d times before the time, %d released", looked(), released.Load())
+			t.Errorf("%d lookups before the delay, %d released", looked(), released.Load())
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		if h, known := s.LastLookup(1, "a"); looked() != 1 || released.Load() != 2 || !known || h.Storage != 512 {
-			t.Errorf("asked %d times, %d released: %+v, %v", looked(), released.Load(), h, known)
+			t.Errorf("%d lookups, %d released: %+v, %v", looked(), released.Load(), h, known)
 		}
 		for key := range uint64(maxWaitingLookups) {
 			if r := ask(10 + key); r != Submitted {
@@ -666,7 +667,7 @@ func TestLookupsWait(t *testing.T) {
 		ended = true
 		end()
 		if looked() != 1 || released.Load() != 2+maxWaitingLookups+1 || s.lookups.waiting != 0 {
-			t.Errorf("after the end asked %d times, %d released, %d wait", looked(), released.Load(), s.lookups.waiting)
+			t.Errorf("after Close %d lookups, %d released, %d wait", looked(), released.Load(), s.lookups.waiting)
 		}
 		if c := s.Counts(); c.Lookups[Completed] != 1 || c.Lookups[Deduplicated] != 1 || c.Lookups[Limited] != 1+maxWaitingLookups {
 			t.Errorf("counts %+v", c)
@@ -674,7 +675,7 @@ func TestLookupsWait(t *testing.T) {
 	})
 }
 
-// TestLookupsThatWaitAreBounded: by the tokens that are kept for them.
+// TestLookupsThatWaitAreBounded: the tokens of lookups that wait are bounded.
 func TestLookupsThatWaitAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeClient{lookup: func(context.Context, *Prefix) ([]Holding, error) { return nil, nil }}
@@ -685,15 +686,15 @@ func TestLookupsThatWaitAreBounded(t *testing.T) {
 			return s.StartLookup(Prefix{Model: "m", Tokens: count(tokens), Key: key}, []string{"a"}, func() { released.Add(1) })
 		}
 		if r := ask(1, 1001); r != Limited {
-			t.Errorf("more than there may be: %v", r)
+			t.Errorf("more tokens than allowed: %v", r)
 		}
 		if ask(2, 600) != Submitted || ask(3, 400) != Submitted || ask(4, 1) != Limited {
-			t.Error("not as many as there may be")
+			t.Error("not as many tokens as allowed")
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if n := released.Load(); n != 4 || s.lookups.tokens != 0 {
-			t.Errorf("%d of 4 were released, %d tokens are noted", n, s.lookups.tokens)
+			t.Errorf("%d of 4 were released, %d tokens are counted", n, s.lookups.tokens)
 		}
 		if r := ask(5, 1000); r != Submitted {
 			t.Errorf("after the others were made: %v", r)
@@ -713,11 +714,11 @@ func TestHoldingsAreBounded(t *testing.T) {
 	}
 	last := l.answers[2*maxAllHoldings/maxHoldings-1]
 	if held != l.numHoldings || held > maxAllHoldings || held < maxAllHoldings/2 || last == nil || len(last.holdings) != maxHoldings || len(l.oldestFirst) != len(l.answers) {
-		t.Errorf("%d holdings in %d answers, noted %d", held, len(l.answers), l.numHoldings)
+		t.Errorf("%d holdings in %d answers, counted %d", held, len(l.answers), l.numHoldings)
 	}
 	l.remember(last, nil, time.Unix(2, 0)) // asked again
 	if l.numHoldings != held-maxHoldings {
-		t.Errorf("%d holdings are noted, of %d one answer's were replaced", l.numHoldings, held)
+		t.Errorf("%d holdings are counted after one answer of %d was replaced", l.numHoldings, held)
 	}
 }
 
@@ -735,12 +736,12 @@ func TestResultNames(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range Results() {
 		if r.String() == "" || r.String() == "unknown" || seen[r.String()] {
-			t.Errorf("%d is called %q", r, r)
+			t.Errorf("result %d has the name %q", r, r)
 		}
 		seen[r.String()] = true
 	}
 	if Result(200).String() != "unknown" {
-		t.Error("a made-up result has a name")
+		t.Error("an unknown result has a name")
 	}
 }
 
