@@ -47,8 +47,8 @@ func ask(t *testing.T, method, url, body string) string {
 	return fmt.Sprint(answer.StatusCode, " ", string(got))
 }
 
-// expectAnswers sends lines of "METHOD PATH BODY" and compares answers, in
-// which what follows id and time is anything.
+// expectAnswers takes pairs of lines: "METHOD PATH BODY" to send, and the answer, in
+// which ID, TIME and PORT stand for any value.
 func expectAnswers(t *testing.T, base string, lines ...string) {
 	t.Helper()
 	for i := 0; i < len(lines); i += 2 {
@@ -155,8 +155,7 @@ func TestCoordinatorAnswers(t *testing.T) {
 	)
 }
 
-// TestCoordinatorIsBehind: with nodes that report now and then its directory
-// tells what was so before.
+// TestCoordinatorIsBehind: between reports the directory is behind.
 func TestCoordinatorIsBehind(t *testing.T) {
 	a := startNode(t, "127.0.0.1:0", nil)
 	c, err := StartCoordinator("127.0.0.1:0")
@@ -198,7 +197,7 @@ func TestFaults(t *testing.T) {
 	fault(Fault{Kind: Lie}, order, `202 {"request_id":"ID","chunks":2,"status":"submitted"}`,
 		`GET /cache/prefetches/00000000000000000000000000000001`, `200 {"request_id":"ID","status":"completed","found_keys":4,"total_keys":4}`)
 	if memory, _ := n.Held("m", "", eight()); memory != 0 {
-		t.Error("the lie is true")
+		t.Error("the staging that was only reported was done")
 	}
 	fault(Fault{Kind: Forever}, order, `202 {"request_id":"ID","chunks":2,"status":"submitted"}`,
 		`GET /cache/prefetches/00000000000000000000000000000002`, `200 {"request_id":"ID","status":"pending"}`)
@@ -212,7 +211,7 @@ func TestFaults(t *testing.T) {
 	before := time.Now()
 	fault(Fault{Kind: Delay, Delay: 50 * ms}, `GET /healthcheck`, `200 {"status":"healthy"}`)
 	if time.Since(before) < 50*ms {
-		t.Error("not late")
+		t.Error("the answer was not delayed")
 	}
 	n.Fault(Fault{Kind: Hang})
 	hung := make(chan string)
@@ -227,6 +226,6 @@ func TestFaults(t *testing.T) {
 		t.Error(got)
 	}
 	if list := n.Received(); len(list) == 0 || list[0].Path != "/cache/prefetches" || !strings.HasPrefix(string(list[0].Body), `{"model_name"`) {
-		t.Errorf("%d requests were written down", len(list))
+		t.Errorf("%d requests were recorded", len(list))
 	}
 }

@@ -25,13 +25,13 @@ type Coordinator struct {
 
 	fleet   sync.Mutex
 	nodes   []member              // in the order of their registration
-	reports map[string]nodeReport // what nodes have reported, by id; nil: all is known at once
+	reports map[string]nodeReport // by node id; nil: the directory is never behind
 	stop    chan struct{}         // closed by Close
 	closed  sync.Once
 	ticks   sync.WaitGroup
 }
 
-// reported is what a node held when it last reported.
+// nodeReport holds the chunks of a node when it last reported.
 type nodeReport struct{ memory, disk map[uint64]bool }
 
 // member is a node that has registered.
@@ -43,18 +43,18 @@ type member struct {
 	at   time.Time
 }
 
-// proxyTimeout is how long a coordinator waits for a node.
+// proxyTimeout is how long the coordinator waits for a node.
 const proxyTimeout = 5 * time.Second
 
-// StartCoordinator returns a Coordinator of no node that listens on an
-// address, such as 127.0.0.1:0.
+// StartCoordinator returns a Coordinator without nodes that listens on an address,
+// such as 127.0.0.1:0.
 func StartCoordinator(address string) (*Coordinator, error) {
 	c := &Coordinator{client: &http.Client{Timeout: proxyTimeout}, stop: make(chan struct{})}
 	return c, c.open(address, c.serve)
 }
 
-// ReportEvery has nodes report what they hold only so often, as LMCache's do
-// each second: until then its directory is behind. It may be called once.
+// ReportEvery has the nodes report their chunks at an interval, as LMCache's do each
+// second. Between reports the directory is behind. It may be called once.
 func (c *Coordinator) ReportEvery(d time.Duration) {
 	c.report()
 	c.ticks.Go(func() {
@@ -72,16 +72,16 @@ func (c *Coordinator) ReportEvery(d time.Duration) {
 }
 
 func (c *Coordinator) report() {
-	told := make(map[string]nodeReport)
+	reports := make(map[string]nodeReport)
 	for _, m := range c.members() {
 		m.node.state.Lock()
 		m.node.store.settle(m.node.now())
-		told[m.id] = nodeReport{m.node.store.memory.all(), m.node.store.disk.all()}
+		reports[m.id] = nodeReport{m.node.store.memory.all(), m.node.store.disk.all()}
 		m.node.state.Unlock()
 	}
 	c.fleet.Lock()
 	defer c.fleet.Unlock()
-	c.reports = told
+	c.reports = reports
 }
 
 // Close ends all connections.
@@ -91,14 +91,14 @@ func (c *Coordinator) Close() {
 	c.server.Close()
 }
 
-// holds returns whether a node has a chunk in memory and on disk, as far as it
-// has reported.
+// tiersOf reports whether a node has a chunk in memory and on disk, as the node has
+// reported.
 func (c *Coordinator) tiersOf(m *member, chunk uint64) (memory, disk bool) {
 	c.fleet.Lock()
-	told := c.reports
+	reports := c.reports
 	c.fleet.Unlock()
-	if told != nil {
-		r := told[m.id]
+	if reports != nil {
+		r := reports[m.id]
 		return r.memory[chunk], r.disk[chunk]
 	}
 	m.node.state.Lock()
@@ -117,7 +117,7 @@ func (c *Coordinator) Register(id string, n *Node) {
 	c.nodes = append(c.nodes, member{id, host, number, n, time.Now()})
 }
 
-// Deregister takes a node out.
+// Deregister removes a node.
 func (c *Coordinator) Deregister(id string) {
 	c.fleet.Lock()
 	defer c.fleet.Unlock()
@@ -186,7 +186,7 @@ func (c *Coordinator) instances(q *call) {
 	q.json(http.StatusOK, map[string]any{"instances": list})
 }
 
-// submit passes an order on to its node.
+// submit forwards an order to its node.
 func (c *Coordinator) submit(q *call) {
 	var o struct {
 		order
@@ -203,7 +203,7 @@ func (c *Coordinator) submit(q *call) {
 	if o.Tokens == nil {
 		o.Tokens = new([]uint32)
 	}
-	passed, _ := json.Marshal(map[string]any{ // cannot fail: it was just decoded
+	passed, _ := json.Marshal(map[string]any{ // cannot fail: it was decoded above
 		"model_name": *o.Model, "world_size": *o.World, "token_ids": *o.Tokens, "cache_salt": o.Salt,
 	})
 	answer, err := c.client.Post(m.node.URL()+prefetches, "application/json", bytes.NewReader(passed))
@@ -232,7 +232,7 @@ func (c *Coordinator) submit(q *call) {
 
 var errRefused = errors.New("lmcachesim: the node refused")
 
-// poll passes a poll on, and its answer back.
+// poll forwards a poll to its node.
 func (c *Coordinator) poll(q *call, node, id string) {
 	name, err := url.PathUnescape(node)
 	m := c.member(name)
@@ -254,7 +254,7 @@ func (c *Coordinator) poll(q *call, node, id string) {
 	q.send(answer.StatusCode, body)
 }
 
-// Answers of a directory lookup.
+// The answer to a directory lookup.
 type (
 	encodedKey struct {
 		Hash  string `json:"chunk_hash_hex"`
@@ -277,7 +277,7 @@ type (
 	}
 )
 
-// bytesPerToken of KV, as an 8 billion parameter model has them.
+// bytesPerToken is the KV size of a model with 8 billion parameters.
 const bytesPerToken = 128 << 10
 
 func (c *Coordinator) lookup(q *call) {
@@ -321,7 +321,7 @@ func (c *Coordinator) lookup(q *call) {
 	}{chunks, results})
 }
 
-// place returns where a chunk is.
+// place returns the places of a chunk.
 func (c *Coordinator) place(members []member, chunk uint64, bytes int) []placement {
 	list := []placement{}
 	for _, m := range members {

@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lmcachesim is a simulation of LMCache beside simulated engines: the
-// multi-process server of a node (Node) and the coordinator of a fleet
-// (Coordinator), with the endpoints, answers and errors of their HTTP APIs as of
-// late 2026, and without any KV data.
+// Package lmcachesim simulates LMCache beside simulated engines: the multi-process
+// server of a node (Node) and the coordinator of a fleet (Coordinator). They have
+// the endpoints, answers and errors of LMCache's HTTP APIs as of late 2026, and no KV
+// data.
 //
-// What is real in it, because staging depends on it: two tiers of chunks with
-// sizes and least recently used eviction, L1 in CPU memory and L2 on disk; a
-// disk that reads one chunk after the other at its speed, whoever asks; a way
-// to the GPU with its own speed, used only when the engine schedules a
-// request; staged chunks that stay in L1, and chunks that an engine loads from
-// the disk for itself, which do not; jobs that tell of their end once.
+// Staging depends on these properties, so they are as in LMCache:
+//   - There are two tiers of chunks with least recently used eviction: L1 in CPU
+//     memory and L2 on disk.
+//   - The disk reads one chunk after the other, at its speed.
+//   - Chunks reach the GPU at a speed of their own, and only when the engine
+//     schedules a request.
+//   - Staged chunks stay in L1. Chunks that an engine loads from the disk for itself
+//     do not.
+//   - A job reports its end once.
 //
-// What is simpler: every store is written through to both tiers at no cost,
-// all ranks of a model are moved together, the hash of a chunk is not
-// LMCache's, and a directory is only behind if it is told to be.
+// These are simpler: a store is written to both tiers at once and at no cost, all
+// ranks of a model move together, chunks have another hash, and the directory is
+// behind only after ReportEvery.
 //
-// Times are simulated: those of the engine that a Node is given to as
-// enginesim.Config.External, or of a clock of its own.
+// Times are simulated. They are those of the engine that has the Node as its
+// enginesim.Config.External, or else of a clock of the Node's own.
+//
+// api_test.go tests the endpoints of both servers, service_test.go both with
+// internal/lmcache and a simulated engine.
 package lmcachesim

@@ -12,19 +12,17 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// maxTokens is how many token ids one request may have.
+// maxTokens bounds the token ids of one request.
 const maxTokens = 1_000_000
 
 // NodeConfig describes one node's LMCache.
 type NodeConfig struct {
 	Sizes
-	// WorldSize is over how many ranks its engine has split the model. Default:
-	// 1.
+	// WorldSize is the number of ranks of its engine. Default: 1.
 	WorldSize int
 	// Speed divides the simulated time of a node without an engine. Default: 1.
 	Speed float64
-	// OlderPaths has the status and the health where they were in the first
-	// half of 2026.
+	// OlderPaths serves status and health at the paths of the first half of 2026.
 	OlderPaths bool
 }
 
@@ -35,18 +33,18 @@ type Node struct {
 	cfg   NodeConfig
 	start time.Time
 
-	state     sync.Mutex // guards what follows
+	state     sync.Mutex // covers the fields below
 	store     *store
 	clock     func() time.Duration // the engine's; nil: its own
 	layouts   map[string]int       // ranks by model
 	jobs      map[string]job
 	number    int
 	stats     Stats
-	changes   []enginesim.ExternalChange // since Changes was called last
-	recording bool                       // it is called
+	changes   []enginesim.ExternalChange // since the last call of Changes
+	recording bool                       // Changes has been called
 }
 
-// job is a staging under way, or one of whose end nobody was told.
+// job is a staging whose end was not reported yet.
 type job struct {
 	ready        time.Duration
 	found, total int
@@ -55,10 +53,10 @@ type job struct {
 // Stats are counters since the start.
 type Stats struct {
 	Stagings int // accepted
-	Staged   int // chunks found for them
+	Staged   int // chunks found by them
 	Loads    int // by the engine, of at least one chunk
 	Loaded   int // chunks
-	FromDisk int // of those, chunks that were not in memory yet
+	FromDisk int // loaded chunks that were not in memory yet
 	Resident int // chunks in memory now
 	OnDisk   int // chunks on disk now
 }
@@ -79,7 +77,7 @@ func StartNode(address string, cfg NodeConfig) (*Node, error) {
 	return n, n.open(address, n.serve)
 }
 
-// now is the simulated time. Caller holds state.
+// now returns the simulated time. The caller holds state.
 func (n *Node) now() time.Duration {
 	if n.clock != nil {
 		return n.clock()
@@ -94,7 +92,7 @@ func (n *Node) Register(model string) {
 	n.layouts[model] = n.cfg.WorldSize
 }
 
-// Attach makes the node that of an engine.
+// Attach gives the node the model and the clock of its engine.
 func (n *Node) Attach(model string, now func() time.Duration) {
 	n.state.Lock()
 	n.clock = now
@@ -102,15 +100,15 @@ func (n *Node) Attach(model string, now func() time.Duration) {
 	n.Register(model)
 }
 
-// ChunkTokens returns how many tokens a chunk has.
+// ChunkTokens returns the number of tokens in a chunk.
 func (n *Node) ChunkTokens() int { return n.cfg.ChunkTokens }
 
-// Chain names the whole chunks of a prompt.
+// Chain returns the hashes of the whole chunks of a prompt.
 func (n *Node) Chain(model, salt string, tokens []uint32) []uint64 {
-	return n.store.chain(model, salt, tokens) // only reads what never changes
+	return n.store.chain(model, salt, tokens) // reads only constant fields
 }
 
-// Load has the engine take chunks.
+// Load has the engine load chunks.
 func (n *Node) Load(at time.Duration, chain []uint64, from int) (held int, ready time.Duration) {
 	n.state.Lock()
 	defer n.state.Unlock()
@@ -122,15 +120,14 @@ func (n *Node) Load(at time.Duration, chain []uint64, from int) (held int, ready
 	return held, ready
 }
 
-// Store has the engine give chunks.
+// Store has the engine store chunks.
 func (n *Node) Store(at time.Duration, chain []uint64) {
 	n.state.Lock()
 	defer n.state.Unlock()
 	n.store.put(at, chain)
 }
 
-// Held returns how many leading tokens of a prompt are in memory, and in any
-// tier.
+// Held returns how many leading tokens of a prompt are in memory, and in any tier.
 func (n *Node) Held(model, salt string, tokens []uint32) (memory, all int) {
 	n.state.Lock()
 	defer n.state.Unlock()
@@ -139,18 +136,18 @@ func (n *Node) Held(model, salt string, tokens []uint32) (memory, all int) {
 	return memory * n.cfg.ChunkTokens, all * n.cfg.ChunkTokens
 }
 
-// EvictMemory has the memory give everything up; what is on disk stays there.
+// EvictMemory evicts all chunks from memory. Those on disk stay.
 func (n *Node) EvictMemory() {
 	n.state.Lock()
 	defer n.state.Unlock()
 	n.store.memory.empty()
 }
 
-// maxChanges is how many changes are kept that nobody has asked for.
+// maxChanges bounds the changes that wait for a call of Changes.
 const maxChanges = 32768
 
-// Changes returns what has become of chunks since the last call, which the first
-// one begins.
+// Changes returns the chunks added and evicted since the last call. The first call
+// starts the record.
 func (n *Node) Changes() []enginesim.ExternalChange {
 	n.state.Lock()
 	defer n.state.Unlock()
@@ -214,7 +211,7 @@ func (n *Node) serve(c *call) {
 	c.detail(http.StatusNotFound, "Not Found")
 }
 
-// order is a request for a staging.
+// order is the body of a request to stage.
 type order struct {
 	Model  *string   `json:"model_name"`
 	World  *int      `json:"world_size"`
@@ -261,7 +258,7 @@ func (n *Node) submit(c *call) {
 	}{id, len(chain), "submitted"})
 }
 
-// begin stages a chain. Caller holds state.
+// begin stages a chain. The caller holds state.
 func (n *Node) begin(chain []uint64, ranks int, lie FaultKind) job {
 	now := n.now()
 	j := job{ready: now, found: len(chain) * ranks, total: len(chain) * ranks}
@@ -302,7 +299,7 @@ func (n *Node) poll(c *call, id string) {
 	}{id, "completed", j.found, j.total})
 }
 
-// layout is one engine as the status tells of it.
+// layout is one engine in the status.
 type layout struct {
 	Model string `json:"model_name"`
 	World int    `json:"world_size"`

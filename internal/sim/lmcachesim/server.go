@@ -25,21 +25,19 @@ const (
 	Delay
 	// Status answers Fault.Status (default 500).
 	Status
-	// Garbage answers 200 with what is not JSON.
+	// Garbage answers 200 with a body that is not JSON.
 	Garbage
-	// Huge answers 200 with JSON that does not end for Fault.Bytes (default
-	// 64 MiB).
+	// Huge answers 200 with Fault.Bytes of JSON without an end (default 64 MiB).
 	Huge
-	// Lie says that a staging is complete when nothing was done.
+	// Lie reports a staging as complete when nothing was done.
 	Lie
-	// Miscount says that more was found than there is.
+	// Miscount reports more keys found than asked for.
 	Miscount
-	// Forever says that a staging is pending, for good.
+	// Forever reports a staging as pending, forever.
 	Forever
 )
 
-// Fault makes requests fail whose path begins with Path ("": all of them),
-// until Heal.
+// Fault makes requests fail until Heal: those whose path begins with Path, "" for all.
 type Fault struct {
 	Kind   FaultKind
 	Path   string
@@ -48,17 +46,17 @@ type Fault struct {
 	Bytes  int
 }
 
-// Received is one request as a server got it.
+// Received is one request that a server has received.
 type Received struct {
 	Method, Path string
 	Body         []byte
 }
 
-// maxBody bounds a request: a million tokens of ten digits.
+// maxBody bounds a request, in bytes: a million tokens of ten digits fit.
 const maxBody = 16 << 20
 
-// server is what both kinds have in common: a listener, faults, and
-// writing down what is asked.
+// server is the part that both servers share: a listener, faults, and the record of
+// requests.
 type server struct {
 	http   http.Server
 	socket net.Listener
@@ -70,7 +68,7 @@ type server struct {
 	received []Received
 }
 
-// call is a request on its way.
+// call is a request and its answer.
 type call struct {
 	w    http.ResponseWriter
 	r    *http.Request
@@ -78,14 +76,14 @@ type call struct {
 	lie  FaultKind // Lie, Miscount or Forever
 }
 
-// open listens on address and has serve answer.
+// open listens on an address and has serve answer.
 func (s *server) open(address string, serve func(*call)) error {
 	socket, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
 	s.socket, s.healed = socket, make(chan struct{})
-	s.http.ErrorLog = log.New(io.Discard, "", 0) // its clients are made to fail
+	s.http.ErrorLog = log.New(io.Discard, "", 0) // tests make its clients fail
 	s.http.ReadHeaderTimeout = time.Minute
 	s.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, serve) })
 	s.done.Go(func() { _ = s.http.Serve(socket) }) // ends with the socket
@@ -104,7 +102,7 @@ func (s *server) Close() {
 	s.done.Wait()
 }
 
-// Fault puts faults into force, in addition to those that are.
+// Fault adds faults.
 func (s *server) Fault(faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,14 +118,14 @@ func (s *server) Heal() {
 	s.healed = make(chan struct{})
 }
 
-// Received returns what was asked so far, oldest first.
+// Received returns the requests so far, oldest first.
 func (s *server) Received() []Received {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Received(nil), s.received...)
 }
 
-// maxReceived is how many requests are remembered.
+// maxReceived bounds the recorded requests.
 const maxReceived = 1 << 14
 
 func (s *server) answer(w http.ResponseWriter, r *http.Request, serve func(*call)) {
@@ -151,7 +149,7 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, serve func(*call
 	serve(c)
 }
 
-// fail does what a fault does, and reports whether the request goes on.
+// fail applies a fault, and reports whether the request goes on.
 func (c *call) fail(f Fault, healed <-chan struct{}) bool {
 	switch f.Kind {
 	case Hang:
@@ -201,10 +199,10 @@ func (c *call) huge(n int) {
 func (c *call) send(status int, body []byte) {
 	c.w.Header().Set("Content-Type", "application/json")
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(body) // who has gone needs no answer
+	_, _ = c.w.Write(body) // a client that has gone needs no answer
 }
 
-// json answers with a value, written as Python's web framework does.
+// json answers with a value.
 func (c *call) json(status int, v any) { c.send(status, encode(v)) }
 
 func encode(v any) []byte {
@@ -212,7 +210,7 @@ func encode(v any) []byte {
 	e := json.NewEncoder(&buf)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		panic(err) // only our own types get here
+		panic(err) // all types are from this package
 	}
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 }
@@ -224,14 +222,14 @@ func (c *call) detail(status int, text string) {
 	}{text})
 }
 
-// invalid is one mistake in a request's body.
+// invalid is one error in a request's body.
 type invalid struct {
 	Kind  string `json:"type"`
 	Where []any  `json:"loc"`
 	What  string `json:"msg"`
 }
 
-// decode reads the body; what it cannot read it answers with 422.
+// decode decodes the body. If it cannot, it answers 422 and reports false.
 func (c *call) decode(into any) bool {
 	err := json.Unmarshal(c.body, into)
 	if err == nil {
@@ -251,13 +249,13 @@ func (c *call) invalid(list ...invalid) {
 	}{list})
 }
 
-// field is one that must be there.
+// field is a required field.
 type field struct {
 	name  string
 	there bool
 }
 
-// missing answers that fields are missing; false when none is.
+// missing answers 422 if fields are missing, and reports whether any is.
 func (c *call) missing(fields ...field) bool {
 	var list []invalid
 	for _, f := range fields {

@@ -35,7 +35,7 @@ func startNode(t *testing.T, address string, cfg lmcachesim.NodeConfig) *lmcache
 	return n
 }
 
-// prompt returns the tokens of a prompt that shares nothing with another.
+// prompt returns the tokens of a prompt that shares no prefix with another.
 func prompt(number int) []uint32 {
 	list := make([]uint32, tokens)
 	for i := range list {
@@ -44,7 +44,7 @@ func prompt(number int) []uint32 {
 	return list
 }
 
-// onDisk has a node hold a prompt on disk only.
+// onDisk stores a prompt on a node's disk only.
 func onDisk(n *lmcachesim.Node, list []uint32) {
 	n.Store(0, n.Chain("m", "", list))
 	n.EvictMemory()
@@ -63,7 +63,7 @@ func mustURL(t *testing.T, s string) *url.URL {
 	return u
 }
 
-// service stages through the node's own server.
+// service returns a Service that stages through the node's own server.
 func service(t *testing.T, n *lmcachesim.Node, o lmcache.Options) *lmcache.Service {
 	t.Helper()
 	base := mustURL(t, n.URL())
@@ -96,15 +96,15 @@ func TestNodeStages(t *testing.T) {
 			t.Errorf("%d tokens in memory", memory)
 		}
 		if s.ExpectedTime("any:8000", tokens) <= 0 {
-			t.Error("nothing was learned of its speed")
+			t.Error("the node has no expected time")
 		}
 		if r, got := ended(t, s.Stage("any:8000", prefix(2), func() {})); r != lmcache.Partial || got != 0 {
-			t.Errorf("of a prompt that is not there: %v, %d tokens", r, got)
+			t.Errorf("a prompt that is not there: %v, %d tokens", r, got)
 		}
 	}
 }
 
-func TestCoordinatorStagesAndLooks(t *testing.T) {
+func TestCoordinatorStagesAndLooksUp(t *testing.T) {
 	a, b := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{Speed: 10}), startNode(t, "127.0.0.2:0", lmcachesim.NodeConfig{Speed: 10})
 	c, err := lmcachesim.StartCoordinator("127.0.0.1:0")
 	if err != nil {
@@ -122,7 +122,7 @@ func TestCoordinatorStagesAndLooks(t *testing.T) {
 	})
 	t.Cleanup(s.Close)
 	upstreams := []string{"127.0.0.1:8000", "127.0.0.2:8000"}
-	look := func(number int) {
+	lookup := func(number int) {
 		t.Helper()
 		if r := s.StartLookup(prefix(number), upstreams, func() {}); r != lmcache.Submitted {
 			t.Fatal(r)
@@ -133,9 +133,9 @@ func TestCoordinatorStagesAndLooks(t *testing.T) {
 			}
 			time.Sleep(5 * ms)
 		}
-		t.Fatal("never answered")
+		t.Fatal("the lookup was never answered")
 	}
-	look(1)
+	lookup(1)
 	if h, _ := s.LastLookup(1, upstreams[0]); h.Storage != 0 {
 		t.Errorf("a holds %+v", h)
 	}
@@ -150,7 +150,7 @@ func TestCoordinatorStagesAndLooks(t *testing.T) {
 	}
 	onDisk(a, prompt(2))
 	a.Store(0, a.Chain("m", "", prompt(2)[:512]))
-	look(2)
+	lookup(2)
 	if h, _ := s.LastLookup(2, upstreams[0]); h.Memory != 512 || h.Storage != tokens {
 		t.Errorf("a holds %+v", h)
 	}
@@ -209,7 +209,7 @@ func TestStagingFaults(t *testing.T) {
 	}
 }
 
-// TestAbsentLMCache: nothing listens.
+// TestAbsentLMCache: no server listens.
 func TestAbsentLMCache(t *testing.T) {
 	n := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{})
 	s := service(t, n, lmcache.Options{})
@@ -262,7 +262,7 @@ func complete(ctx context.Context, e *enginesim.Engine, list []uint32) (int, err
 	return a.Usage.Details.Cached, nil
 }
 
-// newTokens is what comes after the beginning that is cached.
+// newTokens is the number of tokens behind the cached beginning.
 const newTokens = 64
 
 // TestStagedPromptsComeFromMemory sends the same prompts twice: a queue behind a long
@@ -325,8 +325,8 @@ func TestStagedPromptsComeFromMemory(t *testing.T) {
 	}
 }
 
-// TestWriteThrough: what the engine computes, its LMCache holds in both tiers,
-// and the engine finds it there when its GPU has given it up.
+// TestWriteThrough: LMCache holds in both tiers what the engine has computed, and the
+// engine finds it there when its GPU has evicted it.
 func TestWriteThrough(t *testing.T) {
 	e, n := engineWith(t)
 	ask := func() int {

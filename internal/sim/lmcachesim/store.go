@@ -46,13 +46,12 @@ func setDefault[T int | float64](field *T, value T) {
 	}
 }
 
-// tier is a set of chunks of limited size that gives up the least recently
-// used one.
+// lru is a bounded set of chunks that evicts the least recently used one.
 type lru struct {
 	size  int
 	order list.List // of uint64, most recently used first
 	at    map[uint64]*list.Element
-	// changed, if set, is told of each chunk that came, or went.
+	// changed, if set, is called for each chunk that is added or evicted.
 	changed func(chunk uint64, gone bool)
 }
 
@@ -66,7 +65,7 @@ func (t *lru) notify(chunk uint64, gone bool) {
 
 func (t *lru) has(chunk uint64) bool { return t.at[chunk] != nil }
 
-// all returns what is in the tier.
+// all returns the chunks in the tier.
 func (t *lru) all() map[uint64]bool {
 	set := make(map[uint64]bool, len(t.at))
 	for chunk := range t.at {
@@ -116,7 +115,7 @@ type store struct {
 	fromDisk int                      // chunks that an engine had to wait for
 }
 
-// arrival is when a chunk will have come up from the disk to stay.
+// arrival is the time at which a staged chunk is in memory.
 type arrival struct {
 	chunk uint64
 	at    time.Duration
@@ -126,7 +125,8 @@ func newStore(s Sizes) *store {
 	return &store{sizes: s, memory: newTier(s.MemoryChunks), disk: newTier(s.DiskChunks), comingAt: make(map[uint64]time.Duration)}
 }
 
-// chain names the whole chunks of tokens, each together with all before it.
+// chain returns the hashes of the whole chunks of tokens. Each covers all chunks before
+// it.
 func (s *store) chain(model, salt string, tokens []uint32) []uint64 {
 	var d xxhash.Digest
 	d.Reset()
@@ -148,7 +148,7 @@ func (s *store) chain(model, salt string, tokens []uint32) []uint64 {
 	return chain
 }
 
-// settle lets everything arrive that has until time at.
+// settle adds to memory all chunks that have arrived by a time.
 func (s *store) settle(at time.Duration) {
 	n := 0
 	for ; n < len(s.coming) && s.coming[n].at <= at; n++ {
@@ -158,20 +158,19 @@ func (s *store) settle(at time.Duration) {
 	s.coming = s.coming[n:]
 }
 
-// read has the disk read one chunk when it is free, and returns when that is
-// done.
+// read has the disk read one chunk as soon as it is free, and returns when it has.
 func (s *store) read(at time.Duration) time.Duration {
 	s.diskFree = max(s.diskFree, at) + s.chunkTime(s.sizes.DiskRate)
 	return s.diskFree
 }
 
-// takes returns how long a chunk takes at a rate.
+// chunkTime returns the time for a chunk at a rate in tokens a second.
 func (s *store) chunkTime(rate float64) time.Duration {
 	return time.Duration(float64(s.sizes.ChunkTokens) / rate * float64(time.Second))
 }
 
-// stage brings the chunks of a chain up to memory that are on disk only. It
-// returns how many of them are or will be in memory, and when.
+// stage brings those chunks of a chain to memory that are on disk only. It returns how
+// many chunks are or will be in memory, and when.
 func (s *store) stage(at time.Duration, chain []uint64) (found int, ready time.Duration) {
 	s.settle(at)
 	ready = at
@@ -195,9 +194,9 @@ func (s *store) stage(at time.Duration, chain []uint64) (found int, ready time.D
 	return found, ready
 }
 
-// load returns how many leading chunks of a chain are held anywhere, and when
-// those from one on are in the GPU: memory at its speed, disk first to memory.
-// What an engine loads from the disk for itself does not stay in memory.
+// load returns how many leading chunks of a chain are in any tier, and when the engine
+// has those from index from on in its GPU. Chunks on disk are read first, and do not
+// stay in memory.
 func (s *store) load(at time.Duration, chain []uint64, from int) (held int, ready time.Duration) {
 	s.settle(at)
 	_, held = s.leading(chain)
@@ -230,7 +229,7 @@ func (s *store) leading(chain []uint64) (memory, all int) {
 	return memory, all
 }
 
-// keep writes a chain through to both tiers.
+// put writes a chain to both tiers.
 func (s *store) put(at time.Duration, chain []uint64) {
 	s.settle(at)
 	for _, c := range chain {

@@ -11,8 +11,8 @@ import (
 
 const ms = time.Millisecond
 
-// newTestStore has round numbers: a chunk of 10 tokens takes 10 ms from disk
-// and 1 ms to the GPU.
+// newTestStore returns a store whose chunks of 10 tokens take 10 ms from disk and 1 ms
+// to the GPU.
 func newTestStore(t *testing.T, memory, disk int) *store {
 	t.Helper()
 	sizes, err := Sizes{ChunkTokens: 10, MemoryChunks: memory, DiskChunks: disk, DiskRate: 1000, GPURate: 10000}.withDefaults()
@@ -33,14 +33,14 @@ func TestStageAndLoad(t *testing.T) {
 		t.Errorf("from memory: %d at %v", held, ready)
 	}
 	s.memory.empty()
-	// From disk, for the engine itself: it does not stay.
+	// Chunks that the engine loads from disk do not stay in memory.
 	if held, ready := s.load(100*ms, chain, 0); held != 5 || ready != 155*ms {
 		t.Errorf("from disk: %d at %v", held, ready)
 	}
 	if memory, all := s.leading(chain); memory != 0 || all != 5 {
 		t.Errorf("%d in memory, %d in all", memory, all)
 	}
-	// Staged, it does: one chunk after the other, after what the disk had to do.
+	// Staged chunks do. They come one after the other, after the reads before.
 	if found, ready := s.stage(120*ms, append(chain, 9)); found != 5 || ready != 200*ms {
 		t.Errorf("staged %d, at %v", found, ready)
 	}
@@ -51,7 +51,7 @@ func TestStageAndLoad(t *testing.T) {
 	if memory, _ := s.leading(chain); memory != 2 {
 		t.Errorf("%d in memory half way", memory)
 	}
-	// An engine that needs it now waits for what is on its way.
+	// An engine that needs them now waits for those on their way.
 	if held, ready := s.load(175*ms, chain, 0); held != 5 || ready != 205*ms {
 		t.Errorf("on its way: %d at %v", held, ready)
 	}
@@ -59,12 +59,12 @@ func TestStageAndLoad(t *testing.T) {
 		t.Errorf("staged: %d at %v", held, ready)
 	}
 	if len(s.coming) != 0 || len(s.comingAt) != 0 {
-		t.Error("something is still coming")
+		t.Error("chunks are still coming")
 	}
 }
 
-// TestTier compares a tier with a slice that is searched from one end.
-func TestTier(t *testing.T) {
+// TestLRU compares an lru with a slice in order of use.
+func TestLRU(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	const size = 7
 	fast := newTier(size)
@@ -114,23 +114,23 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// TestChanges: what comes to a tier and what goes from it is told once, in order,
-// and taken together it is what the node holds.
+// TestChanges: each change is returned once, in order, and all changes together give
+// the chunks that the node holds.
 func TestChanges(t *testing.T) {
 	n := startNode(t, "127.0.0.1:0", func(c *NodeConfig) { c.MemoryChunks = 2 })
-	n.Store(0, n.Chain("m", "", []uint32{9, 9, 9, 9})) // before anybody listens
+	n.Store(0, n.Chain("m", "", []uint32{9, 9, 9, 9})) // before the record starts
 	if got := n.Changes(); len(got) != 0 {
 		t.Errorf("%d changes before the first call", len(got))
 	}
 	chain := n.Chain("m", "", []uint32{1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4})
 	n.Store(0, chain)
-	n.Store(0, chain[2:]) // is there
+	n.Store(0, chain[2:]) // is in memory
 	n.EvictMemory()
 	held := map[string]map[uint64]bool{"CPU": {}, "STORAGE": {}}
 	changes := n.Changes()
 	for i, c := range changes {
 		if !c.Removed && held[c.Medium][c.Chunk] {
-			t.Errorf("change %d came twice: %+v", i, c)
+			t.Errorf("change %d is repeated: %+v", i, c)
 		}
 		if c.Removed {
 			delete(held[c.Medium], c.Chunk)
@@ -139,9 +139,9 @@ func TestChanges(t *testing.T) {
 		}
 	}
 	if len(held["CPU"]) != 0 || len(held["STORAGE"]) != 3 || !held["STORAGE"][chain[1]] {
-		t.Errorf("by what was told it holds %v", held)
+		t.Errorf("by its changes the node holds %v", held)
 	}
 	if again := n.Changes(); len(again) != 0 {
-		t.Errorf("%d changes are told twice", len(again))
+		t.Errorf("%d changes are returned twice", len(again))
 	}
 }
