@@ -4,12 +4,14 @@ package staging
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
@@ -125,6 +127,84 @@ func TestStagedOnce(t *testing.T) {
 		}
 		if c := s.service.Counts(); c.Results[lmcache.Submitted] != 1 || c.Results[lmcache.Deduplicated] != 1 {
 			t.Errorf("counts %+v", c)
+		}
+	})
+}
+
+// fakeRequest is a request whose tokens arrive at once.
+type fakeRequest struct {
+	prompt   Prompt
+	routing  *routing.Request
+	fetched  []string // "upstream attempt"
+	retained int      // not released
+}
+
+func (r *fakeRequest) Prompt() Prompt            { return r.prompt }
+func (r *fakeRequest) Routing() *routing.Request { return r.routing }
+func (r *fakeRequest) Retain() (Retained, bool) {
+	r.retained++
+	return r, true
+}
+
+func (r *fakeRequest) API() prompt.API { return prompt.Chat }
+func (r *fakeRequest) Body() []byte    { return []byte(`{}`) }
+func (r *fakeRequest) Salt() string    { return "" }
+func (r *fakeRequest) Release()        { r.retained-- }
+func (r *fakeRequest) Fetch(upstream string, attempt int, use func([]uint32)) bool {
+	r.fetched = append(r.fetched, fmt.Sprint(upstream, " ", attempt))
+	use(make([]uint32, 4096))
+	r.Release()
+	return true
+}
+
+// TestSend: a prompt is staged after a failover and not on an idle engine, and its
+// next turn is staged ahead.
+func TestSend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		router := routing.New(1_000_000, time.Now)
+		chain := make([]uint64, 64)
+		for i := range chain {
+			chain[i] = uint64(i + 1)
+		}
+		newRequest := func(upstream string) *fakeRequest {
+			r := &fakeRequest{prompt: Prompt{Model: "m", Chain: chain, Ends: []uint64{99}, Tools: true}}
+			r.routing = router.NewRequest(routing.Prompt{Chain: chain, Tokens: 4096, BlockTokens: 64})
+			r.routing.Route([]routing.Candidate{{Address: upstream}}, false)
+			return r
+		}
+		s := newTestStager()
+		defer s.Close()
+		inPool := func(string) bool { return true }
+
+		first := newRequest("a:1")
+		request := s.Begin(first)
+		if request.Send(t.Context(), Attempt{Upstream: "a:1", InPool: inPool}) || len(first.fetched) != 0 {
+			t.Errorf("a new prompt on an idle engine: tokens fetched from %v", first.fetched)
+		}
+		first.routing.Confirm()
+		request.Accepted()
+		request.End(true)
+		first.routing.End()
+
+		second := newRequest("b:1")
+		request = s.Begin(second)
+		if !request.Send(t.Context(), Attempt{Upstream: "b:1", Failed: 1, InPool: inPool}) || !slices.Equal(second.fetched, []string{"b:1 1"}) {
+			t.Errorf("after a failover: tokens fetched from %v", second.fetched)
+		}
+		second.routing.Confirm()
+		request.Accepted()
+		request.ExpectNext("b:1")
+		request.End(true)
+		second.routing.End()
+		synctest.Wait()
+		if c, _ := s.service.NodeCounts("b:1"); c.Orders != 1 {
+			t.Errorf("%d orders to the upstream that took over, want 1: the request and its next turn share one", c.Orders)
+		}
+		if first.retained != 0 || second.retained != 0 || s.tokens.kept.Load() != 0 {
+			t.Errorf("%d and %d requests and %d tokens are kept", first.retained, second.retained, s.tokens.kept.Load())
+		}
+		if third := s.Begin(newRequest("b:1")).(*task); third.expected == nil {
+			t.Error("the next turn was not expected")
 		}
 	})
 }
