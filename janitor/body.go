@@ -13,15 +13,15 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// A body's buffer begins with firstBuffer bytes and doubles up to
-// doubleBuffer, then grows by a half. The announced length is believed once
-// one part in trust of it has come: who announces much and sends little gets
-// little.
+// A body's buffer starts with bufferFirst bytes, doubles up to bufferDoubling
+// and then grows by a half. It gets the announced length once one part in
+// announcedTrust of that has arrived: a client that announces much and sends
+// little gets little.
 const (
 	bufferFirst    = 8 << 10
 	bufferDoubling = 1 << 20
 	announcedTrust = 4
-	// probe is the room that is left for finding out that nothing follows.
+	// endProbe is the room for the read that finds the end of the body.
 	endProbe = 512
 )
 
@@ -39,7 +39,8 @@ func (h *Handler) gather(ctx context.Context, a *arrival, c coding, announced in
 	return h.fill(ctx, d, -1, l)
 }
 
-// fill reads to the end, at most MaxSize bytes. announced is -1 when unknown.
+// fill reads to the end, at most MaxSize bytes. announced is the expected size,
+// -1 when unknown.
 func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *admission.Lease) (_ []byte, err error) {
 	var b []byte
 	defer func() {
@@ -68,7 +69,7 @@ func (h *Handler) fill(ctx context.Context, src io.Reader, announced int64, l *a
 	}
 }
 
-// nextBuffer is how large a buffer follows one of old bytes.
+// nextBuffer returns the size of the buffer after one of old bytes.
 func nextBuffer(old, announced int64) int64 {
 	size := max(bufferFirst, 2*old)
 	if old >= bufferDoubling {
@@ -80,8 +81,7 @@ func nextBuffer(old, announced int64) int64 {
 	return size
 }
 
-// growBody moves a full buffer to a larger one. Both are counted while both
-// are there.
+// growBody moves a full buffer to a larger one. Both count while both exist.
 func growBody(ctx context.Context, b []byte, announced int64, l *admission.Lease) ([]byte, error) {
 	old := int64(cap(b))
 	size := nextBuffer(old, announced)
@@ -90,19 +90,19 @@ func growBody(ctx context.Context, b []byte, announced int64, l *admission.Lease
 	}
 	grown := sensitive.Make("body", len(b), int(size))
 	copy(grown, b)
-	sensitive.Wipe(b) // nothing of a prompt is left to the garbage collector
+	sensitive.Wipe(b) // the garbage collector gets nothing of a prompt
 	l.Shrink(old)
 	return grown, nil
 }
 
-// hasBody tells whether a request may have a body.
+// hasBody reports whether the request may have a body.
 func hasBody(r *http.Request) bool {
 	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
-// dropH2C takes away the offer to go on in HTTP/2 over clear text, which some
-// clients send with every request. It may be ignored (RFC 9110 section 7.8),
-// and an engine that took it up would make a tunnel of the connection.
+// dropH2C removes the offer to continue in HTTP/2 over clear text, which some
+// clients send with every request. It may be ignored (RFC 9110 section 7.8). An
+// engine that accepted it would turn the connection into a tunnel.
 func dropH2C(r *http.Request) {
 	if u := r.Header["Upgrade"]; len(u) == 1 && strings.EqualFold(strings.TrimSpace(u[0]), "h2c") {
 		r.Header.Del("Upgrade")
@@ -111,14 +111,14 @@ func dropH2C(r *http.Request) {
 	}
 }
 
-// isUpgrade tells whether a request asks for a connection that is no HTTP
-// exchange: an upgrade (RFC 9110 section 7.8) or a CONNECT, extended ones too.
+// isUpgrade reports whether the request asks for another protocol: an upgrade
+// (RFC 9110 section 7.8) or a CONNECT, extended or not.
 func isUpgrade(r *http.Request) bool {
 	return r.Method == http.MethodConnect || len(r.Header["Upgrade"]) > 0
 }
 
-// looksLikeJSON tells from the first byte whether a body is meant as a JSON
-// object, list or string. Numbers and words that stand alone hold no text.
+// looksLikeJSON reports whether the first byte starts a JSON object, list or
+// string. Other JSON values hold no text.
 func looksLikeJSON(body []byte) bool {
 	body = bytes.TrimLeft(body, " \t\r\n")
 	return len(body) > 0 && (body[0] == '{' || body[0] == '[' || body[0] == '"')

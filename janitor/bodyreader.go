@@ -8,23 +8,22 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// bodyReader reads a body with edits made to it, without copying it.
+// bodyReader reads a body with edits applied, without copying it.
 //
-// Neither the body nor the reader is ever reused: the transport may go on
-// reading after the round trip has returned, and a buffer that has become
-// another client's prompt by then must not be what it reads.
+// Neither the body nor the reader is ever reused. The transport may read on
+// after the round trip has returned, and must not read another client's prompt.
 type bodyReader struct {
 	body  []byte
 	edits []prompt.Edit // in order, not overlapping
-	at    int           // in body
-	inNew int           // in the first edit's new bytes
+	at    int           // the position in body
+	inNew int           // the position in the new bytes of the first edit
 }
 
 func newBodyReader(body []byte, edits []prompt.Edit) *bodyReader {
 	return &bodyReader{body: body, edits: edits}
 }
 
-// size is how many bytes are left.
+// size returns how many bytes are left.
 func (b *bodyReader) size() int64 {
 	n := len(b.body) - b.at - b.inNew
 	for _, e := range b.edits {
@@ -33,7 +32,7 @@ func (b *bodyReader) size() int64 {
 	return int64(n)
 }
 
-// next is the piece that comes next, nil at the end.
+// next returns the next piece, empty at the end.
 func (b *bodyReader) next() []byte {
 	for len(b.edits) > 0 {
 		e := &b.edits[0]
@@ -78,7 +77,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	return total, nil
 }
 
-// WriteTo implements io.WriterTo: the transport then needs no buffer between.
+// WriteTo implements io.WriterTo, which saves the transport a buffer.
 func (b *bodyReader) WriteTo(w io.Writer) (total int64, err error) {
 	for {
 		piece := b.next()

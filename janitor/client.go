@@ -9,10 +9,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// clientAddr is the address that a request's upload is counted against: what
-// Caddy takes for the client's (so trusted proxies are looked through), IPv6
-// by its /64, the smallest thing that is given out to one customer. Requests
-// without an address (unix sockets) count together.
+// clientAddr returns the address that a request's upload counts against: the
+// client's address according to Caddy, which takes trusted proxies into account.
+// IPv6 addresses count by their /64, the smallest network a customer gets.
+// Requests without an address (unix sockets) count together.
 func clientAddr(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	addr, err := netip.ParseAddr(text)

@@ -17,16 +17,16 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// A body that is larger than maxRatioFloor and more than maxRatio times as
-// large as what was sent is a decompression bomb: text compresses by 3 to 20,
-// very repetitive JSON by 100.
+// A body above maxRatioFloor that is more than maxRatio times as large as its
+// compressed form is a decompression bomb: text compresses by a factor of 3 to
+// 20, very repetitive JSON by 100.
 const (
 	maxRatio      = 200
 	maxRatioFloor = 1 << 20
 )
 
-// maxWindow bounds what a zstd stream may ask its reader to keep, as RFC 9659
-// does for the web.
+// maxWindow is the largest zstd window in bytes, as RFC 9659 limits it for the
+// web.
 const maxWindow = 8 << 20
 
 var (
@@ -35,13 +35,13 @@ var (
 	errRatio  = errors.New("compressed data expands too far")
 )
 
-// coding is a content coding that can be opened.
+// coding is a content coding that can be decoded.
 type coding struct {
 	// name as in Content-Encoding.
 	name string
 
-	// memory that decoding takes at most, in bytes, beside the output: it
-	// counts against the in-flight limit like the body itself.
+	// memory is how many bytes decoding takes at most, besides the output. They
+	// count against the in-flight limit like the body.
 	memory int64
 
 	open func(*countingReader) (io.ReadCloser, error)
@@ -58,9 +58,9 @@ var (
 	}
 )
 
-// codingOf reads Content-Encoding. Several codings on top of one another are
-// as unknown as one that cannot be opened: no client sends them, and each
-// layer multiplies what a few bytes can grow to.
+// codingOf reads Content-Encoding. It refuses several codings on top of each
+// other like an unknown one: no client sends them, and each layer multiplies the
+// size that a few bytes can grow to.
 func codingOf(h http.Header) (coding, error) {
 	found := identity
 	for _, line := range h["Content-Encoding"] {
@@ -88,8 +88,8 @@ func codingByName(name string) (coding, bool) {
 	return coding{}, false
 }
 
-// decoder opens a compressed body: fixed errors instead of the libraries',
-// the ratio checked, and nothing allowed behind the end of the data.
+// decoder decompresses a body. It returns fixed errors and none of the
+// libraries', checks the ratio and allows nothing after the end of the data.
 type decoder struct {
 	in      countingReader
 	out     io.ReadCloser
@@ -98,7 +98,7 @@ type decoder struct {
 	done    bool
 }
 
-// newDecoder does not read before the first Read.
+// newDecoder returns a decoder that does not read before its first Read.
 func newDecoder(c coding, r io.Reader) *decoder {
 	d := &decoder{in: countingReader{r: r}, coding: c}
 	sensitive.Register("compressed data", d.in.buf[:])
@@ -132,7 +132,7 @@ func (d *decoder) Read(p []byte) (int, error) {
 	return 0, d.sourceError()
 }
 
-// cause is the source's error, if that is what stopped the decoder.
+// sourceError returns the error of the source if there is one, else errBroken.
 func (d *decoder) sourceError() error {
 	if d.in.err != nil && d.in.err != io.EOF {
 		return d.in.err
@@ -140,32 +140,32 @@ func (d *decoder) sourceError() error {
 	return errBroken
 }
 
-// exhausted reports whether nothing follows the compressed data: gzip and zstd
-// take what follows for another member, brotli reports it, flate and zlib read
-// no byte ahead of a source that is an io.ByteReader, so it is still there.
+// atEnd reports whether nothing follows the compressed data. gzip and zstd read
+// what follows as another member, and brotli reports it. flate and zlib do not
+// read ahead of an io.ByteReader, so it is still there.
 func (d *decoder) atEnd() bool {
 	var probe [1]byte
 	n, err := io.ReadFull(&d.in, probe[:])
 	return n == 0 && err == io.EOF
 }
 
-// Close frees what the decoder holds. The source stays open.
+// Close frees the memory of the decoder. The source stays open.
 func (d *decoder) Close() error {
-	sensitive.Wipe(d.in.buf[:]) // data may be stored in it as it is
+	sensitive.Wipe(d.in.buf[:]) // compressed data may hold text as it is
 	if d.out != nil {
 		return d.out.Close()
 	}
 	return nil
 }
 
-// countingReader counts and remembers the error of what it reads. It is an
-// io.ByteReader, so that flate does not read ahead through a buffer of its own.
+// countingReader counts the bytes it reads and remembers the error. It is an
+// io.ByteReader, so that flate does not read ahead into a buffer of its own.
 type countingReader struct {
 	r      io.Reader
 	n      int64
 	err    error
 	buf    [4096]byte
-	lo, hi int // what has been read and not been taken
+	lo, hi int // the range of buf that was not taken yet
 }
 
 // Read implements io.Reader.
@@ -188,7 +188,7 @@ func (c *countingReader) ReadByte() (byte, error) {
 	return b, nil
 }
 
-// have reads until n bytes are there to take, if there are that many.
+// have reads until n bytes can be taken. It reports false if there are fewer.
 func (c *countingReader) have(n int) bool {
 	if c.hi-c.lo >= n {
 		return true
@@ -208,8 +208,8 @@ func (c *countingReader) have(n int) bool {
 
 func openGzip(c *countingReader) (io.ReadCloser, error) { return gzip.NewReader(c) }
 
-// openDeflate opens zlib data (what RFC 9110 means by deflate) and bare
-// deflate data (what many send).
+// openDeflate opens zlib data, which RFC 9110 calls deflate, and plain deflate
+// data, which many clients send.
 func openDeflate(c *countingReader) (io.ReadCloser, error) {
 	if c.have(2) && c.buf[c.lo]&0x0f == 8 && (uint(c.buf[c.lo])<<8|uint(c.buf[c.lo+1]))%31 == 0 {
 		return zlib.NewReader(c)

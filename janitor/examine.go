@@ -15,13 +15,13 @@ import (
 // Janitor returns the handler that let the request through.
 func (x *Exchange) Janitor() *Handler { return x.janitor }
 
-// Findings is how many values the janitor has found in the request.
+// Findings returns how many values the janitor has found in the request.
 func (x *Exchange) Findings() int { return x.findings }
 
-// Examine looks at a request as ServeHTTP does, but nothing goes on: it is for
-// showing what would become of it. show gets the Exchange, which is over when
-// show returns. A request that ServeHTTP would refuse gives a
-// [caddyhttp.HandlerError] with the status and the same fixed text.
+// Examine treats a request like ServeHTTP, but forwards nothing. It calls show
+// with the Exchange, which ends when show returns. For a request that ServeHTTP
+// would refuse it returns a [caddyhttp.HandlerError] with the same status and
+// text.
 func (h *Handler) Examine(w http.ResponseWriter, r *http.Request, show func(*Exchange)) error {
 	x := &Exchange{janitor: h, api: prompt.ByPath(r.URL.Path), restorable: h.restorable}
 	defer x.end(ErrAborted)

@@ -18,103 +18,103 @@ import (
 // exchangeVar is the request variable that holds the Exchange.
 const exchangeVar = "pii_janitor.exchange"
 
-// Why an observer's watch ended other than with an error of the proxy.
+// The errors of [Observer.End] that do not come from the proxy.
 var (
-	// ErrSuperseded: another observer took over.
+	// ErrSuperseded says that another observer took over.
 	ErrSuperseded = errors.New("another observer took over")
-	// ErrOver: Observe came after the end of the request.
+	// ErrOver says that Observe was called after the end of the request.
 	ErrOver = errors.New("the exchange is over")
-	// ErrAborted: the answer was cut off, or the handler panicked.
+	// ErrAborted says that the answer was cut off, or that the handler panicked.
 	ErrAborted = errors.New("the exchange was aborted")
 )
 
-// Observer follows the answer of one request. All calls come from the
-// goroutine that serves the request, in this order, and none comes after End.
+// Observer follows the answer to one request. All calls come from the goroutine
+// that serves the request, in this order, and none comes after End.
 type Observer interface {
 	// Header is called once with the final status and header, just before they
-	// are sent to the client. No other attempt is possible from here on. The
+	// are sent to the client. No further attempt is possible from then on. The
 	// header must be neither changed nor kept.
 	Header(status int, h http.Header)
 
-	// FirstToken is called when the first token of the answer passes.
+	// FirstToken is called when the first token of the answer passes through.
 	FirstToken()
 
-	// Usage is called when the engine reported its token counts.
+	// Usage is called when the engine reports its token counts.
 	Usage(u answer.Usage)
 
-	// Finish is called at most once and after Usage, when the engine said that
-	// the answer is complete. toolCalls: it asks the client to run tools, and
-	// the next turn of the conversation follows soon.
+	// Finish is called at most once, after Usage, when the engine reports that the
+	// answer is complete. toolCalls says that the answer asks the client to run
+	// tools, so the next turn of the conversation follows soon.
 	Finish(toolCalls bool)
 
-	// End is called exactly once, however the request ends, a panic included.
-	// err is nil when the answer was passed on whole.
+	// End is called exactly once, even after a panic. err is nil when the whole
+	// answer was passed on.
 	End(err error)
 }
 
-// Exchange is one request and its answer, as the janitor leaves it for the
-// handlers behind it: there is one for every request the janitor let through.
-// It is for the goroutine that serves the request and for no other.
+// Exchange is one request and its answer. The janitor leaves one to the handlers
+// behind it for every request that it lets through. Only the goroutine that
+// serves the request may use it.
 //
-// The scrubbed body is held until the answer's header is sent; from then on
-// no other attempt is possible and the methods that need it say so.
+// The Exchange holds the scrubbed body until the header of the answer is sent.
+// From then on no further attempt is possible, and the methods that need the
+// body report so.
 type Exchange struct {
 	janitor *Handler
 	api     prompt.API
 	model   string
 	stream  bool
 
-	bodyRead  bool          // the janitor read the body: it stands in body
-	body      []byte        // what the engine gets, but for edits; nil: none, or let go
-	places    members       // where in body members can be added
-	edits     []prompt.Edit // members added for the policy
-	dropUsage bool          // AskUsage added what the client did not ask for
+	bodyRead  bool          // the janitor has read the body into body
+	body      []byte        // what the engine gets, without edits; nil: none, or released
+	places    members       // where members of body can be added
+	edits     []prompt.Edit // the members that were added
+	dropUsage bool          // the client did not ask for usage; AskUsage did
 	salted    bool
 	salt      string           // set by Salt
-	doc       *prompt.Document // the scrubbed rendition; nil: none, or let go
+	doc       *prompt.Document // the scrubbed rendition; nil: none, or released
 
-	renditionDiffers bool // the rendition is not that of body: values in body are hidden in it
+	renditionDiffers bool // the rendition hides values that are in body (detect mode)
 
 	findings   int
 	restorable func(pii.Entity) bool
 
-	arrival   *arrival         // the body, until it has arrived whole; nil: it has, or there is none
+	arrival   *arrival         // nil: the body is complete, or there is none
 	lease     *admission.Lease // nil: nothing is held
 	vault     *vault           // nil: nothing was replaced
-	retention *retention       // what outlives the bodies; nil: nothing was retained
+	retention *retention       // nil: nothing was retained
 	observer  Observer
 	released  bool
 	ended     bool
 }
 
-// From returns the Exchange of a request, or false when no janitor has seen
-// it. That it is there says that the janitor let the request through: its body
-// was scrubbed, or it has none, or the configuration lets bodies of its kind
-// pass.
+// From returns the Exchange of a request, or false when no janitor has handled
+// it. With an Exchange, the body was scrubbed, or the request has none, or the
+// configuration lets such bodies pass.
 func From(r *http.Request) (*Exchange, bool) {
 	x, ok := caddyhttp.GetVar(r.Context(), exchangeVar).(*Exchange)
 	return x, ok
 }
 
-// API is the shape of the request body, told from the path.
+// API returns the API of the request, according to its path.
 func (x *Exchange) API() prompt.API { return x.api }
 
-// Model is the model asked for, "" when the request names none.
+// Model returns the model that the request names, "" for none.
 func (x *Exchange) Model() string { return x.model }
 
-// Stream reports whether the answer is wanted as a stream of events.
+// Stream reports whether the client asks for a stream of events.
 func (x *Exchange) Stream() bool { return x.stream }
 
-// Body returns the scrubbed body as it goes to the engine, but for members
-// added by AskUsage and Salt. It is nil when there is none, when the janitor
-// did not read it and once the answer's header was sent. It must be neither
-// changed nor kept.
+// Body returns the scrubbed body for the engine, without the members that
+// AskUsage and Salt add. It is nil when there is none, when the janitor did not
+// read it, and once the header of the answer was sent. It must be neither changed
+// nor kept.
 func (x *Exchange) Body() []byte { return x.body }
 
-// Attach puts the scrubbed body into r, for another attempt as often as
-// needed: with a reader of its own, the length, and GetBody. A request whose
-// body the janitor has not read, or that has none, is left as it is. Attach
-// reports false once the answer has begun: then there is nothing left to send.
+// Attach gives r the scrubbed body, with its length and GetBody. Each attempt can
+// call it again. It leaves a request as it is if there is no body, or if the
+// janitor has not read it. It reports false once the answer has begun: then the
+// body is gone.
 func (x *Exchange) Attach(r *http.Request) bool {
 	if x.released {
 		return false
@@ -133,21 +133,21 @@ func (x *Exchange) Attach(r *http.Request) bool {
 	return true
 }
 
-// reader returns a function that makes readers of the body as it is now.
+// reader returns a function that makes readers of the body with its edits.
 func (x *Exchange) reader() func() *bodyReader {
 	body, edits := x.body, x.edits
 	return func() *bodyReader { return newBodyReader(body, edits) }
 }
 
-// Sign makes the signature of the scrubbed prompt: the hashes of its blocks of
-// blockSize bytes, chained, under key, for one model and tenant. With depth
-// N > 0 it ends with the N-th message (the first holds tools and system
-// prompt). It reports false when the request must not enter the tree: its API
-// has no prefix to share, its prompt is a list or token ids, the janitor has
-// not read it, or the answer has begun.
+// Sign returns the signature of the scrubbed prompt: the chained hashes of its
+// blocks of blockSize bytes, under key, for one model and tenant. With depth
+// N > 0 the chain ends with the N-th message (the first holds tools and system
+// prompt). Sign reports false when the request must not enter the tree: its API
+// has no prefix to share, its prompt is a list or token ids, the janitor has not
+// read it, or the answer has begun.
 //
-// It is the only constructor of a Signature, and it reads nothing but the
-// scrubbed rendition: in detect mode too, where the engine gets the original.
+// It is the only constructor of a Signature, and reads only the scrubbed
+// rendition, even in detect mode, in which the engine gets the original.
 func (x *Exchange) Sign(key []byte, model, tenant string, blockSize, depth int) (Signature, bool) {
 	if x.doc == nil || len(x.doc.Segments) == 0 || blockSize < 1 || depth < 0 {
 		return Signature{}, false
@@ -155,9 +155,8 @@ func (x *Exchange) Sign(key []byte, model, tenant string, blockSize, depth int) 
 	return sign(x.doc, x.api, key, model, tenant, blockSize, depth), true
 }
 
-// Observe makes o follow the answer. An observer that was there before is told
-// that it ended with ErrSuperseded. After the end of the request o is told
-// ErrOver at once.
+// Observe makes o follow the answer. A previous observer ends with ErrSuperseded.
+// After the end of the request o itself ends at once, with ErrOver.
 func (x *Exchange) Observe(o Observer) {
 	x.endObserver(ErrSuperseded)
 	if x.ended {
@@ -174,7 +173,7 @@ func (x *Exchange) endObserver(err error) {
 	}
 }
 
-// begin is called when the answer's final header is about to be sent.
+// begin is called just before the final header of the answer is sent.
 func (x *Exchange) begin(status int, h http.Header) {
 	if x.observer != nil {
 		x.observer.Header(status, h)
@@ -182,8 +181,8 @@ func (x *Exchange) begin(status int, h http.Header) {
 	x.releaseBodies()
 }
 
-// letBodiesGo drops the bodies and gives their bytes back; what the vault
-// holds and what was retained stays counted.
+// releaseBodies drops the bodies and gives their bytes back. The vault and what
+// was retained stay counted.
 func (x *Exchange) releaseBodies() {
 	x.released = true
 	x.body, x.edits = nil, nil
@@ -203,8 +202,8 @@ func (x *Exchange) releaseBodies() {
 	}
 }
 
-// end is called when the request is over, in whatever way. It may be called
-// again; only the first call counts.
+// end is called when the request ends in whatever way. Only the first call has an
+// effect.
 func (x *Exchange) end(err error) {
 	if x.ended {
 		return
@@ -214,7 +213,7 @@ func (x *Exchange) end(err error) {
 	x.endObserver(err)
 }
 
-// wipe leaves nothing of the request behind.
+// wipe removes all that is held of the request.
 func (x *Exchange) wipe() {
 	x.releaseBodies()
 	if x.vault != nil {
@@ -225,16 +224,16 @@ func (x *Exchange) wipe() {
 	}
 }
 
-// restores reports whether anything can be put back into the answer.
+// restores reports whether the answer can have placeholders to restore.
 func (x *Exchange) restores() bool { return x.vault != nil && x.vault.Len() > 0 }
 
-// reserve counts n more bytes until the end of the request, if there is room.
+// tryGrow counts n more bytes until the end of the request, if there is room.
 func (x *Exchange) tryGrow(n int64) bool {
 	return x.lease == nil || x.lease.TryGrow(n)
 }
 
-// occupy counts n more bytes for an answer that is under way, or less when n
-// is negative. It is never refused: that would break the answer.
+// forceGrow counts n more bytes for an answer under way, or fewer when n is
+// negative. It cannot fail, because that would cut the answer off.
 func (x *Exchange) forceGrow(n int64) {
 	if x.lease == nil { // the request had no body
 		x.lease = x.janitor.queue.Open(admission.Request{Limit: x.janitor.InFlightLimit, Announced: -1})

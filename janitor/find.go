@@ -15,31 +15,31 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
-// maxFindings is how many findings one request may have. Nobody writes more
-// by hand; who sends them wants to see memory grow.
+// maxFindings is how many findings one request may have. Nobody writes more by
+// hand; such a request is an attack on memory.
 const maxFindings = 10_000
 
-// joinWindow is how many bytes on either side of the seam between two parts of
-// a message are looked at together. No value is longer, but for keys and
-// tokens that nobody splits.
+// joinWindow is how many bytes on either side of a seam between two parts of a
+// message are scanned together. Only keys and tokens are longer, and nobody
+// splits those.
 const joinWindow = 256
 
-// finding is one span that was found, or the part of it that lies in one text.
+// finding is a span, or the part of a span that lies in one text.
 type finding struct {
 	start, end int // raw range in the body
 	text       int32
-	piece      int32 // which of the text's own texts, when it is nested
+	piece      int32 // the index of the inner text, when text is nested
 	at, atEnd  int   // decoded range in the piece
 	value      span  // in finder.values
 	entity     pii.Entity
-	continued  bool // goes on the finding before it, in the next part
-	displaced  bool // is part of a larger one
+	continued  bool // continues the previous finding in the next part
+	displaced  bool // lies in a larger finding
 }
 
 type span struct{ start, end int }
 
-// finder goes through the texts of a document and remembers what it finds, in
-// the document's order. It is pooled; wipe zeroes what was found.
+// finder scans the texts of a document and keeps the findings in the document's
+// order. It is pooled; wipe zeroes what it found.
 type finder struct {
 	cursor prompt.Cursor
 	part   prompt.Decoded
@@ -49,12 +49,12 @@ type finder struct {
 	joined []byte
 	seams  []int // where each part begins in joined
 
-	seamEnd int // where in joined the last finding across a seam ends
+	seamEnd int // where the last finding across a seam ends in joined
 }
 
 var finders = sync.Pool{New: func() any { return new(finder) }}
 
-// maxPooled is the memory above which scratch is left to the collector.
+// maxPooled is the size in bytes above which scratch memory is not pooled.
 const maxPooled = 1 << 20
 
 func (f *finder) release() {
@@ -65,14 +65,14 @@ func (f *finder) release() {
 	}
 }
 
-// footprint is how many bytes of memory the finder holds.
+// footprint returns the size of the finder in bytes.
 func (f *finder) footprint() int64 {
 	const found, spans = int(unsafe.Sizeof(finding{})), int(unsafe.Sizeof(pii.Span{}))
 	return int64(f.cursor.MemorySize() + f.part.MemorySize() + cap(f.values) + cap(f.joined) +
 		found*cap(f.found) + spans*cap(f.spans) + 8*cap(f.seams))
 }
 
-// wipe zeroes everything that came from a body.
+// wipe zeroes all that came from a body.
 func (f *finder) wipe() {
 	f.cursor.Wipe()
 	f.part.Wipe()
@@ -82,8 +82,8 @@ func (f *finder) wipe() {
 	f.spans, f.found, f.seams = f.spans[:0], f.found[:0], f.seams[:0]
 }
 
-// run finds what there is in the texts of d. It reports false when there is
-// more than one request may have.
+// run finds the values in the texts of d. It reports false when there are more
+// than one request may have.
 func (f *finder) run(s *pii.Scanner, d *prompt.Document) bool {
 	for i := 0; i < len(d.Texts); {
 		last := i + 1
@@ -104,7 +104,7 @@ func (f *finder) run(s *pii.Scanner, d *prompt.Document) bool {
 	return true
 }
 
-// scanText scans one text, and the texts in it when it is nested.
+// scanText scans text i, and the inner texts when it is nested.
 func (f *finder) scanText(s *pii.Scanner, d *prompt.Document, i int) bool {
 	piece := int32(0)
 	for t := f.cursor.Open(d.Body, d.Texts[i]); t != nil; t = f.cursor.Next() {
@@ -128,17 +128,17 @@ func (f *finder) add(t *prompt.Decoded, sp pii.Span, text, piece int32) {
 	})
 }
 
-// keep copies a value.
+// copyValue copies a value into f.values.
 func (f *finder) copyValue(value []byte) span {
 	f.values = sensitive.Append("findings", f.values, value...)
 	return span{len(f.values) - len(value), len(f.values)}
 }
 
-// scanParts scans the parts of one message, each by itself and then across
-// the seams, since engines put the parts together. What lies across a seam
-// counts when it takes in whole whatever was found within a part: so a card
-// number is seen as one although a piece of it looks like a telephone number,
-// and an address at the end of a part is not lost to the word after it.
+// scanParts scans the parts of one message, each by itself and then across the
+// seams, because engines join the parts. A span across a seam counts if it fully
+// covers the findings within the parts that it touches. So a card number is found
+// whole although a piece of it looks like a telephone number, and an address at
+// the end of a part is not lost to the word after it.
 func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) bool {
 	from := len(f.found)
 	f.joined, f.seams = f.joined[:0], f.seams[:0]
@@ -165,13 +165,13 @@ func (f *finder) scanParts(s *pii.Scanner, d *prompt.Document, first, last int) 
 	return true
 }
 
-// joint is the message whose parts are scanned: its first text, and what was
-// found within its parts.
+// messageParts is the message being scanned: its first text, and the range of
+// the findings within its parts.
 type messageParts struct{ first, from, to int }
 
-// scanSeams adds what lies across the seams of f.joined. The surroundings of
-// seams that are near each other are looked at as one, so however small the
-// parts are, nothing is scanned more than once.
+// scanSeams adds the findings across the seams of f.joined. It scans the
+// surroundings of close seams as one range, so nothing is scanned twice, however
+// small the parts are.
 func (f *finder) scanSeams(s *pii.Scanner, d *prompt.Document, m messageParts) bool {
 	for i := 1; i < len(f.seams); {
 		lo, hi := max(0, f.seams[i]-joinWindow), f.seams[i]+joinWindow
@@ -188,8 +188,8 @@ func (f *finder) scanSeams(s *pii.Scanner, d *prompt.Document, m messageParts) b
 	return true
 }
 
-// scanAround adds what lies across these seams, all of which are in the range.
-// What touches an end of the range may go on behind it and is left out.
+// scanAround adds the findings in f.joined[lo:hi] that lie across the seams at.
+// It leaves out spans that touch an end of the range: they may continue outside.
 func (f *finder) scanAround(s *pii.Scanner, d *prompt.Document, m messageParts, at []int, lo, hi int) bool {
 	for lo < at[0] && !utf8.RuneStart(f.joined[lo]) {
 		lo++
@@ -212,9 +212,9 @@ func (f *finder) scanAround(s *pii.Scanner, d *prompt.Document, m messageParts, 
 	return true
 }
 
-// yield makes room for a range of f.joined: what it takes in whole goes. It
-// reports false, and nothing goes, when the range cuts into a finding or into
-// what lies across a seam before.
+// displace removes the findings that a range of f.joined covers. It reports
+// false, and removes none, when the range cuts into a finding or into the
+// previous span across a seam.
 func (f *finder) displace(m messageParts, start, end int) bool {
 	if start < f.seamEnd {
 		return false
@@ -235,12 +235,12 @@ func (f *finder) displace(m messageParts, start, end int) bool {
 	return true
 }
 
-// addAcross adds a range of f.joined as a finding in each part it lies in: the
-// first is replaced, the others are taken out.
+// addAcross adds a range of f.joined as a finding in each part that it touches.
+// The first is replaced by a placeholder, the others are removed.
 func (f *finder) addAcross(d *prompt.Document, first, start, end int, e pii.Entity) {
 	value := f.copyValue(f.joined[start:end])
 	more := false
-	part := sort.SearchInts(f.seams, start+1) - 1 // where it begins; empty parts before it are none of it
+	part := sort.SearchInts(f.seams, start+1) - 1 // the part where it begins, not an empty one before it
 	for ; part < len(f.seams) && f.seams[part] < end; part++ {
 		seam, next := f.seams[part], len(f.joined)
 		if part+1 < len(f.seams) {

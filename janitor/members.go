@@ -8,16 +8,16 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// members is where in the forwarded body members can be added or replaced.
+// members locates where members of the forwarded body can be added or replaced.
 type members struct {
-	open          int // behind the first '{'; 0: the body is no object
+	open          int // after the first '{'; 0: the body is no object
 	empty         bool
 	streamOptions prompt.Member
 	includeUsage  prompt.Member
 	cacheSalt     prompt.Member
 }
 
-// membersOf reads the places off a document whose Body is forwarded.
+// membersOf returns the members of a document whose Body is forwarded.
 func membersOf(d *prompt.Document) members {
 	return members{
 		open:          d.InsertAt,
@@ -28,11 +28,10 @@ func membersOf(d *prompt.Document) members {
 	}
 }
 
-// AskUsage makes the engine report usage in its streamed answer, and takes the
-// chunk that reports it out again before the client sees it. It changes
-// nothing when the answer has usage anyway: it is not streamed, the client
-// asks for usage itself, or the API always reports it. It reports whether
-// usage can be expected.
+// AskUsage makes the engine report usage in its streamed answer, and removes the
+// chunk with it before the client sees it. It changes nothing if the answer has
+// usage anyway: the answer is not streamed, the client asks for usage, or the
+// API always reports it. It reports whether usage can be expected.
 func (x *Exchange) AskUsage() bool {
 	if dialect := x.api.Dialect(); !dialect.UsageOnRequest || !x.stream {
 		return x.bodyRead && dialect.Signable
@@ -56,7 +55,7 @@ func (x *Exchange) AskUsage() bool {
 			comma = ""
 		}
 		x.edit(at, at, `"include_usage":true`+comma)
-	case m.streamOptions.Present(): // null, or something the engine will refuse
+	case m.streamOptions.Present(): // null, or a value that the engine refuses
 		if string(x.body[m.streamOptions.Start:m.streamOptions.End]) != "null" {
 			return false
 		}
@@ -68,9 +67,9 @@ func (x *Exchange) AskUsage() bool {
 	return true
 }
 
-// Salt sets the member cache_salt, in place of one the client sent: the salt
-// separates tenants, so no client may choose it. It must be made of letters,
-// digits, '-' and '_'. It reports false when there is no body to set it in.
+// Salt sets the member cache_salt and replaces the client's: the salt separates
+// tenants, so no client may choose it. It must consist of letters, digits, '-'
+// and '_'. Salt reports false if it cannot set the member.
 func (x *Exchange) Salt(salt string) bool {
 	if x.body == nil || x.places.open == 0 || x.salted || !plainToken(salt) {
 		return false
@@ -94,7 +93,7 @@ func plainToken(s string) bool {
 	return s != ""
 }
 
-// addMember adds a member in front of all others.
+// addMember adds a member before all others.
 func (x *Exchange) addMember(member string) {
 	if !x.places.empty {
 		member += ","
@@ -103,8 +102,8 @@ func (x *Exchange) addMember(member string) {
 	x.edit(x.places.open, x.places.open, member)
 }
 
-// edit adds an edit in its place. The list is copied: readers that were handed
-// out go on with the old one.
+// edit adds an edit to a copy of the list: readers that exist already use the
+// old one.
 func (x *Exchange) edit(start, end int, text string) {
 	edits := append(slices.Clone(x.edits), prompt.Edit{Start: start, End: end, New: []byte(text)})
 	slices.SortStableFunc(edits, func(a, b prompt.Edit) int { return a.Start - b.Start })

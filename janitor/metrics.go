@@ -10,9 +10,9 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/admission"
 )
 
-// The collectors are made once for the process: each configuration has a
-// registry of its own, and counters must not restart at a reload. Labels are
-// entities and reasons, both from fixed or configured sets.
+// The process has one set of collectors: each configuration has a registry of
+// its own, and counters must not restart at a reload. Labels are entities and
+// reasons, both from fixed or configured sets.
 var (
 	findingsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy",
@@ -46,8 +46,8 @@ var (
 // processQueue admits the requests of all handlers of this process.
 var processQueue = admission.New()
 
-// registerMetrics makes the collectors show in a configuration's registry.
-// Several handlers of one configuration share them.
+// registerMetrics adds the collectors to a configuration's registry, unless
+// another handler of the configuration has done so.
 func registerMetrics(r *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{findingsTotal, refusedTotal, passedTotal, inFlightBytes} {
 		if err := r.Register(c); err != nil {

@@ -11,15 +11,13 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
-// recognizerNamespace is where guest recognizers are registered.
+// recognizerNamespace is the namespace of recognizer modules.
 const recognizerNamespace = "pii_janitor.recognizers"
 
-// A guest recognizer is a Caddy module pii_janitor.recognizers.NAME that
-// implements pii.Recognizer. It is switched on by its name in the option
-// recognizers, and has no configuration but what it brings itself.
-
-// loadGuests loads the modules that the option names and that are not built
-// in. A name that is taken away again need not exist.
+// loadGuests loads the guest recognizers that the option recognizers names:
+// Caddy modules pii_janitor.recognizers.NAME that implement pii.Recognizer. They
+// are loaded without configuration. Built-in names are skipped, and so are names
+// with a '-', which need not exist.
 func loadGuests(ctx caddy.Context, names []string) ([]pii.Recognizer, error) {
 	builtin := make(map[string]bool)
 	for _, info := range pii.List() {
@@ -31,7 +29,7 @@ func loadGuests(ctx caddy.Context, names []string) ([]pii.Recognizer, error) {
 		if builtin[strings.TrimPrefix(name, "-")] || builtin[name] || strings.HasPrefix(name, "-") {
 			continue
 		}
-		builtin[name] = true // named twice, loaded once
+		builtin[name] = true // load it once
 		id := recognizerNamespace + "." + name
 		if _, err := caddy.GetModule(id); err != nil {
 			return nil, fmt.Errorf("recognizers: %q is neither built in nor a module %s", name, id)

@@ -12,15 +12,15 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// maxSalt is the longest cache_salt that engines take, in bytes.
+// maxSalt is the length of the longest cache_salt that engines accept, in bytes.
 const maxSalt = 1024
 
-// Retained is what the engine got of one request, kept beyond the answer's
-// header for work that goes on beside it: it is there, and counted under
-// in_flight_limit, until Release. Its methods may be called from any
-// goroutine, also after the request has ended.
+// Retained keeps the scrubbed prompt of one request after the header of the
+// answer, for work in the background. It counts under in_flight_limit until
+// Release. Its methods may be called from any goroutine, even after the request
+// has ended.
 //
-// It has the scrubbed prompt and nothing that was replaced in it.
+// It has the scrubbed prompt and none of the values that were replaced in it.
 type Retained struct {
 	api    prompt.API
 	model  string
@@ -33,14 +33,13 @@ type Retained struct {
 }
 
 // Retain keeps the scrubbed body and its rendition. It can be called until the
-// answer's header has been sent, in [Observer.Header] for the last time, and
-// every Retained it returns has to be released.
+// header of the answer is sent, and for the last time in [Observer.Header]. The
+// caller must release what it returns.
 //
-// It reports false when there is nothing to learn from: the request cannot be
-// signed, or what the engine gets is not what is signed (something was found
-// and only reported, in detect mode), or there is no room: what all requests
-// retain may fill an eighth of in_flight_limit, and while others wait for room
-// nothing is added to it.
+// It reports false when the request cannot be signed, when the engine gets
+// another prompt than the signed one (detect mode reported a value), or when
+// there is no room. All requests together may retain an eighth of
+// in_flight_limit, and nothing more while others wait for room.
 func (x *Exchange) Retain() (*Retained, bool) {
 	if x.ended || x.released || x.renditionDiffers || x.lease == nil || x.body == nil || x.doc == nil || len(x.doc.Segments) == 0 {
 		return nil, false
@@ -57,29 +56,28 @@ func (x *Exchange) Retain() (*Retained, bool) {
 	}, true
 }
 
-// API is the shape of the body.
+// API returns the API of the request.
 func (r *Retained) API() prompt.API { return r.api }
 
-// Model is the model asked for, "" when the request names none.
+// Model returns the model that the request names, "" for none.
 func (r *Retained) Model() string { return r.model }
 
-// Salt is the cache_salt that the engine got when Retain was called: the one
-// set by [Exchange.Salt], else the client's own, "" when there is none.
+// Salt returns the cache_salt of the request when Retain was called: the one set
+// by [Exchange.Salt], else the client's own, "" for none.
 func (r *Retained) Salt() string { return r.salt }
 
-// Body is the scrubbed body, but for the members that AskUsage and Salt add:
-// neither changes what the engine makes tokens of. It is nil after Release. It
-// must not be changed, nor kept beyond Release longer than it takes to stop
-// reading: it is no longer counted then.
+// Body returns the scrubbed body without the members that AskUsage and Salt add,
+// which do not change the tokens of the prompt. It is nil after Release. It must
+// not be changed, and not be kept after Release, when it no longer counts.
 func (r *Retained) Body() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.body
 }
 
-// Render streams the rendition, as [Exchange.Sign] hashes it: chunk by chunk,
-// with the message each belongs to, until yield returns false. A chunk is valid
-// only during the call. After Release there is none.
+// Render yields the rendition in the chunks that [Exchange.Sign] hashes, each
+// with the index of its message, until yield returns false. A chunk is valid only
+// during the call. After Release there are none.
 func (r *Retained) Render(yield func(message int32, chunk []byte) bool) {
 	r.mu.Lock()
 	d := prompt.Document{API: r.api, Body: r.body, Segments: r.segments}
@@ -88,11 +86,11 @@ func (r *Retained) Render(yield func(message int32, chunk []byte) bool) {
 	d.Reset()
 }
 
-// Release lets go of the body and gives its bytes back, if the request has
-// done so too. It may be called again.
+// Release drops the body and gives its bytes back once the request has dropped it
+// too. It may be called again.
 //
-// The bytes are not overwritten: the engine's connection may still be reading
-// them, and there is nothing in them that was not meant for it.
+// The bytes are not overwritten: the connection to the engine may still read
+// them, and all of them are meant for the engine.
 func (r *Retained) Release() {
 	r.mu.Lock()
 	held := r.body != nil
@@ -103,19 +101,19 @@ func (r *Retained) Release() {
 	}
 }
 
-// hold is what the Retained of one request have in common: the bytes that
-// they keep counted.
+// retention is what all Retained of one request share: the bytes that they keep
+// counted.
 type retention struct {
 	queue *admission.Queue
 	body  int64
 
 	mu    sync.Mutex
 	users int
-	size  int64            // what is retained: the body, and what each user has of its own
-	lease *admission.Lease // of it, once the request has let go of the bodies
+	size  int64            // the body, and what each user has of its own
+	lease *admission.Lease // holds size once the request has released the bodies
 }
 
-// take adds one Retained, which has n bytes of its own, if there is room.
+// add adds one Retained, which has n bytes of its own, if there is room.
 func (h *retention) add(from *admission.Lease, n int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -131,7 +129,7 @@ func (h *retention) add(from *admission.Lease, n int64) bool {
 	return true
 }
 
-// drop takes one Retained away. After the last one nothing is retained.
+// remove removes one Retained. After the last one nothing is retained.
 func (h *retention) remove() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -145,8 +143,8 @@ func (h *retention) remove() {
 	}
 }
 
-// inherit takes over what is still in use from the lease of a request that
-// lets go of its bodies.
+// takeOver takes what is still in use from the lease of a request that releases
+// its bodies.
 func (h *retention) takeOver(from *admission.Lease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -155,8 +153,8 @@ func (h *retention) takeOver(from *admission.Lease) {
 	}
 }
 
-// CacheSalt is the cache_salt that the engine gets: the one set by Salt, else
-// the client's own, "" when there is none or the answer has begun.
+// CacheSalt returns the cache_salt of the request: the one set by Salt, else the
+// client's own, "" for none or once the answer has begun.
 func (x *Exchange) CacheSalt() string {
 	if x.released || x.body == nil {
 		return ""
@@ -164,13 +162,13 @@ func (x *Exchange) CacheSalt() string {
 	return x.saltInEffect()
 }
 
-// saltInEffect is the cache_salt that goes to the engine.
+// saltInEffect returns the cache_salt that the engine gets.
 func (x *Exchange) saltInEffect() (salt string) {
 	if x.salted {
 		return x.salt
 	}
 	if m := x.places.cacheSalt; m.Present() && m.End-m.Start <= 6*maxSalt {
-		// Anything but a string is refused by the engine.
+		// The engine refuses anything but a string.
 		_ = json.Unmarshal(x.body[m.Start:m.End], &salt)
 	}
 	return salt

@@ -15,11 +15,11 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
-// redacted stands for values that are not to be told apart.
+// redacted replaces values in redact mode.
 var redacted = []byte("[REDACTED]")
 
-// footprintFloor is the memory of a document, and of a finder, that goes
-// uncounted: what the usual request needs is pooled anyway.
+// footprintFloor is how many bytes of a document, or of a finder, do not count:
+// the scratch memory of usual requests is pooled.
 const footprintFloor = 64 << 10
 
 var documents = sync.Pool{New: func() any { return new(prompt.Document) }}
@@ -32,8 +32,7 @@ func releaseDocument(d *prompt.Document) {
 	}
 }
 
-// parse reads the body as what the request's API takes and notes in x what it
-// says.
+// parse parses the body according to the request's API.
 func (x *Exchange) parse(ctx context.Context, body []byte) error {
 	x.doc = documents.Get().(*prompt.Document)
 	if err := x.doc.Parse(x.api, body); err != nil {
@@ -46,9 +45,9 @@ func (x *Exchange) parse(ctx context.Context, body []byte) error {
 	return nil
 }
 
-// scrub replaces what must not reach the engine. After it x holds the body to
-// forward and the rendition to sign. A clean body is forwarded as it is: the
-// same slice, nothing allocated.
+// scrub replaces the values that must not reach the engine. Afterwards x holds
+// the body to forward and the rendition to sign. A body without findings is
+// forwarded as it is: the same slice, and nothing is allocated.
 func (h *Handler) scrub(ctx context.Context, x *Exchange) *refusal {
 	f := finders.Get().(*finder)
 	defer f.release()
@@ -81,7 +80,7 @@ func (h *Handler) scrub(ctx context.Context, x *Exchange) *refusal {
 	return nil
 }
 
-// count adds up the findings by entity and returns how many there are.
+// count adds the findings to the metrics and returns their number.
 func (h *Handler) count(f *finder) (n int) {
 	for i := range f.found {
 		if c := &f.found[i]; !c.continued {
@@ -92,7 +91,7 @@ func (h *Handler) count(f *finder) (n int) {
 	return n
 }
 
-// counter is the counter of an entity.
+// counter returns the counter of an entity.
 func (h *Handler) counter(e pii.Entity) prometheus.Counter {
 	if c, ok := h.counters[e]; ok {
 		return c
@@ -100,9 +99,9 @@ func (h *Handler) counter(e pii.Entity) prometheus.Counter {
 	return findingsTotal.WithLabelValues(string(e))
 }
 
-// judge refuses what the modes refuse. Keys of objects cannot be replaced; in
-// detect mode the request passes all the same but must not be signed, as its
-// rendition would have the value in it.
+// refuseByMode refuses the request if the mode of a finding does. A key of an
+// object cannot be replaced. In detect mode the request passes nevertheless, but
+// must not be signed: its rendition would contain the value.
 func (h *Handler) refuseByMode(f *finder, d *prompt.Document) (signable bool, refused *refusal) {
 	signable = true
 	for i := range f.found {
@@ -120,8 +119,8 @@ func (h *Handler) refuseByMode(f *finder, d *prompt.Document) (signable bool, re
 	return signable, refused
 }
 
-// edits makes the changes to the body: forward for the engine too, hidden for
-// the rendition only. Both are in body order.
+// edits returns the changes to the body, in body order: forward for the engine
+// and the rendition, hidden only for the rendition.
 func (h *Handler) edits(x *Exchange, f *finder) (forward, hidden []prompt.Edit) {
 	m := replacer{h: h, x: x, f: f}
 	m.run()
@@ -131,8 +130,8 @@ func (h *Handler) edits(x *Exchange, f *finder) (forward, hidden []prompt.Edit) 
 	return m.forward, m.hidden
 }
 
-// minter goes through the findings in render order and asks the vault for
-// placeholders, showing it the text in between on the way.
+// replacer goes through the findings in render order and asks the vault for
+// placeholders. It shows the vault the text in between.
 type replacer struct {
 	h               *Handler
 	x               *Exchange
@@ -163,7 +162,7 @@ func (m *replacer) run() {
 	}
 }
 
-// text handles the findings of text i and shows the vault the rest of it.
+// text replaces the findings of text i and shows the vault the rest of it.
 func (m *replacer) text(i int32) {
 	d := m.x.doc
 	m.x.vault.startItem(d.Texts[i].Item)
@@ -184,7 +183,7 @@ func (m *replacer) text(i int32) {
 	}
 }
 
-// replace makes the edit for the next finding.
+// replace adds the edit of the next finding.
 func (m *replacer) replace() {
 	c := &m.f.found[m.next]
 	m.next++
@@ -192,7 +191,7 @@ func (m *replacer) replace() {
 	switch m.h.modeOf(c.entity) {
 	case modeDetect:
 		if m.x.doc.Texts[c.text].Key {
-			return // not signed, so there is no rendition to keep it out of
+			return // the request is not signed, so the rendition may keep it
 		}
 		if !c.continued {
 			e.New = redacted
@@ -210,8 +209,7 @@ func (m *replacer) replace() {
 	m.forward = append(m.forward, e)
 }
 
-// splice makes the body to forward and, where the rendition differs from it,
-// the rendition.
+// splice makes the body to forward, and the rendition where it differs.
 func (x *Exchange) splice(ctx context.Context, forward, hidden []prompt.Edit) error {
 	original := x.doc.Body
 	if x.vault != nil {
@@ -226,7 +224,7 @@ func (x *Exchange) splice(ctx context.Context, forward, hidden []prompt.Edit) er
 	x.body = x.doc.Splice(forward, nil)
 	x.places = membersOf(x.doc)
 	if len(forward) > 0 {
-		// Nobody needs the original any more: it goes, values and all.
+		// The original is not needed any more.
 		sensitive.Wipe(original)
 		x.lease.Shrink(int64(cap(original)))
 	}
@@ -239,7 +237,7 @@ func (x *Exchange) splice(ctx context.Context, forward, hidden []prompt.Edit) er
 	return nil
 }
 
-// grownSize is the size of the copy that splicing makes.
+// grownSize returns the size of the copy that splicing makes.
 func grownSize(body []byte, edits []prompt.Edit) int64 {
 	if len(edits) == 0 {
 		return 0
@@ -251,7 +249,7 @@ func grownSize(body []byte, edits []prompt.Edit) int64 {
 	return int64(size)
 }
 
-// shift moves edits to where they belong after others were made.
+// shift moves edits to their places after made was applied.
 func shift(edits, made []prompt.Edit) {
 	delta := 0
 	for i := range edits {
@@ -264,7 +262,7 @@ func shift(edits, made []prompt.Edit) {
 	}
 }
 
-// mode is what happens to a finding.
+// mode says what happens to a finding.
 type mode uint8
 
 const (
@@ -281,7 +279,7 @@ func parseMode(name string) (mode, bool) {
 	return mode(max(i, 0)), i >= 0
 }
 
-// modeOf is the mode for an entity.
+// modeOf returns the mode of an entity.
 func (h *Handler) modeOf(e pii.Entity) mode {
 	if m, ok := h.entityModes[e]; ok {
 		return m

@@ -10,14 +10,14 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Signature is what a scrubbed prompt is remembered by: a chain of block
-// hashes, each of which commits to everything before it. Equal elements at
-// index i mean equal prefixes of i+1 blocks (for the same key, model, tenant,
-// API and block size). It holds no text and can be kept after the request.
+// Signature identifies a scrubbed prompt by a chain of block hashes, each of
+// which covers everything before it. Equal elements at index i mean equal
+// prefixes of i+1 blocks, for the same key, model, tenant, API and block size. It
+// holds no text and can be kept after the request.
 //
-// [Exchange.Sign] is the only way to one, and it reads the scrubbed rendition
-// only: that is how unscrubbed text never gets into the tree. The zero value
-// is the signature of nothing.
+// Only [Exchange.Sign] makes one, and it reads only the scrubbed rendition. So
+// unscrubbed text never gets into the tree. The zero value is the signature of
+// nothing.
 type Signature struct {
 	chain     []uint64
 	blockSize int
@@ -30,61 +30,59 @@ type Signature struct {
 	numEnds   int
 }
 
-// MaxEnds is how many ends of messages a Signature has at most, the last ones.
+// MaxEnds is the most ends of messages that a Signature has: those of the last.
 const MaxEnds = 8
 
-// End is where a message ends in the rendition: Hash commits to all of it up
-// to Bytes. The next turn of a conversation has the same End, as long as it is
-// the same up to there. Answered says that the message behind it is the model's:
-// what is before it was a prompt once.
+// End is the end of a message in the rendition. Hash covers the first Bytes bytes
+// of the rendition. The next turn of a conversation has the same End if it is the
+// same up to there. Answered says that the next message is the model's, so all
+// before it was a prompt once.
 type End struct {
 	Bytes    int
 	Hash     uint64
 	Answered bool
 }
 
-// answerStart is how the rendition of a model's message starts.
+// answerStart starts the rendition of a model's message.
 var answerStart = append([]byte{prompt.TagSegment, byte(prompt.SegmentRole)}, "assistant"...)
 
-// Chain returns the block hashes, first block first. It must not be changed.
+// Chain returns the block hashes in order. It must not be changed.
 func (s Signature) Chain() []uint64 { return s.chain }
 
-// BlockSize is the size of a block in bytes of rendition.
+// BlockSize returns the size of a block in bytes of the rendition.
 func (s Signature) BlockSize() int { return s.blockSize }
 
-// PromptBytes is the size of the whole rendition in bytes: the measure for
-// how much of the prompt a match covers. It is near, but not equal to, the
-// size of what the engine's chat template makes of the prompt.
+// PromptBytes returns the size of the whole rendition in bytes. It is close to
+// the size of the prompt that the engine's chat template makes, not equal.
 func (s Signature) PromptBytes() int { return s.prompt }
 
-// CoveredBytes is how many bytes of the rendition the chain stands for. All
-// but the last block have BlockSize bytes each; the last one may be shorter
-// when Cut.
+// CoveredBytes returns how many bytes of the rendition the chain covers. Each
+// block has BlockSize bytes, but the last one of a Cut signature may be shorter.
 func (s Signature) CoveredBytes() int { return s.covered }
 
-// Media is how many images, sounds and files the prompt has. PromptBytes counts
-// a few bytes for each of them, whatever their size.
+// Media returns how many images, sounds and files the prompt has. PromptBytes
+// counts a few bytes for each, whatever its size.
 func (s Signature) Media() int { return s.media }
 
-// Cut reports whether the depth limit left out a part of the prompt.
+// Cut reports whether depth excluded a part of the prompt.
 func (s Signature) Cut() bool { return s.cut }
 
-// Variant is a digest of the options that change the prompt's tokens but not
-// its rendition, 0 without any: see prompt.Document.
+// Variant returns a digest of the options that change the tokens of the prompt
+// but not its rendition, 0 for none: see prompt.Document.
 func (s Signature) Variant() uint64 { return s.variant }
 
-// Ends returns where the last messages of the prompt end, first message first,
-// the options and leading system messages counting as one; a prompt without
-// messages ends like a message. One that is cut has none.
+// Ends returns the ends of the last messages, in order. Options and leading
+// system messages count as one message, and so does a prompt without messages. A
+// Cut signature has none.
 func (s Signature) Ends() []End { return s.ends[:s.numEnds] }
 
-// sign hashes the rendition of a scrubbed document in runs of blockSize bytes:
-// h0 = XXH64 over what the signature depends on beside the text, h[i] = XXH64
-// of run i seeded with h[i-1] (https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md).
+// sign hashes the rendition of a scrubbed document in blocks of blockSize bytes.
+// The hash of a block is XXH64 seeded with the hash of the block before; the first
+// seed is root (https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md).
 //
-// With depth > 0 the chain ends at the end of message depth-1, and the last,
-// shorter run is hashed too: what follows cannot move that end. Without a cut
-// a shorter last run is left out, since the next turn will go on in it.
+// With depth > 0 the chain ends with message depth-1, and the shorter last block
+// is hashed too: what follows cannot move its end. Without a cut a shorter last
+// block is left out, because the next turn continues in it.
 func sign(d *prompt.Document, api prompt.API, key []byte, model, tenant string, blockSize, depth int) Signature {
 	c := chainer{blockSize: blockSize, depth: depth}
 	c.digest.ResetWithSeed(root(api, key, model, tenant, blockSize))
@@ -104,8 +102,8 @@ func sign(d *prompt.Document, api prompt.API, key []byte, model, tenant string, 
 	return s
 }
 
-// root is the hash before the first block. Every part has a length in front,
-// so no two different lists of parts give the same bytes.
+// root hashes what a signature depends on besides the text. Each part has its
+// length in front, so different parts never give the same bytes.
 func root(api prompt.API, key []byte, model, tenant string, blockSize int) uint64 {
 	var d xxhash.Digest
 	d.Reset()
@@ -125,13 +123,13 @@ func root(api prompt.API, key []byte, model, tenant string, blockSize int) uint6
 	return d.Sum64()
 }
 
-// chainer cuts a stream of chunks into blocks.
+// chainer cuts a stream of chunks into blocks and hashes them.
 type chainer struct {
 	digest    xxhash.Digest
 	chain     []uint64
 	blockSize int
 	depth     int
-	filled    int // bytes of the open block
+	filled    int // bytes in the open block
 	prompt    int
 	covered   int
 	cut       bool
@@ -140,7 +138,7 @@ type chainer struct {
 	numEnds   int
 }
 
-// end notes that a message ends here.
+// endMessage adds the end of a message.
 func (c *chainer) endMessage() {
 	if c.numEnds == MaxEnds {
 		copy(c.ends[:], c.ends[1:])
@@ -150,7 +148,7 @@ func (c *chainer) endMessage() {
 	c.numEnds++
 }
 
-// add takes one chunk of a message. It goes on counting behind the cut.
+// add adds one chunk of a message. After the cut it only counts.
 func (c *chainer) add(message int32, chunk []byte) bool {
 	if message != c.message {
 		c.endMessage()
@@ -173,7 +171,7 @@ func (c *chainer) add(message int32, chunk []byte) bool {
 	return true
 }
 
-// close ends the open block.
+// endBlock ends the open block.
 func (c *chainer) endBlock() {
 	h := c.digest.Sum64()
 	c.chain = append(c.chain, h)

@@ -10,19 +10,19 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// errStopped ends a decoder whose answer was cut off.
+// errStopped ends the decoder of an answer that was cut off.
 var errStopped = errors.New("answer cut off")
 
-// unpacker opens a compressed answer as it is written. Decoders want to read,
-// answers are written: the decoder runs as a coroutine that hands over what it
-// has decoded and comes back for input, so everything happens on the writing
-// goroutine, and what has arrived goes on before more does.
+// unpacker decompresses an answer as it is written. Decoders read, but an answer
+// is written, so the decoder runs as a coroutine: it hands over decoded bytes and
+// asks for input. All of it happens on the writing goroutine, and decoded bytes
+// are passed on before more input comes.
 type unpacker struct {
 	out   io.Writer
 	next  func() ([]byte, bool)
 	stop  func()
 	input []byte
-	ended bool // no more input will come
+	ended bool // there is no more input
 	done  bool // the decoder has returned
 	err   error
 }
@@ -33,7 +33,7 @@ func newUnpacker(c coding, out io.Writer) *unpacker {
 	return u
 }
 
-// decode is the coroutine. It yields decoded bytes, or nil when it needs input.
+// decode is the coroutine. It yields decoded bytes, or nil to ask for input.
 func (u *unpacker) decode(c coding, yield func([]byte) bool) error {
 	d := newDecoder(c, readerFunc(func(p []byte) (int, error) {
 		for len(u.input) == 0 {
@@ -74,7 +74,7 @@ func (u *unpacker) Write(p []byte) (int, error) {
 	if u.done && len(u.input) > 0 {
 		return 0, errBroken
 	}
-	u.input = nil // the caller's
+	u.input = nil // it belongs to the caller
 	return len(p), nil
 }
 
@@ -96,7 +96,7 @@ func (u *unpacker) pump() error {
 	return u.err
 }
 
-// finish decodes the rest. It returns an error when the answer is not whole.
+// finish decodes the rest. It returns an error if the answer is incomplete.
 func (u *unpacker) finish() error {
 	u.ended = true
 	return u.pump()

@@ -17,55 +17,55 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
-// keyedDigits is how many hex digits of the HMAC a keyed placeholder has; more
-// only where two values of one request would share them.
+// keyedDigits is how many hex digits of the HMAC a keyed placeholder has. It has
+// more if two values of one request would share them.
 const keyedDigits = 6
 
-// maxLiteral is the largest number of a placeholder in the client's own text
-// that is looked out for. A vault mints at most maxFindings placeholders, so
-// larger ones cannot be met except by who writes that many of them.
+// maxLiteral is the largest number of a placeholder that is noticed in the
+// client's own text. A vault makes at most maxFindings placeholders, so it comes
+// to larger numbers only in a text that has that many placeholders itself.
 const maxLiteral = 1<<16 - 1
 
-// vaultSeed makes the vaults' hashes unpredictable, so that nobody can send
-// values that all fall into one slot.
+// vaultSeed makes the hashes of vaults unpredictable, so that nobody can send
+// values with colliding hashes.
 var vaultSeed = maphash.MakeSeed()
 
-// vault is a request's own map from placeholders to the values they stand
-// for. Values are copied into one arena of bytes and never become strings, so
-// that wipe can zero all there is. It is used by the request's goroutine only.
+// vault is a request's own map from placeholders to values. The values are copied
+// into one arena of bytes and never become strings, so wipe can zero all of them.
+// Only the goroutine of the request uses it.
 //
-// Placeholders are numbered per entity in the order they are asked for. The
-// number of a placeholder that the prompt's own text has shown before is
-// passed over: it may stand for something else. What comes later in the
-// prompt has no say, or an added turn would renumber the turns before it.
+// Placeholders are numbered by entity, in the order in which they are asked for.
+// A number is skipped if its placeholder stood earlier in the prompt's own text,
+// where it may mean something else. Later text does not count, or an added turn
+// would renumber the turns before it.
 type vault struct {
 	mac        hash.Hash // nil: numbered
 	arena      []byte    // values
 	names      []byte    // placeholders; not secret, so append may leave copies
 	entries    []entry
-	index      map[uint64]int32    // hash of entity and value: the newest mark with it
-	taken      map[uint64]struct{} // hashes of the keyed placeholders there are
+	index      map[uint64]int32    // hash of entity and value: its newest entry
+	taken      map[uint64]struct{} // hashes of the keyed placeholders in use
 	numberings []numbering
 	item       int32
-	ambiguous  bool    // numbering was restarted: a placeholder may mean two values
-	order      []int32 // restorable marks sorted by placeholder, by seal
+	ambiguous  bool    // numbering was restarted, so a placeholder may mean two values
+	order      []int32 // restorable entries sorted by placeholder; set by seal
 }
 
-// mark is one placeholder and its value.
+// entry is one placeholder and its value.
 type entry struct {
 	entity               pii.Entity
 	value, valueEnd      uint32 // in arena
-	name, nameEnd, older int32  // in names; the next older mark of the same hash, or -1
+	name, nameEnd, older int32  // in names; the next older entry of the same hash, or -1
 }
 
-// label is the numbering of one entity.
+// numbering numbers the placeholders of one entity.
 type numbering struct {
 	entity pii.Entity
 	next   int
-	seen   []uint64 // bit n: the text showed the placeholder with number n
+	seen   []uint64 // bit n: the placeholder with number n stood in the text
 }
 
-// newVault makes a vault that numbers its placeholders or, with a key, derives
+// newVault returns a vault that numbers its placeholders. With a key it derives
 // them from the values by HMAC-SHA256 (RFC 2104).
 func newVault(key []byte) *vault {
 	v := &vault{index: make(map[uint64]int32)}
@@ -76,7 +76,7 @@ func newVault(key []byte) *vault {
 	return v
 }
 
-// expect announces an entity that placeholders will be asked for.
+// expect announces an entity before its first placeholder.
 func (v *vault) expect(e pii.Entity) {
 	if v.numbering([]byte(e)) == nil {
 		v.numberings = append(v.numberings, numbering{entity: e, next: 1})
@@ -92,7 +92,7 @@ func (v *vault) numbering(entity []byte) *numbering {
 	return nil
 }
 
-// restart begins the numbering anew for an independent text.
+// startItem restarts the numbering for an independent text.
 func (v *vault) startItem(item int32) {
 	if item == v.item {
 		return
@@ -107,7 +107,7 @@ func (v *vault) startItem(item int32) {
 	}
 }
 
-// see takes note of placeholders that stand in the prompt's own text.
+// noteText records the placeholders in the prompt's own text.
 func (v *vault) noteText(text []byte) {
 	if v.mac != nil || len(v.numberings) == 0 {
 		return // a keyed placeholder in the text can only stand for the same value
@@ -129,15 +129,15 @@ func (v *vault) noteText(text []byte) {
 	}
 }
 
-// maxPlaceholder is the length of the longest placeholder without brackets:
-// an entity of 40 bytes, an underscore and 64 hex digits.
+// maxPlaceholder is the length of the longest placeholder without brackets: an
+// entity of 40 bytes, an underscore and 64 hex digits.
 const maxPlaceholder = 40 + 1 + 64
 
 func isPlaceholderByte(c byte) bool {
 	return c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
 }
 
-// note marks the number of a literal such as EMAIL_3 as seen.
+// noteLiteral records the number of a literal such as EMAIL_3.
 func (v *vault) noteLiteral(literal []byte) {
 	i := bytes.LastIndexByte(literal, '_')
 	if i < 0 {
@@ -154,7 +154,7 @@ func (v *vault) noteLiteral(literal []byte) {
 	l.seen[n/64] |= 1 << (n % 64)
 }
 
-// canonicalNumber reads a number as placeholders write it: no leading zero.
+// canonicalNumber parses a number without a leading zero.
 func canonicalNumber(digits []byte) (n int, ok bool) {
 	if len(digits) == 0 || len(digits) > 5 || digits[0] == '0' {
 		return 0, false
@@ -168,8 +168,8 @@ func canonicalNumber(digits []byte) (n int, ok bool) {
 	return n, n <= maxLiteral
 }
 
-// placeholder returns what stands for the value: the same for the same value
-// and entity. The result stays valid and must not be changed.
+// placeholder returns the placeholder of a value, the same for the same value and
+// entity. The result stays valid and must not be changed.
 func (v *vault) placeholder(e pii.Entity, value []byte) []byte {
 	h := v.hash(e, value)
 	if m := v.find(h, e, value); m >= 0 {
@@ -223,15 +223,15 @@ func (v *vault) mintNumber(e pii.Entity) {
 	l.next++
 }
 
-// mintKeyed writes [ENTITY_hex] with as many digits as tell the value apart
-// from those before it.
+// mintKeyed writes [ENTITY_hex] with enough digits to differ from the placeholders
+// before it.
 func (v *vault) mintKeyed(e pii.Entity, value []byte) {
 	v.mac.Reset()
 	_, _ = v.mac.Write([]byte(e))
 	_, _ = v.mac.Write([]byte{0})
 	_, _ = v.mac.Write(value)
-	// The hash, and the copy of it that Sum makes, keep the end of the value
-	// until a block of something else has come.
+	// The hash, and the copy that Sum makes, keep the end of the value until
+	// another block is written.
 	var nothing [sha256.BlockSize]byte
 	_, _ = v.mac.Write(nothing[:])
 	var sum [sha256.Size]byte
@@ -262,15 +262,14 @@ func (v *vault) name(m int32) []byte {
 	return v.names[start:end:end]
 }
 
-// size is what the vault holds, in bytes.
+// size returns the size of the vault in bytes.
 func (v *vault) size() int64 {
-	const markSize, indexSize = int(unsafe.Sizeof(entry{})), 24 // a map entry takes about that
+	const markSize, indexSize = int(unsafe.Sizeof(entry{})), 24 // about the size of a map entry
 	return int64(cap(v.arena) + cap(v.names) + markSize*cap(v.entries) + indexSize*len(v.entries))
 }
 
-// seal makes the placeholders of the entities that may be restored ready to be
-// looked up. When numbering was restarted none are: one placeholder may then
-// mean several values.
+// seal prepares the restorable placeholders for Value and HasPrefix. It prepares
+// none if numbering was restarted: a placeholder may then mean several values.
 func (v *vault) seal(restorable func(pii.Entity) bool) {
 	if v.ambiguous {
 		return
@@ -283,7 +282,7 @@ func (v *vault) seal(restorable func(pii.Entity) bool) {
 	slices.SortFunc(v.order, func(a, b int32) int { return bytes.Compare(v.name(a), v.name(b)) })
 }
 
-// search returns the position in order of the first placeholder not below p.
+// search returns the index in order of the first placeholder >= p.
 func (v *vault) search(p []byte) int {
 	i, _ := slices.BinarySearchFunc(v.order, p, func(m int32, p []byte) int { return bytes.Compare(v.name(m), p) })
 	return i
@@ -292,8 +291,8 @@ func (v *vault) search(p []byte) int {
 // Len returns how many placeholders can be restored.
 func (v *vault) Len() int { return len(v.order) }
 
-// Value returns what the placeholder stands for. The value is valid until the
-// vault is wiped and must not be changed.
+// Value returns the value of a placeholder. It is valid until the vault is wiped
+// and must not be changed.
 func (v *vault) Value(placeholder []byte) (value []byte, ok bool) {
 	i := v.search(placeholder)
 	if i == len(v.order) || !bytes.Equal(v.name(v.order[i]), placeholder) {
@@ -303,14 +302,13 @@ func (v *vault) Value(placeholder []byte) (value []byte, ok bool) {
 	return v.arena[m.value:m.valueEnd:m.valueEnd], true
 }
 
-// HasPrefix reports whether a placeholder that can be restored begins with
-// tail.
+// HasPrefix reports whether a restorable placeholder begins with tail.
 func (v *vault) HasPrefix(tail []byte) bool {
 	i := v.search(tail)
 	return i < len(v.order) && bytes.HasPrefix(v.name(v.order[i]), tail)
 }
 
-// wipe zeroes the values and forgets everything.
+// wipe zeroes the values and empties the vault.
 func (v *vault) wipe() {
 	sensitive.Wipe(v.arena)
 	*v = vault{}

@@ -11,18 +11,18 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/answer"
 )
 
-// responseWriter passes the engine's answer on to the client. When its header
-// is committed it decides what the answer needs: restoring, watching, or
-// nothing, in which case every byte passes as it is.
+// responseWriter passes the engine's answer on to the client. When the header is
+// committed it decides whether the answer must be restored or observed. If not,
+// every byte passes unchanged.
 type responseWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	r         *http.Request
 	x         *Exchange
 	committed bool
-	answer    io.WriteCloser // restores and watches; nil: bytes pass as they are
-	unpack    *unpacker      // opens a compressed answer in front of it; nil: plain
-	stream    *answer.Stream // answer, when it is one of events
-	counted   int64          // what is counted for its buffers
+	answer    io.WriteCloser // restores and observes; nil: bytes pass unchanged
+	unpack    *unpacker      // decompresses the answer before that; nil: not compressed
+	stream    *answer.Stream // answer, if it is a stream of events
+	counted   int64          // the bytes counted for its buffers
 }
 
 func newResponseWriter(w http.ResponseWriter, r *http.Request, x *Exchange) *responseWriter {
@@ -40,7 +40,7 @@ func (w *responseWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// choose decides how the body that follows is passed on.
+// chooseReader decides how the body is passed on.
 func (w *responseWriter) chooseReader(status int) {
 	h := w.Header()
 	if !w.needsReading() || w.r.Method == http.MethodHead || !hasReadableBody(status) {
@@ -64,14 +64,14 @@ func (w *responseWriter) chooseReader(status int) {
 	}
 }
 
-// wanted tells whether anybody has an interest in what the answer says.
+// needsReading reports whether the answer must be restored or observed.
 func (w *responseWriter) needsReading() bool {
 	return w.x.restores() || w.x.dropUsage || w.x.observer != nil
 }
 
-// newAnswer returns what reads an answer of the media type, nil when it passes
-// as it is. Where the engine does not say what it sends, it is taken for JSON:
-// what is none passes unchanged all the same.
+// newAnswer returns the reader for answers of a media type, nil if they pass
+// unchanged. Without a media type it assumes JSON, whose reader passes other
+// content unchanged.
 func (w *responseWriter) newAnswer(contentType string) io.WriteCloser {
 	var p answer.Placeholders
 	if w.x.restores() {
@@ -90,7 +90,7 @@ func (w *responseWriter) newAnswer(contentType string) io.WriteCloser {
 	return reader
 }
 
-// hasReadableBody leaves out statuses without a body, and parts of one.
+// hasReadableBody reports whether an answer of this status has a whole body.
 func hasReadableBody(status int) bool {
 	switch status {
 	case http.StatusSwitchingProtocols, http.StatusNoContent, http.StatusNotModified, http.StatusPartialContent:
@@ -99,7 +99,7 @@ func hasReadableBody(status int) bool {
 	return true
 }
 
-// dropLengths takes away what is true only of the bytes the engine sent.
+// dropLengths removes the headers that hold only for the bytes of the engine.
 func dropLengths(h http.Header) {
 	for _, name := range [...]string{
 		"Content-Length", "Etag", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Accept-Ranges",
@@ -124,7 +124,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// account counts what the answer's buffers hold, once it is worth counting.
+// countBuffers counts the buffers of the answer once they are large.
 func (w *responseWriter) countBuffers() {
 	if w.stream == nil {
 		return
@@ -158,8 +158,8 @@ func (w *responseWriter) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// finish passes on what is still held back when the answer is complete. It
-// reports false when a compressed answer was not: the client could not tell.
+// finish passes on what is still held back when the answer ends. It reports false
+// if a compressed answer was incomplete, which the client could not notice.
 func (w *responseWriter) finish() bool {
 	whole := w.unpack == nil || w.unpack.finish() == nil
 	if w.answer != nil {
@@ -168,7 +168,7 @@ func (w *responseWriter) finish() bool {
 	return whole
 }
 
-// close makes the answer's buffers go, however the request ended.
+// close frees the buffers of the answer, however the request ended.
 func (w *responseWriter) close() {
 	if w.unpack != nil {
 		w.unpack.stop()
@@ -184,7 +184,7 @@ type writerFunc func(p []byte) (int, error)
 // Write implements io.Writer.
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// watcher hands what an answer says to the exchange's observer.
+// observerRelay passes the events of an answer on to the exchange's observer.
 type observerRelay struct{ x *Exchange }
 
 // FirstToken implements answer.Observer.
