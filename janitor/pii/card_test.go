@@ -72,3 +72,21 @@ func TestCard(t *testing.T) {
 		{"lifetime 2592000000000000", nil},
 	})
 }
+
+func TestCardRules(t *testing.T) {
+	usual := func(c *chain, i, _ int) bool { return usualCard(c.text, c.g[i]) }
+	checkChainRules(t, []chainRule{
+		{"usualCard", usual, "4012888888881881", "30569309025904"},
+		{"usualCard in a path", usual, "id:4012888888881881", "id/4012888888881881"},
+		{"usualCard that is round", usual, "2592000000100000", "2592000000000000"},
+		{"usualCard of 15 digits", usual, "378282246310005", "178282246310005"},
+		{"printed in fours", (*chain).printed, "4012 8888 8888 1881", "4012 8888-8888 1881"},
+		{"printed 4-6-5", (*chain).printed, "3782 822463 10005", "3782 82246 310005"},
+		{"printed 4-4-4-4-3", (*chain).printed, "4012 8888 8888 1881 123", "4012 8888 8888 1881 1234"},
+	})
+	alone := func(c *chain, i, _ int) bool { return c.alone(i, 4) }
+	checkChainRules(t, []chainRule{
+		{"alone", alone, "4111 1111 1111 1111 exp", "4111 1111 1111 1111 4111"},
+		{"alone beside letters", alone, "4111 1111 1111 1111 ab", "4111 1111 1111 1111 1a2b"},
+	})
+}

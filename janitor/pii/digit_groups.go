@@ -12,11 +12,11 @@ type grouping struct {
 	words context // of its recognizer
 }
 
-// shapesByFirst holds the groupings of all national numbers by the length of
+// groupingsByFirst holds the groupings of all national numbers by the length of
 // their first group.
-var shapesByFirst = func() (table [20][]grouping) {
+var groupingsByFirst = func() (table [20][]grouping) {
 	for _, b := range recognizers {
-		for _, g := range parseShapes(b.groups) {
+		for _, g := range parseGroupings(b.groups) {
 			g.of, g.words = b, b.words
 			if len(g.lens) > 1 {
 				g.next = g.lens[1]
@@ -27,9 +27,9 @@ var shapesByFirst = func() (table [20][]grouping) {
 	return table
 }()
 
-// parseShapes reads groupings such as "11 !3.3.3-2": space-separated, each the
+// parseGroupings reads groupings such as "11 !3.3.3-2": space-separated, each the
 // lengths of the groups with the separator between.
-func parseShapes(list string) (shapes []grouping) {
+func parseGroupings(list string) (shapes []grouping) {
 	if list == "" {
 		return nil
 	}
@@ -79,7 +79,7 @@ func (g *grouping) matches(c *chain, i int) bool {
 // a text of nothing but numbers is taken for the first that validates.
 func (r *scan) national(c *chain, i int) int {
 	first := c.g[i].len()
-	if first >= len(shapesByFirst) {
+	if first >= len(groupingsByFirst) {
 		return 0
 	}
 	next := 0
@@ -87,7 +87,7 @@ func (r *scan) national(c *chain, i int) int {
 		next = c.g[i+1].len()
 	}
 	bare := i == 0 && r.bare()
-	shapes := shapesByFirst[first]
+	shapes := groupingsByFirst[first]
 	var best *grouping
 	for k := range shapes {
 		g := &shapes[k]
