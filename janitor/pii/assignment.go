@@ -29,10 +29,10 @@ var assignment = builtin{
 
 // Bounds of an assignment.
 const (
-	maxName    = 48  // of the name, from its end
-	maxJudged  = 512 // of the value: what it begins with is judged, all of it is taken
-	maxChosen  = 128 // of a password of a person; a longer one was made by a machine
-	maxPadding = 32  // white space between name, operator and value
+	maxName     = 48  // of the name, from its end
+	maxHead     = 512 // of the value: what it begins with is judged, all of it is taken
+	maxPassword = 128 // of a password of a person; a longer one was made by a machine
+	maxPadding  = 32  // white space between name, operator and value
 
 	// maxNested bounds how many assignments within one stretch without a
 	// break are judged. Each value reaches to the end of the stretch, so that
@@ -57,7 +57,7 @@ func (r *scan) assignment(i int) {
 		return // within a value that is taken already
 	}
 	text := r.text
-	if prev := at(text, i-1); prev == ':' || prev == '=' {
+	if prev := byteAt(text, i-1); prev == ':' || prev == '=' {
 		return // the rest of an operator
 	}
 	kind := nameBefore(text, i)
@@ -99,7 +99,7 @@ func (r *scan) assignment(i int) {
 // take records a value as a secret, to its end even when that lies behind the
 // window. Its name is no farther away than text[name].
 func (r *scan) take(name int, v value) {
-	if !r.fresh(name, v.end) {
+	if !r.foldedIn(name, v.end) {
 		return // the first pass has seen it, and as a whole
 	}
 	r.out = append(r.out, Span{v.start, v.end, EntitySecret})
@@ -115,20 +115,20 @@ func (r *scan) take(name int, v value) {
 
 // headerValue judges the credential behind the name of a header.
 func (r *scan) headerValue(v value, operator byte) bool {
-	var buf [maxJudged]byte
+	var buf [maxHead]byte
 	defer clear(buf[:]) // the stack keeps nothing of the value
-	head, next := r.judged(v, &buf)
+	head, next := r.valueHead(v, &buf)
 	r.work += 2 * len(head)
 	if !v.quoted && (operator == '=' || next == '(') {
 		return false // program text
 	}
-	return len(head) >= 12 && !template(head) && credential(head)
+	return len(head) >= 12 && !isTemplate(head) && looksLikeCredential(head)
 }
 
-// judged returns the beginning of a value as it reads: folded where it is not
+// valueHead returns the beginning of a value as it reads: folded where it is not
 // ASCII, and taken from behind the window where the value is cut. The second
 // result is the byte that follows the value, 0 when it is not known.
-func (r *scan) judged(v value, buf *[maxJudged]byte) (head []byte, next byte) {
+func (r *scan) valueHead(v value, buf *[maxHead]byte) (head []byte, next byte) {
 	if v.cut && v.start < len(r.text) {
 		n := foldHead(buf[:], r.outer[r.win.base+int(r.win.from[v.start]):])
 		for k, c := range buf[:n] {
@@ -138,9 +138,9 @@ func (r *scan) judged(v value, buf *[maxJudged]byte) (head []byte, next byte) {
 		}
 		return buf[:n], 0
 	}
-	head, next = r.text[v.start:v.end], at(r.text, v.end)
-	if len(head) > maxJudged {
-		head = head[:maxJudged]
+	head, next = r.text[v.start:v.end], byteAt(r.text, v.end)
+	if len(head) > maxHead {
+		head = head[:maxHead]
 	}
 	for _, c := range head {
 		if c >= utf8.RuneSelf {
@@ -150,7 +150,7 @@ func (r *scan) judged(v value, buf *[maxJudged]byte) (head []byte, next byte) {
 	return head, next
 }
 
-// ends tells whether c ends the value.
+// ends reports whether c ends the value.
 func (v value) ends(c byte) bool {
 	if v.quoted {
 		return c == v.stop || c < ' '
@@ -167,7 +167,7 @@ func (r *scan) element(i int) {
 		end++
 	}
 	kind := kindOf(text[i+2 : end])
-	if at(text, end) != '>' || kind != namePassword && kind != nameSecret {
+	if byteAt(text, end) != '>' || kind != namePassword && kind != nameSecret {
 		return
 	}
 	start := i // the way back ends at the element before, so no byte is on two of them
@@ -175,7 +175,7 @@ func (r *scan) element(i int) {
 		start--
 	}
 	r.work += i - start
-	if at(text, start-1) != '>' {
+	if byteAt(text, start-1) != '>' {
 		return
 	}
 	stop := i
@@ -193,7 +193,7 @@ func (r *scan) element(i int) {
 // userOption takes the password of curl's "-u name:password".
 func (r *scan) userOption(i int) {
 	text := r.text
-	if next := at(text, i+1); next <= ' ' || next == '"' || next == '/' || isDigit(next) && isDigit(at(text, i-1)) {
+	if next := byteAt(text, i+1); next <= ' ' || next == '"' || next == '/' || isDigit(next) && isDigit(byteAt(text, i-1)) {
 		return
 	}
 	j := i
@@ -210,7 +210,7 @@ func (r *scan) userOption(i int) {
 		return
 	}
 	end := r.unquotedEnd(i + 1)
-	if head := text[i+1 : min(end, i+1+maxJudged)]; len(head) >= 6 && !template(head) && credential(head) {
+	if head := text[i+1 : min(end, i+1+maxHead)]; len(head) >= 6 && !isTemplate(head) && looksLikeCredential(head) {
 		r.add(i+1, end, EntitySecret)
 	}
 }
@@ -218,7 +218,7 @@ func (r *scan) userOption(i int) {
 // inUserName tells the bytes of the names of users.
 func inUserName(c byte) bool { return isWord(c) || c == '-' || c == '.' || c == '@' }
 
-// userFlag tells whether a text ends with an option that names a user.
+// userFlag reports whether a text ends with an option that names a user.
 func userFlag(text []byte) bool {
 	n := len(text)
 	if text[n-1] != ' ' {
@@ -239,10 +239,10 @@ func (r *scan) valueAfter(i int) value {
 	for start < len(text) && start-pad < maxPadding && (text[start] == ' ' || text[start] == '\t') {
 		start++
 	}
-	if at(text, start) == '\\' && (at(text, start+1) == '"' || at(text, start+1) == '\'') {
+	if byteAt(text, start) == '\\' && (byteAt(text, start+1) == '"' || byteAt(text, start+1) == '\'') {
 		start++
 	}
-	switch quote := at(text, start); quote {
+	switch quote := byteAt(text, start); quote {
 	case '"', '\'', '`':
 		// The way to the next quote of the kind is gone once: the one after
 		// begins there.
@@ -251,7 +251,7 @@ func (r *scan) valueAfter(i int) value {
 			v.end++
 		}
 		r.work += v.end - v.start
-		if v.cut = r.goesOn(v.end); !v.cut && at(text, v.end) != quote {
+		if v.cut = r.goesOn(v.end); !v.cut && byteAt(text, v.end) != quote {
 			return value{}
 		}
 		if !v.cut && text[v.end-1] == '\\' {
@@ -295,13 +295,13 @@ func schemeAfter(text []byte, start, end int) int {
 	for i < len(text) && i-start < 16 && (isAlpha(text[i]) || text[i] == '-') {
 		i++
 	}
-	if i-start < 4 || at(text, i) != ' ' {
+	if i-start < 4 || byteAt(text, i) != ' ' {
 		if end-start >= 16 {
 			return start
 		}
 		return 0
 	}
-	for n := 0; n < 4 && at(text, i) == ' '; n++ {
+	for n := 0; n < 4 && byteAt(text, i) == ' '; n++ {
 		i++
 	}
 	return i
@@ -309,10 +309,10 @@ func schemeAfter(text []byte, start, end int) int {
 
 // secretValue judges the value of a name.
 func (r *scan) secretValue(kind nameKind, v value, tight bool) bool {
-	var buf [maxJudged]byte
+	var buf [maxHead]byte
 	defer clear(buf[:]) // the stack keeps nothing of the value
-	head, next := r.judged(v, &buf)
+	head, next := r.valueHead(v, &buf)
 	r.work += 4 * len(head)
-	return len(head) >= 4 && judge(kind, head, v.quoted, tight, next) &&
-		!template(head) && !containsFold(head, "example") && placeholder(head) == 0 && !bytes.HasPrefix(head, []byte("urn:"))
+	return len(head) >= 4 && likelySecret(kind, head, v.quoted, tight, next) &&
+		!isTemplate(head) && !containsFold(head, "example") && placeholder(head) == 0 && !bytes.HasPrefix(head, []byte("urn:"))
 }

@@ -32,7 +32,7 @@ func nameBefore(text []byte, i int) nameKind {
 	switch text[end-1] | 0x20 { // the last letters of what kindOf knows
 	case 'd', 't', 'n', 'y', 'e', 's', 'w', 'h', 'l':
 	case 'g': // "sig", and not every "msg"
-		if at(text, end-2)|0x20 != 'i' {
+		if byteAt(text, end-2)|0x20 != 'i' {
 			return nameOther
 		}
 	default:
@@ -46,7 +46,7 @@ func nameBefore(text []byte, i int) nameKind {
 		}
 		start--
 	}
-	if text[i] == ':' && end == i && at(text, start-1) == ':' && isDigit(at(text, start-2)) {
+	if text[i] == ':' && end == i && byteAt(text, start-1) == ':' && isDigit(byteAt(text, start-2)) {
 		return nameOther // part of a longer name: arn:aws:secretsmanager:eu:123456789012:secret:name
 	}
 	return kindOf(text[start:end])
@@ -83,7 +83,7 @@ func kindOf(name []byte) nameKind {
 		low[i] = lower(c)
 	}
 	last := lastPart(name)
-	kind := ending(low[last:])
+	kind := endingKind(low[last:])
 	if kind == nameOther {
 		return nameOther
 	}
@@ -151,9 +151,9 @@ var endingsByLast = func() (table [26][]nameEnding) {
 	return table
 }()
 
-// ending judges the last part of a name, in lower case.
-func ending(part []byte) nameKind {
-	last := at(part, len(part)-1) - 'a'
+// endingKind judges the last part of a name, in lower case.
+func endingKind(part []byte) nameKind {
+	last := byteAt(part, len(part)-1) - 'a'
 	if len(part) < 2 || int(last) >= len(endingsByLast) {
 		return nameOther
 	}
@@ -202,7 +202,7 @@ func partEnd(name []byte, i int) int {
 	return i
 }
 
-// boundaryAt tells whether a part begins at name[i], or a separator stands
+// boundaryAt reports whether a part begins at name[i], or a separator stands
 // there.
 func boundaryAt(name []byte, i int) bool {
 	c := name[i]

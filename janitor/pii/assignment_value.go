@@ -7,9 +7,9 @@ import (
 	"encoding/base64"
 )
 
-// template tells values that stand for a secret and are none: variables,
+// isTemplate tells values that stand for a secret and are none: variables,
 // format verbs, masks and placeholders.
-func template(value []byte) bool {
+func isTemplate(value []byte) bool {
 	switch value[0] {
 	case '<', '{', '[', '%':
 		return true
@@ -37,44 +37,44 @@ func template(value []byte) bool {
 	return same && (len(value) > 2 || !isAlnum(value[0]))
 }
 
-// judge tells whether a value could be what its name says. It is the quick
+// likelySecret reports whether a value could be what its name says. It is the quick
 // part: most values are not. Quoted tells that the value stands in quotes,
-// tight that no space stands around the operator; next is the byte behind the
+// touchesText that no space stands around the operator; next is the byte behind the
 // value.
-func judge(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
+func likelySecret(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
 	switch {
 	case kind == nameBasic:
-		return quoted && basic(head)
+		return quoted && isBasicAuth(head)
 	case kind == nameSignature:
-		return tight && len(head) >= 40 && random62(head)
-	case kind == nameSecret, len(head) > maxChosen:
-		return machineMade(head, quoted) && (quoted || next != '(' && (tight || digitRuns(head) >= 2 && !member(head)))
-	case len(head) < 6 || !chosen(head):
+		return tight && len(head) >= 40 && looksRandom(head)
+	case kind == nameSecret, len(head) > maxPassword:
+		return looksGenerated(head, quoted) && (quoted || next != '(' && (tight || digitRuns(head) >= 2 && !dottedNames(head)))
+	case len(head) < 6 || !likelyPassword(head):
 		return false
 	}
-	return quoted || (next == ' ' || next == ',') && signed(head) || setting(head, tight, next)
+	return quoted || (next == ' ' || next == ',') && mixedWithSign(head) || looksLikeSetting(head, tight, next)
 }
 
-// machineMade tells keys and tokens: random characters, a GUID, or in quotes
+// looksGenerated tells keys and tokens: random characters, a GUID, or in quotes
 // digits alone.
-func machineMade(v []byte, quoted bool) bool {
-	return len(v) >= 16 && (random62(v) || guid(v) || quoted && figures(v))
+func looksGenerated(v []byte, quoted bool) bool {
+	return len(v) >= 16 && (looksRandom(v) || isGUID(v) || quoted && allDigits(v))
 }
 
-// setting tells a password without quotes as in a file of settings from an
+// looksLikeSetting tells a password without quotes as in a file of settings from an
 // expression of a program: it ends its line or has no space in front, holds a
 // digit, and is no name.
-func setting(v []byte, tight bool, next byte) bool {
+func looksLikeSetting(v []byte, tight bool, next byte) bool {
 	ends := next == '\n' || next == '\r' || next == '\\' || next == 0
 	if digitRuns(v) == 0 || !tight && !ends || next == '(' || next == '[' {
 		return false
 	}
-	return !identifier(v, tight) || tight && (ends || next == ' ') && changes(v) >= 3
+	return !isIdentifier(v, tight) || tight && (ends || next == ' ') && changes(v) >= 3
 }
 
-// member tells names joined by dots, each with one number at most, such as
+// dottedNames tells names joined by dots, each with one number at most, such as
 // ed25519.Ed25519PrivateKey.
-func member(v []byte) bool {
+func dottedNames(v []byte) bool {
 	parts := 0
 	for from := 0; from <= len(v); parts++ {
 		n := bytes.IndexByte(v[from:], '.')
@@ -89,12 +89,12 @@ func member(v []byte) bool {
 	return parts > 1
 }
 
-// basic tells a user and a password in base64 (RFC 7617): printable ASCII with a
+// isBasicAuth tells a user and a password in base64 (RFC 7617): printable ASCII with a
 // colon in it.
-func basic(v []byte) bool {
-	var buf [maxChosen]byte
+func isBasicAuth(v []byte) bool {
+	var buf [maxPassword]byte
 	defer clear(buf[:]) // the stack keeps nothing of the value
-	if len(v) < 12 || len(v) > maxChosen {
+	if len(v) < 12 || len(v) > maxPassword {
 		return false
 	}
 	n, err := base64.StdEncoding.Decode(buf[:], v)
@@ -110,9 +110,9 @@ func basic(v []byte) bool {
 	return colon > 0 && colon < n-1
 }
 
-// signed tells a password of a person that no expression looks like: capitals,
+// mixedWithSign tells a password of a person that no expression looks like: capitals,
 // small letters and digits with a sign between.
-func signed(v []byte) bool {
+func mixedWithSign(v []byte) bool {
 	var digit, up, low, sign bool
 	for i, c := range v {
 		switch {
@@ -131,9 +131,9 @@ func signed(v []byte) bool {
 	return digit && up && low && sign
 }
 
-// chosen judges a password of a person: letters with digits or signs; not a
+// likelyPassword judges a password of a person: letters with digits or signs; not a
 // word, a path, a format or a sentence.
-func chosen(v []byte) bool {
+func likelyPassword(v []byte) bool {
 	var letter, digit, sign bool
 	for i, c := range v {
 		switch {
@@ -152,8 +152,8 @@ func chosen(v []byte) bool {
 	return letter && (digit || sign) || digit && sign
 }
 
-// figures tells values of digits alone, which some services give out.
-func figures(v []byte) bool {
+// allDigits tells values of digits alone, which some services give out.
+func allDigits(v []byte) bool {
 	for _, c := range v {
 		if !isDigit(c) {
 			return false
@@ -162,8 +162,8 @@ func figures(v []byte) bool {
 	return !sameDigits(v)
 }
 
-// guid tells 8-4-4-4-12 hexadecimal digits, which are keys of many services.
-func guid(v []byte) bool {
+// isGUID tells 8-4-4-4-12 hexadecimal digits, which are keys of many services.
+func isGUID(v []byte) bool {
 	if len(v) != 36 {
 		return false
 	}
@@ -186,11 +186,11 @@ func digitRuns(v []byte) int {
 	return n
 }
 
-// identifier tells names of program text: words joined by underscores and
+// isIdentifier tells names of program text: words joined by underscores and
 // dots, with digits only at the end of one. Where no space stands around the
 // operator, as in a file of settings, eight characters with digits at the end
 // are a password.
-func identifier(v []byte, tight bool) bool {
+func isIdentifier(v []byte, tight bool) bool {
 	if !isAlpha(v[0]) && v[0] != '_' {
 		return false
 	}
@@ -212,8 +212,8 @@ func identifier(v []byte, tight bool) bool {
 	return dot || !tight || len(v) < 8 || !isDigit(v[len(v)-1])
 }
 
-// credential judges what follows a scheme: mixed enough not to be a word.
-func credential(v []byte) bool {
+// looksLikeCredential judges what follows a scheme: mixed enough not to be a word.
+func looksLikeCredential(v []byte) bool {
 	if placeholder(v) > 0 || containsFold(v, "example") || bytes.Contains(v, []byte("://")) {
 		return false
 	}
@@ -233,9 +233,9 @@ func credential(v []byte) bool {
 	return digit && (up || low) || up && low && changes(v) >= 4
 }
 
-// random62 judges a value made by a machine: no spaces, letters and digits
+// looksRandom judges a value made by a machine: no spaces, letters and digits
 // mixed throughout rather than words with a number behind.
-func random62(v []byte) bool {
+func looksRandom(v []byte) bool {
 	var digit, letter bool
 	var seen [4]uint64
 	distinct := 0
@@ -274,7 +274,7 @@ func changes(v []byte) int {
 	return n
 }
 
-// containsFold tells whether an ASCII lower-case word occurs in b.
+// containsFold reports whether an ASCII lower-case word occurs in b.
 func containsFold(b []byte, word string) bool {
 	for i := 0; i+len(word) <= len(b); i++ {
 		if lower(b[i]) == word[0] && equalFold(b[i:i+len(word)], word) {

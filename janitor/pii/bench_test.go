@@ -184,7 +184,7 @@ var hostile = []shape{
 	{"arabic-mail", repeated("٤a@b.co ")}, {"arabic-at", repeated("٤a@")}, {"mac-full-width-at", repeated("＠0012.3456.789a ")},
 	{"mac-colon", repeated("：0012.3456.789a ")}, {"ethereum", repeated(ethereum)}, {"ethereum-wrong", repeated(ethereum[:41] + "e ")},
 	{"ethereum-full-width-at", repeated(ethereum[:42] + "＠")}, {"ethereum-mac", repeated(ethereum[:41] + "e 0012.3456.789a ")},
-	{"slash-noughts", repeated("/00")}, {"slash-ones", repeated("1/")}, {"entra", repeated("1Q~")},
+	{"slash-zeros", repeated("/00")}, {"slash-ones", repeated("1/")}, {"entra", repeated("1Q~")},
 	{"url-of-one-letter", repeated("://a:b@0x")}, {"bitcoin-wrong", repeated("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3 ")},
 	{"full-width-password", repeated("１password=")}, {"full-width-ip", repeated("１2001:")},
 	{"passwords", repeated(strings.Repeat("password=", 23) + ",")}, {"authorization", repeated("authorization:")},

@@ -66,7 +66,7 @@ var brands = []brand{
 	{9860, 9860, 16, 16}, // Humo
 }
 
-// validCard tells whether the digits are a card number of a known brand.
+// validCard reports whether the digits are a card number of a known brand.
 func validCard(d []byte) bool {
 	if len(d) < 12 || len(d) > maxCard {
 		return false
@@ -92,7 +92,7 @@ func (r *scan) card(c *chain, i int) int {
 	if c.g[i].len() < 2 || i+1 == c.n {
 		return 0
 	}
-	said := r.around(c)&card.words != 0 && r.before(c.g[i].start)&card.words != 0
+	said := r.topicsAround(c)&card.words != 0 && r.topicsBefore(c.g[i].start)&card.words != 0
 	if k := r.printedCard(c, i, said); k > 0 {
 		return k
 	}
@@ -123,7 +123,7 @@ func (r *scan) wholeCard(c *chain, i int) int {
 // path, and not round.
 func usualCard(text []byte, g group) bool {
 	number := text[g.start:g.end]
-	return (len(number) == 16 || len(number) == 15 && amex(number)) && at(text, g.start-1) != '/' && !round(number, 9)
+	return (len(number) == 16 || len(number) == 15 && amex(number)) && byteAt(text, g.start-1) != '/' && !isRound(number, 9)
 }
 
 // printedCard takes a card number in groups as printed: 4-4-4-4-3, 4-4-4-4 or
@@ -134,7 +134,7 @@ func (r *scan) printedCard(c *chain, i int, said bool) int {
 		if i+k > c.n || !c.printed(i, k) || !c.ends(i+k-1) {
 			continue
 		}
-		if !said && !c.alone(i, k) && !r.cardContext(c, i, i+k-1) {
+		if !said && !c.outsideTable(i, k) && !r.cardContext(c, i, i+k-1) {
 			continue
 		}
 		if n := c.digits(i, i+k-1, buf[:]); validCard(buf[:n]) {
@@ -145,10 +145,10 @@ func (r *scan) printedCard(c *chain, i int, said bool) int {
 	return 0
 }
 
-// round tells amounts, such as a month in nanoseconds: digits that end in so
-// many noughts.
-func round(d []byte, noughts int) bool {
-	for _, c := range d[max(0, len(d)-noughts):] {
+// isRound tells amounts, such as a month in nanoseconds: digits that end in so
+// many zeros.
+func isRound(d []byte, zeros int) bool {
+	for _, c := range d[max(0, len(d)-zeros):] {
 		if c != '0' {
 			return false
 		}
@@ -159,7 +159,7 @@ func round(d []byte, noughts int) bool {
 // amex tells the ranges of American Express, the one brand of 15 digits.
 func amex(d []byte) bool { return d[0] == '3' && (d[1] == '4' || d[1] == '7') }
 
-// printed tells whether k groups from i on look as on a card, with one kind of
+// printed reports whether k groups from i on look as on a card, with one kind of
 // separator.
 func (c *chain) printed(i, k int) bool {
 	first := c.g[i].len()
@@ -207,7 +207,7 @@ func (r *scan) looseCard(c *chain, i int) int {
 	return 0
 }
 
-// cardContext tells whether something around groups i to j says card.
+// cardContext reports whether something around groups i to j says card.
 func (r *scan) cardContext(c *chain, i, j int) bool {
-	return r.bare() || r.wordsBeside(c, i, j, card.words) != 0
+	return r.numbersOnly() || r.topicsBeside(c, i, j, card.words) != 0
 }

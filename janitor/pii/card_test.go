@@ -84,7 +84,7 @@ func TestCardRules(t *testing.T) {
 		{"printed 4-6-5", (*chain).printed, "3782 822463 10005", "3782 82246 310005"},
 		{"printed 4-4-4-4-3", (*chain).printed, "4012 8888 8888 1881 123", "4012 8888 8888 1881 1234"},
 	})
-	alone := func(c *chain, i, _ int) bool { return c.alone(i, 4) }
+	alone := func(c *chain, i, _ int) bool { return c.outsideTable(i, 4) }
 	checkChainRules(t, []chainRule{
 		{"alone", alone, "4111 1111 1111 1111 exp", "4111 1111 1111 1111 4111"},
 		{"alone beside letters", alone, "4111 1111 1111 1111 ab", "4111 1111 1111 1111 1a2b"},

@@ -2,9 +2,9 @@
 
 package pii
 
-// alone tells whether k groups from i on are not part of a longer row of
+// aloneInText reports whether k groups from i on are not part of a longer row of
 // groups of the same look, such as a table.
-func (c *chain) alone(i, k int) bool {
+func (c *chain) outsideTable(i, k int) bool {
 	if c.gap(i+1) != ' ' {
 		return true
 	}
@@ -15,7 +15,7 @@ func (c *chain) alone(i, k int) bool {
 	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
 		return false
 	}
-	if start := c.g[i].start; i == 0 && at(c.text, start-1) == ' ' && isDigit(at(c.text, start-2)) && isDigit(at(c.text, start-3)) && isAlpha(at(c.text, start-4)) {
+	if start := c.g[i].start; i == 0 && byteAt(c.text, start-1) == ' ' && isDigit(byteAt(c.text, start-2)) && isDigit(byteAt(c.text, start-3)) && isAlpha(byteAt(c.text, start-4)) {
 		return false // behind "RS35 ": the rest of an account number
 	}
 	if i > c.done && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == c.done+1 || c.gap(i-1) == ' ') {
@@ -24,18 +24,18 @@ func (c *chain) alone(i, k int) bool {
 	return true
 }
 
-// besideHex tells whether a short word of letters and digits stands a space
+// besideHex reports whether a short word of letters and digits stands a space
 // away from groups i to j.
 func (c *chain) besideHex(i, j int) bool {
 	start, end := c.g[i].start, c.g[j].end
-	return at(c.text, start-1) == ' ' && digitWord(c.text, start-2, -1) || at(c.text, end) == ' ' && digitWord(c.text, end+1, 1)
+	return byteAt(c.text, start-1) == ' ' && digitWord(c.text, start-2, -1) || byteAt(c.text, end) == ' ' && digitWord(c.text, end+1, 1)
 }
 
-// digitWord tells whether a word of letters and digits of at most six
+// digitWord reports whether a word of letters and digits of at most six
 // characters stands at text[i], read in the direction of step.
 func digitWord(text []byte, i, step int) bool {
 	digits, letters := 0, 0
-	for ; isAlnum(at(text, i)); i += step {
+	for ; isAlnum(byteAt(text, i)); i += step {
 		if isDigit(text[i]) {
 			digits++
 		} else {
@@ -122,7 +122,7 @@ func (c *chain) gap(i int) byte {
 	return c.text[c.g[i].start-1]
 }
 
-// begins tells whether a number can begin at group i: nothing that belongs to
+// begins reports whether a number can begin at group i: nothing that belongs to
 // it stands directly in front.
 func (c *chain) begins(i int) bool {
 	start := c.g[i].start
@@ -138,13 +138,13 @@ func (c *chain) begins(i int) bool {
 	return !joinedBefore(c.text, start)
 }
 
-// joinedBefore tells whether what stands in front of text[i] makes it the rest
+// joinedBefore reports whether what stands in front of text[i] makes it the rest
 // of something longer: a word character, a decimal point, or a hyphen or dot
 // behind a word that holds digits, as in a GUID.
 func joinedBefore(text []byte, i int) bool {
-	switch c := at(text, i-1); c {
+	switch c := byteAt(text, i-1); c {
 	case '.':
-		return at(text, i-2) > ' '
+		return byteAt(text, i-2) > ' '
 	case '-':
 		for j := i - 2; j >= 0 && i-j <= 16; j-- {
 			if isDigit(text[j]) {
@@ -160,7 +160,7 @@ func joinedBefore(text []byte, i int) bool {
 	}
 }
 
-// ends tells whether a number can end with group i.
+// ends reports whether a number can end with group i.
 func (c *chain) ends(i int) bool {
 	if i+1 == c.n {
 		return !joinedAfter(c.text, c.g[i].end)
@@ -174,28 +174,28 @@ func (c *chain) ends(i int) bool {
 	return gap[0] == '(' || gap[0] == ')'
 }
 
-// joinedAfter tells whether what stands behind text[:i] makes it the beginning
+// joinedAfter reports whether what stands behind text[:i] makes it the beginning
 // of something longer.
 func joinedAfter(text []byte, i int) bool {
-	switch c := at(text, i); c {
+	switch c := byteAt(text, i); c {
 	case '-', '.':
-		next := at(text, i+1)
+		next := byteAt(text, i+1)
 		return isDigit(next) || isAlpha(next) && hexWordAt(text, i+1)
 	default:
 		return isWord(c)
 	}
 }
 
-// hexWordAt tells whether the word at text[i] is made of hexadecimal digits,
+// hexWordAt reports whether the word at text[i] is made of hexadecimal digits,
 // as the parts of a GUID are.
 func hexWordAt(text []byte, i int) bool {
 	n := 0
-	for ; isHex(at(text, i+n)); n++ {
+	for ; isHex(byteAt(text, i+n)); n++ {
 		if n > 16 {
 			return true
 		}
 	}
-	return n >= 3 && !isWord(at(text, i+n))
+	return n >= 3 && !isWord(byteAt(text, i+n))
 }
 
 // digitsOf returns the digits of group i.
@@ -223,7 +223,7 @@ func (c *chain) digits(i, j int, buf []byte) int {
 	return n
 }
 
-// lens tells whether the groups from i on have these lengths and the same
+// lens reports whether the groups from i on have these lengths and the same
 // single separator between them, which it returns.
 func (c *chain) lens(i int, lens ...int) (sep byte, ok bool) {
 	if i+len(lens) > c.n {
@@ -245,8 +245,8 @@ func (c *chain) lens(i int, lens ...int) (sep byte, ok bool) {
 	return sep, true
 }
 
-// counting tells groups that go up one by one or are all the same.
-func (c *chain) counting(i, last int) bool {
+// isCounting tells groups that go up one by one or are all the same.
+func (c *chain) isCounting(i, last int) bool {
 	for k := i + 1; k <= last; k++ {
 		step := num(c.text[c.g[k].start:c.g[k].end]) - num(c.text[c.g[k-1].start:c.g[k-1].end])
 		if c.g[k].len() == c.g[k-1].len() && step != 0 && step != 1 {
@@ -256,7 +256,7 @@ func (c *chain) counting(i, last int) bool {
 	return c.g[i].len() == c.g[last].len()
 }
 
-// rowOf tells whether the k groups from i on stand by themselves, with no
+// rowOf reports whether the k groups from i on stand by themselves, with no
 // further number one space away.
 func (c *chain) rowOf(i, k int) bool {
 	return (i <= c.done || c.gap(i) != ' ') && (i+k == c.n || c.gap(i+k) != ' ')

@@ -53,7 +53,7 @@ func isUpper(c byte) bool { return c-'A' < 26 }
 func isLower(c byte) bool { return c-'a' < 26 }
 func isHex(c byte) bool   { return class[c]&clsHex != 0 }
 
-// allAlnum tells whether all eight bytes are letters or digits; see masks.
+// allAlnum reports whether all eight bytes are letters or digits; see masks.
 func allAlnum(x uint64) bool {
 	y := x & lows
 	digit := (y + ones*(0x80-0x30)) &^ (y + ones*(0x80-0x3a))
@@ -82,8 +82,8 @@ func hexVal(c byte) int {
 	return int(c|0x20-'a') + 10
 }
 
-// at returns text[i], or 0 outside the text: a boundary to every verifier.
-func at(text []byte, i int) byte {
+// byteAt returns text[i], or 0 outside the text: a boundary to every verifier.
+func byteAt(text []byte, i int) byte {
 	if uint(i) < uint(len(text)) {
 		return text[i]
 	}

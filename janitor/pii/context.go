@@ -80,11 +80,11 @@ type vicinity struct {
 	written int // mentions written, modulo the size where the next one goes
 }
 
-// before returns the topics of the words in the 72 bytes in front of text[i].
+// topicsBefore returns the topics of the words in the 72 bytes in front of text[i].
 // Words in front of a placeholder do not count, so that scrubbing a text never
 // brings a word closer to what stands behind it; nor do vague ones of an
 // earlier line.
-func (r *scan) before(i int) context {
+func (r *scan) topicsBefore(i int) context {
 	w := &r.words
 	low := max(0, i-contextBefore)
 	if w.to < low {
@@ -120,7 +120,7 @@ func (r *scan) before(i int) context {
 	return w.between(low, i)
 }
 
-// saysNothing tells whether there is no letter, bracket or line end among eight
+// saysNothing reports whether there is no letter, bracket or line end among eight
 // bytes.
 func saysNothing(x uint64) bool {
 	y := x & lows
@@ -135,11 +135,11 @@ func (w *vicinity) readWord(text []byte, i int) {
 	for w.to < i && isLetter(text[w.to]) {
 		w.to++
 	}
-	if w.to-start <= 3 && (isDigit(at(text, start-1)) || isDigit(at(text, w.to))) {
+	if w.to-start <= 3 && (isDigit(byteAt(text, start-1)) || isDigit(byteAt(text, w.to))) {
 		return // part of a hexadecimal number
 	}
 	topics := topicsOf(text[start:w.to])
-	if topics == 0 && at(text, start-1) == '\\' {
+	if topics == 0 && byteAt(text, start-1) == '\\' {
 		topics = topicsOf(text[min(start+escapeAt(text, start), w.to):w.to])
 	}
 	if topics != 0 {
@@ -162,17 +162,17 @@ func (w *vicinity) between(low, i int) (topics context) {
 	return topics
 }
 
-// wordsBeside returns which of the topics the words in front of group i and
+// topicsBeside returns which of the topics the words in front of group i and
 // behind group j speak of.
-func (r *scan) wordsBeside(c *chain, i, j int, topics context) context {
-	if r.around(c)&topics == 0 {
+func (r *scan) topicsBeside(c *chain, i, j int, topics context) context {
+	if r.topicsAround(c)&topics == 0 {
 		return 0
 	}
-	return (r.before(c.g[i].start) | r.after(c.g[j].end)) & topics
+	return (r.topicsBefore(c.g[i].start) | r.topicsAfter(c.g[j].end)) & topics
 }
 
-// after returns the topics of the words that follow text[i] on its line.
-func (r *scan) after(i int) context {
+// topicsAfter returns the topics of the words that follow text[i] on its line.
+func (r *scan) topicsAfter(i int) context {
 	var topics context
 	high := min(len(r.text), i+contextAfter)
 	for start := i; start < high; {
@@ -250,10 +250,10 @@ func lookUp(word []byte) context {
 	return contextWords[string(word)]
 }
 
-// bare tells whether the text is nothing but numbers and punctuation, and
+// numbersOnly reports whether the text is nothing but numbers and punctuation, and
 // short: an answer to "what is your ...?" or a form field. What is ambiguous
 // in running text is then taken for what it looks like.
-func (r *scan) bare() bool {
+func (r *scan) numbersOnly() bool {
 	if len(r.text) > 64 || r.part {
 		return false
 	}
@@ -265,12 +265,12 @@ func (r *scan) bare() bool {
 	return true
 }
 
-// around returns the topics of the words around the chain: all that the words
+// topicsAround returns the topics of the words around the chain: all that the words
 // in front of any of its groups, and behind, can speak of. What needs a word
 // that is not there need not look at the groups.
-func (r *scan) around(c *chain) context {
+func (r *scan) topicsAround(c *chain) context {
 	if !c.asked {
-		c.topics, c.asked = r.before(c.g[0].start)|r.after(c.g[c.n-1].end), true
+		c.topics, c.asked = r.topicsBefore(c.g[0].start)|r.topicsAfter(c.g[c.n-1].end), true
 	}
 	return c.topics
 }

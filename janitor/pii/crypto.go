@@ -35,19 +35,19 @@ func (r *scan) cryptoAt(p int) int {
 	text := r.text
 	switch text[p] {
 	case '1', '2', '3', 'm', 'n', 'L', 'M':
-		if end := r.runEnd(abAlnum, p); end-p >= 26 && end-p <= 35 && at(text, end) != '_' && r.unseen(p, end) {
+		if end := r.runEnd(abAlnum, p); end-p >= 26 && end-p <= 35 && byteAt(text, end) != '_' && r.unjudged(p, end) {
 			r.work += workHash
 			if base58Check(text[p:end]) {
 				return end
 			}
 		}
 	case 'b', 't', 'l', 'B', 'T':
-		if end := r.runEnd(abAlnum, p); end-p >= 14 && end-p <= 90 && at(text, end) != '_' && r.unseen(p, end) && bech32(text[p:end]) {
+		if end := r.runEnd(abAlnum, p); end-p >= 14 && end-p <= 90 && byteAt(text, end) != '_' && r.unjudged(p, end) && bech32(text[p:end]) {
 			return end
 		}
 	case '0':
-		if at(text, p+1) == 'x' || at(text, p+1) == 'X' {
-			if end := r.runEnd(abAlnum, p+2); end-p == 42 && at(text, end) != '_' && r.unseen(p, end) && r.ethereum(p, end) {
+		if byteAt(text, p+1) == 'x' || byteAt(text, p+1) == 'X' {
+			if end := r.runEnd(abAlnum, p+2); end-p == 42 && byteAt(text, end) != '_' && r.unjudged(p, end) && r.ethereum(p, end) {
 				return end
 			}
 		}
@@ -178,7 +178,7 @@ func (r *scan) ethereum(start, end int) bool {
 		up = up || isUpper(c)
 	}
 	if !up {
-		return r.spokenOf(start, end)
+		return r.cryptoContext(start, end)
 	}
 	var lowered [40]byte
 	for i, c := range digits {
@@ -188,13 +188,13 @@ func (r *scan) ethereum(start, end int) bool {
 	sum := keccak256(lowered[:])
 	for i, c := range digits {
 		if high := sum[i/2]<<(4*(i&1))&0x80 != 0; isAlpha(c) && isUpper(c) != high {
-			return !low && r.spokenOf(start, end)
+			return !low && r.cryptoContext(start, end)
 		}
 	}
 	return true
 }
 
-// spokenOf tells whether a word speaks for an address without a checksum.
-func (r *scan) spokenOf(start, end int) bool {
-	return r.alone(start, end) || (r.before(start)|r.after(end))&crypto.words != 0
+// cryptoContext reports whether a word speaks for an address without a checksum.
+func (r *scan) cryptoContext(start, end int) bool {
+	return r.aloneInText(start, end) || (r.topicsBefore(start)|r.topicsAfter(end))&crypto.words != 0
 }

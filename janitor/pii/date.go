@@ -2,7 +2,7 @@
 
 package pii
 
-// dateFigures tells whether groups from i on are a date in figures, day,
+// dateFigures reports whether groups from i on are a date in figures, day,
 // month and year in any usual order, and returns how many groups it takes.
 func (c *chain) dateFigures(i int) int {
 	if i+3 > c.n {
@@ -35,7 +35,7 @@ func (c *chain) dateFigures(i int) int {
 // monthDate returns the extent of a date with the name of a month around a
 // day of one or two digits: "12 March 1980", "March 12th, 1980".
 func monthDate(text []byte, g group) (start, end int) {
-	if !isAlpha(at(text, g.end)) && !isAlpha(at(text, g.end+1)) && !isAlpha(at(text, g.start-2)) && !isAlpha(at(text, g.start-3)) {
+	if !isAlpha(byteAt(text, g.end)) && !isAlpha(byteAt(text, g.end+1)) && !isAlpha(byteAt(text, g.start-2)) && !isAlpha(byteAt(text, g.start-3)) {
 		return 0, 0
 	}
 	i := g.end
@@ -49,7 +49,7 @@ func monthDate(text []byte, g group) (start, end int) {
 		return 0, 0
 	}
 	if month := monthBefore(text, g.start); month < g.start {
-		if y := yearAt(text, skip(text, i, " ,")); y > 0 {
+		if y := yearAt(text, skipAny(text, i, " ,")); y > 0 {
 			return month, y
 		}
 	}
@@ -76,8 +76,8 @@ func monthBefore(text []byte, start int) int {
 // skipOf passes over what stands between a day, a month and a year: punctuation
 // and the word "of" in three languages.
 func skipOf(text []byte, i int) int {
-	i = skip(text, i, " .-,")
-	if at(text, i+2) == ' ' {
+	i = skipAny(text, i, " .-,")
+	if byteAt(text, i+2) == ' ' {
 		switch string(text[i : i+2]) {
 		case "of", "de", "di":
 			return i + 3
@@ -86,8 +86,8 @@ func skipOf(text []byte, i int) int {
 	return i
 }
 
-// skip passes over at most four bytes of a set.
-func skip(text []byte, i int, set string) int {
+// skipAny passes over at most four bytes of a set.
+func skipAny(text []byte, i int, set string) int {
 	for n := 0; n < 4 && i < len(text); n++ {
 		in := false
 		for k := range len(set) {
@@ -132,17 +132,17 @@ func monthAt(text []byte, i int) int {
 // yearAt returns the end of a year of four digits at text[i], or 0.
 func yearAt(text []byte, i int) int {
 	for k := range 4 {
-		if !isDigit(at(text, i+k)) {
+		if !isDigit(byteAt(text, i+k)) {
 			return 0
 		}
 	}
-	if y := num(text[i : i+4]); y < 1880 || y > 2100 || isWord(at(text, i+4)) {
+	if y := num(text[i : i+4]); y < 1880 || y > 2100 || isWord(byteAt(text, i+4)) {
 		return 0
 	}
 	return i + 4
 }
 
-// validDate tells whether a day of a month exists; the year decides about 29
+// validDate reports whether a day of a month exists; the year decides about 29
 // February when it is given, 0 when it is not known.
 func validDate(year, month, day int) bool {
 	if month < 1 || month > 12 || day < 1 || day > 31 {
@@ -158,29 +158,29 @@ func validDate(year, month, day int) bool {
 	return true
 }
 
-// date tells whether the groups are a date, two years or a bit pattern rather than a number.
-func (c *chain) date(i, k int) bool {
-	if bits01(c.text[c.g[i].start:c.g[i+k-1].end]) {
+// isDate reports whether the groups are a date, two years or a bit pattern rather than a number.
+func (c *chain) isDate(i, k int) bool {
+	if isBitPattern(c.text[c.g[i].start:c.g[i+k-1].end]) {
 		return true
 	}
 	if _, ok := c.lens(i, 4, 2, 2); ok && k == 3 {
-		return year(c.text[c.g[i].start:])
+		return likeYear(c.text[c.g[i].start:])
 	}
 	if sep, ok := c.lens(i, 2, 2, 4); ok && k == 3 {
 		return sep != ' '
 	}
 	if _, ok := c.lens(i, 4, 4); ok && k == 2 {
-		return year(c.text[c.g[i].start:]) && year(c.text[c.g[i+1].start:])
+		return likeYear(c.text[c.g[i].start:]) && likeYear(c.text[c.g[i+1].start:])
 	}
 	if k == 1 && c.g[i].len() == 8 {
 		d := c.text[c.g[i].start:c.g[i].end]
-		return year(d) && d[4] <= '1' && d[6] <= '3'
+		return likeYear(d) && d[4] <= '1' && d[6] <= '3'
 	}
 	return false
 }
 
-// bits01 tells figures of noughts and ones alone.
-func bits01(text []byte) bool {
+// isBitPattern tells figures of zeros and ones alone.
+func isBitPattern(text []byte) bool {
 	for _, c := range text {
 		if c >= '2' && c <= '9' {
 			return false
@@ -189,11 +189,11 @@ func bits01(text []byte) bool {
 	return true
 }
 
-// year tells figures that begin like a year of this and the last century.
-func year(d []byte) bool { return d[0] == '1' && d[1] == '9' || d[0] == '2' && d[1] == '0' }
+// likeYear tells figures that begin like a year of this and the last century.
+func likeYear(d []byte) bool { return d[0] == '1' && d[1] == '9' || d[0] == '2' && d[1] == '0' }
 
-// timestamp tells seconds and milliseconds since 1970 of this and the next
+// isTimestamp tells seconds and milliseconds since 1970 of this and the next
 // decade from numbers people dial.
-func timestamp(d []byte) bool {
+func isTimestamp(d []byte) bool {
 	return (len(d) == 10 || len(d) == 13) && d[0] == '1' && d[1] >= '5'
 }

@@ -54,7 +54,7 @@ func parseGroupings(list string) (shapes []grouping) {
 	return shapes
 }
 
-// matches tells whether the chain has this grouping from group i on.
+// matches reports whether the chain has this grouping from group i on.
 func (g *grouping) matches(c *chain, i int) bool {
 	if i+len(g.lens) > c.n {
 		return false
@@ -74,10 +74,10 @@ func (g *grouping) matches(c *chain, i int) bool {
 	return c.ends(i + len(g.lens) - 1)
 }
 
-// national looks for the numbers of the table at group i. Of those that
+// nationalNumber looks for the numbers of the table at group i. Of those that
 // validate, one that a word speaks for wins; then one whose writing is sure;
 // a text of nothing but numbers is taken for the first that validates.
-func (r *scan) national(c *chain, i int) int {
+func (r *scan) nationalNumber(c *chain, i int) int {
 	first := c.g[i].len()
 	if first >= len(groupingsByFirst) {
 		return 0
@@ -86,7 +86,7 @@ func (r *scan) national(c *chain, i int) int {
 	if i+1 < c.n {
 		next = c.g[i+1].len()
 	}
-	bare := i == 0 && r.bare()
+	bare := i == 0 && r.numbersOnly()
 	shapes := groupingsByFirst[first]
 	var best *grouping
 	for k := range shapes {
@@ -94,11 +94,11 @@ func (r *scan) national(c *chain, i int) int {
 		if g.next > 0 && g.next != next {
 			continue
 		}
-		if !g.sure && !bare && r.around(c)&g.words == 0 || !r.finds(g.of) || !g.matches(c, i) {
+		if !g.sure && !bare && r.topicsAround(c)&g.words == 0 || !r.finds(g.of) || !g.matches(c, i) {
 			continue
 		}
 		last := i + len(g.lens) - 1
-		said := r.wordsBeside(c, i, last, g.words) != 0
+		said := r.topicsBeside(c, i, last, g.words) != 0
 		if !said && (best != nil || !g.sure && !(bare && last == c.n-1)) || !g.valid(c, i) {
 			continue
 		}
@@ -113,7 +113,7 @@ func (r *scan) national(c *chain, i int) int {
 	return len(best.lens)
 }
 
-// valid tells whether the digits from group i on are a number of the
+// valid reports whether the digits from group i on are a number of the
 // recognizer.
 func (g *grouping) valid(c *chain, i int) bool {
 	var n idNumber

@@ -31,13 +31,13 @@ func (r *scan) birthday(c *chain, i int) int {
 		return 0
 	}
 	k, end := 0, 0
-	if i+3 <= c.n && r.around(c)&dob.words != 0 {
+	if i+3 <= c.n && r.topicsAround(c)&dob.words != 0 {
 		k = c.dateFigures(i)
 	}
 	start := c.g[i].start
 	if k > 0 {
 		end = c.g[i+k-1].end
-		if isAlpha(at(c.text, end)) {
+		if isAlpha(byteAt(c.text, end)) {
 			return 0 // a time stamp
 		}
 	} else if n <= 2 {
@@ -48,7 +48,7 @@ func (r *scan) birthday(c *chain, i int) int {
 	} else {
 		return 0
 	}
-	if r.before(start)&dob.words == 0 || isWord(at(c.text, end)) {
+	if r.topicsBefore(start)&dob.words == 0 || isWord(byteAt(c.text, end)) {
 		return 0
 	}
 	r.add(start, end, EntityBirth)

@@ -10,10 +10,10 @@ func (r *scan) document(start int) {
 		return
 	}
 	end := documentEnd(r.text, start)
-	if end == 0 || isWord(at(r.text, end)) || joinedBefore(r.text, start) || !r.finds(&passport) && !r.finds(&driverLicense) {
+	if end == 0 || isWord(byteAt(r.text, end)) || joinedBefore(r.text, start) || !r.finds(&passport) && !r.finds(&driverLicense) {
 		return
 	}
-	topics := r.before(start)
+	topics := r.topicsBefore(start)
 	switch {
 	case topics&passport.words != 0 && r.finds(&passport) && passportShape(r.text[start:end]):
 		r.add(start, end, EntityPassport)
@@ -22,10 +22,10 @@ func (r *scan) document(start int) {
 	}
 }
 
-// documentBegins tells whether the number of a document can begin at
+// documentBegins reports whether the number of a document can begin at
 // text[start]: behind white space or what sets a value off.
 func documentBegins(text []byte, start int) bool {
-	switch c := at(text, start-1); c {
+	switch c := byteAt(text, start-1); c {
 	case ' ', ':', '#', '"', '\'', '>', 0:
 		return true
 	default:
@@ -38,7 +38,7 @@ func documentBegins(text []byte, start int) bool {
 // text[start:] is none, or a range of years or a date.
 func documentEnd(text []byte, start int) int {
 	end, digits := start, 0
-	for end < len(text) && (isAlnum(text[end]) || text[end] == '-' && isDigit(at(text, end+1))) {
+	for end < len(text) && (isAlnum(text[end]) || text[end] == '-' && isDigit(byteAt(text, end+1))) {
 		if isDigit(text[end]) {
 			digits++
 		}
@@ -46,7 +46,7 @@ func documentEnd(text []byte, start int) int {
 			return 0
 		}
 	}
-	if end-start < 6 || digits < 4 || years(text[start:end]) {
+	if end-start < 6 || digits < 4 || isYearsOrDate(text[start:end]) {
 		return 0
 	}
 	return end

@@ -25,11 +25,11 @@ var driverWords = topic("driver drivers driving")
 // licenseWords need no driver beside them.
 var licenseWords = topic("dln führerschein fuehrerschein führerscheinnummer rijbewijs")
 
-// years tells a range of years and a date from a number: "2011-2020" stands
+// isYearsOrDate tells a range of years and a date from a number: "2011-2020" stands
 // beside "licence" and "driver" in every copyright file.
-func years(w []byte) bool {
-	if len(w) < 8 || !year(w) || w[4] != '-' {
+func isYearsOrDate(w []byte) bool {
+	if len(w) < 8 || !likeYear(w) || w[4] != '-' {
 		return false
 	}
-	return len(w) == 9 && year(w[5:]) || len(w) == 10 && w[7] == '-'
+	return len(w) == 9 && likeYear(w[5:]) || len(w) == 10 && w[7] == '-'
 }

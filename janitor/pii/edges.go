@@ -10,7 +10,7 @@ package pii
 
 // edgeMargin is how much text around a finding is looked at again: as much of
 // a value as is judged, and its name.
-const edgeMargin = maxJudged + 128
+const edgeMargin = maxHead + 128
 
 // maxRounds bounds how often that is done over again for what it brings up,
 // edgeBudget how much text is read for it, in multiples of the text and beyond
@@ -22,16 +22,16 @@ const (
 	edgeFree   = 4 << 10
 )
 
-// edges looks again at the text beside the settled findings spans[from:] and
+// rescanEdges looks again at the text beside the settled findings spans[from:] and
 // returns them with what that brings up. After the first round only findings
 // that are new, or grew, can bring up more.
-func (s *Scanner) edges(text []byte, spans []Span, from int, work *int) []Span {
+func (s *Scanner) rescanEdges(text []byte, spans []Span, from int, work *int) []Span {
 	budget := edgeFree + edgeBudget*len(text)
 	var before []Span
 	for range maxRounds {
 		n := len(spans)
 		left := budget
-		spans = s.edgeRound(text, spans, from, before, &budget, work)
+		spans = s.rescanRound(text, spans, from, before, &budget, work)
 		*work += left - budget
 		if len(spans) == n && budget >= 0 {
 			return spans
@@ -43,16 +43,16 @@ func (s *Scanner) edges(text []byte, spans []Span, from int, work *int) []Span {
 		before = append(before[:0], spans[from:n]...)
 		spans = s.settle(text, spans, from)
 	}
-	return s.glue(text, spans, from, before)
+	return s.takeTouching(text, spans, from, before)
 }
 
-// glue widens the findings that are not among those of before over everything
+// takeTouching widens the findings that are not among those of before over everything
 // that touches them.
-func (s *Scanner) glue(text []byte, spans []Span, from int, before []Span) []Span {
+func (s *Scanner) takeTouching(text []byte, spans []Span, from int, before []Span) []Span {
 	end := 0
 	for k := from; k < len(spans); k++ {
 		sp := &spans[k]
-		if old(&before, *sp) {
+		if foundBefore(&before, *sp) {
 			end = max(end, sp.End)
 			continue
 		}
@@ -68,9 +68,9 @@ func (s *Scanner) glue(text []byte, spans []Span, from int, before []Span) []Spa
 	return s.settle(text, spans, from)
 }
 
-// old tells whether a finding is among those of before, of which it drops what
+// foundBefore reports whether a finding is among those of before, of which it drops what
 // lies in front: both are sorted, and asked for in order.
-func old(before *[]Span, sp Span) bool {
+func foundBefore(before *[]Span, sp Span) bool {
 	b := *before
 	for len(b) > 0 && b[0].Start < sp.Start {
 		b = b[1:]
@@ -79,14 +79,14 @@ func old(before *[]Span, sp Span) bool {
 	return len(b) > 0 && b[0] == sp
 }
 
-// edgeRound appends, unsettled, what is found beside findings that touch
+// rescanRound appends, unsettled, what is found beside findings that touch
 // other text and are not among those of before.
-func (s *Scanner) edgeRound(text []byte, spans []Span, from int, before []Span, budget, work *int) []Span {
+func (s *Scanner) rescanRound(text []byte, spans []Span, from int, before []Span, budget, work *int) []Span {
 	var w *window
 	n := len(spans)
 	first := from // the first finding that can reach into the window
 	for k := from; k < n; k++ {
-		if old(&before, spans[k]) || !tight(text, spans[k]) {
+		if foundBefore(&before, spans[k]) || !touchesText(text, spans[k]) {
 			continue
 		}
 		if *budget < 0 {
@@ -104,7 +104,7 @@ func (s *Scanner) edgeRound(text []byte, spans []Span, from int, before []Span, 
 		}
 		last := k
 		for j, rest := k+1, before; j < n && spans[j].Start-start < room && spans[j].Start-spans[last].End <= 2*edgeMargin; j++ {
-			if !old(&rest, spans[j]) && tight(text, spans[j]) {
+			if !foundBefore(&rest, spans[j]) && touchesText(text, spans[j]) {
 				last = j
 			}
 		}
@@ -150,18 +150,18 @@ func wholeWords(text []byte, start, size int) int {
 	return size
 }
 
-// tight tells whether a finding has something beside it that it could have
+// touchesText reports whether a finding has something beside it that it could have
 // kept from being found: part of a word, a sign with more behind it, or, beside
 // digits of its own, a number a space away.
-func tight(text []byte, sp Span) bool {
+func touchesText(text []byte, sp Span) bool {
 	value := text[sp.Start:sp.End]
-	return binds(at(text, sp.Start-1), at(text, sp.Start-2), value[:min(len(value), 8)]) ||
-		binds(at(text, sp.End), at(text, sp.End+1), value[max(0, len(value)-8):])
+	return couldJoin(byteAt(text, sp.Start-1), byteAt(text, sp.Start-2), value[:min(len(value), 8)]) ||
+		couldJoin(byteAt(text, sp.End), byteAt(text, sp.End+1), value[max(0, len(value)-8):])
 }
 
-// binds judges the byte beside a finding and the one beyond; near is the end
+// couldJoin judges the byte beside a finding and the one beyond; near is the end
 // of the finding there.
-func binds(c, beyond byte, near []byte) bool {
+func couldJoin(c, beyond byte, near []byte) bool {
 	switch {
 	case isWord(c), c >= 0x80:
 		return true

@@ -37,7 +37,7 @@ const (
 // mail looks at an "@" (or "%40") at text[i:after] and records the address
 // around it, or the password of a URL's user information.
 func (r *scan) mail(i, after int) {
-	if c := at(r.text, after); !isAlnum(c) && c < 0x80 && c != '[' {
+	if c := byteAt(r.text, after); !isAlnum(c) && c < 0x80 && c != '[' {
 		return // no host
 	}
 	if after == i+1 && r.userinfo(i, after) {
@@ -51,12 +51,12 @@ func (r *scan) mail(i, after int) {
 	if end == 0 {
 		return
 	}
-	if at(r.text, i-1) == '\\' {
+	if byteAt(r.text, i-1) == '\\' {
 		i-- // as in Markdown
 	}
 	start := localStart(r.text, i)
 	r.work += i - start
-	if at(r.text, start-1) == '\\' {
+	if byteAt(r.text, start-1) == '\\' {
 		if n := escapeAt(r.text, start); start+n < i {
 			start += n
 		}
@@ -71,7 +71,7 @@ func (r *scan) mail(i, after int) {
 // is none. Characters that RFC 5322 allows but that in running text are mostly
 // punctuation ("=", "/", quotes) end it; others count only between letters.
 func localStart(text []byte, i int) int {
-	if at(text, i-1) == '"' {
+	if byteAt(text, i-1) == '"' {
 		return quotedLocal(text, i)
 	}
 	start := i
@@ -116,9 +116,9 @@ func innerAtext(c byte) bool {
 	return false
 }
 
-// percentEscape tells whether text[i] begins "%20" or the like.
+// percentEscape reports whether text[i] begins "%20" or the like.
 func percentEscape(text []byte, i int) bool {
-	return text[i] == '%' && isHex(at(text, i+1)) && isHex(at(text, i+2))
+	return text[i] == '%' && isHex(byteAt(text, i+1)) && isHex(byteAt(text, i+2))
 }
 
 // trimLocal drops punctuation a local part does not begin with; a part that
@@ -140,8 +140,8 @@ func quotedLocal(text []byte, i int) int {
 	letters, space := false, false
 	for j := i - 2; j >= 0 && i-j <= maxLocalPart; j-- {
 		switch c := text[j]; {
-		case c == '"' && at(text, j-1) != '\\':
-			if !letters || isAlnum(at(text, j-1)) {
+		case c == '"' && byteAt(text, j-1) != '\\':
+			if !letters || isAlnum(byteAt(text, j-1)) {
 				return i
 			}
 			return j
@@ -166,7 +166,7 @@ func letterBefore(text []byte, end int) int {
 	return n
 }
 
-// spaceless tells whether the rune is of a script that sets words without
+// spaceless reports whether the rune is of a script that sets words without
 // spaces between, where a change to ASCII letters is the edge of a word.
 func spaceless(b []byte) bool {
 	c, _ := utf8.DecodeRune(b)
@@ -212,7 +212,7 @@ func domainEnd(text []byte, start int) int {
 	return end
 }
 
-// scriptChanges tells whether a label of ASCII letters ends at text[i], where
+// scriptChanges reports whether a label of ASCII letters ends at text[i], where
 // text goes on without a space.
 func scriptChanges(text []byte, label, i int) bool {
 	return i > label && text[i-1] < 0x80 && spaceless(text[i:])
@@ -240,10 +240,10 @@ func letterAt(text []byte, i int) int {
 // scpLike tells git@host:path, which names a place and nobody: the user is one
 // of a version control service, or a path follows the colon.
 func scpLike(text []byte, start, i, end int) bool {
-	if at(text, end) != ':' {
+	if byteAt(text, end) != ':' {
 		return false
 	}
-	next := at(text, end+1)
+	next := byteAt(text, end+1)
 	if next == '/' || next == '~' {
 		return true
 	}

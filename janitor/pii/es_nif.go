@@ -42,13 +42,13 @@ func validNIE(w []byte) bool {
 // dashedNIF takes eight digits, a hyphen and the check letter.
 func (r *scan) dashedNIF(c *chain, i int) int {
 	end := c.g[i].end
-	if at(c.text, end) != '-' || !isAlpha(at(c.text, end+1)) || isWord(at(c.text, end+2)) {
+	if byteAt(c.text, end) != '-' || !isAlpha(byteAt(c.text, end+1)) || isWord(byteAt(c.text, end+2)) {
 		return 0
 	}
 	var w [9]byte
 	copy(w[:], c.text[c.g[i].start:end])
 	w[8] = c.text[end+1] &^ 0x20
-	if !validNIF(w[:]) || !isUpper(c.text[end+1]) && (r.before(c.g[i].start)|r.after(end+2))&esNIF.words == 0 {
+	if !validNIF(w[:]) || !isUpper(c.text[end+1]) && (r.topicsBefore(c.g[i].start)|r.topicsAfter(end+2))&esNIF.words == 0 {
 		return 0
 	}
 	r.add(c.g[i].start, end+2, EntityESNIF)

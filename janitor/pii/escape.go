@@ -29,13 +29,13 @@ func escapeSize(text []byte, i int) int {
 // escapeAt returns the size of what belongs to the escape sequence whose
 // backslash stands in front of text[i], 0 when it is none of those.
 func escapeAt(text []byte, i int) int {
-	switch at(text, i) {
+	switch byteAt(text, i) {
 	case 'n', 'r', 't':
 		return 1
 	case 'u':
 		c := 0
 		for k := 1; k <= 4; k++ {
-			if !isHex(at(text, i+k)) {
+			if !isHex(byteAt(text, i+k)) {
 				return 0
 			}
 			c = c<<4 | hexVal(text[i+k])
@@ -47,7 +47,7 @@ func escapeAt(text []byte, i int) int {
 	return 0
 }
 
-// inWord tells whether a word goes on at text[i].
+// inWord reports whether a word goes on at text[i].
 func inWord(text []byte, i int) bool {
-	return isWord(at(text, i-1)) && escapeBefore(text, i) == 0
+	return isWord(byteAt(text, i-1)) && escapeBefore(text, i) == 0
 }

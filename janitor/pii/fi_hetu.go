@@ -51,7 +51,7 @@ func validHETU(w []byte) bool {
 // dashedHETU takes six digits, a hyphen, three digits and a check character.
 func (r *scan) dashedHETU(c *chain, i int) int {
 	end := c.g[i+1].end
-	if isWord(at(c.text, end+1)) || end >= len(c.text) {
+	if isWord(byteAt(c.text, end+1)) || end >= len(c.text) {
 		return 0
 	}
 	var w [11]byte

@@ -44,7 +44,7 @@ var windows = sync.Pool{New: func() any {
 
 // fold scans the neighbourhood of every character that folds.
 func (r *scan) fold() {
-	r.goOn()
+	r.extendSecrets()
 	var w *window
 	for i := r.nextFold(0); i >= 0; {
 		if w == nil {
@@ -65,13 +65,13 @@ func (r *scan) fold() {
 	}
 }
 
-// goOn extends the secrets that the first pass has found up to a character
+// extendSecrets extends the secrets that the first pass has found up to a character
 // that folds to what could be part of them.
-func (r *scan) goOn() {
+func (r *scan) extendSecrets() {
 	from, to := 0, 0 // the last stretch walked
 	for k := range r.out {
 		sp := &r.out[k]
-		if !sp.Entity.Secret() || at(r.text, sp.End) < utf8.RuneSelf {
+		if !sp.Entity.Secret() || byteAt(r.text, sp.End) < utf8.RuneSelf {
 			continue
 		}
 		if sp.End < from || sp.End >= to {
@@ -139,25 +139,25 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 	return max(i, reach)
 }
 
-// pure tells whether nothing folded in text[start:end] of a window, so that
+// pure reports whether nothing folded in text[start:end] of a window, so that
 // the first pass has seen it as it stands.
 func (w *window) pure(start, end int) bool {
 	return int(w.from[end-1]-w.from[start]) == end-1-start
 }
 
-// fresh tells whether something folded in text[start:end], so that a finding
+// foldedIn reports whether something folded in text[start:end], so that a finding
 // there is news; outside of windows everything is.
-func (r *scan) fresh(start, end int) bool { return r.win == nil || !r.win.pure(start, end) }
+func (r *scan) foldedIn(start, end int) bool { return r.win == nil || !r.win.pure(start, end) }
 
-// unseen tells whether the word text[start:end] has not been judged by itself
+// unjudged reports whether the word text[start:end] has not been judged by itself
 // before: it is fresh, and where findings are masked, stands beside one.
-func (r *scan) unseen(start, end int) bool {
-	return r.fresh(start, end) && (!r.masked || at(r.text, start-1) == ']' || at(r.text, end) == '[')
+func (r *scan) unjudged(start, end int) bool {
+	return r.foldedIn(start, end) && (!r.masked || byteAt(r.text, start-1) == ']' || byteAt(r.text, end) == '[')
 }
 
-// seen tells whether the first pass has seen text[start:end] and what is around
+// scannedBefore reports whether the first pass has seen text[start:end] and what is around
 // it as it stands, so that a window has nothing new to find there.
-func (r *scan) seen(start, end int) bool {
+func (r *scan) scannedBefore(start, end int) bool {
 	return r.win != nil && end+numberReach < len(r.text) && r.win.pure(max(0, start-numberReach), end+numberReach)
 }
 
@@ -165,7 +165,7 @@ func (r *scan) seen(start, end int) bool {
 // extend: a month, an extension, a scheme in front.
 const numberReach = 24
 
-// goesOn tells whether a stretch that ends at text[end] goes on behind the
+// goesOn reports whether a stretch that ends at text[end] goes on behind the
 // window.
 func (r *scan) goesOn(end int) bool { return r.beyond > 0 && end == len(r.text) }
 
@@ -283,11 +283,11 @@ func nextHigh(text []byte, i int) int {
 	return i
 }
 
-// foldMatters tells whether the character text[i:i+size], which folds, could
+// foldMatters reports whether the character text[i:i+size], which folds, could
 // belong to a finding: a digit or a letter, an operator behind a name, or a
 // space, hyphen or character without width beside a letter, digit or "@".
 func foldMatters(text []byte, i, size, to int) bool {
-	before, after := at(text, i-1), at(text, i+size)
+	before, after := byteAt(text, i-1), byteAt(text, i+size)
 	switch {
 	case text[i] == 0xcc || text[i] == 0xcd: // a mark, which only digits never have
 		return isDigit(before)

@@ -64,7 +64,7 @@ type ibanText struct {
 // the country, so the check digits are computed once.
 func (r *scan) iban(start, p int) {
 	text := r.text
-	if !isDigit(at(text, p+1)) {
+	if !isDigit(byteAt(text, p+1)) {
 		return
 	}
 	country := [2]byte{text[start] &^ 0x20, text[start+1] &^ 0x20}
@@ -73,12 +73,12 @@ func (r *scan) iban(start, p int) {
 		return
 	}
 	var t ibanText
-	if !t.read(text, start, length) || isAlnum(at(text, t.end)) || joinedAfter(text, t.end) || mod97(t.chars[:length]) != 1 {
+	if !t.read(text, start, length) || isAlnum(byteAt(text, t.end)) || joinedAfter(text, t.end) || mod97(t.chars[:length]) != 1 {
 		return
 	}
 	// Hexadecimal identifiers are long, many and in lower case; the numbers of
 	// most countries whose letters are hexadecimal have no letters at all.
-	if t.low && (t.up || t.gaps == 0 && r.before(start)&iban.words == 0 && !r.alone(start, t.end)) || t.letters && numericIBAN[country] {
+	if t.low && (t.up || t.gaps == 0 && r.topicsBefore(start)&iban.words == 0 && !r.aloneInText(start, t.end)) || t.letters && numericIBAN[country] {
 		return
 	}
 	r.add(start, t.end, EntityIBAN)
@@ -89,7 +89,7 @@ func (r *scan) iban(start, p int) {
 func (t *ibanText) read(text []byte, start, length int) bool {
 	i := start
 	for n := 0; n < length; i++ {
-		c := at(text, i)
+		c := byteAt(text, i)
 		switch {
 		case isDigit(c):
 			t.chars[n] = c
@@ -99,7 +99,7 @@ func (t *ibanText) read(text []byte, start, length int) bool {
 			t.letters = t.letters || n >= 2
 			t.low, t.up = t.low || isLower(c), t.up || isUpper(c)
 			n++
-		case (c == ' ' || c == '-') && n >= 4 && isAlnum(at(text, i+1)) && t.gaps < 12:
+		case (c == ' ' || c == '-') && n >= 4 && isAlnum(byteAt(text, i+1)) && t.gaps < 12:
 			t.gaps++
 		default:
 			return false

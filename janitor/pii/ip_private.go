@@ -47,7 +47,7 @@ var special4, special6 = func() (four, six []block) {
 	return four, six
 }()
 
-// in tells whether the first bits of an address are those of one of blocks.
+// in reports whether the first bits of an address are those of one of blocks.
 func in(blocks []block, first uint64) bool {
 	for _, b := range blocks {
 		if first&b.mask == b.bits {
@@ -57,7 +57,7 @@ func in(blocks []block, first uint64) bool {
 	return false
 }
 
-// public tells whether the address is public unicast. An IPv4 address inside
+// public reports whether the address is public unicast. An IPv4 address inside
 // an IPv6 one (mapped, compatible, NAT64) is judged by itself.
 func public(a netip.Addr) bool {
 	if a.Is4() {

@@ -15,7 +15,7 @@ func (r *scan) ipv4(c *chain, i int) int {
 		return 0
 	}
 	address := netip.AddrFrom4(quad)
-	if public(address) && !resolver(quad) && !r.bare() && r.numbering(quad, start, end) {
+	if public(address) && !publicResolver(quad) && !r.numbersOnly() && r.looksLikeVersion(quad, start, end) {
 		return 0
 	}
 	r.addAddress(start, end, address)
@@ -23,7 +23,7 @@ func (r *scan) ipv4(c *chain, i int) int {
 }
 
 // quad reads four groups from i on with dots between, each a byte without
-// leading noughts.
+// leading zeros.
 func (c *chain) quad(i int) (quad [4]byte, ok bool) {
 	if i+4 > c.n || c.gap(i+1) != '.' || c.gap(i+2) != '.' || c.gap(i+3) != '.' {
 		return quad, false
@@ -38,14 +38,14 @@ func (c *chain) quad(i int) (quad [4]byte, ok bool) {
 	return quad, true
 }
 
-// quadGoesOn tells whether what follows the quad from group i on makes it the
+// quadGoesOn reports whether what follows the quad from group i on makes it the
 // beginning of something longer. A prefix length or a range does not.
 func (c *chain) quadGoesOn(i int) bool {
 	if !c.ends(i+3) && c.gap(i+4) != '/' && c.gap(i+4) != '-' {
 		return true
 	}
 	end := c.g[i+3].end
-	switch beyond := at(c.text, end+1); at(c.text, end) {
+	switch beyond := byteAt(c.text, end+1); byteAt(c.text, end) {
 	case '.':
 		return isAlnum(beyond)
 	case '-':
@@ -56,11 +56,11 @@ func (c *chain) quadGoesOn(i int) bool {
 	return false
 }
 
-// numbering tells whether a quad at text[start:end] is more likely a version, a
+// looksLikeVersion reports whether a quad at text[start:end] is more likely a version, a
 // section or an object identifier: all of these count from one, and hardly an
 // address does. A port or a prefix length behind says that it is one, and words
 // in front do, the more of its bytes are small.
-func (r *scan) numbering(quad [4]byte, start, end int) bool {
+func (r *scan) looksLikeVersion(quad [4]byte, start, end int) bool {
 	text := r.text
 	singles := 0  // bytes of one digit, as in section numbers
 	small := true // no byte of three digits
@@ -70,18 +70,18 @@ func (r *scan) numbering(quad [4]byte, start, end int) bool {
 		}
 		small = small && b < 100
 	}
-	if next := at(text, end); (next == ':' || next == '/') && isDigit(at(text, end+1)) {
+	if next := byteAt(text, end); (next == ':' || next == '/') && isDigit(byteAt(text, end+1)) {
 		return false
 	}
 	identifier := quad[0] == 2 && quad[1] == 5 || quad[0] == 1 && quad[1] == 3 // of X.500 and ISO (ITU-T X.660)
 	if singles == 0 && !identifier {
 		return false
 	}
-	words := r.before(start)
+	words := r.topicsBefore(start)
 	switch {
 	case words&ip.words != 0:
 		return false
-	case at(text, start-1) == '-' && isAlpha(at(text, start-2)), r.released(start):
+	case byteAt(text, start-1) == '-' && isAlpha(byteAt(text, start-2)), r.versionWordBefore(start):
 		return true
 	case singles >= 3, identifier, singles == 2 && small:
 		return words&fromWords == 0
@@ -89,17 +89,17 @@ func (r *scan) numbering(quad [4]byte, start, end int) bool {
 	return small && betweenNumbers(text, start, end)
 }
 
-// betweenNumbers tells whether other numbers stand a space away from
+// betweenNumbers reports whether other numbers stand a space away from
 // text[start:end] on both sides, as in the path of a drawing.
 func betweenNumbers(text []byte, start, end int) bool {
-	beyond := at(text, end+1)
-	return at(text, start-1) == ' ' && isDigit(at(text, start-2)) && at(text, end) == ' ' && (isDigit(beyond) || beyond == '.')
+	beyond := byteAt(text, end+1)
+	return byteAt(text, start-1) == ' ' && isDigit(byteAt(text, start-2)) && byteAt(text, end) == ' ' && (isDigit(beyond) || beyond == '.')
 }
 
-// released tells whether a word of versions stands in front of text[start] with
+// versionWordBefore reports whether a word of versions stands in front of text[start] with
 // nothing but a few words between, as in "update V8 to 5.9.211.32". What could
 // be a finding is no such word: without it there would be another text.
-func (r *scan) released(start int) bool {
+func (r *scan) versionWordBefore(start int) bool {
 	const words, longest = 5, 12
 	text := r.text
 	for i, n := start, 0; n < words; n++ {
@@ -133,10 +133,10 @@ func betweenWords(c byte) bool {
 	return false
 }
 
-// resolver tells the public name servers with one digit a byte, which stand in
+// publicResolver tells the public name servers with one digit a byte, which stand in
 // many texts without a word that says address; other such quads are mostly
 // section numbers and versions.
-func resolver(q [4]byte) bool {
+func publicResolver(q [4]byte) bool {
 	switch q {
 	case [4]byte{1, 1, 1, 1}, [4]byte{1, 0, 0, 1}, [4]byte{8, 8, 8, 8}, [4]byte{8, 8, 4, 4}, [4]byte{9, 9, 9, 9}:
 		return true
@@ -144,12 +144,12 @@ func resolver(q [4]byte) bool {
 	return false
 }
 
-// versionBefore tells whether what stands in front of text[start] makes a
-// dotted number a version or a section: "==1.2.3.4", "Chrome/1.2.3.4",
+// versionBefore reports whether what stands in front of text[start] makes a
+// dottedMACLen number a version or a section: "==1.2.3.4", "Chrome/1.2.3.4",
 // "version 1.2.3.4", "§ 1.2.3.4".
 func (r *scan) versionBefore(start int) bool {
 	text := r.text
-	if versionSign(at(text, start-2), at(text, start-1)) {
+	if versionSign(byteAt(text, start-2), byteAt(text, start-1)) {
 		return true
 	}
 	// The word directly in front, with at most a space and punctuation between.

@@ -23,7 +23,7 @@ func TestIPv4Rules(t *testing.T) {
 		{"number", sign, " #", " @"},
 		{"versionBefore", versionAhead, "version: ", "server: "},
 		{"versionBefore sections", versionAhead, "§ ", "& "},
-		{"released", func(text []byte) bool { return (&scan{text: text}).released(len(text)) }, "update V8 to ", "update 1234567 to "},
+		{"released", func(text []byte) bool { return (&scan{text: text}).versionWordBefore(len(text)) }, "update V8 to ", "update 1234567 to "},
 		{"betweenNumbers", func(text []byte) bool { return betweenNumbers(text, 4, 6) }, "1.5 xx 2.5", "1.5 xx, 2.5"},
 	})
 	for _, c := range []struct {
@@ -42,7 +42,7 @@ func TestIPv4Rules(t *testing.T) {
 		r := &scan{text: []byte(c.text)}
 		for start := range c.text {
 			if c.text[start] == 'Q' {
-				if got := r.numbering(c.quad, start, start+1); got != c.isNumbering {
+				if got := r.looksLikeVersion(c.quad, start, start+1); got != c.isNumbering {
 					t.Errorf("%q with %v: %v", c.text, c.quad, got)
 				}
 			}

@@ -30,8 +30,8 @@ func (r *scan) hexStretch(i int) hexStretch {
 			digits++
 		} else if c == ':' {
 			colons++
-			double = double || at(text, end+1) == ':'
-		} else if !isHex(c) && (c != '.' || !isDigit(at(text, end+1)) || !isDigit(at(text, end-1))) {
+			double = double || byteAt(text, end+1) == ':'
+		} else if !isHex(c) && (c != '.' || !isDigit(byteAt(text, end+1)) || !isDigit(byteAt(text, end-1))) {
 			break
 		}
 	}
@@ -49,15 +49,15 @@ func (r *scan) ipv6(i int) {
 	s := r.hexStretch(i)
 	r.hexDone = s.end
 	r.work += s.end - s.start
-	if isWord(at(text, s.end)) || inWord(text, s.start) || r.finds(&mac) && r.macPairs(s.start, s.end) || !s.couldBeIPv6() {
+	if isWord(byteAt(text, s.end)) || inWord(text, s.start) || r.finds(&mac) && r.macPairs(s.start, s.end) || !s.couldBeIPv6() {
 		return
 	}
-	if c := at(text, s.start-1); c == '.' || c == '-' {
+	if c := byteAt(text, s.start-1); c == '.' || c == '-' {
 		return
 	}
 	end := s.trimmed(text)
 	addr, ok := parseIPv6(text[s.start:end])
-	if !ok || s.double && !r.likelyIPv6(addr, s.colons) || s.colons <= 3 && text[end-1] == ':' && at(text, end) == '/' {
+	if !ok || s.double && !r.likelyIPv6(addr, s.colons) || s.colons <= 3 && text[end-1] == ':' && byteAt(text, end) == '/' {
 		return
 	}
 	r.addAddress(s.start, end, addr)
@@ -66,13 +66,13 @@ func (r *scan) ipv6(i int) {
 // trimmed returns the end of the stretch without the punctuation behind it.
 func (s *hexStretch) trimmed(text []byte) int {
 	end := s.end
-	for end > s.start && text[end-1] == ':' && at(text, end-2) != ':' || text[end-1] == '.' {
+	for end > s.start && text[end-1] == ':' && byteAt(text, end-2) != ':' || text[end-1] == '.' {
 		end--
 	}
 	return end
 }
 
-// couldBeIPv6 tells whether the stretch has the colons and the length of an
+// couldBeIPv6 reports whether the stretch has the colons and the length of an
 // address.
 func (s *hexStretch) couldBeIPv6() bool {
 	return s.digits > 0 && s.end-s.start <= maxIPv6+2 && (s.colons >= 7 || s.double && s.colons >= 2)
@@ -82,5 +82,5 @@ func (s *hexStretch) couldBeIPv6() bool {
 // as scopes in program text: it has enough groups, or is of a range in use.
 func (r *scan) likelyIPv6(a netip.Addr, colons int) bool {
 	b := a.As16()
-	return colons >= 4 || b[0]&0xe0 == 0x20 || a.Is4In6() || r.bare() || !public(a)
+	return colons >= 4 || b[0]&0xe0 == 0x20 || a.Is4In6() || r.numbersOnly() || !public(a)
 }

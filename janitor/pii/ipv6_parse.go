@@ -16,7 +16,7 @@ func parseIPv6(s []byte) (netip.Addr, bool) {
 	}
 	for i < len(s) {
 		v, end := hexGroup(s, i)
-		if at(s, end) == '.' {
+		if byteAt(s, end) == '.' {
 			if n > 12 || !parseQuad(s[i:], ip[n:n+4]) {
 				return netip.Addr{}, false
 			}

@@ -35,7 +35,7 @@ const maxJWTHeader = 1024
 func (r *scan) jwt(p int) int {
 	text := r.text
 	head := r.runEnd(abURL, p)
-	if head-p < 16 || head-p > maxJWTHeader || at(text, head) != '.' {
+	if head-p < 16 || head-p > maxJWTHeader || byteAt(text, head) != '.' {
 		return p
 	}
 	var buf [maxJWTHeader]byte
@@ -48,7 +48,7 @@ func (r *scan) jwt(p int) int {
 		return p
 	}
 	end := payload
-	for parts := 2; parts < 5 && at(text, end) == '.'; parts++ {
+	for parts := 2; parts < 5 && byteAt(text, end) == '.'; parts++ {
 		next := r.runEnd(abURL, end+1)
 		if next == end+1 {
 			break
@@ -61,10 +61,10 @@ func (r *scan) jwt(p int) int {
 	return end
 }
 
-// broken tells whether a token ends at text[end] only as it stands: at a
+// broken reports whether a token ends at text[end] only as it stands: at a
 // character that folds, or where a window ends.
 func (r *scan) broken(end int) bool {
-	if c := at(r.text, end); c < utf8.RuneSelf {
+	if c := byteAt(r.text, end); c < utf8.RuneSelf {
 		return r.goesOn(end)
 	}
 	to, _ := foldRune(r.text[end:])

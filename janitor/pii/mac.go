@@ -61,34 +61,34 @@ func (r *scan) digitsOnly(text []byte) bool {
 	return true
 }
 
-// dottedMAC is the length of three groups of four with dots between.
-const dottedMAC = 14
+// dottedMACLen is the length of three groups of four with dots between.
+const dottedMACLen = 14
 
 // macDotted takes three groups of four hexadecimal digits joined by dots, as
 // network equipment prints them, at text[start:].
 func (r *scan) macDotted(start int) bool {
 	text := r.text
-	end := start + dottedMAC
-	if at(text, start+4) != '.' || at(text, start+9) != '.' || inWord(text, start) || at(text, start-1) == '.' ||
-		joinedAfter(text, end) || at(text, end) == '.' && isHex(at(text, end+1)) {
+	end := start + dottedMACLen
+	if byteAt(text, start+4) != '.' || byteAt(text, start+9) != '.' || inWord(text, start) || byteAt(text, start-1) == '.' ||
+		joinedAfter(text, end) || byteAt(text, end) == '.' && isHex(byteAt(text, end+1)) {
 		return false
 	}
-	switch at(text, start-1) {
+	switch byteAt(text, start-1) {
 	case '[', '*', '-', '/', '+':
 		return false
 	}
 	letters := false
-	for i := range dottedMAC {
+	for i := range dottedMACLen {
 		if i == 4 || i == 9 {
 			continue
 		}
-		c := at(text, start+i)
+		c := byteAt(text, start+i)
 		if !isHex(c) {
 			return false
 		}
 		letters = letters || isAlpha(c)
 	}
-	if !letters && r.before(start)&mac.words == 0 {
+	if !letters && r.topicsBefore(start)&mac.words == 0 {
 		return false
 	}
 	r.add(start, end, EntityMAC)

@@ -19,7 +19,7 @@ const (
 	maxPatternProgram = 2000 // instructions of the compiled program
 )
 
-// pattern is one of the user's own recognisers.
+// pattern is one of the user's own recognizers.
 type pattern struct {
 	entity Entity
 	re     *regexp.Regexp
@@ -73,7 +73,7 @@ func compilePattern(text string) (*regexp.Regexp, string) {
 	return re, ""
 }
 
-// needsSomething tells whether every match of the expression contains a
+// needsSomething reports whether every match of the expression contains a
 // literal or a character from a class; ".*" and "a?" do not.
 func needsSomething(re *syntax.Regexp) bool {
 	switch re.Op {

@@ -45,32 +45,32 @@ const maxPhone = 18
 // beside a word such as "phone".
 func (r *scan) phone(c *chain, i int) int {
 	start := c.g[i].start
-	switch prev := at(c.text, start-1); prev {
+	switch prev := byteAt(c.text, start-1); prev {
 	case '+':
-		return r.international(c, i)
+		return r.internationalPhone(c, i)
 	case '$', '#', '=', '*', '<', '>', '%', ',':
 		if prev != ',' && prev != '=' && prev != '>' {
 			return 0
 		}
 	case '(':
-		if at(c.text, start-2) == '+' {
-			return r.international(c, i)
+		if byteAt(c.text, start-2) == '+' {
+			return r.internationalPhone(c, i)
 		}
 	}
 	k, first, zero := 0, c.g[i].len(), c.text[start] == '0'
 	if first == 3 || first == 1 {
-		k = r.nanp(c, i)
+		k = r.nanpPhone(c, i)
 	}
 	if k == 0 && zero {
-		if k = r.prefixed(c, i); k == 0 {
-			k = r.trunk(c, i)
+		if k = r.exitCodePhone(c, i); k == 0 {
+			k = r.trunkPhone(c, i)
 		}
 	}
 	if k == 0 {
 		k = c.nationalPhone(i)
 	}
 	if k == 0 {
-		k = r.spoken(c, i)
+		k = r.phoneByContext(c, i)
 	}
 	if k > 0 {
 		r.addPhone(c, i, k)
@@ -82,19 +82,19 @@ func (r *scan) phone(c *chain, i int) int {
 // an extension behind.
 func (r *scan) addPhone(c *chain, i, k int) {
 	start, end := c.g[i].start, c.g[i+k-1].end
-	if at(c.text, start-1) == '(' && parenCloses(c.text, start) {
+	if byteAt(c.text, start-1) == '(' && parenCloses(c.text, start) {
 		start--
 	}
-	if at(c.text, start-1) == '+' {
+	if byteAt(c.text, start-1) == '+' {
 		start--
-		if at(c.text, start-1) == '(' && parenCloses(c.text, start) {
+		if byteAt(c.text, start-1) == '(' && parenCloses(c.text, start) {
 			start--
 		}
 	}
 	r.add(start, extension(c.text, end), EntityPhone)
 }
 
-// parenCloses tells whether a parenthesis closes within the next few bytes,
+// parenCloses reports whether a parenthesis closes within the next few bytes,
 // as around an area code.
 func parenCloses(text []byte, i int) bool {
 	for j := i; j < len(text) && j < i+7; j++ {
@@ -105,10 +105,10 @@ func parenCloses(text []byte, i int) bool {
 	return false
 }
 
-// freeBefore tells whether a number stands by itself: behind white space or
+// freeBefore reports whether a number stands by itself: behind white space or
 // punctuation that sets it off.
 func freeBefore(text []byte, i int) bool {
-	switch c := at(text, i-1); c {
+	switch c := byteAt(text, i-1); c {
 	case '(':
 		return freeBefore(text, i-1)
 	case ':', ',', ';', '"', '\'', '>', '=', '|', '`', 0:
@@ -139,14 +139,14 @@ func extension(text []byte, end int) int {
 	default:
 		return end
 	}
-	for k := 0; k < 2 && (at(text, i) == '.' || at(text, i) == ' ' || at(text, i) == ':'); k++ {
+	for k := 0; k < 2 && (byteAt(text, i) == '.' || byteAt(text, i) == ' ' || byteAt(text, i) == ':'); k++ {
 		i++
 	}
 	digits := i
 	for i < len(text) && i-digits < 7 && isDigit(text[i]) {
 		i++
 	}
-	if i == digits || isWord(at(text, i)) {
+	if i == digits || isWord(byteAt(text, i)) {
 		return end
 	}
 	return i

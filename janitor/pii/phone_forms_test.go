@@ -23,19 +23,19 @@ func TestPhoneForms(t *testing.T) {
 		{"russian", (*chain).russian, "(495) 123-45-67", "(495) 123-45-678"},
 	})
 	for _, s := range zeroShapes {
-		shaped := func(c *chain, i, _ int) bool { return c.shaped(i, s.lens) }
+		shaped := func(c *chain, i, _ int) bool { return c.hasShape(i, s.lens) }
 		checkChainRules(t, []chainRule{{s.lens, shaped, s.match, s.noMatch}})
 	}
 	for digits, want := range map[string]int{"0049": 2, "011": 3, "001": 2, "0171": 0, "49": 0, "0": 0, "01": 0} {
-		if got := dialPrefix([]byte(digits)); got != want {
+		if got := exitCode([]byte(digits)); got != want {
 			t.Errorf("%s: %d digits are dialled in front, want %d", digits, got, want)
 		}
 	}
 	checkTextRules(t, []textRule{
 		{"validArea", validArea, "415", "911"},
-		{"year", year, "1982", "8219"},
-		{"timestamp", timestamp, "1700000000", "1400000000"},
-		{"bits01", bits01, "0101-1100", "0101-1200"},
-		{"round", func(d []byte) bool { return round(d, 6) }, "256000000", "256000100"},
+		{"year", likeYear, "1982", "8219"},
+		{"timestamp", isTimestamp, "1700000000", "1400000000"},
+		{"bits01", isBitPattern, "0101-1100", "0101-1200"},
+		{"round", func(d []byte) bool { return isRound(d, 6) }, "256000000", "256000100"},
 	})
 }

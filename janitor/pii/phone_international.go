@@ -2,17 +2,17 @@
 
 package pii
 
-// international takes "+", a country code and a national number of a length
+// internationalPhone takes "+", a country code and a national number of a length
 // the country has.
-func (r *scan) international(c *chain, i int) int {
+func (r *scan) internationalPhone(c *chain, i int) int {
 	plus := c.g[i].start - 1
 	if c.text[plus] == '(' {
 		plus--
 	}
-	if before := at(c.text, plus-1); inWord(c.text, plus) || before == '+' || before == ')' || before == ']' || before == '.' {
+	if before := byteAt(c.text, plus-1); inWord(c.text, plus) || before == '+' || before == ')' || before == ']' || before == '.' {
 		return 0
 	}
-	k := c.withCode(i, 0)
+	k := c.countryCodeGroups(i, 0)
 	if k == 0 || k == 2 && r.coordinates(c, i) {
 		return 0
 	}
@@ -31,9 +31,9 @@ func (r *scan) coordinates(c *chain, i int) bool {
 	return num(latitude[:2]) < 90 && latitude[2] < '6' && num(longitude[:3]) <= 180 && longitude[3] < '6' && r.phoneContext(c, i, 2) == 0
 }
 
-// withCode returns how many groups from i on make a number with a country
+// countryCodeGroups returns how many groups from i on make a number with a country
 // code that begins after skip digits. The longest one that fits is taken.
-func (c *chain) withCode(i, skip int) int {
+func (c *chain) countryCodeGroups(i, skip int) int {
 	var buf [maxPhone]byte
 	best, n := 0, 0
 	for k := 1; i+k <= c.n && k <= 8; k++ {

@@ -2,8 +2,8 @@
 
 package pii
 
-// nanp takes the North American 3-3-4, with or without a 1 in front.
-func (r *scan) nanp(c *chain, i int) int {
+// nanpPhone takes the North American 3-3-4, with or without a 1 in front.
+func (r *scan) nanpPhone(c *chain, i int) int {
 	area := i
 	if g := c.g[i]; g.len() == 1 && c.text[g.start] == '1' && i+3 < c.n {
 		area++
@@ -12,13 +12,13 @@ func (r *scan) nanp(c *chain, i int) int {
 		return 0
 	}
 	k := area + 3 - i
-	if c.joinedNANP(i, area) || r.phoneContext(c, i, k) != 0 || r.bare() && i == 0 && k == c.n {
+	if c.joinedNANP(i, area) || r.phoneContext(c, i, k) != 0 || r.numbersOnly() && i == 0 && k == c.n {
 		return k
 	}
 	return 0
 }
 
-// threeThreeFour tells whether the groups from i on have these lengths, and a
+// threeThreeFour reports whether the groups from i on have these lengths, and a
 // hyphen, a dot or a space in front of the last.
 func (c *chain) threeThreeFour(i int) bool {
 	if i+3 > c.n || c.g[i].len() != 3 || c.g[i+1].len() != 3 || c.g[i+2].len() != 4 || !c.endsPhone(i+2) {
@@ -28,11 +28,11 @@ func (c *chain) threeThreeFour(i int) bool {
 	return sep == '-' || sep == '.' || sep == ' '
 }
 
-// joinedNANP tells whether what joins the groups is that of a phone number and
+// joinedNANP reports whether what joins the groups is that of a phone number and
 // of little else. The number begins with group i, its area code is group area.
 func (c *chain) joinedNANP(i, area int) bool {
 	one, two := c.gap(area+1), c.gap(area+2)
-	if g := c.g[area]; at(c.text, g.start-1) == '(' && c.text[g.end] == ')' {
+	if g := c.g[area]; byteAt(c.text, g.start-1) == '(' && c.text[g.end] == ')' {
 		return true // (415) 555-0132
 	}
 	switch two {
@@ -45,7 +45,7 @@ func (c *chain) joinedNANP(i, area int) bool {
 	return false
 }
 
-// validArea tells whether three digits can be a North American area code:
+// validArea reports whether three digits can be a North American area code:
 // 2-9, and no second digit of 9 (reserved for expansion), no N11.
 func validArea(d []byte) bool {
 	return d[0] >= '2' && d[1] != '9' && !(d[1] == '1' && d[2] == '1')

@@ -35,9 +35,9 @@ func (c *chain) nationalPhone(i int) int {
 	if i > 0 && c.gap(i) != 0 {
 		return 0
 	}
-	switch at(c.text, start-1) {
+	switch byteAt(c.text, start-1) {
 	case '(':
-		return c.parenthesised(i)
+		return c.parenthesizedPhone(i)
 	case '0', '.', '-', '/', '_', ',', '|', ';':
 		return 0
 	}
@@ -46,20 +46,20 @@ func (c *chain) nationalPhone(i int) int {
 	}
 	if first[0] == '0' && first[1] != '0' {
 		for k := range zeroShapes {
-			if lens := zeroShapes[k].lens; c.shaped(i, lens) {
+			if lens := zeroShapes[k].lens; c.hasShape(i, lens) {
 				return len(lens)
 			}
 		}
 	}
-	if len(first) == 3 && first[0] == '1' && first[1] >= '3' && c.shaped(i, "344") { // CN 138 1234 5678
+	if len(first) == 3 && first[0] == '1' && first[1] >= '3' && c.hasShape(i, "344") { // CN 138 1234 5678
 		return 3
 	}
 	return 0
 }
 
-// shaped tells whether the groups from i on have these lengths, with a space
+// hasShape reports whether the groups from i on have these lengths, with a space
 // between, and that they are no count and no part of a row of figures.
-func (c *chain) shaped(i int, lens string) bool {
+func (c *chain) hasShape(i int, lens string) bool {
 	last := i + len(lens) - 1
 	if last >= c.n {
 		return false
@@ -75,13 +75,13 @@ func (c *chain) shaped(i int, lens string) bool {
 			return false
 		}
 	}
-	if last+1 < c.n && c.gap(last+1) != 0 || !c.endsPhone(last) || c.counting(i, last) {
+	if last+1 < c.n && c.gap(last+1) != 0 || !c.endsPhone(last) || c.isCounting(i, last) {
 		return false
 	}
 	return !c.besideHex(i, last) && !hexRow(c.text, c.g[last].end)
 }
 
-// hexRow tells whether two pairs of hexadecimal digits follow text[:i], as in a
+// hexRow reports whether two pairs of hexadecimal digits follow text[:i], as in a
 // dump of memory.
 func hexRow(text []byte, i int) bool {
 	for range 2 {
@@ -89,7 +89,7 @@ func hexRow(text []byte, i int) bool {
 		for i < len(text) && i-from < 3 && text[i] == ' ' {
 			i++
 		}
-		if i == from || !isHex(at(text, i)) || !isHex(at(text, i+1)) || isWord(at(text, i+2)) {
+		if i == from || !isHex(byteAt(text, i)) || !isHex(byteAt(text, i+1)) || isWord(byteAt(text, i+2)) {
 			return false
 		}
 		i += 2
@@ -97,14 +97,14 @@ func hexRow(text []byte, i int) bool {
 	return true
 }
 
-// parenthesised takes an area code in parentheses and a number in groups of a
+// parenthesizedPhone takes an area code in parentheses and a number in groups of a
 // form that sums and years do not have.
-func (c *chain) parenthesised(i int) int {
+func (c *chain) parenthesizedPhone(i int) int {
 	area := c.g[i]
-	if at(c.text, area.end) != ')' || area.len() < 2 || area.len() > 5 {
+	if byteAt(c.text, area.end) != ')' || area.len() < 2 || area.len() > 5 {
 		return 0
 	}
-	if before := at(c.text, area.start-2); inWord(c.text, area.start-1) || before == ')' || before == ']' || before == '.' {
+	if before := byteAt(c.text, area.start-2); inWord(c.text, area.start-1) || before == ')' || before == ']' || before == '.' {
 		return 0 // a call, a year behind a volume
 	}
 	last := i

@@ -30,7 +30,7 @@ import (
 // metrics: upper-case letters, digits and underscores only.
 type Entity string
 
-// Secret tells whether values of this entity are credentials. They are never
+// Secret reports whether values of this entity are credentials. They are never
 // restored into answers unless the entity is named explicitly.
 func (e Entity) Secret() bool {
 	return e == EntitySecret || e == EntityJWT || e == EntityPrivateKey
@@ -56,7 +56,7 @@ type Recognizer interface {
 
 // Options configure a Scanner. The zero value is the default set.
 type Options struct {
-	// Recognizers chooses among the built-in and guest recognisers by name.
+	// Recognizers chooses among the built-in and guest recognizers by name.
 	// Plain names replace the default set, "+NAME" adds to it and "-NAME"
 	// removes from it, in the order given; plain names must come first.
 	Recognizers []string
@@ -69,12 +69,12 @@ type Options struct {
 	// with the bytes found, e-mail addresses without regard to case.
 	Allow []string
 
-	// Guests are recognisers of others; all of them are on unless Recognizers
+	// Guests are recognizers of others; all of them are on unless Recognizers
 	// names a set without them.
 	Guests []Recognizer
 }
 
-// Info describes a built-in recogniser.
+// Info describes a built-in recognizer.
 type Info struct {
 	Name    string // as in Options.Recognizers
 	Entity  Entity // the label of its findings
@@ -83,7 +83,7 @@ type Info struct {
 	Doc     string // what it finds, how it is validated, and the source
 }
 
-// List returns the built-in recognisers sorted by name.
+// List returns the built-in recognizers sorted by name.
 func List() []Info {
 	list := make([]Info, 0, len(recognizers))
 	for _, b := range recognizers {
@@ -102,7 +102,7 @@ type Scanner struct {
 	guests   []Recognizer
 }
 
-// New makes a Scanner. Errors name the option and the recogniser or pattern
+// New makes a Scanner. Errors name the option and the recognizer or pattern
 // name at fault, never a pattern's text.
 func New(o Options) (*Scanner, error) {
 	s := &Scanner{on: defaultSet()}
@@ -176,7 +176,7 @@ func (s *Scanner) choose(o Options) error {
 	return nil
 }
 
-// validEntity tells whether e can stand in a placeholder.
+// validEntity reports whether e can stand in a placeholder.
 func validEntity(e Entity) bool {
 	if e == "" || len(e) > 40 {
 		return false
@@ -200,10 +200,10 @@ func (s *Scanner) Scan(text []byte, dst []Span) []Span {
 	}
 	out := r.out
 	if len(out) > from {
-		out = s.edges(text, s.settle(text, out, from), from, &r.work)
+		out = s.rescanEdges(text, s.settle(text, out, from), from, &r.work)
 	}
-	if effort != nil {
-		effort(r.work + len(text))
+	if reportWork != nil {
+		reportWork(r.work + len(text))
 	}
 	return out
 }

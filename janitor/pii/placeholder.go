@@ -2,7 +2,7 @@
 
 package pii
 
-// closesPlaceholder tells whether a placeholder ends at text[:end].
+// closesPlaceholder reports whether a placeholder ends at text[:end].
 func closesPlaceholder(text []byte, end int) bool {
 	for i := end - 2; i >= 0 && end-i <= maxPlaceholder; i-- {
 		if text[i] == '[' {
@@ -15,7 +15,7 @@ func closesPlaceholder(text []byte, end int) bool {
 	return false
 }
 
-// insidePlaceholder tells whether a finding lies within "[EMAIL_1]",
+// insidePlaceholder reports whether a finding lies within "[EMAIL_1]",
 // "[EMAIL_7f3a9c]" or "[REDACTED]", brackets included.
 func insidePlaceholder(text []byte, sp Span) bool {
 	for i := sp.Start; i >= 0 && i > sp.Start-maxPlaceholder; i-- {

@@ -63,7 +63,7 @@ func (r *scan) privateKeys() {
 	}
 }
 
-// longBase64 tells whether a body holds at least one stretch of 24 characters
+// longBase64 reports whether a body holds at least one stretch of 24 characters
 // of base64, as every key does and its description does not.
 func longBase64(body []byte) bool {
 	n := 0

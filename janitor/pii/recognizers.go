@@ -112,7 +112,7 @@ func enumerate(list ...*builtin) []*builtin {
 	return list
 }
 
-// finds tells whether a recognizer is on.
+// finds reports whether a recognizer is on.
 func (s *Scanner) finds(b *builtin) bool { return s.on&b.bit != 0 }
 
 // builtinByName returns the recognizer of that name, or nil.

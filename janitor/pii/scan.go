@@ -52,10 +52,10 @@ const (
 	minToken = 16
 )
 
-// effort is told, after each scan, about how many bytes the verifiers have
+// reportWork is told, after each scan, about how many bytes the verifiers have
 // looked at. Tests set it to see that the work is linear in the text; it is nil
 // otherwise.
-var effort func(work int)
+var reportWork func(work int)
 
 // Work of what costs more than its bytes, in bytes.
 const (
@@ -74,7 +74,7 @@ func (r *scan) run() {
 	}
 }
 
-// runPlain scans the text as it stands and tells whether there are bytes
+// runPlain scans the text as it stands and reports whether there are bytes
 // beyond ASCII in it.
 func (r *scan) runPlain() bool {
 	text := r.text

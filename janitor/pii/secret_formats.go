@@ -118,7 +118,7 @@ func webhookStart(text []byte, p int) int {
 // isMask tells the characters people blank secrets with.
 func isMask(c byte) bool { return c == 'x' || c == 'X' || c == '0' || c == '*' || c == '.' }
 
-// holds tells whether the variable part passes the format's check and is no
+// holds reports whether the variable part passes the format's check and is no
 // mask such as xxxxxxxx.
 func (f *format) holds(body []byte) bool {
 	kinds, distinct := contents(body)
@@ -130,13 +130,13 @@ func (f *format) holds(body []byte) bool {
 	case plain:
 		return !bytes.Contains(body, []byte("EXAMPLE"))
 	case mixed:
-		return random62(body) && digitRuns(body) >= 2
+		return looksRandom(body) && digitRuns(body) >= 2
 	case dotted:
 		return varied && bytes.IndexByte(body, '.') >= 0
 	case dashed:
 		return varied && bytes.IndexByte(body, '-') >= 0
 	case uuid:
-		return guid(body)
+		return isGUID(body)
 	}
 	return kinds&clsDigit != 0 && kinds&clsAlpha != 0 || distinct > 16
 }

@@ -25,7 +25,7 @@ func (r *scan) shapeAt(p int) int {
 	if w := r.text[p:word]; azurePlatformKey(w) || newRelicInsertKey(w) {
 		return word
 	}
-	switch at(r.text, word) {
+	switch byteAt(r.text, word) {
 	case '.':
 		return r.atlasToken(p, word)
 	case '|':
@@ -81,7 +81,7 @@ func (r *scan) maxMindKey(p, word int) int {
 
 // mailchimpKey takes 32 hexadecimal digits and "-us" with a number.
 func (r *scan) mailchimpKey(p, word int) int {
-	if at(r.text, word+1) != 'u' || at(r.text, word+2) != 's' || !isDigit(at(r.text, word+3)) {
+	if byteAt(r.text, word+1) != 'u' || byteAt(r.text, word+2) != 's' || !isDigit(byteAt(r.text, word+3)) {
 		return p
 	}
 	if end := r.runEnd(abAlnum, word+1); end-word <= 5 && r.runEnd(abHex, p) >= word {
@@ -106,11 +106,11 @@ func (r *scan) googleClient(p, word int) int {
 // joined by dots.
 func (r *scan) discordBot(p int) int {
 	id := r.runEnd(abURL, p)
-	if id-p < 23 || id-p > 28 || at(r.text, id) != '.' {
+	if id-p < 23 || id-p > 28 || byteAt(r.text, id) != '.' {
 		return p
 	}
 	stamp := r.runEnd(abURL, id+1)
-	if stamp-id != 7 || at(r.text, stamp) != '.' {
+	if stamp-id != 7 || byteAt(r.text, stamp) != '.' {
 		return p
 	}
 	end := r.runEnd(abURL, stamp+1)
@@ -137,14 +137,14 @@ func (r *scan) telegramBot(p int) int {
 // telegramNumber returns where the number in front of ":" before text[p]
 // begins, p when there is none of five to sixteen digits.
 func (r *scan) telegramNumber(p int) int {
-	if at(r.text, p-1) != ':' {
+	if byteAt(r.text, p-1) != ':' {
 		return p
 	}
 	i := p - 1
 	for i > 0 && p-i <= 17 && isDigit(r.text[i-1]) {
 		i--
 	}
-	if n := p - 1 - i; n < 5 || n > 16 || isAlpha(at(r.text, i-1)) && at(r.text, i-1)|0x20 != 't' {
+	if n := p - 1 - i; n < 5 || n > 16 || isAlpha(byteAt(r.text, i-1)) && byteAt(r.text, i-1)|0x20 != 't' {
 		return p
 	}
 	return i

@@ -14,7 +14,7 @@ import (
 // window of folded text only what folded counts: the rest was seen before, and
 // without the edges of the window.
 func (r *scan) add(start, end int, e Entity) {
-	if !r.fresh(start, end) {
+	if !r.foldedIn(start, end) {
 		return
 	}
 	r.out = append(r.out, Span{start, end, e})
@@ -27,7 +27,7 @@ func (r *scan) add(start, end int, e Entity) {
 // Findings that overlap become one span that covers both, so that no byte of
 // either is left behind; the label is that of the longer one, and of equally
 // long ones that of the more specific entity. The rule does not depend on the
-// order in which recognisers ran.
+// order in which recognizers ran.
 func (s *Scanner) settle(text []byte, spans []Span, from int) []Span {
 	raw := spans[from:]
 	sortSpans(raw)
@@ -129,7 +129,7 @@ func widen(text []byte, sp Span) Span {
 	return sp
 }
 
-// splitsRune tells whether offset i lies inside a valid multi-byte rune.
+// splitsRune reports whether offset i lies inside a valid multi-byte rune.
 func splitsRune(text []byte, i int) bool {
 	if utf8.RuneStart(text[i]) {
 		return false
@@ -143,7 +143,7 @@ func splitsRune(text []byte, i int) bool {
 	return false
 }
 
-// allowed tells whether the user listed this very value.
+// allowed reports whether the user listed this very value.
 func (s *Scanner) allowed(text []byte, sp Span) bool {
 	if s.allow == nil {
 		return false

@@ -61,7 +61,7 @@ func (c tally) atLeast(t *testing.T, what string, percent float64) {
 	}
 }
 
-// covered tells whether a finding of one of the entities covers text[start:end].
+// covered reports whether a finding of one of the entities covers text[start:end].
 func covered(spans []Span, start, end int, entities ...Entity) bool {
 	for _, sp := range spans {
 		for _, e := range entities {
@@ -80,7 +80,7 @@ type piiRow struct {
 	}
 }
 
-// notPublic tells whether an IP row is one the default set leaves by design.
+// notPublic reports whether an IP row is one the default set leaves by design.
 func notPublic(value string) bool {
 	a, err := netip.ParseAddr(strings.Split(value, "%")[0])
 	return err != nil || !public(a)

@@ -44,7 +44,7 @@ func (r *scan) ssn(c *chain, i int) int {
 	}
 	start, end := c.g[i].start, c.g[i+k-1].end
 	sure := k == 3 && (c.gap(i+1) == '-' || c.rowOf(i, 3))
-	if k == 3 && !sure && r.before(start)&(ssn.words|itin.words) == 0 || !c.ends(i+k-1) {
+	if k == 3 && !sure && r.topicsBefore(start)&(ssn.words|itin.words) == 0 || !c.ends(i+k-1) {
 		return 0 // part of a row of numbers
 	}
 	var buf [9]byte
@@ -58,7 +58,7 @@ func (r *scan) ssn(c *chain, i int) int {
 	default:
 		return 0
 	}
-	if !sure && !r.bare() && r.before(start)&kind.words == 0 {
+	if !sure && !r.numbersOnly() && r.topicsBefore(start)&kind.words == 0 {
 		return 0
 	}
 	r.add(start, end, kind.entity)

@@ -32,7 +32,7 @@ func countryIndex(label []byte) int { return int(label[0]&31)<<5 | int(label[1]&
 // maxTLD is the length of the longest one.
 const maxTLD = 24
 
-// knownTLD tells whether label is a top-level domain; non-ASCII ones and
+// knownTLD reports whether label is a top-level domain; non-ASCII ones and
 // their punycode are taken on trust.
 func knownTLD(label []byte) bool {
 	if len(label) < 2 || len(label) > 63 {

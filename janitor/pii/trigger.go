@@ -12,7 +12,7 @@ import (
 func (r *scan) colon(i int) {
 	switch r.text[i] {
 	case ':':
-		if next := at(r.text, i+1); (next == ':' || isHex(next)) && (r.finds(&ip) || r.finds(&ipPrivate) || r.finds(&mac)) {
+		if next := byteAt(r.text, i+1); (next == ':' || isHex(next)) && (r.finds(&ip) || r.finds(&ipPrivate) || r.finds(&mac)) {
 			r.ipv6(i)
 		}
 		fallthrough
@@ -21,7 +21,7 @@ func (r *scan) colon(i int) {
 			r.assignment(i)
 		}
 	case '<':
-		if r.finds(&assignment) && at(r.text, i+1) == '/' {
+		if r.finds(&assignment) && byteAt(r.text, i+1) == '/' {
 			r.element(i)
 		}
 	}
@@ -35,19 +35,19 @@ func (r *scan) number(p int) {
 			return // within a longer word, as most digits of encoded data are
 		}
 		if escapeBefore(text, p) == 0 {
-			r.lettered(p)
+			r.numberAfterLetters(p)
 			return
 		}
 	}
-	if p > 0 && toldBehind[text[p-1]] && r.finds(&assignment) && couldBeTold(text, p) {
-		r.toldPassword(p)
+	if p > 0 && beforePassword[text[p-1]] && r.finds(&assignment) && passwordCouldBegin(text, p) {
+		r.prosePassword(p)
 	}
 	if p < r.numDone {
 		return
 	}
 	end := digitsEnd(text, p)
-	next := at(text, end)
-	if end-p < 6 && !separator(next) && !isAlpha(next) && (next != ',' || !isAlpha(at(text, p-2))) {
+	next := byteAt(text, end)
+	if end-p < 6 && !separator(next) && !isAlpha(next) && (next != ',' || !isAlpha(byteAt(text, p-2))) {
 		r.numDone = end
 		if end-p >= 5 && !inWord(text, p) {
 			r.document(p)
@@ -58,7 +58,7 @@ func (r *scan) number(p int) {
 	c.parse(text, p, end)
 	r.numDone = c.g[c.n-1].end
 	r.work += r.numDone - p
-	if !r.seen(p, r.numDone) {
+	if !r.scannedBefore(p, r.numDone) {
 		r.numbers(c)
 	}
 }
@@ -74,7 +74,7 @@ func (r *scan) numbers(c *chain) {
 	}
 	covered := p // by hardware addresses, as far as they follow on each other
 	for i := 0; i < c.n; i++ {
-		if end := r.figureWord(c.g[i]); c.g[i].start <= covered {
+		if end := r.groupWord(c.g[i]); c.g[i].start <= covered {
 			covered = max(covered, end)
 		}
 	}
@@ -91,16 +91,16 @@ func (r *scan) numbers(c *chain) {
 	}
 }
 
-// besideWord tells whether letters stand close enough to text[p:end] for a date
+// besideWord reports whether letters stand close enough to text[p:end] for a date
 // with the name of a month, or for a word to begin with the digits.
 func (r *scan) besideWord(p, end int) bool {
-	return isAlpha(at(r.text, p-2)) || isAlpha(at(r.text, p-3)) || isAlpha(at(r.text, end)) || isAlpha(at(r.text, end+1)) || isAlpha(at(r.text, end+2))
+	return isAlpha(byteAt(r.text, p-2)) || isAlpha(byteAt(r.text, p-3)) || isAlpha(byteAt(r.text, end)) || isAlpha(byteAt(r.text, end+1)) || isAlpha(byteAt(r.text, end+2))
 }
 
-// figureWord looks at a group as the beginning of a word: the number of a
+// groupWord looks at a group as the beginning of a word: the number of a
 // document, a hardware address, a code. It returns the end of the hardware
 // address, or 0.
-func (r *scan) figureWord(g group) int {
+func (r *scan) groupWord(g group) int {
 	if p := g.start; p > 0 && isWord(r.text[p-1]) && escapeBefore(r.text, p) == 0 {
 		return 0 // no word begins here
 	}
@@ -108,10 +108,10 @@ func (r *scan) figureWord(g group) int {
 		r.document(g.start)
 	}
 	end := 0
-	if r.dotted(g.start) {
-		end = g.start + dottedMAC
+	if r.dottedMAC(g.start) {
+		end = g.start + dottedMACLen
 	}
-	if isAlpha(at(r.text, g.end)) {
+	if isAlpha(byteAt(r.text, g.end)) {
 		r.word(g.start)
 	}
 	return end
@@ -125,7 +125,7 @@ func (r *scan) groupsAt(c *chain, i int) int {
 		return 0
 	}
 	rest := c.rest[i]
-	if at(c.text, c.g[i].start-1) == '+' {
+	if byteAt(c.text, c.g[i].start-1) == '+' {
 		if rest >= 7 && r.finds(&phone) {
 			return r.phone(c, i)
 		}
@@ -155,10 +155,10 @@ func (r *scan) checkedNumber(c *chain, i int) int {
 		found = r.ipv4(c, i)
 	}
 	if found == 0 && rest >= 6 {
-		found = r.spaced(c, i)
+		found = r.codeInGroups(c, i)
 	}
 	if found == 0 && rest >= 8 {
-		found = r.national(c, i)
+		found = r.nationalNumber(c, i)
 	}
 	if found == 0 && rest >= 9 && (first == 3 || first == 5 || first == 9) {
 		found = r.ssn(c, i)
@@ -166,17 +166,17 @@ func (r *scan) checkedNumber(c *chain, i int) int {
 	return found
 }
 
-// lettered looks at digits with a letter directly in front, at text[p]: the
+// numberAfterLetters looks at digits with a letter directly in front, at text[p]: the
 // numbers that begin with letters.
-func (r *scan) lettered(p int) {
+func (r *scan) numberAfterLetters(p int) {
 	text := r.text
 	start := p - 1
 	for start > 0 && p-start <= 6 && isAlpha(text[start-1]) && escapeBefore(text, start) == 0 {
 		start--
 	}
 	letters := p - start
-	if (letters > 6 || start > 0 && toldBehind[text[start-1]] && couldBeTold(text, start)) && r.finds(&assignment) {
-		r.toldPassword(p)
+	if (letters > 6 || start > 0 && beforePassword[text[start-1]] && passwordCouldBegin(text, start)) && r.finds(&assignment) {
+		r.prosePassword(p)
 	}
 	if inWord(text, start) {
 		return
@@ -186,10 +186,10 @@ func (r *scan) lettered(p int) {
 	}
 	if letters <= 3 {
 		r.document(start)
-		r.dotted(start)
+		r.dottedMAC(start)
 	}
 	digits := 1
-	for digits < 7 && isDigit(at(text, p+digits)) {
+	for digits < 7 && isDigit(byteAt(text, p+digits)) {
 		digits++
 	}
 	if wordBegins(letters, digits) {
@@ -197,15 +197,15 @@ func (r *scan) lettered(p int) {
 	}
 }
 
-// wordBegins tells whether any pattern of the recognizers begins with so many
+// wordBegins reports whether any pattern of the recognizers begins with so many
 // letters and then so many digits, counted up to seven.
 func wordBegins(letters, digits int) bool {
 	return digits >= 6 && letters != 3 || letters == 5 && digits >= 4 || letters == 6 && digits >= 2
 }
 
-// dotted looks at text[start:] for a hardware address in groups of four.
-func (r *scan) dotted(start int) bool {
-	return at(r.text, start+4) == '.' && r.finds(&mac) && r.macDotted(start)
+// dottedMACLen looks at text[start:] for a hardware address in groups of four.
+func (r *scan) dottedMAC(start int) bool {
+	return byteAt(r.text, start+4) == '.' && r.finds(&mac) && r.macDotted(start)
 }
 
 // mails hands every "@" and "%40" to the verifier of addresses.
@@ -235,7 +235,7 @@ func (r *scan) mails() {
 // its start and behind each byte that is no letter or digit.
 func (r *scan) token(start, end int) {
 	text := r.text
-	if r.win != nil && r.seen(start, r.runEnd(abAny, end)) {
+	if r.win != nil && r.scannedBefore(start, r.runEnd(abAny, end)) {
 		return
 	}
 	if n := end - start; (n == 17 || n == 23) && r.finds(&mac) && text[start+2] == '-' && r.macPairs(start, end) {
@@ -295,10 +295,10 @@ func (r *scan) secretAt(p int) int {
 	return end
 }
 
-// spaced looks at group i for the codes with letters that are also written in
+// codeInGroups looks at group i for the codes with letters that are also written in
 // groups: UK national insurance numbers (AB 12 34 56 C), Finnish identity
 // codes (131052-308T), Spanish NIF (12345678-Z).
-func (r *scan) spaced(c *chain, i int) int {
+func (r *scan) codeInGroups(c *chain, i int) int {
 	switch c.g[i].len() {
 	case 2:
 		if _, ok := c.lens(i, 2, 2, 2); ok && r.finds(&ukNINO) {

@@ -43,15 +43,15 @@ func validNINO(n idNumber) bool {
 func (r *scan) spacedNINO(c *chain, i, k int) int {
 	text := c.text
 	start, end := c.g[i].start, c.g[i+k-1].end
-	if at(text, start-1) == ' ' {
+	if byteAt(text, start-1) == ' ' {
 		start--
 	}
 	start -= 2
-	if at(text, end) == ' ' {
+	if byteAt(text, end) == ' ' {
 		end++
 	}
 	if start < 0 || !isAlpha(text[start]) || !isAlpha(text[start+1]) || inWord(text, start) ||
-		!isAlpha(at(text, end)) || isWord(at(text, end+1)) {
+		!isAlpha(byteAt(text, end)) || isWord(byteAt(text, end+1)) {
 		return 0
 	}
 	var w [9]byte
@@ -64,7 +64,7 @@ func (r *scan) spacedNINO(c *chain, i, k int) int {
 		return 0
 	}
 	upper := isUpper(text[start]) && isUpper(text[start+1]) && isUpper(text[end])
-	if k == 3 || upper || (r.before(start)|r.after(end+1))&ukNINO.words != 0 {
+	if k == 3 || upper || (r.topicsBefore(start)|r.topicsAfter(end+1))&ukNINO.words != 0 {
 		r.add(start, end+1, EntityNINO)
 		return k
 	}

@@ -45,7 +45,7 @@ func (r *scan) userinfo(i, after int) bool {
 		colon++
 	}
 	password := text[min(colon+1, i):i]
-	if r.finds(&urlCredentials) && len(password) > 0 && !template(password) && hostAt(text, after) {
+	if r.finds(&urlCredentials) && len(password) > 0 && !isTemplate(password) && hostAt(text, after) {
 		r.add(colon+1, i, EntitySecret)
 	}
 	return true
@@ -92,8 +92,8 @@ func (r *scan) schemeFrom(i int) int {
 	return -1
 }
 
-// hostAt tells whether a host name or address begins at text[i].
+// hostAt reports whether a host name or address begins at text[i].
 func hostAt(text []byte, i int) bool {
-	c := at(text, i)
+	c := byteAt(text, i)
 	return isAlnum(c) || c == '[' || c >= 0x80
 }

@@ -62,16 +62,16 @@ func (r *scan) word(start int) {
 		if !r.finds(w.of) || !matchesPattern(number.bytes(), w.pattern) || !w.of.valid(number) {
 			continue
 		}
-		if w.sure && upper || r.alone(start, end) || (r.before(start)|r.after(end))&w.of.words != 0 {
+		if w.sure && upper || r.aloneInText(start, end) || (r.topicsBefore(start)|r.topicsAfter(end))&w.of.words != 0 {
 			r.add(start, end, w.of.entity)
 			return
 		}
 	}
 }
 
-// alone tells whether text[start:end] is all there is but for white space and
+// aloneInText reports whether text[start:end] is all there is but for white space and
 // quotes.
-func (r *scan) alone(start, end int) bool {
+func (r *scan) aloneInText(start, end int) bool {
 	if len(r.text) > 64 || r.part {
 		return false
 	}
@@ -83,7 +83,7 @@ func (r *scan) alone(start, end int) bool {
 	return true
 }
 
-// matchesPattern tells whether a word in upper case has the letters and digits
+// matchesPattern reports whether a word in upper case has the letters and digits
 // of a pattern in their places.
 func matchesPattern(w []byte, pattern string) bool {
 	for i, c := range w {

@@ -17,8 +17,8 @@ const (
 func TestWorkIsLinear(t *testing.T) {
 	s := scanner(t, Options{})
 	spent := 0
-	effort = func(work int) { spent = work }
-	defer func() { effort = nil }()
+	reportWork = func(work int) { spent = work }
+	defer func() { reportWork = nil }()
 	work := func(text []byte) int {
 		spent = 0
 		s.Scan(text, nil)

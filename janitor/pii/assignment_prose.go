@@ -10,32 +10,32 @@ const (
 	maxVerb        = 5
 )
 
-// toldBehind are the bytes with which a password can begin, or that can stand in
+// beforePassword are the bytes with which a password can begin, or that can stand in
 // front of one, when a digit follows.
-var toldBehind = func() (t [256]bool) {
+var beforePassword = func() (t [256]bool) {
 	for _, c := range []byte(" \"'`!#$&*?@^_~-\xaf\xba\x9a") {
 		t[c] = true
 	}
 	return t
 }()
 
-// couldBeTold tells whether toldPassword is worth a look at letters or digits at
-// text[i] behind one of toldBehind: behind a word and a space, or in a word with
+// passwordCouldBegin reports whether prosePassword is worth a look at letters or digits at
+// text[i] behind one of beforePassword: behind a word and a space, or in a word with
 // signs. Digits must go on with something else.
-func couldBeTold(text []byte, i int) bool {
+func passwordCouldBegin(text []byte, i int) bool {
 	switch text[i-1] {
 	case ' ':
-		return endsToldName(at(text, i-2)) && wordy(text, i)
+		return endsPasswordName(byteAt(text, i-2)) && letterAhead(text, i)
 	case '"', '\'', '`':
-		return at(text, i-2) == ' ' && endsToldName(at(text, i-3)) && wordy(text, i)
+		return byteAt(text, i-2) == ' ' && endsPasswordName(byteAt(text, i-3)) && letterAhead(text, i)
 	case '-':
-		return isAlpha(at(text, i-2))
+		return isAlpha(byteAt(text, i-2))
 	}
 	return true
 }
 
-// endsToldName tells the last letters of verbs and of names of passwords.
-func endsToldName(c byte) bool {
+// endsPasswordName tells the last letters of verbs and of names of passwords.
+func endsPasswordName(c byte) bool {
 	switch c | 0x20 {
 	case 's', 't', 'o', 'd', 'e', 'w':
 		return true
@@ -43,16 +43,16 @@ func endsToldName(c byte) bool {
 	return false
 }
 
-// endsTelling tells the last bytes of toldNames.
-func endsTelling(c byte) bool { return c == 0xaf || c == 0xba || c == 0x9a }
+// endsSpacelessName tells the last bytes of spacelessNames.
+func endsSpacelessName(c byte) bool { return c == 0xaf || c == 0xba || c == 0x9a }
 
-// wordy tells whether a letter stands at text[p], or behind the digits there a
+// letterAhead reports whether a letter stands at text[p], or behind the digits there a
 // letter or a sign.
-func wordy(text []byte, p int) bool {
-	for isDigit(at(text, p)) {
+func letterAhead(text []byte, p int) bool {
+	for isDigit(byteAt(text, p)) {
 		p++
 	}
-	switch c := at(text, p); c {
+	switch c := byteAt(text, p); c {
 	case '.', ',', ':', ';', ')', ']', '/', '%', '"', '\'':
 		return false
 	default:
@@ -60,47 +60,47 @@ func wordy(text []byte, p int) bool {
 	}
 }
 
-// toldPassword looks at the first digit of a word, at text[p], for a password
+// prosePassword looks at the first digit of a word, at text[p], for a password
 // that no operator assigns: "my password is hunter2", "--password k3Y!abc",
 // "login bob password k3Yabc". One without a digit cannot be told from a word.
-func (r *scan) toldPassword(p int) {
+func (r *scan) prosePassword(p int) {
 	text := r.text
-	start := toldStart(text, p)
+	start := passwordStart(text, p)
 	if start < 0 {
 		return
 	}
 	i := start // where what comes before the password ends
-	stop := at(text, i-1)
-	if quote(stop) {
+	stop := byteAt(text, i-1)
+	if isQuote(stop) {
 		i--
 	} else {
 		stop = 0
 	}
-	verb := toldIn(text[:i])
+	verb := spacelessNameBefore(text[:i])
 	if !verb {
-		if at(text, i-1) != ' ' {
+		if byteAt(text, i-1) != ' ' {
 			return
 		}
 		var named bool
-		if named, verb = toldAfter(text, i-1); !named {
+		if named, verb = passwordNamed(text, i-1); !named {
 			return
 		}
 	}
-	end := r.toldEnd(start, stop)
+	end := r.passwordEnd(start, stop)
 	r.work += end - start
-	if next := at(text, end); next == '(' || next == '[' || next == '{' {
+	if next := byteAt(text, end); next == '(' || next == '[' || next == '{' {
 		return // program text
 	}
-	if toldValue(text[start:end], verb) {
+	if isProsePassword(text[start:end], verb) {
 		r.add(start, end, EntitySecret)
 	}
 }
 
-// toldStart returns where the word around the digit at text[p] begins, -1 when
+// passwordStart returns where the word around the digit at text[p] begins, -1 when
 // another digit or too much stands between.
-func toldStart(text []byte, p int) int {
+func passwordStart(text []byte, p int) int {
 	start := p
-	for start > 0 && text[start-1] > ' ' && text[start-1] < 0x80 && !quote(text[start-1]) {
+	for start > 0 && text[start-1] > ' ' && text[start-1] < 0x80 && !isQuote(text[start-1]) {
 		if start--; p-start > maxBeforeDigit || isDigit(text[start]) {
 			return -1
 		}
@@ -108,26 +108,26 @@ func toldStart(text []byte, p int) int {
 	return start
 }
 
-// toldValue tells whether a value could be a password; verb tells that a verb
+// isProsePassword reports whether a value could be a password; verb tells that a verb
 // stands in front.
-func toldValue(v []byte, verb bool) bool {
-	return len(v) >= 6 && len(v) <= maxChosen && v[0] != '-' && v[0] != '*' &&
-		chosen(v) && !template(v) && !containsFold(v, "example") && !plainWord(v, verb)
+func isProsePassword(v []byte, verb bool) bool {
+	return len(v) >= 6 && len(v) <= maxPassword && v[0] != '-' && v[0] != '*' &&
+		likelyPassword(v) && !isTemplate(v) && !containsFold(v, "example") && !wordWithDigits(v, verb)
 }
 
-func quote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
+func isQuote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
 
-// toldAfter tells whether the words that end at text[:i] name a password, and
+// passwordNamed reports whether the words that end at text[:i] name a password, and
 // whether a verb stands between it and the value.
-func toldAfter(text []byte, i int) (named, verb bool) {
-	if !endsToldName(at(text, i-1)) {
+func passwordNamed(text []byte, i int) (named, verb bool) {
+	if !endsPasswordName(byteAt(text, i-1)) {
 		return false, false
 	}
 	word := wordBefore(text, i)
 	if word == i {
 		return false, false
 	}
-	if w := text[word:i]; len(w) <= maxVerb && at(text, word-1) == ' ' &&
+	if w := text[word:i]; len(w) <= maxVerb && byteAt(text, word-1) == ' ' &&
 		(equalFold(w, "is") || equalFold(w, "ist") || equalFold(w, "est") || equalFold(w, "es") || equalFold(w, "was") || equalFold(w, "to")) {
 		i, verb = word-1, true
 		if word = wordBefore(text, i); word == i {
@@ -150,15 +150,15 @@ func wordBefore(text []byte, i int) int {
 	return start
 }
 
-// toldNames are words of languages without spaces that name a password and say
+// spacelessNames are words of languages without spaces that name a password and say
 // that it follows.
-var toldNames = [...]string{"密码是", "密码为", "密码：", "密碼是", "密碼為", "密碼：", "パスワードは", "パスワード："}
+var spacelessNames = [...]string{"密码是", "密码为", "密码：", "密碼是", "密碼為", "密碼：", "パスワードは", "パスワード："}
 
-func toldIn(before []byte) bool {
-	if !endsTelling(at(before, len(before)-1)) {
+func spacelessNameBefore(before []byte) bool {
+	if !endsSpacelessName(byteAt(before, len(before)-1)) {
 		return false
 	}
-	for _, name := range toldNames {
+	for _, name := range spacelessNames {
 		if bytes.HasSuffix(before, []byte(name)) {
 			return true
 		}
@@ -166,12 +166,12 @@ func toldIn(before []byte) bool {
 	return false
 }
 
-// toldEnd returns the end of a value that begins at text[start]: the quote it
+// passwordEnd returns the end of a value that begins at text[start]: the quote it
 // stands in, or white space, without the punctuation of the sentence.
-func (r *scan) toldEnd(start int, stop byte) int {
+func (r *scan) passwordEnd(start int, stop byte) int {
 	text := r.text
 	end := start
-	for end < len(text) && end-start <= maxChosen && text[end] > ' ' && text[end] < 0x80 && (text[end] != stop || stop == 0) && !(stop == 0 && endsValue(text[end])) {
+	for end < len(text) && end-start <= maxPassword && text[end] > ' ' && text[end] < 0x80 && (text[end] != stop || stop == 0) && !(stop == 0 && endsValue(text[end])) {
 		end++
 	}
 	for stop == 0 && end > start && (text[end-1] == '.' || text[end-1] == '?' || text[end-1] == ':') {
@@ -180,15 +180,15 @@ func (r *scan) toldEnd(start int, stop byte) int {
 	return end
 }
 
-// schemes are words with digits that are said of passwords.
-var schemes = set("sha1 sha224 sha256 sha384 sha512 md4 md5 base32 base58 base64 utf8 utf16 rot13 aes128 aes192 aes256 " +
+// technicalWords are words with digits that are said of passwords.
+var technicalWords = set("sha1 sha224 sha256 sha384 sha512 md4 md5 base32 base58 base64 utf8 utf16 rot13 aes128 aes192 aes256 " +
 	"pbkdf2 argon2 argon2i argon2id bcrypt2 blake2 blake2b blake2s blake3 scrypt2 ntlmv1 ntlmv2 rfc2307 oauth1 oauth2 auth0 " +
 	"ascii7 unicode6 windows10 windows11 iso27001 ripemd160 x25519 ed25519")
 
-// plainWord tells words with digits from passwords: parts of letters or of
+// wordWithDigits tells words with digits from passwords: parts of letters or of
 // digits, or a name with a number behind. Behind a verb the last is a password
 // unless it is known for what it is.
-func plainWord(v []byte, verb bool) bool {
+func wordWithDigits(v []byte, verb bool) bool {
 	parts := 0
 	for i := 0; i < len(v); parts++ {
 		n := plainPart(v[i:])
@@ -205,7 +205,7 @@ func plainWord(v []byte, verb bool) bool {
 			return false // a sign no word has
 		}
 	}
-	return parts > 0 || !verb || !isAlpha(v[0]) || schemeName(v)
+	return parts > 0 || !verb || !isAlpha(v[0]) || isTechnicalWord(v)
 }
 
 // plainPart returns the length of letters, digits and small letters that v
@@ -232,8 +232,8 @@ func plainPart(v []byte) int {
 	return i
 }
 
-// schemeName tells whether v is one of schemes.
-func schemeName(v []byte) bool {
+// isTechnicalWord reports whether v is one of schemes.
+func isTechnicalWord(v []byte) bool {
 	var buf [maxWord]byte
 	defer clear(buf[:]) // the stack keeps nothing of the value
 	if len(v) > len(buf) {
@@ -242,5 +242,5 @@ func schemeName(v []byte) bool {
 	for i, c := range v {
 		buf[i] = lower(c)
 	}
-	return schemes[string(buf[:len(v)])]
+	return technicalWords[string(buf[:len(v)])]
 }

@@ -2,41 +2,41 @@
 
 package pii
 
-// spoken takes other forms, beside a word that speaks of phones; or as a text
+// phoneByContext takes other forms, beside a word that speaks of phones; or as a text
 // of nothing else.
-func (r *scan) spoken(c *chain, i int) int {
-	if r.around(c)&(phone.words|callWords) == 0 && !r.bare() {
+func (r *scan) phoneByContext(c *chain, i int) int {
+	if r.topicsAround(c)&(phone.words|callWords) == 0 && !r.numbersOnly() {
 		return 0
 	}
 	start := c.g[i].start
-	if !freeBefore(c.text, start) || r.before(start)&(phone.words|callWords) == 0 && !followedByWord(c) && !r.bare() {
+	if !freeBefore(c.text, start) || r.topicsBefore(start)&(phone.words|callWords) == 0 && !followedByWord(c) && !r.numbersOnly() {
 		return 0
 	}
-	k := c.dialled(i)
-	if k == 0 || c.date(i, k) || c.notDialled(i, k) {
+	k := c.dialledGroups(i)
+	if k == 0 || c.isDate(i, k) || c.otherFigures(i, k) {
 		return 0
 	}
 	topics := r.phoneContext(c, i, k)
-	alone := i == 0 && k == c.n && r.bare() && !timestamp(c.digitsOf(i))
+	alone := i == 0 && k == c.n && r.numbersOnly() && !isTimestamp(c.digitsOf(i))
 	switch {
 	case topics&phone.words != 0, topics != 0 && k > 1:
 		return k
-	case (topics != 0 || alone) && plausibleBare(c, i, k):
+	case (topics != 0 || alone) && plausiblePhone(c, i, k):
 		return k
 	}
 	return 0
 }
 
-// notDialled tells whether k groups from i on are one of the figures that stand
+// otherFigures reports whether k groups from i on are one of the figures that stand
 // beside words of phones and are no numbers of phones.
-func (c *chain) notDialled(i, k int) bool {
+func (c *chain) otherFigures(i, k int) bool {
 	return c.unixTime(i, k) || c.dottedRow(i, k) || c.padded(i, k) || c.dateAndTime(i, k) || c.amount(i, k) ||
 		c.accountInName(i, k) || c.fraction(i, k) || c.postalCode(i, k) || c.volumeAndYear(i, k) || c.yearInParentheses(i, k)
 }
 
 // unixTime tells seconds or milliseconds since 1970: 1700000000.
 func (c *chain) unixTime(i, k int) bool {
-	return timestamp(c.digitsOf(i)) && (k == 1 || i+1 == c.n || c.gap(i+1) == '.')
+	return isTimestamp(c.digitsOf(i)) && (k == 1 || i+1 == c.n || c.gap(i+1) == '.')
 }
 
 // dottedRow tells four groups with dots between, an address or a version.
@@ -44,7 +44,7 @@ func (c *chain) dottedRow(i, _ int) bool {
 	return c.gap(i+1) == '.' && c.gap(i+2) == '.' && c.gap(i+3) == '.'
 }
 
-// padded tells a figure filled up with noughts: 000410.
+// padded tells a figure filled up with zeros: 000410.
 func (c *chain) padded(i, _ int) bool {
 	first := c.digitsOf(i)
 	return len(first) > 2 && first[0] == '0' && first[1] == '0'
@@ -56,12 +56,12 @@ func (c *chain) dateAndTime(i, _ int) bool {
 }
 
 // amount tells a round number: 256000000.
-func (c *chain) amount(i, k int) bool { return k == 1 && round(c.digitsOf(i), 6) }
+func (c *chain) amount(i, k int) bool { return k == 1 && isRound(c.digitsOf(i), 6) }
 
 // accountInName tells digits between colons, a part of a longer name:
 // arn:aws:iam::123456789012:role.
 func (c *chain) accountInName(i, k int) bool {
-	return k == 1 && at(c.text, c.g[i].start-1) == ':' && at(c.text, c.g[i].end) == ':'
+	return k == 1 && byteAt(c.text, c.g[i].start-1) == ':' && byteAt(c.text, c.g[i].end) == ':'
 }
 
 // fraction tells a decimal number: 0.000410.
@@ -80,20 +80,20 @@ func (c *chain) volumeAndYear(i, _ int) bool {
 		return false
 	}
 	next := c.g[i+1]
-	return next.len() == 4 && year(c.text[next.start:]) && c.text[next.start-1] == '('
+	return next.len() == 4 && likeYear(c.text[next.start:]) && c.text[next.start-1] == '('
 }
 
 // yearInParentheses tells a year with a parenthesis behind: 1982).
 func (c *chain) yearInParentheses(i, _ int) bool {
-	return c.g[i].len() == 4 && year(c.digitsOf(i)) && at(c.text, c.g[i].end) == ')'
+	return c.g[i].len() == 4 && likeYear(c.digitsOf(i)) && byteAt(c.text, c.g[i].end) == ')'
 }
 
-// followedByWord tells whether letters stand behind the chain, the one place
+// followedByWord reports whether letters stand behind the chain, the one place
 // where a word can speak for a number besides the text in front.
 func followedByWord(c *chain) bool {
 	end := c.g[c.n-1].end
 	for k := range contextAfter {
-		switch b := at(c.text, end+k); {
+		switch b := byteAt(c.text, end+k); {
 		case isLetter(b):
 			return true
 		case b == '\n', b == '[', b == 0, isDigit(b):
@@ -103,9 +103,9 @@ func followedByWord(c *chain) bool {
 	return false
 }
 
-// dialled returns how many groups from i on could be one number that is
-// spoken of: seven to thirteen digits, or three pairs.
-func (c *chain) dialled(i int) int {
+// dialledGroups returns how many groups from i on could be one number that is
+// phoneByContext of: seven to thirteen digits, or three pairs.
+func (c *chain) dialledGroups(i int) int {
 	total, best := 0, 0
 	for k := 0; i+k < c.n && k < 7; k++ {
 		if k > 0 && (c.g[i+k].start-c.g[i+k-1].end > 2 || c.gap(i+k) == '/') {
@@ -122,8 +122,8 @@ func (c *chain) dialled(i int) int {
 	return best
 }
 
-// plausibleBare judges a number that makes up a whole text.
-func plausibleBare(c *chain, i, k int) bool {
+// plausiblePhone judges a number that makes up a whole text.
+func plausiblePhone(c *chain, i, k int) bool {
 	var buf [maxPhone]byte
 	d := buf[:c.digits(i, i+k-1, buf[:])]
 	for j := 1; j < k; j++ {
@@ -150,5 +150,5 @@ func plausibleBare(c *chain, i, k int) bool {
 
 // phoneContext returns what the words around k groups from i on say of phones.
 func (r *scan) phoneContext(c *chain, i, k int) context {
-	return r.wordsBeside(c, i, i+k-1, phone.words|callWords)
+	return r.topicsBeside(c, i, i+k-1, phone.words|callWords)
 }

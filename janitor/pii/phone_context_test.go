@@ -19,7 +19,7 @@ func TestNotDialled(t *testing.T) {
 	}
 	checkChainRules(t, rules)
 	for _, rule := range rules {
-		if c := chainOf([]byte(rule.match)); !c.notDialled(0, c.n) {
+		if c := chainOf([]byte(rule.match)); !c.otherFigures(0, c.n) {
 			t.Errorf("%s: %q could be dialled", rule.name, rule.match)
 		}
 	}
@@ -27,15 +27,15 @@ func TestNotDialled(t *testing.T) {
 
 func TestPlausibleBare(t *testing.T) {
 	checkChainRules(t, []chainRule{
-		{"local number", plausibleBare, "555-0132", "5550132"},
-		{"trunk prefix", plausibleBare, "0412345678", "04123456789012"},
-		{"area code", plausibleBare, "4155550132", "1155550132"},
-		{"country code", plausibleBare, "49301234567", "99901234567"},
+		{"local number", plausiblePhone, "555-0132", "5550132"},
+		{"trunk prefix", plausiblePhone, "0412345678", "04123456789012"},
+		{"area code", plausiblePhone, "4155550132", "1155550132"},
+		{"country code", plausiblePhone, "49301234567", "99901234567"},
 	})
 }
 
 func TestDialled(t *testing.T) {
-	all := func(c *chain, i, k int) bool { return c.dialled(i) == k }
+	all := func(c *chain, i, k int) bool { return c.dialledGroups(i) == k }
 	checkChainRules(t, []chainRule{
 		{"seven digits", all, "785 8949", "785 894"},
 		{"three pairs", all, "22 12 34", "221 234"},

@@ -2,25 +2,25 @@
 
 package pii
 
-// prefixed takes "00", "001" or "011" and a country code, in groups.
-func (r *scan) prefixed(c *chain, i int) int {
-	skip := dialPrefix(c.digitsOf(i))
+// exitCodePhone takes "00", "001" or "011" and a country code, in groups.
+func (r *scan) exitCodePhone(c *chain, i int) int {
+	skip := exitCode(c.digitsOf(i))
 	if skip == 0 {
 		return 0
 	}
-	k := c.withCode(i, skip)
+	k := c.countryCodeGroups(i, skip)
 	if k == 0 || !freeBefore(c.text, c.g[i].start) || k > 1 && c.gap(i+1) == '.' && c.gap(i+k-1) != '.' {
 		return 0
 	}
-	if k >= 3 && (c.gap(i+1) != ' ' || c.codeApart(i, k)) || r.phoneContext(c, i, k)&phone.words != 0 || r.bare() && k == c.n {
+	if k >= 3 && (c.gap(i+1) != ' ' || c.codeApart(i, k)) || r.phoneContext(c, i, k)&phone.words != 0 || r.numbersOnly() && k == c.n {
 		return k
 	}
 	return 0
 }
 
-// dialPrefix returns how many digits are dialled in front of a country code: 2
+// exitCode returns how many digits are dialled in front of a country code: 2
 // for 00, 3 for 011; zero when the digits begin with neither.
-func dialPrefix(d []byte) int {
+func exitCode(d []byte) int {
 	switch {
 	case len(d) < 2 || d[0] != '0':
 		return 0
@@ -43,20 +43,20 @@ func (c *chain) codeApart(i, k int) bool {
 	return (i == 0 || c.gap(i) == 0) && (last+1 == c.n || c.gap(last+1) == 0) && !c.besideHex(i, last)
 }
 
-// trunk takes a number with a leading 0 in groups joined by hyphens or a
+// trunkPhone takes a number with a leading 0 in groups joined by hyphens or a
 // slash; with spaces only beside a word.
-func (r *scan) trunk(c *chain, i int) int {
+func (r *scan) trunkPhone(c *chain, i int) int {
 	k, hyphen := c.trunkGroups(i)
-	if k == 0 || c.date(i, k) {
+	if k == 0 || c.isDate(i, k) {
 		return 0
 	}
 	setOff := c.trunkSetOff(i, k)
 	switch {
 	case setOff && hyphen && k <= 3 && c.g[i+k-1].len() >= 4:
 		return k
-	case r.phoneContext(c, i, k) != 0, r.bare() && i == 0 && k == c.n:
+	case r.phoneContext(c, i, k) != 0, r.numbersOnly() && i == 0 && k == c.n:
 		return k
-	case setOff && k >= 3 && r.around(c)&numberWords != 0 && r.before(c.g[i].start)&numberWords != 0:
+	case setOff && k >= 3 && r.topicsAround(c)&numberWords != 0 && r.topicsBefore(c.g[i].start)&numberWords != 0:
 		return k // "my number is 0412 345 678"
 	}
 	return 0
