@@ -26,7 +26,9 @@ type event struct {
 	members   []member
 	parts     []part // in the order of their bytes
 	ends      []ending
-	usageOnly bool // the event has usage and no choices, as include_usage asks for
+	kindText  []byte // see kind
+	kindRead  bool   // kindText is set
+	usageOnly bool   // the event has usage and no choices, as include_usage asks for
 }
 
 // member is a member of the event's object.
@@ -101,7 +103,8 @@ func (e *event) read(doc []byte, at span) bool {
 }
 
 func (e *event) reset() {
-	e.members, e.parts, e.ends, e.usageOnly = e.members[:0], e.parts[:0], e.ends[:0], false
+	e.members, e.parts, e.ends = e.members[:0], e.parts[:0], e.ends[:0]
+	e.usageOnly, e.kindText, e.kindRead = false, nil, false
 }
 
 // readMembers reads the whole event and lists its members.

@@ -55,7 +55,12 @@ func (e *event) isResponse() bool { return bytes.HasPrefix(e.kind(), []byte("res
 func (e *event) hasType() bool { return len(e.kind()) > 0 }
 
 // kind returns the event's type, nil when it has none.
-func (e *event) kind() []byte { return e.stringMember("type") }
+func (e *event) kind() []byte {
+	if !e.kindRead {
+		e.kindText, e.kindRead = e.stringMember("type"), true
+	}
+	return e.kindText
+}
 
 // interpret reads the event by the first format that matches.
 func (e *event) interpret() {
