@@ -24,8 +24,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/volatile/needs"
 )
 
-// A locked process stays locked, so each scene is played by this test binary
-// in a process of its own.
+// A locked process stays locked, so each scene runs in a process of its own: this
+// test binary again.
 const sceneVar = "KV_AWARE_SCENE"
 
 var scenes = map[string]func(dir string) error{
@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// play runs a scene and returns what the process has logged and left behind.
+// play runs a scene and returns the log of its process and the files it left.
 func play(t *testing.T, scene string) (log string, files []string) {
 	t.Helper()
 	if err := volatile.Check(); err != nil {
@@ -98,7 +98,7 @@ const quiet = `{
 	}
 }`
 
-// setup is what a scene asks for; the zero value of each field needs no disk.
+// setup holds the options of a scene. The zero value of each needs no disk.
 type setup struct {
 	mode, listen, log, tls, host, https string
 	persist, check, cleaned             bool
@@ -142,7 +142,7 @@ func mustNotWrite(dir string) error {
 	return nil
 }
 
-// served asks the running config over HTTP.
+// served sends a request to the running config.
 func served() error {
 	app, err := caddy.ActiveContext().App("http")
 	if err != nil {
@@ -166,7 +166,7 @@ func requireScene(dir string) error {
 	if err := reported(volatileOff, "no", 0); err == nil {
 		return errors.New("a state is reported before there is a config")
 	}
-	for range 20 { // more often than Landlock can be stacked
+	for range 20 { // Landlock can be stacked 16 times
 		if err := errors.Join((setup{mode: "require"}).load(), mustNotWrite(dir), served()); err != nil {
 			return err
 		}
@@ -187,7 +187,7 @@ func requireScene(dir string) error {
 	return errors.Join(mustNotWrite(dir), served(), reported(volatileOff, "fully", 1))
 }
 
-// reported compares what the admin endpoint and the metric say.
+// reported checks the admin endpoint and the metric.
 func reported(mode, locked string, gauge int) error {
 	rec := httptest.NewRecorder()
 	if err := whileRunning(serveVolatile).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, volatilePath, nil)); err != nil {
@@ -219,8 +219,8 @@ func TestRequireLocksForGood(t *testing.T) {
 	}
 }
 
-// A config that fails to start leaves the process as it was, whichever app
-// started first.
+// A config that fails to start leaves the process unlocked, whichever app started
+// first.
 func rollbackScene(dir string) error {
 	for range 10 {
 		if err := (setup{mode: "require", listen: "192.0.2.1:1"}).load(); err == nil {
@@ -242,8 +242,8 @@ func rollbackScene(dir string) error {
 
 func TestAFailedStartLocksNothing(t *testing.T) { play(t, "rollback") }
 
-// ownCA makes certificates come from a CA in the process: no test asks a
-// public one, and no root goes into the machine's trust store.
+// ownCA gets certificates from a CA in the process: no test asks a public one, and
+// no root goes into the machine's trust store.
 const ownCA = `"issuers": [{"module": "internal"}]`
 
 const noTrust = `}, "pki": {"certificate_authorities": {"local": {"install_trust": false}}`
@@ -300,7 +300,7 @@ func TestBestEffortWarns(t *testing.T) {
 func testNoAutosave(t *testing.T, log string, files []string) {
 	t.Helper()
 	if !strings.Contains(log, "unable to create folder for config autosave") && !strings.Contains(log, "unable to autosave config") {
-		t.Errorf("the autosave has not failed, or nobody says so:\n%s", log)
+		t.Errorf("the log does not say that the autosave failed:\n%s", log)
 	}
 	for _, name := range files {
 		if strings.Contains(name, "autosave") {
@@ -318,27 +318,4 @@ func hiddenScene(dir string) error {
 func TestTheLockStopsWhatCannotBeSeen(t *testing.T) {
 	log, files := play(t, "hidden")
 	testNoAutosave(t, log, files)
-}
-
-func TestAConfigWithoutNeeds(t *testing.T) {
-	var c caddy.Config
-	if err := json.Unmarshal((setup{mode: volatileOff}).json(), &c); err != nil {
-		t.Fatal(err)
-	}
-	ctx, err := caddy.ProvisionContext(&c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // Caddy offers no way to clean up what it has provisioned
-		for runningShared() != nil {
-			if err := releaseShared(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
-	for _, n := range needs.Of(ctx) {
-		if n != needs.OpenFiles { // go test has its binaries write a log
-			t.Errorf("a config that needs no disk needs %v", n)
-		}
-	}
 }
