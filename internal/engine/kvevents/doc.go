@@ -16,7 +16,9 @@
 // take half a core over time, those of all publishers half of the cores. Many
 // messages that are no batches end the connection.
 //
-// Tests use a publisher in memory (fake_test.go, with the faults of
-// faults_test.go), one over TCP (peer_test.go), and hostile ones (hostile_test.go).
-// The encoder of batches is in wire_test.go.
+// decode_test.go covers the decoder with its fields and keywords,
+// subscription_test.go the subscription with its position and replay,
+// hostile_test.go the limits and the queue. The tests have a publisher in memory
+// (fake_test.go, faults_test.go) and one over TCP (peer_test.go); wire_test.go
+// encodes batches.
 package kvevents

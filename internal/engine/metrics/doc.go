@@ -8,4 +8,7 @@
 // or nonsense, makes no request fail or wait. Size, time and number of the
 // answers are bounded. Of their text only the names of models get out, and these
 // are only compared.
+//
+// watcher_test.go covers the Watcher with its engines and requests, models_test.go
+// the lists of models with their table.
 package metrics

@@ -5,6 +5,8 @@
 // that are there: an array that announces more elements than bytes follow is an
 // error at its header.
 //
+// decoder_test.go covers all files; its encoder is in encoder_test.go.
+//
 // The format: https://github.com/msgpack/msgpack/blob/master/spec.md
 package msgpack
 

@@ -13,6 +13,7 @@
 // A Conn has no goroutine and no timer of its own. It sends and answers heartbeats
 // inside Receive, so some goroutine should always be in it.
 //
-// The tests' peer is in peer_test.go; hostile_test.go has peers that break the
-// limits.
+// handshake_test.go covers dialling, greetings and READY, hostile_test.go the limits,
+// message memory and the budget, fuzz_test.go all of parsing against a model. The
+// tests' peer is in peer_test.go.
 package zmtp
