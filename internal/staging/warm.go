@@ -4,7 +4,6 @@ package staging
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/bauxite/caddy-kvaware/internal/tokenize"
 )
 
@@ -50,7 +48,7 @@ var warmResultNames = [numWarmResults]string{"completed", "failed", "limited", "
 // warmer sends engines one-token requests with the prompts of conversations whose
 // next turn is expected. To answer one the engine brings the blocks to its GPU.
 type warmer struct {
-	transport *http.Transport
+	transport transport
 	now       func() time.Time
 	ctx       context.Context
 	stop      context.CancelFunc
@@ -62,6 +60,12 @@ type warmer struct {
 	count  int                  // requests that are under way or wait
 	busy   map[string]bool      // upstreams with one under way
 	paused map[string]time.Time // upstreams that have failed: until when they are left alone
+}
+
+// transport is an http.Transport.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
 }
 
 func newWarmer(now func() time.Time) *warmer {
@@ -145,7 +149,7 @@ var errWarm = errors.New("the engine did not take the request")
 
 // send sends a one-token request. It is cut off when the next turn comes, because
 // the engine has that to compute then.
-func (w *warmer) send(ctx context.Context, address string, kept Retained) error {
+func (w *warmer) send(ctx context.Context, upstream string, kept Retained) error {
 	raw, err := warmBody(kept.API(), kept.Body(), kept.Salt())
 	if err != nil {
 		return err
@@ -157,8 +161,8 @@ func (w *warmer) send(ctx context.Context, address string, kept Retained) error 
 	defer context.AfterFunc(w.ctx, cancel)()
 	r := &http.Request{
 		Method:        http.MethodPost,
-		URL:           &url.URL{Scheme: "http", Host: address, Path: kept.API().Dialect().Path},
-		Host:          address,
+		URL:           &url.URL{Scheme: "http", Host: upstream, Path: kept.API().Dialect().Path},
+		Host:          upstream,
 		Header:        http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"caddy-kvaware"}},
 		Body:          body,
 		ContentLength: int64(len(raw)),
@@ -172,75 +176,6 @@ func (w *warmer) send(ctx context.Context, address string, kept Retained) error 
 		return errWarm
 	}
 	return nil
-}
-
-// wipedBody is the body of a request, to be wiped when the request is over. net/http
-// may read on after the answer is there.
-type wipedBody struct {
-	mu   sync.Mutex
-	data []byte // nil: wiped
-	next int    // offset
-}
-
-// Read fails once the body is wiped.
-func (b *wipedBody) Read(p []byte) (n int, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.data == nil:
-		return 0, io.ErrClosedPipe
-	case b.next == len(b.data):
-		return 0, io.EOF
-	}
-	n = copy(p, b.data[b.next:])
-	b.next += n
-	return n, nil
-}
-
-// Close does nothing: wipe ends the body.
-func (b *wipedBody) Close() error { return nil }
-
-func (b *wipedBody) wipe() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	clear(b.data)
-	b.data = nil
-}
-
-// howAnswered are the members that say how to answer and how much, and have no
-// say in the prompt.
-var howAnswered = [...]string{
-	"stream", "stream_options", "n", "best_of", "min_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens",
-	"logprobs", "top_logprobs", "prompt_logprobs", "echo", "response_format", "background", "store", "cache_salt",
-}
-
-// warmBody makes the request for one token of the one that was sent.
-func warmBody(api prompt.API, body []byte, salt string) ([]byte, error) {
-	var members map[string]json.RawMessage
-	defer func() {
-		for _, copied := range members {
-			clear(copied)
-		}
-	}()
-	dialect := api.Dialect()
-	if dialect.Path == "" || json.Unmarshal(body, &members) != nil || members == nil {
-		return nil, errWarm
-	}
-	for _, name := range howAnswered {
-		clear(members[name])
-		delete(members, name)
-	}
-	if salt != "" {
-		quoted, err := json.Marshal(salt)
-		if err != nil {
-			return nil, errWarm
-		}
-		members["cache_salt"] = quoted
-	}
-	for name, value := range dialect.OneToken {
-		members[name] = json.RawMessage(value)
-	}
-	return json.Marshal(members)
 }
 
 // close ends all requests and waits for them.

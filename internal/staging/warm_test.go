@@ -3,67 +3,108 @@
 package staging
 
 import (
-	"bytes"
+	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/bauxite/caddy-kvaware/internal/prompt"
+	"testing/synctest"
+	"time"
 )
 
-func TestWarmBody(t *testing.T) {
+// fakeEngines answers one-token requests.
+type fakeEngines struct {
+	sent   []string // upstreams
+	answer func(*http.Request) (status int, err error)
+}
+
+func (f *fakeEngines) RoundTrip(r *http.Request) (*http.Response, error) {
+	f.sent = append(f.sent, r.URL.Host)
+	status, err := f.answer(r)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(`{}`))}, nil
+}
+
+func (f *fakeEngines) CloseIdleConnections() {}
+
+func TestWarm(t *testing.T) {
+	const delay = 3 * time.Second
+	answer := func(status int, err error) func(*http.Request) (int, error) {
+		return func(*http.Request) (int, error) { return status, err }
+	}
+	hang := func(r *http.Request) (int, error) {
+		<-r.Context().Done()
+		return 0, r.Context().Err()
+	}
 	for _, c := range []struct {
-		name, body, salt, want string
-		api                    prompt.API
+		name     string
+		answer   func(*http.Request) (int, error)
+		needless bool
+		arrives  time.Duration // the next turn; 0: it does not
+		want     warmResult
+		sent     int
 	}{
-		{name: "chat", api: prompt.Chat,
-			body: `{"model":"m","messages":[{"role":"user","content":"a\u003cb"}],"tools":[{"x":1.50}],"stream":true,"stream_options":{"include_usage":true},"n":3,"max_completion_tokens":100,"min_tokens":50,"cache_salt":"mine","response_format":{"type":"json_object"},"chat_template_kwargs":{"a":1}}`,
-			want: `{"chat_template_kwargs":{"a":1},"max_tokens":1,"messages":[{"role":"user","content":"a\u003cb"}],"model":"m","tools":[{"x":1.50}]}`},
-		{name: "salt", api: prompt.Completions, salt: `a"b`, body: `{"model":"m","prompt":"p","max_tokens":9,"best_of":2,"echo":true}`,
-			want: `{"cache_salt":"a\"b","max_tokens":1,"model":"m","prompt":"p"}`},
-		{name: "responses", api: prompt.Responses, body: `{"model":"m","input":"i","max_output_tokens":9,"store":true,"background":true}`,
-			want: `{"input":"i","max_output_tokens":1,"model":"m","store":false}`},
-		{name: "messages", api: prompt.Messages, body: `{"model":"m","max_tokens":9,"messages":[],"stream":true}`,
-			want: `{"max_tokens":1,"messages":[],"model":"m"}`},
+		{name: "answered", answer: answer(200, nil), want: warmed, sent: 1},
+		{name: "refused", answer: answer(401, nil), want: warmFailed, sent: 1},
+		{name: "unreachable", answer: answer(0, errors.New("refused")), want: warmFailed, sent: 1},
+		{name: "hangs", answer: hang, want: warmFailed, sent: 1},
+		{name: "still on the GPU", answer: answer(200, nil), needless: true, want: warmNeedless},
+		{name: "the turn comes before", answer: answer(200, nil), arrives: time.Second, want: warmOvertaken},
+		{name: "the turn comes meanwhile", answer: hang, arrives: 2 * delay, want: warmOvertaken, sent: 1},
 	} {
-		got, err := warmBody(c.api, []byte(c.body), c.salt)
-		if err != nil || string(got) != c.want {
-			t.Errorf("%s: %s, %v", c.name, got, err)
-		}
-	}
-	for name, body := range map[string]string{"none": "", "null": "null", "a list": "[1]", "broken": `{"a":`} {
-		if _, err := warmBody(prompt.Chat, []byte(body), ""); err == nil {
-			t.Errorf("%s: a request was made", name)
-		}
-	}
-	if _, err := warmBody(prompt.Embeddings, []byte(`{"input":"x"}`), ""); err == nil {
-		t.Error("a one-token request for embeddings")
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, engines, kept := newWarmer(time.Now), &fakeEngines{answer: c.answer}, new(fakeRequest)
+				w.transport = engines
+				turn := newNextTurns(time.Now).expect(1, "a:1")
+				kept.Retain()
+				w.schedule(turn, delay, func() bool { return !c.needless }, kept)
+				if c.arrives > 0 {
+					time.Sleep(c.arrives)
+					turn.arrived()
+				}
+				w.running.Wait()
+				if n := w.counts[c.want].Load(); n != 1 || len(engines.sent) != c.sent || kept.retained != 0 {
+					t.Errorf("%s: %d, %d sent, %d bodies are kept", warmResultNames[c.want], n, len(engines.sent), kept.retained)
+				}
+				if paused := !w.reserve("a:1"); paused != (c.want == warmFailed) {
+					t.Errorf("the upstream is paused: %v", paused)
+				}
+				w.close()
+			})
+		})
 	}
 }
 
-// TestWarmBodyIsWiped: the body is wiped when the request is over, even if net/http
-// goes on to read it.
-func TestWarmBodyIsWiped(t *testing.T) {
-	asked := []byte(`{"model":"m","prompt":"` + strings.Repeat("secret ", 1000) + `"}`)
-	raw, err := warmBody(prompt.Completions, asked, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := string(raw)
-	b := &wipedBody{data: raw}
-	begin := make([]byte, 100)
-	if _, err := io.ReadFull(b, begin); err != nil || string(begin) != want[:100] {
-		t.Fatalf("%q, %v", begin, err)
-	}
-	if rest, err := io.ReadAll(b); err != nil || string(rest) != want[100:] {
-		t.Fatalf("%d bytes more, %v", len(rest), err)
-	}
-	b.wipe()
-	if !bytes.Equal(raw, make([]byte, len(raw))) {
-		t.Error("the body is not wiped")
-	}
-	if n, err := b.Read(begin); n != 0 || err != io.ErrClosedPipe {
-		t.Errorf("%d bytes are read from a wiped body, %v", n, err)
-	}
-	b.wipe()
+// TestWarmLimits: one request at a time for each upstream, a pause after a failure,
+// and a bound for all.
+func TestWarmLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWarmer(time.Now)
+		if !w.reserve("a:1") || w.reserve("a:1") || !w.reserve("b:1") {
+			t.Error("not one request for each upstream")
+		}
+		w.free("a:1", false)
+		w.free("b:1", true)
+		if !w.reserve("a:1") || w.reserve("b:1") {
+			t.Error("not one pause after one failure")
+		}
+		time.Sleep(warmPause)
+		if !w.reserve("b:1") {
+			t.Error("still paused after the pause")
+		}
+		for range maxWarming + 1 {
+			kept := new(fakeRequest)
+			w.schedule(newNextTurns(time.Now).expect(1, "a:1"), time.Second, func() bool { return true }, kept)
+		}
+		if n := w.counts[warmLimited].Load(); n != 1 {
+			t.Errorf("%d of one too many were not sent", n)
+		}
+		w.close()
+		if n := w.counts[warmLimited].Load(); n != maxWarming+1 {
+			t.Errorf("%d requests ended by close, want %d", n-1, maxWarming)
+		}
+	})
 }
