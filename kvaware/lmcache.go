@@ -23,68 +23,65 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
-// maxStagingWait bounds how long a request may be held for staging.
+// maxStagingWait bounds `wait`.
 const maxStagingWait = time.Minute
 
-// LMCache says where LMCache can be asked to bring a prompt's KV blocks up from
-// disk or remote storage to the node's CPU memory (staging) while the request
-// is on its way. The GPU is filled by the engine itself, when it schedules the
-// request: nothing outside can do that.
+// LMCache has LMCache bring a prompt's KV blocks from disk or remote storage up to the
+// node's CPU memory (staging) while the request is on its way. Only the engine itself
+// can fill its GPU, when it schedules the request.
 //
-// A prompt is staged where it goes when some of it was there before, or on
-// another upstream, is not expected on the GPU any more, and the staging would
-// end before the engine schedules the request: while that waits in the engine's
-// queue, or is held (`wait`). It also is on an upstream that takes over from one
-// that has failed or cannot be picked any more, and, when an answer ends in tool
-// calls, for the next turn of that conversation. What the GPU holds, and what is
-// in CPU memory or on disk, is known by the policy's `events`, or else by what was
-// sent where, the engine's capacity, and what answers report.
+// A prompt is staged at the upstream that it goes to if that upstream or another one
+// had part of it before, the GPU is not expected to hold that part any more, and the
+// staging will end before the engine schedules the request: while the request waits
+// in the engine's queue, or is held (`wait`). A prompt is also staged at an upstream
+// that takes over from one that has failed or cannot be picked any more, and, when an
+// answer ends in tool calls, for the next turn of that conversation. The contents of
+// GPU, CPU memory and disk are known by the policy's `events`; without those they are
+// predicted from the prompts that were sent, the engine's capacity and the cached
+// tokens that answers report.
 //
-// What a coordinator says about who holds a prompt, asked two
-// seconds after its answer, when nodes have reported, counts where the next turn
-// goes for a minute, by the weights of the tiers (see `events`); so does, for
-// less, what an upstream was sent and its GPU has given up, or lost in a restart.
+// A coordinator is also asked which nodes hold a prompt: two seconds after its answer,
+// when the nodes have reported. For a minute the next turn's routing counts these
+// blocks by the weights of the tiers (see `events`). It also counts, for less, blocks
+// that an upstream's GPU has evicted, or lost in a restart.
 //
-// LMCache is asked with a prompt's tokens, which engines tell of chats and
-// completions (`tokenize`): prompts of other APIs are not staged.
+// LMCache needs a prompt's tokens. Engines report those of chats and completions
+// (`tokenize`), so prompts of other APIs are not staged.
 //
-// Either `address` or `coordinator` is to be given.
+// Give either `address` or `coordinator`.
 type LMCache struct {
-	// Each node's LMCache server (MP mode), as a URL such as
-	// `http://{http.reverse_proxy.upstream.host}:8080`, with the same
-	// placeholders as `events`.
+	// The URL of each node's LMCache server (multi-process mode), such as
+	// `http://{http.reverse_proxy.upstream.host}:8080`, with the same placeholders as
+	// `events`.
 	Address string `json:"address,omitempty"`
 
-	// In its place the MP coordinator's URL, which knows all nodes. A node is
-	// found by the IP address it has registered with, which has to be the
-	// upstream's; over how many ranks it keeps a model, and under which name, it is
-	// asked at the port it has registered with.
+	// The URL of the coordinator that knows all nodes, in place of `address`. A node
+	// must have registered with its upstream's IP address. It is asked at the port that
+	// it has registered with for the name and the number of ranks of a model.
 	Coordinator string `json:"coordinator,omitempty"`
 
-	// How long a request may be held for its blocks to be staged, its tokens
-	// being fetched included. It is, only when computing the tokens that were on
-	// that upstream before is predicted to take longer than that, and when it
-	// would not wait in the engine's queue for as long anyway. Default: 0, not at
-	// all.
+	// How long a request may be held for its staging, the fetching of its tokens
+	// included, at most 1m. A request is held only when computing the tokens that were
+	// on that upstream before is predicted to take longer than that, and when it would
+	// not wait in the engine's queue for as long anyway. Default: 0, not at all.
 	Wait caddy.Duration `json:"wait,omitempty"`
 
-	// Whether to send the engine a request for one token with the prompt of a
-	// conversation whose answer ended in tool calls, shortly before its next turn
-	// is expected (by how long others have taken), if its GPU is predicted to have
-	// given the prompt up: the only way from outside to have its blocks there
-	// before that turn. It takes a place in the engine's batch, may push out
-	// others' blocks, computes what LMCache does not have, and counts in the
-	// engine's figures; the scrubbed body is kept in memory until then, under
-	// `in_flight_limit`. One at a time for each upstream. It carries no credentials:
-	// an engine that asks for an API key refuses it. Not for a request that is held
-	// (`wait`): that brings its blocks to the GPU itself, as soon as one sent ahead
-	// of it would, and would only wait for both. Default: false.
+	// Whether to send the engine a one-token request with the prompt of a conversation
+	// whose answer ended in tool calls: shortly before its next turn is expected (by the
+	// average time of others), if the GPU is predicted to have evicted the prompt. This
+	// is the only way from outside to have its blocks there before that turn. The
+	// request takes a place in the engine's batch, may evict other blocks, computes the
+	// blocks that LMCache does not have, and counts in the engine's metrics. Until then
+	// the scrubbed body is kept in memory, under `in_flight_limit`. Each upstream gets
+	// one such request at a time. It carries no credentials, so an engine that needs an
+	// API key refuses it. With `wait` it gains nothing: a held request brings its blocks
+	// to the GPU just as soon, and would only wait for both. Default: false.
 	WarmGPU bool `json:"warm_gpu,omitempty"`
 }
 
 var (
 	errLMCache    = errors.New("lmcache takes a URL such as http://{http.reverse_proxy.upstream.host}:8080, or coordinator and a URL")
-	errController = errors.New("lmcache: controller, the legacy controller of in-process LMCache, is no longer supported: use LMCache's multi-process server with its coordinator, as lmcache coordinator <url>")
+	errController = errors.New("lmcache: the legacy controller of in-process LMCache is no longer supported: run LMCache's multi-process server with a coordinator, and give its URL: lmcache coordinator <url>")
 	errWait       = errors.New("lmcache: wait takes a duration from 0s to 1m")
 )
 
@@ -129,7 +126,7 @@ func (p *Policy) newStager() staging.Stager {
 	})
 }
 
-// client returns the way to LMCache that is configured.
+// client returns the client of the configured coordinator, or of the nodes.
 func (l *LMCache) client() lmcache.Client {
 	if l.Coordinator != "" {
 		base, _ := url.Parse(l.Coordinator) // checked before
