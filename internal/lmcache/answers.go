@@ -2,7 +2,10 @@
 
 package lmcache
 
-import "io"
+import (
+	"cmp"
+	"io"
+)
 
 const (
 	// maxID bounds the names of jobs and nodes, in bytes.
@@ -113,6 +116,9 @@ func readStatus(r io.Reader) (s nodeStatus, err error) {
 	}
 	return s, nil
 }
+
+// chunkSize returns the tokens in a chunk.
+func (s *nodeStatus) chunkSize() int { return cmp.Or(s.chunkTokens, DefaultChunkTokens) }
 
 // model returns the name and the number of ranks that a model has on a node. A node
 // with a single model has that, whatever name a request uses: LMCache knows only the

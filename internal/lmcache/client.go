@@ -25,9 +25,6 @@ type Prefix struct {
 	Salt string
 	// Tokens are the prompt's token ids, from the first one on.
 	Tokens []uint32
-	// WorldSize is the number of ranks of the model. 0: the node is asked; 1 if it does
-	// not answer.
-	WorldSize int
 	// Deadline is when staging need not begin any more: the engine has scheduled the
 	// request by then, and reads the same blocks itself. Zero: none.
 	Deadline time.Time

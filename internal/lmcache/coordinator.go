@@ -26,17 +26,8 @@ type CoordinatorOptions struct {
 	Base      *url.URL
 	Transport http.RoundTripper // nil: NewTransport()
 	Now       func() time.Time  // nil: time.Now
-	// Nodes names the LMCache node of upstreams (host:port) whose address does not
-	// tell: where one host has several engines.
-	Nodes map[string]string
 	// Resolve returns the addresses of a host. nil: the system's resolver.
 	Resolve func(ctx context.Context, host string) ([]string, error)
-	// WorldSize is the number of ranks of each model. 0: the nodes are asked; 1 if
-	// they do not answer.
-	WorldSize int
-	// ChunkTokens is LMCache's chunk size. 0: the nodes are asked; DefaultChunkTokens
-	// if they do not answer.
-	ChunkTokens int
 }
 
 // Coordinator asks an LMCache coordinator, which knows all nodes by names of its own.
@@ -54,7 +45,8 @@ func NewCoordinator(o CoordinatorOptions) *Coordinator {
 	return &Coordinator{options: o, nodes: newNodeNames(o), statuses: newStatuses(o.Transport, o.Now)}
 }
 
-// modelFormat is how nodes keep a model.
+// modelFormat is how nodes keep a model. Nodes that do not answer are assumed to keep
+// it under the request's name, on one rank, in chunks of DefaultChunkTokens.
 type modelFormat struct {
 	model       string // its name there
 	world       int    // ranks
@@ -69,11 +61,7 @@ func (c *Coordinator) format(ctx context.Context, node instance, p *Prefix) (f m
 		status = c.statuses.get(ctx, &url.URL{Scheme: "http", Host: net.JoinHostPort(node.host, strconv.Itoa(node.port))})
 	}
 	model, world := status.model(p.Model)
-	return modelFormat{
-		model:       model,
-		world:       firstPositive(p.WorldSize, c.options.WorldSize, world),
-		chunkTokens: firstPositive(c.options.ChunkTokens, status.chunkTokens, DefaultChunkTokens),
-	}, len(status.worldSizes) > 0
+	return modelFormat{model, world, status.chunkSize()}, len(status.worldSizes) > 0
 }
 
 // formatOfAny returns the format of the first of some upstreams that answers. It asks
@@ -118,11 +106,11 @@ func (c *Coordinator) Submit(ctx context.Context, upstream string, p *Prefix) (J
 		return Job{}, err
 	}
 	tokens := p.cut()
-	as, _ := c.format(ctx, node, p)
+	f, _ := c.format(ctx, node, p)
 	var j Job
 	err = do(ctx, c.options.Transport, request{
 		method: http.MethodPost, base: c.options.Base, path: prefetchesPath,
-		tokens: stagingBody(quote(node.id), as.model, as.world, tokens, p.Salt),
+		tokens: stagingBody(quote(node.id), f.model, f.world, tokens, p.Salt),
 	}, func(r io.Reader) (err error) {
 		j, err = readSubmitted(r, len(tokens))
 		return err
@@ -133,7 +121,7 @@ func (c *Coordinator) Submit(ctx context.Context, upstream string, p *Prefix) (J
 	if err == ErrNotFound {
 		c.nodes.forget() // the node has another name now, or is gone
 	}
-	j.Node, j.ChunkTokens = node.id, as.chunkTokens
+	j.Node, j.ChunkTokens = node.id, f.chunkTokens
 	return j, err
 }
 
@@ -152,25 +140,25 @@ func (c *Coordinator) Poll(ctx context.Context, _ string, j Job) (p Progress, er
 // Lookup sends POST /directory/lookup. The answer is up to about a second old, and
 // covers only nodes that report their events to the coordinator.
 func (c *Coordinator) Lookup(ctx context.Context, p *Prefix, upstreams []string) ([]Holding, error) {
-	as := c.formatOfAny(ctx, upstreams, p)
+	f := c.formatOfAny(ctx, upstreams, p)
 	tokens := p.cut()
-	var runs map[string]extent
+	var extents map[string]extent
 	err := do(ctx, c.options.Transport, request{
 		method: http.MethodPost, base: c.options.Base, path: directoryPath,
-		tokens: lookupBody(as.model, as.world, tokens, p.Salt),
+		tokens: lookupBody(f.model, f.world, tokens, p.Salt),
 	}, func(r io.Reader) (err error) {
-		runs, err = readDirectory(r, as.world)
+		extents, err = readDirectory(r, f.world)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	shared := runs[""].all
+	shared := extents[""].all
 	return c.nodes.holdings(ctx, upstreams, c.listNodes, func(node string) extent {
-		held := runs[node]
+		held := extents[node]
 		held.all = max(held.all, shared)
-		held.memory = min(held.memory*as.chunkTokens, len(tokens))
-		held.all = min(held.all*as.chunkTokens, len(tokens))
+		held.memory = min(held.memory*f.chunkTokens, len(tokens))
+		held.all = min(held.all*f.chunkTokens, len(tokens))
 		return held
 	})
 }

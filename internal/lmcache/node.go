@@ -21,8 +21,6 @@ type NodeOptions struct {
 	Base      func(upstream string) *url.URL
 	Transport http.RoundTripper // nil: NewTransport()
 	Now       func() time.Time  // nil: time.Now
-	// WorldSize is the number of ranks of each model. 0: each node is asked.
-	WorldSize int
 }
 
 // Node asks the LMCache multi-process server beside each upstream. It tries both
@@ -56,7 +54,6 @@ func (n *Node) Submit(ctx context.Context, upstream string, p *Prefix) (Job, err
 	}
 	status := n.statuses.get(ctx, base)
 	model, world := status.model(p.Model)
-	world = firstPositive(p.WorldSize, n.options.WorldSize, world)
 	tokens := p.cut()
 	var j Job
 	err := do(ctx, n.options.Transport, request{
@@ -66,7 +63,7 @@ func (n *Node) Submit(ctx context.Context, upstream string, p *Prefix) (Job, err
 		j, err = readSubmitted(r, len(tokens))
 		return err
 	})
-	j.ChunkTokens = firstPositive(status.chunkTokens, DefaultChunkTokens)
+	j.ChunkTokens = status.chunkSize()
 	return j, err
 }
 
@@ -108,16 +105,6 @@ func stagingBody(node []byte, model string, world int, tokens []uint32, salt str
 	tail := append([]byte(`],"cache_salt":`), quote(salt)...)
 	tail = append(tail, `,"source_tier":"l2","target_tier":"l1"}`...)
 	return &tokenBody{head: head, tail: tail, loan: &tokenLoan{tokens: tokens}}
-}
-
-// firstPositive returns the first positive number, or 1.
-func firstPositive(list ...int) int {
-	for _, n := range list {
-		if n > 0 {
-			return n
-		}
-	}
-	return 1
 }
 
 func closeIdle(t http.RoundTripper) {

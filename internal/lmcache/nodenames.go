@@ -17,10 +17,8 @@ const (
 	maxNames = 4096
 )
 
-// nodeNames finds the LMCache node of an upstream: the only one on the same host, or
-// the one that is configured.
+// nodeNames finds the LMCache node of an upstream: the only one on the same host.
 type nodeNames struct {
-	fixed   map[string]string
 	resolve func(ctx context.Context, host string) ([]string, error)
 	now     func() time.Time
 
@@ -34,15 +32,12 @@ type knownName struct {
 }
 
 func newNodeNames(o CoordinatorOptions) *nodeNames {
-	return &nodeNames{fixed: o.Nodes, resolve: o.Resolve, now: o.Now, known: make(map[string]knownName)}
+	return &nodeNames{resolve: o.Resolve, now: o.Now, known: make(map[string]knownName)}
 }
 
 // node returns the node of an upstream. It asks for the list of all nodes when it
 // does not know.
 func (n *nodeNames) node(ctx context.Context, upstream string, list func(context.Context) ([]instance, error)) (instance, error) {
-	if name, ok := n.fixed[upstream]; ok {
-		return instance{id: name}, nil
-	}
 	n.mu.Lock()
 	known, ok := n.known[upstream]
 	n.mu.Unlock()

@@ -41,7 +41,7 @@ type stager struct {
 	tokens  tokenStore
 	turns   *nextTurns
 	warmer  *warmer // nil: GPUs are not warmed
-	lookups bool    // LMCache can be asked who holds a prompt
+	lookups bool    // LMCache can be asked which nodes hold a prompt
 	totals  *Totals
 
 	// lead is the average time between asking for a prompt's tokens and having them:

@@ -52,8 +52,8 @@ type Task interface {
 	// ExpectNext stages for the conversation's next turn, which is expected at the
 	// same upstream, and has the GPU warmed shortly before it.
 	ExpectNext(upstream string)
-	// End ends the task. If the engine has accepted the request, LMCache is asked who
-	// holds its prompt now: the next turn's routing goes by that.
+	// End ends the task. If the engine has accepted the request, LMCache is asked which
+	// nodes hold its prompt now: the next turn's routing goes by that.
 	End(accepted bool)
 }
 

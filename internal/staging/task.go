@@ -293,7 +293,7 @@ func (t *task) End(accepted bool) {
 	}
 }
 
-// startLookup asks LMCache who holds the prompt, and releases the tokens. The
+// startLookup asks LMCache which nodes hold the prompt, and releases the tokens. The
 // caller holds mu.
 func (t *task) startLookup(tokens *sharedTokens) {
 	t.lookup = false
