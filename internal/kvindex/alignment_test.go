@@ -39,6 +39,6 @@ func FuzzAlignTokens(f *testing.F) {
 		if x.Link(s, chain, anchors, ids) {
 			t.Fatal("contradicted by nothing")
 		}
-		follow(t, x, s, chain)
+		match(t, x, s, chain)
 	})
 }

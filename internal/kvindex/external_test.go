@@ -22,7 +22,7 @@ func chunksOf(path string, letters int, tier kvevents.Tier) *kvevents.Event {
 }
 
 // ownChain is what stands for a path in the tree, in blocks of a size.
-func ownChain(x *Index, path string, letters int) (chain []uint64) {
+func chunkChain(x *Index, path string, letters int) (chain []uint64) {
 	parent := x.root("")
 	for i := letters; i <= len(path); i += letters {
 		parent = blockHash(parent, 0, tokensOf(path[i-letters:i]))
@@ -33,7 +33,7 @@ func ownChain(x *Index, path string, letters int) (chain []uint64) {
 
 // TestChunksOutside: what LMCache keeps in chunks of its own is known beside what
 // the GPU holds, and neither goes with the other.
-func TestChunksOutside(t *testing.T) {
+func TestExternalChunks(t *testing.T) {
 	tree := radixcache.New(4 << 20)
 	x := New(tree, nil)
 	x.SetLimit(4 << 20)
@@ -47,11 +47,11 @@ func TestChunksOutside(t *testing.T) {
 	}
 	want := func(gpu int32, memory, disk int32) {
 		t.Helper()
-		if tiers := tree.BlocksByTier(f.ID(), ownChain(x, "abcdefgh", 1)); tiers != [3]int32{gpu, 0, 0} {
+		if tiers := tree.BlocksByTier(f.ID(), chunkChain(x, "abcdefgh", 1)); tiers != [3]int32{gpu, 0, 0} {
 			t.Errorf("blocks in the engine's tiers: %v, want %d on the GPU", tiers, gpu)
 		}
 		up, _ := f.External()
-		if tiers := tree.BlocksByTier(up, ownChain(x, "abcdefgh", 4)); tiers != [3]int32{0, memory, disk} {
+		if tiers := tree.BlocksByTier(up, chunkChain(x, "abcdefgh", 4)); tiers != [3]int32{0, memory, disk} {
 			t.Errorf("chunks outside: %v, want %d and %d", tiers, memory, disk)
 		}
 	}
@@ -89,7 +89,7 @@ func TestChunksOutside(t *testing.T) {
 	more.Root, more.Parent, more.Hashes, more.Tokens = false, memory.Hashes[1], []uint64{nameOf("more")}, more.Tokens[32:]
 	apply(more)
 	up, _ := f.External()
-	if tiers := tree.BlocksByTier(up, ownChain(x, "abcdefghijkl", 4)); tiers != [3]int32{0, 3, 0} {
+	if tiers := tree.BlocksByTier(up, chunkChain(x, "abcdefghijkl", 4)); tiers != [3]int32{0, 3, 0} {
 		t.Errorf("chunks outside: %v", tiers)
 	}
 	more.Parent = nameOf("nobody")

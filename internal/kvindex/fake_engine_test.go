@@ -18,7 +18,7 @@ type fakeEngine struct {
 	copies map[uint64]int // by the engine's hash
 	order  []uint64       // physical blocks, oldest first
 	room   int
-	tell   func(e *kvevents.Event)
+	publish   func(e *kvevents.Event)
 }
 
 // hash is the engine's own (FNV-1a), of another seed in each engine.
@@ -62,7 +62,7 @@ func (g *fakeEngine) serve(r *rand.Rand, tokens []uint32) {
 		g.order = append(g.order, h)
 	}
 	if len(e.Hashes) > 0 {
-		g.tell(&e)
+		g.publish(&e)
 	}
 	for len(g.order) > g.room {
 		i := r.IntN(len(g.order) / 2) // of the older half; the oldest takes its place
@@ -71,13 +71,13 @@ func (g *fakeEngine) serve(r *rand.Rand, tokens []uint32) {
 		if g.copies[h]--; g.copies[h] == 0 {
 			delete(g.copies, h)
 		}
-		g.tell(&kvevents.Event{Kind: kvevents.Removed, Hashes: []uint64{h}})
+		g.publish(&kvevents.Event{Kind: kvevents.Removed, Hashes: []uint64{h}})
 	}
 }
 
 func (g *fakeEngine) reset() {
 	g.copies, g.order = map[uint64]int{}, nil
-	g.tell(&kvevents.Event{Kind: kvevents.Cleared})
+	g.publish(&kvevents.Event{Kind: kvevents.Cleared})
 }
 
 // A turn is one message of a conversation.

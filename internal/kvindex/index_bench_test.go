@@ -101,7 +101,7 @@ func linkedPrompts(b *testing.B, n int) (*Index, Space, [][]uint64) {
 
 // BenchmarkFollow follows prompts of 32k tokens and 128 KB in random order, of so
 // many that they are in the processor's cache or not.
-func BenchmarkFollow(b *testing.B) {
+func BenchmarkMatch(b *testing.B) {
 	for _, n := range []int{1, 100, 2000} {
 		b.Run(fmt.Sprintf("%d prompts", n), func(b *testing.B) {
 			x, s, chains := linkedPrompts(b, n)

@@ -35,7 +35,7 @@ func newWorld(seed uint64, whole int64, block, text int, exact bool) *world {
 		f := w.x.Feed(fmt.Sprint("engine-", i))
 		w.feeds = append(w.feeds, f)
 		w.engines = append(w.engines, &fakeEngine{name: fmt.Sprint(i), block: block, copies: map[uint64]int{}, room: 12000 / block,
-			tell: func(e *kvevents.Event) { f.Apply(e) }})
+			publish: func(e *kvevents.Event) { f.Apply(e) }})
 	}
 	return w
 }

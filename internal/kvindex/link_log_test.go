@@ -135,7 +135,7 @@ func TestLogAndTable(t *testing.T) {
 }
 
 // Nothing goes while there is memory, also when many records are entered at a time.
-func TestNothingGoesWithoutNeed(t *testing.T) {
+func TestNothingIsDroppedWithoutNeed(t *testing.T) {
 	x, _ := newIndex(1 << 30)
 	s := x.Space(TokenKey{Model: "m", BlockTokens: 16})
 	r := rand.New(rand.NewPCG(1, 6))

@@ -76,7 +76,7 @@ func randomText(r *rand.Rand, n int) string {
 }
 
 // follow is Follow and what it must always be: no longer than the tokens say.
-func follow(t *testing.T, x *Index, s Space, text []uint64) ([]uint64, int, int) {
+func match(t *testing.T, x *Index, s Space, text []uint64) ([]uint64, int, int) {
 	t.Helper()
 	chain, tokens, blocks := x.Match(s, text, nil)
 	if len(chain) != tokens/s.BlockTokens() || blocks > len(text) {
@@ -102,7 +102,7 @@ func TestLinkedTextLeadsToItsTokens(t *testing.T) {
 			}
 			all := x.Chain(s, tokens, nil)
 			for n := 0; n <= len(chain); n += 1 + len(chain)/50 {
-				got, many, blocks := follow(t, x, s, chain[:n])
+				got, many, blocks := match(t, x, s, chain[:n])
 				want := 0
 				if n > 0 {
 					want = anchors[n-1].Tokens
@@ -115,11 +115,11 @@ func TestLinkedTextLeadsToItsTokens(t *testing.T) {
 				}
 			}
 			other := x.Space(TokenKey{Model: "m", BlockTokens: block, Salt: 1})
-			if _, n, _ := follow(t, x, other, chain); n != 0 {
+			if _, n, _ := match(t, x, other, chain); n != 0 {
 				t.Fatal("another space has the same links")
 			}
 			x.EndEpoch("m")
-			if _, n, _ := follow(t, x, x.Space(TokenKey{Model: "m", BlockTokens: block}), chain); n != 0 {
+			if _, n, _ := match(t, x, x.Space(TokenKey{Model: "m", BlockTokens: block}), chain); n != 0 {
 				t.Fatal("an epoch that has ended has links")
 			}
 		}
@@ -146,7 +146,7 @@ func estimates(blocks, tokens int, exact bool) (anchors []Anchor) {
 // Two prompts have 20 text blocks and 1,000 tokens in common; estimates say 64 tokens
 // a text block, which is too many. Linking the second one puts that right, and both
 // can still be followed to their ends.
-func TestEstimatesAreCutWherePromptsPart(t *testing.T) {
+func TestEstimatesAreCappedWherePromptsDiverge(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 8))
 	x, _ := newIndex(64 << 20)
 	s := x.Space(TokenKey{Model: "m", BlockTokens: 16})
@@ -154,24 +154,24 @@ func TestEstimatesAreCutWherePromptsPart(t *testing.T) {
 	textA, tokensA := append(text[:20:20], numbers[uint64](r, 20)...), append(tokens[:1000:1000], numbers[uint32](r, 1560)...)
 	textB, tokensB := append(text[:20:20], numbers[uint64](r, 20)...), append(tokens[:1000:1000], numbers[uint32](r, 1560)...)
 	x.Link(s, textA, estimates(40, 64, false), tokensA)
-	if _, n, _ := follow(t, x, s, text); n != 20*64 {
+	if _, n, _ := match(t, x, s, text); n != 20*64 {
 		t.Fatalf("%d tokens estimated", n)
 	}
 	if x.Link(s, textB, estimates(40, 64, false), tokensB) {
 		t.Fatal("an estimate that was wrong is no contradiction")
 	}
-	got, n, blocks := follow(t, x, s, text)
+	got, n, blocks := match(t, x, s, text)
 	if want := x.Chain(s, tokens, nil); n != 1000/16*16 || blocks != 20 || !slices.Equal(got, want) {
 		t.Fatalf("%d tokens over %d text blocks, %d and %d hashes", n, blocks, len(got), len(want))
 	}
-	if _, n, _ := follow(t, x, s, text[:10]); n > 500 {
+	if _, n, _ := match(t, x, s, text[:10]); n > 500 {
 		t.Fatalf("%d tokens half way", n)
 	}
 	for _, p := range []struct {
 		text   []uint64
 		tokens []uint32
 	}{{textA, tokensA}, {textB, tokensB}} {
-		got, n, blocks := follow(t, x, s, p.text)
+		got, n, blocks := match(t, x, s, p.text)
 		if n != 40*64 || blocks != 40 || !slices.Equal(got, x.Chain(s, p.tokens, nil)) {
 			t.Fatalf("%d tokens over %d text blocks", n, blocks)
 		}
@@ -195,19 +195,19 @@ func TestContradictionEndsTheEpoch(t *testing.T) {
 			t.Fatal("no contradiction")
 		}
 		now := x.Space(TokenKey{Model: "m", BlockTokens: 16})
-		if _, n, _ := follow(t, x, now, text); n != 0 {
+		if _, n, _ := match(t, x, now, text); n != 0 {
 			t.Fatal("links of an epoch that has ended")
 		}
 		if x.Link(s, text, estimates(20, 64, exact), tokens); x.log.records > 40 {
 			t.Fatal("linked in an epoch that has ended")
 		}
-		if _, n, _ := follow(t, x, other, text); n != 1280 {
+		if _, n, _ := match(t, x, other, text); n != 1280 {
 			t.Fatal("another model's links are gone")
 		}
 		if x.Link(now, text, estimates(20, 64, exact), changed) {
 			t.Fatal("contradicted by an epoch that has ended")
 		}
-		if got, n, _ := follow(t, x, now, text); n != 1280 || !slices.Equal(got, x.Chain(now, changed, nil)) {
+		if got, n, _ := match(t, x, now, text); n != 1280 || !slices.Equal(got, x.Chain(now, changed, nil)) {
 			t.Fatal("not linked in the new epoch")
 		}
 	}

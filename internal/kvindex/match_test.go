@@ -15,7 +15,7 @@ import (
 
 // Followers beside everything: what is followed is always a beginning of what the
 // text stands for.
-func TestFollowBesideEverything(t *testing.T) {
+func TestMatchBesideEverything(t *testing.T) {
 	x, tree := newIndex(3 << 20)
 	r := rand.New(rand.NewPCG(3, 8))
 	s := x.Space(TokenKey{Model: "m", BlockTokens: 16})

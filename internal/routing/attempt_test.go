@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// holds returns how many blocks of text the fleet takes address to hold.
+// holds returns how many blocks of text the router has recorded for address.
 func (rt *Router) holds(address, text string) int {
 	u := rt.upstreams[address]
 	if u == nil {
@@ -52,7 +52,7 @@ func TestAFailedAttemptTakesBackWhatItAdded(t *testing.T) {
 	}
 }
 
-func TestWhatAnotherConfirmedStays(t *testing.T) {
+func TestBlocksThatAnotherConfirmedStay(t *testing.T) {
 	rt, _ := newTestRouter()
 	failing, working := rt.newTestRequest("abcdef"), rt.newTestRequest("abcx")
 	failing.Route(a("one"), false)
@@ -75,8 +75,8 @@ func TestAClaimSharedByPendingRequestsGoesWithTheLast(t *testing.T) {
 	wantHolds(t, rt, "n", "abcd", 0)
 }
 
-// model is the golden model: what an upstream holds is what was confirmed
-// there and what is pending there.
+// model is the golden model: an upstream holds the prompts that were confirmed
+// there or are pending there.
 type model struct {
 	confirmed map[string]map[string]bool // address -> texts
 	pending   map[*Request]claimed

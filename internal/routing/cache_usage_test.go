@@ -32,7 +32,7 @@ func TestWaitForRoom(t *testing.T) {
 	}
 }
 
-func TestToldUsageAddsWhatIsNotKnown(t *testing.T) {
+func TestReportedUsageAddsUnknownTokens(t *testing.T) {
 	b := cacheUsage{pinned: 4000}
 	for usage, want := range map[float64]int64{0: 0, 0.3: 0, 0.9: 5000, 7: 6000, -1: 0} {
 		if b.setReported(usage, 10_000); b.others != want {
@@ -41,7 +41,7 @@ func TestToldUsageAddsWhatIsNotKnown(t *testing.T) {
 	}
 }
 
-func TestHoldingIsAMeanThatFades(t *testing.T) {
+func TestBlockLifetimeIsAFadingMean(t *testing.T) {
 	var h blockLifetime
 	if h.mean() != 0 {
 		t.Fatal("knows without having learned")
@@ -59,9 +59,9 @@ func TestHoldingIsAMeanThatFades(t *testing.T) {
 	}
 }
 
-// An upstream whose cache is taken by answers under way makes a prompt wait
-// although its GPU has no prefill to do, and although it holds the prompt.
-func TestAFullCacheMakesWait(t *testing.T) {
+// Answers under way fill an upstream's cache. So a prompt waits there although the
+// GPU has no prefill to do, and although the upstream holds the prompt.
+func TestAFullCacheDelaysPrompts(t *testing.T) {
 	rt, c := newTestRouter()
 	two := []Candidate{{Address: "one"}, {Address: "two"}}
 	const room = 20 * 64
@@ -74,7 +74,7 @@ func TestAFullCacheMakesWait(t *testing.T) {
 	known := rt.newTestRequest("abcd")
 	known.Route(two[:1], false)
 	run(known)
-	c.add(20 * time.Second) // is what requests keep their blocks for
+	c.add(20 * time.Second) // the time for which requests keep their blocks
 	known.End()
 
 	probe := func() (target int, wait time.Duration) {
@@ -82,7 +82,7 @@ func TestAFullCacheMakesWait(t *testing.T) {
 		return d.Pick, forecasts[0].Wait
 	}
 	if target, wait := probe(); target != 0 || wait != 0 {
-		t.Fatalf("target %d after %v, want the holder at once", target, wait)
+		t.Fatalf("picked %d after %v, want the holder at once", target, wait)
 	}
 	long := rt.newTestRequest("ijklmnopqrstuvwxyz")
 	long.Route(two[:1], false)
@@ -102,7 +102,7 @@ func TestAFullCacheMakesWait(t *testing.T) {
 	}
 	c.add(loadTTL + time.Second)
 	if _, wait := probe(); wait != 0 {
-		t.Fatal("what was told long ago still counts")
+		t.Fatal("an old report still counts")
 	}
 }
 
@@ -119,6 +119,6 @@ func TestAFailedAttemptHoldsNoBlocks(t *testing.T) {
 	r.End()
 	r.End()
 	if two := rt.upstreams["two"].cacheUsage.pinned; two != 0 || rt.blockLifetime.mean() != 0 {
-		t.Fatalf("%d tokens pinned after the end, holding %v learned", two, rt.blockLifetime.mean())
+		t.Fatalf("%d tokens pinned after the end, lifetime %v learned", two, rt.blockLifetime.mean())
 	}
 }

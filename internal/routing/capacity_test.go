@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// engineCache is a cache of a true size that the estimate is to find out.
+// engineCache is a cache whose true size the estimate is to approach.
 type engineCache struct {
 	lru
 	size int // blocks
 }
 
-// held returns how many blocks of the chain are there, then uses them.
+// held returns how many blocks of the chain are cached, then uses them.
 func (e *engineCache) held(chain []uint64) (n int) {
 	gone := false
 	for _, d := range e.use(chain) {
@@ -22,6 +22,7 @@ func (e *engineCache) held(chain []uint64) (n int) {
 			n++
 		}
 	}
+	e.blocks = e.blocks[max(0, len(e.blocks)-e.size):] // the others are evicted
 	return n
 }
 
@@ -52,7 +53,7 @@ func TestCapacityIsFoundFromAnswers(t *testing.T) {
 			}
 		}
 		if low, high := int64(perBlock*size*7/10), int64(perBlock*size*3/2); c.estimate < low || c.estimate > high || c.treeLimit() != c.estimate {
-			t.Errorf("given %d: estimate %d, want between %d and %d", given, c.estimate, low, high)
+			t.Errorf("initial capacity %d: estimate %d, want between %d and %d", given, c.estimate, low, high)
 		}
 	}
 }
@@ -65,14 +66,14 @@ func TestOneWrongAnswerDoesNotEmptyTheTree(t *testing.T) {
 	}
 	c = capacity{}
 	c.setInitial(1_000_000)
-	c.learn([]depth{{block: 3, tokens: 800_000}}, 9) // there from deep down
-	c.learn([]depth{{block: 3, tokens: 1000}}, 0)    // this then cannot be the cache's size
+	c.learn([]depth{{block: 3, tokens: 800_000}}, 9) // cached, although used long ago
+	c.learn([]depth{{block: 3, tokens: 1000}}, 0)    // so this cannot be the cache's size
 	if c.estimate != 1_000_000 {
 		t.Errorf("an implausible answer lowered the estimate to %d", c.estimate)
 	}
 }
 
-func TestAnUnsettledCapacityIsNotTrimmedTo(t *testing.T) {
+func TestAnUnboundedCapacityIsNotTrimmedTo(t *testing.T) {
 	var c capacity
 	c.setInitial(1000)
 	if c.treeLimit() != 1000 {
@@ -84,11 +85,11 @@ func TestAnUnsettledCapacityIsNotTrimmedTo(t *testing.T) {
 	}
 	c.learn([]depth{{block: 0, tokens: 1500}}, 0)
 	if c.treeLimit() != 1000 || c.estimate != 1000 {
-		t.Errorf("a block gone from deeper than the capacity: limit %d, estimate %d", c.treeLimit(), c.estimate)
+		t.Errorf("after a block used longer ago than the capacity was gone: limit %d, estimate %d", c.treeLimit(), c.estimate)
 	}
 	c.setInitial(1000) // the same again, as every scrape does
 	if !c.bounded {
-		t.Error("what was learned is lost when the same figure is given again")
+		t.Error("the same initial capacity again drops what was learned")
 	}
 }
 
@@ -133,7 +134,7 @@ func TestEnginesThatNeverReportTeachNothing(t *testing.T) {
 	}
 }
 
-func TestTheTreeForgetsWhatDoesNotFit(t *testing.T) {
+func TestTheTreeIsTrimmedToTheCapacity(t *testing.T) {
 	rt, c := newTestRouter()
 	rt.SetCapacity("n", 640) // ten blocks
 	for _, text := range []string{"abcd", "efgh", "ijkl", "mnop"} {
@@ -148,6 +149,6 @@ func TestTheTreeForgetsWhatDoesNotFit(t *testing.T) {
 	r := rt.newTestRequest("abcd")
 	r.evaluate(a("n"))
 	if known := rt.scratch.scored[0].Unsent; known != 1 {
-		t.Errorf("%d tokens held for never sent there", known)
+		t.Errorf("%d tokens count as never sent there, want 1", known)
 	}
 }

@@ -54,8 +54,8 @@ func TestABurstSpreads(t *testing.T) {
 	}
 }
 
-// A prefix that only one upstream holds, asked for by a burst: as many stay
-// as can be served sooner there than computed elsewhere, the rest spread.
+// A burst asks for a prefix that only one upstream holds: as many requests stay as
+// can be served sooner there than computed elsewhere, the rest spread.
 func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
 	var holder, other prefillQueue
 	stay := 0
@@ -77,18 +77,18 @@ func TestAHotPrefixSpillsWhenWaitingCostsMore(t *testing.T) {
 	}
 }
 
-// When all queues are long, what is computed again delays all who come behind.
+// When all queues are long, computing something again delays all later requests.
 func TestOverloadWeighsRecomputing(t *testing.T) {
 	c := []scoredCandidate{
 		{Wait: ms(3000), PerToken: startCost, Uncached: 800, Unsent: 800, Queued: 2},
 		{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800, Queued: 2},
 	}
 	if got, _ := choose(c); got != 0 {
-		t.Errorf("two behind at least, each delayed by a second: chose %d", got)
+		t.Errorf("at least two more wait, each a second longer: chose %d", got)
 	}
 	c = append(c, scoredCandidate{Wait: ms(1000), PerToken: startCost, Uncached: 8800, Unsent: 8800})
 	if got, _ := choose(c); got == 0 {
-		t.Error("an upstream with an empty queue delays nobody, but the longest queue was taken")
+		t.Error("an upstream with an empty queue delays no request, but the longest queue was picked")
 	}
 	for i := range c {
 		c[i].Queued, c[i].Demand = 1, 0.8
@@ -100,22 +100,22 @@ func TestOverloadWeighsRecomputing(t *testing.T) {
 		c[i].Queued, c[i].Demand = 1_000_000, 5
 		c[i].Uncached, c[i].Unsent = 10_000_000, 10_000_000
 		if p := c[i].computeScore(contentionOf(c)); p <= 0 {
-			t.Errorf("price %v", p)
+			t.Errorf("score %v", p)
 		}
 	}
 }
 
-// Below capacity the prompts that come are those of a busy period: each brings
-// demand more while it is served. Above it they are as many as have come since
-// the overload began, counted here one by one.
-func TestWhoIsToCome(t *testing.T) {
+// Below capacity a busy period of prompts comes: each brings demand more while it is
+// served. Above it as many come as have come since the overload began, counted here
+// one by one.
+func TestArrivalsUntilIdle(t *testing.T) {
 	for _, demand := range []float64{0, 0.3, 0.5, 0.8} {
 		var want float64
 		for generation := 7.0; generation > 1e-6; generation *= demand {
 			want += generation
 		}
 		if got := arrivalsUntilIdle(7, demand); math.Abs(got-want) > 1e-3 {
-			t.Errorf("demand %v: %v are to come behind 7, want %v", demand, got, want)
+			t.Errorf("demand %v: %v arrive after 7, want %v", demand, got, want)
 		}
 	}
 	for _, demand := range []float64{1.25, 1.5, 2, 4, 10} {
@@ -128,21 +128,21 @@ func TestWhoIsToCome(t *testing.T) {
 			}
 		}
 		if got := arrivalsUntilIdle(queued, demand); math.Abs(got-came) > came/100 {
-			t.Errorf("demand %v: %v are to come behind %d, but %d have come", demand, got, queued, came)
+			t.Errorf("demand %v: %v arrive after %d, but %d have come", demand, got, queued, came)
 		}
 	}
 	for _, demand := range []float64{0.9, 0.99, 1, 1.01, 1.1} {
 		if got := arrivalsUntilIdle(3, demand); got < 29.9 || got > 33.1 {
-			t.Errorf("demand %v, about 1: %v are to come behind 3", demand, got)
+			t.Errorf("demand %v, about 1: %v arrive after 3", demand, got)
 		}
 		if got := arrivalsUntilIdle(0, demand); got != 0 {
-			t.Errorf("demand %v: %v are to come to an idle upstream", demand, got)
+			t.Errorf("demand %v: %v arrive at an idle upstream", demand, got)
 		}
 	}
 }
 
-// A short overload is worth waiting long to spare others a little work, one
-// that is twice what can be done is not: most of whom it delays have come.
+// In a short overload it is worth waiting long to spare others a little work. In one
+// of twice the capacity it is not: most of the requests it delays have come already.
 func TestADeepOverloadKeepsQueuesTogether(t *testing.T) {
 	c := []scoredCandidate{
 		{Wait: 200 * time.Second, PerToken: startCost, Uncached: 8000, Unsent: 8000, Queued: 40},
@@ -156,15 +156,15 @@ func TestADeepOverloadKeepsQueuesTogether(t *testing.T) {
 	}
 }
 
-// Requests that come to an idle upstream while it computes a long prompt wait
-// for it: that is what it costs to move a conversation.
+// Requests that come to an idle upstream while it computes a long prompt wait for
+// it: that is the cost of moving a conversation.
 func TestArrivalsWeighRecomputing(t *testing.T) {
 	c := []scoredCandidate{
 		{Wait: ms(4900), PerToken: startCost, Uncached: 800},
 		{PerToken: startCost, Uncached: 36_000},
 	}
 	if got, _ := choose(c); got != 1 {
-		t.Errorf("nobody comes: chose %d", got)
+		t.Errorf("without arrivals: chose %d", got)
 	}
 	for i := range c {
 		c[i].Rate = 1 / float64(time.Second)
@@ -172,15 +172,15 @@ func TestArrivalsWeighRecomputing(t *testing.T) {
 	// One a second: 4.5 s of prefill delay 4.5 of them by 2.25 s on average,
 	// 0.1 s after a wait of 4.9 s delay five of them by a tenth.
 	if got, _ := choose(c); got != 0 {
-		t.Errorf("one comes a second: chose %d", got)
+		t.Errorf("one arrival a second: chose %d", got)
 	}
 	if got, want := c[1].computeScore(contentionOf(c)), ms(4500+10125); got < want-time.Microsecond || got > want+time.Microsecond {
-		t.Errorf("price %v, want %v", got, want)
+		t.Errorf("score %v, want %v", got, want)
 	}
 }
 
-// What was pushed out of full caches goes back to where it was, when there is
-// a queue everywhere.
+// A prompt that was evicted goes back to its upstream when there is a queue
+// everywhere.
 func TestEvictedPromptsGoBackInOverload(t *testing.T) {
 	c := []scoredCandidate{
 		{Wait: ms(1000), PerToken: startCost, Uncached: 8000, Unsent: 8000, Queued: 2},

@@ -25,8 +25,8 @@ func (s *server) finish(now time.Time, tokens int, rnd *rand.Rand) time.Time {
 	return s.free
 }
 
-// feed sends n prompts to a fleet's only upstream, in bursts, so that most of
-// them queue, and returns what it has learned.
+// feed sends n prompts to a router's only upstream, in bursts, so that most of
+// them queue, and returns the cost it has learned.
 func feed(rt *Router, c *clock, s *server, address string, n int, rnd *rand.Rand) time.Duration {
 	for range n {
 		var burst []*Request
@@ -62,7 +62,7 @@ func TestCostIsLearnedWhateverTheQueue(t *testing.T) {
 	}
 }
 
-func TestSlowUpstreamsAreToldFromNoise(t *testing.T) {
+func TestSlowUpstreamsAreDistinguishedFromNoise(t *testing.T) {
 	for seed := range uint64(10) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		rt, c := newTestRouter()
@@ -79,12 +79,12 @@ func TestSlowUpstreamsAreToldFromNoise(t *testing.T) {
 			t.Errorf("seed %d: %v a token where it is %v", seed, costs["d"], slow.perToken)
 		}
 		if spread := float64(costs["a"]) / float64(costs["b"]); spread < 0.85 || spread > 1.18 {
-			t.Errorf("seed %d: equal upstreams told apart: %v", seed, costs)
+			t.Errorf("seed %d: equal upstreams look unequal: %v", seed, costs)
 		}
 	}
 }
 
-func TestEqualUpstreamsAreHeldForEqual(t *testing.T) {
+func TestEqualUpstreamsCountAsEqual(t *testing.T) {
 	differ := 0
 	for seed := range uint64(100) {
 		rnd := rand.New(rand.NewPCG(seed, 3))
@@ -98,7 +98,7 @@ func TestEqualUpstreamsAreHeldForEqual(t *testing.T) {
 		}
 	}
 	if differ > 8 { // two standard errors: one in twenty
-		t.Errorf("%d of 100 upstreams that cost the same were held for another", differ)
+		t.Errorf("%d of 100 upstreams that cost the same got another cost", differ)
 	}
 }
 
@@ -132,7 +132,7 @@ func TestCostIsBoundedAndRobust(t *testing.T) {
 	}
 }
 
-func TestLatePrefillsCountByTheirSpread(t *testing.T) {
+func TestLatePrefillsCountByTheirDeviation(t *testing.T) {
 	for _, sigma := range []float64{0, 0.1, 0.3} {
 		rnd := rand.New(rand.NewPCG(4, 4))
 		var c cost

@@ -56,16 +56,16 @@ func TestDecodeFactorIsBounded(t *testing.T) {
 	}
 }
 
-// Neither share is ever below 0, however few were seen and whatever they say,
-// and of all such shares none is nearer to what was seen.
-func TestDecodeSharesAreTheNearest(t *testing.T) {
+// No coefficient is ever below 0, and of all such coefficients none is nearer to the
+// observations, however few they are.
+func TestDecodeCoefficientsAreTheNearest(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 9))
 		var d decodeSlowdown
 		for range 1 + rnd.IntN(200) {
 			d.learn(1+rnd.IntN(1e5), 3*rnd.Float64(), decodeLoad{rnd.Float64() - 0.5, 40*rnd.Float64() - 20})
 		}
-		// What is left of the squared deviations, but for a constant, with the prior.
+		// The remaining squared deviations, up to a constant, with the prior.
 		left := func(s decodeLoad) float64 {
 			return s.active*s.active*(d.square.active+decodePrior) + s.requests*s.requests*(d.square.requests+decodePrior) +
 				2*s.active*s.requests*d.product - 2*s.active*d.y.active - 2*s.requests*d.y.requests

@@ -17,37 +17,37 @@ func TestRequestsOfOthersCountAsLoad(t *testing.T) {
 	rt, _ := newTestRouter()
 	d := rt.newTestRequest("ab").Route([]Candidate{{Address: "one", Requests: 3}, {Address: "two"}}, false)
 	if d.Pick != 1 {
-		t.Fatalf("picked %d: Caddy counts three requests there", d.Pick)
+		t.Fatalf("picked %d, where Caddy counts three requests", d.Pick)
 	}
 }
 
-// Decisions take the upstreams of the one before where they can, but never one
-// that has been removed, or stands in another place.
+// A decision reuses the upstreams of the one before, but never one that was removed
+// or stands in another place.
 func TestUpstreamsAreFoundAgain(t *testing.T) {
 	rt, c := newTestRouter()
-	targets := []Candidate{{Address: "one"}, {Address: "two"}, {Address: "three"}}
-	look := func(targets []Candidate) {
+	candidates := []Candidate{{Address: "one"}, {Address: "two"}, {Address: "three"}}
+	look := func(candidates []Candidate) {
 		t.Helper()
-		rt.newTestRequest("abc").Explain(targets)
-		if len(rt.scratch.upstreams) != len(targets) {
-			t.Fatalf("%d upstreams for %d targets", len(rt.scratch.upstreams), len(targets))
+		rt.newTestRequest("abc").Explain(candidates)
+		if len(rt.scratch.upstreams) != len(candidates) {
+			t.Fatalf("%d upstreams for %d candidates", len(rt.scratch.upstreams), len(candidates))
 		}
 		for i, u := range rt.scratch.upstreams {
-			if u != rt.upstreams[targets[i].Address] {
-				t.Errorf("%s: another upstream, or one that is gone", targets[i].Address)
+			if u != rt.upstreams[candidates[i].Address] {
+				t.Errorf("%s: another upstream, or a removed one", candidates[i].Address)
 			}
 		}
 	}
-	look(targets)
-	look(targets)
-	look(targets[1:])
-	look([]Candidate{targets[2], targets[0]})
-	look(targets)
+	look(candidates)
+	look(candidates)
+	look(candidates[1:])
+	look([]Candidate{candidates[2], candidates[0]})
+	look(candidates)
 	c.add(2 * upstreamTTL)
 	if gone := rt.Sweep(); len(gone) != 3 {
 		t.Fatalf("%v are gone", gone)
 	}
-	look(targets)
+	look(candidates)
 	look(nil)
-	look(targets)
+	look(candidates)
 }

@@ -6,16 +6,16 @@ import "testing"
 
 func TestExplainIsWhatRouteDoes(t *testing.T) {
 	rt, _ := newTestRouter()
-	targets := []Candidate{{Address: "one"}, {Address: "two", Requests: 2}}
+	candidates := []Candidate{{Address: "one"}, {Address: "two", Requests: 2}}
 	warm := rt.newTestRequest("abcdef")
-	warm.Route(targets[:1], false)
+	warm.Route(candidates[:1], false)
 	warm.Confirm()
 	warm.FirstToken()
 	warm.End()
 
 	r := rt.newTestRequest("abcdefgh")
 	for range 2 { // asking changes nothing
-		forecasts, d := r.Explain(targets)
+		forecasts, d := r.Explain(candidates)
 		if d.Pick != 0 || d.Reason != Hit || d.Cached != 6*64 {
 			t.Fatalf("would decide %+v", d)
 		}
@@ -30,10 +30,10 @@ func TestExplainIsWhatRouteDoes(t *testing.T) {
 	if n := len(rt.upstreams["one"].pending); n != 0 {
 		t.Fatalf("%d requests were recorded", n)
 	}
-	if d := r.Route(targets, false); d.Pick != 0 || d.Cached != 6*64 {
+	if d := r.Route(candidates, false); d.Pick != 0 || d.Cached != 6*64 {
 		t.Fatalf("Route decided otherwise: %+v", d)
 	}
 	if forecasts, d := r.Explain(nil); forecasts != nil || d.Pick != -1 {
-		t.Fatalf("without targets: %v %+v", forecasts, d)
+		t.Fatalf("without candidates: %v %+v", forecasts, d)
 	}
 }

@@ -16,7 +16,7 @@ const (
 	letterBytes, letterTokens, engineBlock = 256, 64, 16
 )
 
-// idsOf are the tokens of a text.
+// idsOf returns the tokens of a text.
 func idsOf(text string) (ids []uint32) {
 	for i := range text {
 		for k := range letterTokens {
@@ -26,13 +26,13 @@ func idsOf(text string) (ids []uint32) {
 	return ids
 }
 
-// link tells the fleet which tokens a text has, in the engine's blocks.
+// link links a text to its tokens, in the engine's blocks.
 func (rt *Router) link(t *testing.T, text string) {
 	t.Helper()
 	rt.linkIn(t, text, engineBlock)
 }
 
-// linkIn does it in blocks of a size.
+// linkIn links it in blocks of a size.
 func (rt *Router) linkIn(t *testing.T, text string, blockTokens int) {
 	t.Helper()
 	chain := chainOf(text)
@@ -46,7 +46,7 @@ func (rt *Router) linkIn(t *testing.T, text string, blockTokens int) {
 	}
 }
 
-// followRanks has an upstream's events followed, of so many ranks.
+// followRanks follows the events of an upstream with so many ranks.
 func (rt *Router) followRanks(address string, ranks int) (feeds []*kvindex.Feed) {
 	for rank := range ranks {
 		feed := rt.Index().Feed(address + string(rune('0'+rank)))
@@ -57,8 +57,8 @@ func (rt *Router) followRanks(address string, ranks int) (feeds []*kvindex.Feed)
 	return feeds
 }
 
-// says has a publisher say that these tokens are in a tier, from the start on.
-func says(t *testing.T, feed *kvindex.Feed, tier kvevents.Tier, ids []uint32) {
+// publish reports a prompt's tokens as stored in a tier.
+func publish(t *testing.T, feed *kvindex.Feed, tier kvevents.Tier, ids []uint32) {
 	t.Helper()
 	hashes := make([]uint64, len(ids)/engineBlock)
 	name := uint64(1) // of a block, by all tokens up to its end
@@ -73,7 +73,7 @@ func says(t *testing.T, feed *kvindex.Feed, tier kvevents.Tier, ids []uint32) {
 	}
 }
 
-// followedRequest is one for a text whose tokens may be known.
+// followedRequest returns a request for a text whose tokens may be known.
 func (rt *Router) followedRequest(text string) *Request {
 	return rt.NewRequest(Prompt{
 		Chain: chainOf(text), Tokens: len(text)*letterTokens + 1, BlockTokens: letterTokens, Stream: true,
@@ -81,8 +81,8 @@ func (rt *Router) followedRequest(text string) *Request {
 	})
 }
 
-// sent records that an upstream was sent a text, long ago.
-func (rt *Router) sent(address, text string) {
+// recordSentTo records that an upstream was sent a text, long ago.
+func (rt *Router) recordSentTo(address, text string) {
 	r := rt.followedRequest(text)
 	r.Route(a(address), false)
 	r.Confirm()
@@ -90,8 +90,8 @@ func (rt *Router) sent(address, text string) {
 	r.End()
 }
 
-// wantHit routes nothing, and looks what is predicted of a request.
-func wantHit(t *testing.T, r *Request, address string, want prefixMatch) {
+// wantMatch checks the prediction for a request without routing it.
+func wantMatch(t *testing.T, r *Request, address string, want prefixMatch) {
 	t.Helper()
 	r.router.mu.Lock()
 	defer r.router.mu.Unlock()
@@ -101,13 +101,13 @@ func wantHit(t *testing.T, r *Request, address string, want prefixMatch) {
 	}
 }
 
-// Events of which something is wrong are not gone by for a while.
-func TestMistrust(t *testing.T) {
+// After wrong predictions an upstream's events are ignored for a while.
+func TestWrongEventsAreDistrusted(t *testing.T) {
 	rt, c := newTestRouter()
 	rt.link(t, "abcd")
 	feed := rt.followRanks("one", 1)[0]
-	says(t, feed, kvevents.GPU, idsOf("xyz"))
-	rt.sent("one", "abcd")
+	publish(t, feed, kvevents.GPU, idsOf("xyz"))
+	rt.recordSentTo("one", "abcd")
 	answer := func(cached int) {
 		t.Helper()
 		r := rt.followedRequest("abcd")
@@ -119,19 +119,19 @@ func TestMistrust(t *testing.T) {
 	}
 	nothing, history := prefixMatch{byEvents: true}, prefixMatch{tokens: 255, weighted: 255}
 	r := rt.followedRequest("abcd")
-	wantHit(t, r, "one", nothing)
+	wantMatch(t, r, "one", nothing)
 	answer(256)
 	answer(256)
 	answer(0) // now the events were right
 	answer(256)
 	answer(256)
-	wantHit(t, r, "one", nothing)
+	wantMatch(t, r, "one", nothing)
 	answer(256)
-	wantHit(t, r, "one", history)
+	wantMatch(t, r, "one", history)
 	c.add(distrustTime - time.Second)
-	wantHit(t, r, "one", history)
+	wantMatch(t, r, "one", history)
 	c.add(2 * time.Second)
-	wantHit(t, r, "one", nothing)
+	wantMatch(t, r, "one", nothing)
 }
 
 // A token outside the GPU is worth less, and is predicted all the same.
@@ -139,30 +139,30 @@ func TestTiersHaveWeights(t *testing.T) {
 	rt, _ := newTestRouter()
 	rt.link(t, "abcdef")
 	feed := rt.followRanks("one", 1)[0]
-	says(t, feed, kvevents.GPU, idsOf("a"))
-	says(t, feed, kvevents.CPU, idsOf("abc"))
-	says(t, feed, kvevents.Disk, idsOf("abcd"))
-	wantHit(t, rt.followedRequest("abcdef"), "one", prefixMatch{tokens: 256, weighted: 64 + 128/2 + 64/4, byEvents: true})
+	publish(t, feed, kvevents.GPU, idsOf("a"))
+	publish(t, feed, kvevents.CPU, idsOf("abc"))
+	publish(t, feed, kvevents.Disk, idsOf("abcd"))
+	wantMatch(t, rt.followedRequest("abcdef"), "one", prefixMatch{tokens: 256, weighted: 64 + 128/2 + 64/4, byEvents: true})
 }
 
-// Which rank gets a request is the engine's choice: what counts is the mean, and
-// what the rank that knows least knows.
+// The engine chooses the rank for a request: the mean over the ranks counts, as far
+// as the least known rank is known.
 func TestRanksCountAsTheirMean(t *testing.T) {
 	rt, _ := newTestRouter()
 	rt.link(t, "abcdef")
 	feeds := rt.followRanks("one", 2)
-	says(t, feeds[0], kvevents.GPU, idsOf("abcd"))
-	says(t, feeds[1], kvevents.GPU, idsOf("x"))
-	rt.sent("one", "abc")
+	publish(t, feeds[0], kvevents.GPU, idsOf("abcd"))
+	publish(t, feeds[1], kvevents.GPU, idsOf("x"))
+	rt.recordSentTo("one", "abc")
 	r := rt.followedRequest("abcdef")
-	wantHit(t, r, "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
-	says(t, feeds[1], kvevents.GPU, idsOf("ab"))
-	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192, byEvents: true})
+	wantMatch(t, r, "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
+	publish(t, feeds[1], kvevents.GPU, idsOf("ab"))
+	wantMatch(t, r, "one", prefixMatch{tokens: 192, weighted: 192, byEvents: true})
 	feeds[1].SetKnowledge(kvevents.Unknown)
-	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192}) // that was sent there
+	wantMatch(t, r, "one", prefixMatch{tokens: 192, weighted: 192}) // from what was sent there
 	rt.Unfollow("one", feeds[1])
-	wantHit(t, r, "one", prefixMatch{tokens: 192, weighted: 192})
+	wantMatch(t, r, "one", prefixMatch{tokens: 192, weighted: 192})
 	if sizes := rt.BlockSizes(); len(sizes) != 0 {
-		t.Errorf("with a rank gone, blocks of sizes %v are followed", sizes)
+		t.Errorf("after a rank has ended there are blocks of sizes %v", sizes)
 	}
 }

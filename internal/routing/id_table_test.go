@@ -9,7 +9,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-func TestIDsAgainstMap(t *testing.T) {
+func TestIDTableAgainstMap(t *testing.T) {
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 6))
 		var table idTable

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-func TestInferHeld(t *testing.T) {
-	const perToken = 100 * time.Microsecond // 1,000 tokens: what a network may take
+func TestInferCached(t *testing.T) {
+	const perToken = 100 * time.Microsecond // 1,000 tokens: the time a network may take
 	for _, c := range []struct {
 		name              string
 		took              time.Duration

@@ -18,12 +18,12 @@ func TestAQueueThatOthersSentCounts(t *testing.T) {
 	teach.End()
 
 	pick := func() int {
-		r := rt.newTestRequest("teach me") // one holds it
+		r := rt.newTestRequest("teach me") // so one holds it
 		defer r.End()
 		return r.Route(two, false).Pick
 	}
 	if pick() != 0 {
-		t.Fatal("the idle holder was not taken")
+		t.Fatal("the idle holder was not picked")
 	}
 	rt.SetLoad("one", EngineLoad{Waiting: 3, Running: 8})
 	if pick() != 1 {
@@ -31,7 +31,7 @@ func TestAQueueThatOthersSentCounts(t *testing.T) {
 	}
 	c.add(loadTTL + time.Second)
 	if pick() != 0 {
-		t.Fatal("a load told long ago still counts")
+		t.Fatal("an old load still counts")
 	}
 	rt.SetLoad("one", EngineLoad{Waiting: -3, Running: -8})
 	if pick() != 0 {
@@ -39,7 +39,7 @@ func TestAQueueThatOthersSentCounts(t *testing.T) {
 	}
 }
 
-// Without streamed answers the gateway never learns what prompts take; a queue
+// Without streamed answers the gateway never learns how long prompts take; a queue
 // of others counts all the same.
 func TestAQueueCountsBeforeAnythingIsLearned(t *testing.T) {
 	rt, _ := newTestRouter()
@@ -81,9 +81,9 @@ func TestNothingIsLearnedWhileOthersQueue(t *testing.T) {
 	}
 }
 
-// Requests of ours that were waiting when the engine was read are not taken
-// for others' when they are done.
-func TestOwnRequestsThatAreDoneWereNotOthers(t *testing.T) {
+// Own requests that waited when the engine reported its load are not taken for
+// others' when they have ended.
+func TestEndedRequestsAreNotTakenForOthers(t *testing.T) {
 	rt, c := newTestRouter()
 	var ours []*Request
 	for range 5 {

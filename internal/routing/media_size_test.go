@@ -31,7 +31,7 @@ func TestMediaAreLearnedByModel(t *testing.T) {
 	}
 }
 
-// What is taken off for the text is in the model's own tokens.
+// The tokens of the text are counted with the model's own token size.
 func TestMediaBesideTextOfKnownSize(t *testing.T) {
 	rt, _ := newTestRouter()
 	for range 300 {

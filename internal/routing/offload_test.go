@@ -7,37 +7,37 @@ import (
 	"time"
 )
 
-var halves = [3]float64{1, 0.8, 0.3}
+var tierWeights = [3]float64{1, 0.8, 0.3}
 
-// offloading is a request for a prompt of 16 blocks of 64 tokens, to engines
-// that keep blocks outside their GPUs.
+// offloading returns a request for a prompt of 16 blocks of 64 tokens, to engines that
+// keep blocks outside their GPUs.
 func offloading(rt *Router, from uint64) *Request {
 	chain := make([]uint64, 16)
 	for i := range chain {
 		chain[i] = from + uint64(i)
 	}
-	return rt.NewRequest(Prompt{Chain: chain, Tokens: 1200, BlockTokens: 64, OffloadWeights: &halves})
+	return rt.NewRequest(Prompt{Chain: chain, Tokens: 1200, BlockTokens: 64, OffloadWeights: &tierWeights})
 }
 
-func sendTo(r *Request, address string) {
+func serveOn(r *Request, address string) {
 	r.Assign(Candidate{Address: address})
 	r.Confirm()
 	r.End()
 }
 
-// An engine that was restarted holds nothing on its GPU. What LMCache keeps beside
-// it is there still; without LMCache there is nothing.
-func TestOutlookAfterARestart(t *testing.T) {
+// A restarted engine holds nothing on its GPU. Blocks that LMCache keeps beside it
+// are still there; without LMCache nothing is.
+func TestPredictionAfterARestart(t *testing.T) {
 	for name, restart := range map[string]func(*Router){
 		"told": func(rt *Router) {
 			if !rt.CacheLost("one") || rt.CacheLost("nobody") {
-				t.Error("it is not told who is known")
+				t.Error("CacheLost reports the wrong upstreams as known")
 			}
 		},
 		"seen": func(rt *Router) {
 			for i := range restartAfter {
 				r := offloading(rt, uint64(1000*i))
-				sendTo(r, "one")
+				serveOn(r, "one")
 				r = offloading(rt, uint64(1000*i))
 				r.Assign(Candidate{Address: "one"})
 				r.Confirm()
@@ -51,7 +51,7 @@ func TestOutlookAfterARestart(t *testing.T) {
 			now := time.Unix(1000, 0)
 			rt := New(2_000_000, func() time.Time { return now })
 			rt.SetCapacity("one", capacity)
-			sendTo(offloading(rt, 50_000), "one")
+			serveOn(offloading(rt, 50_000), "one")
 			restart(rt)
 			r := offloading(rt, 50_000)
 			r.Assign(Candidate{Address: "one"})
@@ -73,7 +73,7 @@ func TestOutlookAfterARestart(t *testing.T) {
 	rt.SetCapacity("one", 100_000)
 	plain := offloading(rt, 1)
 	plain.offloadWeights = nil
-	sendTo(plain, "one")
+	serveOn(plain, "one")
 	rt.CacheLost("one")
 	r := offloading(rt, 1)
 	r.Assign(Candidate{Address: "one"})
@@ -82,8 +82,8 @@ func TestOutlookAfterARestart(t *testing.T) {
 	}
 }
 
-// What is known to be in a tier beside the GPU counts as much as it is worth,
-// and is not predicted to be cached.
+// Blocks in a tier beside the GPU count with that tier's weight, and are not
+// predicted to be cached.
 func TestOffloadCounts(t *testing.T) {
 	now := time.Unix(1000, 0)
 	rt := New(2_000_000, func() time.Time { return now })
@@ -108,13 +108,13 @@ func TestOffloadCounts(t *testing.T) {
 	}
 	r := offloading(rt, 1)
 	if d := r.Route([]Candidate{{Address: "one", Offload: disk}}, true); d.Pick != 0 {
-		t.Error("what is on disk is left to another policy as if nobody had it")
+		t.Error("a prompt on disk is left to another policy as if it were cold")
 	}
 	r.End()
 }
 
-// What an engine takes from outside its GPU says nothing of how large the GPU's
-// cache is.
+// Blocks that an engine loads from outside its GPU say nothing about the size of the
+// GPU's cache.
 func TestOffloadedIsNotLearned(t *testing.T) {
 	limit := func(offloads *[3]float64) int64 {
 		now := time.Unix(1000, 0)
@@ -135,10 +135,10 @@ func TestOffloadedIsNotLearned(t *testing.T) {
 		}
 		return rt.upstreams["one"].capacity.estimate
 	}
-	if got := limit(&halves); got != 2048 {
-		t.Errorf("from what was elsewhere a capacity of %d was learned", got)
+	if got := limit(&tierWeights); got != 2048 {
+		t.Errorf("a capacity of %d was learned from blocks outside the GPU", got)
 	}
 	if got := limit(nil); got <= 2048 {
-		t.Errorf("a capacity of %d was learned from what was on the GPU: this proves nothing", got)
+		t.Errorf("a capacity of %d was learned from blocks on the GPU: the test proves nothing", got)
 	}
 }

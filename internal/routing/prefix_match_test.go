@@ -8,15 +8,15 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-func TestWhatEventsSayCountsAsFarAsItGoes(t *testing.T) {
+func TestEventsCountAsFarAsTheyReach(t *testing.T) {
 	rt, _ := newTestRouter()
 	rt.link(t, "abcdefgh")
-	rt.sent("one", "abcd")
+	rt.recordSentTo("one", "abcd")
 	r := rt.followedRequest("abcdefgh")
-	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
+	wantMatch(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
 
 	feed := rt.followRanks("one", 1)[0]
-	says(t, feed, kvevents.GPU, idsOf("ab"))
+	publish(t, feed, kvevents.GPU, idsOf("ab"))
 	for _, c := range []struct {
 		known kvevents.Knowledge
 		want  prefixMatch
@@ -26,46 +26,46 @@ func TestWhatEventsSayCountsAsFarAsItGoes(t *testing.T) {
 		{kvevents.Unknown, prefixMatch{tokens: 256, weighted: 256}},
 	} {
 		feed.SetKnowledge(c.known)
-		wantHit(t, r, "one", c.want)
+		wantMatch(t, r, "one", c.want)
 	}
 
-	says(t, feed, kvevents.GPU, idsOf("abcdef")) // what came by another way
+	publish(t, feed, kvevents.GPU, idsOf("abcdef")) // served for other clients
 	for known, want := range map[kvevents.Knowledge]prefixMatch{
 		kvevents.Complete: {tokens: 384, weighted: 384, byEvents: true},
 		kvevents.Partial:  {tokens: 384, weighted: 384, byEvents: true},
 		kvevents.Unknown:  {tokens: 256, weighted: 256},
 	} {
 		feed.SetKnowledge(known)
-		wantHit(t, r, "one", want)
+		wantMatch(t, r, "one", want)
 	}
 	feed.SetKnowledge(kvevents.Complete)
-	says(t, feed, kvevents.GPU, idsOf("abcdefgh"))
-	wantHit(t, r, "one", prefixMatch{tokens: 496, weighted: 496, byEvents: true}) // the last block is computed
-	wantHit(t, rt.followedRequest("xbcd"), "one", prefixMatch{byEvents: true})
+	publish(t, feed, kvevents.GPU, idsOf("abcdefgh"))
+	wantMatch(t, r, "one", prefixMatch{tokens: 496, weighted: 496, byEvents: true}) // the last block is computed
+	wantMatch(t, rt.followedRequest("xbcd"), "one", prefixMatch{byEvents: true})
 
 	rt.Unfollow("one", feed)
-	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
+	wantMatch(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
 }
 
-// Where the text is not known to lead to tokens, what was sent counts.
-func TestWhatIsNotLinkedGoesByWhatWasSent(t *testing.T) {
+// Where a text is not linked to its tokens, the prompts sent there count.
+func TestUnlinkedTextCountsAsSent(t *testing.T) {
 	rt, _ := newTestRouter()
 	rt.link(t, "ab")
 	feed := rt.followRanks("one", 1)[0]
-	says(t, feed, kvevents.GPU, idsOf("abcd"))
-	rt.sent("one", "abcd")
+	publish(t, feed, kvevents.GPU, idsOf("abcd"))
+	rt.recordSentTo("one", "abcd")
 	r := rt.followedRequest("abcdef")
-	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
+	wantMatch(t, r, "one", prefixMatch{tokens: 256, weighted: 256})
 	if r.TokensKnown() {
-		t.Error("the tokens of the whole prompt are taken to be known")
+		t.Error("the tokens of the whole prompt count as known")
 	}
 	rt.link(t, "abcdef")
-	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256, byEvents: true})
+	wantMatch(t, r, "one", prefixMatch{tokens: 256, weighted: 256, byEvents: true})
 	if !r.TokensKnown() || r.NeedsTokens(a("one")) {
-		t.Error("the tokens of the prompt are taken not to be known")
+		t.Error("the tokens of the prompt count as unknown")
 	}
 	if !rt.followedRequest("abx").NeedsTokens(a("one")) || rt.followedRequest("abx").NeedsTokens(a("nobody follows")) {
-		t.Error("whether tokens are lacking is told wrongly")
+		t.Error("NeedsTokens is wrong")
 	}
 }
 
@@ -73,7 +73,7 @@ func TestWhatIsNotLinkedGoesByWhatWasSent(t *testing.T) {
 func TestTheEndOfAPromptIsComputed(t *testing.T) {
 	rt, _ := newTestRouter()
 	rt.link(t, "abcd")
-	says(t, rt.followRanks("one", 1)[0], kvevents.GPU, idsOf("abcd"))
+	publish(t, rt.followRanks("one", 1)[0], kvevents.GPU, idsOf("abcd"))
 	r := rt.followedRequest("abcd")
 	r.router.mu.Lock()
 	defer r.router.mu.Unlock()
@@ -81,24 +81,24 @@ func TestTheEndOfAPromptIsComputed(t *testing.T) {
 	for prompt, want := range map[int]int{257: 256, 256: 240, 255: 240, 241: 240, 240: 224} {
 		r.promptTokens = prompt
 		if got := r.eventMatch(rt.upstreams["one"]).tokens; got != want {
-			t.Errorf("of %d tokens, all of which it holds, %d are predicted, want %d", prompt, got, want)
+			t.Errorf("it holds all %d tokens, %d are predicted, want %d", prompt, got, want)
 		}
 	}
 }
 
-// What is being computed is there before the events of it are.
-func TestWhatIsBeingComputedCounts(t *testing.T) {
+// A prompt under prefill counts before its events come.
+func TestPromptsUnderPrefillCount(t *testing.T) {
 	rt, _ := newTestRouter()
 	rt.link(t, "abcdef")
-	says(t, rt.followRanks("one", 1)[0], kvevents.GPU, idsOf("x"))
+	publish(t, rt.followRanks("one", 1)[0], kvevents.GPU, idsOf("x"))
 	first := rt.followedRequest("abcd")
 	first.Route(a("one"), false)
 	r := rt.followedRequest("abcdef")
-	wantHit(t, r, "one", prefixMatch{tokens: 256, weighted: 256, byEvents: true})
-	wantHit(t, rt.followedRequest("abxy"), "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
+	wantMatch(t, r, "one", prefixMatch{tokens: 256, weighted: 256, byEvents: true})
+	wantMatch(t, rt.followedRequest("abxy"), "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
 	first.Confirm()
 	first.FirstToken() // by now the events would be here
-	wantHit(t, r, "one", prefixMatch{byEvents: true})
+	wantMatch(t, r, "one", prefixMatch{byEvents: true})
 	first.End()
 
 	for i := range 2 * maxPrefilling {

@@ -89,8 +89,8 @@ func TestFirstTokenEndsTheWait(t *testing.T) {
 	wantHolds(t, rt, "n", "abcd", 0)
 }
 
-// Under the race detector: the prompt's length and whether its tokens are known
-// can be asked for while a further attempt is routed.
+// With the race detector: Tokens and TokensKnown may be called while a further attempt
+// is routed.
 func TestRequestIsReadWhileItIsRouted(t *testing.T) {
 	rt, _ := newTestRouter()
 	rt.followRanks("n", 1)
@@ -99,7 +99,7 @@ func TestRequestIsReadWhileItIsRouted(t *testing.T) {
 	reader.Go(func() {
 		for range 1000 {
 			if r.TokensKnown() || r.Tokens() < 1 {
-				t.Error("a prompt whose tokens are known, or that has none")
+				t.Error("the prompt's tokens are known, or it has none")
 			}
 		}
 	})
@@ -110,8 +110,8 @@ func TestRequestIsReadWhileItIsRouted(t *testing.T) {
 	reader.Wait()
 }
 
-// Right after a start no upstream is followed yet. That no tokens are missing says
-// nothing then: they are to be fetched for the upstreams to come.
+// Right after a start no upstream is followed yet, so no tokens are missing. They are
+// to be fetched all the same, for the upstreams to come.
 func TestTokensAreKnownOnlyOnceAnUpstreamIsFollowed(t *testing.T) {
 	rt, _ := newTestRouter()
 	r := rt.followedRequest("abcd")
@@ -120,8 +120,8 @@ func TestTokensAreKnownOnlyOnceAnUpstreamIsFollowed(t *testing.T) {
 	}
 	feeds := rt.followRanks("n", 2)
 	rt.link(t, "abcd")
-	says(t, feeds[0], kvevents.GPU, idsOf("abcd"))
-	says(t, feeds[1], kvevents.GPU, idsOf("abcd"))
+	publish(t, feeds[0], kvevents.GPU, idsOf("abcd"))
+	publish(t, feeds[1], kvevents.GPU, idsOf("abcd"))
 	if r.Route(a("n"), false); !r.TokensKnown() {
 		t.Error("linked tokens are not known")
 	}

@@ -16,18 +16,18 @@ import (
 // 64 upstreams holds: lookup, prediction for each, reservation, record, end.
 func BenchmarkRoute64(b *testing.B) {
 	rt := New(20_000_000, time.Now)
-	targets := make([]Candidate, 64)
-	for i := range targets {
-		targets[i].Address = fmt.Sprint("node-", i, ":8000")
-		rt.SetCapacity(targets[i].Address, 1_500_000)
-		rt.SetLoad(targets[i].Address, EngineLoad{Running: 3})
+	candidates := make([]Candidate, 64)
+	for i := range candidates {
+		candidates[i].Address = fmt.Sprint("node-", i, ":8000")
+		rt.SetCapacity(candidates[i].Address, 1_500_000)
+		rt.SetLoad(candidates[i].Address, EngineLoad{Running: 3})
 	}
 	chain := make([]uint64, 32768*4/256)
 	for i := range chain {
 		chain[i] = rand.Uint64()
 	}
 	prompt := Prompt{Chain: chain, Tokens: 32768, BlockTokens: 64, Stream: true}
-	for _, t := range targets {
+	for _, t := range candidates {
 		r := rt.NewRequest(Prompt{Chain: chain[:16], Tokens: 32768, BlockTokens: 64})
 		r.Route([]Candidate{t}, false)
 		r.Confirm()
@@ -36,7 +36,7 @@ func BenchmarkRoute64(b *testing.B) {
 	r := rt.NewRequest(prompt)
 	b.ReportAllocs()
 	for b.Loop() {
-		r.Route(targets, false)
+		r.Route(candidates, false)
 		r.Confirm()
 		r.FirstToken()
 		r.End()
@@ -44,9 +44,8 @@ func BenchmarkRoute64(b *testing.B) {
 }
 
 // BenchmarkRouteFollowed decides between 64 upstreams whose events are followed
-// for a prompt of 32k tokens, of which each holds another part, as its events
-// say. It is what BenchmarkSelect64 of package kvaware has without events, less
-// Caddy's share.
+// for a prompt of 32k tokens, of which each holds another part according to its
+// events. It is BenchmarkSelect64 of package kvaware with events and without Caddy.
 func BenchmarkRouteFollowed(b *testing.B) {
 	const upstreams, tokens, blockTokens, blockBytes = 64, 32768, 16, 256
 	now := time.Unix(1e9, 0)
@@ -62,10 +61,10 @@ func BenchmarkRouteFollowed(b *testing.B) {
 		text[i] = rnd.Uint64()
 		anchors[i] = kvindex.Anchor{Tokens: (i + 1) * blockBytes / 4, Exact: true}
 	}
-	targets := make([]Candidate, upstreams)
-	for i := range targets {
-		targets[i].Address = fmt.Sprintf("node-%d:8000", i)
-		feed := rt.Index().Feed(targets[i].Address)
+	candidates := make([]Candidate, upstreams)
+	for i := range candidates {
+		candidates[i].Address = fmt.Sprintf("node-%d:8000", i)
+		feed := rt.Index().Feed(candidates[i].Address)
 		held := tokens / blockTokens * (i + 1) / upstreams
 		hashes := make([]uint64, held)
 		for k := range hashes {
@@ -73,7 +72,7 @@ func BenchmarkRouteFollowed(b *testing.B) {
 		}
 		feed.Apply(&kvevents.Event{Kind: kvevents.Stored, Root: true, Hashes: hashes, Tokens: ids[:held*blockTokens], BlockSize: blockTokens})
 		feed.SetKnowledge(kvevents.Complete)
-		rt.Follow(targets[i].Address, Feeds{Ranks: []*kvindex.Feed{feed}, Weights: [3]float64{1, 0.8, 0.3}})
+		rt.Follow(candidates[i].Address, Feeds{Ranks: []*kvindex.Feed{feed}, Weights: [3]float64{1, 0.8, 0.3}})
 	}
 	key := TokenKey{Model: "m", BlockTokens: blockTokens}
 	rt.Index().Link(rt.Index().Space(key), text, anchors, ids)
@@ -82,14 +81,14 @@ func BenchmarkRouteFollowed(b *testing.B) {
 		Bytes: tokens * 4, BlockBytes: blockBytes, TokenKey: TokenKey{Model: "m"},
 	}
 	r := rt.NewRequest(p)
-	if d := r.Route(targets, false); d.Cached != tokens-blockTokens || !r.TokensKnown() {
+	if d := r.Route(candidates, false); d.Cached != tokens-blockTokens || !r.TokensKnown() {
 		b.Fatalf("%d tokens are predicted to be cached", d.Cached)
 	}
 	r.Confirm()
 	r.End()
 	b.ReportAllocs()
 	for b.Loop() {
-		r.Route(targets, false)
+		r.Route(candidates, false)
 		r.Confirm()
 		r.FirstToken()
 		r.End()

@@ -33,7 +33,7 @@ func TestRoute(t *testing.T) {
 		t.Fatalf("load: %+v", d)
 	}
 	if d := rt.newTestRequest("abc").Route(nil, false); d.Pick != -1 {
-		t.Fatalf("no targets: %+v", d)
+		t.Fatalf("no candidates: %+v", d)
 	}
 }
 
@@ -44,21 +44,21 @@ func TestColdPromptsCanBeLeftToAnotherPolicy(t *testing.T) {
 		t.Fatalf("cold: %+v", d)
 	}
 	if len(rt.upstreams["one"].pending) != 0 {
-		t.Fatal("something was reserved for a decision that was left open")
+		t.Fatal("a decision that picks none has reserved something")
 	}
 	if d := r.Assign(Candidate{Address: "two"}); d != (Decision{Reason: Fallback}) {
 		t.Fatalf("assigned: %+v", d)
 	}
 	r.Confirm()
 	if d := rt.newTestRequest("abcd").Route(a("two"), true); d.Reason != Hit || d.Cached != 3*64 {
-		t.Fatalf("what another policy picked is not remembered: %+v", d)
+		t.Fatalf("another policy's pick is not recorded: %+v", d)
 	}
 }
 
 func TestFasterUpstreamsGetMore(t *testing.T) {
 	rt, c := newTestRouter()
 	rnd := rand.New(rand.NewPCG(5, 5))
-	targets := []Candidate{{Address: "fast"}, {Address: "slow"}}
+	candidates := []Candidate{{Address: "fast"}, {Address: "slow"}}
 	servers := []*server{{perToken: startCost / 2}, {perToken: startCost * 3 / 2}}
 	var open []answer
 	counts := [2]int{}
@@ -66,7 +66,7 @@ func TestFasterUpstreamsGetMore(t *testing.T) {
 		c.add(time.Duration(rnd.ExpFloat64() * float64(220*time.Millisecond)))
 		open = deliver(c, open)
 		r := rt.NewRequest(Prompt{Chain: []uint64{rnd.Uint64()}, Tokens: 2000, BlockTokens: 64, Stream: true})
-		d := r.Route(targets, false)
+		d := r.Route(candidates, false)
 		if i >= 500 {
 			counts[d.Pick]++
 		}

@@ -16,7 +16,7 @@ func TestForgetAndSweep(t *testing.T) {
 	r.Route(a("one"), false)
 	r.Confirm()
 	if rt.Forget("two") || !rt.Forget("one") {
-		t.Fatal("Forget knows the wrong upstreams")
+		t.Fatal("Forget reports the wrong upstreams as known")
 	}
 	wantHolds(t, rt, "one", "abcd", 0)
 	c.add(2 * upstreamTTL)
@@ -30,33 +30,42 @@ func TestForgetAndSweep(t *testing.T) {
 	}
 }
 
-// More upstreams than the tree can tell apart: those it does not know are
-// routed to by load, and nothing mixes them up.
+// With more upstreams than the tree has room for, those it does not know are routed
+// to by load, and none is taken for another.
 func TestMoreUpstreamsThanTheTreeHolds(t *testing.T) {
 	rt, _ := newTestRouter()
-	for i := range 6000 {
-		address := fmt.Sprint("10.0.", i/256, ".", i%256, ":8000")
-		r := rt.newTestRequest(fmt.Sprint("prompt ", i))
-		if d := r.Route(a(address), false); d.Pick != 0 || d.Cached != 0 {
-			t.Fatalf("upstream %d: %+v", i, d)
+	route := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			address := fmt.Sprint("node-", i)
+			r := rt.newTestRequest(fmt.Sprint("prompt ", i))
+			if d := r.Route(a(address), false); d.Pick != 0 || d.Cached != 0 {
+				t.Fatalf("upstream %d: %+v", i, d)
+			}
+			r.Confirm()
+			r.FirstToken()
+			r.End()
+			if n := rt.upstreams[address].queue.requests; n != 0 {
+				t.Fatalf("%d requests left at upstream %d", n, i)
+			}
 		}
-		r.Confirm()
-		r.FirstToken()
-		r.End()
 	}
-	last := "10.0.23.111:8000"
-	if n := rt.upstreams[last].queue.requests; n != 0 {
-		t.Fatalf("%d requests left at the last one", n)
+	route(0, 100)
+	for i := 0; rt.tree.Register(fmt.Sprint("other-", i)) != 0; i++ {
 	}
-	r := rt.newTestRequest("prompt 5999")
-	if d := r.Route([]Candidate{{Address: last, Requests: 1}, {Address: "10.0.0.0:8000"}}, false); d.Pick < 0 || d.Cached < 0 {
-		t.Fatalf("deciding among them: %+v", d)
+	route(100, 200)
+	if rt.upstreams["node-99"].id == 0 || rt.upstreams["node-100"].id != 0 {
+		t.Fatal("the tree is not full")
+	}
+	r := rt.newTestRequest("prompt 199")
+	if d := r.Route([]Candidate{{Address: "node-199", Requests: 1}, {Address: "node-0"}}, false); d.Pick < 0 || d.Cached < 0 {
+		t.Fatalf("a decision between a known and an unknown upstream: %+v", d)
 	}
 }
 
 func TestConcurrentUse(t *testing.T) {
 	rt := New(1_000_000, time.Now)
-	targets := []Candidate{{Address: "one"}, {Address: "two"}, {Address: "three"}}
+	candidates := []Candidate{{Address: "one"}, {Address: "two"}, {Address: "three"}}
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
@@ -66,8 +75,8 @@ func TestConcurrentUse(t *testing.T) {
 				text[rnd.IntN(len(text))] = 'c'
 				r := rt.newTestRequest(string(text))
 				for range 1 + rnd.IntN(2) {
-					if r.Route(targets, rnd.IntN(2) == 0).Pick < 0 {
-						r.Assign(targets[rnd.IntN(3)])
+					if r.Route(candidates, rnd.IntN(2) == 0).Pick < 0 {
+						r.Assign(candidates[rnd.IntN(3)])
 					}
 				}
 				switch rnd.IntN(8) {

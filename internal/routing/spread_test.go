@@ -12,7 +12,7 @@ import (
 
 // sendOneByOne routes prompts that share a system prompt, each when the one
 // before is done, and returns how many tokens each upstream had to compute.
-func sendOneByOne(rt *Router, c *clock, targets []Candidate, n int) (computed map[string]int) {
+func sendOneByOne(rt *Router, c *clock, candidates []Candidate, n int) (computed map[string]int) {
 	rnd := rand.New(rand.NewPCG(1, 4))
 	system := make([]uint64, 64) // 4,096 tokens
 	for i := range system {
@@ -22,8 +22,8 @@ func sendOneByOne(rt *Router, c *clock, targets []Candidate, n int) (computed ma
 	for range n {
 		chain := append(append([]uint64(nil), system...), rnd.Uint64(), rnd.Uint64())
 		r := rt.NewRequest(Prompt{Chain: chain, Tokens: len(chain)*64 + 300, BlockTokens: 64, Stream: true})
-		d := r.Route(targets, false)
-		computed[targets[d.Pick].Address] += r.Tokens() - d.Cached
+		d := r.Route(candidates, false)
+		computed[candidates[d.Pick].Address] += r.Tokens() - d.Cached
 		c.add(time.Duration(r.Tokens()-d.Cached) * startCost)
 		r.Confirm()
 		r.FirstToken()
@@ -35,11 +35,11 @@ func sendOneByOne(rt *Router, c *clock, targets []Candidate, n int) (computed ma
 
 func TestASharedPrefixDoesNotDrawAllToOneUpstream(t *testing.T) {
 	rt, c := newTestRouter()
-	var targets []Candidate
+	var candidates []Candidate
 	for i := range 8 {
-		targets = append(targets, Candidate{Address: fmt.Sprint("node-", i)})
+		candidates = append(candidates, Candidate{Address: fmt.Sprint("node-", i)})
 	}
-	computed := sendOneByOne(rt, c, targets, 3000)
+	computed := sendOneByOne(rt, c, candidates, 3000)
 	sum, most := 0, 0
 	for _, n := range computed {
 		sum, most = sum+n, max(most, n)
@@ -53,7 +53,7 @@ func TestASharedPrefixDoesNotDrawAllToOneUpstream(t *testing.T) {
 	}
 }
 
-// answer is a request whose first token, and all others, come at a time.
+// answer is a request whose tokens all come at one time.
 type answer struct {
 	r  *Request
 	at time.Time
@@ -78,16 +78,16 @@ func deliver(c *clock, open []answer) (left []answer) {
 	return left
 }
 
-// A prefix that all ask for, more often than one upstream can serve, is
-// computed once on each that is needed, and not again and again.
+// A prefix that is requested more often than one upstream can serve is computed once
+// on each upstream that is needed, and not again and again.
 func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
 	rt, c := newTestRouter()
 	rnd := rand.New(rand.NewPCG(3, 4))
 	const nodes, hot, own = 4, 125 * 64, 8 * 64
-	var targets []Candidate
+	var candidates []Candidate
 	servers := make([]*server, nodes)
 	for i := range servers {
-		targets = append(targets, Candidate{Address: fmt.Sprint("node-", i)})
+		candidates = append(candidates, Candidate{Address: fmt.Sprint("node-", i)})
 		servers[i] = &server{perToken: startCost, noise: 0.2}
 	}
 	prefix := make([]uint64, hot/64)
@@ -96,7 +96,7 @@ func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
 	}
 	var open []answer
 	copies, waited := 0, time.Duration(0)
-	for range 3000 { // 25 a second: what 1.6 upstreams can do with the prefix
+	for range 3000 { // 25 a second: the load of 1.6 upstreams that have the prefix
 		c.add(time.Duration(rnd.ExpFloat64() * float64(40*time.Millisecond)))
 		open = deliver(c, open)
 		chain := append([]uint64(nil), prefix...)
@@ -104,7 +104,7 @@ func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
 			chain = append(chain, rnd.Uint64())
 		}
 		r := rt.NewRequest(Prompt{Chain: chain, Tokens: hot + own, BlockTokens: 64, Stream: true})
-		d := r.Route(targets, false)
+		d := r.Route(candidates, false)
 		if d.Cached == 0 {
 			copies++
 		}
@@ -122,7 +122,7 @@ func TestAHotPrefixSpreadsWithoutFlapping(t *testing.T) {
 
 func TestALongConversationStays(t *testing.T) {
 	rt, c := newTestRouter()
-	targets := []Candidate{{Address: "one"}, {Address: "two"}}
+	candidates := []Candidate{{Address: "one"}, {Address: "two"}}
 	rnd := rand.New(rand.NewPCG(1, 4))
 	chain := make([]uint64, 800) // 51,200 tokens
 	for i := range chain {
@@ -132,7 +132,7 @@ func TestALongConversationStays(t *testing.T) {
 	for i := range 200 {
 		chain = append(chain, rnd.Uint64(), rnd.Uint64(), rnd.Uint64())
 		r := rt.NewRequest(Prompt{Chain: append([]uint64(nil), chain...), Tokens: len(chain) * 64, BlockTokens: 64, Stream: true})
-		d := r.Route(targets, false)
+		d := r.Route(candidates, false)
 		if i > 0 && d.Pick != last {
 			moves++
 		}

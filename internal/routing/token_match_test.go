@@ -10,9 +10,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/kvindex"
 )
 
-// What LMCache keeps in chunks of its own counts behind what the GPU holds, and
-// can be staged.
-func TestChunksOutsideCount(t *testing.T) {
+// LMCache's chunks count where they reach further than the GPU, and can be staged.
+func TestExternalChunksCount(t *testing.T) {
 	rt, _ := newTestRouter()
 	feed := rt.followRanks("one", 1)[0]
 	chunks := func(tier kvevents.Tier, text string) {
@@ -27,17 +26,17 @@ func TestChunksOutsideCount(t *testing.T) {
 			t.Fatal("an event could not be used")
 		}
 	}
-	says(t, feed, kvevents.GPU, idsOf("a"))
+	publish(t, feed, kvevents.GPU, idsOf("a"))
 	chunks(kvevents.CPU, "ab")
 	chunks(kvevents.Disk, "abcdef")
 	rt.link(t, "abcdefgh")
 	if sizes := rt.BlockSizes(); !slices.Contains(sizes, engineBlock) || !slices.Contains(sizes, 2*letterTokens) || len(sizes) != 2 {
 		t.Fatalf("blocks of %v tokens", sizes)
 	}
-	wantHit(t, rt.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 64, weighted: 64, byEvents: true}) // not linked in chunks yet
+	wantMatch(t, rt.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 64, weighted: 64, byEvents: true}) // not linked in chunks yet
 	rt.linkIn(t, "abcdefgh", 2*letterTokens)
 	// One letter on the GPU, one more in CPU memory, four more on disk.
-	wantHit(t, rt.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 6 * 64, weighted: 64 + 64/2 + 4*64/4, byEvents: true})
+	wantMatch(t, rt.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 6 * 64, weighted: 64 + 64/2 + 4*64/4, byEvents: true})
 	r := rt.followedRequest("abcdefgh")
 	r.Assign(Candidate{Address: "one"})
 	if o := r.Prediction(); o.OnGPU != 64 || o.EverSent != 6*64 || o.Offload != (Offload{CPU: 2 * 64, Storage: 6 * 64}) {
@@ -47,14 +46,14 @@ func TestChunksOutsideCount(t *testing.T) {
 		t.Error("its tokens are to be fetched once more")
 	}
 	r.End()
-	wantHit(t, rt.followedRequest("xyz"), "one", prefixMatch{byEvents: true})
-	says(t, feed, kvevents.GPU, idsOf("abcdefgh"))
-	wantHit(t, rt.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 496, weighted: 496, byEvents: true}) // all whole blocks but the last
+	wantMatch(t, rt.followedRequest("xyz"), "one", prefixMatch{byEvents: true})
+	publish(t, feed, kvevents.GPU, idsOf("abcdefgh"))
+	wantMatch(t, rt.followedRequest("abcdefgh"), "one", prefixMatch{tokens: 496, weighted: 496, byEvents: true}) // all whole blocks but the last
 }
 
-// A next turn goes on behind the end of the one before, which is in the middle
-// of a text block, with the engine's own answer, unless it cannot be that.
-func TestTheNextTurnGoesOnBehindTheAnswer(t *testing.T) {
+// The next turn continues the match after the end of the one before, in the middle of
+// a text block, with the engine's own answer, unless the blocks there cannot be that.
+func TestTheNextTurnContinuesAfterTheAnswer(t *testing.T) {
 	for name, c := range map[string]struct{ answer, want int }{
 		"no answer":     {0, 272},
 		"an answer":     {10 * engineBlock, 272 + 10*engineBlock},
@@ -72,7 +71,7 @@ func TestTheNextTurnGoesOnBehindTheAnswer(t *testing.T) {
 			space := rt.Index().Space(TokenKey{Model: "m", BlockTokens: engineBlock})
 			rt.Index().Link(space, append(chain, endHash), append(anchors, kvindex.Anchor{Tokens: endTokens, Exact: true}), ids)
 			feed := rt.followRanks("one", 1)[0]
-			says(t, feed, kvevents.GPU, append(ids, idsOf("ANSWERANSWER")[:c.answer]...))
+			publish(t, feed, kvevents.GPU, append(ids, idsOf("ANSWERANSWER")[:c.answer]...))
 
 			const bytes = endBytes + 1000
 			r := rt.NewRequest(Prompt{
@@ -80,7 +79,7 @@ func TestTheNextTurnGoesOnBehindTheAnswer(t *testing.T) {
 				TokenKey:    TokenKey{Model: "m"},
 				MessageEnds: []MessageEnd{{Bytes: endBytes, Hash: endHash, Answered: true}, {Bytes: endBytes + 800, Hash: 1}, {Bytes: bytes, Hash: 2}},
 			})
-			wantHit(t, r, "one", prefixMatch{tokens: c.want, weighted: c.want, byEvents: true})
+			wantMatch(t, r, "one", prefixMatch{tokens: c.want, weighted: c.want, byEvents: true})
 		})
 	}
 }

@@ -36,6 +36,6 @@ func TestTokenSizesAreBounded(t *testing.T) {
 		t.Errorf("%d models remembered", n)
 	}
 	if got := rt.BytesPerToken("never seen"); got > 3.1 {
-		t.Errorf("what the other models showed is not used: %v", got)
+		t.Errorf("the other models' sizes are not used: %v", got)
 	}
 }

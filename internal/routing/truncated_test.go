@@ -8,7 +8,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-func TestACutPromptIsHeldAsFarAsItWasSent(t *testing.T) {
+func TestATruncatedPromptIsHeldAsFarAsSent(t *testing.T) {
 	rt, _ := newTestRouter()
 	send := func(text string, tokens int, confirm bool) Decision {
 		r := rt.NewRequest(Prompt{Chain: chainOf(text), Tokens: tokens, BlockTokens: 64, Truncated: true, Stream: true})
@@ -27,7 +27,7 @@ func TestACutPromptIsHeldAsFarAsItWasSent(t *testing.T) {
 		t.Fatalf("the first time %d tokens are cached", d.Cached)
 	}
 	if d := send("ab", 4000, true); d.Cached != 3000 {
-		t.Fatalf("%d tokens cached of what was 3,000 before", d.Cached)
+		t.Fatalf("%d tokens cached of 3,000 sent before", d.Cached)
 	}
 	if d := send("ab", 3500, true); d.Cached != 3499 {
 		t.Fatalf("%d tokens cached, want all but the last", d.Cached)
@@ -43,7 +43,7 @@ func TestACutPromptIsHeldAsFarAsItWasSent(t *testing.T) {
 	}
 }
 
-func TestCutPromptsAreBounded(t *testing.T) {
+func TestTruncatedPromptsAreBounded(t *testing.T) {
 	var c truncatedPrompts
 	for i := range 3 * maxTruncatedPrompts {
 		c.add(radixcache.Upstream(1), []uint64{uint64(i)}, i)
