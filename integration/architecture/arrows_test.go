@@ -45,16 +45,17 @@ var rooms = []room{
 	{"radixcache", ""},
 	{"radixcache/w1", xxhash},
 
-	{"janitor", join("janitor/pii internal/answer internal/prompt internal/sensitive", caddy, zap, prometheus, xxhash, humanize,
+	{"janitor", join("janitor/pii internal/admission internal/answer internal/prompt internal/sensitive", caddy, zap, prometheus, xxhash, humanize,
 		"github.com/andybalholm/brotli github.com/klauspost/compress")},
 	{"janitor/pii", "internal/sensitive"},
 
 	{"kvaware", join("janitor internal/answer internal/endpoint internal/engine/kvevents internal/following internal/lmcache",
-		"internal/proxies internal/routing internal/staging internal/upstreams internal/volatile",
-		caddy, certmagic, zap, prometheus, humanize)},
+		"internal/proxies internal/routing internal/staging internal/upstreams internal/volatile internal/volatile/needs",
+		caddy, zap, prometheus, humanize)},
 
 	{"internal/adapter", join(caddy, "go.yaml.in/yaml/v3")},
-	{"internal/answer", "internal/sensitive"},
+	{"internal/admission", ""},
+	{"internal/answer", "internal/prompt internal/sensitive"},
 	{"internal/backoff", ""},
 	{"internal/commands", join("janitor/pii internal/answer internal/replay internal/sim/enginesim", caddy, humanize, "github.com/spf13/cobra")},
 	{"internal/endpoint", ""},
@@ -76,6 +77,7 @@ var rooms = []room{
 	{"internal/tokenize", "internal/backoff internal/prompt internal/sensitive"},
 	{"internal/upstreams", "internal/endpoint internal/engine/metrics internal/routing"},
 	{"internal/volatile", "github.com/landlock-lsm/go-landlock golang.org/x/sys"},
+	{"internal/volatile/needs", join("internal/volatile", caddy, certmagic)},
 
 	{"integration", join("kvaware internal/sim", caddy, prometheus, ".")},
 }
@@ -92,7 +94,8 @@ const (
 )
 
 // caddyRooms are the rooms that may import Caddy.
-var caddyRooms = []string{".", "cmd/caddy", "janitor", "kvaware", "internal/adapter", "internal/commands", "internal/proxies", "integration"}
+var caddyRooms = []string{".", "cmd/caddy", "janitor", "kvaware", "internal/adapter", "internal/commands", "internal/proxies",
+	"internal/volatile/needs", "integration"}
 
 // broken returns the rule that an import breaks, or "". Both are paths below the
 // module, or of other modules.
