@@ -25,7 +25,7 @@ type attack struct {
 	Expect      string            `json:"expect"`
 }
 
-// TestAttacksFile goes through the collected attacks, where they are.
+// The collected attacks fail, if the file with them exists.
 func TestAttacksFile(t *testing.T) {
 	f, err := os.Open("../../shared/pii/attacks.jsonl")
 	if err != nil {
@@ -52,7 +52,7 @@ func TestAttacksFile(t *testing.T) {
 	}
 }
 
-// TestAttacks has attacks of our own, which are always there.
+// Our own attacks fail.
 func TestAttacks(t *testing.T) {
 	const mustNot = mail
 	uEscaped := strings.Builder{}
@@ -120,17 +120,17 @@ func (a *attack) run(t *testing.T, body []byte) {
 	if a.Expect == "4xx" {
 		t.Fatalf("forwarded %q", e.body)
 	}
-	strings := allStrings(t, e.body)
+	decoded := allStrings(t, e.body)
 	for _, s := range a.MustNot {
-		if bytes.Contains(e.body, []byte(s)) || bytes.Contains(strings, []byte(s)) {
+		if bytes.Contains(e.body, []byte(s)) || bytes.Contains(decoded, []byte(s)) {
 			t.Errorf("%q reached the engine: %s", s, e.body)
 		}
 	}
 	scrubbedTwiceIsTheSame(t, a.Path, e.body)
 }
 
-// allStrings returns all strings of a JSON text, decoded, and what is in those
-// that hold JSON again.
+// allStrings returns all strings of a JSON text, decoded, and the strings in those
+// that hold JSON themselves.
 func allStrings(t testing.TB, body []byte) []byte {
 	t.Helper()
 	var out []byte
@@ -164,7 +164,7 @@ func allStrings(t testing.TB, body []byte) []byte {
 	return out
 }
 
-// scrubbedTwiceIsTheSame: a second janitor finds nothing and changes nothing.
+// scrubbedTwiceIsTheSame fails if a second janitor finds or changes anything.
 func scrubbedTwiceIsTheSame(t testing.TB, path string, body []byte) {
 	t.Helper()
 	h := newHandler(t)
@@ -176,8 +176,8 @@ func scrubbedTwiceIsTheSame(t testing.TB, path string, body []byte) {
 	}
 }
 
-// TestNeverRestoredUnlessMinted: a placeholder that the user wrote stays what
-// it is, in the prompt and in the answer.
+// A placeholder that the user wrote stays unchanged in the prompt and in the
+// answer.
 func TestNeverRestoredUnlessMinted(t *testing.T) {
 	h := newHandler(t)
 	e := &engine{answer: answerJSON(`{"choices":[{"message":{"content":"[EMAIL_1] [EMAIL_2] [EMAIL_3]"}}]}`)}

@@ -19,7 +19,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// compress packs text the way a client does.
+// compress compresses text as a client does.
 func compress(t testing.TB, name, text string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -53,7 +53,7 @@ func compress(t testing.TB, name, text string) []byte {
 
 var codingNames = []string{"gzip", "x-gzip", "deflate", "bare deflate", "br", "zstd"}
 
-// header is the name as in Content-Encoding.
+// codingHeader returns the name for Content-Encoding.
 func codingHeader(name string) string { return strings.TrimPrefix(name, "bare ") }
 
 func TestCodingOf(t *testing.T) {
@@ -71,8 +71,8 @@ func TestCodingOf(t *testing.T) {
 	}
 }
 
-// TestDecoder: each coding is opened, in whatever pieces it comes; and what is
-// cut off, damaged or goes on behind its end is an error.
+// Each coding is decoded, in whatever pieces it arrives. Data that is cut off,
+// damaged or too long is an error.
 func TestDecoder(t *testing.T) {
 	text := strings.Repeat(chat("write to "+mail), 300)
 	for _, name := range codingNames {
@@ -93,13 +93,13 @@ func TestDecoder(t *testing.T) {
 			}
 		}
 		if _, err := io.ReadAll(newDecoder(c, strings.NewReader(string(packed)+"{}"))); err != errBroken {
-			t.Errorf("%s with more behind it: %v", name, err)
+			t.Errorf("%s with more after its end: %v", name, err)
 		}
 		if _, err := io.ReadAll(newDecoder(c, io.MultiReader(bytes.NewReader(packed[:9]), errReader{errLate}))); err != errLate {
 			t.Errorf("%s from a source that fails: %v", name, err)
 		}
 		if got, err := io.ReadAll(newDecoder(c, strings.NewReader(text))); err == nil {
-			t.Errorf("%s opens what is none: %d bytes", name, len(got))
+			t.Errorf("%s decodes data of another kind: %d bytes", name, len(got))
 		}
 	}
 }
@@ -115,7 +115,7 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// TestCompressedRequests go on plain and scrubbed.
+// Compressed requests are forwarded decompressed and scrubbed.
 func TestCompressedRequests(t *testing.T) {
 	for _, name := range codingNames {
 		h := newHandler(t, func(h *Handler) { h.MaxSize = 20_000 })
@@ -133,7 +133,7 @@ func TestCompressedRequests(t *testing.T) {
 		r = newRequest("POST", chatPath, strings.NewReader(chat("to "+mail)))
 		r.Header.Set("Content-Encoding", codingHeader(name))
 		if w, e := serve(t, h, r); w.Code != 400 || e.called {
-			t.Errorf("%s that is none: status %d %s", name, w.Code, w.Body)
+			t.Errorf("%s with data of another kind: status %d %s", name, w.Code, w.Body)
 		}
 	}
 	for _, pass := range []string{"refuse", "pass"} {
@@ -146,8 +146,8 @@ func TestCompressedRequests(t *testing.T) {
 	}
 }
 
-// TestUnpacker: an answer is opened as it is written, in whatever pieces, and
-// all that can be decoded goes on at once.
+// An answer is decompressed as it is written, in whatever pieces, and all that can
+// be decoded is passed on at once.
 func TestUnpacker(t *testing.T) {
 	text := strings.Repeat("data: {\"a\":\"b\"}\n\n", 500)
 	for _, name := range codingNames {
@@ -187,8 +187,7 @@ func TestUnpacker(t *testing.T) {
 	}
 }
 
-// TestUnpackerPassesOnFlushes: what the engine flushed reaches the client
-// before the engine writes more.
+// What the engine flushed reaches the client before the engine writes more.
 func TestUnpackerPassesOnFlushes(t *testing.T) {
 	const event = "data: {\"a\":1}\n\n"
 	writers := map[string]func(io.Writer) interface {

@@ -10,9 +10,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// TestLimitsThatAreHardlyMeant: a body of max_size has to fit into what one
-// client's uploads may fill.
-func TestLimitsThatAreHardlyMeant(t *testing.T) {
+// The handler warns if a body of max_size does not fit into the share of one
+// client.
+func TestWarnsOfSmallLimit(t *testing.T) {
 	for _, c := range []struct {
 		maxSize, inFlight int64
 		warns             bool
@@ -36,7 +36,7 @@ func TestLimitsThatAreHardlyMeant(t *testing.T) {
 	}
 }
 
-// lines keeps what is written, a line each time.
+// lines keeps each write as one line.
 type lines struct{ to *[]string }
 
 func (l lines) Write(b []byte) (int, error) {

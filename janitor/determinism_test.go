@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// forwarded returns what reaches the engine.
+// forwarded returns the body that reaches the engine.
 func forwarded(t testing.TB, h *Handler, path, body string) string {
 	t.Helper()
 	w, e := serve(t, h, newRequest("POST", path, strings.NewReader(body)))
@@ -23,7 +23,7 @@ func forwarded(t testing.TB, h *Handler, path, body string) string {
 	return string(e.body)
 }
 
-// pieces of text: values, clean words, and placeholders the client wrote.
+// pieces of text: values, clean words, and placeholders that the client wrote.
 func randomText(rnd *rand.Rand) string {
 	words := []string{"alpha", "beta", "γ", `\"q\"`, `\u00e9`, "[EMAIL_2]", "[EMAIL_7]", "[SSN_1]", "[REDACTED]", "x\\ny", "john\\u0040example.org"}
 	var b strings.Builder
@@ -40,7 +40,7 @@ func randomText(rnd *rand.Rand) string {
 	return b.String()
 }
 
-// randomTurn is one message: plain, in parts, or a tool call.
+// randomTurn returns a message: plain, in parts, or a tool call.
 func randomTurn(rnd *rand.Rand, i int) string {
 	role := []string{"user", "assistant"}[i%2]
 	switch rnd.IntN(4) {
@@ -53,9 +53,9 @@ func randomTurn(rnd *rand.Rand, i int) string {
 	return fmt.Sprintf(`{"role":"%s","content":"%s"}`, role, randomText(rnd))
 }
 
-// TestPrefixStability, rules 1 and 2: turn N+1 scrubs to text that has turn N
-// as its exact prefix, also when tools stand behind the messages in the JSON,
-// and when the history has placeholders in it.
+// Rules 1 and 2: the scrubbed turn N+1 has the scrubbed turn N as its exact
+// prefix, even if tools come after the messages in the JSON, and if the history
+// has placeholders in it.
 func TestPrefixStability(t *testing.T) {
 	for _, mode := range []string{"placeholder", "redact"} {
 		for _, kind := range []string{"numbered", "keyed"} {
@@ -85,8 +85,7 @@ func TestPrefixStability(t *testing.T) {
 	}
 }
 
-// TestRenderOrder: what stands first in the prompt is numbered first, wherever
-// it stands in the JSON.
+// Values are numbered in the order of the prompt, wherever they are in the JSON.
 func TestRenderOrder(t *testing.T) {
 	h := newHandler(t)
 	body := `{"user":"user6@example.org","messages":[{"role":"user","content":"user3@example.org"},{"role":"assistant","content":"user4@example.org"}],` +
@@ -98,8 +97,7 @@ func TestRenderOrder(t *testing.T) {
 	}
 }
 
-// TestIndependentItems, rule 3: what becomes of a text does not depend on its
-// neighbours in the batch.
+// Rule 3: the result for a text does not depend on the others of the batch.
 func TestIndependentItems(t *testing.T) {
 	h := newHandler(t)
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -117,8 +115,8 @@ func TestIndependentItems(t *testing.T) {
 	}
 }
 
-// TestSameEverywhere, rule 6: every goroutine and every instance of the
-// handler scrubs to the same bytes.
+// Rule 6: every goroutine and every instance of the handler scrubs to the same
+// bytes.
 func TestSameEverywhere(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 3))
 	var turns []string
@@ -141,7 +139,7 @@ func TestSameEverywhere(t *testing.T) {
 	wg.Wait()
 }
 
-// TestIdempotent, rule 6: scrubbing what was scrubbed changes nothing.
+// Rule 6: scrubbing a scrubbed request changes nothing.
 func TestIdempotent(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(4, 4))
 	for _, mode := range []string{"placeholder", "redact"} {
@@ -156,9 +154,9 @@ func TestIdempotent(t *testing.T) {
 	}
 }
 
-// FuzzScrub: whatever the texts, what is forwarded parses, a second pass finds
-// nothing in it, and an engine that says it all again gives the client its own
-// text back.
+// FuzzScrub checks for any texts that the forwarded body parses, that a second
+// pass finds nothing in it, and that the client gets its own text back from an
+// engine that repeats the prompt.
 func FuzzScrub(f *testing.F) {
 	for _, s := range []string{mail, "a\x00b", `"{\"a\":\"` + mail + `\"}"`, "(EMAIL_1) " + mail, ssn + mail, "4539 1488 0343 6467", "é\\u0040" + mail, "4539 1488 "} {
 		f.Add(s, mail2)
@@ -188,7 +186,7 @@ func FuzzScrub(f *testing.F) {
 	})
 }
 
-// said is what a request says, parts of a message put together.
+// said returns the text of a request, with the parts of a message joined.
 func said(t testing.TB, body []byte) string {
 	t.Helper()
 	var v struct {
@@ -208,8 +206,8 @@ func said(t testing.TB, body []byte) string {
 	return v.Messages[0].Content[0].Text + v.Messages[0].Content[1].Text + "|" + arguments["k"] + "|" + v.Metadata["x"]
 }
 
-// BenchmarkHandler measures a request of one MiB from its first byte to the
-// next handler, the signature included.
+// BenchmarkHandler measures a request of one MiB from its first byte to the next
+// handler, including the signature.
 func BenchmarkHandler(b *testing.B) {
 	prose := strings.Repeat("The quick brown fox jumps over the lazy dog, and then it writes a long letter about it. ", 1<<20/88)
 	dirty := strings.Repeat(strings.Repeat("The quick brown fox jumps over the lazy dog. ", 40)+mail+". ", 1<<20/1822)

@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// What Examine shows is what a real request leaves behind, and it is over, its
-// memory given back (see newHandler), when the look is over.
+// Examine shows the Exchange of a real request. It has ended, and its memory is
+// given back (see newHandler), when Examine returns.
 func TestExamine(t *testing.T) {
 	h := newHandler(t)
 	var shown *Exchange
@@ -31,7 +31,7 @@ func TestExamine(t *testing.T) {
 		t.Fatal(err)
 	}
 	if shown == nil || !shown.ended || shown.Body() != nil || shown.Attach(r) {
-		t.Fatal("the exchange goes on after the look")
+		t.Fatal("the exchange has not ended")
 	}
 }
 

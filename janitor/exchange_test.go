@@ -20,7 +20,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// recorder writes down what an observer is told.
+// recorder records the calls of an observer.
 type recorder struct {
 	calls  []string
 	status int
@@ -65,8 +65,8 @@ func readAttached(t testing.TB, r *http.Request) string {
 	return string(b)
 }
 
-// TestAttach: every attempt gets the whole scrubbed body, however much of it
-// the one before has read.
+// Every attempt gets the whole scrubbed body, however much the previous one has
+// read.
 func TestAttach(t *testing.T) {
 	h := newHandler(t)
 	want := chat("hi [EMAIL_1]")
@@ -96,7 +96,7 @@ func TestAttach(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusEarlyHints)
 		if !x.Attach(clone) {
-			t.Error("an informational header let the body go")
+			t.Error("an informational header released the body")
 		}
 		w.WriteHeader(503)
 		if x.Attach(clone) || x.Body() != nil {
@@ -110,7 +110,7 @@ func TestAttach(t *testing.T) {
 	}
 }
 
-// TestAttachWithoutBody leaves a request as it is.
+// Attach leaves a request without a body unchanged.
 func TestAttachWithoutBody(t *testing.T) {
 	h := newHandler(t)
 	e := new(engine)
@@ -144,8 +144,8 @@ func TestObserve(t *testing.T) {
 	late.want(t, "end", ErrOver)
 }
 
-// TestEndings: in every way a request can end, observers are told once, values
-// are wiped and memory is given back.
+// However a request ends, observers are told once, values are wiped and memory is
+// given back.
 func TestEndings(t *testing.T) {
 	failure := errors.New("failure")
 	cases := []struct {
@@ -178,7 +178,7 @@ func TestEndings(t *testing.T) {
 				e.exchange.Observe(o)
 				arena = e.exchange.vault.arena[:cap(e.exchange.vault.arena)]
 				if !bytes.Contains(arena, []byte(mail)) {
-					t.Error("the vault does not hold the value: the test tests nothing")
+					t.Error("the vault does not hold the value, so the test proves nothing")
 				}
 				return c.answer(w, r)
 			}
@@ -195,14 +195,14 @@ func TestEndings(t *testing.T) {
 				t.Error("values are left in the vault")
 			}
 			if x := e.exchange; x.body != nil || x.doc != nil || x.vault.Len() != 0 {
-				t.Error("the exchange holds on to the request")
+				t.Error("the exchange still holds the request")
 			}
 			wantEmpty(t, h.queue)
 		})
 	}
 }
 
-// TestEndPanics: an observer that panics does not keep the values alive.
+// The values are wiped even if an observer panics.
 func TestEndPanics(t *testing.T) {
 	h := newHandler(t)
 	o := &recorder{onEnd: func() { panic("bug in the observer") }}
@@ -222,8 +222,8 @@ func TestEndPanics(t *testing.T) {
 	}
 }
 
-// TestBodyLetGo: from the header on only the vault is counted.
-func TestBodyLetGo(t *testing.T) {
+// After the header only the vault counts.
+func TestBodyIsReleased(t *testing.T) {
 	h := newHandler(t)
 	e := new(engine)
 	e.answer = func(w http.ResponseWriter, _ *http.Request) error {
@@ -239,8 +239,7 @@ func TestBodyLetGo(t *testing.T) {
 	serveTo(t, h, postChat(mail+strings.Repeat(" and so on", 10_000)), e)
 }
 
-// TestOriginalIsWiped: once there is a scrubbed copy, nothing is left of what
-// the client sent.
+// Nothing is left of the original body once there is a scrubbed copy.
 func TestOriginalIsWiped(t *testing.T) {
 	h := newHandler(t)
 	x := &Exchange{api: prompt.Chat, restorable: h.restorable}
@@ -305,7 +304,7 @@ func TestAskUsage(t *testing.T) {
 	}
 }
 
-// TestUsageTakenOut: the chunk the client did not ask for does not reach it.
+// The client does not get a chunk with usage that it did not ask for.
 func TestUsageTakenOut(t *testing.T) {
 	h := newHandler(t)
 	o := new(recorder)
@@ -330,8 +329,8 @@ func TestUsageTakenOut(t *testing.T) {
 	}
 }
 
-// TestFinish: the observer is told that the answer is complete, and whether it
-// asks for tools, but not of an answer that broke off.
+// The observer is told that an answer is complete and whether it asks for tools,
+// but not if the answer was cut off.
 func TestFinish(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}`:       "header finish false end",
@@ -374,7 +373,7 @@ func TestSalt(t *testing.T) {
 	}
 }
 
-// TestBodyReader holds the reader against splicing.
+// The reader gives the same bytes as splicing.
 func TestBodyReader(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 8))
 	for range 300 {
@@ -405,10 +404,10 @@ func TestBodyReader(t *testing.T) {
 	}
 }
 
-// TestFromWithoutJanitor: no exchange where none was left.
+// Without a janitor there is no Exchange.
 func TestFromWithoutJanitor(t *testing.T) {
 	if _, ok := From(newRequest("POST", "/", nil)); ok {
-		t.Error("an exchange out of nothing")
+		t.Error("From returns an exchange that nobody made")
 	}
 	if _, ok := From(httptest.NewRequest("POST", "/", nil)); ok {
 		t.Error("an exchange without request variables")

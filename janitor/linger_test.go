@@ -31,7 +31,6 @@ func dialPlain(t *testing.T, addr string) *plainClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	// Little must fit into the buffers on the way, or all of a body could be sent to a server that reads nothing.
 	_ = c.(*net.TCPConn).SetWriteBuffer(16 << 10)
 	return &plainClient{c, t}

@@ -21,16 +21,16 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
-// valueMark is in each value that the test below plants. As a constant it
-// stands in memory that cannot be written, where nobody looks for it.
+// valueMark is in each value that the test below plants. A constant is in
+// read-only memory, which the test does not search.
 const valueMark = "value.of.the.memory.test."
 
-// markBytes is valueMark as bytes, without a copy.
+// markBytes returns valueMark as bytes, without a copy.
 func markBytes() []byte { return unsafe.Slice(unsafe.StringData(valueMark), len(valueMark)) }
 
 // valuePlaces are texts with values that take every way through the janitor:
-// as they stand, escaped, in JSON in a string, across parts, in characters
-// that fold, as a name, in a coding. %d makes values differ.
+// plain, escaped, across parts, in characters that fold, and in JSON in a string.
+// %d makes the values differ.
 var valuePlaces = []string{
 	`{"model":"m","messages":[{"role":"user","content":"` + valueMark + `%d@nobody-at-all.com"}]}`,
 	`{"model":"m","messages":[{"role":"user","content":"\u0041sk ` + valueMark + `%d\u0040nobody-at-all.com\n"}]}`,
@@ -41,11 +41,11 @@ var valuePlaces = []string{
 	`{"model":"m","messages":[{"role":"user","content":"Mail ` + valueMark + `%d@nobody-at-all.com"},{"role":"user","content":"` + "card 4532015" + `112830366"}]}`,
 }
 
-// places is a body made of constants as it is read: outside of what the janitor
-// makes of it, nothing of it is in memory that can be written.
+// places is a body that is made of constants as it is read. Only the janitor puts
+// it into writable memory.
 type places struct {
 	pieces []string
-	cut    bool // before the end
+	cut    bool // end it early
 }
 
 func newPlaces(i, n int, padding string) *places {
@@ -84,12 +84,12 @@ func (f *forgetful) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Values are nowhere in the process's memory but in arenas while a request is
-// under way, and nowhere at all when it has ended, however it did: no string, no
-// buffer that was outgrown, no stack has them. There is no server in this test:
-// its buffers are the only other place.
+// While a request is under way its values are only in arenas, and afterwards
+// nowhere in the memory of the process, however the request ended: not in a
+// string, an outgrown buffer or a stack. This test has no server, whose buffers
+// are the only other place.
 func TestValuesAreOnlyInArenas(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // what is let go of stays as it is
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // garbage stays as it is
 	watch := sensitive.Track()
 	defer watch.Stop()
 	var s searcher
@@ -113,6 +113,9 @@ func TestValuesAreOnlyInArenas(t *testing.T) {
 		h := newHandler(t)
 		c.configure(h)
 		for i := range len(c.padding) * len(valuePlaces) {
+			if testing.Short() && i > 0 {
+				break
+			}
 			body := newPlaces(i, i, strings.Repeat("x y ", c.padding[i/len(valuePlaces)]))
 			body.cut = c.cut
 			r := newRequest("POST", chatPath, body)
@@ -122,7 +125,7 @@ func TestValuesAreOnlyInArenas(t *testing.T) {
 				for _, hit := range s.search(t) {
 					of, ok := belongs(watch.Buffers(), hit)
 					if placed[of] = true; !ok {
-						t.Errorf("%s, %d: a value is in memory at %#x that is no arena", c.name, i, hit)
+						t.Errorf("%s, %d: a value is outside all arenas, at %#x", c.name, i, hit)
 					}
 				}
 				return c.answer(w, r)
@@ -152,7 +155,7 @@ func TestValuesAreOnlyInArenas(t *testing.T) {
 		}
 	}
 	if !placed["vault"] || answered == 0 {
-		t.Fatalf("found while requests were under way: %v; restored: %d: it proves nothing", placed, answered)
+		t.Fatalf("found while requests were under way: %v; restored: %d: the test proves nothing", placed, answered)
 	}
 	t.Logf("under way, values were in %v; %d were restored", placed, answered)
 }
@@ -161,14 +164,14 @@ type fixedKey struct{}
 
 func (fixedKey) HashKey() []byte { return []byte("0123456789abcdef") }
 
-// echoText answers with what the prompt says.
+// echoText answers with the placeholder.
 func echoText(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
 	_, err := io.WriteString(w, `{"choices":[{"index":0,"message":{"role":"assistant","content":"to [`+string(pii.EntityEmail)+`_1]"},"finish_reason":"stop"}]}`)
 	return err
 }
 
-// belongs tells which arena an address is in.
+// belongs returns the purpose of the arena that an address is in.
 func belongs(all []sensitive.Buffer, at uintptr) (of string, ok bool) {
 	for _, a := range all {
 		if from := uintptr(unsafe.Pointer(unsafe.SliceData(a.Bytes))); at >= from && at < from+uintptr(len(a.Bytes)) {
@@ -178,11 +181,11 @@ func belongs(all []sensitive.Buffer, at uintptr) (of string, ok bool) {
 	return "", false
 }
 
-// searcher looks through the memory of its own process.
+// searcher searches the memory of its own process.
 type searcher struct{ buffer []byte }
 
-// search returns where values are in all memory that can be written, but for
-// the searcher's own and the kernel's.
+// search returns the addresses of values in writable memory, without the
+// searcher's own and the kernel's.
 func (s *searcher) search(t *testing.T) (found []uintptr) {
 	t.Helper()
 	if s.buffer == nil {
@@ -223,11 +226,11 @@ func (s *searcher) search(t *testing.T) (found []uintptr) {
 	return found
 }
 
-// inSignalFrame tells whether hit is where the kernel has laid down the vector
-// registers when a signal came, as the runtime sends to itself on a busy machine:
-// then a copy under way was interrupted. On x86-64 they begin 160 bytes behind a
-// multiple of 64, take 256, and 464 bytes behind it is FP_XSTATE_MAGIC1
-// (asm/sigcontext.h). The next signal writes over them.
+// inSignalFrame reports whether hit is in the vector registers that the kernel
+// saved for a signal: on a busy machine the runtime interrupts itself in the
+// middle of a copy. On x86-64 they begin 160 bytes after a multiple of 64 and take
+// 256 bytes; 464 bytes after it is FP_XSTATE_MAGIC1 (asm/sigcontext.h). The next
+// signal overwrites them.
 func inSignalFrame(memory io.ReaderAt, hit uintptr) bool {
 	const registers, end, magicAt, magic = 160, 160 + 256, 464, 0x46505853
 	for base := hit &^ 63; hit-base < end; base -= 64 {

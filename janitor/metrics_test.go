@@ -11,7 +11,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/admission"
 )
 
-// TestMetricsShared: a second configuration registers the same collectors.
+// A second configuration registers the same collectors.
 func TestMetricsShared(t *testing.T) {
 	for range 2 {
 		registry := prometheus.NewPedanticRegistry()
@@ -34,7 +34,7 @@ func TestMetricsShared(t *testing.T) {
 	}
 }
 
-// counted reads a counter the way a scrape does.
+// counted reads a counter as a scrape does.
 func counted(t testing.TB, name, label string) float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -64,7 +64,7 @@ func TestFindingsCounted(t *testing.T) {
 	}
 }
 
-// TestGauge: what requests hold is what a scrape sees.
+// A scrape sees what requests hold.
 func TestGauge(t *testing.T) {
 	gauge := func() float64 {
 		registry := prometheus.NewPedanticRegistry()

@@ -10,8 +10,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
-// Placeholders never need escaping, not even in JSON inside a JSON string, and
-// are no findings themselves: whatever the entity, numbered and keyed.
+// Placeholders of all entities, numbered and keyed, never need escaping, not even
+// in JSON inside a JSON string, and are no findings themselves.
 func TestPlaceholdersNeedNoEscaping(t *testing.T) {
 	scanner, err := pii.New(pii.Options{})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/admission"
 )
 
-// rendition is all of what Render streams, with the message of every chunk.
+// rendition returns all that Render yields, with the message of every chunk.
 func rendition(render func(func(int32, []byte) bool)) (out []byte) {
 	render(func(message int32, chunk []byte) bool {
 		out = append(append(out, byte(message)), chunk...)
@@ -24,7 +24,7 @@ func rendition(render func(func(int32, []byte) bool)) (out []byte) {
 	return out
 }
 
-// retain calls Retain, which must work.
+// retain calls Retain, which must succeed.
 func retain(t testing.TB, x *Exchange) *Retained {
 	t.Helper()
 	r, ok := x.Retain()
@@ -34,8 +34,8 @@ func retain(t testing.TB, x *Exchange) *Retained {
 	return r
 }
 
-// TestRetain: what is retained is what the engine gets and what is signed,
-// however the request ends, and it stays counted until it is released.
+// A Retained has the body that the engine gets and the rendition that is signed,
+// however the request ends, and counts until it is released.
 func TestRetain(t *testing.T) {
 	text := "write to " + mail + strings.Repeat(" and so on", 10_000)
 	ends := map[string]func(w http.ResponseWriter, r *http.Request) error{
@@ -91,8 +91,7 @@ func TestRetain(t *testing.T) {
 	}
 }
 
-// TestRetainEarlyRelease: released while the request goes on, nothing changes
-// for the request.
+// A Release during the request changes nothing for the request.
 func TestRetainEarlyRelease(t *testing.T) {
 	h := newHandler(t)
 	e := new(engine)
@@ -117,8 +116,8 @@ func TestRetainEarlyRelease(t *testing.T) {
 	serveTo(t, h, postChat("hi "+mail), e)
 }
 
-// TestRetainRefused: what is not signed, or not signed as the engine gets it,
-// is not retained.
+// A request is not retained if it is not signed, or if the engine gets another
+// prompt than the signed one.
 func TestRetainRefused(t *testing.T) {
 	cases := []struct {
 		name, path, body, mode string
@@ -157,7 +156,7 @@ func TestRetainRefused(t *testing.T) {
 	}
 }
 
-// TestRetainedSalt is ours, or the client's when we set none.
+// The salt is the one that was set, else the client's.
 func TestRetainedSalt(t *testing.T) {
 	for _, c := range []struct{ body, set, want string }{
 		{`{"messages":[]}`, "", ""},
@@ -186,8 +185,7 @@ func TestRetainedSalt(t *testing.T) {
 	}
 }
 
-// TestRetainedShare: what is retained fills no more than its share, and is not
-// added to while requests wait for room.
+// Retained bodies fill no more than their share.
 func TestRetainedShare(t *testing.T) {
 	h := newHandler(t, func(h *Handler) { h.InFlightLimit = 4_000_000 })
 	var kept []*Retained
@@ -215,8 +213,8 @@ func TestRetainedShare(t *testing.T) {
 	}
 }
 
-// TestRetainedElsewhere: other goroutines render and release while the request
-// goes on signing and ends, at every moment.
+// Other goroutines can render and release at any moment while the request signs
+// and ends.
 func TestRetainedElsewhere(t *testing.T) {
 	h := newHandler(t)
 	var beside sync.WaitGroup

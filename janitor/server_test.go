@@ -15,14 +15,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/bauxite/caddy-kvaware/internal/admission"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // newServer serves the handler over real connections, with an engine behind it
-// that answers ok. peak is the most that was counted at once.
+// that answers with the size of the body. peak is the most that was counted at
+// once.
 func newServer(t *testing.T, configure func(*Handler)) (h *Handler, addr string, peak *atomic.Int64) {
 	t.Helper()
 	h = newHandler(t, configure)
@@ -68,19 +71,20 @@ func stallUpload(t *testing.T, addr string, size, sent int) net.Conn {
 	return c
 }
 
-// waitFor waits until the condition holds.
+// waitFor polls until the condition holds, as long as the test may run.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	for !ok() {
+		select {
+		case <-t.Context().Done():
 			t.Fatalf("never: %s", what)
+		case <-time.After(time.Millisecond):
 		}
 	}
 }
 
-// TestStalledUploadsLockNobodyOut: fifty clients that stall in the middle of
-// large uploads, more than the limit all together, and of the same address as
-// everybody else, hold up nobody.
+// Fifty clients that stall in the middle of large uploads keep no other request
+// out, although they need more than the limit and share its client's address.
 func TestStalledUploadsLockNobodyOut(t *testing.T) {
 	h, addr, peak := newServer(t, func(h *Handler) {
 		h.InFlightLimit = 4_000_000
@@ -94,14 +98,13 @@ func TestStalledUploadsLockNobodyOut(t *testing.T) {
 		return h.queue.Stats().Waiting == 0
 	})
 	for i := range 20 {
-		begin := time.Now()
 		resp, err := http.Post("http://"+addr+chatPath, "application/json", strings.NewReader(chat(strings.Repeat("y", 300_000))))
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = resp.Body.Close()
-		if took := time.Since(begin); resp.StatusCode != 200 || took > 5*time.Second {
-			t.Errorf("request %d: status %d after %v", i, resp.StatusCode, took)
+		if resp.StatusCode != 200 {
+			t.Errorf("request %d: status %d", i, resp.StatusCode)
 		}
 	}
 	if peak.Load() > h.InFlightLimit {
@@ -109,8 +112,8 @@ func TestStalledUploadsLockNobodyOut(t *testing.T) {
 	}
 }
 
-// TestManyLargeRequests: two hundred at once that are five times the limit go
-// through, and the limit is never passed.
+// Of two hundred requests at once, five times the limit, most are served, and the
+// limit is never exceeded.
 func TestManyLargeRequests(t *testing.T) {
 	h, addr, peak := newServer(t, func(h *Handler) {
 		h.InFlightLimit = 16_000_000
@@ -144,13 +147,11 @@ func TestManyLargeRequests(t *testing.T) {
 	waitFor(t, "the memory comes back", func() bool { return h.queue.Used() == 0 })
 }
 
-// TestReadTimeout: a body that does not arrive in time is refused, at once and
-// with a fixed text, though the server would like to read the rest first.
+// A body that does not arrive in time is refused before its rest is read.
 func TestReadTimeout(t *testing.T) {
 	_, addr, _ := newServer(t, func(h *Handler) { h.ReadTimeout = caddy.Duration(50 * time.Millisecond) })
 	for _, sent := range []int{0, 10, 5000} {
 		c := stallUpload(t, addr, 10_000, sent)
-		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
 			t.Fatalf("%d bytes sent: %v", sent, err)
@@ -162,17 +163,23 @@ func TestReadTimeout(t *testing.T) {
 	}
 }
 
-// TestReadTimeoutWithoutDeadlines: where the server has none, the time is at
-// least looked at between reads.
+// Where the server has no deadlines, the time is checked between reads.
 func TestReadTimeoutWithoutDeadlines(t *testing.T) {
-	h := newHandler(t, func(h *Handler) { h.ReadTimeout = caddy.Duration(20 * time.Millisecond) })
-	r := newRequest("POST", chatPath, io.MultiReader(strings.NewReader(`{"messages":[`), slowReader{}, strings.NewReader(`]}`)))
-	r.ContentLength = -1
-	if w, e := serve(t, h, r); w.Code != 408 || e.called {
-		t.Errorf("status %d: %s", w.Code, w.Body)
+	for _, length := range []int64{-1, 1 << 20} {
+		h := newHandler(t, func(h *Handler) { h.ReadTimeout = caddy.Duration(20 * time.Millisecond) })
+		synctest.Test(t, func(t *testing.T) {
+			h.queue = admission.New()
+			r := newRequest("POST", chatPath, io.MultiReader(strings.NewReader(`{"messages":[`), slowReader{}))
+			r.ContentLength = length
+			if w, e := serve(t, h, r); w.Code != 408 || e.called {
+				t.Errorf("status %d: %s", w.Code, w.Body)
+			}
+			wantEmpty(t, h.queue)
+		})
 	}
 }
 
+// slowReader is a body without end that sends a byte every 5 ms.
 type slowReader struct{}
 
 func (slowReader) Read(p []byte) (int, error) {
@@ -181,8 +188,7 @@ func (slowReader) Read(p []byte) (int, error) {
 	return 1, nil
 }
 
-// TestClientGone: a client that leaves in the middle of its upload leaves
-// nothing behind.
+// A client that leaves in the middle of its upload leaves nothing behind.
 func TestClientGone(t *testing.T) {
 	h, addr, _ := newServer(t, func(*Handler) {})
 	c := stallUpload(t, addr, 1_000_000, 100_000)
@@ -191,10 +197,9 @@ func TestClientGone(t *testing.T) {
 	waitFor(t, "the memory comes back", func() bool { return h.queue.Used() == 0 })
 }
 
-// TestKeepAlive: after a request the connection serves another one, also when
-// the deadline of the first body has passed by then.
+// After a request the connection serves another one.
 func TestKeepAlive(t *testing.T) {
-	_, addr, _ := newServer(t, func(h *Handler) { h.ReadTimeout = caddy.Duration(200 * time.Millisecond) })
+	_, addr, _ := newServer(t, func(*Handler) {})
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -211,11 +216,34 @@ func TestKeepAlive(t *testing.T) {
 		if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 || resp.Close {
 			t.Errorf("request %d: status %d, close %t: %s", i, resp.StatusCode, resp.Close, b)
 		}
-		time.Sleep(250 * time.Millisecond)
 	}
 }
 
-// TestLiarAboutLength: memory follows what arrives, not what is announced.
+// deadlines records the read deadlines of a connection.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// The deadline of a body ends with the body: the next request on the connection
+// may come later.
+func TestDeadlineEndsWithTheBody(t *testing.T) {
+	h := newHandler(t)
+	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	if err := h.ServeHTTP(w, postChat("hi"), new(engine)); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.set) != 2 || w.set[0].IsZero() || !w.set[1].IsZero() {
+		t.Errorf("deadlines %v, want one and none", w.set)
+	}
+}
+
+// Memory follows what arrives, not what is announced.
 func TestLiarAboutLength(t *testing.T) {
 	h, addr, _ := newServer(t, func(*Handler) {})
 	stallUpload(t, addr, 30_000_000, 1000)
@@ -225,8 +253,7 @@ func TestLiarAboutLength(t *testing.T) {
 	}
 }
 
-// TestRefusalReachesTheClient although it is still sending: connections are
-// not reset under it.
+// A refusal reaches a client that is still sending: its connection is not reset.
 func TestRefusalReachesTheClient(t *testing.T) {
 	_, addr, _ := newServer(t, func(h *Handler) { h.MaxSize = 1000 })
 	for _, size := range []int{2000, 100_000, 400_000} {
@@ -248,8 +275,8 @@ func TestRefusalReachesTheClient(t *testing.T) {
 	}
 }
 
-// TestUpgradePasses: with unknown pass, an upgraded connection works through
-// the handler's writer, and its end is noticed.
+// With unknown pass, an upgraded connection works through the handler's writer,
+// and its end is noticed.
 func TestUpgradePasses(t *testing.T) {
 	h := newHandler(t, func(h *Handler) { h.Unknown = "pass" })
 	o := new(recorder)

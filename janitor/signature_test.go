@@ -16,7 +16,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// signed returns the signature the handler's exchange gives for a body.
+// signed returns the signature that the handler's Exchange makes for a body.
 func signed(t testing.TB, h *Handler, path, body string, blockSize, depth int) Signature {
 	t.Helper()
 	var s Signature
@@ -34,7 +34,7 @@ func signed(t testing.TB, h *Handler, path, body string, blockSize, depth int) S
 	return s
 }
 
-// slowSign is the definition of a signature, word for word.
+// slowSign follows the definition of a signature word for word.
 func slowSign(t testing.TB, api prompt.API, body string, key, model, tenant string, blockSize, depth int) (chain []uint64, total, covered int, cut bool) {
 	t.Helper()
 	var d prompt.Document
@@ -71,7 +71,7 @@ func slowSign(t testing.TB, api prompt.API, body string, key, model, tenant stri
 	return chain, total, covered, cut
 }
 
-// conversation is a random chat of clean text, turn by turn.
+// conversation returns the turns of a random chat of clean text.
 func conversation(rnd *rand.Rand, turns int) []string {
 	var messages, bodies []string
 	word := func() string { return []string{"alpha", "beta\\n", "gämma", "δ", "\\\"x\\\"", "2 + 2"}[rnd.IntN(6)] }
@@ -102,8 +102,8 @@ func TestSignatureAgainstDefinition(t *testing.T) {
 	}
 }
 
-// TestSignatureGrows: the chain of each turn is the beginning of the next
-// turn's, whatever the depth; with personal data in every turn too.
+// The chain of each turn is a prefix of the next turn's chain, at any depth, even
+// with personal data in every turn.
 func TestSignatureGrows(t *testing.T) {
 	h := newHandler(t)
 	rnd := rand.New(rand.NewPCG(5, 6))
@@ -126,8 +126,8 @@ func TestSignatureGrows(t *testing.T) {
 	}
 }
 
-// A turn's last end is one of the next turn's ends, unless too many messages
-// have come, and of no other conversation's.
+// The last end of a turn is among the ends of the next turn, unless too many
+// messages were added, and not among those of another conversation.
 func TestSignatureEnds(t *testing.T) {
 	h := newHandler(t)
 	turn := func(messages ...string) Signature {
@@ -162,7 +162,7 @@ func TestSignatureEnds(t *testing.T) {
 	}
 }
 
-// Options that change what the engine makes of the rendition tell prompts apart.
+// Options that change the tokens of a rendition change the variant.
 func TestSignatureVariant(t *testing.T) {
 	h := newHandler(t)
 	seen := make(map[uint64]string)
@@ -178,8 +178,8 @@ func TestSignatureVariant(t *testing.T) {
 	}
 }
 
-// TestSignatureHidesValues: two prompts that differ in a value only have the
-// same signature, in each mode that forwards.
+// Two prompts that differ only in a value have the same signature, in each mode
+// that forwards.
 func TestSignatureHidesValues(t *testing.T) {
 	for _, mode := range modeNames {
 		if mode == "block" {
@@ -198,8 +198,8 @@ func TestSignatureHidesValues(t *testing.T) {
 	}
 }
 
-// TestSignatureSeeds: key, model, tenant, API and block size all count, and
-// cannot be mistaken for one another.
+// Key, model, tenant, API and block size all change the signature and cannot be
+// mistaken for one another.
 func TestSignatureSeeds(t *testing.T) {
 	type seed struct {
 		api                prompt.API
@@ -221,7 +221,7 @@ func TestSignatureSeeds(t *testing.T) {
 	}
 }
 
-// TestSignRefuses what must not enter the tree.
+// Sign refuses requests that must not enter the tree.
 func TestSignRefuses(t *testing.T) {
 	h := newHandler(t, func(h *Handler) { h.Unknown = "pass"; h.Mode = "detect" })
 	cases := []struct{ method, path, body string }{
@@ -255,7 +255,7 @@ func TestSignRefuses(t *testing.T) {
 		}
 		w.WriteHeader(200)
 		if _, ok := e.exchange.Sign([]byte("k"), "m", "", 16, 0); ok {
-			t.Error("signed after the bodies were let go")
+			t.Error("signed after the bodies were released")
 		}
 		return nil
 	}

@@ -53,9 +53,9 @@ func TestVaultNumbers(t *testing.T) {
 	}
 }
 
-// TestVaultPassesOver: numbers that the text has shown are not used for what
-// comes behind, and what came before is not touched.
-func TestVaultPassesOver(t *testing.T) {
+// A number that stood in the text is not used after it, and placeholders before it
+// do not change.
+func TestVaultSkipsNumbers(t *testing.T) {
 	v := newVault(nil)
 	v.expect("EMAIL")
 	v.noteText([]byte("x [EMAIL_2] [EMAIL_03] [EMAIL_] [[EMAIL_4]] [CARD_1] [EMAIL_5 ] [EMAIL_999999999999] [EMAIL_65536]"))
@@ -116,7 +116,7 @@ func TestVaultKeyed(t *testing.T) {
 	}
 }
 
-// TestVaultKeyedCollision: values that share six digits get more of them.
+// Values that share six digits get more digits.
 func TestVaultKeyedCollision(t *testing.T) {
 	v := newVault([]byte("0123456789abcdef"))
 	seen := make(map[string]string)
@@ -133,7 +133,7 @@ func TestVaultKeyedCollision(t *testing.T) {
 		}
 	}
 	if longer == 0 {
-		t.Error("no collision in ten thousand values of 24 bits: the test tests nothing")
+		t.Error("no collision in ten thousand values of 24 bits: the test proves nothing")
 	}
 	v.seal(all)
 	for name, value := range seen {
@@ -143,7 +143,7 @@ func TestVaultKeyedCollision(t *testing.T) {
 	}
 }
 
-// TestVaultModel holds the vault against a map.
+// The vault behaves like a map.
 func TestVaultModel(t *testing.T) {
 	entities := []pii.Entity{"EMAIL", "CARD", "EMAIL_ADDRESS"}
 	for seed := range uint64(50) {
@@ -192,7 +192,7 @@ func TestVaultModel(t *testing.T) {
 	}
 }
 
-// TestVaultWipe: nothing is left in the arena, nor in those it outgrew.
+// Nothing is left in the arena, nor in outgrown ones.
 func TestVaultWipe(t *testing.T) {
 	v := newVault(nil)
 	var arenas [][]byte

@@ -19,7 +19,7 @@ const restored = `{"choices":[{"message":{"content":"write to ` + mail + `!"}}]}
 
 var placeheld = strings.Replace(restored, mail, "[EMAIL_1]", 1)
 
-// TestRestoring: the client's own values come back, in each kind of answer.
+// The client gets its own values back in each kind of answer.
 func TestRestoring(t *testing.T) {
 	event := "data: " + placeheld + "\n\n"
 	cases := []struct {
@@ -65,7 +65,7 @@ func TestRestoring(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNotRestored unless their entity is named.
+// Secrets are not restored unless their entity is named.
 func TestSecretsAreNotRestored(t *testing.T) {
 	token := "gh" + "p_" + "16C7e42F292c6912E7710c838347Ae178B4a"
 	answer := answerJSON(`{"choices":[{"message":{"content":"[SECRET_1] [EMAIL_1]"}}]}`)
@@ -78,7 +78,7 @@ func TestSecretsAreNotRestored(t *testing.T) {
 		e := &engine{answer: answer}
 		w := serveTo(t, h, postChat("token "+token+" of "+mail), e)
 		if strings.Contains(string(e.body), token) {
-			t.Fatalf("the token went on: %s", e.body)
+			t.Fatalf("the token was forwarded: %s", e.body)
 		}
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("named %q: answered %s, want %s", named, w.Body, want)
@@ -86,8 +86,8 @@ func TestSecretsAreNotRestored(t *testing.T) {
 	}
 }
 
-// TestHeadersOfAnswers: lengths and tags that are true of the engine's bytes
-// only are dropped exactly when the bytes may change.
+// Lengths and tags of the engine's bytes are dropped exactly when the bytes may
+// change.
 func TestHeadersOfAnswers(t *testing.T) {
 	names := []string{"Content-Length", "Etag", "Digest", "Content-Digest", "Accept-Ranges"}
 	cases := []struct {
@@ -125,8 +125,7 @@ func TestHeadersOfAnswers(t *testing.T) {
 	}
 }
 
-// TestCompressedAnswers: an engine that compresses unasked is restored and
-// observed all the same.
+// An answer that the engine compressed unasked is restored and observed.
 func TestCompressedAnswers(t *testing.T) {
 	const usage = `,"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":8}}}`
 	plain := strings.TrimSuffix(placeheld, "}") + usage
@@ -157,8 +156,8 @@ func TestCompressedAnswers(t *testing.T) {
 	}
 }
 
-// TestCompressedAnswersPass as they are when nobody has an interest in them,
-// or they cannot be opened.
+// Compressed answers pass unchanged if nothing needs them, or if they cannot be
+// decoded.
 func TestCompressedAnswersPass(t *testing.T) {
 	for coding, text := range map[string]string{"gzip": "hi", "exotic": mail} {
 		h := newHandler(t)
@@ -176,8 +175,8 @@ func TestCompressedAnswersPass(t *testing.T) {
 	}
 }
 
-// TestCompressedAnswerCutOff: the client must be able to tell, although it
-// does not see the compressed data any more.
+// The client must notice that a compressed answer was cut off, although it does
+// not get the compressed data.
 func TestCompressedAnswerCutOff(t *testing.T) {
 	h := newHandler(t)
 	packed := compress(t, "gzip", placeheld)
@@ -199,8 +198,8 @@ func TestCompressedAnswerCutOff(t *testing.T) {
 	_ = h.ServeHTTP(httptest.NewRecorder(), postChat("to "+mail), e)
 }
 
-// TestHeldBackIsFlushed: what might have become a placeholder comes out as it
-// is when the answer ends, also when the upstream broke it off.
+// The start of a possible placeholder is passed on when the answer ends, even if
+// the upstream cut it off.
 func TestHeldBackIsFlushed(t *testing.T) {
 	for _, aborts := range []bool{false, true} {
 		h := newHandler(t)
@@ -222,7 +221,7 @@ func TestHeldBackIsFlushed(t *testing.T) {
 	}
 }
 
-// TestFlush: flushes go through to the client at once, and commit the header.
+// A flush reaches the client at once and commits the header.
 func TestFlush(t *testing.T) {
 	h := newHandler(t)
 	rec := httptest.NewRecorder()
@@ -245,7 +244,7 @@ func TestFlush(t *testing.T) {
 	}
 }
 
-// readerFromRecorder notes that it was read from directly.
+// readerFromRecorder records whether ReadFrom was called.
 type readerFromRecorder struct {
 	*httptest.ResponseRecorder
 	direct bool
@@ -256,8 +255,7 @@ func (r *readerFromRecorder) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(r.ResponseRecorder, src)
 }
 
-// TestReadFrom: what passes unchanged takes the fast way, what does not is
-// restored.
+// An answer that passes unchanged goes through ReadFrom; another is restored.
 func TestReadFrom(t *testing.T) {
 	for text, direct := range map[string]bool{"hi": true, mail: false} {
 		h := newHandler(t)
@@ -280,7 +278,7 @@ func TestReadFrom(t *testing.T) {
 	}
 }
 
-// TestErrorsOfClients: a client that is gone ends the answer.
+// An error of the client ends the answer.
 func TestErrorsOfClients(t *testing.T) {
 	h := newHandler(t)
 	e := &engine{answer: func(w http.ResponseWriter, r *http.Request) error { return answerJSON(placeheld)(w, r) }}
@@ -296,7 +294,7 @@ func (g *goneWriter) Header() http.Header       { return g.header }
 func (g *goneWriter) WriteHeader(int)           {}
 func (g *goneWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-// TestNested: a janitor inside a janitor changes nothing.
+// A janitor behind a janitor changes nothing.
 func TestNested(t *testing.T) {
 	outer, inner := newHandler(t), newHandler(t)
 	e := &engine{answer: answerJSON(placeheld)}
@@ -309,8 +307,8 @@ func TestNested(t *testing.T) {
 	}
 }
 
-// TestHeldAnswerIsCounted: what an answer has in memory counts, also above the
-// limit: the answer goes on, and those who come meanwhile are refused.
+// The buffers of an answer count, even above the limit: the answer continues, and
+// requests that arrive meanwhile are refused.
 func TestHeldAnswerIsCounted(t *testing.T) {
 	for _, method := range []string{"POST", "GET"} {
 		h := newHandler(t, func(h *Handler) {
