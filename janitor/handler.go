@@ -6,6 +6,9 @@
 // It leaves an [Exchange] for every request it lets through. Only an Exchange
 // makes a [Signature], the hashes of the scrubbed prompt by which requests are
 // routed. So nothing unscrubbed can be remembered.
+//
+// Tests of the whole package are in attacks_test.go (requests that try to get a
+// value past it) and memory_test.go (values that stay in memory).
 package janitor
 
 import (

@@ -4,7 +4,10 @@ package janitor
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -356,4 +359,44 @@ func TestHeldAnswerIsCounted(t *testing.T) {
 		}
 		wantEmpty(t, h.queue)
 	}
+}
+
+// With unknown pass, an upgraded connection works through the handler's writer,
+// and its end is noticed.
+func TestUpgradePasses(t *testing.T) {
+	h := newHandler(t, func(h *Handler) { h.Unknown = "pass" })
+	o := new(recorder)
+	ended := make(chan struct{})
+	o.onEnd = func() { close(ended) }
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any))
+		_ = h.ServeHTTP(w, r.WithContext(ctx), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			x, _ := From(r)
+			x.Observe(o)
+			c, rw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Errorf("hijack: %v", err)
+				return err
+			}
+			defer c.Close()
+			_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+			_ = rw.Flush()
+			line, err := rw.ReadString('\n')
+			_, _ = rw.WriteString(line)
+			_ = rw.Flush()
+			return err
+		}))
+	}))
+	defer server.Close()
+	c, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET /v1/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nhello\n")
+	b, _ := io.ReadAll(c)
+	if !bytes.HasPrefix(b, []byte("HTTP/1.1 101")) || !bytes.HasSuffix(b, []byte("hello\n")) {
+		t.Errorf("got %q", b)
+	}
+	<-ended
 }
