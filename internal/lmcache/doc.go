@@ -16,6 +16,6 @@
 // out. The token ids of a prompt are read only while an order is being sent, and are
 // released right after.
 //
-// service_test.go tests the Service, its stagings and its lookups; contract_test.go
-// tests both Clients, their requests and their answers.
+// service_test.go tests the Service and its stagings; contract_test.go tests both
+// Clients, their requests and their answers.
 package lmcache
