@@ -78,7 +78,6 @@ var rooms = []room{
 	{"internal/upstreams", "internal/endpoint internal/engine/metrics internal/routing"},
 	{"internal/volatile", "github.com/landlock-lsm/go-landlock golang.org/x/sys"},
 	{"internal/volatile/needs", join("internal/volatile", caddy, certmagic)},
-	{"internal/volatile/needs", join("internal/volatile", caddy, certmagic)},
 
 	{"integration", join("kvaware internal/sim", caddy, prometheus, ".")},
 }
