@@ -2,7 +2,7 @@
 
 package pii
 
-// alphabet is a set of bytes the variable part of a secret is made of.
+// alphabet is a set of bytes; the variable part of a secret is made of one.
 type alphabet uint8
 
 const (
@@ -50,8 +50,8 @@ var alphabetBits = func() (t [256]uint16) {
 // prefixes in one long token do not walk it again and again.
 type runs [alphabets]struct{ from, end int }
 
-// runEnd returns where the stretch of bytes of an alphabet that covers text[i]
-// ends, i if text[i] is none.
+// runEnd returns where the stretch of bytes of an alphabet around text[i] ends,
+// i when text[i] is not in the alphabet.
 func (r *scan) runEnd(a alphabet, i int) int {
 	m := &r.runs[a]
 	if i >= m.from && i < m.end {

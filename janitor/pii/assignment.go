@@ -11,7 +11,7 @@ var assignment = builtin{
 	name:   "assignment",
 	entity: EntitySecret,
 	rank:   -4,
-	doc:    "Values assigned to names such as password, client_secret or api_key, in program text, configuration, JSON, XML and HTTP headers; name and value are judged, so that prose, variables and placeholders are left. Passwords that are told (my password is ...) or stand behind an option, when they hold a digit.",
+	doc:    "Values assigned to names such as password, client_secret or api_key, in program text, configuration, JSON, XML and HTTP headers; name and value must both look right, so that prose, variables and placeholders are not taken. Passwords in a sentence (my password is ...) or after an option, when they hold a digit.",
 	match: []string{
 		"DB_PASSWORD=«s3cr3tpass»",
 		`"api-key" => "«a8Fk29dKq01LzPw73bXc»"`,
@@ -29,25 +29,25 @@ var assignment = builtin{
 
 // Bounds of an assignment.
 const (
-	maxName     = 48  // of the name, from its end
-	maxHead     = 512 // of the value: what it begins with is judged, all of it is taken
-	maxPassword = 128 // of a password of a person; a longer one was made by a machine
+	maxName     = 48  // bytes of the name, from its end
+	maxHead     = 512 // bytes of the value that are judged; all of it is taken
+	maxPassword = 128 // bytes of a password that a person chose; longer ones are generated
 	maxPadding  = 32  // white space between name, operator and value
 
-	// maxNested bounds how many assignments within one stretch without a
-	// break are judged. Each value reaches to the end of the stretch, so that
-	// more of them would take time that grows with its square; text of that
-	// kind is none, and all of it is taken when there is much of it.
+	// maxNested bounds how many assignments within one stretch without a break are
+	// judged. Each value reaches to the end of the stretch, so judging more would
+	// take quadratic time. Ordinary text has no such stretch; of one longer than
+	// nestedMuch, all is taken.
 	maxNested  = 3
 	nestedMuch = 48
 )
 
-// value is what an operator gives to a name.
+// value is the right-hand side of an assignment.
 type value struct {
 	start, end int
 	quoted     bool
 	stop       byte // the quote that ends it, 0 when there is none
-	cut        bool // goes on behind the window, see fold.go
+	cut        bool // goes on after the window, see fold.go
 }
 
 // assignment looks at the ':' or '=' at text[i] as the operator between a name
@@ -96,11 +96,11 @@ func (r *scan) assignment(i int) {
 	}
 }
 
-// take records a value as a secret, to its end even when that lies behind the
-// window. Its name is no farther away than text[name].
+// take records a value as a secret, to its end even when that lies after the
+// window. Its name begins at text[name] at the earliest.
 func (r *scan) take(name int, v value) {
 	if !r.foldedIn(name, v.end) {
-		return // the first pass has seen it, and as a whole
+		return // the first pass has seen all of it
 	}
 	r.out = append(r.out, Span{v.start, v.end, EntitySecret})
 	if !v.quoted {
@@ -113,7 +113,7 @@ func (r *scan) take(name int, v value) {
 	}
 }
 
-// headerValue judges the credential behind the name of a header.
+// headerValue judges the credential after the name of a header.
 func (r *scan) headerValue(v value, operator byte) bool {
 	var buf [maxHead]byte
 	defer clear(buf[:]) // the stack keeps nothing of the value
@@ -126,7 +126,7 @@ func (r *scan) headerValue(v value, operator byte) bool {
 }
 
 // valueHead returns the beginning of a value as it reads: folded where it is not
-// ASCII, and taken from behind the window where the value is cut. The second
+// ASCII, and taken from after the window where the value is cut. The second
 // result is the byte that follows the value, 0 when it is not known.
 func (r *scan) valueHead(v value, buf *[maxHead]byte) (head []byte, next byte) {
 	if v.cut && v.start < len(r.text) {
@@ -158,8 +158,8 @@ func (v value) ends(c byte) bool {
 	return endsValue(c)
 }
 
-// element looks at "</" at text[i] as the end of an XML element whose name
-// speaks of a secret, and at what stands before it.
+// element looks at "</" at text[i] as the end of an XML element with the name
+// of a secret, and at the element's text.
 func (r *scan) element(i int) {
 	text := r.text
 	end := i + 2
@@ -170,7 +170,7 @@ func (r *scan) element(i int) {
 	if byteAt(text, end) != '>' || kind != namePassword && kind != nameSecret {
 		return
 	}
-	start := i // the way back ends at the element before, so no byte is on two of them
+	start := i // the walk back stops at the element before, so no byte is walked twice
 	for start > 0 && text[start-1] != '>' && text[start-1] != '<' {
 		start--
 	}
@@ -215,10 +215,10 @@ func (r *scan) userOption(i int) {
 	}
 }
 
-// inUserName tells the bytes of the names of users.
+// inUserName reports whether user names hold a byte.
 func inUserName(c byte) bool { return isWord(c) || c == '-' || c == '.' || c == '@' }
 
-// userFlag reports whether a text ends with an option that names a user.
+// userFlag reports whether a text ends with an option that takes a user name.
 func userFlag(text []byte) bool {
 	n := len(text)
 	if text[n-1] != ' ' {
@@ -227,8 +227,8 @@ func userFlag(text []byte) bool {
 	return n >= 4 && string(text[n-4:]) == " -u " || n >= 7 && string(text[n-7:]) == "--user "
 }
 
-// valueAfter returns the value behind the operator at text[i]; an empty one
-// when there is none.
+// valueAfter returns the value after the operator at text[i], an empty one when
+// there is none.
 func (r *scan) valueAfter(i int) value {
 	text := r.text
 	start := i
@@ -244,8 +244,7 @@ func (r *scan) valueAfter(i int) value {
 	}
 	switch quote := byteAt(text, start); quote {
 	case '"', '\'', '`':
-		// The way to the next quote of the kind is gone once: the one after
-		// begins there.
+		// The next value begins at the quote found here, so each byte is walked once.
 		v := value{start: start + 1, end: start + 1, quoted: true, stop: quote}
 		for v.end < len(text) && !v.ends(text[v.end]) {
 			v.end++
@@ -279,7 +278,7 @@ func (r *scan) unquotedEnd(start int) int {
 	return end
 }
 
-// endsValue are the bytes that end a value without quotes.
+// endsValue reports whether a byte ends a value without quotes.
 func endsValue(c byte) bool {
 	switch c {
 	case ',', ';', '"', '\'', '`', '<', '>', ')', '(', ']', '[', '}', '{', '&', '\\', '|':
@@ -288,7 +287,7 @@ func endsValue(c byte) bool {
 	return c <= ' '
 }
 
-// schemeAfter returns where the credential behind an authentication scheme
+// schemeAfter returns where the credential after an authentication scheme
 // begins, 0 when there is none (RFC 9110, 11.4).
 func schemeAfter(text []byte, start, end int) int {
 	i := start

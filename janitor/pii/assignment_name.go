@@ -2,20 +2,20 @@
 
 package pii
 
-// nameKind is what a name says of its value.
+// nameKind is the kind of secret that a name announces.
 type nameKind uint8
 
 const (
 	nameOther     nameKind = iota
-	namePassword           // chosen by people: short, of words
-	nameSecret             // made by machines: long and random
+	namePassword           // chosen by people: short, made of words
+	nameSecret             // generated: long and random
 	nameHeader             // Authorization: a scheme, then a credential
-	nameSignature          // of a URL that grants access by itself
-	nameBasic              // user and password as in the Basic scheme of HTTP
-	nameKey                // a key of some kind: the parts in front decide
+	nameSignature          // part of a URL that grants access
+	nameBasic              // user and password, as in HTTP Basic authentication
+	nameKey                // a key of some kind: the parts before decide
 )
 
-// nameBefore judges the name in front of the operator at text[i].
+// nameBefore judges the name before the operator at text[i].
 func nameBefore(text []byte, i int) nameKind {
 	end := i
 	for end > 0 && i-end < maxPadding {
@@ -29,7 +29,7 @@ func nameBefore(text []byte, i int) nameKind {
 	if end == 0 {
 		return nameOther
 	}
-	switch text[end-1] | 0x20 { // the last letters of what kindOf knows
+	switch text[end-1] | 0x20 { // the last letters of nameEndings
 	case 'd', 't', 'n', 'y', 'e', 's', 'w', 'h', 'l':
 	case 'g': // "sig", and not every "msg"
 		if byteAt(text, end-2)|0x20 != 'i' {
@@ -58,21 +58,20 @@ var (
 	keyKinds = set("api access secret private auth app client encryption signing master account storage shared service license " +
 		"session consumer server sdk deploy integration admin merchant webhook personal write subscription preshared " +
 		"sharedaccess secretaccess apisecret")
-	// vendors do so as well: their plain "key" is a secret.
+	// vendors do so as well: a plain "key" of theirs is a secret.
 	vendors = set("anthropic openai huggingface hf azure google gcp gemini aws github gitlab slack stripe twilio sendgrid telegram " +
 		"discord shopify digitalocean databricks vault heroku hubspot cloudflare datadog mailgun mailchimp npm pypi mapbox algolia " +
 		"sentry grafana newrelic cohere mistral groq together perplexity deepgram assemblyai elevenlabs pinecone okta auth0 " +
 		"linkedin twitter facebook dropbox square paypal plaid zendesk intercom segment snyk netlify vercel supabase airtable " +
 		"asana notion linear figma postman fastly linode vultr scaleway jira atlassian bitbucket circleci travis codecov " +
 		"coinbase kraken binance ibm softlayer openweather")
-	// others make a name one of something else, whatever its end.
+	// others mark a name that announces no secret, however it ends.
 	others = set("public pub publishable page next continuation pad eos bos unk sep cls mask stop num max min input output " +
 		"sync cancellation is show hide field label confirm has forgot reset change count lock idempotency")
 )
 
-// kindOf judges a name by its last part, and by what the parts in front of it
-// say of it. Parts are divided by anything but letters and digits and by the
-// humps of camel case.
+// kindOf judges a name by its last part and the parts before it. A part ends at
+// a byte that is no letter or digit, and at a hump of camel case.
 func kindOf(name []byte) nameKind {
 	if len(name) < 2 || len(name) > maxName {
 		return nameOther
@@ -103,22 +102,21 @@ func kindOf(name []byte) nameKind {
 		}
 	}
 	if kind == nameKey {
-		return nameOther // nothing says whose key it is
+		return nameOther // any key: cache_key, primary_key
 	}
 	return kind
 }
 
-// nameEnding is one way in which the last part of a name ends that speaks of a
-// secret. The test looks up both examples.
+// nameEnding is an ending of the last part of a name, and the kind of secret it
+// announces. A test looks up both examples.
 type nameEnding struct {
 	end            string
-	size           int // of the whole part, 0 when the end is enough
+	size           int // of the whole part, 0 for any
 	kind           nameKind
 	match, noMatch string
 }
 
-// nameEndings are all of them, in lower case; of several that fit, the first
-// counts.
+// nameEndings are in lower case; of several that fit, the first counts.
 var nameEndings = []nameEnding{
 	{"password", 0, namePassword, "db_password", "password_hint"},
 	{"passwd", 0, namePassword, "rootpasswd", "passwd_file"},
@@ -151,7 +149,7 @@ var endingsByLast = func() (table [26][]nameEnding) {
 	return table
 }()
 
-// endingKind judges the last part of a name, in lower case.
+// endingKind looks up the last part of a name, in lower case.
 func endingKind(part []byte) nameKind {
 	last := byteAt(part, len(part)-1) - 'a'
 	if len(part) < 2 || int(last) >= len(endingsByLast) {
@@ -170,7 +168,8 @@ func endingKind(part []byte) nameKind {
 	return nameOther
 }
 
-// stemKind judges what stands in front of "key" in one word: openaiapikey.
+// stemKind judges the word before "key" when they are written together:
+// openaiapikey.
 func stemKind(stem []byte) nameKind {
 	for from := 0; from < len(stem)-1 && from < 16; from++ {
 		if keyKinds[string(stem[from:])] {

@@ -28,7 +28,7 @@ func TestNameEndings(t *testing.T) {
 	for _, e := range nameEndings {
 		want := e.kind
 		if want == nameKey {
-			want = nameSecret // by the part in front
+			want = nameSecret // by the part before
 		}
 		if got := kindOf([]byte(e.match)); got != want {
 			t.Errorf("%s: %q is of kind %d, want %d", e.end, e.match, got, want)

@@ -4,14 +4,14 @@ package pii
 
 import "bytes"
 
-// Bounds of a password that is told in a sentence or behind an option.
+// Bounds of a password in a sentence or after an option.
 const (
-	maxBeforeDigit = 16 // characters of it in front of its first digit
+	maxBeforeDigit = 16 // characters of the password before its first digit
 	maxVerb        = 5
 )
 
-// beforePassword are the bytes with which a password can begin, or that can stand in
-// front of one, when a digit follows.
+// beforePassword marks the bytes that can stand before a password, or begin
+// one, when a letter or digit follows.
 var beforePassword = func() (t [256]bool) {
 	for _, c := range []byte(" \"'`!#$&*?@^_~-\xaf\xba\x9a") {
 		t[c] = true
@@ -19,9 +19,9 @@ var beforePassword = func() (t [256]bool) {
 	return t
 }()
 
-// passwordCouldBegin reports whether prosePassword is worth a look at letters or digits at
-// text[i] behind one of beforePassword: behind a word and a space, or in a word with
-// signs. Digits must go on with something else.
+// passwordCouldBegin reports whether prosePassword is worth a call for the
+// letters or digits at text[i], after one of beforePassword: after a word and a
+// space, or in a word with signs. Digits must go on with something else.
 func passwordCouldBegin(text []byte, i int) bool {
 	switch text[i-1] {
 	case ' ':
@@ -34,7 +34,8 @@ func passwordCouldBegin(text []byte, i int) bool {
 	return true
 }
 
-// endsPasswordName tells the last letters of verbs and of names of passwords.
+// endsPasswordName reports whether verbs or names of passwords end with a
+// letter.
 func endsPasswordName(c byte) bool {
 	switch c | 0x20 {
 	case 's', 't', 'o', 'd', 'e', 'w':
@@ -43,11 +44,11 @@ func endsPasswordName(c byte) bool {
 	return false
 }
 
-// endsSpacelessName tells the last bytes of spacelessNames.
+// endsSpacelessName reports whether one of spacelessNames ends with a byte.
 func endsSpacelessName(c byte) bool { return c == 0xaf || c == 0xba || c == 0x9a }
 
-// letterAhead reports whether a letter stands at text[p], or behind the digits there a
-// letter or a sign.
+// letterAhead reports whether a letter stands at text[p], or a letter or sign
+// after the digits there.
 func letterAhead(text []byte, p int) bool {
 	for isDigit(byteAt(text, p)) {
 		p++
@@ -62,14 +63,14 @@ func letterAhead(text []byte, p int) bool {
 
 // prosePassword looks at the first digit of a word, at text[p], for a password
 // that no operator assigns: "my password is hunter2", "--password k3Y!abc",
-// "login bob password k3Yabc". One without a digit cannot be told from a word.
+// "login bob password k3Yabc". A password without a digit looks like any word.
 func (r *scan) prosePassword(p int) {
 	text := r.text
 	start := passwordStart(text, p)
 	if start < 0 {
 		return
 	}
-	i := start // where what comes before the password ends
+	i := start // the end of the text before the password
 	stop := byteAt(text, i-1)
 	if isQuote(stop) {
 		i--
@@ -96,8 +97,8 @@ func (r *scan) prosePassword(p int) {
 	}
 }
 
-// passwordStart returns where the word around the digit at text[p] begins, -1 when
-// another digit or too much stands between.
+// passwordStart returns where the word around the digit at text[p] begins, -1
+// when it has an earlier digit or is too long.
 func passwordStart(text []byte, p int) int {
 	start := p
 	for start > 0 && text[start-1] > ' ' && text[start-1] < 0x80 && !isQuote(text[start-1]) {
@@ -108,8 +109,8 @@ func passwordStart(text []byte, p int) int {
 	return start
 }
 
-// isProsePassword reports whether a value could be a password; verb tells that a verb
-// stands in front.
+// isProsePassword reports whether a value could be a password; verb means that
+// a verb stands before it.
 func isProsePassword(v []byte, verb bool) bool {
 	return len(v) >= 6 && len(v) <= maxPassword && v[0] != '-' && v[0] != '*' &&
 		likelyPassword(v) && !isTemplate(v) && !containsFold(v, "example") && !wordWithDigits(v, verb)
@@ -117,8 +118,8 @@ func isProsePassword(v []byte, verb bool) bool {
 
 func isQuote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
 
-// passwordNamed reports whether the words that end at text[:i] name a password, and
-// whether a verb stands between it and the value.
+// passwordNamed reports whether the words that end at text[:i] name a password,
+// and whether a verb follows the name.
 func passwordNamed(text []byte, i int) (named, verb bool) {
 	if !endsPasswordName(byteAt(text, i-1)) {
 		return false, false
@@ -150,8 +151,8 @@ func wordBefore(text []byte, i int) int {
 	return start
 }
 
-// spacelessNames are words of languages without spaces that name a password and say
-// that it follows.
+// spacelessNames name a password and announce its value, in languages without
+// spaces.
 var spacelessNames = [...]string{"密码是", "密码为", "密码：", "密碼是", "密碼為", "密碼：", "パスワードは", "パスワード："}
 
 func spacelessNameBefore(before []byte) bool {
@@ -166,8 +167,8 @@ func spacelessNameBefore(before []byte) bool {
 	return false
 }
 
-// passwordEnd returns the end of a value that begins at text[start]: the quote it
-// stands in, or white space, without the punctuation of the sentence.
+// passwordEnd returns the end of a value that begins at text[start]: its
+// closing quote, or white space, less the punctuation of the sentence.
 func (r *scan) passwordEnd(start int, stop byte) int {
 	text := r.text
 	end := start
@@ -180,14 +181,14 @@ func (r *scan) passwordEnd(start int, stop byte) int {
 	return end
 }
 
-// technicalWords are words with digits that are said of passwords.
+// technicalWords are words with digits that sentences about passwords hold.
 var technicalWords = set("sha1 sha224 sha256 sha384 sha512 md4 md5 base32 base58 base64 utf8 utf16 rot13 aes128 aes192 aes256 " +
 	"pbkdf2 argon2 argon2i argon2id bcrypt2 blake2 blake2b blake2s blake3 scrypt2 ntlmv1 ntlmv2 rfc2307 oauth1 oauth2 auth0 " +
 	"ascii7 unicode6 windows10 windows11 iso27001 ripemd160 x25519 ed25519")
 
-// wordWithDigits tells words with digits from passwords: parts of letters or of
-// digits, or a name with a number behind. Behind a verb the last is a password
-// unless it is known for what it is.
+// wordWithDigits reports whether v is a word rather than a password: parts that
+// are letters, digits, or a name with a number at its end. After a verb, one
+// such part alone is a password unless it is a technical word.
 func wordWithDigits(v []byte, verb bool) bool {
 	parts := 0
 	for i := 0; i < len(v); parts++ {
@@ -202,13 +203,13 @@ func wordWithDigits(v []byte, verb bool) bool {
 		case '-', '_', '.', '\'':
 			i++
 		default:
-			return false // a sign no word has
+			return false // no word has this sign
 		}
 	}
 	return parts > 0 || !verb || !isAlpha(v[0]) || isTechnicalWord(v)
 }
 
-// plainPart returns the length of letters, digits and small letters that v
+// plainPart returns the length of the letters, digits and small letters that v
 // begins with, as in 12th, 90days and step2; -1 when letters and digits are
 // mixed in another way.
 func plainPart(v []byte) int {

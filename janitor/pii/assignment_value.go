@@ -7,13 +7,13 @@ import (
 	"encoding/base64"
 )
 
-// isTemplate tells values that stand for a secret and are none: variables,
-// format verbs, masks and placeholders.
+// isTemplate reports whether a value stands for a secret without being one: a
+// variable, format verb, mask or placeholder.
 func isTemplate(value []byte) bool {
 	switch value[0] {
 	case '<', '{', '[', '%':
 		return true
-	case '$': // a variable, not a password that begins so
+	case '$': // a variable, and not a password that begins with $
 		name := 1
 		for name < len(value) && isWord(value[name]) {
 			name++
@@ -37,10 +37,10 @@ func isTemplate(value []byte) bool {
 	return same && (len(value) > 2 || !isAlnum(value[0]))
 }
 
-// likelySecret reports whether a value could be what its name says. It is the quick
-// part: most values are not. Quoted tells that the value stands in quotes,
-// touchesText that no space stands around the operator; next is the byte behind the
-// value.
+// likelySecret reports whether a value could be the secret that its name
+// announces. It is the quick test: it refuses most values. Quoted means that
+// the value stands in quotes, tight that no space stands around the operator;
+// next is the byte after the value.
 func likelySecret(kind nameKind, head []byte, quoted, tight bool, next byte) bool {
 	switch {
 	case kind == nameBasic:
@@ -55,15 +55,15 @@ func likelySecret(kind nameKind, head []byte, quoted, tight bool, next byte) boo
 	return quoted || (next == ' ' || next == ',') && mixedWithSign(head) || looksLikeSetting(head, tight, next)
 }
 
-// looksGenerated tells keys and tokens: random characters, a GUID, or in quotes
-// digits alone.
+// looksGenerated reports whether v is a key or token: random characters, a
+// GUID, or in quotes digits alone.
 func looksGenerated(v []byte, quoted bool) bool {
 	return len(v) >= 16 && (looksRandom(v) || isGUID(v) || quoted && allDigits(v))
 }
 
-// looksLikeSetting tells a password without quotes as in a file of settings from an
-// expression of a program: it ends its line or has no space in front, holds a
-// digit, and is no name.
+// looksLikeSetting reports whether v, without quotes, is a password in a
+// settings file rather than an expression of a program: it ends its line or
+// follows the operator directly, holds a digit, and is no identifier.
 func looksLikeSetting(v []byte, tight bool, next byte) bool {
 	ends := next == '\n' || next == '\r' || next == '\\' || next == 0
 	if digitRuns(v) == 0 || !tight && !ends || next == '(' || next == '[' {
@@ -72,8 +72,8 @@ func looksLikeSetting(v []byte, tight bool, next byte) bool {
 	return !isIdentifier(v, tight) || tight && (ends || next == ' ') && changes(v) >= 3
 }
 
-// dottedNames tells names joined by dots, each with one number at most, such as
-// ed25519.Ed25519PrivateKey.
+// dottedNames reports whether v is names joined by dots, each with at most one
+// number: ed25519.Ed25519PrivateKey.
 func dottedNames(v []byte) bool {
 	parts := 0
 	for from := 0; from <= len(v); parts++ {
@@ -89,8 +89,8 @@ func dottedNames(v []byte) bool {
 	return parts > 1
 }
 
-// isBasicAuth tells a user and a password in base64 (RFC 7617): printable ASCII with a
-// colon in it.
+// isBasicAuth reports whether v is a user and a password in base64 (RFC 7617):
+// printable ASCII with a colon inside.
 func isBasicAuth(v []byte) bool {
 	var buf [maxPassword]byte
 	defer clear(buf[:]) // the stack keeps nothing of the value
@@ -110,8 +110,8 @@ func isBasicAuth(v []byte) bool {
 	return colon > 0 && colon < n-1
 }
 
-// mixedWithSign tells a password of a person that no expression looks like: capitals,
-// small letters and digits with a sign between.
+// mixedWithSign reports whether v is a password that no expression looks like:
+// capitals, small letters, digits, and a sign after the first character.
 func mixedWithSign(v []byte) bool {
 	var digit, up, low, sign bool
 	for i, c := range v {
@@ -131,8 +131,8 @@ func mixedWithSign(v []byte) bool {
 	return digit && up && low && sign
 }
 
-// likelyPassword judges a password of a person: letters with digits or signs; not a
-// word, a path, a format or a sentence.
+// likelyPassword reports whether a person could have chosen v: letters with
+// digits or signs, and no word, path, format or sentence.
 func likelyPassword(v []byte) bool {
 	var letter, digit, sign bool
 	for i, c := range v {
@@ -152,7 +152,8 @@ func likelyPassword(v []byte) bool {
 	return letter && (digit || sign) || digit && sign
 }
 
-// allDigits tells values of digits alone, which some services give out.
+// allDigits reports whether v is digits alone, as some services issue, and not
+// one digit repeated.
 func allDigits(v []byte) bool {
 	for _, c := range v {
 		if !isDigit(c) {
@@ -162,7 +163,8 @@ func allDigits(v []byte) bool {
 	return !sameDigits(v)
 }
 
-// isGUID tells 8-4-4-4-12 hexadecimal digits, which are keys of many services.
+// isGUID reports whether v is hexadecimal digits in the form 8-4-4-4-12, the
+// keys of many services.
 func isGUID(v []byte) bool {
 	if len(v) != 36 {
 		return false
@@ -175,7 +177,7 @@ func isGUID(v []byte) bool {
 	return true
 }
 
-// digitRuns counts the stretches of digits, of which a name has one at most.
+// digitRuns counts the stretches of digits. A name has at most one.
 func digitRuns(v []byte) int {
 	n := 0
 	for i, c := range v {
@@ -186,10 +188,10 @@ func digitRuns(v []byte) int {
 	return n
 }
 
-// isIdentifier tells names of program text: words joined by underscores and
-// dots, with digits only at the end of one. Where no space stands around the
-// operator, as in a file of settings, eight characters with digits at the end
-// are a password.
+// isIdentifier reports whether v is a name in program text: words joined by
+// underscores and dots, each with digits only at its end. Without spaces around
+// the operator, as in a settings file, eight characters that end in a digit are
+// a password instead.
 func isIdentifier(v []byte, tight bool) bool {
 	if !isAlpha(v[0]) && v[0] != '_' {
 		return false
@@ -212,7 +214,8 @@ func isIdentifier(v []byte, tight bool) bool {
 	return dot || !tight || len(v) < 8 || !isDigit(v[len(v)-1])
 }
 
-// looksLikeCredential judges what follows a scheme: mixed enough not to be a word.
+// looksLikeCredential reports whether the text after an authentication scheme
+// is too mixed for a word.
 func looksLikeCredential(v []byte) bool {
 	if placeholder(v) > 0 || containsFold(v, "example") || bytes.Contains(v, []byte("://")) {
 		return false
@@ -233,8 +236,8 @@ func looksLikeCredential(v []byte) bool {
 	return digit && (up || low) || up && low && changes(v) >= 4
 }
 
-// looksRandom judges a value made by a machine: no spaces, letters and digits
-// mixed throughout rather than words with a number behind.
+// looksRandom reports whether v is generated: no spaces, and letters and digits
+// mixed throughout rather than words with a number at the end.
 func looksRandom(v []byte) bool {
 	var digit, letter bool
 	var seen [4]uint64
@@ -260,9 +263,9 @@ func looksRandom(v []byte) bool {
 	return letter && distinct >= 8 && n >= max(3, len(v)/9)
 }
 
-// changes counts how often the class of neighbouring letters and digits
-// changes: lower case, upper case, digit. Words have few changes, a capital
-// at their start not counted.
+// changes counts the neighbouring letters and digits of different classes:
+// lower case, upper case, digit. A word has few; a capital before a small
+// letter does not count.
 func changes(v []byte) int {
 	n := 0
 	for i := 1; i < len(v); i++ {

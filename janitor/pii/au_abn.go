@@ -20,7 +20,7 @@ var auABN = builtin{
 	},
 }
 
-// validABN: Australian business number: first digit less one, weighted, mod 89.
+// validABN checks an Australian business number: first digit less one, weighted, mod 89.
 func validABN(n idNumber) bool {
 	d := n.bytes()
 	return d[0] != '0' && (weighted(d, 10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19)-10)%89 == 0

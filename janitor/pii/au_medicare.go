@@ -20,7 +20,7 @@ var auMedicare = builtin{
 	},
 }
 
-// validMedicare: Australian Medicare card: first digit 2-6, ninth is the
+// validMedicare checks an Australian Medicare card: first digit 2-6, ninth is the
 // check digit.
 func validMedicare(n idNumber) bool {
 	d := n.bytes()

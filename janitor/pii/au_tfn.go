@@ -21,7 +21,7 @@ var auTFN = builtin{
 	},
 }
 
-// validTFN: Australian tax file number: 8 or 9 digits, weighted, mod 11.
+// validTFN checks an Australian tax file number: 8 or 9 digits, weighted, mod 11.
 func validTFN(n idNumber) bool {
 	d := n.bytes()
 	if len(d) == 8 {

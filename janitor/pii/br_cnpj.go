@@ -20,7 +20,7 @@ var brCNPJ = builtin{
 	},
 }
 
-// validCNPJ: Brazilian CNPJ: two check digits, mod 11.
+// validCNPJ checks a Brazilian CNPJ: two check digits, mod 11.
 func validCNPJ(n idNumber) bool {
 	d := n.bytes()
 	return brCheck(weighted(d, 5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2)) == d[12] &&

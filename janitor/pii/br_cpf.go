@@ -21,7 +21,7 @@ var brCPF = builtin{
 	},
 }
 
-// validCPF: Brazilian CPF: two check digits, mod 11.
+// validCPF checks a Brazilian CPF: two check digits, mod 11.
 func validCPF(n idNumber) bool {
 	d := n.bytes()
 	return brCheck(weighted(d, 10, 9, 8, 7, 6, 5, 4, 3, 2)) == d[9] &&

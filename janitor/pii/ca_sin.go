@@ -20,7 +20,7 @@ var caSIN = builtin{
 	},
 }
 
-// validSIN: Canadian social insurance number: Luhn, first digit not 0 or 8.
+// validSIN checks a Canadian social insurance number: Luhn, first digit not 0 or 8.
 func validSIN(n idNumber) bool {
 	d := n.bytes()
 	return d[0] != '0' && d[0] != '8' && luhn(d)

@@ -102,14 +102,14 @@ func (r *scan) card(c *chain, i int) int {
 	return r.looseCard(c, i)
 }
 
-// wholeCard takes a card number whose digits stand together.
+// wholeCard takes a card number without separators.
 func (r *scan) wholeCard(c *chain, i int) int {
 	number := c.digitsOf(i)
 	if !c.ends(i) || !validCard(number) {
 		return 0
 	}
 	if n := len(number); n == 18 && r.finds(&cnID) && validCNID(newIDNumber(number)) || n == 15 && r.finds(&frNIR) && validNIR(newIDNumber(number)) {
-		return 0 // a person's number, by the stronger check
+		return 0 // an identity number, which has the stronger check
 	}
 	if !usualCard(c.text, c.g[i]) && !r.cardContext(c, i, i) {
 		return 0
@@ -118,16 +118,17 @@ func (r *scan) wholeCard(c *chain, i int) int {
 	return 1
 }
 
-// usualCard tells digits that need no word to be a card number: not of a length
-// without a card of today, which counters and identifiers have, not part of a
-// path, and not round.
+// usualCard reports whether digits are a card number without a word beside
+// them. Lengths that counters and identifiers have, parts of paths and round
+// numbers need a word.
 func usualCard(text []byte, g group) bool {
 	number := text[g.start:g.end]
 	return (len(number) == 16 || len(number) == 15 && amex(number)) && byteAt(text, g.start-1) != '/' && !isRound(number, 9)
 }
 
 // printedCard takes a card number in groups as printed: 4-4-4-4-3, 4-4-4-4 or
-// 4-6-5. Where no word has said card, it must stand alone.
+// 4-6-5. Without a word for card before it, no further groups may stand beside
+// it.
 func (r *scan) printedCard(c *chain, i int, said bool) int {
 	var buf [maxCard]byte
 	for _, k := range [...]int{5, 4, 3} {
@@ -145,8 +146,8 @@ func (r *scan) printedCard(c *chain, i int, said bool) int {
 	return 0
 }
 
-// isRound tells amounts, such as a month in nanoseconds: digits that end in so
-// many zeros.
+// isRound reports whether digits end in so many zeros, as amounts do: a month
+// in nanoseconds.
 func isRound(d []byte, zeros int) bool {
 	for _, c := range d[max(0, len(d)-zeros):] {
 		if c != '0' {
@@ -156,11 +157,12 @@ func isRound(d []byte, zeros int) bool {
 	return true
 }
 
-// amex tells the ranges of American Express, the one brand of 15 digits.
+// amex reports whether digits begin like American Express, the one brand of 15
+// digits.
 func amex(d []byte) bool { return d[0] == '3' && (d[1] == '4' || d[1] == '7') }
 
-// printed reports whether k groups from i on look as on a card, with one kind of
-// separator.
+// printed reports whether k groups from i on are grouped as on a card, with one
+// kind of separator.
 func (c *chain) printed(i, k int) bool {
 	first := c.g[i].len()
 	if first != 4 {
@@ -186,7 +188,7 @@ func (c *chain) printed(i, k int) bool {
 	return k == 4 || c.g[i+4].len() <= 3
 }
 
-// looseCard takes any grouping, but only beside a word that says card.
+// looseCard takes any grouping; the caller has seen a word for card.
 func (r *scan) looseCard(c *chain, i int) int {
 	var buf [maxCard]byte
 	n := 0
@@ -207,7 +209,8 @@ func (r *scan) looseCard(c *chain, i int) int {
 	return 0
 }
 
-// cardContext reports whether something around groups i to j says card.
+// cardContext reports whether a word beside groups i to j means card, or the
+// text is numbers alone.
 func (r *scan) cardContext(c *chain, i, j int) bool {
 	return r.numbersOnly() || r.topicsBeside(c, i, j, card.words) != 0
 }

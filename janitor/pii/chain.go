@@ -2,21 +2,21 @@
 
 package pii
 
-// aloneInText reports whether k groups from i on are not part of a longer row of
-// groups of the same look, such as a table.
+// outsideTable reports whether k groups from i on are not part of a longer row
+// of equal groups, such as a table.
 func (c *chain) outsideTable(i, k int) bool {
 	if c.gap(i+1) != ' ' {
 		return true
 	}
 	if c.besideHex(i, i+k-1) {
-		return false // in a row of hexadecimal numbers
+		return false // part of a row of hexadecimal numbers
 	}
 	size := c.g[i].len()
 	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
 		return false
 	}
 	if start := c.g[i].start; i == 0 && byteAt(c.text, start-1) == ' ' && isDigit(byteAt(c.text, start-2)) && isDigit(byteAt(c.text, start-3)) && isAlpha(byteAt(c.text, start-4)) {
-		return false // behind "RS35 ": the rest of an account number
+		return false // after "RS35 ": the rest of an account number
 	}
 	if i > c.done && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == c.done+1 || c.gap(i-1) == ' ') {
 		return false
@@ -24,7 +24,7 @@ func (c *chain) outsideTable(i, k int) bool {
 	return true
 }
 
-// besideHex reports whether a short word of letters and digits stands a space
+// besideHex reports whether a short word of letters and digits stands one space
 // away from groups i to j.
 func (c *chain) besideHex(i, j int) bool {
 	start, end := c.g[i].start, c.g[j].end
@@ -59,8 +59,8 @@ const (
 	maxGap    = 3
 )
 
-// chain is a stretch of digit groups with at most a few separators between
-// each: every number that is written with digits alone lies in one.
+// chain is a stretch of digit groups with at most maxGap separators between two
+// of them. Every number written in digits alone lies in one.
 type chain struct {
 	text []byte
 	g    [maxGroups]group
@@ -68,7 +68,7 @@ type chain struct {
 	n    int
 	done int // groups before this one belong to a finding
 
-	topics context // see around
+	topics context // see topicsAround
 	asked  bool    // topics are known
 }
 
@@ -104,7 +104,7 @@ func digitsEnd(text []byte, p int) int {
 	return p
 }
 
-// separator tells what stands between the groups of a number.
+// separator reports whether a byte can stand between the groups of a number.
 func separator(c byte) bool {
 	switch c {
 	case ' ', '-', '.', '/', '(', ')':
@@ -122,8 +122,8 @@ func (c *chain) gap(i int) byte {
 	return c.text[c.g[i].start-1]
 }
 
-// begins reports whether a number can begin at group i: nothing that belongs to
-// it stands directly in front.
+// begins reports whether a number can begin at group i: no part of a longer
+// number stands directly before it.
 func (c *chain) begins(i int) bool {
 	start := c.g[i].start
 	if i > 0 {
@@ -138,9 +138,9 @@ func (c *chain) begins(i int) bool {
 	return !joinedBefore(c.text, start)
 }
 
-// joinedBefore reports whether what stands in front of text[i] makes it the rest
-// of something longer: a word character, a decimal point, or a hyphen or dot
-// behind a word that holds digits, as in a GUID.
+// joinedBefore reports whether text[i] continues something longer: the byte
+// before it is a word character, a decimal point, or a hyphen after a word with
+// digits, as in a GUID.
 func joinedBefore(text []byte, i int) bool {
 	switch c := byteAt(text, i-1); c {
 	case '.':
@@ -174,8 +174,7 @@ func (c *chain) ends(i int) bool {
 	return gap[0] == '(' || gap[0] == ')'
 }
 
-// joinedAfter reports whether what stands behind text[:i] makes it the beginning
-// of something longer.
+// joinedAfter reports whether something longer goes on at text[i].
 func joinedAfter(text []byte, i int) bool {
 	switch c := byteAt(text, i); c {
 	case '-', '.':
@@ -245,7 +244,7 @@ func (c *chain) lens(i int, lens ...int) (sep byte, ok bool) {
 	return sep, true
 }
 
-// isCounting tells groups that go up one by one or are all the same.
+// isCounting reports whether groups go up one by one or are all the same.
 func (c *chain) isCounting(i, last int) bool {
 	for k := i + 1; k <= last; k++ {
 		step := num(c.text[c.g[k].start:c.g[k].end]) - num(c.text[c.g[k-1].start:c.g[k-1].end])
@@ -256,8 +255,8 @@ func (c *chain) isCounting(i, last int) bool {
 	return c.g[i].len() == c.g[last].len()
 }
 
-// rowOf reports whether the k groups from i on stand by themselves, with no
-// further number one space away.
+// rowOf reports whether no further number stands one space away from the k
+// groups from i on.
 func (c *chain) rowOf(i, k int) bool {
 	return (i <= c.done || c.gap(i) != ' ') && (i+k == c.n || c.gap(i+k) != ' ')
 }

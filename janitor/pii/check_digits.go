@@ -33,7 +33,8 @@ func weighted(digits []byte, weights ...int) int {
 	return sum
 }
 
-// sameDigits tells 000000000 and the like, which pass many checks.
+// sameDigits reports whether all digits are the same: 000000000 passes many
+// checks.
 func sameDigits(digits []byte) bool {
 	for _, c := range digits {
 		if c != digits[0] {

@@ -62,7 +62,7 @@ func allAlnum(x uint64) bool {
 	return (digit|letter)&^x&highs == highs
 }
 
-// isWord is what \w is in regular expressions.
+// isWord reports whether \w of regular expressions matches c.
 func isWord(c byte) bool { return c == '_' || class[c]&clsAlnum != 0 }
 
 // lower folds an ASCII letter to lower case and leaves other letters' bytes

@@ -23,7 +23,7 @@ var cnID = builtin{
 	},
 }
 
-// validCNID: Chinese resident identity number: region, date, ISO/IEC 7064 MOD
+// validCNID checks a Chinese resident identity number: region, date, ISO/IEC 7064 MOD
 // 11-2 (GB 11643).
 func validCNID(n idNumber) bool {
 	w := n.bytes()

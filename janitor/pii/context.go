@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// context is a set of topics that words near a candidate speak of.
+// context is a set of topics.
 type context uint64
 
-// Every topic, with the words that speak of it. Words are compared in lower
-// case; letters that are not ASCII are compared as their bytes.
+// Each topic is a bit with the words that mean it. Words are compared in lower
+// case; letters beyond ASCII are compared as their bytes.
 var (
 	contextWords = map[string]context{}
 
@@ -20,8 +20,8 @@ var (
 	// first and last bytes: most words of a text need no look-up.
 	contextFilter [1 << 12]bool
 
-	// spacelessWords are those of languages that do not put spaces between
-	// words. They are looked for within what stands between spaces.
+	// spacelessWords are those of languages without spaces. They are looked for
+	// inside longer stretches.
 	spacelessWords []spacelessWord
 
 	topicCount int
@@ -32,8 +32,8 @@ type spacelessWord struct {
 	topics context
 }
 
-// topic makes a topic of the words of a list. Those of languages without
-// spaces come in a second list.
+// topic makes a topic of the words in a list; a second list holds those of
+// languages without spaces. It runs while the package is initialized.
 func topic(words string, spaceless ...string) context {
 	if topicCount == 64 {
 		panic("pii: more topics than bits")
@@ -57,33 +57,32 @@ func filterIndex(word []byte) int {
 	return (int(word[0])*37 + int(word[n-1])*11 + n*256) & (1<<12 - 1)
 }
 
-// Bounds of the look for context words.
+// Bounds of the search for context words.
 const (
-	contextBefore = 72 // bytes to the left of a candidate
-	contextAfter  = 24 // bytes to the right
+	contextBefore = 72 // bytes before a value
+	contextAfter  = 24 // bytes after it
 	maxWord       = 24 // longer words are no context words
 )
 
-// mention is a word that speaks of something, and where it ends.
+// mention is a context word: its end and its topics.
 type mention struct {
 	end    int
 	topics context
 }
 
-// vicinity is the memory of the words in front of a candidate. Candidates come
-// in order, so each byte is read once however many candidates there are.
+// vicinity remembers the context words before a value. Values come in order, so
+// each byte is read once however many there are.
 type vicinity struct {
 	to      int // the text before this offset has been read
 	line    int // the last line end read
 	recent  [16]mention
 	last    int // where the last mention ends
-	written int // mentions written, modulo the size where the next one goes
+	written int // mentions so far; modulo the size, the place of the next one
 }
 
-// topicsBefore returns the topics of the words in the 72 bytes in front of text[i].
-// Words in front of a placeholder do not count, so that scrubbing a text never
-// brings a word closer to what stands behind it; nor do vague ones of an
-// earlier line.
+// topicsBefore returns the topics of the words in the 72 bytes before text[i].
+// Words before a placeholder do not count: scrubbing a text must not bring a
+// word closer to a value. Nor do vague words of an earlier line.
 func (r *scan) topicsBefore(i int) context {
 	w := &r.words
 	low := max(0, i-contextBefore)
@@ -162,8 +161,8 @@ func (w *vicinity) between(low, i int) (topics context) {
 	return topics
 }
 
-// topicsBeside returns which of the topics the words in front of group i and
-// behind group j speak of.
+// topicsBeside returns which of the topics have a word before group i or after
+// group j.
 func (r *scan) topicsBeside(c *chain, i, j int, topics context) context {
 	if r.topicsAround(c)&topics == 0 {
 		return 0
@@ -171,7 +170,7 @@ func (r *scan) topicsBeside(c *chain, i, j int, topics context) context {
 	return (r.topicsBefore(c.g[i].start) | r.topicsAfter(c.g[j].end)) & topics
 }
 
-// topicsAfter returns the topics of the words that follow text[i] on its line.
+// topicsAfter returns the topics of the words after text[i] on its line.
 func (r *scan) topicsAfter(i int) context {
 	var topics context
 	high := min(len(r.text), i+contextAfter)
@@ -194,7 +193,7 @@ func (r *scan) topicsAfter(i int) context {
 	return topics
 }
 
-// isLetter takes bytes of non-ASCII runes as letters.
+// isLetter reports whether c is an ASCII letter or part of a rune beyond ASCII.
 func isLetter(c byte) bool { return class[c]&(clsAlpha|clsHigh) != 0 }
 
 // topicsOf looks a word up without regard to ASCII case; words written
@@ -250,9 +249,9 @@ func lookUp(word []byte) context {
 	return contextWords[string(word)]
 }
 
-// numbersOnly reports whether the text is nothing but numbers and punctuation, and
-// short: an answer to "what is your ...?" or a form field. What is ambiguous
-// in running text is then taken for what it looks like.
+// numbersOnly reports whether the text is short and holds numbers and
+// punctuation alone: an answer to "what is your ...?" or a form field. An
+// ambiguous number is then taken for what it looks like.
 func (r *scan) numbersOnly() bool {
 	if len(r.text) > 64 || r.part {
 		return false
@@ -265,9 +264,9 @@ func (r *scan) numbersOnly() bool {
 	return true
 }
 
-// topicsAround returns the topics of the words around the chain: all that the words
-// in front of any of its groups, and behind, can speak of. What needs a word
-// that is not there need not look at the groups.
+// topicsAround returns the topics of all words before any group of the chain
+// and after its end. Without the right topic here, no single group needs a
+// look.
 func (r *scan) topicsAround(c *chain) context {
 	if !c.asked {
 		c.topics, c.asked = r.topicsBefore(c.g[0].start)|r.topicsAfter(c.g[c.n-1].end), true

@@ -165,8 +165,8 @@ func bech32(text []byte) bool {
 	return check == 1 || check == 0x2bc830a3
 }
 
-// ethereum checks an address of 40 hexadecimal digits: mixed case must be that
-// of EIP-55; without a checksum, a word must speak for it.
+// ethereum checks an address of 40 hexadecimal digits. Mixed case must be that
+// of EIP-55; an address without a checksum needs a word beside it.
 func (r *scan) ethereum(start, end int) bool {
 	digits := r.text[start+2 : end]
 	var low, up bool
@@ -194,7 +194,8 @@ func (r *scan) ethereum(start, end int) bool {
 	return true
 }
 
-// cryptoContext reports whether a word speaks for an address without a checksum.
+// cryptoContext reports whether a word beside an address means cryptocurrency,
+// or the address is the whole text.
 func (r *scan) cryptoContext(start, end int) bool {
 	return r.aloneInText(start, end) || (r.topicsBefore(start)|r.topicsAfter(end))&crypto.words != 0
 }

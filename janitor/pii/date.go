@@ -2,8 +2,8 @@
 
 package pii
 
-// dateFigures reports whether groups from i on are a date in figures, day,
-// month and year in any usual order, and returns how many groups it takes.
+// dateFigures returns 3 when the groups from i on are day, month and year in
+// any usual order, else 0.
 func (c *chain) dateFigures(i int) int {
 	if i+3 > c.n {
 		return 0
@@ -56,7 +56,7 @@ func monthDate(text []byte, g group) (start, end int) {
 	return 0, 0
 }
 
-// monthBefore returns where the name of a month in front of text[start]
+// monthBefore returns where the name of a month before text[start]
 // begins, start when there is none.
 func monthBefore(text []byte, start int) int {
 	end := start
@@ -73,8 +73,8 @@ func monthBefore(text []byte, start int) int {
 	return word
 }
 
-// skipOf passes over what stands between a day, a month and a year: punctuation
-// and the word "of" in three languages.
+// skipOf passes over the punctuation between a day, a month and a year, and the
+// word "of" in three languages.
 func skipOf(text []byte, i int) int {
 	i = skipAny(text, i, " .-,")
 	if byteAt(text, i+2) == ' ' {
@@ -105,7 +105,7 @@ func skipAny(text []byte, i int, set string) int {
 // French, Spanish, Italian and Portuguese.
 var months = set("jan feb mar apr may mai jun jul aug sep oct okt nov dec dez ene avr abr ago dic gen mag giu lug set ott out fev mrt mei")
 
-// accented are those that are not ASCII, with what they mean in their bytes.
+// accented are the beginnings with letters beyond ASCII.
 var accented = [...]string{"mär", "fév", "aoû", "déc"}
 
 // monthAt returns the end of the name of a month, or its first three letters,
@@ -142,8 +142,8 @@ func yearAt(text []byte, i int) int {
 	return i + 4
 }
 
-// validDate reports whether a day of a month exists; the year decides about 29
-// February when it is given, 0 when it is not known.
+// validDate reports whether a day of a month exists. Year 0 is unknown and
+// allows 29 February.
 func validDate(year, month, day int) bool {
 	if month < 1 || month > 12 || day < 1 || day > 31 {
 		return false
@@ -158,7 +158,7 @@ func validDate(year, month, day int) bool {
 	return true
 }
 
-// isDate reports whether the groups are a date, two years or a bit pattern rather than a number.
+// isDate reports whether the groups are a date, two years or a bit pattern.
 func (c *chain) isDate(i, k int) bool {
 	if isBitPattern(c.text[c.g[i].start:c.g[i+k-1].end]) {
 		return true
@@ -179,7 +179,7 @@ func (c *chain) isDate(i, k int) bool {
 	return false
 }
 
-// isBitPattern tells figures of zeros and ones alone.
+// isBitPattern reports whether the digits are zeros and ones alone.
 func isBitPattern(text []byte) bool {
 	for _, c := range text {
 		if c >= '2' && c <= '9' {
@@ -189,11 +189,12 @@ func isBitPattern(text []byte) bool {
 	return true
 }
 
-// likeYear tells figures that begin like a year of this and the last century.
+// likeYear reports whether digits begin like a year of this or the last
+// century.
 func likeYear(d []byte) bool { return d[0] == '1' && d[1] == '9' || d[0] == '2' && d[1] == '0' }
 
-// isTimestamp tells seconds and milliseconds since 1970 of this and the next
-// decade from numbers people dial.
+// isTimestamp reports whether digits are seconds or milliseconds since 1970,
+// from 2017 on.
 func isTimestamp(d []byte) bool {
 	return (len(d) == 10 || len(d) == 13) && d[0] == '1' && d[1] >= '5'
 }

@@ -21,7 +21,7 @@ var deKVNR = builtin{
 	},
 }
 
-// validKVNR: German health insurance number: the letter as two digits, then
+// validKVNR checks a German health insurance number: the letter as two digits, then
 // weights 1 and 2 with cross sums, mod 10.
 func validKVNR(n idNumber) bool {
 	w := n.bytes()

@@ -21,7 +21,7 @@ var deTaxID = builtin{
 	},
 }
 
-// validDETaxID: German tax identification number: first digit not 0, of the
+// validDETaxID checks a German tax identification number: first digit not 0, of the
 // first ten digits one or two are missing, ISO/IEC 7064 MOD 11,10.
 func validDETaxID(n idNumber) bool {
 	d := n.bytes()

@@ -2,17 +2,17 @@
 
 package pii
 
-// grouping is one way of writing a number in groups.
+// grouping is one way of writing a number in groups of digits.
 type grouping struct {
 	lens  []int
 	next  int    // length of the second group, 0 when there is none
 	seps  []byte // between the groups; '_' stands for a space or a hyphen
-	sure  bool
+	sure  bool   // needs no word beside it
 	of    *builtin
 	words context // of its recognizer
 }
 
-// groupingsByFirst holds the groupings of all national numbers by the length of
+// groupingsByFirst holds the groupings of all recognizers by the length of
 // their first group.
 var groupingsByFirst = func() (table [20][]grouping) {
 	for _, b := range recognizers {
@@ -27,8 +27,8 @@ var groupingsByFirst = func() (table [20][]grouping) {
 	return table
 }()
 
-// parseGroupings reads groupings such as "11 !3.3.3-2": space-separated, each the
-// lengths of the groups with the separator between.
+// parseGroupings reads groupings such as "11 !3.3.3-2", separated by spaces:
+// the lengths of the groups with the separators between; "!" marks a sure one.
 func parseGroupings(list string) (shapes []grouping) {
 	if list == "" {
 		return nil
@@ -75,8 +75,8 @@ func (g *grouping) matches(c *chain, i int) bool {
 }
 
 // nationalNumber looks for the numbers of the table at group i. Of those that
-// validate, one that a word speaks for wins; then one whose writing is sure;
-// a text of nothing but numbers is taken for the first that validates.
+// validate, one with a word beside it wins; then one whose grouping is sure; in
+// a text of numbers alone, the first.
 func (r *scan) nationalNumber(c *chain, i int) int {
 	first := c.g[i].len()
 	if first >= len(groupingsByFirst) {

@@ -8,7 +8,7 @@ const EntityBirth Entity = "DOB"
 var dob = builtin{
 	name:   "dob",
 	entity: EntityBirth,
-	doc:    "Dates of birth: a date behind a word such as born, birthday or DOB.",
+	doc:    "Dates of birth: a date after a word such as born, birthday or DOB.",
 	words: topic("born birth birthday birthdate dob geboren geburtsdatum geb naissance né née nacimiento nacido nascita nato nata "+
 		"nascimento geboortedatum urodzenia dateofbirth", "出生 生年月日 生日"),
 	match: []string{
@@ -24,7 +24,7 @@ var dob = builtin{
 }
 
 // birthday looks at group i as a date of birth: a date in figures, or a day
-// and a year around the name of a month, behind a word such as "born".
+// and a year around the name of a month, after a word such as "born".
 func (r *scan) birthday(c *chain, i int) int {
 	n := c.g[i].len()
 	if n > 4 || n == 3 {

@@ -3,8 +3,8 @@
 package pii
 
 // document looks at a word with digits at text[start:] as the number of a
-// passport or a driver's licence. Their formats say next to nothing, so a word
-// in front must: "passport", or "driver" together with "licence".
+// passport or a driver's licence. Almost anything has their formats, so a word
+// before it must mean "passport", or "driver" together with "licence".
 func (r *scan) document(start int) {
 	if !documentBegins(r.text, start) {
 		return
@@ -23,7 +23,7 @@ func (r *scan) document(start int) {
 }
 
 // documentBegins reports whether the number of a document can begin at
-// text[start]: behind white space or what sets a value off.
+// text[start]: after white space or punctuation that introduces a value.
 func documentBegins(text []byte, start int) bool {
 	switch c := byteAt(text, start-1); c {
 	case ' ', ':', '#', '"', '\'', '>', 0:
@@ -33,9 +33,9 @@ func documentBegins(text []byte, start int) bool {
 	}
 }
 
-// documentEnd returns the end of a word of six to twenty letters, digits, and
-// hyphens in front of digits, with four digits or more; zero when the word at
-// text[start:] is none, or a range of years or a date.
+// documentEnd returns the end of the word at text[start:] if it has six to
+// twenty letters, digits, and hyphens before digits, at least four of them
+// digits; zero for other words, ranges of years and dates.
 func documentEnd(text []byte, start int) int {
 	end, digits := start, 0
 	for end < len(text) && (isAlnum(text[end]) || text[end] == '-' && isDigit(byteAt(text, end+1))) {

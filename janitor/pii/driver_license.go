@@ -8,7 +8,7 @@ const EntityLicense Entity = "DRIVER_LICENSE"
 var driverLicense = builtin{
 	name:   "driver_license",
 	entity: EntityLicense,
-	doc:    "Driver's licence numbers: six to twenty letters and digits behind words such as driver's license.",
+	doc:    "Driver's licence numbers: six to twenty letters and digits after words such as driver's license.",
 	words:  topic("license licence licenses licences dl dln führerschein fuehrerschein führerscheinnummer rijbewijs patente"),
 	match: []string{
 		"my driver's license is «A56319335»",
@@ -25,8 +25,8 @@ var driverWords = topic("driver drivers driving")
 // licenseWords need no driver beside them.
 var licenseWords = topic("dln führerschein fuehrerschein führerscheinnummer rijbewijs")
 
-// isYearsOrDate tells a range of years and a date from a number: "2011-2020" stands
-// beside "licence" and "driver" in every copyright file.
+// isYearsOrDate reports whether a word is a range of years or a date:
+// "2011-2020" stands beside "licence" and "driver" in every copyright file.
 func isYearsOrDate(w []byte) bool {
 	if len(w) < 8 || !likeYear(w) || w[4] != '-' {
 		return false

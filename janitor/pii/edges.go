@@ -2,29 +2,29 @@
 
 package pii
 
-// What stands directly beside a finding has the finding for a neighbour, and
-// numbers with a letter or a digit beside them are not taken. Once a
-// placeholder stands there, they would be: "x@y.org4012888888881881" is an
-// address and the rest of it, "[EMAIL_1]4012888888881881" holds a card. So
-// the text beside such findings is looked at again as it will be.
+// Text directly beside a finding has the finding for a neighbour, and a number
+// beside a letter or digit is not taken. Once a placeholder stands there, it
+// would be: "x@y.org4012888888881881" is an address and a tail,
+// "[EMAIL_1]4012888888881881" holds a card. So the text beside such findings is
+// scanned again as it will be.
 
-// edgeMargin is how much text around a finding is looked at again: as much of
-// a value as is judged, and its name.
+// edgeMargin is how much text around a finding is scanned again: the judged
+// bytes of a value, and its name.
 const edgeMargin = maxHead + 128
 
-// maxRounds bounds how often that is done over again for what it brings up,
-// edgeBudget how much text is read for it, in multiples of the text and beyond
-// edgeFree bytes. Only texts that are built for it need as much; in those,
-// whatever touches a finding goes with it.
+// maxRounds bounds how often new findings start another round; edgeBudget
+// bounds the text read for it, in multiples of the text and beyond edgeFree
+// bytes. Only hostile texts need as much. In those, a finding takes all that
+// touches it.
 const (
 	maxRounds  = 4
 	edgeBudget = 3
 	edgeFree   = 4 << 10
 )
 
-// rescanEdges looks again at the text beside the settled findings spans[from:] and
-// returns them with what that brings up. After the first round only findings
-// that are new, or grew, can bring up more.
+// rescanEdges scans the text beside the settled findings spans[from:] again and
+// returns them with the new ones. After the first round, only new or longer
+// findings can lead to more.
 func (s *Scanner) rescanEdges(text []byte, spans []Span, from int, work *int) []Span {
 	budget := edgeFree + edgeBudget*len(text)
 	var before []Span
@@ -38,7 +38,7 @@ func (s *Scanner) rescanEdges(text []byte, spans []Span, from int, work *int) []
 		}
 		if budget < 0 {
 			spans = s.settle(text, spans, from)
-			break // what this round did not come to counts as new
+			break // the findings that this round did not reach count as new
 		}
 		before = append(before[:0], spans[from:n]...)
 		spans = s.settle(text, spans, from)
@@ -46,8 +46,8 @@ func (s *Scanner) rescanEdges(text []byte, spans []Span, from int, work *int) []
 	return s.takeTouching(text, spans, from, before)
 }
 
-// takeTouching widens the findings that are not among those of before over everything
-// that touches them.
+// takeTouching widens the findings that are not among those of before over all
+// text that touches them.
 func (s *Scanner) takeTouching(text []byte, spans []Span, from int, before []Span) []Span {
 	end := 0
 	for k := from; k < len(spans); k++ {
@@ -68,8 +68,8 @@ func (s *Scanner) takeTouching(text []byte, spans []Span, from int, before []Spa
 	return s.settle(text, spans, from)
 }
 
-// foundBefore reports whether a finding is among those of before, of which it drops what
-// lies in front: both are sorted, and asked for in order.
+// foundBefore reports whether a finding is among those of before, and drops the
+// earlier ones of them: both lists are sorted.
 func foundBefore(before *[]Span, sp Span) bool {
 	b := *before
 	for len(b) > 0 && b[0].Start < sp.Start {
@@ -79,8 +79,8 @@ func foundBefore(before *[]Span, sp Span) bool {
 	return len(b) > 0 && b[0] == sp
 }
 
-// rescanRound appends, unsettled, what is found beside findings that touch
-// other text and are not among those of before.
+// rescanRound appends, unsettled, the findings beside those that touch other
+// text and are not among those of before.
 func (s *Scanner) rescanRound(text []byte, spans []Span, from int, before []Span, budget, work *int) []Span {
 	var w *window
 	n := len(spans)
@@ -95,7 +95,7 @@ func (s *Scanner) rescanRound(text []byte, spans []Span, from int, before []Span
 		if w == nil {
 			w = windows.Get().(*window)
 		}
-		// One window takes all the findings to be looked at that are close.
+		// One window takes all such findings that are close together.
 		start := max(0, spans[k].Start-edgeMargin)
 		size := min(len(w.text), len(text)-start)
 		room := size - edgeMargin
@@ -137,7 +137,7 @@ func (s *Scanner) rescanRound(text []byte, spans []Span, from int, before []Span
 }
 
 // wholeWords shortens the window text[start:start+size] to a white space near
-// its end: a word that is cut looks like what it is not.
+// its end: half a word can look like a value.
 func wholeWords(text []byte, start, size int) int {
 	if start+size == len(text) {
 		return size
@@ -150,17 +150,17 @@ func wholeWords(text []byte, start, size int) int {
 	return size
 }
 
-// touchesText reports whether a finding has something beside it that it could have
-// kept from being found: part of a word, a sign with more behind it, or, beside
-// digits of its own, a number a space away.
+// touchesText reports whether a finding may have hidden another one beside it:
+// part of a word, a sign with more after it, or, beside its own digits, a
+// number one space away.
 func touchesText(text []byte, sp Span) bool {
 	value := text[sp.Start:sp.End]
 	return couldJoin(byteAt(text, sp.Start-1), byteAt(text, sp.Start-2), value[:min(len(value), 8)]) ||
 		couldJoin(byteAt(text, sp.End), byteAt(text, sp.End+1), value[max(0, len(value)-8):])
 }
 
-// couldJoin judges the byte beside a finding and the one beyond; near is the end
-// of the finding there.
+// couldJoin judges the byte c beside a finding, and the one beyond; near is
+// that end of the finding.
 func couldJoin(c, beyond byte, near []byte) bool {
 	switch {
 	case isWord(c), c >= 0x80:
@@ -182,8 +182,8 @@ func holdsDigit(b []byte) bool {
 	return false
 }
 
-// mask puts placeholders over the ends of text[start:end], cut to the text, and
-// blanks what is between.
+// mask puts placeholders over both ends of text[start:end], cut to the text,
+// and blanks the middle.
 func mask(text []byte, start, end int) {
 	size := end - start
 	for i := max(start, 0); i < end && i < len(text); i++ {

@@ -4,7 +4,7 @@ package pii
 
 import "testing"
 
-// TestEdgesGiveUpClosed holds what happens behind the bounds: a finding whose
+// TestEdgesGiveUpClosed holds what happens after the bounds: a finding whose
 // neighbourhood was not looked at takes all that touches it along.
 func TestEdgesGiveUpClosed(t *testing.T) {
 	s := scanner(t, Options{})

@@ -14,7 +14,7 @@ var email = builtin{
 	name:   "email",
 	entity: EntityEmail,
 	rank:   -1,
-	doc:    "E-mail addresses, international ones and %40 included; the top-level domain must exist (RFC 5322, RFC 6531, IANA root zone). git@host:path and user@host without a domain are left.",
+	doc:    "E-mail addresses, international ones and %40 included; the top-level domain must exist (RFC 5322, RFC 6531, IANA root zone). git@host:path and user@host without a domain are not taken.",
 	match: []string{
 		"write to «o'brien@example.org». Thanks",
 		"email=«bob%40example.com»&x=1",
@@ -68,8 +68,8 @@ func (r *scan) mail(i, after int) {
 }
 
 // localStart returns where the local part before text[i] begins, i when there
-// is none. Characters that RFC 5322 allows but that in running text are mostly
-// punctuation ("=", "/", quotes) end it; others count only between letters.
+// is none. Characters that RFC 5322 allows but that are mostly punctuation in
+// running text ("=", "/", quotes) end it; others count only between letters.
 func localStart(text []byte, i int) int {
 	if byteAt(text, i-1) == '"' {
 		return quotedLocal(text, i)
@@ -106,8 +106,8 @@ func localStart(text []byte, i int) int {
 	return trimLocal(text, start, i)
 }
 
-// innerAtext are the characters taken as part of a local part only between
-// letters or digits, as in O'Brien or a|b.
+// innerAtext reports whether c belongs to a local part only between letters or
+// digits, as in O'Brien or a|b.
 func innerAtext(c byte) bool {
 	switch c {
 	case '!', '#', '$', '%', '&', '\'', '*', '^', '|', '~':
@@ -121,8 +121,8 @@ func percentEscape(text []byte, i int) bool {
 	return text[i] == '%' && isHex(byteAt(text, i+1)) && isHex(byteAt(text, i+2))
 }
 
-// trimLocal drops punctuation a local part does not begin with; a part that
-// ends in a dot is none.
+// trimLocal drops punctuation from the start of a local part, and all of one
+// that ends in a dot.
 func trimLocal(text []byte, start, i int) int {
 	if i > 0 && i > start && text[i-1] == '.' {
 		return i
@@ -133,9 +133,9 @@ func trimLocal(text []byte, start, i int) int {
 	return start
 }
 
-// quotedLocal finds the opening quote of a quoted local part that ends at
-// text[i-1], i when there is none. Of what RFC 5322 allows between quotes,
-// program text such as `name + "@example.com"` is left out.
+// quotedLocal returns the opening quote of a quoted local part that ends at
+// text[i-1], i when there is none. RFC 5322 allows more than it takes: program
+// text such as `name + "@example.com"`.
 func quotedLocal(text []byte, i int) int {
 	letters, space := false, false
 	for j := i - 2; j >= 0 && i-j <= maxLocalPart; j-- {
@@ -166,17 +166,16 @@ func letterBefore(text []byte, end int) int {
 	return n
 }
 
-// spaceless reports whether the rune is of a script that sets words without
-// spaces between, where a change to ASCII letters is the edge of a word.
+// spaceless reports whether the rune is of a script without spaces between
+// words. There, a change to ASCII letters is the edge of a word.
 func spaceless(b []byte) bool {
 	c, _ := utf8.DecodeRune(b)
 	return c >= 0xe00 && unicode.In(c, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
 }
 
-// domainEnd returns the end of the domain name that begins at text[start],
-// zero when there is none: labels of letters, digits and hyphens, the last a
-// known top-level domain. Of "example.com.Nice" the part that is a domain is
-// taken.
+// domainEnd returns the end of the domain name that begins at text[start], zero
+// when there is none: labels of letters, digits and hyphens, the last a known
+// top-level domain. Of "example.com.Nice" it takes "example.com".
 func domainEnd(text []byte, start int) int {
 	end, label, labels := 0, start, 0
 	i := start
@@ -212,8 +211,8 @@ func domainEnd(text []byte, start int) int {
 	return end
 }
 
-// scriptChanges reports whether a label of ASCII letters ends at text[i], where
-// text goes on without a space.
+// scriptChanges reports whether a label of ASCII letters ends at text[i] and
+// text without spaces follows.
 func scriptChanges(text []byte, label, i int) bool {
 	return i > label && text[i-1] < 0x80 && spaceless(text[i:])
 }
@@ -237,8 +236,8 @@ func letterAt(text []byte, i int) int {
 	return n
 }
 
-// scpLike tells git@host:path, which names a place and nobody: the user is one
-// of a version control service, or a path follows the colon.
+// scpLike reports whether an address is git@host:path, a place: the user is
+// that of a version control service, or a path follows the colon.
 func scpLike(text []byte, start, i, end int) bool {
 	if byteAt(text, end) != ':' {
 		return false

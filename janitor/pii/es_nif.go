@@ -28,10 +28,10 @@ var esNIF = builtin{
 // nifLetters are the check letters of Spanish numbers by remainder.
 const nifLetters = "TRWAGMYFPDXBNJZSQVHLCKE"
 
-// validNIF: Spanish NIF: the letter is the number mod 23.
+// validNIF checks a Spanish NIF: the letter is the number mod 23.
 func validNIF(w []byte) bool { return nifLetters[num(w[:8])%23] == w[8] }
 
-// validNIE: Spanish NIE: X, Y, Z stand for 0, 1, 2.
+// validNIE checks a Spanish NIE: X, Y, Z stand for 0, 1, 2.
 func validNIE(w []byte) bool {
 	if w[0] < 'X' {
 		return false

@@ -2,13 +2,13 @@
 
 package pii
 
-// Texts of programs, and JSON within a text, hold line ends, tabs and brackets
-// as escape sequences: in `\n4111111111111111` the letter is no part of a word.
+// Program text, and JSON within a text, holds line ends, tabs and brackets as
+// escape sequences: in `\n4111111111111111` the letter belongs to no word.
 
-// escapeBefore returns the size of the escape sequence that ends at text[:i],
-// 0 when there is none: \n, \r, \t, or \u and the four hexadecimal digits of
-// what no word is made of. It is asked at every word with a digit, and kept
-// short for that.
+// escapeBefore returns the size of the escape sequence that ends at text[:i], 0
+// when there is none: \n, \r, \t, or \u and four hexadecimal digits of a
+// character that no word holds. It runs at every word with a digit, so it is
+// short enough to inline.
 func escapeBefore(text []byte, i int) int {
 	if i < 2 || text[i-2] != '\\' && (i < 6 || text[i-6] != '\\') {
 		return 0
@@ -26,8 +26,8 @@ func escapeSize(text []byte, i int) int {
 	return 0
 }
 
-// escapeAt returns the size of what belongs to the escape sequence whose
-// backslash stands in front of text[i], 0 when it is none of those.
+// escapeAt returns the size of the rest of an escape sequence at text[i], after
+// its backslash, 0 for other sequences.
 func escapeAt(text []byte, i int) int {
 	switch byteAt(text, i) {
 	case 'n', 'r', 't':

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestBehindEscapes puts values behind and between the escape sequences of
+// TestBehindEscapes puts values after and between the escape sequences of
 // program text and of JSON within a text: they are found as if the character
 // itself stood there, and nothing of the sequence is taken with them.
 func TestBehindEscapes(t *testing.T) {

@@ -11,16 +11,16 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
 )
 
-// Digits, letters and punctuation of other blocks read the same to a model
-// and to people, and to the verifiers not at all; characters without width
-// split a number for the verifiers alone. Where such a character stands, the
-// text around it is folded to ASCII and scanned once more. The findings cover
-// the original bytes; the rest of the text is never touched.
+// Digits, letters and punctuation of other blocks read the same to models and
+// people, but not to the verifiers; characters without width split a number for
+// the verifiers alone. The text around such a character is folded to ASCII and
+// scanned once more. Findings cover the original bytes; the rest of the text is
+// never touched.
 
 // Sizes of a window, in bytes of folded text.
 const (
 	foldWindow = 8192
-	foldMargin = 192 // kept in front of a character, and between windows
+	foldMargin = 192 // kept before a character, and between windows
 
 	// maxReach bounds the text a window is folded from: characters without
 	// width take no room in it.
@@ -30,12 +30,12 @@ const (
 // window is folded text with the offset each byte came from.
 type window struct {
 	text [foldWindow]byte
-	from [foldWindow]uint32 // behind base
+	from [foldWindow]uint32 // from base
 	base int
 	out  []Span
 }
 
-// windows are reused; they are wiped before they go back.
+// windows are reused, and wiped before they go back.
 var windows = sync.Pool{New: func() any {
 	w := new(window)
 	sensitive.Register("folded text", w.text[:])
@@ -65,8 +65,8 @@ func (r *scan) fold() {
 	}
 }
 
-// extendSecrets extends the secrets that the first pass has found up to a character
-// that folds to what could be part of them.
+// extendSecrets extends the secrets of the first pass over the characters after
+// them that fold to possible parts of a secret.
 func (r *scan) extendSecrets() {
 	from, to := 0, 0 // the last stretch walked
 	for k := range r.out {
@@ -81,9 +81,10 @@ func (r *scan) extendSecrets() {
 	}
 }
 
-// foldWindow folds and scans text[start:] up to a margin behind the last
-// character that folds, or until the window is full, and returns where to go
-// on: behind a secret that reached out of the window, whatever is in it. The character at text[first] is the one the window is for.
+// foldWindow folds and scans text[start:] up to a margin after the last
+// character that folds, or until the window is full. The window is for the
+// character at text[first]. It returns where to go on: after a secret that
+// reaches out of the window, at the latest.
 func (r *scan) foldWindow(w *window, start, first int) int {
 	text := r.text
 	n, i, last := 0, start, first
@@ -124,7 +125,7 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 		_, size := utf8.DecodeRune(text[to:])
 		end := to + size
 		if sp.End == n && inner.beyond > 0 && sp.Entity.Secret() {
-			// What is cut by the end of the window is taken to its own end.
+			// A secret that the window cuts is taken to its own end.
 			end = max(end, inner.reach, secretEnd(text, i, sp.Entity))
 			r.work += end - i
 			reach = max(reach, end)
@@ -133,7 +134,7 @@ func (r *scan) foldWindow(w *window, start, first int) int {
 	}
 	w.out = inner.out[:0]
 	sensitive.Wipe(w.text[:n:n])
-	if i < len(text) && i-last < foldMargin { // full: go on inside, so that nothing is cut
+	if i < len(text) && i-last < foldMargin { // full: go on inside it, so that nothing is cut
 		return max(i-foldMargin, start+foldMargin, reach)
 	}
 	return max(i, reach)
@@ -145,32 +146,31 @@ func (w *window) pure(start, end int) bool {
 	return int(w.from[end-1]-w.from[start]) == end-1-start
 }
 
-// foldedIn reports whether something folded in text[start:end], so that a finding
-// there is news; outside of windows everything is.
+// foldedIn reports whether something folded in text[start:end], so that a
+// finding there is new; outside of windows every finding is.
 func (r *scan) foldedIn(start, end int) bool { return r.win == nil || !r.win.pure(start, end) }
 
-// unjudged reports whether the word text[start:end] has not been judged by itself
-// before: it is fresh, and where findings are masked, stands beside one.
+// unjudged reports whether the word text[start:end] is still to be judged:
+// something folded in it, and where findings are masked, it stands beside one.
 func (r *scan) unjudged(start, end int) bool {
 	return r.foldedIn(start, end) && (!r.masked || byteAt(r.text, start-1) == ']' || byteAt(r.text, end) == '[')
 }
 
-// scannedBefore reports whether the first pass has seen text[start:end] and what is around
-// it as it stands, so that a window has nothing new to find there.
+// scannedBefore reports whether the first pass has scanned text[start:end] and
+// its surroundings unfolded, so that a window finds nothing new there.
 func (r *scan) scannedBefore(start, end int) bool {
 	return r.win != nil && end+numberReach < len(r.text) && r.win.pure(max(0, start-numberReach), end+numberReach)
 }
 
-// numberReach is how far around its digits, or around a token, a finding can
-// extend: a month, an extension, a scheme in front.
+// numberReach is how far a finding can extend around its digits or a token: a
+// month, an extension, a scheme.
 const numberReach = 24
 
-// goesOn reports whether a stretch that ends at text[end] goes on behind the
+// goesOn reports whether a stretch that ends at text[end] goes on after the
 // window.
 func (r *scan) goesOn(end int) bool { return r.beyond > 0 && end == len(r.text) }
 
-// foldHead folds text into buf until that is full and returns how much there
-// is.
+// foldHead folds text into buf until that is full, and returns the length.
 func foldHead(buf, text []byte) int {
 	n := 0
 	for i := 0; i < len(text) && n < len(buf); {
@@ -197,7 +197,7 @@ func foldAt(text []byte) (to, size int) {
 }
 
 // valueEnd returns where a value that goes on at text[i] ends: at its quote,
-// or, when stop is 0, at what ends a value without quotes.
+// or, when stop is 0, at a byte that ends values without quotes.
 func valueEnd(text []byte, i int, stop byte) int {
 	v := value{quoted: stop != 0, stop: stop}
 	for i < len(text) {
@@ -210,8 +210,8 @@ func valueEnd(text []byte, i int, stop byte) int {
 	return i
 }
 
-// secretEnd returns where a secret that goes on at text[i], behind a window,
-// ends: a key block at its last line, a token at what cannot be part of one.
+// secretEnd returns where a secret that goes on at text[i], after a window,
+// ends: a key block at its last line, a token at a byte outside its alphabet.
 func secretEnd(text []byte, i int, e Entity) int {
 	dashes, limit := 0, len(text)
 	if e == EntityPrivateKey {
@@ -240,10 +240,10 @@ func secretEnd(text []byte, i int, e Entity) int {
 	return i
 }
 
-// What a rune folds to, besides an ASCII byte.
+// Results of foldRune other than an ASCII byte.
 const (
-	foldNone = -1 // to nothing: it stays as it is
-	foldDrop = -2 // away: it has no width
+	foldNone = -1 // the rune stays as it is
+	foldDrop = -2 // the rune has no width and goes
 )
 
 // nextFold returns the offset of the next character from text[i] on that folds
@@ -284,25 +284,25 @@ func nextHigh(text []byte, i int) int {
 }
 
 // foldMatters reports whether the character text[i:i+size], which folds, could
-// belong to a finding: a digit or a letter, an operator behind a name, or a
+// belong to a finding: a digit or a letter, an operator after a name, or a
 // space, hyphen or character without width beside a letter, digit or "@".
 func foldMatters(text []byte, i, size, to int) bool {
 	before, after := byteAt(text, i-1), byteAt(text, i+size)
 	switch {
-	case text[i] == 0xcc || text[i] == 0xcd: // a mark, which only digits never have
+	case text[i] == 0xcc || text[i] == 0xcd: // a mark; only on digits it is strange
 		return isDigit(before)
 	case to > ' ' && isAlnum(byte(to)), to == '@', to == '%':
 		return true
 	case (to == ':' || to == '=') && (before == '"' || before == '\''):
-		return true // behind a name in quotes
+		return true // after a name in quotes
 	}
 	return joins(before) || joins(after)
 }
 
-// joins tells the ASCII characters that a finding could go on with.
+// joins reports whether a finding could go on with c.
 func joins(c byte) bool { return isAlnum(c) || c == '@' }
 
-// folds tells the first bytes of runes that may fold.
+// folds marks the first bytes of runes that may fold.
 var folds = func() (t [256]bool) {
 	for _, c := range []byte{0xc2, 0xcc, 0xcd, 0xd8, 0xd9, 0xdb, 0xe0, 0xe1, 0xe2, 0xe3, 0xef, 0xf0, 0xf3} {
 		t[c] = true
@@ -353,16 +353,17 @@ func foldRune(text []byte) (to, size int) {
 	return foldNone, size
 }
 
-// isWideSpace tells spaces other than that of ASCII, the blank of Braille
-// included.
+// isWideSpace reports whether c is a space other than that of ASCII, or the
+// blank of Braille.
 func isWideSpace(c rune) bool {
 	return c == 0xa0 || c == 0x1680 || c >= 0x2000 && c <= 0x200a || c == 0x202f || c == 0x205f || c == 0x2800 || c == 0x3000
 }
 
-// isMark tells combining marks; on letters they are part of a word.
+// isMark reports whether c is a combining mark. On letters, marks are part of
+// the word.
 func isMark(c rune) bool { return c >= 0x300 && c <= 0x36f }
 
-// isFiller tells fillers and vowels without a glyph of single scripts.
+// isFiller reports whether c is a filler or an invisible vowel of one script.
 func isFiller(c rune) bool {
 	switch c {
 	case 0x61c, 0x115f, 0x1160, 0x17b4, 0x17b5, 0x180b, 0x180c, 0x180d, 0x180e, 0x180f, 0x3164, 0xffa0:
@@ -371,24 +372,25 @@ func isFiller(c rune) bool {
 	return false
 }
 
-// isIgnorable tells characters without width: the soft hyphen, joiners,
+// isIgnorable reports whether c has no width: the soft hyphen, joiners,
 // directions, variation selectors, tags.
 func isIgnorable(c rune) bool {
 	return c == 0xad || c >= 0x200b && c <= 0x200f || c >= 0x202a && c <= 0x202e || c >= 0x2060 && c <= 0x206f || c == 0xfeff ||
 		c >= 0xfe00 && c <= 0xfe0f || c >= 0xe0000 && c <= 0xe01ef
 }
 
-// isHyphen tells hyphens, dashes, minus signs and the long vowel of Katakana.
+// isHyphen reports whether c is a hyphen, dash, minus sign or the long vowel
+// mark of Katakana.
 func isHyphen(c rune) bool {
 	return c >= 0x2010 && c <= 0x2015 || c == 0x2043 || c == 0x2212 || c == 0x30fc || c == 0xfe58 || c == 0xfe63
 }
 
-// isFullStop tells the one dot leader and the full stops of Chinese and
-// Japanese.
+// isFullStop reports whether c is the one dot leader or a full stop of Chinese
+// or Japanese.
 func isFullStop(c rune) bool { return c == 0x2024 || c == 0x3002 || c == 0xff61 }
 
 // decimalDigit returns the value of a decimal digit of another script, -1 for
-// what is none.
+// other runes.
 func decimalDigit(c rune) int {
 	switch {
 	case c >= 0x660 && c <= 0x669: // Arabic

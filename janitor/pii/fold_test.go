@@ -21,7 +21,7 @@ func randomValue(n int) string {
 
 // TestLongValuesAreTakenWhole assigns values around every bound, as long as
 // several windows and longer, with a character that folds at every kind of
-// place: none of the value may be left behind, and nothing behind it taken.
+// place: none of the value may be left behind, and nothing after it taken.
 func TestLongValuesAreTakenWhole(t *testing.T) {
 	s := scanner(t, Options{})
 	const after = " and so the text went on"

@@ -21,7 +21,7 @@ var frNIR = builtin{
 	},
 }
 
-// validNIR: French social security number: sex, year, month, place, and the
+// validNIR checks a French social security number: sex, year, month, place, and the
 // key, 97 less the remainder.
 func validNIR(n idNumber) bool {
 	d := n.bytes()

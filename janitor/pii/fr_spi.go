@@ -20,7 +20,7 @@ var frSPI = builtin{
 	},
 }
 
-// validSPI: French tax number: first digit 0-3, the key is the first ten
+// validSPI checks a French tax number: first digit 0-3, the key is the first ten
 // digits mod 511.
 func validSPI(n idNumber) bool {
 	d := n.bytes()

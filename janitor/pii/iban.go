@@ -37,7 +37,7 @@ var ibanLength = func() map[[2]byte]int {
 	return lengths
 }()
 
-// numericIBAN are countries whose numbers are digits but for the country.
+// numericIBAN lists countries with digits alone after the country code.
 var numericIBAN = func() map[[2]byte]bool {
 	const table = "AE AT BA BE CR CZ DE DK EE ES FI FO GL HR HU IL IS LT ME NO PL PT RS SE SI SK TL TN XK VA MR LY"
 	set := make(map[[2]byte]bool)
@@ -47,16 +47,16 @@ var numericIBAN = func() map[[2]byte]bool {
 	return set
 }()
 
-// maxIBAN is the longest one in the table.
+// maxIBAN is the longest length in the table.
 const maxIBAN = 33
 
 // ibanText is an account number as it is read: in capitals, without the spaces
 // and hyphens between its groups.
 type ibanText struct {
 	chars     [maxIBAN]byte
-	end, gaps int  // where it ends in the text; separators in it
-	low, up   bool // it is written with small letters, with capitals
-	letters   bool // it has letters beyond those of the country
+	end, gaps int  // its end in the text; separators inside
+	low, up   bool // written with small letters, with capitals
+	letters   bool // letters after the country code
 }
 
 // iban looks for an account number that begins with two letters at
@@ -84,8 +84,8 @@ func (r *scan) iban(start, p int) {
 	r.add(start, t.end, EntityIBAN)
 }
 
-// read takes so many letters and digits from text[start:] on, and tells whether
-// they are there.
+// read takes length letters and digits from text[start:], and reports whether
+// there are as many.
 func (t *ibanText) read(text []byte, start, length int) bool {
 	i := start
 	for n := 0; n < length; i++ {

@@ -21,7 +21,7 @@ var inAadhaar = builtin{
 	},
 }
 
-// validAadhaar: Indian Aadhaar: first digit 2-9, no palindrome, Verhoeff.
+// validAadhaar checks an Indian Aadhaar: first digit 2-9, no palindrome, Verhoeff.
 func validAadhaar(n idNumber) bool {
 	d := n.bytes()
 	if d[0] < '2' {

@@ -21,7 +21,7 @@ var inPAN = builtin{
 	},
 }
 
-// validPAN: Indian permanent account number: the fourth letter is the kind of
+// validPAN checks an Indian permanent account number: the fourth letter is the kind of
 // holder.
 func validPAN(n idNumber) bool {
 	w := n.bytes()

@@ -12,7 +12,7 @@ const EntityIP Entity = "IP"
 var ip = builtin{
 	name:   "ip",
 	entity: EntityIP,
-	doc:    "IPv4 and IPv6 addresses that are public unicast (IANA special-purpose registries); versions, section numbers, object identifiers and documentation ranges are left.",
+	doc:    "IPv4 and IPv6 addresses that are public unicast (IANA special-purpose registries); versions, section numbers, object identifiers and documentation ranges are not taken.",
 	words: topic("ip ips ipv4 ipv6 host address addr server client remote peer dns resolver nameserver gateway ping traceroute ssh whois "+
 		"connect connecting connected", "地址 服务器"),
 	match: []string{
@@ -27,18 +27,18 @@ var ip = builtin{
 	},
 }
 
-// fromWords name where a connection or a version comes from.
+// fromWords introduce the source of a connection or a version.
 var fromWords = topic("from")
 
-// versionWords make a dotted number a version or a section.
+// versionWords announce a version or a section.
 var versionWords = topic("version versions ver v release released rev revision build firmware driver section sections sec chapter clause appendix "+
 	"paragraph annex oid table figure rfc upgrade upgraded chrome firefox safari edge opera", "版本")
 
-// updateWords are those of change logs: the numbers on such a line are versions.
+// updateWords are those of change logs, where numbers are versions.
 var updateWords = topic("upgrade upgraded upgrades upgrading update updated updates updating bump bumps bumped downgrade downgraded deps " +
 	"changelog")
 
-// addAddress records the address if addresses of its kind are asked for.
+// addAddress records the address if recognizers of its kind are on.
 func (r *scan) addAddress(start, end int, a netip.Addr) {
 	kind := &ipPrivate
 	if public(a) {

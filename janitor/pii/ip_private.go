@@ -20,7 +20,7 @@ var ipPrivate = builtin{
 	},
 }
 
-// block is a range of addresses: those whose first bits are these.
+// block is a range of addresses by its first bits.
 type block struct{ bits, mask uint64 }
 
 // special4 and special6 are the blocks that are not public unicast addresses:
@@ -47,7 +47,7 @@ var special4, special6 = func() (four, six []block) {
 	return four, six
 }()
 
-// in reports whether the first bits of an address are those of one of blocks.
+// in reports whether an address with these first bits lies in one of blocks.
 func in(blocks []block, first uint64) bool {
 	for _, b := range blocks {
 		if first&b.mask == b.bits {
@@ -58,7 +58,7 @@ func in(blocks []block, first uint64) bool {
 }
 
 // public reports whether the address is public unicast. An IPv4 address inside
-// an IPv6 one (mapped, compatible, NAT64) is judged by itself.
+// an IPv6 one (mapped, compatible, NAT64) is judged alone.
 func public(a netip.Addr) bool {
 	if a.Is4() {
 		b := a.As4()

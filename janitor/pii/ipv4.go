@@ -38,8 +38,8 @@ func (c *chain) quad(i int) (quad [4]byte, ok bool) {
 	return quad, true
 }
 
-// quadGoesOn reports whether what follows the quad from group i on makes it the
-// beginning of something longer. A prefix length or a range does not.
+// quadGoesOn reports whether something longer goes on after the quad from group
+// i on. A prefix length or a range does not count.
 func (c *chain) quadGoesOn(i int) bool {
 	if !c.ends(i+3) && c.gap(i+4) != '/' && c.gap(i+4) != '-' {
 		return true
@@ -56,10 +56,10 @@ func (c *chain) quadGoesOn(i int) bool {
 	return false
 }
 
-// looksLikeVersion reports whether a quad at text[start:end] is more likely a version, a
-// section or an object identifier: all of these count from one, and hardly an
-// address does. A port or a prefix length behind says that it is one, and words
-// in front do, the more of its bytes are small.
+// looksLikeVersion reports whether a quad at text[start:end] is more likely a
+// version, a section or an object identifier. Those count from one; addresses
+// hardly do. A port or prefix length after it makes it an address; so do words
+// before it, the more easily the larger its bytes are.
 func (r *scan) looksLikeVersion(quad [4]byte, start, end int) bool {
 	text := r.text
 	singles := 0  // bytes of one digit, as in section numbers
@@ -96,9 +96,10 @@ func betweenNumbers(text []byte, start, end int) bool {
 	return byteAt(text, start-1) == ' ' && isDigit(byteAt(text, start-2)) && byteAt(text, end) == ' ' && (isDigit(beyond) || beyond == '.')
 }
 
-// versionWordBefore reports whether a word of versions stands in front of text[start] with
-// nothing but a few words between, as in "update V8 to 5.9.211.32". What could
-// be a finding is no such word: without it there would be another text.
+// versionWordBefore reports whether a word for versions stands before
+// text[start] with only a few words between, as in "update V8 to 5.9.211.32". A
+// word that could itself be a finding ends the search: scrubbed, it would be
+// another text.
 func (r *scan) versionWordBefore(start int) bool {
 	const words, longest = 5, 12
 	text := r.text
@@ -124,7 +125,7 @@ func (r *scan) versionWordBefore(start int) bool {
 	return false
 }
 
-// betweenWords tells what stands between the words in front of a version.
+// betweenWords reports whether a byte can separate the words before a version.
 func betweenWords(c byte) bool {
 	switch c {
 	case ' ', '(', ':', '*', ',':
@@ -133,9 +134,9 @@ func betweenWords(c byte) bool {
 	return false
 }
 
-// publicResolver tells the public name servers with one digit a byte, which stand in
-// many texts without a word that says address; other such quads are mostly
-// section numbers and versions.
+// publicResolver reports whether a quad is a well-known public name server.
+// Many texts name those without a word for address; other such quads are mostly
+// sections and versions.
 func publicResolver(q [4]byte) bool {
 	switch q {
 	case [4]byte{1, 1, 1, 1}, [4]byte{1, 0, 0, 1}, [4]byte{8, 8, 8, 8}, [4]byte{8, 8, 4, 4}, [4]byte{9, 9, 9, 9}:
@@ -144,15 +145,15 @@ func publicResolver(q [4]byte) bool {
 	return false
 }
 
-// versionBefore reports whether what stands in front of text[start] makes a
-// dottedMACLen number a version or a section: "==1.2.3.4", "Chrome/1.2.3.4",
-// "version 1.2.3.4", "§ 1.2.3.4".
+// versionBefore reports whether the text before text[start] makes a dotted
+// number a version or a section: "==1.2.3.4", "Chrome/1.2.3.4", "version
+// 1.2.3.4", "§ 1.2.3.4".
 func (r *scan) versionBefore(start int) bool {
 	text := r.text
 	if versionSign(byteAt(text, start-2), byteAt(text, start-1)) {
 		return true
 	}
-	// The word directly in front, with at most a space and punctuation between.
+	// The word directly before it, with at most a space and punctuation between.
 	i := start
 	for i > 0 && start-i < 3 && betweenVersion(text[i-1]) {
 		i--
@@ -167,7 +168,8 @@ func (r *scan) versionBefore(start int) bool {
 	return j < i && topicsOf(text[j:i])&versionWords != 0
 }
 
-// versionSign tells the two bytes in front of a version: "==", "e/", " >", "#".
+// versionSign reports whether the two bytes before a number make it a version:
+// "==", "e/", " >", "#".
 func versionSign(before, sign byte) bool {
 	switch sign {
 	case '=':
@@ -185,7 +187,8 @@ func versionSign(before, sign byte) bool {
 	return false
 }
 
-// betweenVersion tells what stands between the word "version" and its number.
+// betweenVersion reports whether a byte can separate the word "version" from
+// its number.
 func betweenVersion(c byte) bool {
 	switch c {
 	case ' ', ':', '"', '=', '.':

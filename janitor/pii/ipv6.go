@@ -63,7 +63,7 @@ func (r *scan) ipv6(i int) {
 	r.addAddress(s.start, end, addr)
 }
 
-// trimmed returns the end of the stretch without the punctuation behind it.
+// trimmed returns the end of the stretch without the punctuation after it.
 func (s *hexStretch) trimmed(text []byte) int {
 	end := s.end
 	for end > s.start && text[end-1] == ':' && byteAt(text, end-2) != ':' || text[end-1] == '.' {
@@ -78,8 +78,8 @@ func (s *hexStretch) couldBeIPv6() bool {
 	return s.digits > 0 && s.end-s.start <= maxIPv6+2 && (s.colons >= 7 || s.double && s.colons >= 2)
 }
 
-// likelyIPv6 tells shortened addresses from what else has a double colon, such
-// as scopes in program text: it has enough groups, or is of a range in use.
+// likelyIPv6 reports whether a shortened address has enough groups or is of a
+// range in use. Scopes in program text have double colons too.
 func (r *scan) likelyIPv6(a netip.Addr, colons int) bool {
 	b := a.As16()
 	return colons >= 4 || b[0]&0xe0 == 0x20 || a.Is4In6() || r.numbersOnly() || !public(a)

@@ -5,8 +5,7 @@ package pii
 import "net/netip"
 
 // parseIPv6 parses the textual forms of RFC 4291, 2.2, without a zone. It is
-// netip.ParseAddr for bytes: what only looks like an address must not cost an
-// allocation.
+// netip.ParseAddr for bytes, and never allocates.
 func parseIPv6(s []byte) (netip.Addr, bool) {
 	var ip [16]byte
 	n, gap := 0, -1 // bytes written; where "::" stands
@@ -62,7 +61,7 @@ func hexGroup(s []byte, i int) (v, end int) {
 	return v, end
 }
 
-// parseQuad parses a dotted quad that is all of s.
+// parseQuad parses s as a dotted quad.
 func parseQuad(s, out []byte) bool {
 	i := 0
 	for k := range 4 {

@@ -23,7 +23,7 @@ var itFiscal = builtin{
 // fiscalOdd are the values of characters at odd places (DM 23 December 1976).
 var fiscalOdd = [26]int{1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23}
 
-// validFiscal: Italian codice fiscale: month letter, digits (or the letters
+// validFiscal checks an Italian codice fiscale: month letter, digits (or the letters
 // that replace them in homonyms) and the check letter.
 func validFiscal(n idNumber) bool {
 	w := n.bytes()

@@ -61,8 +61,8 @@ func (r *scan) jwt(p int) int {
 	return end
 }
 
-// broken reports whether a token ends at text[end] only as it stands: at a
-// character that folds, or where a window ends.
+// broken reports whether only a character that folds, or the end of a window,
+// ends a token at text[end].
 func (r *scan) broken(end int) bool {
 	if c := byteAt(r.text, end); c < utf8.RuneSelf {
 		return r.goesOn(end)

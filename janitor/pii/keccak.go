@@ -7,9 +7,11 @@ import (
 	"math/bits"
 )
 
-// keccak256 is the original Keccak with the padding of before FIPS 202, which
+// keccak256 is the original Keccak, with the padding before FIPS 202 that
 // Ethereum uses and crypto/sha3 does not offer, for messages shorter than one
-// block of 136 bytes.
+// block of 136 bytes. golang.org/x/crypto/sha3 has it too, but allocates its
+// state and clones it in Sum, so that copies of the text stay on the heap where
+// nothing wipes them.
 func keccak256(message []byte) (sum [32]byte) {
 	const rate = 136
 	var block [rate]byte

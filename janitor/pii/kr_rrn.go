@@ -20,7 +20,7 @@ var krRRN = builtin{
 	},
 }
 
-// validRRN: Korean resident registration number: a date and a digit for sex
+// validRRN checks a Korean resident registration number: a date and a digit for sex
 // and century. Numbers given since October 2020 have no check digit, so it
 // cannot be asked for.
 func validRRN(n idNumber) bool {

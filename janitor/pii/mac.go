@@ -8,7 +8,7 @@ const EntityMAC Entity = "MAC"
 var mac = builtin{
 	name:   "mac",
 	entity: EntityMAC,
-	doc:    "MAC-48 and EUI-64 hardware addresses in pairs or in groups of four (IEEE 802), but for the broadcast and the empty one.",
+	doc:    "MAC-48 and EUI-64 hardware addresses in pairs or in groups of four (IEEE 802), except the broadcast and the zero address.",
 	words:  topic("mac macs hardware ethernet wifi bluetooth bssid"),
 	match: []string{
 		"ether «00:1a:2b:3c:4d:5e» txqueuelen",
@@ -22,7 +22,7 @@ var mac = builtin{
 
 // macPairs takes pairs of hexadecimal digits joined by one separator at
 // text[start:end]: six of them (MAC-48) or eight (EUI-64), IEEE 802. The
-// broadcast and the empty address are nobody's.
+// broadcast and the zero address belong to nobody.
 func (r *scan) macPairs(start, end int) bool {
 	text := r.text[start:end]
 	if len(text) != 17 && len(text) != 23 {
@@ -50,8 +50,8 @@ func (r *scan) macPairs(start, end int) bool {
 	return true
 }
 
-// digitsOnly tells six pairs of decimal digits, which joined by hyphens are
-// dates and numbers more often than addresses.
+// digitsOnly reports whether text holds no letters. Six such pairs joined by
+// hyphens are dates and numbers more often than addresses.
 func (r *scan) digitsOnly(text []byte) bool {
 	for _, c := range text {
 		if isAlpha(c) {

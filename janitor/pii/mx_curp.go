@@ -20,7 +20,7 @@ var mxCURP = builtin{
 	},
 }
 
-// validCURP: Mexican CURP: date, sex, and the check digit.
+// validCURP checks a Mexican CURP: date, sex, and the check digit.
 func validCURP(n idNumber) bool {
 	w := n.bytes()
 	if w[10] != 'H' && w[10] != 'M' && w[10] != 'X' || !validDate(0, num(w[6:8]), num(w[8:10])) {

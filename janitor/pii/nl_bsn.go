@@ -20,7 +20,7 @@ var nlBSN = builtin{
 	},
 }
 
-// validBSN: Dutch citizen service number: the eleven test with the last
+// validBSN checks a Dutch citizen service number: the eleven test with the last
 // weight negative.
 func validBSN(n idNumber) bool {
 	d := n.bytes()

@@ -8,7 +8,7 @@ const EntityPassport Entity = "PASSPORT"
 var passport = builtin{
 	name:   "passport",
 	entity: EntityPassport,
-	doc:    "Passport numbers: six to ten letters and digits behind the word passport in one of several languages (ICAO 9303 lengths).",
+	doc:    "Passport numbers: six to ten letters and digits after the word passport in one of several languages (ICAO 9303 lengths).",
 	words:  topic("passport passports reisepass passeport pasaporte passaporto passaporte paspoort paszport", "护照 パスポート 여권"),
 	match: []string{
 		"passport «X1234567» issued",
@@ -21,8 +21,9 @@ var passport = builtin{
 	},
 }
 
-// passportShape takes six to ten characters: at most three letters in front and
-// one behind, the rest digits; or nine capitals and digits mixed, as in Germany.
+// passportShape reports whether w has six to ten characters: digits with at
+// most three letters before and one after, or nine capitals and digits mixed,
+// as in Germany.
 func passportShape(w []byte) bool {
 	if len(w) < 6 || len(w) > 10 {
 		return false
@@ -38,7 +39,7 @@ func passportShape(w []byte) bool {
 	return isDigit(w[3])
 }
 
-// mixedCode tells capitals and at least four digits.
+// mixedCode reports whether w is capitals and at least four digits.
 func mixedCode(w []byte) bool {
 	digits := 0
 	for _, c := range w {

@@ -114,8 +114,8 @@ func patternEntity(name string) Entity {
 	return Entity(b.String())
 }
 
-// extras runs the user's patterns and the guests. Placeholders of an earlier
-// scrubbing are masked by dropping what lies in them.
+// extras runs the user's patterns and the guests. Findings inside placeholders
+// are dropped later, by settle.
 func (r *scan) extras() {
 	for _, p := range r.patterns {
 		for _, m := range p.re.FindAllIndex(r.text, -1) {

@@ -27,15 +27,15 @@ var phone = builtin{
 	},
 }
 
-// callWords are words that are said of phones among much else.
+// callWords are used of phones among much else.
 var callWords = topic("call calling called dial ring answering reach office cell cellular contact handy portable rückruf Rückruf anruf anrufen " +
 	"rufen appelez appeler llámame llamar ligue звоните позвоните")
 
-// numberWords speak of numbers of all kinds.
+// numberWords announce numbers of all kinds.
 var numberWords = topic("number nummer numéro número numero номер", "号码")
 
-// maxPhone is the most digits of an international number with a "00" or
-// "011" in front (ITU-T E.164: 15).
+// maxPhone is the most digits of an international number with "00" or "011"
+// before it (ITU-T E.164: 15).
 const maxPhone = 18
 
 // phone looks for a phone number that begins with group i and returns how
@@ -78,8 +78,8 @@ func (r *scan) phone(c *chain, i int) int {
 	return k
 }
 
-// addPhone records groups i to i+k-1, with an opening parenthesis in front and
-// an extension behind.
+// addPhone records groups i to i+k-1, with the parenthesis or plus sign before
+// and the extension after them.
 func (r *scan) addPhone(c *chain, i, k int) {
 	start, end := c.g[i].start, c.g[i+k-1].end
 	if byteAt(c.text, start-1) == '(' && parenCloses(c.text, start) {
@@ -105,8 +105,8 @@ func parenCloses(text []byte, i int) bool {
 	return false
 }
 
-// freeBefore reports whether a number stands by itself: behind white space or
-// punctuation that sets it off.
+// freeBefore reports whether a number stands by itself: after white space or
+// punctuation that introduces a value.
 func freeBefore(text []byte, i int) bool {
 	switch c := byteAt(text, i-1); c {
 	case '(':
@@ -118,7 +118,7 @@ func freeBefore(text []byte, i int) bool {
 	}
 }
 
-// endsPhone is ends, with an extension allowed behind.
+// endsPhone is ends, and allows an extension after the number.
 func (c *chain) endsPhone(i int) bool {
 	return c.ends(i) || i == c.n-1 && extension(c.text, c.g[i].end) > c.g[i].end
 }

@@ -2,8 +2,8 @@
 
 package pii
 
-// phoneByContext takes other forms, beside a word that speaks of phones; or as a text
-// of nothing else.
+// phoneByContext takes other forms, beside a word for phones or as the whole
+// text.
 func (r *scan) phoneByContext(c *chain, i int) int {
 	if r.topicsAround(c)&(phone.words|callWords) == 0 && !r.numbersOnly() {
 		return 0
@@ -27,54 +27,58 @@ func (r *scan) phoneByContext(c *chain, i int) int {
 	return 0
 }
 
-// otherFigures reports whether k groups from i on are one of the figures that stand
-// beside words of phones and are no numbers of phones.
+// otherFigures reports whether k groups from i on are figures that stand beside
+// words for phones and are not dialled.
 func (c *chain) otherFigures(i, k int) bool {
 	return c.unixTime(i, k) || c.dottedRow(i, k) || c.padded(i, k) || c.dateAndTime(i, k) || c.amount(i, k) ||
 		c.accountInName(i, k) || c.fraction(i, k) || c.postalCode(i, k) || c.volumeAndYear(i, k) || c.yearInParentheses(i, k)
 }
 
-// unixTime tells seconds or milliseconds since 1970: 1700000000.
+// unixTime reports whether the groups are seconds or milliseconds since 1970:
+// 1700000000.
 func (c *chain) unixTime(i, k int) bool {
 	return isTimestamp(c.digitsOf(i)) && (k == 1 || i+1 == c.n || c.gap(i+1) == '.')
 }
 
-// dottedRow tells four groups with dots between, an address or a version.
+// dottedRow reports whether the groups are four groups with dots between, an
+// address or a version.
 func (c *chain) dottedRow(i, _ int) bool {
 	return c.gap(i+1) == '.' && c.gap(i+2) == '.' && c.gap(i+3) == '.'
 }
 
-// padded tells a figure filled up with zeros: 000410.
+// padded reports whether the groups are padded with zeros: 000410.
 func (c *chain) padded(i, _ int) bool {
 	first := c.digitsOf(i)
 	return len(first) > 2 && first[0] == '0' && first[1] == '0'
 }
 
-// dateAndTime tells a date with another number behind it: 2012-01-02 08.
+// dateAndTime reports whether the groups are a date with another number after
+// it: 2012-01-02 08.
 func (c *chain) dateAndTime(i, _ int) bool {
 	return c.dateFigures(i) > 0 && c.gap(i+3) != c.gap(i+1)
 }
 
-// amount tells a round number: 256000000.
+// amount reports whether the groups are a round number: 256000000.
 func (c *chain) amount(i, k int) bool { return k == 1 && isRound(c.digitsOf(i), 6) }
 
-// accountInName tells digits between colons, a part of a longer name:
-// arn:aws:iam::123456789012:role.
+// accountInName reports whether the digits stand between colons, as part of a
+// longer name: arn:aws:iam::123456789012:role.
 func (c *chain) accountInName(i, k int) bool {
 	return k == 1 && byteAt(c.text, c.g[i].start-1) == ':' && byteAt(c.text, c.g[i].end) == ':'
 }
 
-// fraction tells a decimal number: 0.000410.
+// fraction reports whether the groups are a decimal number: 0.000410.
 func (c *chain) fraction(i, k int) bool {
 	return k == 2 && c.gap(i+1) == '.' && c.g[i].len() != 3
 }
 
-// postalCode tells a ZIP+4 code: 10021-3100.
+// postalCode reports whether the groups are a ZIP+4 code: 10021-3100.
 func (c *chain) postalCode(i, k int) bool {
 	return k == 2 && c.gap(i+1) == '-' && c.g[i].len() == 5 && c.g[i+1].len() == 4 && c.text[c.g[i].start] != '9'
 }
 
-// volumeAndYear tells the volume and the year of a journal: 31 (1982).
+// volumeAndYear reports whether the groups are the volume and the year of a
+// journal: 31 (1982).
 func (c *chain) volumeAndYear(i, _ int) bool {
 	if i+1 == c.n || c.text[c.g[i].end] != ' ' {
 		return false
@@ -83,13 +87,14 @@ func (c *chain) volumeAndYear(i, _ int) bool {
 	return next.len() == 4 && likeYear(c.text[next.start:]) && c.text[next.start-1] == '('
 }
 
-// yearInParentheses tells a year with a parenthesis behind: 1982).
+// yearInParentheses reports whether the groups are a year before a closing
+// parenthesis: 1982).
 func (c *chain) yearInParentheses(i, _ int) bool {
 	return c.g[i].len() == 4 && likeYear(c.digitsOf(i)) && byteAt(c.text, c.g[i].end) == ')'
 }
 
-// followedByWord reports whether letters stand behind the chain, the one place
-// where a word can speak for a number besides the text in front.
+// followedByWord reports whether letters follow the chain. Only those and the
+// words before a number can be its context.
 func followedByWord(c *chain) bool {
 	end := c.g[c.n-1].end
 	for k := range contextAfter {
@@ -103,8 +108,8 @@ func followedByWord(c *chain) bool {
 	return false
 }
 
-// dialledGroups returns how many groups from i on could be one number that is
-// phoneByContext of: seven to thirteen digits, or three pairs.
+// dialledGroups returns how many groups from i on could be one phone number:
+// seven to thirteen digits, or three pairs.
 func (c *chain) dialledGroups(i int) int {
 	total, best := 0, 0
 	for k := 0; i+k < c.n && k < 7; k++ {
@@ -122,7 +127,8 @@ func (c *chain) dialledGroups(i int) int {
 	return best
 }
 
-// plausiblePhone judges a number that makes up a whole text.
+// plausiblePhone reports whether k groups from i on, which are a whole text,
+// can be a phone number.
 func plausiblePhone(c *chain, i, k int) bool {
 	var buf [maxPhone]byte
 	d := buf[:c.digits(i, i+k-1, buf[:])]
@@ -132,7 +138,7 @@ func plausiblePhone(c *chain, i, k int) bool {
 		}
 	}
 	if _, ok := c.lens(i, 3, 2, 4); ok {
-		return false // a social security number that is none
+		return false // the form of a social security number
 	}
 	switch {
 	case len(d) < 9:
@@ -148,7 +154,8 @@ func plausiblePhone(c *chain, i, k int) bool {
 	return false
 }
 
-// phoneContext returns what the words around k groups from i on say of phones.
+// phoneContext returns which topics of phones have a word beside the k groups
+// from i on.
 func (r *scan) phoneContext(c *chain, i, k int) context {
 	return r.topicsBeside(c, i, i+k-1, phone.words|callWords)
 }

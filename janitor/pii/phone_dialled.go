@@ -2,7 +2,8 @@
 
 package pii
 
-// exitCodePhone takes "00", "001" or "011" and a country code, in groups.
+// exitCodePhone takes an exit code (00, 001 or 011) and a country code, in
+// groups.
 func (r *scan) exitCodePhone(c *chain, i int) int {
 	skip := exitCode(c.digitsOf(i))
 	if skip == 0 {
@@ -18,8 +19,8 @@ func (r *scan) exitCodePhone(c *chain, i int) int {
 	return 0
 }
 
-// exitCode returns how many digits are dialled in front of a country code: 2
-// for 00, 3 for 011; zero when the digits begin with neither.
+// exitCode returns the length of the exit code that digits begin with: 2 for
+// 00, 3 for 011, else zero.
 func exitCode(d []byte) int {
 	switch {
 	case len(d) < 2 || d[0] != '0':
@@ -32,9 +33,9 @@ func exitCode(d []byte) int {
 	return 0
 }
 
-// codeApart tells, of k groups with a space behind the first, whether the
-// country code stands by itself and its number has no trunk prefix. Nothing in
-// a row of figures does: 0049 30 901820, and not 0010 0020 0030.
+// codeApart reports, of k groups with a space after the first, whether the
+// first is the country code alone and no trunk prefix follows. Rows of figures
+// look otherwise: 0049 30 901820, but 0010 0020 0030.
 func (c *chain) codeApart(i, k int) bool {
 	size, last := c.g[i].len(), i+k-1
 	if size < 4 || size > 5 || c.text[c.g[i+1].start] == '0' || c.g[last].len() == size {
@@ -43,8 +44,8 @@ func (c *chain) codeApart(i, k int) bool {
 	return (i == 0 || c.gap(i) == 0) && (last+1 == c.n || c.gap(last+1) == 0) && !c.besideHex(i, last)
 }
 
-// trunkPhone takes a number with a leading 0 in groups joined by hyphens or a
-// slash; with spaces only beside a word.
+// trunkPhone takes a number with the trunk prefix 0 in groups joined by hyphens
+// or a slash, and with spaces only beside a word.
 func (r *scan) trunkPhone(c *chain, i int) int {
 	k, hyphen := c.trunkGroups(i)
 	if k == 0 || c.isDate(i, k) {
@@ -62,16 +63,16 @@ func (r *scan) trunkPhone(c *chain, i int) int {
 	return 0
 }
 
-// trunkGroups returns how many groups from i on make a number of nine to
-// twelve digits with a single 0 in front, zero for none, and whether a hyphen
-// or a slash joins any of them.
+// trunkGroups returns how many groups from i on make a number of nine to twelve
+// digits with a single 0 before it, or zero, and whether a hyphen or a slash
+// joins any of them.
 func (c *chain) trunkGroups(i int) (k int, hyphen bool) {
 	first := c.digitsOf(i)
 	if len(first) < 2 || len(first) > 6 || first[0] != '0' || first[1] == '0' {
 		return 0, false
 	}
 	if _, ok := c.lens(i, 3, 2, 4); ok {
-		return 0, false // a social security number that is none
+		return 0, false // the form of a social security number
 	}
 	total := len(first)
 	for j := i + 1; j < c.n && j < i+6; j++ {
@@ -90,8 +91,8 @@ func (c *chain) trunkGroups(i int) (k int, hyphen bool) {
 	return k, hyphen
 }
 
-// trunkSetOff tells a number that stands by itself from postal codes
-// (02110-1301), parts of paths and of longer identifiers, which look the same.
+// trunkSetOff reports whether the number stands by itself. Postal codes
+// (02110-1301), parts of paths and of longer identifiers look the same.
 func (c *chain) trunkSetOff(i, k int) bool {
 	size := c.g[i].len()
 	return size <= 5 && (k != 2 || size != 5) && freeBefore(c.text, c.g[i].start)

@@ -2,8 +2,8 @@
 
 package pii
 
-// internationalPhone takes "+", a country code and a national number of a length
-// the country has.
+// internationalPhone takes "+", a country code and a national number of a
+// length that the country has.
 func (r *scan) internationalPhone(c *chain, i int) int {
 	plus := c.g[i].start - 1
 	if c.text[plus] == '(' {
@@ -20,8 +20,9 @@ func (r *scan) internationalPhone(c *chain, i int) int {
 	return k
 }
 
-// coordinates tells a place on earth in degrees and minutes, and seconds
-// (ISO 6709), from a number: "+4612-05957". A word says that it is none.
+// coordinates reports whether two groups are a place on earth in degrees and
+// minutes, or seconds (ISO 6709): "+4612-05957". Beside a word for phones they
+// are a number.
 func (r *scan) coordinates(c *chain, i int) bool {
 	a, b := c.g[i], c.g[i+1]
 	if c.gap(i+1) != '-' || !(a.len() == 4 && b.len() == 5 || a.len() == 6 && b.len() == 7) {
@@ -43,7 +44,7 @@ func (c *chain) countryCodeGroups(i, skip int) int {
 		}
 		n += more
 		if n > skip && buf[skip] == '0' {
-			return 0 // no country's
+			return 0 // no country has this code
 		}
 		if n < skip+7 {
 			continue

@@ -2,7 +2,7 @@
 
 package pii
 
-// nanpPhone takes the North American 3-3-4, with or without a 1 in front.
+// nanpPhone takes the North American 3-3-4, with or without a 1 before.
 func (r *scan) nanpPhone(c *chain, i int) int {
 	area := i
 	if g := c.g[i]; g.len() == 1 && c.text[g.start] == '1' && i+3 < c.n {
@@ -19,7 +19,7 @@ func (r *scan) nanpPhone(c *chain, i int) int {
 }
 
 // threeThreeFour reports whether the groups from i on have these lengths, and a
-// hyphen, a dot or a space in front of the last.
+// hyphen, a dot or a space before the last.
 func (c *chain) threeThreeFour(i int) bool {
 	if i+3 > c.n || c.g[i].len() != 3 || c.g[i+1].len() != 3 || c.g[i+2].len() != 4 || !c.endsPhone(i+2) {
 		return false
@@ -28,8 +28,8 @@ func (c *chain) threeThreeFour(i int) bool {
 	return sep == '-' || sep == '.' || sep == ' '
 }
 
-// joinedNANP reports whether what joins the groups is that of a phone number and
-// of little else. The number begins with group i, its area code is group area.
+// joinedNANP reports whether the separators are those of phone numbers and of
+// little else. The number begins with group i; its area code is group area.
 func (c *chain) joinedNANP(i, area int) bool {
 	one, two := c.gap(area+1), c.gap(area+2)
 	if g := c.g[area]; byteAt(c.text, g.start-1) == '(' && c.text[g.end] == ')' {

@@ -2,16 +2,15 @@
 
 package pii
 
-// zeroShape is a way in which a country writes its numbers that hardly anything
-// else is written in.
+// zeroShape is a form of numbers in one country that little else has.
 type zeroShape struct {
 	lens           string // digits of each group
 	match, noMatch string
 }
 
 // zeroShapes are those of numbers with the trunk prefix 0, in groups with
-// spaces (ITU-T E.123 and the numbering plans): the trunk prefix tells them
-// from amounts, and the grouping from dates and rows of figures.
+// spaces (ITU-T E.123 and the numbering plans). Amounts have no trunk prefix;
+// dates and rows of figures have other groups.
 var zeroShapes = []zeroShape{
 	{"22222", "06 12 34 56 78", "01 02 03 04 05"},   // FR
 	{"56", "07400 123456", "07400 12345"},           // UK
@@ -28,7 +27,7 @@ var zeroShapes = []zeroShape{
 }
 
 // nationalPhone returns how many groups from i on make a number in a national
-// form that needs no word: it stands by itself, and in no row of figures.
+// form that needs no word: it stands by itself, outside any row of figures.
 func (c *chain) nationalPhone(i int) int {
 	start := c.g[i].start
 	first := c.text[start:c.g[i].end]
@@ -57,8 +56,8 @@ func (c *chain) nationalPhone(i int) int {
 	return 0
 }
 
-// hasShape reports whether the groups from i on have these lengths, with a space
-// between, and that they are no count and no part of a row of figures.
+// hasShape reports whether the groups from i on have these lengths with spaces
+// between, and are no count or part of a row of figures.
 func (c *chain) hasShape(i int, lens string) bool {
 	last := i + len(lens) - 1
 	if last >= c.n {
@@ -97,15 +96,15 @@ func hexRow(text []byte, i int) bool {
 	return true
 }
 
-// parenthesizedPhone takes an area code in parentheses and a number in groups of a
-// form that sums and years do not have.
+// parenthesizedPhone takes an area code in parentheses and a number in groups
+// of a form that sums and years do not have.
 func (c *chain) parenthesizedPhone(i int) int {
 	area := c.g[i]
 	if byteAt(c.text, area.end) != ')' || area.len() < 2 || area.len() > 5 {
 		return 0
 	}
 	if before := byteAt(c.text, area.start-2); inWord(c.text, area.start-1) || before == ')' || before == ']' || before == '.' {
-		return 0 // a call, a year behind a volume
+		return 0 // a call in program text, or a year after a volume
 	}
 	last := i
 	for last+1 < c.n && (last == i || c.gap(last+1) == ' ' || c.gap(last+1) == '-') {
@@ -117,18 +116,19 @@ func (c *chain) parenthesizedPhone(i int) int {
 	return 0
 }
 
-// zeroArea tells k groups whose area code has the trunk prefix: (020) 7946 0958.
+// zeroArea reports whether the area code has the trunk prefix: (020) 7946 0958.
 func (c *chain) zeroArea(i, k int) bool {
 	area, total := c.digitsOf(i), c.count(i, i+k-1)
 	return area[0] == '0' && area[1] != '0' && k >= 2 && k <= 4 && total >= 9 && total <= 12 && c.g[i+1].len() >= 3
 }
 
-// brazilian tells the form (11) 91234-5678.
+// brazilian reports whether the groups have the form (11) 91234-5678.
 func (c *chain) brazilian(i, k int) bool {
 	return k == 3 && c.g[i].len() == 2 && c.g[i+1].len() >= 4 && c.g[i+2].len() == 4 && c.gap(i+2) == '-' && c.count(i, i+2) <= 11
 }
 
-// russian tells the form (495) 123-45-67, of the Ukraine as well.
+// russian reports whether the groups have the form (495) 123-45-67, used in
+// Ukraine as well.
 func (c *chain) russian(i, k int) bool {
 	return k == 4 && c.g[i].len() == 3 && c.g[i+1].len() == 3 && c.g[i+2].len() == 2 && c.g[i+3].len() == 2 && c.gap(i+3) == '-'
 }

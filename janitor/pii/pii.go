@@ -6,17 +6,29 @@
 // of (options, text), so the same text gives the same spans on every
 // goroutine, replica and restart. It does not allocate on clean text.
 //
-// Numbers that look like much else need a word beside them ("routing number",
-// "born"), check digits or both. A text that is nothing but a number is the
-// answer to a question or a field of a form, and is taken for what it looks
-// like.
+// Numbers that look like many other things need a word beside them ("routing
+// number", "born"), check digits or both. A text that is a number and nothing
+// else is an answer to a question or a field of a form, and is taken for what
+// it looks like.
 //
-// The scan has two speeds. A pass of class masks, eight bytes at a time,
-// finds the few positions where anything could begin (a run of digits, an
-// "@", an assignment, a long token); hand-written verifiers with check digits,
-// country tables and context words decide there. No verifier looks further
-// than a fixed distance, or it keeps a mark of what is settled, so the work
-// stays linear in the size of the text whatever the text is.
+// A recognizer is one file of its own name and one line in the table of
+// recognizers.go. Its row holds the label, the context words, the written
+// forms, the validator and examples; a number with check digits needs no more,
+// and the examples test says when a form is not found. A recognizer with a
+// finder of its own is called from trigger.go, where digits, words, tokens,
+// colons and "@" are handed out.
+//
+// The scan has two speeds. A pass of class masks, eight bytes at a time, finds
+// the few positions where anything could begin (a run of digits, an "@", an
+// assignment, a long token); hand-written verifiers with check digits, country
+// tables and context words decide there. A verifier reads no further than a
+// fixed distance, or remembers how far it has read, so the work is linear in
+// the size of any text.
+//
+// Tests stand beside the files they test. Those of all recognizers together
+// are recognizers_test.go (the examples of every row), property_test.go,
+// work_test.go, corpus_test.go and shared_test.go; slowest_test.go searches for
+// texts that make the scan slow.
 package pii
 
 import (
@@ -26,8 +38,8 @@ import (
 	"strings"
 )
 
-// Entity is the label of a kind of finding, as it stands in placeholders and
-// metrics: upper-case letters, digits and underscores only.
+// Entity is the label of a kind of finding in placeholders and metrics:
+// upper-case letters, digits and underscores only.
 type Entity string
 
 // Secret reports whether values of this entity are credentials. They are never
@@ -43,11 +55,11 @@ type Span struct {
 	Entity     Entity
 }
 
-// Recognizer is a finder of one entity that others plug in, for what needs
-// more than rules (names, addresses). Find appends the spans it finds in text
-// to dst and returns it. It must be pure and safe for concurrent use, and must
-// keep neither slice. Spans out of range or splitting a rune are dropped or
-// widened by the Scanner.
+// Recognizer is a guest: a finder of one entity that another module plugs in,
+// where rules are not enough (names, addresses). Find appends the spans it
+// finds in text to dst and returns it. It must be pure and safe for concurrent
+// use, and must keep neither slice. The Scanner drops spans out of range and
+// widens those that split a rune.
 type Recognizer interface {
 	Name() string
 	Entity() Entity
@@ -62,14 +74,14 @@ type Options struct {
 	Recognizers []string
 
 	// Patterns are the user's own: name to RE2 expression. The entity is the
-	// name in upper case with other characters made underscores.
+	// name in upper case, with "_" for "-".
 	Patterns map[string]string
 
 	// Allow lists values that are never findings. They are compared exactly
 	// with the bytes found, e-mail addresses without regard to case.
 	Allow []string
 
-	// Guests are recognizers of others; all of them are on unless Recognizers
+	// Guests are the recognizers of other modules; all are on unless Recognizers
 	// names a set without them.
 	Guests []Recognizer
 }
@@ -80,7 +92,7 @@ type Info struct {
 	Entity  Entity // the label of its findings
 	Default bool   // in the default set
 	Secret  bool   // finds credentials, see Entity.Secret
-	Doc     string // what it finds, how it is validated, and the source
+	Doc     string // the values, how they are validated, and the source
 }
 
 // List returns the built-in recognizers sorted by name.
@@ -93,7 +105,7 @@ func List() []Info {
 	return list
 }
 
-// Scanner finds what its Options ask for. Make one with New.
+// Scanner finds the values of the recognizers in its Options. Make one with New.
 type Scanner struct {
 	on       recognizerSet
 	allow    map[string]struct{} // exact values

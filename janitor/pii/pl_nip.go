@@ -20,7 +20,7 @@ var plNIP = builtin{
 	},
 }
 
-// validNIP: Polish tax number: weights mod 11.
+// validNIP checks a Polish tax number: weights mod 11.
 func validNIP(n idNumber) bool {
 	d := n.bytes()
 	return weighted(d, 6, 5, 7, 2, 3, 4, 5, 6, 7)%11 == int(d[9]-'0')

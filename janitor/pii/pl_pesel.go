@@ -21,7 +21,7 @@ var plPESEL = builtin{
 	},
 }
 
-// validPESEL: Polish PESEL: a date with the century in the month, mod 10.
+// validPESEL checks a Polish PESEL: a date with the century in the month, mod 10.
 func validPESEL(n idNumber) bool {
 	d := n.bytes()
 	month := num(d[2:4])

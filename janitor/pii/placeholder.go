@@ -34,16 +34,17 @@ func insidePlaceholder(text []byte, sp Span) bool {
 // bytes, a number or tag of at most 20, brackets and an underscore.
 const maxPlaceholder = 64
 
-// Bounds of what stands in a placeholder besides the letters of its label.
+// Bounds of a placeholder, besides the letters of its label.
 const (
-	maxLabelDigits = 3  // in the label; values with letters have more
-	maxNumber      = 8  // digits behind it
+	maxLabelDigits = 3  // digits in the label; values with letters have more
+	maxNumber      = 8  // digits after the label
 	maxTag         = 12 // or hexadecimal digits, one of them a letter
 )
 
 // placeholder returns the length of the placeholder that text begins with, or
-// zero: "[" label "_" number or lower-case hexadecimal tag "]", or "[REDACTED]".
-// Codes and keys in upper case stand in brackets too, and are none.
+// zero: "[" label "_" number or lower-case hexadecimal tag "]", or
+// "[REDACTED]". Codes and keys in upper case can stand in brackets too, and are
+// not placeholders.
 func placeholder(text []byte) int {
 	if len(text) < 3 || text[0] != '[' || !isUpper(text[1]) {
 		return 0
@@ -68,9 +69,9 @@ func placeholder(text []byte) int {
 	return 0
 }
 
-// placeholderEnd judges text between brackets by where its last underscore is,
-// the digits in front of that and behind it, and the lower-case letters. The
-// marks that edges.go puts over findings are shorter than any value.
+// placeholderEnd judges text in brackets by the place of its last underscore,
+// the digits before and after it, and the lower-case letters. The marks that
+// edges.go puts over findings are shorter than any value.
 func placeholderEnd(text []byte, under, labelDigits, digits, letters int) int {
 	n := len(text)
 	tag := n - under - 2

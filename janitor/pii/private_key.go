@@ -27,15 +27,15 @@ var (
 	pemKey   = []byte("PRIVATE KEY")
 )
 
-// Bounds of a PEM block: its label, and the whole of it. An RSA key of 16,384
+// Bounds of the label of a PEM block, and of the block. An RSA key of 16,384
 // bits has 12.5 kB.
 const (
 	maxPEMLabel = 64
 	maxPEM      = 32 << 10
 )
 
-// privateKeys records PEM blocks (RFC 7468) of private keys, from BEGIN to
-// END; one that is cut off, to the end of what still looks like base64.
+// privateKeys records PEM blocks (RFC 7468) of private keys, from BEGIN to END.
+// A block that is cut off ends where base64 ends.
 func (r *scan) privateKeys() {
 	if !r.finds(&privateKey) {
 		return
@@ -102,8 +102,8 @@ func (r *scan) pemEnd(body int) int {
 	return i
 }
 
-// inPEM are the bytes of a block but for the hyphens of its last line: base64,
-// headers, and what stands around the lines in program text.
+// inPEM reports whether c can stand in a block, its last line apart: base64,
+// headers, and the quotes and escapes of program text.
 func inPEM(c byte) bool {
 	switch c {
 	case '=', '\n', '\r', ' ', '\t', '\\', '"', '\'', ',', ':', '.':

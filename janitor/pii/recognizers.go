@@ -2,8 +2,9 @@
 
 package pii
 
-// recognizers is the table of the built-in recognizers. Each has a file of its
-// name. Where two read the same digits or the same word, the earlier one wins.
+// recognizers is the table of all built-in recognizers; each has a file of its
+// own name. Where two match the same digits or the same word, the earlier one
+// wins.
 var recognizers = enumerate(
 	&email,
 	&card,
@@ -55,35 +56,35 @@ var recognizers = enumerate(
 	&deKVNR,
 	&ukNINO)
 
-// builtin is one built-in recognizer: all that is its own, but for a finder
-// that trigger.go calls.
+// builtin is the row of one built-in recognizer.
 type builtin struct {
 	name   string // as in Options.Recognizers
 	entity Entity // label of its findings
 	off    bool   // not in the default set
-	rank   int    // of two findings of one length, the label of the lower rank stays
-	doc    string // what it finds, how it is validated, and the source
+	rank   int    // of two equally long findings, the lower rank gives the label
+	doc    string // the values, how they are validated, and the source
 
-	// words are those that speak for a value beside them.
+	// words are the context words that make a value of this kind likely.
 	words context
 
-	// A number with check digits needs no finder: these say how it is written,
-	// as digits in groups (see digit_groups.go) or as a word of letters and
-	// digits (see word.go), and whether it is valid.
+	// A number with check digits needs no code but valid: groups are the ways of
+	// writing it in groups of digits (see digit_groups.go), patterns those of
+	// writing it as a word of letters and digits (see word.go).
 	groups   string
 	patterns string
 	valid    func(idNumber) bool
 
-	// match are texts with the values that are found between « and »; noMatch
-	// are texts, as near to those as possible, in which nothing is found. A test
-	// scans all of them.
+	// match are texts with the values to be found between « and »; noMatch are
+	// texts, as near to those as possible, without a finding. A test scans them
+	// all.
 	match, noMatch []string
 
-	bit recognizerSet // the set of this one alone
+	bit recognizerSet // the set of this recognizer alone
 }
 
 // idNumber holds the digits and capitals of one number, without separators. It
-// is passed by value: a slice passed through a field moves to the heap.
+// is passed by value: a slice that goes through a function field escapes to the
+// heap.
 type idNumber struct {
 	text [maxIDNumber]byte
 	size int
@@ -125,7 +126,7 @@ func builtinByName(name string) *builtin {
 	return nil
 }
 
-// defaultSet is what is on without options.
+// defaultSet returns the recognizers that are on without options.
 func defaultSet() (on recognizerSet) {
 	for _, b := range recognizers {
 		if !b.off {
@@ -146,6 +147,6 @@ var ranks = func() map[Entity]int {
 	return m
 }()
 
-// rank orders labels by how specific their evidence is: the lowest wins when
+// rank orders labels by how specific their evidence is. The lowest wins when
 // two findings of one length compete.
 func rank(e Entity) int { return ranks[e] }

@@ -14,15 +14,15 @@ type scan struct {
 	out  []Span
 	part bool // the text is a window of a longer one
 
-	masked bool // the text is one with placeholders over what was found, see edges.go
+	masked bool // placeholders stand over the findings in the text, see edges.go
 
 	// Of a window of folded text, see fold.go.
 	win    *window
 	outer  []byte // the text it was folded from
-	beyond int    // where in it the window ends, 0 when that is its end
-	reach  int    // where in it the last of the values ends that go on there
+	beyond int    // where in it the window ends, 0 at its end
+	reach  int    // where in it the last value that leaves the window ends
 
-	runs     runs // stretches of secret alphabets, see secrets.go
+	runs     runs // stretches of secret alphabets, see alphabet.go
 	numDone  int  // digits before this offset are settled
 	wordDone int  // words of letters and digits before this are settled
 	chain    chain
@@ -30,12 +30,12 @@ type scan struct {
 
 	plainFrom, plainTo int      // the last value without quotes, see assignment.go
 	nested             int      // assignments in it that were judged in vain
-	taken              int      // assignments before this offset are in a value found
+	taken              int      // assignments before this offset lie in a value found
 	words              vicinity // see context.go
 
 	work int // bytes looked at beyond the first pass, about; see effort
 
-	lastAt, lastScheme int // what the last look back for a URL found, see userinfo.go
+	lastAt, lastScheme int // result of the last look back for a URL, see url_credentials.go
 }
 
 const (
@@ -47,17 +47,17 @@ const (
 	// each, into the top byte.
 	gather = 0x0102040810204080
 
-	// minToken is the length of the shortest token worth a look in the table
-	// of secrets. Being above 15 it needs only one mask.
+	// minToken is the length of the shortest token that the table of secrets is
+	// asked for. Above 15, one mask is enough.
 	minToken = 16
 )
 
-// reportWork is told, after each scan, about how many bytes the verifiers have
-// looked at. Tests set it to see that the work is linear in the text; it is nil
-// otherwise.
+// reportWork receives, after each scan, about how many bytes the verifiers have
+// read. Tests set it to see that the work is linear in the text; otherwise it
+// is nil.
 var reportWork func(work int)
 
-// Work of what costs more than its bytes, in bytes.
+// Work that costs more than its bytes, in bytes.
 const (
 	workHash   = 512 // a checksum of an address
 	workGroup  = 32  // all kinds of numbers at a group of digits
@@ -141,13 +141,12 @@ func (r *scan) runPlain() bool {
 	return high != 0
 }
 
-// masks classifies the bytes of a block, bit i for byte i: digits; the bytes of
-// tokens, which are letters, digits and -./_+ with some brackets; the range ':'
-// to '='. The last result is not zero when a byte is beyond ASCII.
+// masks classifies the bytes of a block, bit i for byte i: digits; bytes of
+// tokens, which are letters, digits and -./_+ with some brackets; and the range
+// ':' to '='. The last result is zero when all bytes are ASCII.
 //
-// Eight bytes are classified at a time, by adding to the low seven bits of
-// each so that bit 7 answers "at least this much"; what carries out of a byte
-// never reaches the next one.
+// It classifies eight bytes at a time by adding to the low seven bits of each,
+// so that bit 7 answers "at least this much"; no carry reaches the next byte.
 func masks(block *[blockSize]byte) (digits, tokens, colons, beyond uint64) {
 	for i := 0; i < 8; i++ {
 		x := binary.LittleEndian.Uint64(block[i*8:])

@@ -20,7 +20,7 @@ var sePNR = builtin{
 	},
 }
 
-// validPersonnummer: Swedish personal identity number: a date (the day plus
+// validPersonnummer checks a Swedish personal identity number: a date (the day plus
 // 60 in a coordination number) and Luhn over the last ten digits.
 func validPersonnummer(n idNumber) bool {
 	d := n.bytes()

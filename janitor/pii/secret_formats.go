@@ -8,7 +8,7 @@ import (
 	"math/bits"
 )
 
-// check is what must hold for the variable part beyond length and alphabet.
+// check is a further condition on the variable part.
 type check uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 	uuid                // 8-4-4-4-12 hexadecimal digits
 )
 
-// format is one vendor's secret.
+// format is a secret of one vendor.
 type format struct {
 	vendor   string
 	prefix   string // begins at a word boundary, case-sensitive
@@ -104,8 +104,8 @@ func (r *scan) formatAt(p int) int {
 	return best
 }
 
-// webhookStart returns where the scheme of a URL in front of text[p] begins, as
-// webhooks have, p when there is none.
+// webhookStart returns where the scheme of the URL of a webhook begins, p when
+// none stands before text[p].
 func webhookStart(text []byte, p int) int {
 	for _, scheme := range [...]string{"https://", "http://"} {
 		if n := len(scheme); p >= n && string(text[p-n:p]) == scheme {
@@ -115,7 +115,7 @@ func webhookStart(text []byte, p int) int {
 	return p
 }
 
-// isMask tells the characters people blank secrets with.
+// isMask reports whether people blank secrets with c.
 func isMask(c byte) bool { return c == 'x' || c == 'X' || c == '0' || c == '*' || c == '.' }
 
 // holds reports whether the variable part passes the format's check and is no
@@ -155,15 +155,14 @@ func contents(text []byte) (kinds uint8, distinct int) {
 	return kinds, distinct
 }
 
-// formats are the secrets of vendors that can be told by their prefix: the
-// prefix, the least and most bytes behind it, their alphabet, and what more
-// must hold. The facts are from the vendors' own documentation where they give
-// them, and from the public rule sets of secret scanners (gitleaks, Nosey
-// Parker, detect-secrets). Secrets without a prefix are in shapes.go; those
-// that only a name tells, in assignment.go.
+// formats are the secrets of vendors that have a prefix: the prefix, the least
+// and most bytes after it, their alphabet, and a further condition. Sources are
+// the vendors' own documentation and the public rule sets of secret scanners
+// (gitleaks, Nosey Parker, detect-secrets). For secrets without a prefix see
+// secret_shapes.go; for those that only a name announces, assignment.go.
 //
-// A new format is one line. Prefixes begin at a word boundary and have at
-// least two bytes; of several that fit, the longest finding counts.
+// A new format is one line. Prefixes begin at a word boundary and have at least
+// two bytes; of several that fit, the longest finding counts.
 var formats = []format{
 	// Models and inference.
 	{"anthropic", "sk-ant-api03-", 40, 140, abURL, random},

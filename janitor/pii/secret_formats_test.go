@@ -112,7 +112,7 @@ func TestFormats(t *testing.T) {
 	t.Logf("%d formats", len(formats))
 }
 
-// TestFormatsNeedABoundary puts a letter in front of each prefix.
+// TestFormatsNeedABoundary puts a letter before each prefix.
 func TestFormatsNeedABoundary(t *testing.T) {
 	s := scanner(t, Options{Recognizers: []string{"secret"}})
 	for _, text := range []string{"x" + "gh" + "p_wWPw5k4aXcaT4fNP0UcnZwJUVFk6LO0pINUx", "0" + "AK" + "IAQWERTYUIOP234567", "AK" + "IAQWERTYUIOP2345678"} {

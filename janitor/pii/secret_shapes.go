@@ -4,12 +4,12 @@ package pii
 
 import "bytes"
 
-// googleClientDomain ends the names of OAuth clients. They are no secrets by
-// themselves, but stand beside one and name the account.
+// googleClientDomain ends the names of OAuth clients. They are not secret
+// alone, but stand beside a secret and name the account.
 const googleClientDomain = ".apps.googleusercontent.com"
 
-// shapeAt returns the end of a secret at text[p] that has no prefix but a
-// shape of its own, or p. A word boundary is in front of text[p].
+// shapeAt returns the end of a secret at text[p] that has a shape of its own
+// instead of a prefix, or p. A word boundary stands before text[p].
 func (r *scan) shapeAt(p int) int {
 	switch r.text[p] {
 	case 'M', 'N', 'O':
@@ -41,10 +41,10 @@ func (r *scan) shapeAt(p int) int {
 	return p
 }
 
-// azurePlatformKey tells a key with the signature of the platform in it.
+// azurePlatformKey reports whether a word holds the platform's signature.
 func azurePlatformKey(word []byte) bool { return len(word) == 84 && string(word[52:56]) == "JQQJ" }
 
-// newRelicInsertKey tells a key that sends data.
+// newRelicInsertKey reports whether a word is a key for sending data.
 func newRelicInsertKey(word []byte) bool { return len(word) == 40 && string(word[36:]) == "NRAL" }
 
 // atlasToken takes a token of Terraform or Vagrant cloud: 14 characters,
@@ -70,7 +70,7 @@ func (r *scan) facebookApp(p, word int) int {
 	return p
 }
 
-// maxMindKey takes 40 characters with an underscore behind the sixth and "_mmk"
+// maxMindKey takes 40 characters with an underscore after the sixth and "_mmk"
 // at the end.
 func (r *scan) maxMindKey(p, word int) int {
 	if word-p == 6 && r.runEnd(abURL, p)-p == 40 && string(r.text[p+36:p+40]) == "_mmk" {
@@ -120,9 +120,9 @@ func (r *scan) discordBot(p int) int {
 	return end
 }
 
-// telegramBot takes the part behind the colon of a bot token, "AA" and more,
-// when the bot's number is in front; the whole token is recorded by the caller
-// from what telegramNumber returns.
+// telegramBot takes the part after the colon of a bot token, "AA" and more,
+// when the bot's number stands before it. The caller records the number as
+// well, from telegramNumber.
 func (r *scan) telegramBot(p int) int {
 	if r.telegramNumber(p) == p {
 		return p
@@ -134,8 +134,8 @@ func (r *scan) telegramBot(p int) int {
 	return end
 }
 
-// telegramNumber returns where the number in front of ":" before text[p]
-// begins, p when there is none of five to sixteen digits.
+// telegramNumber returns where the number of five to sixteen digits before
+// ":" before text[p] begins, p when there is none.
 func (r *scan) telegramNumber(p int) int {
 	if byteAt(r.text, p-1) != ':' {
 		return p
@@ -151,7 +151,7 @@ func (r *scan) telegramNumber(p int) int {
 }
 
 // azureSecret takes an Entra ID client secret around "Q~" at text[q:]: three
-// characters and a digit in front, 31 to 34 behind.
+// characters and a digit before, 31 to 34 characters after.
 func (r *scan) azureSecret(q int) {
 	start := q - 4
 	if start < 0 || !isDigit(r.text[q-1]) {

@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// add records a finding. Order and overlaps are settled at the end. In a
-// window of folded text only what folded counts: the rest was seen before, and
-// without the edges of the window.
+// add records a finding; settle sorts them and joins overlaps. In a window only
+// findings in folded text count: the first pass has seen the others without the
+// edges of the window.
 func (r *scan) add(start, end int, e Entity) {
 	if !r.foldedIn(start, end) {
 		return
@@ -20,14 +20,12 @@ func (r *scan) add(start, end int, e Entity) {
 	r.out = append(r.out, Span{start, end, e})
 }
 
-// settle turns the raw findings spans[from:] into the result: allowed values
-// and placeholders dropped, sorted, widened to rune boundaries, overlaps
-// joined.
+// settle turns the raw findings spans[from:] into the result: it drops allowed
+// values and placeholders, sorts, widens to rune boundaries and joins overlaps.
 //
-// Findings that overlap become one span that covers both, so that no byte of
-// either is left behind; the label is that of the longer one, and of equally
-// long ones that of the more specific entity. The rule does not depend on the
-// order in which recognizers ran.
+// Findings that overlap become one span over both, so that no byte of either is
+// left. The longer one gives the label; of equally long ones, the more specific
+// entity. The order in which recognizers ran makes no difference.
 func (s *Scanner) settle(text []byte, spans []Span, from int) []Span {
 	raw := spans[from:]
 	sortSpans(raw)
@@ -54,9 +52,9 @@ func (s *Scanner) settle(text []byte, spans []Span, from int) []Span {
 	return out
 }
 
-// sortSpans sorts findings that come as a few rows, one for each pass over the
-// text, each nearly in order: the rows are put in order by insertion, then
-// merged. What is in no order at all is left to the general algorithm.
+// sortSpans sorts findings that come in a few rows, one for each pass over the
+// text, each nearly sorted: it sorts the rows by insertion and merges them.
+// Other orders are left to the general algorithm.
 func sortSpans(raw []Span) {
 	const back, rows = 48, 8 // how far a finding may be out of place; rows merged
 	var starts [rows + 1]int
@@ -143,7 +141,7 @@ func splitsRune(text []byte, i int) bool {
 	return false
 }
 
-// allowed reports whether the user listed this very value.
+// allowed reports whether the user listed this value.
 func (s *Scanner) allowed(text []byte, sp Span) bool {
 	if s.allow == nil {
 		return false

@@ -21,8 +21,8 @@ var sgFIN = builtin{
 	},
 }
 
-// validFIN: Singapore NRIC and FIN: weights 2-7-6-5-4-3-2, a table of letters
-// by series.
+// validFIN checks a Singapore NRIC or FIN: weights 2-7-6-5-4-3-2, a table of
+// letters for each series.
 func validFIN(n idNumber) bool {
 	w := n.bytes()
 	sum := weighted(w[1:], 2, 7, 6, 5, 4, 3, 2)

@@ -22,8 +22,8 @@ var ssn = builtin{
 }
 
 // validSSN applies the rules of the Social Security Administration since
-// randomisation (2011): no area 000, 666 or 9xx, no group 00, no serial 0000;
-// and the numbers that were printed in advertisements.
+// randomization (2011): no area 000, 666 or 9xx, no group 00, no serial 0000,
+// and none of the numbers once printed in advertisements.
 func validSSN(d []byte) bool {
 	switch string(d) {
 	case "078051120", "219099999", "123456789", "987654321":
@@ -34,9 +34,9 @@ func validSSN(d []byte) bool {
 		string(d[3:5]) != "00" && string(d[5:]) != "0000" && !sameDigits(d)
 }
 
-// ssn looks for a US social security or individual taxpayer number that
-// begins with group i. In 3-2-4 groups it needs no context; otherwise a word,
-// or a text that is nothing but numbers, must speak for it.
+// ssn looks for a US social security or individual taxpayer number that begins
+// with group i. In 3-2-4 groups it needs no word; otherwise a word must stand
+// beside it, or the text be numbers alone.
 func (r *scan) ssn(c *chain, i int) int {
 	k := c.ssnGroups(i)
 	if k == 0 || !r.finds(&ssn) && !r.finds(&itin) {

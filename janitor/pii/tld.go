@@ -4,9 +4,9 @@ package pii
 
 import "strings"
 
-// tlds are the top-level domains of the IANA root zone (as of February 2026)
-// but for those in other scripts, of which "xn--" stands for all. A real list
-// is what tells an address from a decorator, a matrix product or a version.
+// tlds are the top-level domains of the IANA root zone (as of February 2026).
+// "xn--" stands for all those in other scripts. Only a real list tells
+// addresses from decorators, matrix products and versions.
 var tlds = func() map[string]struct{} {
 	words := strings.Fields(tldList)
 	set := make(map[string]struct{}, len(words))
@@ -16,8 +16,8 @@ var tlds = func() map[string]struct{} {
 	return set
 }()
 
-// countries are the domains of two letters, which most names end in: a look
-// into a table of a thousand instead of a hash.
+// countries are the domains of two letters, which end most names: a table
+// look-up instead of a hash.
 var countries = func() (table [1 << 10]bool) {
 	for w := range tlds {
 		if len(w) == 2 {

@@ -20,7 +20,7 @@ var trID = builtin{
 	},
 }
 
-// validTRID: Turkish identity number: two check digits.
+// validTRID checks a Turkish identity number: two check digits.
 func validTRID(n idNumber) bool {
 	d := n.bytes()
 	if d[0] == '0' {

@@ -7,7 +7,7 @@ import (
 	"encoding/binary"
 )
 
-// colon looks at a byte from ':' to '=': part of an address, or what stands
+// colon looks at a byte from ':' to '=': part of an address, or an operator
 // between a name and its value.
 func (r *scan) colon(i int) {
 	switch r.text[i] {
@@ -52,7 +52,7 @@ func (r *scan) number(p int) {
 		if end-p >= 5 && !inWord(text, p) {
 			r.document(p)
 		}
-		return // too little for anything, and nothing can follow
+		return // too few digits for any number, and nothing follows
 	}
 	c := &r.chain
 	c.parse(text, p, end)
@@ -67,7 +67,7 @@ func (r *scan) number(p int) {
 // number.
 func (r *scan) numbers(c *chain) {
 	p := c.g[0].start
-	// Short numbers and decimal fractions are nothing but parts of words.
+	// A short number or a decimal fraction can only be part of a word.
 	fraction := c.n == 2 && c.gap(1) == '.'
 	if (fraction || c.rest[0] < 6 && c.n < 3) && !r.besideWord(p, r.numDone) {
 		return
@@ -91,8 +91,8 @@ func (r *scan) numbers(c *chain) {
 	}
 }
 
-// besideWord reports whether letters stand close enough to text[p:end] for a date
-// with the name of a month, or for a word to begin with the digits.
+// besideWord reports whether letters stand close enough to text[p:end] for a
+// date with the name of a month, or for a word that begins with the digits.
 func (r *scan) besideWord(p, end int) bool {
 	return isAlpha(byteAt(r.text, p-2)) || isAlpha(byteAt(r.text, p-3)) || isAlpha(byteAt(r.text, end)) || isAlpha(byteAt(r.text, end+1)) || isAlpha(byteAt(r.text, end+2))
 }
@@ -118,8 +118,8 @@ func (r *scan) groupWord(g group) int {
 }
 
 // groupsAt tries every kind of number at group i and returns how many groups
-// the one found takes, zero when none is found. The length of the first group
-// and the digits there are rule most kinds out.
+// the one found takes, or zero. The length of the first group and the digits
+// that follow rule most kinds out.
 func (r *scan) groupsAt(c *chain, i int) int {
 	if !c.begins(i) {
 		return 0
@@ -166,7 +166,7 @@ func (r *scan) checkedNumber(c *chain, i int) int {
 	return found
 }
 
-// numberAfterLetters looks at digits with a letter directly in front, at text[p]: the
+// numberAfterLetters looks at digits directly after a letter, at text[p]:
 // numbers that begin with letters.
 func (r *scan) numberAfterLetters(p int) {
 	text := r.text
@@ -232,7 +232,7 @@ func (r *scan) mails() {
 }
 
 // token looks at a long token text[start:end] for secrets that begin in it: at
-// its start and behind each byte that is no letter or digit.
+// its start, and after each byte that is no letter or digit.
 func (r *scan) token(start, end int) {
 	text := r.text
 	if r.win != nil && r.scannedBefore(start, r.runEnd(abAny, end)) {
@@ -295,9 +295,9 @@ func (r *scan) secretAt(p int) int {
 	return end
 }
 
-// codeInGroups looks at group i for the codes with letters that are also written in
-// groups: UK national insurance numbers (AB 12 34 56 C), Finnish identity
-// codes (131052-308T), Spanish NIF (12345678-Z).
+// codeInGroups looks at group i for codes with letters that are also written in
+// groups: UK national insurance numbers (AB 12 34 56 C), Finnish identity codes
+// (131052-308T), Spanish NIF (12345678-Z).
 func (r *scan) codeInGroups(c *chain, i int) int {
 	switch c.g[i].len() {
 	case 2:

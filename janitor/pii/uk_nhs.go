@@ -20,7 +20,7 @@ var ukNHS = builtin{
 	},
 }
 
-// validNHS: UK National Health Service number: mod 11 (NHS Data Dictionary).
+// validNHS checks a UK National Health Service number: mod 11 (NHS Data Dictionary).
 func validNHS(n idNumber) bool {
 	d := n.bytes()
 	check := 11 - weighted(d, 10, 9, 8, 7, 6, 5, 4, 3, 2)%11

@@ -22,7 +22,7 @@ var ukNINO = builtin{
 	},
 }
 
-// validNINO: UK national insurance number: the prefixes of HMRC's NIM39110.
+// validNINO checks a UK national insurance number: the prefixes of HMRC's NIM39110.
 func validNINO(n idNumber) bool {
 	w := n.bytes()
 	for _, c := range w[:2] {
@@ -38,8 +38,8 @@ func validNINO(n idNumber) bool {
 	return w[1] != 'O' && w[8] >= 'A' && w[8] <= 'D'
 }
 
-// spacedNINO takes two letters, k groups of together six digits, and a letter,
-// with spaces between.
+// spacedNINO takes two letters, k groups with six digits together, and a
+// letter, with spaces between.
 func (r *scan) spacedNINO(c *chain, i, k int) int {
 	text := c.text
 	start, end := c.g[i].start, c.g[i+k-1].end

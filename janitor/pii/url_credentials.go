@@ -17,15 +17,14 @@ var urlCredentials = builtin{
 	},
 }
 
-// maxUserinfo bounds the user information of a URL that is looked at.
+// maxUserinfo bounds the user information of a URL.
 const maxUserinfo = 256
 
 // userinfo looks at an "@" at text[i:after] as the end of a URL's user
-// information (RFC 3986, 3.2.1) and records the password in it. It returns
-// true when the "@" belongs to a URL, which then is no address.
+// information (RFC 3986, 3.2.1) and records the password in it. It returns true
+// when the "@" belongs to a URL rather than an address.
 //
-// Passwords hold unescaped "@" often enough; the last one before the path
-// counts.
+// Passwords often hold an unescaped "@"; the last one before the path counts.
 func (r *scan) userinfo(i, after int) bool {
 	text := r.text
 	for j := after; j < len(text) && j-after < maxUserinfo; j++ {
@@ -51,7 +50,7 @@ func (r *scan) userinfo(i, after int) bool {
 	return true
 }
 
-// endsAuthority are the bytes that end the authority of a URL in text.
+// endsAuthority reports whether a byte ends the authority of a URL in text.
 func endsAuthority(c byte) bool {
 	switch c {
 	case '/', '?', '"', '\'', '`', '<', '>', '\\', ')', ']', ',', ';':
@@ -61,8 +60,8 @@ func endsAuthority(c byte) bool {
 }
 
 // schemeBefore returns where the user information that ends at text[i] begins
-// when "scheme://" stands before it, else -1. What the look back from an
-// earlier "@" came to is remembered, so no byte is looked at twice.
+// if "scheme://" stands before it, else -1. It remembers the result of an
+// earlier "@", so no byte is walked twice.
 func (r *scan) schemeBefore(i int) int {
 	start := r.schemeFrom(i)
 	r.lastAt, r.lastScheme = i, start

@@ -21,7 +21,7 @@ var usABA = builtin{
 	},
 }
 
-// validABA: American Bankers Association routing number: Federal Reserve
+// validABA checks an American Bankers Association routing number: Federal Reserve
 // prefixes, weights 3-7-1, mod 10.
 func validABA(n idNumber) bool {
 	d := n.bytes()

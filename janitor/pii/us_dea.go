@@ -21,7 +21,7 @@ var usDEA = builtin{
 	},
 }
 
-// validDEA: US Drug Enforcement Administration registration number.
+// validDEA checks a US Drug Enforcement Administration registration number.
 func validDEA(n idNumber) bool {
 	w := n.bytes()
 	d := w[2:]

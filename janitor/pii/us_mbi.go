@@ -21,7 +21,7 @@ var usMBI = builtin{
 	},
 }
 
-// validMBI: US Medicare beneficiary identifier: no S, L, O, I, B or Z, first
+// validMBI checks a US Medicare beneficiary identifier: no S, L, O, I, B or Z, first
 // digit not 0 (CMS).
 func validMBI(n idNumber) bool {
 	w := n.bytes()

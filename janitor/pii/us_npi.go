@@ -21,7 +21,7 @@ var usNPI = builtin{
 	},
 }
 
-// validNPI: US National Provider Identifier: 10 digits, first 1 or 2, Luhn
+// validNPI checks a US National Provider Identifier: 10 digits, first 1 or 2, Luhn
 // with the prefix 80840 (45 CFR 162.406).
 func validNPI(n idNumber) bool {
 	d := n.bytes()

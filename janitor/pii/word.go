@@ -4,7 +4,7 @@ package pii
 
 import "strings"
 
-// Bounds of the words looked at.
+// Bounds of a word with letters and digits.
 const (
 	minCode = 8
 	maxCode = 18
@@ -18,9 +18,8 @@ type writing struct {
 	of      *builtin
 }
 
-// writingsByLength holds the patterns of all recognizers by their length. A
-// recognizer lists its patterns with spaces between; "!" in front makes one
-// sure.
+// writingsByLength holds the patterns of all recognizers by their length. A row
+// lists its patterns with spaces between; "!" marks a sure one.
 var writingsByLength = func() (table [maxCode + 1][]writing) {
 	for _, b := range recognizers {
 		for _, p := range strings.Fields(b.patterns) {
@@ -69,8 +68,8 @@ func (r *scan) word(start int) {
 	}
 }
 
-// aloneInText reports whether text[start:end] is all there is but for white space and
-// quotes.
+// aloneInText reports whether only white space and quotes stand beside
+// text[start:end], in a short text.
 func (r *scan) aloneInText(start, end int) bool {
 	if len(r.text) > 64 || r.part {
 		return false
@@ -83,8 +82,8 @@ func (r *scan) aloneInText(start, end int) bool {
 	return true
 }
 
-// matchesPattern reports whether a word in upper case has the letters and digits
-// of a pattern in their places.
+// matchesPattern reports whether a word in upper case has letters and digits in
+// the places of a pattern.
 func matchesPattern(w []byte, pattern string) bool {
 	for i, c := range w {
 		switch pattern[i] {

@@ -20,7 +20,7 @@ var zaID = builtin{
 	},
 }
 
-// validZAID: South African identity number: a date, citizenship 0-2, Luhn.
+// validZAID checks a South African identity number: a date, citizenship 0-2, Luhn.
 func validZAID(n idNumber) bool {
 	d := n.bytes()
 	return validDate(0, num(d[2:4]), num(d[4:6])) && d[10] <= '2' && luhn(d)
