@@ -11,7 +11,7 @@ import (
 
 // Each API's errors have a shape, and it is JSON.
 func TestErrorShapes(t *testing.T) {
-	for api := prompt.Unknown; api <= prompt.Other; api++ {
+	for api := range prompt.NumAPIs {
 		for _, suffix := range api.Dialect().Suffixes {
 			if body := refuseTokens.body("/v1" + suffix); !json.Valid(body) {
 				t.Errorf("an error of %v is %q", api, body)

@@ -30,7 +30,7 @@ func TestFormats(t *testing.T) {
 			}
 		}
 	}
-	for api := prompt.Unknown; api <= prompt.Other; api++ {
+	for api := range prompt.NumAPIs {
 		want := 0
 		if api.Signable() {
 			want = 1

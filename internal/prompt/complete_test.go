@@ -129,7 +129,7 @@ func TestEverythingIsListed(t *testing.T) {
 		rounds = 2000
 	}
 	for round := range rounds {
-		api := API(round % int(numAPIs))
+		api := API(round % int(NumAPIs))
 		messages := list{}
 		for range 1 + r.IntN(3) {
 			m := randomBody(r, 4)
@@ -151,7 +151,7 @@ func TestEverythingIsListed(t *testing.T) {
 			taken[api]++
 		}
 	}
-	for api := range numAPIs {
+	for api := range NumAPIs {
 		if taken[api] < rounds/100 {
 			t.Errorf("only %d bodies of %v were accepted; the generator must make more", taken[api], api)
 		}
@@ -169,7 +169,7 @@ func FuzzDocument(f *testing.F) {
 		f.Add(uint8(i+1), []byte(s), uint64(i))
 	}
 	f.Fuzz(func(t *testing.T, api uint8, body []byte, seed uint64) {
-		_ = checkDocument(t, API(api)%numAPIs, body, rand.New(rand.NewPCG(seed, 1)))
+		_ = checkDocument(t, API(api)%NumAPIs, body, rand.New(rand.NewPCG(seed, 1)))
 	})
 }
 

@@ -32,7 +32,8 @@ const (
 	// Other is any other path: every string of the JSON is scrubbed in body order.
 	Other
 
-	numAPIs
+	// NumAPIs is the number of the constants above.
+	NumAPIs
 )
 
 // Dialect describes the requests and answers of one API. It holds everything
@@ -86,7 +87,7 @@ const (
 	AnthropicError
 )
 
-var dialects = [numAPIs]*Dialect{
+var dialects = [NumAPIs]*Dialect{
 	Unknown:     {Name: "unknown", AnyJSON: true, list: (*Document).otherPrompt},
 	Chat:        &chatDialect,
 	Completions: &completionsDialect,
@@ -101,7 +102,7 @@ var dialects = [numAPIs]*Dialect{
 
 // Dialect returns the API's row. The caller must not change it.
 func (a API) Dialect() *Dialect {
-	if a < numAPIs {
+	if a < NumAPIs {
 		return dialects[a]
 	}
 	return dialects[Unknown]

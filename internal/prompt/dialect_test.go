@@ -8,7 +8,7 @@ import (
 )
 
 // dialectExamples has one body an API and its prompt, as the texts are listed.
-var dialectExamples = [numAPIs]struct{ body, texts string }{
+var dialectExamples = [NumAPIs]struct{ body, texts string }{
 	Unknown:     {`{"b":"x y","a":"z"}`, "key:b | x y | key:a | z"},
 	Chat:        {`{"messages":[{"role":"user","content":"x y"}],"tools":[{"type":"function","description":"a tool"}]}`, "a tool | x y"},
 	Completions: {`{"prompt":"x y","suffix":"z"}`, "x y | z"},
@@ -24,7 +24,7 @@ var dialectExamples = [numAPIs]struct{ body, texts string }{
 // Every API has a complete row, and its prompt is listed in its order.
 func TestDialects(t *testing.T) {
 	names := map[string]bool{}
-	for api := range numAPIs {
+	for api := range NumAPIs {
 		d := dialects[api]
 		if d == nil || d.Name == "" || d.list == nil || names[d.Name] {
 			t.Fatalf("the row of API %d is incomplete: %+v", api, d)

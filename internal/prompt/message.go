@@ -12,11 +12,11 @@ type messageMembers struct {
 // addMessage lists one message, or one item of the Responses API. The order of its
 // segments is fixed, because SDKs differ in the order of the members.
 func (d *Document) addMessage(object uint32) error {
-	t := d.members(object)
-	if err := d.addRole(&t); err != nil {
+	m := d.members(object)
+	if err := d.addRole(&m); err != nil {
 		return err
 	}
-	if t.role == 0 && d.isOpaqueItem(&t) {
+	if m.role == 0 && d.isOpaqueItem(&m) {
 		d.skipMedia(object)
 		d.addRawExcept(object, nameCacheControl)
 		d.sweepNode(object)
@@ -25,7 +25,7 @@ func (d *Document) addMessage(object uint32) error {
 	// A tool's result is often JSON with escapes of its own.
 	result := Text{Nested: true, Loose: true}
 	traits := Text{}
-	if d.is(t.role, "tool") || d.is(t.role, "function") {
+	if d.is(m.role, "tool") || d.is(m.role, "function") {
 		traits = result
 	}
 	steps := [...]struct {
@@ -34,14 +34,14 @@ func (d *Document) addMessage(object uint32) error {
 		kind SegmentKind
 		err  *Error
 	}{
-		{t.reasoning, Text{}, SegmentReasoning, nil},
-		{t.reasoningContent, Text{}, SegmentReasoning, nil},
-		{t.summary, Text{}, SegmentReasoning, nil},
-		{t.content, traits, SegmentText, errContent},
-		{t.refusal, Text{}, SegmentText, nil},
-		{t.arguments, Text{Nested: true}, SegmentArguments, nil},
-		{t.input, Text{}, SegmentArguments, nil},
-		{t.output, result, SegmentText, nil},
+		{m.reasoning, Text{}, SegmentReasoning, nil},
+		{m.reasoningContent, Text{}, SegmentReasoning, nil},
+		{m.summary, Text{}, SegmentReasoning, nil},
+		{m.content, traits, SegmentText, errContent},
+		{m.refusal, Text{}, SegmentText, nil},
+		{m.arguments, Text{Nested: true}, SegmentArguments, nil},
+		{m.input, Text{}, SegmentArguments, nil},
+		{m.output, result, SegmentText, nil},
 	}
 	for i := range steps {
 		if s := &steps[i]; s.node != 0 {
@@ -50,7 +50,7 @@ func (d *Document) addMessage(object uint32) error {
 			}
 		}
 	}
-	if err := d.addCalls(&t); err != nil {
+	if err := d.addCalls(&m); err != nil {
 		return err
 	}
 	d.sweepNode(object)
@@ -58,29 +58,29 @@ func (d *Document) addMessage(object uint32) error {
 }
 
 // members collects the known members and leaves out the identifiers among them.
-func (d *Document) members(object uint32) (t messageMembers) {
+func (d *Document) members(object uint32) (m messageMembers) {
 	nodes := d.tape.nodes
 	for k := object + 1; k < nodes[object].next; k = nodes[k+1].next {
 		v := k + 1
 		switch nodes[k].name {
 		case nameRole:
-			t.role = v
+			m.role = v
 		case nameType:
-			t.kind = v
+			m.kind = v
 		case nameName:
-			t.name = v
+			m.name = v
 		case nameContent:
-			t.content = v
+			m.content = v
 		case nameReasoning:
-			t.reasoning = v
+			m.reasoning = v
 		case nameReasoningContent:
-			t.reasoningContent = v
+			m.reasoningContent = v
 		case nameRefusal:
-			t.refusal = v
+			m.refusal = v
 		case nameToolCalls:
-			t.toolCalls = v
+			m.toolCalls = v
 		case nameFunctionCall:
-			t.functionCall = v
+			m.functionCall = v
 		case nameID, nameToolCallID, nameCallID, nameStatus, nameObject, nameCacheControl:
 			d.skipID(v)
 		case nameEncryptedContent, nameSignature:
@@ -88,28 +88,28 @@ func (d *Document) members(object uint32) (t messageMembers) {
 		}
 	}
 	if d.dialect.items {
-		t.summary, t.arguments = d.find(object, nameSummary), d.find(object, nameArguments)
-		t.input, t.output = d.find(object, nameInput), d.find(object, nameOutput)
+		m.summary, m.arguments = d.find(object, nameSummary), d.find(object, nameArguments)
+		m.input, m.output = d.find(object, nameInput), d.find(object, nameOutput)
 	}
-	return t
+	return m
 }
 
 // addRole lists role, else type, and name.
-func (d *Document) addRole(t *messageMembers) error {
-	if t.role != 0 && d.tape.nodes[t.role].kind != kindString {
+func (d *Document) addRole(m *messageMembers) error {
+	if m.role != 0 && d.tape.nodes[m.role].kind != kindString {
 		return errRole
 	}
-	d.skipID(t.role)
-	d.skipID(t.kind)
-	first := t.role
-	if first == 0 && t.kind != 0 && d.tape.nodes[t.kind].kind == kindString {
-		first = t.kind
+	d.skipID(m.role)
+	d.skipID(m.kind)
+	first := m.role
+	if first == 0 && m.kind != 0 && d.tape.nodes[m.kind].kind == kindString {
+		first = m.kind
 	}
 	d.addSegment(SegmentRole, first)
 	if first != 0 {
 		d.addText(first, Text{})
 	}
-	d.addName(t.name)
+	d.addName(m.name)
 	return nil
 }
 
@@ -123,11 +123,11 @@ func (d *Document) addName(n uint32) {
 
 // isOpaqueItem reports whether an item is listed raw: it is no message, no call, no
 // result of a call and no reasoning.
-func (d *Document) isOpaqueItem(t *messageMembers) bool {
-	if t.kind == 0 || d.tape.nodes[t.kind].kind != kindString {
+func (d *Document) isOpaqueItem(m *messageMembers) bool {
+	if m.kind == 0 || d.tape.nodes[m.kind].kind != kindString {
 		return false
 	}
-	switch string(d.text(t.kind)) {
+	switch string(d.text(m.kind)) {
 	case "message", "reasoning", "function_call", "function_call_output",
 		"custom_tool_call", "custom_tool_call_output":
 		return false
@@ -137,11 +137,11 @@ func (d *Document) isOpaqueItem(t *messageMembers) bool {
 
 // addCalls lists the tool calls of an assistant's message. It leaves out their ids,
 // which are random and which most templates do not render.
-func (d *Document) addCalls(t *messageMembers) error {
-	if f := t.functionCall; f != 0 && d.tape.nodes[f].kind == kindObject {
+func (d *Document) addCalls(m *messageMembers) error {
+	if f := m.functionCall; f != 0 && d.tape.nodes[f].kind == kindObject {
 		d.addCall(f)
 	}
-	list := t.toolCalls
+	list := m.toolCalls
 	if list == 0 || d.tape.nodes[list].kind == kindNull {
 		return nil
 	}
