@@ -6,7 +6,7 @@ import "io"
 
 const (
 	longestWord = 32      // length in bytes of the names and reasons with a meaning
-	maxCounts   = 4 << 10 // size in bytes of a usage or timings object
+	maxCounts   = 4 << 10 // size in bytes of the largest usage or timings object
 )
 
 // Body passes on a JSON answer. It reads the bytes as they come and collects only
