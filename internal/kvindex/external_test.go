@@ -47,11 +47,11 @@ func TestExternalChunks(t *testing.T) {
 	}
 	want := func(gpu int32, memory, disk int32) {
 		t.Helper()
-		if tiers := tree.BlocksByTier(f.ID(), chunkChain(x, "abcdefgh", 1)); tiers != [3]int32{gpu, 0, 0} {
+		if tiers := tree.BlocksByTier(f.ID(), chunkChain(x, "abcdefgh", 1)); tiers != [kvevents.NumTiers]int32{gpu, 0, 0} {
 			t.Errorf("blocks in the engine's tiers: %v, want %d on the GPU", tiers, gpu)
 		}
 		up, _ := f.External()
-		if tiers := tree.BlocksByTier(up, chunkChain(x, "abcdefgh", 4)); tiers != [3]int32{0, memory, disk} {
+		if tiers := tree.BlocksByTier(up, chunkChain(x, "abcdefgh", 4)); tiers != [kvevents.NumTiers]int32{0, memory, disk} {
 			t.Errorf("chunks outside: %v, want %d and %d", tiers, memory, disk)
 		}
 	}
@@ -89,7 +89,7 @@ func TestExternalChunks(t *testing.T) {
 	more.Root, more.Parent, more.Hashes, more.Tokens = false, memory.Hashes[1], []uint64{nameOf("more")}, more.Tokens[32:]
 	apply(more)
 	up, _ := f.External()
-	if tiers := tree.BlocksByTier(up, chunkChain(x, "abcdefghijkl", 4)); tiers != [3]int32{0, 3, 0} {
+	if tiers := tree.BlocksByTier(up, chunkChain(x, "abcdefghijkl", 4)); tiers != [kvevents.NumTiers]int32{0, 3, 0} {
 		t.Errorf("chunks outside: %v", tiers)
 	}
 	more.Parent = nameOf("nobody")

@@ -6,19 +6,20 @@ import (
 	"math/rand/v2"
 	"strings"
 
-	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
 // fakeEngine is a KV cache of blocks of tokens that tells what it does. Like vLLM
 // it has each block as often as it was computed, and tells of each copy.
 type fakeEngine struct {
-	name   string
-	block  int
-	copies map[uint64]int // by the engine's hash
-	order  []uint64       // physical blocks, oldest first
-	room   int
-	publish   func(e *kvevents.Event)
+	name    string
+	block   int
+	copies  map[uint64]int // by the engine's hash
+	order   []uint64       // physical blocks, oldest first
+	room    int
+	publish func(e *kvevents.Event)
 }
 
 // hash is the engine's own (FNV-1a), of another seed in each engine.

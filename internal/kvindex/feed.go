@@ -17,8 +17,8 @@ import (
 // Expire each minute it ends less than a minute later.
 const TTL = 10 * time.Minute
 
-// expiringTiers is the number of tiers whose entries may expire.
-const expiringTiers = 2
+// expiringTiers is the number of tiers whose entries may expire: all but the GPU.
+const expiringTiers = kvevents.NumTiers - 1
 
 // Feed enters the events of one publisher in the tree, under an upstream of its
 // own. It may be used from several goroutines, one event at a time.

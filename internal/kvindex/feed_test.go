@@ -10,18 +10,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/radixcache"
-	"github.com/cespare/xxhash/v2"
 )
 
 // modelFeed is the slow and obvious reference: for each path of blocks, written out
 // as a string of their letters behind the adapter's name, how many copies there are
 // in each tier, and when the ones that end by themselves were stored.
 type modelFeed struct {
-	copies  map[string]*[3]int
+	copies  map[string]*[kvevents.NumTiers]int
 	stored  []storing
-	removes [3]bool
+	removes [kvevents.NumTiers]bool
 }
 
 type storing struct {
@@ -30,16 +31,16 @@ type storing struct {
 	at   int64
 }
 
-func newModelFeed() *modelFeed { return &modelFeed{copies: map[string]*[3]int{}} }
+func newModelFeed() *modelFeed { return &modelFeed{copies: map[string]*[kvevents.NumTiers]int{}} }
 
 func (m *modelFeed) has(path string) bool {
 	c := m.copies[path]
-	return c != nil && *c != [3]int{}
+	return c != nil && *c != [kvevents.NumTiers]int{}
 }
 
 func (m *modelFeed) store(path string, tier kvevents.Tier, now int64) {
 	if m.copies[path] == nil {
-		m.copies[path] = new([3]int)
+		m.copies[path] = new([kvevents.NumTiers]int)
 	}
 	m.copies[path][tier]++
 	m.wait(path, tier, now)
@@ -75,7 +76,7 @@ func (m *modelFeed) expire(now int64) {
 	})
 }
 
-func (m *modelFeed) whole(path string, skip int) (n int, tiers [3]int32) {
+func (m *modelFeed) whole(path string, skip int) (n int, tiers [kvevents.NumTiers]int32) {
 	for i := skip + 1; i <= len(path) && m.has(path[:i]); i++ {
 		n++
 		c := m.copies[path[:i]]

@@ -8,8 +8,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/bauxite/caddy-kvaware/radixcache"
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
 // newIndex returns an index of its own tree with a limit for the whole, and keeps

@@ -29,7 +29,7 @@ const (
 // ranks, and what a token in each tier counts.
 type Feeds struct {
 	Ranks   []*kvindex.Feed
-	Weights [3]float64 // by kvevents.Tier
+	Weights kvevents.TierWeights // by kvevents.Tier
 }
 
 // followedUpstream is the state of an upstream whose events are followed.
@@ -41,9 +41,9 @@ type followedUpstream struct {
 
 	// What its events say about the prompt under evaluation, over all ranks.
 	evaluation uint64
-	tokens     int     // that it holds
-	weighted   float64 // the same, weighted by tier
-	outsideGPU [3]int  // of the tokens, those not on a GPU, by kvevents.Tier
+	tokens     int                    // that it holds
+	weighted   float64                // the same, weighted by tier
+	outsideGPU [kvevents.NumTiers]int // of the tokens, those not on a GPU, by kvevents.Tier
 }
 
 // Index returns the KV index: what the engines report to hold, and which text
@@ -125,7 +125,7 @@ func (fu *followedUpstream) knowledge(now time.Time) kvevents.Knowledge {
 // reset drops what an earlier evaluation has stored.
 func (fu *followedUpstream) reset(rt *Router) {
 	if fu.evaluation != rt.evaluation {
-		fu.evaluation, fu.tokens, fu.weighted, fu.outsideGPU = rt.evaluation, 0, 0, [3]int{}
+		fu.evaluation, fu.tokens, fu.weighted, fu.outsideGPU = rt.evaluation, 0, 0, [kvevents.NumTiers]int{}
 	}
 }
 
@@ -157,7 +157,7 @@ func (fu *followedUpstream) tiered(id radixcache.Upstream) bool {
 
 // addTiers adds the tokens outside the GPU of a rank, given its blocks by tier,
 // and returns all its tokens weighted by tier.
-func (fu *followedUpstream) addTiers(tiers [3]int32, blockTokens int) (weighted float64) {
+func (fu *followedUpstream) addTiers(tiers [kvevents.NumTiers]int32, blockTokens int) (weighted float64) {
 	for tier, blocks := range tiers {
 		tokens := int(blocks) * blockTokens
 		weighted += float64(tokens) * fu.Weights[tier]

@@ -53,7 +53,7 @@ func (rt *Router) followRanks(address string, ranks int) (feeds []*kvindex.Feed)
 		feed.SetKnowledge(kvevents.Complete)
 		feeds = append(feeds, feed)
 	}
-	rt.Follow(address, Feeds{Ranks: feeds, Weights: [3]float64{1, 0.5, 0.25}})
+	rt.Follow(address, Feeds{Ranks: feeds, Weights: kvevents.TierWeights{1, 0.5, 0.25}})
 	return feeds
 }
 

@@ -5,9 +5,11 @@ package routing
 import (
 	"testing"
 	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-var tierWeights = [3]float64{1, 0.8, 0.3}
+var tierWeights = kvevents.TierWeights{1, 0.8, 0.3}
 
 // offloading returns a request for a prompt of 16 blocks of 64 tokens, to engines that
 // keep blocks outside their GPUs.
@@ -116,7 +118,7 @@ func TestOffloadCounts(t *testing.T) {
 // Blocks that an engine loads from outside its GPU say nothing about the size of the
 // GPU's cache.
 func TestOffloadedIsNotLearned(t *testing.T) {
-	limit := func(offloads *[3]float64) int64 {
+	limit := func(offloads *kvevents.TierWeights) int64 {
 		now := time.Unix(1000, 0)
 		rt := New(2_000_000, func() time.Time { return now })
 		rt.SetCapacity("one", 2048)

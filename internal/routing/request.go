@@ -2,7 +2,11 @@
 
 package routing
 
-import "time"
+import (
+	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+)
 
 // Prompt is what routing needs to know of a request.
 type Prompt struct {
@@ -35,7 +39,7 @@ type Prompt struct {
 	// be on its disk, unless the candidate says better. Cached tokens that such
 	// an engine reports can exceed what its GPU held, and say nothing about the
 	// size of its cache.
-	OffloadWeights *[3]float64
+	OffloadWeights *kvevents.TierWeights
 }
 
 // MessageEnd is the end of a message in a prompt's text.
@@ -66,7 +70,7 @@ type Request struct {
 	promptBytes     int
 	blockBytes      int
 	estimatedTokens int // from the text alone
-	offloadWeights  *[3]float64
+	offloadWeights  *kvevents.TierWeights
 
 	// The router's mu guards these.
 	promptTokens int

@@ -72,7 +72,7 @@ func BenchmarkRouteFollowed(b *testing.B) {
 		}
 		feed.Apply(&kvevents.Event{Kind: kvevents.Stored, Root: true, Hashes: hashes, Tokens: ids[:held*blockTokens], BlockSize: blockTokens})
 		feed.SetKnowledge(kvevents.Complete)
-		rt.Follow(candidates[i].Address, Feeds{Ranks: []*kvindex.Feed{feed}, Weights: [3]float64{1, 0.8, 0.3}})
+		rt.Follow(candidates[i].Address, Feeds{Ranks: []*kvindex.Feed{feed}, Weights: kvevents.TierWeights{1, 0.8, 0.3}})
 	}
 	key := TokenKey{Model: "m", BlockTokens: blockTokens}
 	rt.Index().Link(rt.Index().Space(key), text, anchors, ids)
