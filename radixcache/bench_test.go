@@ -13,7 +13,7 @@ import (
 // w1Load is W1 once for all benchmarks.
 var w1Load = sync.OnceValue(func() *w1.W { return w1.New(20000) })
 
-// w1Tree is a tree that has recorded all of W1.
+// w1Tree makes a tree with all of W1.
 func w1Tree(limit int64) (*Tree, []Upstream) {
 	t := New(limit)
 	ids := make([]Upstream, w1.Pods)
@@ -67,8 +67,8 @@ func BenchmarkRemove(b *testing.B) {
 	}
 }
 
-// BenchmarkEvents feeds W1 as what engines tell, each upstream under names of
-// its own, and reports what that costs a pair of a block and an upstream.
+// BenchmarkEvents records W1 as engines report it, each with its own keys. It prints
+// the bytes for each pair of a block and an upstream.
 func BenchmarkEvents(b *testing.B) {
 	w := w1.New(2000)
 	var s Stats
@@ -82,7 +82,7 @@ func BenchmarkEvents(b *testing.B) {
 			for _, h := range chain {
 				keys = append(keys, h^uint64(turn.Pod)<<56)
 			}
-			from := 0 // an engine tells only of what is new
+			from := 0 // an engine reports new blocks only
 			for from < len(chain) {
 				if _, ok := t.BlockByKey(up, keys[from]); !ok {
 					break

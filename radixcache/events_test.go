@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// told makes an event of a whole chain under keys that are its elements.
-func told(chain []uint64, tier Tier) StoredBlocks {
+// storedChain is the event of a whole chain whose keys are its elements.
+func storedChain(chain []uint64, tier Tier) StoredBlocks {
 	return StoredBlocks{Root: true, Keys: chain, Blocks: chain, Weight: 16, Tier: tier}
 }
 
@@ -25,7 +25,7 @@ func TestLongEventsCountOnce(t *testing.T) {
 				tree.Insert(other, distinct(r, 500), 16)
 			}
 			chain := distinct(r, 15_000)
-			if !tree.Stored(up, told(chain, GPU)) {
+			if !tree.Stored(up, storedChain(chain, GPU)) {
 				t.Fatal("not stored")
 			}
 			rest := distinct(r, 8_000)
@@ -52,8 +52,8 @@ func TestLongEventsCountOnce(t *testing.T) {
 	}
 }
 
-// A key that comes to name another block takes the first one from the upstream:
-// no removal could reach it any more.
+// When a key comes to name another block, the upstream loses the first one: no
+// removal could reach it any more.
 func TestRenamedBlockIsLost(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 9))
 	tree := New(1 << 20)
@@ -80,32 +80,32 @@ func TestRenamedBlockIsLost(t *testing.T) {
 	}
 }
 
-// What is evicted is told of until the upstream starts again; what an upstream
-// itself removes, and what is cut, is no eviction.
-func TestEvictedIsSeen(t *testing.T) {
+// Evicted stays true until the upstream is forgotten. Removals, cuts and trims are
+// no evictions.
+func TestEvicted(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 9))
 	tree := New(1 << 20)
 	up, other := tree.Register("up"), tree.Register("other")
 	chain := distinct(r, 300)
-	tree.Stored(up, told(chain, GPU))
+	tree.Stored(up, storedChain(chain, GPU))
 	tree.Removed(up, chain[200:], GPU)
 	tree.Cut(up, chain, 100)
 	tree.Trim(up, 70*16)
 	if tree.Evicted(up) || tree.Evicted(other) {
-		t.Fatal("evicted, with all the room there is")
+		t.Fatal("evicted, although there is room")
 	}
 	for range 1000 {
 		tree.Insert(other, distinct(r, 300), 16)
 	}
 	if !tree.Evicted(up) || !tree.Evicted(other) {
-		t.Fatal("nothing evicted under a limit that has no room for it")
+		t.Fatal("nothing evicted, although there is no room")
 	}
 	tree.Forget(up)
 	if tree.Evicted(up) || !tree.Evicted(other) {
-		t.Fatal("one that starts again has lost nothing yet, the other has")
+		t.Fatal("a forgotten upstream counts as evicted, or the other does not")
 	}
 	tree.Unregister(other)
 	if tree.Evicted(other) || tree.Evicted(0) || tree.Evicted(tree.Register("new")) {
-		t.Fatal("an id that is not valid, or new, has lost nothing")
+		t.Fatal("an invalid or a new id counts as evicted")
 	}
 }

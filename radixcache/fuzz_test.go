@@ -4,8 +4,8 @@ package radixcache
 
 import "testing"
 
-// FuzzOperations plays a sequence of operations, three bytes each, on a tree and
-// its model: what to do, with what, and on which path.
+// FuzzOperations runs a sequence of operations on a tree and its model. Three bytes
+// each say the operation, its argument, and the path.
 func FuzzOperations(f *testing.F) {
 	f.Add([]byte("\x00\x10\x80\x05\x01\x81\x08\x03\x81\x0c\x07\x80\x0a\x05\x80\x0f\x08\x01"))
 	f.Add([]byte{0, 0, 200, 1, 0, 201, 2, 0, 202, 10, 9, 200, 5, 3, 202, 8, 3, 202, 14, 1, 1})
@@ -24,7 +24,7 @@ func FuzzOperations(f *testing.F) {
 	})
 }
 
-// fuzzPath makes long paths that part in few places out of two bytes.
+// fuzzPath makes long paths with few branches out of two bytes.
 func fuzzPath(a, b byte) string {
 	path := make([]byte, 1+int(a))
 	for i := range path {

@@ -10,8 +10,8 @@ import (
 	"unsafe"
 )
 
-// threadCPU is the processor time this thread has used: unlike the time of day it
-// does not run while others have the machine.
+// threadCPU is the processor time that this thread has used. Other work on the
+// machine does not add to it.
 func threadCPU() time.Duration {
 	const threadClock = 3 // CLOCK_THREAD_CPUTIME_ID
 	var ts syscall.Timespec
@@ -21,16 +21,16 @@ func threadCPU() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// BenchmarkSteps prints the longest that an operation keeps the lock to itself, in
-// processor time, on the shapes that are hardest on one step each: how long other
-// writers may have to wait. Of several times the best, for on a shared machine the
-// others measure the neighbours' use of its caches.
+// BenchmarkSteps prints the longest time that an operation holds the lock, in
+// processor time, on the shapes that are hardest on one step each. Other writers may
+// have to wait that long. It takes the best of several rounds: on a shared machine
+// the others measure what the neighbours do to the caches.
 func BenchmarkSteps(b *testing.B) {
 	for _, w := range worst {
 		b.Run(w.name, func(b *testing.B) {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			tree, do := w.make()
+			tree, do := w.build()
 			best := time.Hour
 			holds := 0
 			tree.mostWork = 0

@@ -8,15 +8,15 @@ import (
 	"testing"
 )
 
-// Beyond stepWork a hold may last for one thing that is not divided: most of them
-// are small, but to split or join a run takes all of its holders.
+// The lock may be held beyond the work budget for one step that is not divided. Most
+// steps are small, but splitting or joining a run takes all of its holders.
 const (
 	mostUndivided = 4096
 	mostOfRun     = 8 * MaxUpstreams
 )
 
-// heldFor fails when somebody has held the lock for more work than that.
-func (t *Tree) heldFor(most int) error {
+// checkWork fails when an operation has held the lock for more than most work.
+func (t *Tree) checkWork(most int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.mostWork > most {
@@ -25,8 +25,8 @@ func (t *Tree) heldFor(most int) error {
 	return nil
 }
 
-// fanned is a tree in which claims hang on claim 0 of upstream "a": so many
-// branches, each of so many runs one behind the other.
+// fanned makes a tree whose root run has many children, each the first of a chain of
+// deep runs. It returns the upstream that holds all, and the root run's chain.
 func fanned(children, deep int) (*Tree, Upstream, []uint64) {
 	t := New(1 << 30)
 	up := t.Register("a")
@@ -38,15 +38,15 @@ func fanned(children, deep int) (*Tree, Upstream, []uint64) {
 	return t, up, root
 }
 
-// crowded is a tree in which so many upstreams hold the same chain; told says by
-// events.
-func crowded(holders, blocks int, told bool) (*Tree, []Upstream, []uint64) {
+// crowded makes a tree in which many upstreams hold the same chain, with keys or
+// without.
+func crowded(holders, blocks int, keys bool) (*Tree, []Upstream, []uint64) {
 	t := New(1 << 30)
 	chain := distinct(rand.New(rand.NewPCG(32, 1)), blocks)
 	var ups []Upstream
 	for i := range holders {
 		ups = append(ups, t.Register(fmt.Sprint(i)))
-		if told {
+		if keys {
 			t.Stored(ups[i], StoredBlocks{Root: true, Keys: chain, Blocks: chain, Weight: 16})
 		} else {
 			t.Insert(ups[i], chain, 16)
@@ -55,13 +55,13 @@ func crowded(holders, blocks int, told bool) (*Tree, []Upstream, []uint64) {
 	return t, ups, chain
 }
 
-// worst are shapes that are hard on one step each: make builds one, and returns
-// what to do with it, which ends as it began and calls let between operations, and
-// the most work in one go.
+// worst are shapes that are hard on one step each. build makes a tree and a function
+// that runs the operations. The function leaves the tree as it was, and calls let
+// between operations. most is the most work between two yields.
 var worst = []struct {
-	name string
-	most int
-	make func() (*Tree, func(let func()))
+	name  string
+	most  int
+	build func() (*Tree, func(let func()))
 }{
 	{"lose and regain a block with 10000 children", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
 		t, up, root := fanned(10000, 1)
@@ -114,7 +114,7 @@ var worst = []struct {
 		other := append(append([]uint64{}, chain[:100]...), 1)
 		return t, func(let func()) { t.Insert(ups[0], other, 16); let(); t.Cut(ups[0], other, 100) }
 	}},
-	{"split and join under 100 holders told by events", defaultWorkBudget + 100*4*MaxRun, func() (*Tree, func(func())) {
+	{"split and join under 100 holders with keys", defaultWorkBudget + 100*4*MaxRun, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(100, 2*MaxRun, true)
 		other := append(append([]uint64{}, chain[:100]...), 1)
 		return t, func(let func()) { t.Insert(ups[0], other, 16); let(); t.Cut(ups[0], other, 100) }
@@ -123,21 +123,21 @@ var worst = []struct {
 
 func TestNobodyHoldsTheLockForLong(t *testing.T) {
 	if raceEnabled {
-		t.Skip("one goroutine: there is nothing to race with")
+		t.Skip("there is one goroutine")
 	}
 	for _, w := range worst {
 		t.Run(w.name, func(t *testing.T) {
-			tree, do := w.make()
-			if err := tree.heldFor(defaultWorkBudget + mostUndivided); err != nil {
+			tree, do := w.build()
+			if err := tree.checkWork(defaultWorkBudget + mostUndivided); err != nil {
 				t.Fatalf("while it was built: %v", err)
 			}
 			do(func() {})
 			do(func() {})
-			if err := tree.heldFor(w.most); err != nil {
+			if err := tree.checkWork(w.most); err != nil {
 				t.Fatal(err)
 			}
 			if tree.mostWork < defaultWorkBudget/2 {
-				t.Fatalf("the longest hold was %d units: this is no hard shape", tree.mostWork)
+				t.Fatalf("the most work was %d units: this shape is not hard", tree.mostWork)
 			}
 			if err := tree.validate(); err != nil {
 				t.Fatal(err)

@@ -201,13 +201,16 @@ func (l *lookup) probe(from, step, end int) (n int, ok bool) {
 	var versions [probeWidth]uint32
 	many := 0
 	for c := from; c < end && many < probeWidth; c += step {
-		h := l.chain[c*MaxRun]
-		b := l.firstBucket(h, state)
-		if b == nil {
+		b := bucketOf(l.chain[c*MaxRun], state.buckets())
+		if int(b/bucketsPerChunk) >= len(l.index) {
 			return 0, false
 		}
-		buckets[many] = b
-		versions[many] = l.t.version(h).Load()
+		p := l.bucketAt(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+		if p == nil {
+			return 0, false
+		}
+		buckets[many] = p
+		versions[many] = l.t.version(l.chain[c*MaxRun]).Load()
 		many++
 	}
 	for i := range many { // all misses at once
@@ -393,21 +396,16 @@ func (l *lookup) findRun(h uint64, pos int) (uint32, bool) {
 	if state.buckets() == 0 {
 		return 0, true
 	}
-	b := l.firstBucket(h, state)
-	if b == nil {
-		return 0, false
-	}
-	ref, ok := l.search(b, h, pos)
-	return ref, ok && l.t.index.loadState() == state && !state.moving()
-}
-
-// firstBucket returns the bucket of h, or nil when the index has changed.
-func (l *lookup) firstBucket(h uint64, state tableState) *bucket {
 	b := bucketOf(h, state.buckets())
 	if int(b/bucketsPerChunk) >= len(l.index) {
-		return nil
+		return 0, false
 	}
-	return l.bucketAt(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+	p := l.bucketAt(l.index[b/bucketsPerChunk].Load() + b%bucketsPerChunk)
+	if p == nil {
+		return 0, false
+	}
+	ref, ok := l.search(p, h, pos)
+	return ref, ok && l.t.index.loadState() == state && !state.moving()
 }
 
 // search looks for a run through a bucket and its overflow buckets.

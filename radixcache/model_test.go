@@ -13,17 +13,29 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// model is the slow and obvious reference: for each upstream the set of paths
-// it holds, a path being written out as the string of its block letters, with
-// the copies its engine told of, by tier.
+// model is the slow and obvious reference: for each upstream the set of paths it
+// holds. A path is the string of its block letters. With it are the copies that
+// events reported, by tier.
 type model struct {
-	ups map[Upstream]map[string]*[NumTiers]int
+	ups      map[Upstream]map[string]*[NumTiers]int
+	prefixes map[string]bool // see blocks
 }
 
-func newModel() *model { return &model{ups: map[Upstream]map[string]*[NumTiers]int{}} }
+// seedsOf is how many of the seeds of a test run: fewer in short mode, and with the
+// race detector, which finds nothing in tests of one goroutine.
+func seedsOf(full uint64) uint64 {
+	if raceEnabled || testing.Short() {
+		return max(full/10, 3)
+	}
+	return full
+}
 
-// whole is how many blocks of the path up holds without a hole.
-func (m *model) whole(up Upstream, path string) (n int) {
+func newModel() *model {
+	return &model{ups: map[Upstream]map[string]*[NumTiers]int{}, prefixes: map[string]bool{}}
+}
+
+// held is how many blocks of the path up holds without a hole.
+func (m *model) held(up Upstream, path string) (n int) {
 	for n < len(path) && m.ups[up][path[:n+1]] != nil {
 		n++
 	}
@@ -31,7 +43,7 @@ func (m *model) whole(up Upstream, path string) (n int) {
 }
 
 func (m *model) insert(up Upstream, path string) (held int) {
-	held = m.whole(up, path)
+	held = m.held(up, path)
 	for i := 1; i <= len(path); i++ {
 		if m.ups[up][path[:i]] == nil {
 			m.ups[up][path[:i]] = new([NumTiers]int)
@@ -40,14 +52,14 @@ func (m *model) insert(up Upstream, path string) (held int) {
 	return held
 }
 
-// told tells whether up's engine told of the last block of the path.
-func (m *model) told(up Upstream, path string) bool {
+// reported tells whether up's engine reported the last block of the path.
+func (m *model) reported(up Upstream, path string) bool {
 	c := m.ups[up][path]
 	return c != nil && *c != [NumTiers]int{}
 }
 
 func (m *model) stored(up Upstream, path string, from int, tier Tier) bool {
-	if from > 0 && !m.told(up, path[:from]) {
+	if from > 0 && !m.reported(up, path[:from]) {
 		return false
 	}
 	for i := from + 1; i <= len(path); i++ {
@@ -80,7 +92,7 @@ func (m *model) cut(up Upstream, path string, keep int) {
 
 func (m *model) lookup(path string) (out []Match) {
 	for up := range m.ups {
-		if n := m.whole(up, path); n > 0 {
+		if n := m.held(up, path); n > 0 {
 			out = append(out, Match{up, int32(n)})
 		}
 	}
@@ -88,7 +100,7 @@ func (m *model) lookup(path string) (out []Match) {
 }
 
 func (m *model) tiers(up Upstream, path string) (n [NumTiers]int32) {
-	for i := range m.whole(up, path) {
+	for i := range m.held(up, path) {
 		switch c := m.ups[up][path[:i+1]]; {
 		case *c == [NumTiers]int{} || c[GPU] > 0:
 			n[GPU]++
@@ -101,17 +113,17 @@ func (m *model) tiers(up Upstream, path string) (n [NumTiers]int32) {
 	return n
 }
 
-// blocks counts the paths somebody holds, and those on the way to one.
+// blocks counts the paths that any upstream holds, and all their prefixes.
 func (m *model) blocks() int {
-	all := map[string]bool{}
+	clear(m.prefixes)
 	for _, set := range m.ups {
 		for p := range set {
-			for i := len(p); i > 0 && !all[p[:i]]; i-- {
-				all[p[:i]] = true
+			for i := len(p); i > 0 && !m.prefixes[p[:i]]; i-- {
+				m.prefixes[p[:i]] = true
 			}
 		}
 	}
-	return len(all)
+	return len(m.prefixes)
 }
 
 func sorted(ms []Match) []Match {
@@ -128,12 +140,12 @@ func chainOf(path string) []uint64 {
 	return out
 }
 
-// keysOf is what an engine calls the blocks of a path: small numbers, other
-// ones for each upstream, the same for a second copy.
+// keysOf returns the engine's keys of the blocks of a path: small numbers, others
+// for each upstream, the same for a second copy.
 func keysOf(up Upstream, path string, from int) []uint64 {
 	var out []uint64
 	for i := from; i < len(path); i++ {
-		out = append(out, xxhash.Sum64String(fmt.Sprint(up, path[:i+1]))>>20)
+		out = append(out, (xxhash.Sum64String(path[:i+1])^uint64(up)*0x9E3779B97F4A7C15)>>20)
 	}
 	return out
 }
@@ -150,7 +162,7 @@ func randomPath(r *rand.Rand, longest int) string {
 	return string(b)
 }
 
-// present tells what the tree itself says about a block, holes or not.
+// present tells whether up holds a block, holes before it or not.
 func (t *Tree) present(up Upstream, chain []uint64, i int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -193,7 +205,7 @@ func (p *player) step(op, arg byte, up Upstream, path string) error {
 	case 5, 6, 7:
 		from := 0
 		for i := 1; i < len(path); i++ {
-			if p.m.told(up, path[:i]) && int(arg)%3 > 0 {
+			if p.m.reported(up, path[:i]) && int(arg)%3 > 0 {
 				from = i
 			}
 		}
@@ -237,7 +249,7 @@ func (p *player) step(op, arg byte, up Upstream, path string) error {
 	return nil
 }
 
-// copied tells of a copy of some of the blocks of a path in another tier.
+// copied reports a copy of some of the blocks of a path in another tier.
 func (p *player) copied(up Upstream, path string, tier Tier, some int) error {
 	var keys []uint64
 	want := 0
@@ -246,7 +258,7 @@ func (p *player) copied(up Upstream, path string, tier Tier, some int) error {
 			continue
 		}
 		keys = append(keys, keysOf(up, path[:i+1], i)[0])
-		if p.m.told(up, path[:i+1]) {
+		if p.m.reported(up, path[:i+1]) {
 			p.m.ups[up][path[:i+1]][tier]++
 			want++
 		}
@@ -257,8 +269,8 @@ func (p *player) copied(up Upstream, path string, tier Tier, some int) error {
 	return nil
 }
 
-// trim follows the tree: which claims went is its choice, the model checks that
-// the rest was there before and is no more than asked for.
+// trim leaves the choice of claims to the tree. It checks that the rest was there
+// before and is no more than asked for.
 func (p *player) trim(up Upstream, tokens int64) error {
 	p.tree.Trim(up, tokens)
 	p.follow(up)
@@ -268,7 +280,7 @@ func (p *player) trim(up Upstream, tokens int64) error {
 	return nil
 }
 
-// follow takes out of the model what the tree has let go.
+// follow takes the blocks out of the model that the tree has dropped.
 func (p *player) follow(up Upstream) {
 	for path := range p.m.ups[up] {
 		if !p.tree.present(up, chainOf(path), len(path)-1) {
@@ -296,15 +308,11 @@ func (p *player) check(path string) error {
 	return nil
 }
 
-// small is the most work in one go where no run has many holders.
-const small = defaultWorkBudget + 1024
+// smallStep is the most work between two yields where no run has many holders.
+const smallStep = defaultWorkBudget + 1024
 
 func TestAgainstModel(t *testing.T) {
-	seeds := uint64(220)
-	if raceEnabled { // one goroutine: there is nothing to race with
-		seeds = 30
-	}
-	for seed := range seeds {
+	for seed := range seedsOf(120) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		p := newPlayer(1<<30, 1+int(seed%5))
 		for step := range 200 {
@@ -317,7 +325,7 @@ func TestAgainstModel(t *testing.T) {
 				t.Fatalf("seed %d step %d op %d arg %d %s: %v", seed, step, op, arg, path, err)
 			}
 		}
-		if err := p.tree.heldFor(small); err != nil {
+		if err := p.tree.checkWork(smallStep); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}

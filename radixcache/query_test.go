@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// What an upstream holds behind a chain is what a longer chain with the only
-// continuation would match, whatever the runs are.
-func TestBeyond(t *testing.T) {
+// The blocks behind a chain are those that a longer chain with the only continuation
+// would match, whatever the runs are.
+func TestHeldBeyond(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		tree := New(4 << 20)
@@ -20,7 +20,7 @@ func TestBeyond(t *testing.T) {
 		}
 		at := 1 + rnd.IntN(len(chain))
 		tree.Insert(up, chain, 16)
-		tree.Insert(other, chain[:at], 16) // splits runs for nothing that matters
+		tree.Insert(other, chain[:at], 16) // splits a run, which must not matter
 		held := len(chain)
 		if rnd.IntN(2) == 0 {
 			lost := rnd.IntN(len(chain))
@@ -41,18 +41,18 @@ func TestBeyond(t *testing.T) {
 	}
 }
 
-// Where an upstream holds two ways on, neither is it.
-func TestBeyondParts(t *testing.T) {
+// Where an upstream holds two continuations, neither counts.
+func TestHeldBeyondStopsAtBranches(t *testing.T) {
 	tree := New(1 << 20)
 	up := tree.Register("a")
 	chain := []uint64{1, 2, 3, 4, 5, 6}
 	tree.Insert(up, chain, 16)
 	tree.Insert(up, []uint64{1, 2, 3, 4, 7, 8}, 16)
 	if got := tree.HeldBeyond(up, chain[:2], 10); got != 2 {
-		t.Errorf("%d blocks to where it parts, want 2", got)
+		t.Errorf("%d blocks up to the branch, want 2", got)
 	}
 	if got := tree.HeldBeyond(up, chain[:4], 10); got != 0 {
-		t.Errorf("%d blocks behind where it parts, want 0", got)
+		t.Errorf("%d blocks behind the branch, want 0", got)
 	}
 	if got := tree.HeldBeyond(up, nil, 10); got != 0 {
 		t.Errorf("%d blocks behind no chain", got)

@@ -4,5 +4,6 @@
 
 package radixcache
 
-// raceEnabled is whether the race detector slows everything down tenfold.
+// raceEnabled tells whether the race detector is on, which makes tests ten times
+// slower.
 const raceEnabled = true

@@ -28,7 +28,7 @@ func TestUnknownUpstreamsDoNothing(t *testing.T) {
 		tree.Unregister(id)
 	}
 	if got := tree.Lookup(chainOf("abc"), nil); len(got) != 0 {
-		t.Fatalf("removed upstream still matches: %v", got)
+		t.Fatalf("a removed upstream still matches: %v", got)
 	}
 	if s := tree.Stats(); s.Blocks != 0 || s.Upstreams != 0 {
 		t.Fatalf("left behind: %+v", s)
@@ -73,7 +73,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// fixedClock makes a tree's time stand where the test puts it.
+// fixedClock makes a tree's clock stand at a time that the test sets.
 func fixedClock(tree *Tree) *time.Duration {
 	now := new(time.Duration)
 	tree.clock = func() time.Duration { return *now }
@@ -82,7 +82,7 @@ func fixedClock(tree *Tree) *time.Duration {
 
 // One upstream that is busy with a prefix must not keep another's old claim on
 // the same prefix alive.
-func TestOldestClaimGoesFirstWhoeverElseIsBusy(t *testing.T) {
+func TestOldestClaimIsEvictedFirst(t *testing.T) {
 	tree := New(1 << 20)
 	now := fixedClock(tree)
 	r := rand.New(rand.NewPCG(1, 1))
@@ -128,7 +128,7 @@ func TestTrimLeavesTheYoungest(t *testing.T) {
 	}
 }
 
-// A rival never joins what it has split, and grows without bound.
+// A tree that never joined the runs it has split would grow without bound.
 func TestRunsAreJoinedAgain(t *testing.T) {
 	tree := New(1 << 20)
 	up := tree.Register("a")
@@ -175,7 +175,7 @@ func TestLoweredLimitKeepsTheYoungest(t *testing.T) {
 	}
 }
 
-func TestAsManyUpstreamsAsPromised(t *testing.T) {
+func TestMaxUpstreams(t *testing.T) {
 	tree := New(16 << 20)
 	chain := distinct(rand.New(rand.NewPCG(5, 1)), 100)
 	ids := map[Upstream]bool{}
@@ -210,7 +210,7 @@ func TestAsManyUpstreamsAsPromised(t *testing.T) {
 	}
 }
 
-func TestWorkAllocatesNothing(t *testing.T) {
+func TestOperationsAllocateNothing(t *testing.T) {
 	tree := New(4 << 20)
 	r := rand.New(rand.NewPCG(6, 1))
 	chains := make([][]uint64, 200)
@@ -231,9 +231,9 @@ func TestWorkAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Chains whose elements do not commit to what is before them, or that are the
-// same number all along, may be answered wrongly but must do no harm.
-func TestChainsThatAreNone(t *testing.T) {
+// Chains whose elements do not commit to those before them may get wrong answers,
+// but must do no harm.
+func TestInvalidChains(t *testing.T) {
 	tree := New(1 << 20)
 	ups := []Upstream{tree.Register("a"), tree.Register("b")}
 	r := rand.New(rand.NewPCG(7, 1))
@@ -263,9 +263,9 @@ func TestChainsThatAreNone(t *testing.T) {
 	}
 }
 
-// A claim whose blocks are all lost stays while something hangs on it. When that
-// goes, the claim and its run go with it, all the way up, and only once.
-func TestHollowClaimsGoWithWhatHangsOnThem(t *testing.T) {
+// An empty claim stays while it has child claims. It goes with the last one, together
+// with its run, all the way up.
+func TestEmptyClaimsGoWithTheirChildren(t *testing.T) {
 	for _, others := range []int{0, 3} {
 		tree := New(1 << 20)
 		up := tree.Register("a")

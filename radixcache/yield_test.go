@@ -9,29 +9,26 @@ import (
 	"testing"
 )
 
-// seen is what a lookup said of an upstream while an operation for it had let
-// others in.
-type seen struct {
+// answer is one lookup's match for an upstream while an operation for that upstream
+// had let others in.
+type answer struct {
 	path   string
 	blocks int
 }
 
-// Operations let others in after every few steps, and there others of all kinds
-// happen, for other upstreams. The tree must be in order each time; lookups must be
-// exact for all but the upstream of the first operation, and for that one say no
+// Operations let others in after every few steps. There, operations of all kinds run
+// for other upstreams. The tree must be in order each time. Lookups must be exact
+// for all upstreams but that of the first operation. For that one they must say no
 // more than was true before it or is after it.
 func TestOthersBetweenAllSteps(t *testing.T) {
-	seeds := uint64(30)
-	if raceEnabled {
-		seeds = 2
-	}
+	seeds := seedsOf(30)
 	between := 0
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 21))
 		p := newPlayer(1<<30, 2+int(seed%4))
 		p.tree.workBudget = 1 + int(seed%7)*3
-		var busy Upstream // that of the first operation, 0 beside operations
-		var said []seen
+		var busy Upstream // of the first operation, 0 while there is none
+		var said []answer
 		var failed error
 		p.tree.onYield = func() {
 			if busy == 0 || failed != nil {
@@ -56,8 +53,8 @@ func TestOthersBetweenAllSteps(t *testing.T) {
 			}
 			for _, id := range p.ids {
 				if id == up {
-					said = append(said, seen{path, got[id]})
-				} else if want := p.m.whole(id, path); got[id] != want && failed == nil {
+					said = append(said, answer{path, got[id]})
+				} else if want := p.m.held(id, path); got[id] != want && failed == nil {
 					failed = fmt.Errorf("between: %d holds %d blocks of %s, lookup says %d", id, want, path, got[id])
 				}
 			}
@@ -76,7 +73,7 @@ func TestOthersBetweenAllSteps(t *testing.T) {
 				err = p.check(randomPath(r, 30))
 			}
 			for _, s := range said {
-				if most := max(before.whole(up, s.path), p.m.whole(up, s.path)); s.blocks > most && err == nil {
+				if most := max(before.held(up, s.path), p.m.held(up, s.path)); s.blocks > most && err == nil {
 					err = fmt.Errorf("lookup said %d of %s, it was never more than %d", s.blocks, s.path, most)
 				}
 			}
@@ -91,13 +88,10 @@ func TestOthersBetweenAllSteps(t *testing.T) {
 }
 
 // The same with operations for the same upstream in between, under a limit that
-// is always in the way: whose operation came first is not said then, but the tree
-// is in order, and nothing is said to be held that was never told.
+// always evicts. The order of the operations is not known then. But the tree must be
+// in order, and lookups must count no block that was never recorded.
 func TestSameUpstreamBetweenAllSteps(t *testing.T) {
-	seeds := uint64(30)
-	if raceEnabled {
-		seeds = 2
-	}
+	seeds := seedsOf(20)
 	evicted := uint64(0)
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 22))
@@ -109,7 +103,7 @@ func TestSameUpstreamBetweenAllSteps(t *testing.T) {
 		act := func() {
 			up, path := p.ids[r.IntN(len(p.ids))], wildPath(r)
 			chain := chainOf(path)
-			p.m.insert(up, path) // whatever was ever told
+			p.m.insert(up, path) // everything that was ever recorded
 			switch r.IntN(12) {
 			default:
 				p.tree.Insert(up, chain, 16)
@@ -156,8 +150,8 @@ func TestSameUpstreamBetweenAllSteps(t *testing.T) {
 			}
 			q := wildPath(r)
 			for _, m := range p.tree.Lookup(chainOf(q), nil) {
-				if most := p.m.whole(m.Upstream, q); int(m.Blocks) > most && failed == nil {
-					failed = fmt.Errorf("%d holds %d blocks of %s, told of %d", m.Upstream, m.Blocks, q, most)
+				if most := p.m.held(m.Upstream, q); int(m.Blocks) > most && failed == nil {
+					failed = fmt.Errorf("lookup says that %d holds %d blocks of %s, at most %d were recorded", m.Upstream, m.Blocks, q, most)
 				}
 			}
 			if failed != nil {
@@ -167,6 +161,6 @@ func TestSameUpstreamBetweenAllSteps(t *testing.T) {
 		evicted += p.tree.Stats().Evictions
 	}
 	if evicted < 5*seeds {
-		t.Fatalf("only %d evictions: the limit was not in the way", evicted)
+		t.Fatalf("only %d evictions: the limit is too high", evicted)
 	}
 }
