@@ -15,17 +15,17 @@ func init() {
 	caddy.RegisterModule(Admin{})
 }
 
-// Admin is the part of the admin API that shows what the gateway knows. It
-// shows figures and upstream addresses only: no prompt, no hash, no key.
+// Admin adds routes to the admin API that show the state of the gateway:
+// figures and upstream addresses only, no prompt, no hash, no key.
 //
 // Request | Answer
 // --------|-------
 // `GET /kv_aware/tree` | The prefix tree: bytes, limit, blocks, upstreams, evictions
 // `GET /kv_aware/volatile` | How far the process is locked out of the disk, and what is still open for writing
-// `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, capacity, what the engine tells
+// `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, capacity, and what the engine reports
 // `GET /kv_aware/upstreams/ADDR` | One upstream
-// `DELETE /kv_aware/upstreams/ADDR` | Forgets what the upstream holds, as after a restart of the engine
-// `DELETE /kv_aware/upstreams` | Forgets what all upstreams hold
+// `DELETE /kv_aware/upstreams/ADDR` | Forgets the upstream's blocks, as after a restart of the engine
+// `DELETE /kv_aware/upstreams` | Forgets the blocks of all upstreams
 // `POST /kv_aware/explain?path=/v1/chat/completions` | Where a request with this body would go, and why; nothing is sent or recorded. With `tenant=NAME` as that tenant
 type Admin struct{}
 
@@ -54,7 +54,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 	}
 }
 
-// whileRunning serves h with the process's fleet, while a config uses it.
+// whileRunning serves h with the process's shared state, while a config uses it.
 func whileRunning(h func(*shared, http.ResponseWriter, *http.Request) error) caddy.AdminHandler {
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		s := runningShared()
@@ -73,9 +73,9 @@ type treeReport struct {
 	Runs          int64   `json:"runs"`
 	Upstreams     int     `json:"upstreams"`
 	Evictions     uint64  `json:"evictions"`
-	IndexBytes    int64   `json:"index_bytes"` // of bytes, for what text leads to which tokens
+	IndexBytes    int64   `json:"index_bytes"` // share of bytes for links from text to tokens
 	Links         int     `json:"links"`       // blocks of text whose tokens are known
-	Epochs        uint64  `json:"epochs"`      // times that the links of a model were dropped
+	Epochs        uint64  `json:"epochs"`      // how often the links of a model were dropped
 	OldestSeconds float64 `json:"oldest_seconds"`
 }
 

@@ -19,14 +19,14 @@ const (
 	// configured: 20 MB, in bytes.
 	DefaultMemoryLimit = 20_000_000
 
-	// MinMemoryLimit is the smallest ceiling that can be configured: 1 MB, in
-	// bytes. Below it the tree would hold next to nothing.
+	// MinMemoryLimit is the smallest ceiling that can be configured, in bytes.
+	// With less the tree would hold next to nothing.
 	MinMemoryLimit = 1_000_000
 
 	// MinHashKey is the least length of a configured hash key, in bytes.
 	MinHashKey = 16
 
-	// sweepInterval is how often upstreams that have gone are looked for.
+	// sweepInterval is the time between two searches for upstreams that have gone.
 	sweepInterval = time.Minute
 
 	// followInterval is how often static upstreams are named, so that their
@@ -38,22 +38,22 @@ func init() {
 	caddy.RegisterModule(App{})
 }
 
-// App holds what all `kv_aware` policies of the process share: a radix tree of
-// prompt-prefix hashes that knows which upstream holds which prefix in its KV
-// cache. The tree lives in memory only, under a fixed ceiling, and survives
-// config reloads.
+// App holds the state that all `kv_aware` policies of the process share: a radix
+// tree of prompt-prefix hashes that tells which upstream holds which prefix in
+// its KV cache. The tree lives in memory only, under a fixed ceiling, and
+// survives config reloads.
 //
-// It need not be configured: a `kv_aware` policy brings it with its defaults.
+// Configuring it is optional: a `kv_aware` policy brings it with its defaults.
 type App struct {
 	// The ceiling of the whole tree, in bytes, process-wide. At the ceiling
 	// the oldest hashes are evicted. It can be changed by a reload; the tree
 	// stays. The least is 1 MB. Default: 20000000 (20 MB).
 	MemoryLimit int64 `json:"memory_limit,omitempty"`
 
-	// The key of the prefix hashes, at least 16 bytes. Gateways of one fleet
-	// that are to agree on hashes and on keyed placeholders need the same.
-	// Placeholders such as `{env.KV_HASH_KEY}` are replaced. Changing it by a
-	// reload empties the tree. Default: random for each process.
+	// The key of the prefix hashes, at least 16 bytes. Give all gateways of a
+	// fleet the same key, so that they agree on hashes and on keyed placeholders.
+	// Placeholders such as `{env.KV_HASH_KEY}` are replaced. A reload with
+	// another key empties the tree. Default: random for each process.
 	Key *string `json:"hash_key,omitempty"`
 
 	// Whether the whole process is locked out of the disk once the config has
@@ -83,7 +83,8 @@ func (App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the options and joins the process's shared tree.
+// Provision checks the options and takes a reference to the process's shared
+// state.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	s, err := a.check()
@@ -217,7 +218,7 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// Cleanup leaves the shared tree; with the last config that uses it, it goes.
+// Cleanup returns the reference; the last one to go drops the shared state.
 func (a *App) Cleanup() error {
 	if a.shared == nil {
 		return nil // Caddy cleans up after a failed Provision too

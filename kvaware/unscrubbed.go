@@ -15,7 +15,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
-// unscrubbed is the reason of requests that no janitor has seen.
+// unscrubbed is the reason for requests that no janitor has seen.
 const unscrubbed routing.Reason = "unscrubbed"
 
 // unscrubbedText says what is missing and where it goes.
@@ -23,8 +23,8 @@ const unscrubbedText = "kv_aware refused this request: no pii_janitor has seen i
 	"Put pii_janitor into the site, ahead of reverse_proxy and outside of its handle and route blocks " +
 	"(in JSON: as a handler before reverse_proxy), or set 'unscrubbed fallback' on the policy."
 
-// unscrubbedBody is the error in the shape that OpenAI and Anthropic clients
-// both find their message in.
+// unscrubbedBody is the error in a shape that OpenAI and Anthropic clients both
+// read.
 const unscrubbedBody = `{"type":"error","error":{"type":"api_error","code":"unscrubbed","message":"` + unscrubbedText + `"}}` + "\n"
 
 // selectUnscrubbed handles a request that no janitor has seen. One without a
