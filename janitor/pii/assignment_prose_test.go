@@ -4,8 +4,8 @@ package pii
 
 import "testing"
 
-// TestToldPassword finds passwords that are told, not assigned.
-func TestToldPassword(t *testing.T) {
+// TestProsePassword finds passwords in sentences and after options.
+func TestProsePassword(t *testing.T) {
 	checkFindings(t, []finding{
 		{"my password is hunter2", []string{"SECRET:hunter2"}},
 		{"The password is FLO5cGuECk!7.", []string{"SECRET:FLO5cGuECk!7"}},
@@ -18,7 +18,7 @@ func TestToldPassword(t *testing.T) {
 		{"psql --password R0DqgigDGQqG -h db", []string{"SECRET:R0DqgigDGQqG"}},
 		{"我的密码是abc123xyz，谢谢", []string{"SECRET:abc123xyz"}},
 		{"my pw: Hunter2!x, and password: Hunter3!x thanks", []string{"SECRET:Hunter2!x", "SECRET:Hunter3!x"}},
-		// What is none.
+		// Nothing is found in these.
 		{"the password is sha256 hashed, the password is base64-encoded and the password is SHA512", nil},
 		{"the password is 8-16 characters, a password is 12-digit, the password is 90days old", nil},
 		{"the password was 2024-01-02, the password to step2.txt, password field2 and password auth_v2", nil},

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestNestedAssignments holds the bound of what is judged: a stretch full of
-// names is taken, one with a few is judged.
+// TestNestedAssignments holds the bound of judging: a stretch full of names is
+// taken, one with a few is judged.
 func TestNestedAssignments(t *testing.T) {
 	s := scanner(t, Options{})
 	for _, c := range []struct {
@@ -49,7 +49,7 @@ func TestAssignment(t *testing.T) {
 		{"GITHUB_PAT=a8Fk29dKq01LzPw73bXc", []string{"SECRET:a8Fk29dKq01LzPw73bXc"}},
 		{`password = "$ummer!2024x"; pw = "$DB_PASS1"; pw = "$secrets.pw1"`, []string{"SECRET:$ummer!2024x"}},
 		{"registry/:_authToken=743b294a-cd03-11ec-9d64-0242ac120002", []string{"SECRET:743b294a-cd03-11ec-9d64-0242ac120002"}},
-		// What is none.
+		// Nothing is found in these.
 		{`password = "password"; passwd: "changeme"; pwd = "${DB_PASSWORD}"`, nil},
 		{"password = getpass.getpass()\npassword: str\nPassword: required", nil},
 		{`password := os.Getenv("PW1")` + "\nself.password = password2", nil},

@@ -18,7 +18,7 @@ import (
 // shapeSize is the size of each benchmark text.
 const shapeSize = 1 << 20
 
-// shape is one kind of text the scanner must be fast on.
+// shape is one kind of text; the scanner must be fast on each.
 type shape struct {
 	name string
 	make func(size int) []byte
@@ -31,7 +31,7 @@ func repeated(s string) func(int) []byte {
 	}
 }
 
-// vocabulary is that of generated prose.
+// vocabulary holds the words of generated prose.
 var vocabulary = strings.Fields(`the a of to and in is that for it with as was on are by this be from at which or an can when
 	cache memory request server prompt token model prefix block upstream response latency throughput scheduling queue
 	because therefore however although between through without against performance implementation configuration
@@ -74,7 +74,7 @@ func text(size, every int) []byte {
 	return b[:size]
 }
 
-// sourceCode is Go code: the standard library's own.
+// sourceCode is Go code of the standard library.
 func sourceCode(size int) []byte {
 	var b []byte
 	for _, pattern := range []string{"net/http/*.go", "encoding/*/*.go", "go/*/*.go"} {
@@ -153,8 +153,7 @@ func chinese(size int) []byte {
 	return repeated("人工智能模型的缓存命中率取决于提示的前缀，因此路由很重要。系统会记录每个节点保存了哪些内容、多长时间。")(size)
 }
 
-// normal are the texts of everyday use, hostile those that are built to make
-// a scanner slow.
+// normal are everyday texts; hostile are built to make a scanner slow.
 var normal = []shape{
 	{"prose", prose}, {"prose-1%-pii", prosePII}, {"source", sourceCode}, {"logs", logs}, {"csv", table},
 	{"base64", encoded}, {"chinese", chinese},
@@ -180,7 +179,7 @@ var hostile = []shape{
 	{"long-local", repeated("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@")},
 	{"brackets", repeated("[A")}, {"minus", repeated("1-")}, {"equals", repeated("=")}, {"placeholders", repeated("[A_1] 1234567 ")},
 
-	// The slowest that BenchmarkPairs has found, and what was slow once.
+	// The slowest of BenchmarkPairs, and those that were slow once.
 	{"arabic-mail", repeated("٤a@b.co ")}, {"arabic-at", repeated("٤a@")}, {"mac-full-width-at", repeated("＠0012.3456.789a ")},
 	{"mac-colon", repeated("：0012.3456.789a ")}, {"ethereum", repeated(ethereum)}, {"ethereum-wrong", repeated(ethereum[:41] + "e ")},
 	{"ethereum-full-width-at", repeated(ethereum[:42] + "＠")}, {"ethereum-mac", repeated(ethereum[:41] + "e 0012.3456.789a ")},
@@ -191,7 +190,7 @@ var hostile = []shape{
 	{"placeholder-at", repeated("@[A_1]")},
 }
 
-// ethereum is an address of EIP-55's own examples.
+// ethereum is an example of EIP-55.
 const ethereum = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed "
 
 // cpuTime is the processor time of this process, user and system: on a busy

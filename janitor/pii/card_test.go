@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestCardsLikeARegexp compares the cards of 16 digits together with those of
-// a regular expression whose matches are checked.
+// TestCardsLikeARegexp compares cards of 16 digits with the matches of a
+// regular expression that pass the check digit.
 func TestCardsLikeARegexp(t *testing.T) {
 	s := scanner(t, Options{Recognizers: []string{"card"}})
 	re := regexp.MustCompile(`(?:^|[ ,;])(4\d{15})(?:$|[ ,;])`)
@@ -59,9 +59,9 @@ func TestCard(t *testing.T) {
 		{"card number 40 1288 8888 8818 81", []string{"CARD:40 1288 8888 8818 81"}},
 		{`{"number":"4012888888881881"}`, []string{"CARD:4012888888881881"}},
 		{"4012888888881881 4012888888881881", []string{"CARD:4012888888881881", "CARD:4012888888881881"}},
-		// What is none.
+		// Nothing is found in these.
 		{"4012888888881882", nil},                                        // check digit
-		{"order 30569309025904 shipped", nil},                            // a length that needs a word
+		{"order 30569309025904 shipped", nil},                            // this length needs a word
 		{"9012888888881889", nil},                                        // no such brand
 		{"0.4012888888881881 and 14012888888881881", nil},                // a fraction, a longer number
 		{"4012888888881881abc x4012888888881881 _4012888888881881", nil}, // parts of words

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestLuhnFindsEveryWrongDigit is the property the check digit is for.
+// TestLuhnFindsEveryWrongDigit changes each digit: the check digit exists to
+// notice that.
 func TestLuhnFindsEveryWrongDigit(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for range 200 {

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// corpus calls visit with texts people send that mostly hold nothing: agents'
+// corpus calls visit with everyday texts that hold few findings: recorded
 // sessions, source code, generated logs and tables. It returns their size.
 func corpus(t *testing.T, name string, visit func(path string, text []byte)) (size int) {
 	each := func(path string, text []byte) {
@@ -72,10 +72,10 @@ func corpus(t *testing.T, name string, visit func(path string, text []byte)) (si
 	return size
 }
 
-// TestFalseFindings bounds what is found in texts that hold little, and lists
-// it (go test -v -run FalseFindings). Recorded sessions, source code and
-// documentation do hold addresses, test keys and test passwords, and those
-// were judged true; they are counted apart from numbers, which were not.
+// TestFalseFindings bounds the findings in texts that hold few, and lists them
+// (go test -v -run FalseFindings). Recorded sessions, source code and
+// documentation do hold addresses, test keys and test passwords; those count
+// apart from numbers.
 func TestFalseFindings(t *testing.T) {
 	if testing.Short() {
 		t.Skip("reads 100 MB")

@@ -36,8 +36,8 @@ func checksummed(rnd *rand.Rand) string {
 	return "0x" + string(digits)
 }
 
-// TestEveryAddressOfMany puts thousands of addresses in one text: that they are
-// many is no reason to leave one.
+// TestEveryAddressOfMany puts thousands of addresses in one text and finds them
+// all.
 func TestEveryAddressOfMany(t *testing.T) {
 	s := scanner(t, Options{})
 	rnd := rand.New(rand.NewPCG(2, 3))
@@ -45,7 +45,7 @@ func TestEveryAddressOfMany(t *testing.T) {
 	const n = 20000
 	for k := 0; k < n; {
 		address := checksummed(rnd)
-		if strings.ContainsAny(address[2:], "abcdef") && strings.ContainsAny(address[2:], "ABCDEF") { // else a word must speak for it
+		if strings.ContainsAny(address[2:], "abcdef") && strings.ContainsAny(address[2:], "ABCDEF") { // one case has no checksum and needs a word
 			b.WriteString(address)
 			b.WriteByte(' ')
 			k++
@@ -57,7 +57,7 @@ func TestEveryAddressOfMany(t *testing.T) {
 }
 
 // TestBase58LikeBigNumbers compares the decoder with math/big, for addresses
-// and for what is one character away from one.
+// and their neighbours by one character.
 func TestBase58LikeBigNumbers(t *testing.T) {
 	const letters = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 	rnd := rand.New(rand.NewPCG(4, 4))

@@ -4,8 +4,8 @@ package pii
 
 import "testing"
 
-// TestEdgesGiveUpClosed holds what happens after the bounds: a finding whose
-// neighbourhood was not looked at takes all that touches it along.
+// TestEdgesGiveUpClosed checks what happens past the bounds: a finding whose
+// neighbourhood was not scanned takes all that touches it.
 func TestEdgesGiveUpClosed(t *testing.T) {
 	s := scanner(t, Options{})
 	text := []byte("a 4012888888881881.x")

@@ -23,7 +23,7 @@ func TestEmail(t *testing.T) {
 		{`"john.doe"@example.com`, []string{`EMAIL:"john.doe"@example.com`}},
 		{"a@b.co,c@d.io;e@f.dev", []string{"EMAIL:a@b.co", "EMAIL:c@d.io", "EMAIL:e@f.dev"}},
 		{"first..last@example.com", []string{"EMAIL:last@example.com"}},
-		// What is none.
+		// Nothing is found in these.
 		{"git@github.com:org/repo.git", nil},
 		{"scp x deploy@web.example.com:/srv/www", nil},
 		{"ssh://git@github.com/org/repo", nil},

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// TestBehindEscapes puts values after and between the escape sequences of
-// program text and of JSON within a text: they are found as if the character
-// itself stood there, and nothing of the sequence is taken with them.
-func TestBehindEscapes(t *testing.T) {
+// TestAfterEscapes puts values after and between the escape sequences of
+// program text and of JSON within a text: each is found as if the character
+// itself stood there, without any part of the sequence.
+func TestAfterEscapes(t *testing.T) {
 	s := scanner(t, Options{})
 	for _, want := range []string{
 		"EMAIL:bob@example.com", "CARD:4012 8888 8888 1881", "CARD:4012888888881881", "IBAN:GB82WEST12345698765432", "SSN:078-05-1123",

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// randomValue is what a machine makes: letters and digits throughout.
+// randomValue looks generated: letters and digits throughout.
 func randomValue(n int) string {
 	rnd := rand.New(rand.NewPCG(uint64(n), 7))
 	b := make([]byte, n)
@@ -19,9 +19,9 @@ func randomValue(n int) string {
 	return string(b)
 }
 
-// TestLongValuesAreTakenWhole assigns values around every bound, as long as
-// several windows and longer, with a character that folds at every kind of
-// place: none of the value may be left behind, and nothing after it taken.
+// TestLongValuesAreTakenWhole assigns values around every bound, up to several
+// windows long, with a character that folds in every kind of place: the whole
+// value is found, and nothing after it.
 func TestLongValuesAreTakenWhole(t *testing.T) {
 	s := scanner(t, Options{})
 	const after = " and so the text went on"
@@ -51,11 +51,11 @@ func TestLongValuesAreTakenWhole(t *testing.T) {
 				scrubbed := string(scrub(s, []byte(text), false))
 				rest := strings.TrimSuffix(scrubbed, after)
 				if rest == scrubbed {
-					t.Fatalf("%s, %d bytes behind %d: the text behind is gone: %.200q", name, n, before, scrubbed[max(0, len(scrubbed)-200):])
+					t.Fatalf("%s, %d bytes after %d: the text after it is gone: %.200q", name, n, before, scrubbed[max(0, len(scrubbed)-200):])
 				}
 				for from := 0; from+8 <= n; from += 4 {
 					if strings.Contains(rest, value[from:from+8]) {
-						t.Fatalf("%s, %d bytes behind %d: byte %d of the value is left: %.300q", name, n, before, from, rest)
+						t.Fatalf("%s, %d bytes after %d: byte %d of the value is left: %.300q", name, n, before, from, rest)
 					}
 				}
 			}
@@ -63,8 +63,8 @@ func TestLongValuesAreTakenWhole(t *testing.T) {
 	}
 }
 
-// TestLongTokensAreTakenWhole does so for what is longer than a window beside
-// a character that folds: tokens and key blocks.
+// TestLongTokensAreTakenWhole does the same for tokens and key blocks longer
+// than a window beside a character that folds.
 func TestLongTokensAreTakenWhole(t *testing.T) {
 	s := scanner(t, Options{})
 	value := randomValue(6000)
@@ -82,7 +82,7 @@ func TestLongTokensAreTakenWhole(t *testing.T) {
 		const after = "\nthe text goes on"
 		scrubbed := string(scrub(s, []byte(text+after), false))
 		if !strings.HasSuffix(scrubbed, after) {
-			t.Errorf("%s: the text behind is gone: %.200q", name, scrubbed[max(0, len(scrubbed)-200):])
+			t.Errorf("%s: the text after it is gone: %.200q", name, scrubbed[max(0, len(scrubbed)-200):])
 		}
 		for from := 0; from+8 <= len(value); from += 4 {
 			if strings.Contains(scrubbed, value[from:from+8]) {
@@ -128,7 +128,7 @@ func TestFoldKeepsWindowsTogether(t *testing.T) {
 	for n := foldWindow - 40; n < foldWindow+10; n++ {
 		text := strings.Repeat("ａ", n) + " " + number + " x"
 		if got := found(s, text); !slices.Equal(got, []string{"CARD:" + number}) {
-			t.Fatalf("behind %d characters: %q", n, got)
+			t.Fatalf("after %d characters: %q", n, got)
 		}
 	}
 }
@@ -165,8 +165,8 @@ func TestFoldGoesOn(t *testing.T) {
 	}
 }
 
-// TestFoldClasses holds what a class of characters folds to, and a neighbour
-// that is not of the class.
+// TestFoldClasses folds one character of each class, and a neighbour outside
+// it.
 func TestFoldClasses(t *testing.T) {
 	for _, c := range []struct {
 		name           string

@@ -9,7 +9,7 @@ import (
 )
 
 // TestPublicLikePrefixes compares the ranges with net/netip, at their edges and
-// anywhere.
+// at random.
 func TestPublicLikePrefixes(t *testing.T) {
 	var prefixes []netip.Prefix
 	for _, p := range []string{

@@ -18,7 +18,7 @@ func TestIP(t *testing.T) {
 		{"4f8a:c99e:dc86:faf9:5988:5f63:375e:8a2a", []string{"IP:4f8a:c99e:dc86:faf9:5988:5f63:375e:8a2a"}},
 		{"upgrade the server 5.34.120.9, from 20.11.4.3 port 22, 34.8.50.120 x", []string{"IP:5.34.120.9", "IP:20.11.4.3", "IP:34.8.50.120"}},
 		{"5.34.120.99 - - [10/Oct/2025] 34.8.5.120, 2.5.29.14:443, 20.11.4.3", []string{"IP:5.34.120.99", "IP:34.8.5.120", "IP:2.5.29.14"}},
-		// What is none.
+		// Nothing is found in these.
 		{"deps: update V8 to 5.9.211.32, Cabal-2.2.10.110, from linux-2.6.35.4/arch", nil},
 		{`ObjectIdentifier("2.5.29.14") OID_EDDSA = '1.3.101.112'`, nil},
 		{"// 20.11.4.3 specialization, opencv_python\t4.14.0.94, 0111 18c0 1.52 2.12 3.51.98.32 2.03.5 3.11", nil},

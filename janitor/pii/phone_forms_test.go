@@ -28,7 +28,7 @@ func TestPhoneForms(t *testing.T) {
 	}
 	for digits, want := range map[string]int{"0049": 2, "011": 3, "001": 2, "0171": 0, "49": 0, "0": 0, "01": 0} {
 		if got := exitCode([]byte(digits)); got != want {
-			t.Errorf("%s: %d digits are dialled in front, want %d", digits, got, want)
+			t.Errorf("%s: exit code of %d digits, want %d", digits, got, want)
 		}
 	}
 	checkTextRules(t, []textRule{

@@ -28,13 +28,13 @@ func found(s *Scanner, text string) []string {
 	return list
 }
 
-// finding is one case: the text and what is to be found in it.
+// finding is one case: a text and the findings wanted in it.
 type finding struct {
 	text string
 	want []string
 }
 
-// check runs cases through the default set.
+// checkFindings runs cases through the default set.
 func checkFindings(t *testing.T, cases []finding) {
 	t.Helper()
 	s := scanner(t, Options{})

@@ -21,22 +21,12 @@ var plPESEL = builtin{
 	},
 }
 
-// validPESEL checks a Polish PESEL: a date with the century in the month, mod 10.
+// validPESEL checks a Polish PESEL: mod 10, and a month to which a multiple of
+// 20 is added for the century. Issued numbers with impossible dates exist, so
+// the day is not checked against the month.
 func validPESEL(n idNumber) bool {
 	d := n.bytes()
 	month := num(d[2:4])
-	year := 1900 + num(d[:2])
-	switch {
-	case month > 80:
-		year, month = year-100, month-80
-	case month > 60:
-		year, month = year+300, month-60
-	case month > 40:
-		year, month = year+200, month-40
-	case month > 20:
-		year, month = year+100, month-20
-	}
-	// Rows of issued numbers with impossible dates exist; the checksum rules.
-	_ = year
-	return month <= 12 && num(d[4:6]) <= 31 && weighted(d, 1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1)%10 == 0
+	return (month == 0 || month%20 > 0) && month%20 <= 12 && num(d[4:6]) <= 31 &&
+		weighted(d, 1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1)%10 == 0
 }

@@ -49,8 +49,8 @@ func scrub(s *Scanner, text []byte, keyed bool) []byte {
 	return append(out, text[from:]...)
 }
 
-// pieces are what random texts are put together from: findings, what nearly
-// is one, words of context, and everything that stands between.
+// pieces make up random texts: findings, near misses, context words, and all
+// that stands between.
 var pieces = []string{
 	"bob@example.com", "a@b.co", "用户@例子.公司", "bob＠example.com", "4012888888881881", "4012-8888-8888-1881", "378282246310005",
 	"GB82 WEST 1234 5698 7654 32", "DE89370400440532013000", "078-05-1123", "078051123", "911-70-1234", "+1 415 555 0132",
@@ -133,7 +133,7 @@ func TestOneFindingAtEveryOffset(t *testing.T) {
 				}
 				spans := s.Scan([]byte(text), nil)
 				if len(spans) != 1 || spans[0].Start != start || spans[0].End != start+len(value) {
-					t.Fatalf("%s behind %d bytes, %d after: %v", value, before, after, spans)
+					t.Fatalf("%s after %d bytes, before %d: %v", value, before, after, spans)
 				}
 			}
 		}

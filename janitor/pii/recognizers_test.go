@@ -29,7 +29,7 @@ func marked(example string) (text string, values []string) {
 func TestExamples(t *testing.T) {
 	for _, b := range recognizers {
 		if len(b.match) == 0 || len(b.noMatch) == 0 {
-			t.Errorf("%s: no example, or no counter-example", b.name)
+			t.Errorf("%s: has no match or no noMatch", b.name)
 		}
 		for _, names := range [][]string{{b.name}, {"+" + b.name}} {
 			s := scanner(t, Options{Recognizers: names})
@@ -61,10 +61,10 @@ func TestTableIsComplete(t *testing.T) {
 			t.Errorf("%s: no file of this name", b.name)
 		}
 		if (b.groups != "" || b.patterns != "") != (b.valid != nil) {
-			t.Errorf("%s: a number that is written but not checked, or the reverse", b.name)
+			t.Errorf("%s: has written forms without a validator, or the reverse", b.name)
 		}
 		if b.valid != nil && b.words == 0 {
-			t.Errorf("%s: a number without words that speak for it", b.name)
+			t.Errorf("%s: a number without context words", b.name)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// classesOf is what masks tells of one byte.
+// classesOf returns the bits of masks for one byte.
 func classesOf(c byte) (digit, token, colon bool) {
 	digit = c >= '0' && c <= '9'
 	token = c < 0x80 && (digit || c == '-' || c == '.' || c == '/' || c == '+' || c|0x20 >= 0x61)

@@ -41,8 +41,8 @@ func TestFormatsLikeALoop(t *testing.T) {
 	}
 }
 
-// alphabetBytes lists the bytes of an alphabet without those that the checks
-// or neighbours treat apart.
+// alphabetBytes lists the bytes of an alphabet, less those that checks or
+// neighbours treat specially.
 func alphabetBytes(a alphabet) []byte {
 	var list []byte
 	for c := range 256 {

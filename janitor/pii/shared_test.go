@@ -13,7 +13,7 @@ import (
 )
 
 // sharedDir holds labelled rows of public test tables beside the repository.
-// The tests that need them are skipped where it is missing.
+// Without it the tests that need them are skipped.
 const sharedDir = "../../../shared/pii"
 
 // readRows decodes a file of one JSON object a line.
@@ -37,7 +37,7 @@ func readRows[T any](t *testing.T, name string) []T {
 	return rows
 }
 
-// tally counts values that were to be found and those that were.
+// tally counts the values to be found and those found.
 type tally struct{ want, got int }
 
 func (c *tally) add(hit bool) {
@@ -80,7 +80,7 @@ type piiRow struct {
 	}
 }
 
-// notPublic reports whether an IP row is one the default set leaves by design.
+// notPublic reports whether the default set leaves an IP row out by design.
 func notPublic(value string) bool {
 	a, err := netip.ParseAddr(strings.Split(value, "%")[0])
 	return err != nil || !public(a)
@@ -119,8 +119,8 @@ func TestRecallOfRows(t *testing.T) {
 			}
 		}
 	}
-	// What is not listed need not reach a share: validator.js counts strings as
-	// phone numbers and codes that only their whole-string use makes so.
+	// Entities that are not listed need not reach a share: validator.js has rows
+	// that only count when a code or phone number is a whole string.
 	least := map[string]float64{"EMAIL": 99, "CARD": 99, "IBAN": 99, "IP": 99, "SSN": 99, "ITIN": 99, "PHONE/presidio": 95, "JWT": 99,
 		"ABA": 95, "NPI": 95, "CA_SIN": 95, "NHS": 95, "NINO": 95, "PESEL": 95, "FI_HETU": 95, "DE_TAX_ID": 95, "ES_NIF": 95, "TR_ID": 95, "KR_RRN": 95, "ZA_ID": 95}
 	for entity, c := range counts {
@@ -128,9 +128,8 @@ func TestRecallOfRows(t *testing.T) {
 	}
 }
 
-// TestNegativeRows looks at texts in which there is nothing of one kind. Many
-// of them are numbers alone, which are something of another kind; what must
-// not happen is that the kind of the row is found.
+// TestNegativeRows looks at texts without a value of one kind. Many are numbers
+// of another kind; only findings of the row's own kind are wrong.
 func TestNegativeRows(t *testing.T) {
 	s := scanner(t, Options{})
 	rows, wrong := 0, 0
@@ -165,7 +164,7 @@ type sentenceRow struct {
 func TestSentences(t *testing.T) {
 	s := scanner(t, Options{})
 	counts := map[string]*tally{}
-	size, false_ := 0, 0
+	size, wrong := 0, 0
 	for _, row := range readRows[sentenceRow](t, "sentences.jsonl") {
 		size += len(row.Text)
 		spans := s.Scan([]byte(row.Text), nil)
@@ -196,7 +195,7 @@ func TestSentences(t *testing.T) {
 				inGold = inGold || sp.Start < gold.ByteEnd && gold.ByteStart < sp.End
 			}
 			if !inGold {
-				false_++
+				wrong++
 				t.Logf("false %s %q in %q", sp.Entity, row.Text[sp.Start:sp.End], row.Text)
 			}
 		}
@@ -204,9 +203,9 @@ func TestSentences(t *testing.T) {
 	for name, percent := range map[string]float64{"EMAIL": 99, "CARD": 99, "IBAN": 99, "SSN": 99, "IP": 99, "PHONE": 95, "US_DRIVER_LICENSE": 95} {
 		counts[name].atLeast(t, name, percent)
 	}
-	t.Logf("%d false in %d bytes", false_, size)
-	if limit := size / 100_000; false_ > limit {
-		t.Errorf("%d false findings outside the gold spans, want at most %d", false_, limit)
+	t.Logf("%d false in %d bytes", wrong, size)
+	if limit := size / 100_000; wrong > limit {
+		t.Errorf("%d false findings outside the gold spans, want at most %d", wrong, limit)
 	}
 }
 
@@ -224,14 +223,14 @@ type secretRow struct {
 	Secrets                  []string
 }
 
-// vendors of the rows whose secrets must be found, by a part of the rule's name.
+// requiredVendors are parts of the names of rules whose secrets must be found.
 var requiredVendors = []string{"openai", "anthropic", "huggingface", "github", "gitlab", "aws", "google", "azure", "slack", "stripe",
 	"npm", "pypi", "twilio", "sendgrid", "telegram", "discord", "shopify", "digitalocean", "databricks", "vault"}
 
-// notSecret are rules of the sources that find names of hosts and resources.
+// notSecret are rules of the sources for names of hosts and resources.
 var notSecret = []string{"aws.3", "azure.devops.2", "host", "azurestorage.name", "databricks.3", "shopify.1", "arn", "discord-client-id", "azure-ad-tenant"}
 
-// blanked stand in rows for a secret that was blanked.
+// blanked stand in rows in place of a secret.
 var blanked = []string{"xxxxxxxxxxxx", "aaaaaaaaaaaa"}
 
 func TestSecretRows(t *testing.T) {

@@ -27,14 +27,14 @@ var triggers = []string{
 	"１", "ａ", "＠", "：", "＝", "\u200b", "\u00a0", "\u00ad", "٤", "𝟒", "–", "é", "家", "\xff", "\xe2\x80", "。", "。com",
 }
 
-// slowness is a repeated text with what it costs.
+// slowness is a repeated text and its rate.
 type slowness struct {
 	text string
 	rate float64 // MB per second of processor time
 }
 
 // measure returns the rate of the scanner on a text of size bytes that repeats
-// s, the better of two when the first is slow.
+// unit, the best of three when the first is slow.
 func measure(s *Scanner, unit string, size int) slowness {
 	if len(unit) == 0 {
 		return slowness{unit, 1e9}
@@ -66,9 +66,9 @@ func pairs(s *Scanner) []slowness {
 	return all
 }
 
-// BenchmarkPairs looks for texts that make the scanner slow: every pair of
-// triggers repeated. It lists the slowest (go test -run none -bench Pairs
-// -benchtime 1x ./janitor/pii); those stand among the hostile texts of
+// BenchmarkPairs searches for texts that make the scanner slow: every pair of
+// triggers, repeated. It lists the slowest (go test -run none -bench Pairs
+// -benchtime 1x ./janitor/pii); those belong among the hostile texts of
 // BenchmarkScan.
 func BenchmarkPairs(b *testing.B) {
 	s := scanner(b, Options{})
@@ -79,8 +79,8 @@ func BenchmarkPairs(b *testing.B) {
 	report(b, s, all)
 }
 
-// BenchmarkMutants goes on from the slowest pairs: what makes them longer,
-// shorter or different and slower stays.
+// BenchmarkMutants goes on from the slowest pairs: it lengthens, shortens and
+// changes them, and keeps the slower ones.
 func BenchmarkMutants(b *testing.B) {
 	s := scanner(b, Options{})
 	var all []slowness
@@ -127,7 +127,7 @@ func report(b *testing.B, s *Scanner, all []slowness) {
 	b.ReportMetric(all[0].rate, "MB/cpu-s")
 }
 
-// slowest sorts the texts, the slowest first, and drops all but some.
+// slowest sorts the texts, the slowest first, and keeps the first 200.
 func slowest(all *[]slowness) {
 	slices.SortFunc(*all, func(a, b slowness) int {
 		return cmp.Or(cmp.Compare(a.rate, b.rate), strings.Compare(a.text, b.text))

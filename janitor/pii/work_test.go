@@ -4,16 +4,16 @@ package pii
 
 import "testing"
 
-// Bounds of the work on any text: bytes looked at for each byte of the text,
-// and how many times more that is for a text four times as long. The most are
-// for short texts where each finding brings up another one beside it.
+// Bounds of the work: bytes read for each byte of any text, and the growth for
+// a text four times as long. Short texts in which each finding leads to another
+// one beside it need the most.
 const (
 	maxWork   = 80
 	maxGrowth = 5
 )
 
-// TestWorkIsLinear counts the work on repeated pairs of triggers. Time is not
-// looked at: a busy machine makes no difference.
+// TestWorkIsLinear counts the work on repeated pairs of triggers. It does not
+// measure time, so a busy machine makes no difference.
 func TestWorkIsLinear(t *testing.T) {
 	s := scanner(t, Options{})
 	spent := 0
@@ -44,7 +44,7 @@ func TestWorkIsLinear(t *testing.T) {
 		if one > maxWork*size {
 			t.Errorf("%q: %d bytes looked at for each", s, one/size)
 		}
-		if one > 8*size { // else four times as much cannot be too much either
+		if one > 8*size { // less cannot grow too much either
 			if four := work(text(4 * size)); four > maxGrowth*one {
 				t.Errorf("%q: %.1f times the work for four times the text", s, float64(four)/float64(one))
 			}

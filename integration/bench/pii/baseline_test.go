@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package baseline measures the scanner of janitor/pii beside what people use
-// for the same job: regular expressions of the standard library, one after the
-// other and as one union, and RE2 compiled to WebAssembly. It is a module of
-// its own so that the product does not depend on them.
+// Package baseline compares the scanner of janitor/pii with the usual tools:
+// regular expressions of the standard library, one after the other and as one
+// union, and RE2 compiled to WebAssembly. It is a module of its own, so that
+// the product does not depend on them.
 package baseline
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
-// expressions are twelve of the kind that scrubbers publish: shapes without
-// check digits, ranges or words.
+// expressions are twelve such as scrubbers publish: without check digits,
+// ranges or context words.
 var expressions = []string{
 	`[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}`,
 	`\b(?:\d[ -]?){13,19}\b`,
@@ -43,7 +43,7 @@ var vocabulary = strings.Fields(`the a of to and in is that for it with as was o
 	cache memory request server prompt token model prefix block upstream response latency throughput scheduling queue
 	because therefore however although between through without against performance implementation configuration`)
 
-// prose is English with a finding in every so many words, none when zero.
+// prose is English with one finding in every so many words; zero means none.
 func prose(every int) []byte {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	values := []string{"ann.smith@example.org", "4012888888881881", "(415) 555-0132", "81.2.69.142", "078-05-1123",
@@ -72,7 +72,7 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// finder returns how many findings a text has.
+// finder counts the findings in a text.
 type finder func(text []byte) int
 
 func finders(b *testing.B) map[string]finder {
