@@ -19,7 +19,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// fake is an engine that answers what it is told to, by path.
+// fakeEngine gives prepared answers, by path.
 type fake struct {
 	answers map[string]string // status and body; "404" when there is none
 
@@ -47,8 +47,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, strings.TrimSpace(strings.TrimLeft(answer, "0123456789")))
 }
 
-// set changes what is answered and returns which paths were asked for until
-// now.
+// set changes the answers and returns the paths requested until now.
 func (f *fake) set(answers map[string]string) (paths []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -77,8 +76,8 @@ func start(t *testing.T, answers map[string]string) (*Fetcher, *fake, string) {
 	return &Fetcher{Transport: transport}, f, server.Listener.Addr().String()
 }
 
-// TestWhichWay: what /tokenize takes is asked there, all else at render, and
-// with only one of them there as far as it goes.
+// A request that /tokenize takes goes there, others go to render. With only one of the
+// two there, as many requests as possible are answered.
 func TestWhichWay(t *testing.T) {
 	image := `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"x"}}]}]}`
 	both := map[string]string{"/tokenize": tokenizeOK, chatRender: renderOK, textRender: `200 [` + renderOK[4:] + `]`}
@@ -123,7 +122,7 @@ func TestWhichWay(t *testing.T) {
 				t.Fatalf("%+v, %v; want %v", got, err, c.err)
 			}
 			if paths := e.set(nil); !slices.Equal(paths, c.paths) {
-				t.Errorf("asked at %q, want %q", paths, c.paths)
+				t.Errorf("requests went to %q, want %q", paths, c.paths)
 			}
 			if got != nil && (len(got.IDs) != c.ids || got.FromRender != (c.ids == 3) || got.HasTexts() != (c.ids == 2)) {
 				t.Errorf("%+v", got)
@@ -132,8 +131,7 @@ func TestWhichWay(t *testing.T) {
 	}
 }
 
-// TestTokenizeBody: all members that tell how the template is filled in are
-// copied as they are, and no others.
+// All members that affect the chat template are copied unchanged, and no others.
 func TestTokenizeBody(t *testing.T) {
 	for _, c := range []struct {
 		api        prompt.API
@@ -172,7 +170,7 @@ func TestTokenizeBody(t *testing.T) {
 	}
 }
 
-// FuzzAsk: of any valid body what is asked is valid, and the prompt is in it.
+// For any valid body the request to the endpoint is valid and has the prompt.
 func FuzzAsk(f *testing.F) {
 	f.Add([]byte(chatBody), false)
 	f.Add([]byte(`{"prompt":["a"],"x":[{"y":1e5}]}`), true)
@@ -186,19 +184,19 @@ func FuzzAsk(f *testing.F) {
 			return
 		}
 		if !json.Valid(body) {
-			t.Fatalf("%q taken for a request", body)
+			t.Fatalf("%q counts as a request", body)
 		}
 		r, _ := q.open(endpointTokenize)
 		got, _ := io.ReadAll(r)
 		var members map[string]json.RawMessage
 		if json.Unmarshal(got, &members) != nil || members[name] == nil || string(members["return_token_strs"]) != "true" {
-			t.Fatalf("%q: asked %q", body, got)
+			t.Fatalf("%q: the request is %q", body, got)
 		}
 	})
 }
 
-// TestWaysAreRemembered: what an engine does not have is asked for again only
-// after a while, or when it may be another engine.
+// A missing endpoint is tried again only after a while, or when it may be another
+// engine.
 func TestWaysAreRemembered(t *testing.T) {
 	f, e, upstream := start(t, map[string]string{chatRender: renderOK})
 	now := time.Unix(1000, 0)
@@ -210,7 +208,7 @@ func TestWaysAreRemembered(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := e.set(nil); !slices.Equal(got, want) {
-			t.Errorf("asked at %q, want %q", got, want)
+			t.Errorf("requests went to %q, want %q", got, want)
 		}
 	}
 	fetch("/tokenize", chatRender)
@@ -233,8 +231,7 @@ func TestWaysAreRemembered(t *testing.T) {
 	fetch("/tokenize", chatRender) // it was the model that was not there
 }
 
-// TestSlowEngine: an answer that does not end in time is given up, and so is
-// one that nobody waits for any more.
+// Fetch gives up an answer that does not end in time, or when its context ends.
 func TestSlowEngine(t *testing.T) {
 	begun := make(chan struct{}, 2)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -259,8 +256,7 @@ func TestSlowEngine(t *testing.T) {
 	}
 }
 
-// TestHostileEngine: endless answers are cut off at the limit, and what the
-// engine says is in no error.
+// Endless answers are cut off at the limit, and no error quotes the engine.
 func TestHostileEngine(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"tokens":[1`)

@@ -15,8 +15,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// engines stands for all engines: it counts who is asked, and answers what it
-// is told to, a second later.
+// fakeEngines stands for all engines: it counts the requests to each, and gives prepared
+// answers a second later.
 type engines struct {
 	mu      sync.Mutex
 	fail    map[string]error
@@ -62,7 +62,7 @@ func (e *engines) set(upstream string, err error) {
 	e.fail[upstream] = err
 }
 
-// outcomes counts what jobs are told.
+// results counts the results of jobs.
 type outcomes struct {
 	mu     sync.Mutex
 	counts map[error]int
@@ -92,7 +92,7 @@ func (o *outcomes) want(t *testing.T, want map[error]int) {
 	for err, n := range want {
 		total += n
 		if o.counts[err] != n {
-			t.Errorf("%d jobs were told %v, want %d", o.counts[err], err, n)
+			t.Errorf("%d jobs ended with %v, want %d", o.counts[err], err, n)
 		}
 	}
 	got := 0
@@ -100,14 +100,14 @@ func (o *outcomes) want(t *testing.T, want map[error]int) {
 		got += n
 	}
 	if got != total {
-		t.Errorf("%d jobs were told something, want %d: %v", got, total, o.counts)
+		t.Errorf("%d jobs ended, want %d: %v", got, total, o.counts)
 	}
 }
 
 // half is a random source that leaves pauses as they are.
 func half() float64 { return 0.5 }
 
-// TestQueue: every job is done once, in order, two at a time; equal ones once.
+// Every job is done once, in order, two at a time; equal ones once.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, o := newEngines(), new(outcomes)
@@ -115,7 +115,7 @@ func TestQueue(t *testing.T) {
 		for i := range 10 {
 			j := Job{Upstream: "a:1", Key: uint64(i), Body: []byte{byte('0' + i)}, Done: o.done}
 			if !q.Add(j) || q.Add(j) {
-				t.Errorf("job %d was not taken, or twice", i)
+				t.Errorf("job %d was not accepted, or twice", i)
 			}
 		}
 		synctest.Wait()
@@ -143,8 +143,8 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// TestQueueBackOff: an engine that fails is asked less and less often, one job
-// at a time, and is well again with the first success.
+// A failing engine is asked less and less often, one job at a time, and has recovered
+// with the first success.
 func TestQueueBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, o := newEngines(), new(outcomes)
@@ -172,7 +172,7 @@ func TestQueueBackOff(t *testing.T) {
 		}
 		times := len(e.times)
 		if !q.Failing("a:1") || q.Failing("b:1") {
-			t.Error("who fails is told wrongly")
+			t.Error("Failing reports the wrong upstream")
 		}
 		if s := q.States()[0]; s.LastError != ErrBusy || s.Failed != uint64(times) || s.Dropped == 0 {
 			t.Errorf("state %+v", s)
@@ -190,8 +190,8 @@ func TestQueueBackOff(t *testing.T) {
 	})
 }
 
-// TestQueueKeepsNothingForLong: what waits for an engine that is left alone is
-// let go when it has waited too long, though nothing else happens.
+// A job that waits for a paused engine is dropped when it has waited too long, though
+// nothing else happens.
 func TestQueueKeepsNothingForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, o := newEngines(), new(outcomes)
@@ -207,14 +207,14 @@ func TestQueueKeepsNothingForLong(t *testing.T) {
 		asked := len(e.asked)
 		for i := range 3 {
 			if !q.Add(Job{Upstream: "a:1", Key: uint64(10 + i), Done: o.done}) {
-				t.Fatal("not taken")
+				t.Fatal("not accepted")
 			}
 			time.Sleep(10 * time.Second)
 		}
 		time.Sleep(maxWait - 10*time.Second)
 		synctest.Wait()
 		if len(e.asked) != asked {
-			t.Fatal("it was asked meanwhile: this shows nothing")
+			t.Fatal("the engine was asked meanwhile: the test proves nothing")
 		}
 		o.want(t, map[error]int{ErrDropped: 3})
 		if s, known := q.State("a:1"); !known || s.Waiting != 0 || len(q.keys) != 0 {
@@ -226,8 +226,7 @@ func TestQueueKeepsNothingForLong(t *testing.T) {
 	})
 }
 
-// TestQueueHarmlessFailures: that one request cannot be asked about does not
-// keep others waiting.
+// An unsupported request does not keep others waiting.
 func TestQueueHarmlessFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, err := range []error{ErrUnsupported, ErrUnavailable, ErrDeclined, ErrTooLarge} {
@@ -245,8 +244,8 @@ func TestQueueHarmlessFailures(t *testing.T) {
 	})
 }
 
-// TestQueueBounds: the oldest make room for the newest, what waited too long
-// goes, and all engines together are asked a few things at a time.
+// The oldest jobs make room for the newest, those that waited too long are dropped, and
+// all engines together are asked a few things at a time.
 func TestQueueBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, o := newEngines(), new(outcomes)
@@ -296,7 +295,7 @@ func TestQueueBounds(t *testing.T) {
 	})
 }
 
-// TestQueueEnds: Forget and Close tell everyone, and leave nothing running.
+// Forget and Close end every job, and leave nothing running.
 func TestQueueEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, o := newEngines(), new(outcomes)
@@ -322,14 +321,13 @@ func TestQueueEnds(t *testing.T) {
 		q.Close()
 		o.want(t, map[error]int{nil: 2, ErrUnreachable: 2, ErrDropped: 4, ErrClosed: 6})
 		if q.Add(Job{Upstream: "a:1", Done: o.done}) {
-			t.Error("a closed queue takes jobs")
+			t.Error("a closed queue accepts jobs")
 		}
 		q.Close()
 	})
 }
 
-// TestQueueRandom: whatever happens, each job that was taken is told once, and
-// nothing is left.
+// Whatever happens, each accepted job ends once, and nothing is left.
 func TestQueueRandom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, o := newEngines(), new(outcomes)
@@ -358,7 +356,7 @@ func TestQueueRandom(t *testing.T) {
 		q.Close()
 		for i, n := range told {
 			if n == 1 != taken[i] || n > 1 {
-				t.Errorf("job %d: taken %t, told %d times", i, taken[i], n)
+				t.Errorf("job %d: accepted %t, ended %d times", i, taken[i], n)
 			}
 		}
 		if len(q.keys) != 0 || q.running != 0 || e.all != 0 {

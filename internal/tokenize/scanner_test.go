@@ -14,8 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// golden reads an answer of /tokenize the slow way. ok is false where the
-// verdict is ours alone: no JSON for the standard library to compare with.
+// golden reads an answer of /tokenize with the standard library. ok is false where that
+// cannot be compared.
 func golden(data []byte) (ids []uint32, texts []string, ok bool) {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(data, &members) != nil || members == nil {
@@ -47,7 +47,7 @@ func golden(data []byte) (ids []uint32, texts []string, ok bool) {
 	return ids, texts, true
 }
 
-// testLimits are so small that tests can pass them.
+// testLimits are small enough for tests to exceed them.
 var testLimits = Limits{Tokens: 1000, TextBytes: 10_000, AnswerBytes: 100_000}.orDefaults()
 
 func FuzzAnswer(f *testing.F) {
@@ -92,7 +92,7 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// spelledOut decodes texts as decode does, but for the reading of them.
+// spelledOut decodes texts as Tokens.decode does.
 func spelledOut(ids []uint32, texts []string) (out []string) {
 	t := Tokens{IDs: ids}
 	for _, s := range texts {
@@ -106,7 +106,7 @@ func spelledOut(ids []uint32, texts []string) (out []string) {
 	return out
 }
 
-// FuzzRendered: whatever an engine answers, the result is within bounds.
+// Whatever an engine answers, the result is within bounds.
 func FuzzRendered(f *testing.F) {
 	for _, s := range []string{
 		`{"request_id":"x","token_ids":[1,2,3],"features":null}`,
@@ -162,7 +162,7 @@ func TestRenderedUsable(t *testing.T) {
 	}
 }
 
-// TestAnswerLimits: what is above a limit is an error, and what is at it not.
+// An answer above a limit is an error, one at the limit is not.
 func TestAnswerLimits(t *testing.T) {
 	list := func(n int) string { return "[" + strings.Repeat("7,", n-1) + "7]" }
 	texts := func(n, size int) string {
@@ -188,7 +188,7 @@ func TestAnswerLimits(t *testing.T) {
 	}
 }
 
-// TestPieces: texts become bytes of the prompt in every spelling.
+// Texts become bytes of the prompt in every spelling.
 func TestPieces(t *testing.T) {
 	level := func(s string) string { // as the tokenizer of GPT-2 writes it
 		var out []rune
@@ -218,7 +218,7 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// TestWipe: nothing is left of ids and texts, nor in buffers outgrown.
+// Nothing is left of ids and texts, nor in outgrown buffers.
 func TestWipe(t *testing.T) {
 	ids := appendWiping([]uint32(nil), 1, 2, 3)
 	for len(ids) < cap(ids) {
@@ -243,7 +243,7 @@ func TestWipe(t *testing.T) {
 	}
 }
 
-// BenchmarkAnswer reads what a prompt of 100,000 tokens is answered with.
+// BenchmarkAnswer reads the answer for a prompt of 100,000 tokens.
 func BenchmarkAnswer(b *testing.B) {
 	var ids []uint32
 	var texts []string

@@ -12,8 +12,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// TestSimulator: the tokens are those that the engine counts in its answer to
-// the very request, and their texts are the prompt.
+// The tokens are those that the engine counts in its answer to the same request, and
+// their texts are the prompt.
 func TestSimulator(t *testing.T) {
 	e, err := enginesim.Start(enginesim.Config{Speed: 1000})
 	if err != nil {
