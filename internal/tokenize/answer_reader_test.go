@@ -92,20 +92,6 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// spelledOut decodes texts as Tokens.decode does.
-func spelledOut(ids []uint32, texts []string) (out []string) {
-	t := Tokens{IDs: ids}
-	for _, s := range texts {
-		t.texts = append(t.texts, s...)
-		t.textEnds = append(t.textEnds, uint32(len(t.texts)))
-	}
-	t.decode()
-	for i := range texts {
-		out = append(out, string(t.Text(i)))
-	}
-	return out
-}
-
 // Whatever an engine answers, the result is within bounds.
 func FuzzRendered(f *testing.F) {
 	for _, s := range []string{
@@ -185,61 +171,6 @@ func TestAnswerLimits(t *testing.T) {
 		if _, err := readAnswer(strings.NewReader(c.answer), endpointTokenize, false, testLimits); err != c.err {
 			t.Errorf("%d bytes, %.40s: %v, want %v", len(c.answer), c.answer, err, c.err)
 		}
-	}
-}
-
-// Texts become bytes of the prompt in every spelling.
-func TestPieces(t *testing.T) {
-	level := func(s string) string { // as the tokenizer of GPT-2 writes it
-		var out []rune
-		for _, b := range []byte(s) {
-			out = append(out, rune(slices.Index(byteAlphabet[:], uint16(b)+1)))
-		}
-		return string(out)
-	}
-	if level(" \n") != "ĠĊ" || level("a~é") != "a~Ã©" {
-		t.Fatal("the alphabet is not that of GPT-2")
-	}
-	for _, c := range []struct{ pieces, want []string }{
-		{[]string{"plain", " text"}, []string{"plain", " text"}},
-		{[]string{"<|im_start|>", "user", level("\n"), level(" Gr\xc3"), level("\xbc"), "<｜end▁of▁it｜>", level(" é")},
-			[]string{"<|im_start|>", "user", "\n", " Gr\xc3", "\xbc", "<｜end▁of▁it｜>", " é"}},
-		{[]string{"<s>", "▁Hello", "▁▁", "<0x0A>", "<0xZZ>", "é", "a▁b"}, []string{"<s>", " Hello", "  ", "\n", "<0xZZ>", "é", "a b"}},
-		{[]string{"hell", "oĠthe", "re.Ċ"}, []string{"hell", "o the", "re.\n"}},
-		{[]string{"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "hi", "Ġyou"}, []string{"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "hi", " you"}},
-		{[]string{"Ġużże", " in", " plain", "\n"}, []string{"Ġużże", " in", " plain", "\n"}},
-		{[]string{"▁Ġużże", "▁in"}, []string{" Ġużże", " in"}},
-		{[]string{"", ""}, []string{"", ""}},
-	} {
-		got := spelledOut(make([]uint32, len(c.pieces)), c.pieces)
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%q: %q, want %q", c.pieces, got, c.want)
-		}
-	}
-}
-
-// Nothing is left of ids and texts, nor in outgrown buffers.
-func TestWipe(t *testing.T) {
-	ids := appendWiping([]uint32(nil), 1, 2, 3)
-	for len(ids) < cap(ids) {
-		ids = append(ids, 9)
-	}
-	outgrown := ids
-	ids = appendWiping(ids, 4)
-	if slices.Max(outgrown) != 0 || ids[0] != 1 || ids[len(ids)-1] != 4 {
-		t.Error("the outgrown buffer still has its ids")
-	}
-	got, err := readAnswer(strings.NewReader(`{"tokens":[1,2],"token_strs":["▁a","b"]}`), endpointTokenize, false, testLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := got.Footprint(); n < 20 || n > 5000 {
-		t.Errorf("footprint %d", n)
-	}
-	all, arena := got.IDs[:cap(got.IDs)], got.texts[:cap(got.texts)]
-	got.Wipe()
-	if slices.Max(all) != 0 || slices.Max(arena) != 0 || got.IDs != nil || got.HasTexts() || got.Text(0) != nil {
-		t.Error("something is left")
 	}
 }
 
