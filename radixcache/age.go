@@ -13,7 +13,7 @@ func (t *Tree) startOperation() uint64 {
 }
 
 // newStamp gives the operation under way a later stamp. Others may have made claims
-// meanwhile, and what it makes the youngest must be younger than theirs.
+// meanwhile, and the claims that it touches must be younger than theirs.
 func (t *Tree) newStamp() uint64 {
 	t.latest = max(t.latest+1, uint64(t.clock()))
 	t.stamp = t.latest

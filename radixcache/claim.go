@@ -179,7 +179,7 @@ func (t *Tree) mergeClaim(ref, low uint32, k int) {
 	t.claims--
 }
 
-// dropClaim drops a claim without child claims, and what is of no use without it:
+// dropClaim drops a claim without child claims, and with it all that becomes useless:
 // empty parent claims, blocks, runs.
 func (t *Tree) dropClaim(ref uint32) {
 	for ref != 0 {

@@ -44,7 +44,7 @@ func (t *Tree) Stored(up Upstream, e StoredBlocks) bool {
 	}
 }
 
-// storing is one Stored under way: what is left of the event.
+// storing is one Stored under way, with the rest of the event.
 type storing struct {
 	t  *Tree
 	up Upstream

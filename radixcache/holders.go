@@ -34,7 +34,7 @@ func (t *Tree) tableEntry(r *run, i int) *atomic.Uint64 {
 	return &t.words(r.holderList(), listSize)[i]
 }
 
-// holderAt returns the word of holder i, holder what it says.
+// holderAt returns the word of holder i.
 func (t *Tree) holderAt(r *run, i int) *atomic.Uint64 {
 	switch r.class() {
 	case classInline:

@@ -151,7 +151,7 @@ func (in *insertion) followRun(ref uint32, rest []uint64) bool {
 	t := in.t
 	r := t.run(ref)
 	if r.parent() != in.run {
-		return false // a chain element that does not commit to what is before it
+		return false // a chain element that does not commit to those before it
 	}
 	n := t.matchLength(r, rest)
 	i, h := t.findHolder(r, in.u.slot)

@@ -33,7 +33,7 @@ func (t *Tree) setLimit(limit int64) {
 // fitSegments gives segments back until the rest fits. It lets others in.
 func (t *Tree) fitSegments() {
 	for t.evicting != nil || t.segments > t.maxSegs {
-		t.startOperation() // what others make meanwhile may have to go as well
+		t.startOperation() // what others add meanwhile may have to go as well
 		if !t.shrinkStep() {
 			break
 		}

@@ -121,7 +121,7 @@ var worst = []struct {
 	}},
 }
 
-func TestNobodyHoldsTheLockForLong(t *testing.T) {
+func TestNoLongLock(t *testing.T) {
 	if raceEnabled {
 		t.Skip("there is one goroutine")
 	}

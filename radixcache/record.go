@@ -2,9 +2,9 @@
 
 package radixcache
 
-// What events reported about the blocks of a claim is in a record: the engine's
-// key of each block, and how many copies of it there are in each tier. Without a
-// copy the block has no key. The table byKey finds the block that has a key.
+// A record keeps what events reported about the blocks of a claim: the engine's key
+// of each block, and the number of its copies in each tier. Without a copy a block
+// has no key. The table byKey finds a block by its key.
 
 // recordKind is the smallest kind of record for n blocks.
 func recordKind(n int) kind {
@@ -127,7 +127,7 @@ func (t *Tree) freeRecord(c *claim) {
 	c.recordLines.Store(0)
 }
 
-// resizeRecord gives a claim a record of kind k with what is in the old one.
+// resizeRecord moves the record of a claim into one of kind k, or makes the first.
 func (t *Tree) resizeRecord(ref uint32, c *claim, k kind) {
 	to := t.mustAlloc(k)
 	w := record(t.words(to, kindLines[k]*lineWords))

@@ -44,7 +44,7 @@ func (t *Tree) validateAs(atRest bool) error {
 	return v.err
 }
 
-// validator counts what is reachable. Its slices are indexed by page or by line.
+// validator counts the reachable objects. Its slices are indexed by page or by line.
 type validator struct {
 	t                    *Tree
 	err                  error

@@ -28,7 +28,7 @@ func TestOthersBetweenAllSteps(t *testing.T) {
 		p := newPlayer(1<<30, 2+int(seed%4))
 		p.tree.workBudget = 1 + int(seed%7)*3
 		var busy Upstream // of the first operation, 0 while there is none
-		var said []answer
+		var answers []answer
 		var failed error
 		p.tree.onYield = func() {
 			if busy == 0 || failed != nil {
@@ -53,7 +53,7 @@ func TestOthersBetweenAllSteps(t *testing.T) {
 			}
 			for _, id := range p.ids {
 				if id == up {
-					said = append(said, answer{path, got[id]})
+					answers = append(answers, answer{path, got[id]})
 				} else if want := p.m.held(id, path); got[id] != want && failed == nil {
 					failed = fmt.Errorf("between: %d holds %d blocks of %s, lookup says %d", id, want, path, got[id])
 				}
@@ -63,7 +63,7 @@ func TestOthersBetweenAllSteps(t *testing.T) {
 			op, arg := byte(r.IntN(16)), byte(r.IntN(256))
 			up, path := p.ids[r.IntN(len(p.ids))], randomPath(r, 24)
 			before := &model{ups: map[Upstream]map[string]*[NumTiers]int{up: maps.Clone(p.m.ups[up])}}
-			busy, said = up, said[:0]
+			busy, answers = up, answers[:0]
 			err := p.step(op, arg, up, path)
 			busy = 0
 			if err == nil {
@@ -72,9 +72,9 @@ func TestOthersBetweenAllSteps(t *testing.T) {
 			if err == nil {
 				err = p.check(randomPath(r, 30))
 			}
-			for _, s := range said {
-				if most := max(before.held(up, s.path), p.m.held(up, s.path)); s.blocks > most && err == nil {
-					err = fmt.Errorf("lookup said %d of %s, it was never more than %d", s.blocks, s.path, most)
+			for _, a := range answers {
+				if most := max(before.held(up, a.path), p.m.held(up, a.path)); a.blocks > most && err == nil {
+					err = fmt.Errorf("lookup said %d of %s, it was never more than %d", a.blocks, a.path, most)
 				}
 			}
 			if err != nil {
