@@ -20,20 +20,20 @@ type task struct {
 	routing *routing.Request
 
 	// Only the goroutine that serves the request uses these.
-	request     Request           // nil once it has ended
-	expected    *nextTurn         // the request is this turn; nil: it was not expected
-	candidates  []string          // addresses
-	offloads    []routing.Offload // what LMCache is known to hold beside them
-	consulted   bool              // LMCache knows about some of them
-	lastAttempt int               // for which the tokens were fetched
-	held        time.Duration     // the request was, in all
-	forTokens   Retained          // to fetch the tokens after the answer; nil: not needed
-	forWarming  Retained          // to warm the GPU; nil: it is not warmed
+	request       Request           // nil once it has ended
+	expected      *nextTurn         // the request is this turn; nil: it was not expected
+	candidates    []string          // addresses
+	offloads      []routing.Offload // what LMCache is known to hold beside them
+	offloadsKnown bool              // LMCache has answered about some of them
+	lastAttempt   int               // the attempt that the tokens were last fetched for
+	held          time.Duration     // time that the request was held, in all
+	forTokens     Retained          // to fetch the tokens after the answer; nil: not needed
+	forWarming    Retained          // to warm the GPU; nil: it is not warmed
 
 	mu        sync.Mutex
-	tokens    *sharedTokens // nil: not there
-	fetched   chan struct{} // closed when the tokens under way are there, or cannot be had; nil: none are under way
-	wanted    stagingOrder  // to be given when the tokens are there
+	tokens    *sharedTokens // nil: not there yet
+	fetched   chan struct{} // closed when the tokens have arrived, or cannot be had; nil: they are not being fetched
+	wanted    stagingOrder  // the order that waits for the tokens
 	staging   *lmcache.Staging
 	stagingAt string // upstream
 	lookup    bool   // look the prompt up when its tokens are there
@@ -69,7 +69,7 @@ func (t *task) Consult(candidates []routing.Candidate) {
 	for i := range candidates {
 		t.candidates = append(t.candidates, candidates[i].Address)
 	}
-	t.offloads, t.consulted = t.stager.Consult(&t.prompt, candidates, t.offloads)
+	t.offloads, t.offloadsKnown = t.stager.Consult(&t.prompt, candidates, t.offloads)
 }
 
 // Send implements Task.
@@ -89,7 +89,7 @@ func (t *task) Send(ctx context.Context, a Attempt) (fetching bool) {
 		hold = 0 // it will not be asked
 	}
 	underWay := stage && t.stage(stagingOrder{a.Upstream, t.prompt.stored(o), m.until(time.Now(), hold)})
-	fetching = (stage && !underWay || s.lookups && !t.consulted) && t.needsTokens(a.Failed)
+	fetching = (stage && !underWay || s.lookups && !t.offloadsKnown) && t.needsTokens(a.Failed)
 	if fetching {
 		t.fetch(a)
 	}

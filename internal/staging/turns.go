@@ -26,7 +26,7 @@ type nextTurn struct {
 	upstream string // where the conversation was
 	since    time.Time
 	ctx      context.Context // done when the turn has arrived, or is not expected any more
-	arrived  context.CancelFunc
+	cancel   context.CancelFunc
 
 	mu      sync.Mutex
 	staging *lmcache.Staging // nil: none
@@ -82,12 +82,12 @@ func newNextTurns(now func() time.Time) *nextTurns {
 // expect adds the turn that comes after a prompt.
 func (s *nextTurns) expect(prompt uint64, upstream string) *nextTurn {
 	t := &nextTurn{upstream: upstream, since: s.now()}
-	t.ctx, t.arrived = context.WithCancel(context.Background())
+	t.ctx, t.cancel = context.WithCancel(context.Background())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dropOld(t.since)
 	if old := s.byPrompt[prompt]; old != nil {
-		old.arrived() // the same prompt was sent twice
+		old.cancel() // the same prompt was sent twice
 	} else {
 		s.oldestFirst = append(s.oldestFirst, prompt)
 	}
@@ -104,7 +104,7 @@ func (s *nextTurns) dropOld(now time.Time) {
 		if len(s.oldestFirst)-n < maxNextTurns && now.Sub(t.since) < turnTimeout {
 			break
 		}
-		t.arrived()
+		t.cancel()
 		delete(s.byPrompt, s.oldestFirst[n])
 		n++
 	}
@@ -127,7 +127,7 @@ func (s *nextTurns) arrived(prompts iter.Seq[uint64]) (found *nextTurn) {
 	if found == nil || found.ctx.Err() != nil {
 		return found
 	}
-	found.arrived()
+	found.cancel()
 	if took := s.now().Sub(found.since); s.gap == 0 {
 		s.gap = took
 	} else {
@@ -149,7 +149,7 @@ func (s *nextTurns) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.byPrompt {
-		t.arrived()
+		t.cancel()
 	}
 	clear(s.byPrompt)
 	s.oldestFirst = nil

@@ -63,7 +63,7 @@ func TestWarm(t *testing.T) {
 				w.schedule(turn, delay, func() bool { return !c.needless }, kept)
 				if c.arrives > 0 {
 					time.Sleep(c.arrives)
-					turn.arrived()
+					turn.cancel()
 				}
 				w.running.Wait()
 				if n := w.counts[c.want].Load(); n != 1 || len(engines.sent) != c.sent || kept.retained != 0 {
