@@ -140,10 +140,10 @@ var nameEndings = []nameEnding{
 	{"bearer", 6, nameHeader, "bearer", "forbearer"},
 }
 
-// endingsByLast holds the endings by their last letter.
-var endingsByLast = func() (table [26][]nameEnding) {
+// endingsByTail holds the endings by their last two letters.
+var endingsByTail = func() (table [1 << 10][]nameEnding) {
 	for _, e := range nameEndings {
-		k := e.end[len(e.end)-1] - 'a'
+		k := letterPair(e.end[len(e.end)-2], e.end[len(e.end)-1])
 		table[k] = append(table[k], e)
 	}
 	return table
@@ -151,16 +151,17 @@ var endingsByLast = func() (table [26][]nameEnding) {
 
 // endingKind looks up the last part of a name, in lower case.
 func endingKind(part []byte) nameKind {
-	last := byteAt(part, len(part)-1) - 'a'
-	if len(part) < 2 || int(last) >= len(endingsByLast) {
+	n := len(part)
+	if n < 2 {
 		return nameOther
 	}
-	for k := range endingsByLast[last] {
-		e := &endingsByLast[last][k]
-		if !hasEnd(part, e.end) || e.size > 0 && e.size != len(part) {
+	list := endingsByTail[letterPair(part[n-2], part[n-1])]
+	for k := range list {
+		e := &list[k]
+		if !hasEnd(part, e.end) || e.size > 0 && e.size != n {
 			continue
 		}
-		if stem := part[:len(part)-len(e.end)]; e.kind == nameKey && len(stem) > 0 {
+		if stem := part[:n-len(e.end)]; e.kind == nameKey && len(stem) > 0 {
 			return stemKind(stem)
 		}
 		return e.kind

@@ -21,8 +21,9 @@ var deTaxID = builtin{
 	},
 }
 
-// validDETaxID checks a German tax identification number: first digit not 0, of the
-// first ten digits one or two are missing, ISO/IEC 7064 MOD 11,10.
+// validDETaxID checks a German tax identification number: first digit
+// not 0, no digit more than three times among the first ten, ISO/IEC 7064 MOD
+// 11,10.
 func validDETaxID(n idNumber) bool {
 	d := n.bytes()
 	if d[0] == '0' {

@@ -21,13 +21,14 @@ var tlds = func() map[string]struct{} {
 var countries = func() (table [1 << 10]bool) {
 	for w := range tlds {
 		if len(w) == 2 {
-			table[countryIndex([]byte(w))] = true
+			table[letterPair(w[0], w[1])] = true
 		}
 	}
 	return table
 }()
 
-func countryIndex(label []byte) int { return int(label[0]&31)<<5 | int(label[1]&31) }
+// letterPair is an index for two letters, without regard to case.
+func letterPair(a, b byte) int { return int(a&31)<<5 | int(b&31) }
 
 // maxTLD is the length of the longest one.
 const maxTLD = 24
@@ -39,7 +40,7 @@ func knownTLD(label []byte) bool {
 		return false
 	}
 	if len(label) == 2 && isAlpha(label[0]) && isAlpha(label[1]) {
-		return countries[countryIndex(label)]
+		return countries[letterPair(label[0], label[1])]
 	}
 	if len(label) > 5 && equalFold(label[:4], "xn--") {
 		return true
