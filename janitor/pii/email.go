@@ -185,7 +185,11 @@ func domainEnd(text []byte, start int) int {
 			i++
 			continue
 		}
-		if n := letterAt(text, i); n > 0 && !(end > 0 && i == label) {
+		n := 0
+		if c >= utf8.RuneSelf && !(end > 0 && i == label) {
+			n = letterAt(text, i)
+		}
+		if n > 0 {
 			if labels > 0 && scriptChanges(text, label, i) && knownTLD(text[label:i]) {
 				return i
 			}
@@ -223,12 +227,8 @@ func validLabel(label []byte) bool {
 	return n > 0 && n <= maxLabel && label[0] != '-' && label[n-1] != '-'
 }
 
-// letterAt returns the size of the letter, mark or digit rune beyond ASCII at
-// text[i], or 0.
+// letterAt returns the size of the letter, mark or digit rune at text[i], or 0.
 func letterAt(text []byte, i int) int {
-	if text[i] < utf8.RuneSelf {
-		return 0
-	}
 	c, n := utf8.DecodeRune(text[i:])
 	if c == utf8.RuneError || !unicode.In(c, unicode.Nd, unicode.L, unicode.M) {
 		return 0

@@ -50,15 +50,6 @@ var numericIBAN = func() map[[2]byte]bool {
 // maxIBAN is the longest length in the table.
 const maxIBAN = 33
 
-// ibanText is an account number as it is read: in capitals, without the spaces
-// and hyphens between its groups.
-type ibanText struct {
-	chars     [maxIBAN]byte
-	end, gaps int  // its end in the text; separators inside
-	low, up   bool // written with small letters, with capitals
-	letters   bool // letters after the country code
-}
-
 // iban looks for an account number that begins with two letters at
 // text[start:p] and digits from text[p] on (ISO 13616). The length comes from
 // the country, so the check digits are computed once.
@@ -72,41 +63,38 @@ func (r *scan) iban(start, p int) {
 	if length == 0 {
 		return
 	}
-	var t ibanText
-	if !t.read(text, start, length) || isAlnum(byteAt(text, t.end)) || joinedAfter(text, t.end) || mod97(t.chars[:length]) != 1 {
+	var buf [maxIBAN]byte // in capitals, without spaces and hyphens
+	buf[0], buf[1] = country[0], country[1]
+	n, i, gaps := 2, p, 0
+	letters := uint8(0) // classes of the letters after the country code
+	for i < len(text) && n < length {
+		c := text[i]
+		switch {
+		case isDigit(c):
+			buf[n] = c
+			n++
+		case isAlpha(c):
+			buf[n] = c &^ 0x20
+			letters |= class[c]
+			n++
+		case (c == ' ' || c == '-') && n >= 4 && isAlnum(byteAt(text, i+1)) && gaps < 12:
+			gaps++
+		default:
+			return
+		}
+		i++
+	}
+	if n < length || isAlnum(byteAt(text, i)) || joinedAfter(text, i) || mod97(buf[:n]) != 1 {
 		return
 	}
 	// Hexadecimal identifiers are long, many and in lower case; the numbers of
 	// most countries whose letters are hexadecimal have no letters at all.
-	if t.low && (t.up || t.gaps == 0 && r.topicsBefore(start)&iban.words == 0 && !r.aloneInText(start, t.end)) || t.letters && numericIBAN[country] {
+	kinds := class[text[start]] | class[text[start+1]] | letters
+	low, up := kinds&clsLower != 0, kinds&clsUpper != 0
+	if low && (up || gaps == 0 && r.topicsBefore(start)&iban.words == 0 && !r.aloneInText(start, i)) || letters != 0 && numericIBAN[country] {
 		return
 	}
-	r.add(start, t.end, EntityIBAN)
-}
-
-// read takes length letters and digits from text[start:], and reports whether
-// there are as many.
-func (t *ibanText) read(text []byte, start, length int) bool {
-	i := start
-	for n := 0; n < length; i++ {
-		c := byteAt(text, i)
-		switch {
-		case isDigit(c):
-			t.chars[n] = c
-			n++
-		case isAlpha(c):
-			t.chars[n] = c &^ 0x20
-			t.letters = t.letters || n >= 2
-			t.low, t.up = t.low || isLower(c), t.up || isUpper(c)
-			n++
-		case (c == ' ' || c == '-') && n >= 4 && isAlnum(byteAt(text, i+1)) && t.gaps < 12:
-			t.gaps++
-		default:
-			return false
-		}
-	}
-	t.end = i
-	return true
+	r.add(start, i, EntityIBAN)
 }
 
 // mod97 is the remainder of an account number with its first four characters

@@ -131,18 +131,14 @@ func (r *scan) groupsAt(c *chain, i int) int {
 		}
 		return 0
 	}
-	if k := r.checkedNumber(c, i); k > 0 {
-		return k
+	found := r.checkedNumber(c, i)
+	if found == 0 && r.finds(&dob) {
+		found = r.birthday(c, i)
 	}
-	if first := c.g[i].len(); (first <= 2 || first == 4) && r.finds(&dob) {
-		if k := r.birthday(c, i); k > 0 {
-			return k
-		}
+	if found == 0 && rest >= 6 && r.finds(&phone) {
+		found = r.phone(c, i)
 	}
-	if rest >= 6 && r.finds(&phone) {
-		return r.phone(c, i)
-	}
-	return 0
+	return found
 }
 
 // checkedNumber tries the kinds that have check digits or a shape of their own.
