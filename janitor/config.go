@@ -63,9 +63,9 @@ func (h *Handler) parseOptions() {
 
 // takes says what each option takes, for error messages.
 var takes = map[string]string{
-	"mode":            "placeholder, redact, block or detect, and entities it is for",
+	"mode":            "placeholder, redact, block or detect, and the entities it applies to",
 	"placeholder":     "numbered or keyed",
-	"restore":         "on or off, and entities it is for",
+	"restore":         "on or off, and the entities it applies to",
 	"recognizers":     "names, +names and -names",
 	"pattern":         "a name and a regular expression",
 	"allow":           "values that are not empty",

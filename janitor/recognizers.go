@@ -40,7 +40,7 @@ func loadGuests(ctx caddy.Context, names []string) ([]pii.Recognizer, error) {
 		}
 		guest, ok := module.(pii.Recognizer)
 		if !ok {
-			return nil, fmt.Errorf("recognizers: module %s is no recognizer", id)
+			return nil, fmt.Errorf("recognizers: module %s is not a recognizer", id)
 		}
 		guests = append(guests, guest)
 	}

@@ -53,7 +53,7 @@ func TestGuests(t *testing.T) {
 	bad := &Handler{Recognizers: []string{"+test_nothing"}}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	if err := bad.Provision(ctx); err == nil || !strings.Contains(err.Error(), "is no recognizer") {
+	if err := bad.Provision(ctx); err == nil || !strings.Contains(err.Error(), "is not a recognizer") {
 		t.Errorf("error %v", err)
 	}
 }
