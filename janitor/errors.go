@@ -14,20 +14,20 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// refusal is why a request is not forwarded. All of it is fixed text: nothing
-// of the request can get into it.
+// refusal is the reason why a request is not forwarded. All of its text is fixed,
+// so nothing of the request can get into it.
 type refusal struct {
 	status  int
 	reason  string // the metric label and the error's code
-	param   string // the member at fault, if one is
+	param   string // the invalid member, if there is one
 	message string
-	// early says that the body may not have been read to its end: the
-	// connection cannot be used for another request.
+	// early says that the body may be incomplete, so that the connection cannot
+	// serve another request.
 	early bool
 }
 
-// retryAfter is what a client that found no room is told to wait, in seconds.
-// Room comes back as soon as any answer begins.
+// retryAfter is how long a client that found no room is asked to wait, in seconds.
+// Room comes free as soon as any answer begins.
 const retryAfter = 1
 
 var (
@@ -57,9 +57,8 @@ var (
 		message: "the request contains more personal data or secrets than this gateway handles in one request"}
 )
 
-// refusalOf turns an error of reading or understanding a body into what the
-// client is told. Errors of others are never passed on: they may quote the
-// body.
+// refusalOf returns the refusal for an error of reading or parsing a body. It
+// never passes on the text of a library, which may quote the body.
 func refusalOf(err error) *refusal {
 	var understood *prompt.Error
 	var tooLarge *http.MaxBytesError
@@ -124,7 +123,7 @@ func (f *refusal) anthropic() any {
 func (f *refusal) body(path string) []byte {
 	b, err := json.Marshal(errorShapes[prompt.ErrorShapeOf(path)](f))
 	if err != nil {
-		panic(err) // strings only: cannot be
+		panic(err) // strings only: it cannot fail
 	}
 	return append(b, '\n')
 }
@@ -161,5 +160,5 @@ func (f *refusal) write(w http.ResponseWriter, r *http.Request) {
 		h.Set("Connection", "close")
 	}
 	w.WriteHeader(f.status)
-	_, _ = w.Write(b) // the client may be gone; there is nobody else to tell
+	_, _ = w.Write(b) // the client may be gone: nothing else to do
 }

@@ -163,7 +163,7 @@ func (w *responseWriter) FlushError() error {
 func (w *responseWriter) finish() bool {
 	whole := w.unpack == nil || w.unpack.finish() == nil
 	if w.answer != nil {
-		_ = w.answer.Close() // the client is gone; there is nobody else to tell
+		_ = w.answer.Close() // the client may be gone: nothing else to do
 	}
 	return whole
 }
