@@ -114,6 +114,7 @@ func (h *Handler) readBody(r *http.Request, a *arrival) ([]byte, error) {
 		return nil, err
 	}
 	if a.chunked != nil {
+		_ = a.control.SetReadDeadline(time.Time{}) // also the server's own
 		return h.readChunked(r, a, c)
 	}
 	// Where the server has no deadlines, arrival checks the time between reads.

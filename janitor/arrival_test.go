@@ -230,16 +230,22 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// The deadline of a body ends with the body: the next request on the connection
-// may come later.
-func TestDeadlineEndsWithTheBody(t *testing.T) {
-	h := newHandler(t)
-	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-	if err := h.ServeHTTP(w, postChat("hi"), new(engine)); err != nil {
-		t.Fatal(err)
-	}
-	if len(w.set) != 2 || w.set[0].IsZero() || !w.set[1].IsZero() {
-		t.Errorf("deadlines %v, want one and none", w.set)
+// No deadline is left after the body: the next request on the connection may come
+// later, and the server watches the connection meanwhile.
+func TestNoDeadlineAfterTheBody(t *testing.T) {
+	for _, chunked := range []bool{false, true} {
+		h := newHandler(t)
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		r := postChat("hi")
+		if chunked {
+			r.ContentLength = -1
+		}
+		if err := h.ServeHTTP(w, r, new(engine)); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(w.set); n == 0 || !w.set[n-1].IsZero() || w.set[0].IsZero() != chunked {
+			t.Errorf("chunked %t: deadlines %v", chunked, w.set)
+		}
 	}
 }
 
