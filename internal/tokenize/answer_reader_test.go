@@ -113,7 +113,7 @@ func FuzzRendered(f *testing.F) {
 	})
 }
 
-func TestRenderedUsable(t *testing.T) {
+func TestTokensBeforeMedia(t *testing.T) {
 	for _, c := range []struct {
 		answer     string
 		completion bool

@@ -19,7 +19,7 @@ import (
 )
 
 // fakeEngine gives prepared answers, by path.
-type fake struct {
+type fakeEngine struct {
 	answers map[string]string // status and body; "404" when there is none
 
 	mu    sync.Mutex
@@ -27,7 +27,7 @@ type fake struct {
 	body  string // of the last request
 }
 
-func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	f.mu.Lock()
 	f.paths, f.body = append(f.paths, r.URL.Path), string(body)
@@ -47,7 +47,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // set changes the answers and returns the paths requested until now.
-func (f *fake) set(answers map[string]string) (paths []string) {
+func (f *fakeEngine) set(answers map[string]string) (paths []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	paths, f.paths = f.paths, nil
@@ -65,9 +65,9 @@ const (
 	chatBody   = `{"model":"m","messages":[{"role":"user","content":"a"}]}`
 )
 
-func start(t *testing.T, answers map[string]string) (*Fetcher, *fake, string) {
+func start(t *testing.T, answers map[string]string) (*Fetcher, *fakeEngine, string) {
 	t.Helper()
-	f := &fake{answers: answers}
+	f := &fakeEngine{answers: answers}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	transport := NewTransport()
@@ -77,7 +77,7 @@ func start(t *testing.T, answers map[string]string) (*Fetcher, *fake, string) {
 
 // A request that /tokenize takes goes there, others go to render. With only one of the
 // two there, as many requests as possible are answered.
-func TestWhichWay(t *testing.T) {
+func TestFetchChoosesTheEndpoint(t *testing.T) {
 	image := `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"x"}}]}]}`
 	both := map[string]string{"/tokenize": tokenizeOK, chatRender: renderOK, textRender: `200 [` + renderOK[4:] + `]`}
 	only := func(path string) map[string]string { return map[string]string{path: both[path]} }
@@ -132,7 +132,7 @@ func TestWhichWay(t *testing.T) {
 
 // A missing endpoint is tried again only after a while, or when it may be another
 // engine.
-func TestWaysAreRemembered(t *testing.T) {
+func TestMissingEndpointsAreRemembered(t *testing.T) {
 	f, e, upstream := start(t, map[string]string{chatRender: renderOK})
 	now := time.Unix(1000, 0)
 	f.Now = func() time.Time { return now }

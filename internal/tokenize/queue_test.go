@@ -17,7 +17,7 @@ import (
 
 // fakeEngines stands for all engines: it counts the requests to each, and gives prepared
 // answers a second later.
-type engines struct {
+type fakeEngines struct {
 	mu      sync.Mutex
 	fail    map[string]error
 	asked   []string // bodies
@@ -29,11 +29,11 @@ type engines struct {
 	all     int
 }
 
-func newEngines() *engines {
-	return &engines{fail: make(map[string]error), running: make(map[string]int), begin: time.Now()}
+func newEngines() *fakeEngines {
+	return &fakeEngines{fail: make(map[string]error), running: make(map[string]int), begin: time.Now()}
 }
 
-func (e *engines) fetch(ctx context.Context, upstream string, _ prompt.API, body []byte) (*Tokens, error) {
+func (e *fakeEngines) fetch(ctx context.Context, upstream string, _ prompt.API, body []byte) (*Tokens, error) {
 	e.mu.Lock()
 	e.asked, e.times = append(e.asked, string(body)), append(e.times, time.Since(e.begin))
 	e.running[upstream]++
@@ -56,20 +56,20 @@ func (e *engines) fetch(ctx context.Context, upstream string, _ prompt.API, body
 	return &Tokens{IDs: []uint32{7}, BeforeMedia: 1}, nil
 }
 
-func (e *engines) set(upstream string, err error) {
+func (e *fakeEngines) set(upstream string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.fail[upstream] = err
 }
 
 // results counts the results of jobs.
-type outcomes struct {
+type results struct {
 	mu     sync.Mutex
 	counts map[error]int
 	kept   []uint32
 }
 
-func (o *outcomes) done(t *Tokens, err error) {
+func (o *results) done(t *Tokens, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.counts == nil {
@@ -84,7 +84,7 @@ func (o *outcomes) done(t *Tokens, err error) {
 	}
 }
 
-func (o *outcomes) want(t *testing.T, want map[error]int) {
+func (o *results) want(t *testing.T, want map[error]int) {
 	t.Helper()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -110,7 +110,7 @@ func half() float64 { return 0.5 }
 // Every job is done once, in order, two at a time; equal ones once.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, o := newEngines(), new(outcomes)
+		e, o := newEngines(), new(results)
 		q := newQueue(e.fetch, half)
 		for i := range 10 {
 			j := Job{Upstream: "a:1", Key: uint64(i), Body: []byte{byte('0' + i)}, Done: o.done}
@@ -147,7 +147,7 @@ func TestQueue(t *testing.T) {
 // with the first success.
 func TestQueueBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, o := newEngines(), new(outcomes)
+		e, o := newEngines(), new(results)
 		e.set("a:1", ErrBusy)
 		q := newQueue(e.fetch, half)
 		defer q.Close()
@@ -192,9 +192,9 @@ func TestQueueBackOff(t *testing.T) {
 
 // A job that waits for a paused engine is dropped when it has waited too long, though
 // nothing else happens.
-func TestQueueKeepsNothingForLong(t *testing.T) {
+func TestQueueDropsJobsThatWaitTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, o := newEngines(), new(outcomes)
+		e, o := newEngines(), new(results)
 		e.set("a:1", ErrBusy)
 		q := newQueue(e.fetch, half)
 		defer q.Close()
@@ -230,7 +230,7 @@ func TestQueueKeepsNothingForLong(t *testing.T) {
 func TestQueueHarmlessFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, err := range []error{ErrUnsupported, ErrUnavailable, ErrDeclined, ErrTooLarge} {
-			e, o := newEngines(), new(outcomes)
+			e, o := newEngines(), new(results)
 			e.set("a:1", err)
 			q := newQueue(e.fetch, half)
 			for i := range 10 {
@@ -248,7 +248,7 @@ func TestQueueHarmlessFailures(t *testing.T) {
 // all engines together are asked a few things at a time.
 func TestQueueBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, o := newEngines(), new(outcomes)
+		e, o := newEngines(), new(results)
 		q := newQueue(e.fetch, half)
 		for i := range 100 {
 			q.Add(Job{Upstream: "a:1", Key: uint64(i), Body: []byte{byte(i)}, Done: o.done})
@@ -298,7 +298,7 @@ func TestQueueBounds(t *testing.T) {
 // Forget and Close end every job, and leave nothing running.
 func TestQueueEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, o := newEngines(), new(outcomes)
+		e, o := newEngines(), new(results)
 		e.set("b:1", ErrUnreachable)
 		q := newQueue(e.fetch, half)
 		add := func(upstream string, n int) {
@@ -330,7 +330,7 @@ func TestQueueEnds(t *testing.T) {
 // Whatever happens, each accepted job ends once, and nothing is left.
 func TestQueueRandom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, o := newEngines(), new(outcomes)
+		e, o := newEngines(), new(results)
 		q := newQueue(e.fetch, nil)
 		rnd := rand.New(rand.NewPCG(5, 6))
 		told := make([]int, 3000)

@@ -22,7 +22,7 @@ func spelledOut(ids []uint32, texts []string) (out []string) {
 }
 
 // Texts become bytes of the prompt in every spelling.
-func TestPieces(t *testing.T) {
+func TestSpellings(t *testing.T) {
 	level := func(s string) string { // as the tokenizer of GPT-2 writes it
 		var out []rune
 		for _, b := range []byte(s) {

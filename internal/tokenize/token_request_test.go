@@ -50,7 +50,7 @@ func TestTokenizeBody(t *testing.T) {
 }
 
 // For any valid body the request to the endpoint is valid and has the prompt.
-func FuzzAsk(f *testing.F) {
+func FuzzParseRequest(f *testing.F) {
 	f.Add([]byte(chatBody), false)
 	f.Add([]byte(`{"prompt":["a"],"x":[{"y":1e5}]}`), true)
 	f.Fuzz(func(t *testing.T, body []byte, completion bool) {
