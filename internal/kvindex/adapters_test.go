@@ -11,13 +11,12 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// A model is an adapter once an engine has blocks for one of its name, and only
-// then its prompts are looked for among those.
+// A model counts as an adapter once an engine has blocks for an adapter of its name.
 func TestAdapter(t *testing.T) {
 	tree := radixcache.New(4 << 20)
 	x := New(tree, nil)
 	if x.Adapter("sql") != "" {
-		t.Fatal("an adapter that nobody has spoken of")
+		t.Fatal("an adapter that no event has named")
 	}
 	f := x.Feed("a")
 	tokens := []uint32{1, 2, 3, 4}
@@ -33,7 +32,7 @@ func TestAdapter(t *testing.T) {
 	}
 }
 
-// There is a limit to names, and many goroutines may bring them.
+// The number of names is bounded, and many goroutines may note them.
 func TestAdaptersAreBounded(t *testing.T) {
 	var a adapterNames
 	var wg sync.WaitGroup

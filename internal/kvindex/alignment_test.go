@@ -4,8 +4,7 @@ package kvindex
 
 import "testing"
 
-// FuzzAlignTokens gives it a rendition and texts of tokens that need not have to do
-// with each other.
+// FuzzAlignTokens aligns a rendition with texts of tokens that need not belong to it.
 func FuzzAlignTokens(f *testing.F) {
 	f.Add([]byte("\xff\x01user\xff\x05what is a long enough text to be found in it?"), []byte("<s>user\nwhat is a long enough text to be found in it?</s>"), byte(16), byte(3))
 	f.Add([]byte("\xff\x07{\xfename\xfe:\xfe\xfd"), []byte("x"), byte(1), byte(0))

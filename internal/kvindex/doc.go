@@ -37,4 +37,10 @@
 // Match takes a read lock. Link holds the write lock for at most 64 records at a
 // time, and longer only where it divides a page of the table (8,192 slots) or takes
 // a whole segment from the oldest records. Nothing else is done under these locks.
+//
+// # Tests
+//
+// index_test.go tests all of it with conversations and engines. feed_test.go compares
+// feeds, expiry and chunks with a model; link_log_test.go tests the log, its table and
+// reclaiming; link_test.go tests spaces and links; alignment_test.go fuzzes the aligner.
 package kvindex

@@ -10,8 +10,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// A place behind the last text block gives the tokens up to it, to a prompt
-// that has the same text up to there and to no other.
+// A place after the last text block gives the tokens up to it to a prompt that has the
+// same text up to there, and to no other.
 func TestExtend(t *testing.T) {
 	for seed := range uint64(100) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
@@ -46,7 +46,7 @@ func TestExtend(t *testing.T) {
 			other := slices.Clone(chain)
 			other[len(other)-1]++
 			if same, n, ok := x.Extend(s, end, other, known); ok && at/block > len(chain) {
-				t.Fatalf("seed %d: it goes on behind other tokens: %d in %d blocks", seed, n, len(same))
+				t.Fatalf("seed %d: it continues after other tokens: %d in %d blocks", seed, n, len(same))
 			}
 		}
 		if _, _, ok := x.Extend(x.Space(TokenKey{Model: "m", BlockTokens: block, Variant: 1}), end, nil, 0); ok {

@@ -11,8 +11,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// chunksOf stores a path in chunks of several letters in a tier, under names that
-// have nothing to do with the engine's.
+// chunksOf returns the event that stores a path in chunks of several letters in a tier,
+// under other names than the engine's.
 func chunksOf(path string, letters int, tier kvevents.Tier) *kvevents.Event {
 	e := &kvevents.Event{Kind: kvevents.Stored, Tier: tier, Root: true, Tokens: tokensOf(path), BlockSize: letters * testBlock}
 	for i := letters; i <= len(path); i += letters {
@@ -21,7 +21,7 @@ func chunksOf(path string, letters int, tier kvevents.Tier) *kvevents.Event {
 	return e
 }
 
-// ownChain is what stands for a path in the tree, in blocks of a size.
+// chunkChain returns the index's hashes of a path, in blocks of a size.
 func chunkChain(x *Index, path string, letters int) (chain []uint64) {
 	parent := x.root("")
 	for i := letters; i <= len(path); i += letters {
@@ -31,8 +31,8 @@ func chunkChain(x *Index, path string, letters int) (chain []uint64) {
 	return chain
 }
 
-// TestChunksOutside: what LMCache keeps in chunks of its own is known beside what
-// the GPU holds, and neither goes with the other.
+// LMCache's chunks are recorded beside the GPU's blocks, and a removal of one leaves
+// the other alone.
 func TestExternalChunks(t *testing.T) {
 	tree := radixcache.New(4 << 20)
 	x := New(tree, nil)
@@ -52,7 +52,7 @@ func TestExternalChunks(t *testing.T) {
 		}
 		up, _ := f.External()
 		if tiers := tree.BlocksByTier(up, chunkChain(x, "abcdefgh", 4)); tiers != [kvevents.NumTiers]int32{0, memory, disk} {
-			t.Errorf("chunks outside: %v, want %d and %d", tiers, memory, disk)
+			t.Errorf("external chunks: %v, want %d and %d", tiers, memory, disk)
 		}
 	}
 	e := &kvevents.Event{Kind: kvevents.Stored, Root: true, Tokens: tokensOf("abcdefgh"), BlockSize: testBlock}
@@ -61,7 +61,7 @@ func TestExternalChunks(t *testing.T) {
 	}
 	apply(e)
 	if up, _ := f.External(); up != 0 {
-		t.Error("something is outside")
+		t.Error("there is an external cache")
 	}
 	memory, disk := chunksOf("abcdefgh", 4, kvevents.CPU), chunksOf("abcdefgh", 4, kvevents.Disk)
 	apply(memory)
@@ -77,30 +77,30 @@ func TestExternalChunks(t *testing.T) {
 	want(4, 1, 1)
 	apply(&kvevents.Event{Kind: kvevents.Removed, Tier: kvevents.CPU, Hashes: memory.Hashes[:1]})
 	want(4, 0, 2)
-	// Of what is on disk no removal was ever told: it ends after its time.
+	// No removal was ever published for the disk: its chunks expire.
 	x.Expire(time.Unix(1000, 0).Add(TTL + time.Second))
 	want(4, 0, 0)
 	if f.Partial() {
-		t.Error("something was left out")
+		t.Error("the feed is partial")
 	}
-	// A later chunk goes on behind those that are known.
+	// A later chunk continues after the known ones.
 	apply(memory)
 	more := chunksOf("abcdefghijkl", 4, kvevents.CPU)
 	more.Root, more.Parent, more.Hashes, more.Tokens = false, memory.Hashes[1], []uint64{nameOf("more")}, more.Tokens[32:]
 	apply(more)
 	up, _ := f.External()
 	if tiers := tree.BlocksByTier(up, chunkChain(x, "abcdefghijkl", 4)); tiers != [kvevents.NumTiers]int32{0, 3, 0} {
-		t.Errorf("chunks outside: %v", tiers)
+		t.Errorf("external chunks: %v", tiers)
 	}
 	more.Parent = nameOf("nobody")
 	if f.Apply(more) || f.Stats().UnknownParents != 1 {
-		t.Error("a chunk behind one that is not known was entered")
+		t.Error("a chunk with an unknown parent was entered")
 	}
-	// The engine clears its cache, not what is kept beside it.
+	// The engine clears its own cache, not the external one.
 	f.Apply(&kvevents.Event{Kind: kvevents.Cleared})
 	want(0, 2, 0)
 	apply(e)
-	apply(disk) // what has its time has it still
+	apply(disk) // it still has its time
 	want(8, 2, 0)
 	apply(&kvevents.Event{Kind: kvevents.Removed, Tier: kvevents.CPU, Hashes: memory.Hashes})
 	want(8, 0, 2)

@@ -11,8 +11,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-// fakeEngine is a KV cache of blocks of tokens that tells what it does. Like vLLM
-// it has each block as often as it was computed, and tells of each copy.
+// fakeEngine is a KV cache of blocks of tokens that publishes its events. Like vLLM it
+// has each block as often as it was computed, and publishes each copy.
 type fakeEngine struct {
 	name    string
 	block   int
@@ -22,7 +22,7 @@ type fakeEngine struct {
 	publish func(e *kvevents.Event)
 }
 
-// hash is the engine's own (FNV-1a), of another seed in each engine.
+// hash is the engine's hash (FNV-1a), with another seed in each engine.
 func (g *fakeEngine) hash(before uint64, tokens []uint32) uint64 {
 	h := xxhash.Sum64String(g.name) ^ before
 	for _, t := range tokens {
@@ -31,7 +31,7 @@ func (g *fakeEngine) hash(before uint64, tokens []uint32) uint64 {
 	return h ^ h>>29
 }
 
-// held is how many tokens of a prompt the engine has.
+// held returns how many tokens of a prompt the engine has.
 func (g *fakeEngine) held(tokens []uint32) (n int) {
 	h := uint64(0)
 	for len(tokens)-n >= g.block {
@@ -44,7 +44,7 @@ func (g *fakeEngine) held(tokens []uint32) (n int) {
 	return n
 }
 
-// serve computes what it does not have of a prompt, and makes room for it first.
+// serve computes the missing blocks of a prompt, and evicts others to make room.
 func (g *fakeEngine) serve(r *rand.Rand, tokens []uint32) {
 	held := g.held(tokens)
 	if held == len(tokens) && held > 0 && r.IntN(2) == 0 {
@@ -84,7 +84,7 @@ func (g *fakeEngine) reset() {
 // A turn is one message of a conversation.
 type turn struct{ role, text string }
 
-// rendition is what the text chain is over, as internal/prompt makes it.
+// rendition returns the text of the chain, as internal/prompt renders it.
 func rendition(turns []turn) string {
 	var b strings.Builder
 	for _, t := range turns {
@@ -93,7 +93,7 @@ func rendition(turns []turn) string {
 	return b.String()
 }
 
-// template is what the engine makes tokens of: special tokens, and pieces of words.
+// template returns the engine's tokens: special tokens, and pieces of words.
 func template(turns []turn, generate bool) (tokens []uint32, texts []string) {
 	add := func(s string) {
 		tokens = append(tokens, uint32(xxhash.Sum64String(s)))
@@ -115,9 +115,9 @@ func template(turns []turn, generate bool) (tokens []uint32, texts []string) {
 	return tokens, texts
 }
 
-// pieces cuts a text like byte pair encoding after GPT-2's pattern: into words with
-// the space before them, runs of white space without their last character, and other
-// characters; and these into what depends on all of the word.
+// pieces cuts a text like byte pair encoding with GPT-2's pattern: into words with the
+// space before them, runs of white space without their last character, and other
+// characters; and these into pieces that depend on the whole word.
 func pieces(text string) (out []string) {
 	for len(text) > 0 {
 		n := 1

@@ -16,9 +16,9 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// modelFeed is the slow and obvious reference: for each path of blocks, written out
-// as a string of their letters behind the adapter's name, how many copies there are
-// in each tier, and when the ones that end by themselves were stored.
+// modelFeed is the golden model: for each path of blocks, written as a string of their
+// letters after the adapter's, the number of copies in each tier, and the times at which
+// those that expire were stored.
 type modelFeed struct {
 	copies  map[string]*[kvevents.NumTiers]int
 	stored  []storing
@@ -94,7 +94,7 @@ func (m *modelFeed) whole(path string, skip int) (n int, tiers [kvevents.NumTier
 
 const testBlock = 4
 
-// tokensOf are the tokens of the blocks of a path: their letters.
+// tokensOf returns the tokens of the blocks of a path: their letters.
 func tokensOf(path string) (tokens []uint32) {
 	for _, c := range []byte(path) {
 		for i := range testBlock {
@@ -104,7 +104,7 @@ func tokensOf(path string) (tokens []uint32) {
 	return tokens
 }
 
-// nameOf is what the engine calls a block.
+// nameOf returns the engine's hash of a block.
 func nameOf(path string) uint64 { return xxhash.Sum64String("engine" + path) }
 
 // feeder drives a feed and its model with the same events.
@@ -138,7 +138,7 @@ func randomBlocks(r *rand.Rand) string {
 	return string("-+"[r.IntN(8)/7]) + string(b)
 }
 
-// event makes the event that the blocks of a path behind the first from are stored.
+// event returns the event that stores the blocks of a path after the first from.
 func event(path string, from int, tier kvevents.Tier) *kvevents.Event {
 	e := &kvevents.Event{Kind: kvevents.Stored, Tier: tier, Tokens: tokensOf(path[1+from:]), BlockSize: testBlock, LoRA: []byte(adapters[path[0]])}
 	for i := from; i < len(path)-1; i++ {
@@ -194,7 +194,7 @@ func (f *feeder) step(r *rand.Rand) error {
 		}
 	case op < 34:
 		if tier != kvevents.GPU && r.IntN(4) > 0 {
-			return nil // publishers that send none are what times are for
+			return nil // most publishers without removals
 		}
 		e := &kvevents.Event{Kind: kvevents.Removed, Tier: tier}
 		for i := range len(path) - 1 {
@@ -218,13 +218,13 @@ func (f *feeder) step(r *rand.Rand) error {
 	case op == 38 && r.IntN(4) == 0:
 		f.f.Clear()
 		f.m = newModelFeed()
-		f.f.Apply(event("-a", 0, kvevents.GPU)) // the group that is followed is known
+		f.f.Apply(event("-a", 0, kvevents.GPU)) // selects the group
 		f.m.store("-a", kvevents.GPU, f.now)
 	}
 	return nil
 }
 
-// wrong applies what must change nothing.
+// wrong applies an event that must change nothing.
 func (f *feeder) wrong(r *rand.Rand, path string, tier kvevents.Tier) {
 	e := event(path, 0, tier)
 	switch r.IntN(6) {
@@ -289,8 +289,8 @@ func TestFeedAgainstModel(t *testing.T) {
 	}
 }
 
-// At the ceiling a feed says no more than the model, and says that it is partial
-// when it says less.
+// At the memory limit a feed has no more blocks than the model, and is partial when it
+// has fewer.
 func TestFeedAtTheCeiling(t *testing.T) {
 	partial := 0
 	for seed := range uint64(20) {
@@ -333,7 +333,7 @@ func TestFeedAtTheCeiling(t *testing.T) {
 			partial++
 			f.f.SetKnowledge(kvevents.Complete)
 			if f.f.Knowledge() != kvevents.Partial {
-				t.Fatal("complete, and partial")
+				t.Fatal("a partial feed is complete")
 			}
 			f.f.Clear()
 			if f.f.Knowledge() != kvevents.Complete {
@@ -342,12 +342,12 @@ func TestFeedAtTheCeiling(t *testing.T) {
 		}
 	}
 	if partial < 10 {
-		t.Fatalf("the ceiling was in the way in %d cases only", partial)
+		t.Fatalf("the limit was reached in %d cases only", partial)
 	}
 }
 
-// What goes at the ceiling for others' sake makes a feed partial; salt and adapter
-// make other blocks of the same tokens.
+// Blocks that the tree evicts for others make a feed partial. Salt and adapter make
+// other blocks of the same tokens.
 func TestFeedPartialAndSpaces(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 8))
 	x, tree := newIndex(2 << 20)
@@ -370,17 +370,17 @@ func TestFeedPartialAndSpaces(t *testing.T) {
 		}
 	}
 	if f.SetKnowledge(kvevents.Complete); f.Partial() || f.Knowledge() != kvevents.Complete {
-		t.Fatal("partial with all the room there is")
+		t.Fatal("partial although there is room")
 	}
 	other := tree.Register("other")
 	for range 500 {
 		tree.Insert(other, numbers[uint64](r, 500), 16)
 	}
 	if !f.Partial() || f.Knowledge() != kvevents.Partial {
-		t.Fatal("evicted, and not partial")
+		t.Fatal("evicted, but not partial")
 	}
 	x.Drop(f)
 	if f.Apply(&e) || f.Knowledge() != kvevents.Unknown || x.Stats().Feeds != 0 {
-		t.Fatal("a feed that was dropped goes on")
+		t.Fatal("a dropped feed is still in use")
 	}
 }

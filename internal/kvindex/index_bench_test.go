@@ -10,9 +10,9 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-// BenchmarkApply applies what engines say: prompts of 2,048 blocks of 16 tokens that
-// share a quarter, in events of so many blocks, and the removal of what does not fit
-// in a cache of 100,000 blocks, one at a time.
+// BenchmarkApply applies an engine's events: prompts of 2,048 blocks of 16 tokens that
+// share a quarter, in events of so many blocks, and removals, one at a time, of the
+// blocks that do not fit in a cache of 100,000.
 func BenchmarkApply(b *testing.B) {
 	for _, blocks := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("%d blocks an event", blocks), func(b *testing.B) {
@@ -99,8 +99,8 @@ func linkedPrompts(b *testing.B, n int) (*Index, Space, [][]uint64) {
 	return x, s, chains
 }
 
-// BenchmarkFollow follows prompts of 32k tokens and 128 KB in random order, of so
-// many that they are in the processor's cache or not.
+// BenchmarkMatch matches prompts of 32k tokens and 128 KB in random order, few enough for
+// the processor's cache or too many.
 func BenchmarkMatch(b *testing.B) {
 	for _, n := range []int{1, 100, 2000} {
 		b.Run(fmt.Sprintf("%d prompts", n), func(b *testing.B) {

@@ -12,7 +12,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// world is engines, conversations that are sent to them, and an index that is told.
+// world has engines, conversations that are sent to them, and an index of their events.
 type world struct {
 	r       *rand.Rand
 	x       *Index
@@ -40,7 +40,7 @@ func newWorld(seed uint64, whole int64, block, text int, exact bool) *world {
 	return w
 }
 
-// send predicts what the engines hold of a prompt, compares, and sends it to one.
+// send checks the predicted matches of a prompt on all engines, and sends it to one.
 func (w *world) send(turns []turn) error {
 	text := rendition(turns)
 	chain := textChain(text, w.text)
@@ -50,13 +50,13 @@ func (w *world) send(turns []turn) error {
 	all := w.x.Chain(s, tokens, nil)
 	if len(own) > len(all) || !slices.Equal(own, all[:len(own)]) {
 		if w.exact {
-			return fmt.Errorf("%d of %d blocks followed over %d text blocks are not the prompt's", len(own), len(all), followed)
+			return fmt.Errorf("%d of %d blocks matched over %d text blocks are not the prompt's", len(own), len(all), followed)
 		}
 	}
 	if w.x.Stats().Limit > 1<<20 { // nothing was forgotten
 		for i, h := range chain {
 			if w.linked[h] && followed <= i {
-				return fmt.Errorf("text block %d was linked, followed %d", i, followed)
+				return fmt.Errorf("text block %d was linked, matched %d", i, followed)
 			}
 		}
 	}
@@ -102,7 +102,7 @@ func (w *world) send(turns []turn) error {
 	return nil
 }
 
-// conversations share system prompts, and beginnings of messages.
+// run sends conversations that share system prompts, and beginnings of messages.
 func (w *world) run(steps int) error {
 	var systems, starts []string
 	for range 3 {
@@ -134,8 +134,8 @@ func (w *world) run(steps int) error {
 	return w.x.validate()
 }
 
-// With the texts of the tokens the prediction is the truth as far as text is linked,
-// and never more.
+// With the texts of the tokens the prediction is exact as far as text is linked, and
+// never too high.
 func TestPredictionIsTheTruth(t *testing.T) {
 	for seed := range seeds(manySeeds) {
 		for _, size := range [][2]int{{16, 256}, {1, 64}, {128, 256}, {16, 1000}} {
@@ -153,7 +153,7 @@ func TestPredictionIsTheTruth(t *testing.T) {
 	}
 }
 
-// Under a limit that has no room for all, it is still never more.
+// Under a limit without room for all, it is still never too high.
 func TestPredictionUnderALimit(t *testing.T) {
 	for seed := range seeds(manySeeds) {
 		w := newWorld(seed, 1200<<10, 16, 64, true)
@@ -166,7 +166,7 @@ func TestPredictionUnderALimit(t *testing.T) {
 	}
 }
 
-// Estimates are put right by where prompts part.
+// Estimates are corrected where prompts diverge.
 func TestPredictionFromEstimates(t *testing.T) {
 	for seed := range seeds(manySeeds) {
 		w := newWorld(seed, 64<<20, 16, 256, false)

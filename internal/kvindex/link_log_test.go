@@ -9,7 +9,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// writer enters records whose content follows from key and version.
+// writer enters records whose content is derived from key and version.
 type writer struct {
 	x       *Index
 	version map[uint64]uint64
@@ -42,7 +42,7 @@ func (w *writer) enter(key uint64) bool {
 	return true
 }
 
-// check returns how many of the records are there; those that are must be right.
+// check returns how many of the records are found; these must be right.
 func (w *writer) check(t *testing.T) (there int) {
 	t.Helper()
 	if err := w.x.validate(); err != nil {
@@ -69,18 +69,18 @@ func (w *writer) check(t *testing.T) (there int) {
 	return there
 }
 
-// All that was written is found, as it was written last; under a limit the newest
-// and what is asked for again and again; and lowering the limit gives memory back.
+// Every record is found as it was written last. Under a limit the newest and the often
+// matched ones are. Lowering the limit gives memory back.
 func TestLogAndTable(t *testing.T) {
 	for seed := range seeds(manySeeds) {
 		r := rand.New(rand.NewPCG(seed, 3))
-		var told int64
-		x := New(radixcache.New(1<<20), func(bytes int64) { told = bytes })
+		var reserved int64
+		x := New(radixcache.New(1<<20), func(bytes int64) { reserved = bytes })
 		w := &writer{x: x, version: map[uint64]uint64{}, most: 40}
 		if w.enter(1) || x.Stats().Links != 0 {
 			t.Fatal("written without a limit")
 		}
-		fixed := told
+		fixed := reserved
 		x.SetLimit(LimitDivisor * 40 << 20)
 		keys := make([]uint64, 60_000)
 		for i := range keys {
@@ -121,20 +121,20 @@ func TestLogAndTable(t *testing.T) {
 				}
 			}
 			if mb > 1 && still < len(hot)*19/20 {
-				t.Fatalf("at %d MB %d of %d records that are followed again and again are there", mb, still, len(hot))
+				t.Fatalf("at %d MB %d of %d often matched records are there", mb, still, len(hot))
 			}
-			if told != x.Stats().Bytes || told > mb<<20+fixed || told < mb<<20/2 {
-				t.Fatalf("%d bytes told, %d taken, at %d MB", told, x.Stats().Bytes, mb)
+			if reserved != x.Stats().Bytes || reserved > mb<<20+fixed || reserved < mb<<20/2 {
+				t.Fatalf("%d bytes reserved, %d taken, at %d MB", reserved, x.Stats().Bytes, mb)
 			}
 		}
 		x.SetLimit(0)
-		if w.check(t) != 0 || told != fixed {
-			t.Fatalf("%d bytes left of nothing, %d before", told, fixed)
+		if w.check(t) != 0 || reserved != fixed {
+			t.Fatalf("%d bytes left of nothing, %d before", reserved, fixed)
 		}
 	}
 }
 
-// Nothing goes while there is memory, also when many records are entered at a time.
+// Nothing is dropped while there is memory, also when many records are entered at once.
 func TestNothingIsDroppedWithoutNeed(t *testing.T) {
 	x, _ := newIndex(1 << 30)
 	s := x.Space(TokenKey{Model: "m", BlockTokens: 16})
@@ -157,8 +157,8 @@ func TestNothingIsDroppedWithoutNeed(t *testing.T) {
 	}
 }
 
-// When records become small the table needs more of the memory there is: it takes it
-// from the oldest records.
+// When records become small the table needs more memory: it takes it from the oldest
+// records.
 func TestTableGrowsIntoTheLog(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 4))
 	x := New(radixcache.New(1<<20), nil)

@@ -76,7 +76,7 @@ func randomText(r *rand.Rand, n int) string {
 	return string(b)
 }
 
-// follow is Follow and what it must always be: no longer than the tokens say.
+// match calls Match and checks that the chain is no longer than the tokens.
 func match(t *testing.T, x *Index, s Space, text []uint64) ([]uint64, int, int) {
 	t.Helper()
 	chain, tokens, blocks := x.Match(s, text, nil)
@@ -112,7 +112,7 @@ func TestLinkedTextLeadsToItsTokens(t *testing.T) {
 					continue // not linked
 				}
 				if many != want || blocks != n || !slices.Equal(got, all[:want/block]) {
-					t.Fatalf("text blocks of %d, blocks of %d: %d tokens after %d text blocks, want %d; %d followed", textBlock, block, many, n, want, blocks)
+					t.Fatalf("text blocks of %d, blocks of %d: %d tokens after %d text blocks, want %d; %d matched", textBlock, block, many, n, want, blocks)
 				}
 			}
 			other := x.Space(TokenKey{Model: "m", BlockTokens: block, Salt: 1})
@@ -127,7 +127,7 @@ func TestLinkedTextLeadsToItsTokens(t *testing.T) {
 	}
 }
 
-// numbers are n different things.
+// numbers returns n different numbers.
 func numbers[T uint32 | uint64](r *rand.Rand, n int) []T {
 	out := make([]T, n)
 	for i := range out {
@@ -136,7 +136,7 @@ func numbers[T uint32 | uint64](r *rand.Rand, n int) []T {
 	return out
 }
 
-// estimates are anchors of so many tokens a text block, exact or not.
+// estimates returns anchors of so many tokens a text block, exact or not.
 func estimates(blocks, tokens int, exact bool) (anchors []Anchor) {
 	for i := range blocks {
 		anchors = append(anchors, Anchor{tokens * (i + 1), exact})
@@ -145,8 +145,8 @@ func estimates(blocks, tokens int, exact bool) (anchors []Anchor) {
 }
 
 // Two prompts have 20 text blocks and 1,000 tokens in common; estimates say 64 tokens
-// a text block, which is too many. Linking the second one puts that right, and both
-// can still be followed to their ends.
+// a text block, which is too many. Linking the second one corrects that, and both can
+// still be matched to their ends.
 func TestEstimatesAreCappedWherePromptsDiverge(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 8))
 	x, _ := newIndex(64 << 20)
@@ -159,7 +159,7 @@ func TestEstimatesAreCappedWherePromptsDiverge(t *testing.T) {
 		t.Fatalf("%d tokens estimated", n)
 	}
 	if x.Link(s, textB, estimates(40, 64, false), tokensB) {
-		t.Fatal("an estimate that was wrong is no contradiction")
+		t.Fatal("a wrong estimate counts as a contradiction")
 	}
 	got, n, blocks := match(t, x, s, text)
 	if want := x.Chain(s, tokens, nil); n != 1000/16*16 || blocks != 20 || !slices.Equal(got, want) {
@@ -179,8 +179,8 @@ func TestEstimatesAreCappedWherePromptsDiverge(t *testing.T) {
 	}
 }
 
-// One text of which exact anchors say that it stands for other tokens, or estimates
-// that are too far off, ends the epoch.
+// A text whose exact anchors lead to other tokens, or whose estimates are too far off,
+// ends the epoch.
 func TestContradictionEndsTheEpoch(t *testing.T) {
 	for _, exact := range []bool{true, false} {
 		r := rand.New(rand.NewPCG(1, 8))
@@ -203,7 +203,7 @@ func TestContradictionEndsTheEpoch(t *testing.T) {
 			t.Fatal("linked in an epoch that has ended")
 		}
 		if _, n, _ := match(t, x, other, text); n != 1280 {
-			t.Fatal("another model's links are gone")
+			t.Fatal("another model's links were dropped")
 		}
 		if x.Link(now, text, estimates(20, 64, exact), changed) {
 			t.Fatal("contradicted by an epoch that has ended")

@@ -13,8 +13,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-// Followers beside everything: what is followed is always a beginning of what the
-// text stands for.
+// Beside all other calls, Match always returns a prefix of the prompt's chain.
 func TestMatchBesideEverything(t *testing.T) {
 	x, tree := newIndex(3 << 20)
 	r := rand.New(rand.NewPCG(3, 8))

@@ -4,7 +4,7 @@ package kvindex
 
 import "fmt"
 
-// validate recounts everything the links claim about themselves.
+// validate recounts all counters of the log and the table.
 func (l *linkLog) validate() error {
 	live, segments := 0, len(l.spare)
 	seen := map[*page]int{}
@@ -72,7 +72,7 @@ func (l *linkLog) validate() error {
 	return nil
 }
 
-// segments is how many segments the links and the chunks have.
+// segments returns how many segments the log, the table and the chunks have.
 func (x *Index) segments() (n int) {
 	seen := map[*page]bool{}
 	for _, p := range x.log.table.pages {
@@ -86,8 +86,7 @@ func (x *Index) segments() (n int) {
 	return n + len(seen) + len(x.log.order) + len(x.log.spare)
 }
 
-// validate recounts everything an index claims about itself. Nothing else may be
-// using it.
+// validate recounts all counters of the index. Nothing else may be using it.
 func (x *Index) validate() error {
 	if got, want := x.memory.segments, int64(x.segments())*segmentCost; got != want {
 		return fmt.Errorf("%d bytes taken, %d segments", got, x.segments())

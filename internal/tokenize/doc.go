@@ -27,4 +27,7 @@
 //
 // The package knows nothing of Caddy. It logs nothing, and its errors are fixed
 // values: they contain nothing of a prompt or an answer.
+//
+// answer_reader_test.go tests the scanner too; simulator_test.go tests all of it against
+// the simulated engine.
 package tokenize
