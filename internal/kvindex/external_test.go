@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bauxite/caddy-kvaware/internal/blockhash"
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
@@ -25,7 +26,7 @@ func chunksOf(path string, letters int, tier kvevents.Tier) *kvevents.Event {
 func chunkChain(x *Index, path string, letters int) (chain []uint64) {
 	parent := x.root("")
 	for i := letters; i <= len(path); i += letters {
-		parent = blockHash(parent, 0, tokensOf(path[i-letters:i]))
+		parent = blockhash.Tokens(parent, 0, tokensOf(path[i-letters:i]))
 		chain = append(chain, parent)
 	}
 	return chain

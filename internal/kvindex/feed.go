@@ -8,6 +8,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/bauxite/caddy-kvaware/internal/blockhash"
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
@@ -153,7 +154,7 @@ func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) b
 			if len(e.Extra) > 0 {
 				extra = e.Extra[i]
 			}
-			parent = blockHash(parent, extra, e.Tokens[i*n:(i+1)*n])
+			parent = blockhash.Tokens(parent, extra, e.Tokens[i*n:(i+1)*n])
 			f.hashes[i-at] = parent
 		}
 		stored.Keys, stored.Blocks = e.Hashes[at:end], f.hashes[:end-at]
