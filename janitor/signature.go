@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"github.com/bauxite/caddy-kvaware/internal/blockhash"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/cespare/xxhash/v2"
 )
@@ -77,22 +78,23 @@ func (s Signature) Variant() uint64 { return s.variant }
 func (s Signature) Ends() []End { return s.ends[:s.numEnds] }
 
 // sign hashes the rendition of a scrubbed document in blocks of blockSize bytes.
-// The hash of a block is XXH64 seeded with the hash of the block before; the first
-// seed is root (https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md).
+// The hash of a block covers all blocks before it, see blockhash.Text.
 //
 // With depth > 0 the chain ends with message depth-1, and the shorter last block
 // is hashed too: what follows cannot move its end. Without a cut a shorter last
 // block is left out, because the next turn continues in it.
 func sign(d *prompt.Document, api prompt.API, key []byte, model, tenant string, blockSize, depth int) Signature {
-	c := chainer{blockSize: blockSize, depth: depth}
-	c.digest.ResetWithSeed(root(api, key, model, tenant, blockSize))
-	c.chain = make([]uint64, 0, len(d.Body)/blockSize+1)
+	c := chainer{depth: depth}
+	c.text.Chain = make([]uint64, 0, len(d.Body)/blockSize+1)
+	c.text.Start(root(api, key, model, tenant, blockSize), blockSize)
 	d.Render(c.add)
-	if c.cut && c.filled > 0 {
-		c.endBlock()
+	covered := len(c.text.Chain) * blockSize
+	if c.cut && c.text.Open() > 0 {
+		covered += c.text.Open()
+		c.text.EndBlock()
 	}
 	s := Signature{
-		chain: c.chain, blockSize: blockSize, prompt: c.prompt, covered: c.covered,
+		chain: c.text.Chain, blockSize: blockSize, prompt: c.prompt, covered: covered,
 		media: d.Media, cut: c.cut, variant: d.Variant,
 	}
 	if c.prompt > 0 && !c.cut {
@@ -123,19 +125,15 @@ func root(api prompt.API, key []byte, model, tenant string, blockSize int) uint6
 	return d.Sum64()
 }
 
-// chainer cuts a stream of chunks into blocks and hashes them.
+// chainer hashes a stream of chunks, and notes the ends of messages.
 type chainer struct {
-	digest    xxhash.Digest
-	chain     []uint64
-	blockSize int
-	depth     int
-	filled    int // bytes in the open block
-	prompt    int
-	covered   int
-	cut       bool
-	message   int32
-	ends      [MaxEnds]End
-	numEnds   int
+	text    blockhash.Text
+	depth   int
+	prompt  int
+	cut     bool
+	message int32
+	ends    [MaxEnds]End
+	numEnds int
 }
 
 // endMessage adds the end of a message.
@@ -144,7 +142,7 @@ func (c *chainer) endMessage() {
 		copy(c.ends[:], c.ends[1:])
 		c.numEnds--
 	}
-	c.ends[c.numEnds] = End{Bytes: c.prompt, Hash: c.digest.Sum64()}
+	c.ends[c.numEnds] = End{Bytes: c.prompt, Hash: c.text.Sum()}
 	c.numEnds++
 }
 
@@ -159,23 +157,8 @@ func (c *chainer) add(message int32, chunk []byte) bool {
 	if c.depth > 0 && int(message) >= c.depth {
 		c.cut = true
 	}
-	for !c.cut && len(chunk) > 0 {
-		n := min(len(chunk), c.blockSize-c.filled)
-		_, _ = c.digest.Write(chunk[:n])
-		c.filled += n
-		chunk = chunk[n:]
-		if c.filled == c.blockSize {
-			c.endBlock()
-		}
+	if !c.cut {
+		c.text.Add(chunk)
 	}
 	return true
-}
-
-// endBlock ends the open block.
-func (c *chainer) endBlock() {
-	h := c.digest.Sum64()
-	c.chain = append(c.chain, h)
-	c.digest.ResetWithSeed(h)
-	c.covered += c.filled
-	c.filled = 0
 }

@@ -45,7 +45,7 @@ var rooms = []room{
 	{"radixcache", ""},
 	{"radixcache/w1", xxhash},
 
-	{"janitor", join("janitor/pii internal/admission internal/answer internal/prompt internal/sensitive", caddy, zap, prometheus, xxhash, humanize,
+	{"janitor", join("janitor/pii internal/admission internal/answer internal/blockhash internal/prompt internal/sensitive", caddy, zap, prometheus, xxhash, humanize,
 		"github.com/andybalholm/brotli github.com/klauspost/compress")},
 	{"janitor/pii", "internal/sensitive"},
 
@@ -69,7 +69,7 @@ var rooms = []room{
 	{"internal/lmcache", "internal/backoff"},
 	{"internal/prompt", "internal/sensitive"},
 	{"internal/proxies", caddy},
-	{"internal/replay", join("internal/prompt internal/routing", xxhash)},
+	{"internal/replay", join("internal/blockhash internal/prompt internal/routing", xxhash)},
 	{"internal/routing", "internal/engine/kvevents internal/kvindex radixcache"},
 	{"internal/sensitive", ""},
 	{"internal/sim/enginesim", xxhash},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/bauxite/caddy-kvaware/internal/blockhash"
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
@@ -91,11 +92,14 @@ func (b *bodies) request(path string, body []byte) (req Request, err error) {
 	if !api.Signable() || b.document.Parse(api, body) != nil || b.document.ManyPrompts || len(b.document.Segments) == 0 {
 		return req, errBody
 	}
-	c := chainer{size: b.blockBytes, last: xxhash.Sum64String(b.document.Model)}
+	var text blockhash.Text
+	text.Start(xxhash.Sum64String(b.document.Model), b.blockBytes)
+	total := 0
 	head := make([]byte, 0, affinityBytes)
 	b.document.Render(func(_ int32, chunk []byte) bool {
 		head = append(head, chunk[:min(len(chunk), affinityBytes-len(head))]...)
-		c.add(chunk)
+		text.Add(chunk)
+		total += len(chunk)
 		return true
 	})
 	output := defaultOutput
@@ -104,9 +108,9 @@ func (b *bodies) request(path string, body []byte) (req Request, err error) {
 			output = min(output, max(1, *limit))
 		}
 	}
-	if err := req.setTokens(tokensOf(c.total), output); err != nil {
+	if err := req.setTokens(tokensOf(total), output); err != nil {
 		return req, err
 	}
-	req.Chain, req.Affinity = c.chain, xxhash.Sum64(head)
+	req.Chain, req.Affinity = text.Chain, xxhash.Sum64(head)
 	return req, nil
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/bauxite/caddy-kvaware/internal/blockhash"
 )
 
 // affinityBytes is how much of a text makes its Affinity.
@@ -56,9 +58,10 @@ func (rd *reader) text(line []byte) (req Request, stamp *json.Number, err error)
 	if err := req.setTokens(tokensOf(len(in.Input)), tokensOf(len(in.Output))); err != nil {
 		return req, nil, err
 	}
-	c := chainer{size: rd.options.BlockBytes}
-	c.add([]byte(in.Input))
-	req.Chain = c.chain
+	var text blockhash.Text
+	text.Start(0, rd.options.BlockBytes)
+	text.Add([]byte(in.Input))
+	req.Chain = text.Chain
 	req.Affinity = xxhash.Sum64String(in.Input[:min(affinityBytes, len(in.Input))])
 	if len(in.SessionID) > 0 && string(in.SessionID) != "null" {
 		req.Session = max(1, xxhash.Sum64(in.SessionID))
@@ -77,30 +80,3 @@ func (req *Request) setTokens(input, output int) error {
 
 // tokensOf estimates how many tokens a text of that many bytes has.
 func tokensOf(bytes int) int { return (bytes + bytesPerToken - 1) / bytesPerToken }
-
-// chainer cuts a text into blocks of size bytes and hashes each with all
-// before it. What remains at the end is in no block, as in an engine.
-type chainer struct {
-	size   int
-	digest xxhash.Digest
-	filled int
-	last   uint64
-	total  int
-	chain  []uint64
-}
-
-func (c *chainer) add(text []byte) {
-	c.total += len(text)
-	for len(text) > 0 {
-		if c.filled == 0 {
-			c.digest.ResetWithSeed(c.last)
-		}
-		n := min(len(text), c.size-c.filled)
-		_, _ = c.digest.Write(text[:n])
-		text, c.filled = text[n:], c.filled+n
-		if c.filled == c.size {
-			c.last, c.filled = c.digest.Sum64(), 0
-			c.chain = append(c.chain, c.last)
-		}
-	}
-}
