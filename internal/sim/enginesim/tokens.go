@@ -132,18 +132,21 @@ func blockChain(adapter, salt string, tokens []uint32, blockTokens int) []uint64
 	_, _ = d.Write(buf[:])
 	_, _ = d.WriteString(adapter)
 	_, _ = d.WriteString(salt)
-	hash := d.Sum64()
+	return ChainTokens(d.Sum64(), tokens, blockTokens)
+}
 
+// ChainTokens returns the chained hashes of all full blocks of tokens, from a root
+// on. They differ from the gateway's own hashes, as those of real engines do.
+func ChainTokens(root uint64, tokens []uint32, blockTokens int) []uint64 {
 	chain := make([]uint64, 0, len(tokens)/blockTokens)
 	block := make([]byte, 8+4*blockTokens)
-	for len(tokens) >= blockTokens {
+	for hash := root; len(tokens) >= blockTokens; tokens = tokens[blockTokens:] {
 		binary.LittleEndian.PutUint64(block, hash)
 		for i, t := range tokens[:blockTokens] {
 			binary.LittleEndian.PutUint32(block[8+4*i:], t)
 		}
 		hash = xxhash.Sum64(block)
 		chain = append(chain, hash)
-		tokens = tokens[blockTokens:]
 	}
 	return chain
 }

@@ -4,11 +4,12 @@ package lmcachesim
 
 import (
 	"container/list"
-	"encoding/binary"
 	"errors"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
 // Sizes and speeds of one node's cache. Zero values mean the defaults.
@@ -133,19 +134,7 @@ func (s *store) chain(model, salt string, tokens []uint32) []uint64 {
 	_, _ = d.WriteString(model)
 	_, _ = d.Write([]byte{0})
 	_, _ = d.WriteString(salt)
-	hash := d.Sum64()
-	size := s.sizes.ChunkTokens
-	chain := make([]uint64, 0, len(tokens)/size)
-	buf := make([]byte, 8+4*size)
-	for ; len(tokens) >= size; tokens = tokens[size:] {
-		binary.LittleEndian.PutUint64(buf, hash)
-		for i, t := range tokens[:size] {
-			binary.LittleEndian.PutUint32(buf[8+4*i:], t)
-		}
-		hash = xxhash.Sum64(buf)
-		chain = append(chain, hash)
-	}
-	return chain
+	return enginesim.ChainTokens(d.Sum64(), tokens, s.sizes.ChunkTokens)
 }
 
 // settle adds to memory all chunks that have arrived by a time.
