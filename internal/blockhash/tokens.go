@@ -8,7 +8,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// hashedTokens is how many tokens are hashed at a time.
+// hashedTokens is the number of tokens hashed at a time.
 const hashedTokens = 64
 
 // Tokens returns the hash of a block of tokens after the block with the hash before.

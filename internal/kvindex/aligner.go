@@ -15,16 +15,16 @@ const (
 )
 
 const (
-	// probeBytes is how many bytes of a text are searched for, and minProbe the
+	// probeBytes is the number of bytes of a text to search for, and minProbe the
 	// least: shorter texts could be anywhere.
 	probeBytes = 24
 	minProbe   = 16
-	// windowBytes is how far behind the last match a text is searched for, to pass
-	// what the template adds in between. windowFactor times the bytes that were
-	// not found since come on top.
+	// windowBytes bounds the distance between two matches: the text that the template
+	// adds in between. windowFactor times the bytes that were not found since come on
+	// top.
 	windowBytes  = 2048
 	windowFactor = 4
-	// maxStrides is how often a text that was left in the middle is tried again.
+	// maxStrides bounds the tries to find the rest of a text.
 	maxStrides = 12
 	// budgetFactor bounds the bytes that are searched, in lengths of the texts.
 	budgetFactor = 16

@@ -29,11 +29,11 @@ type TokenizedPrompt struct {
 }
 
 const (
-	// searchBack is how far before the end of a text block a place is searched for
-	// at which a token ends whatever follows.
+	// searchBack bounds the distance, before the end of a text block, of a place at
+	// which a token ends whatever follows.
 	searchBack = 256
-	// searchGap is how many bytes after the end of a text a text block may end to
-	// still get an exact anchor.
+	// searchGap bounds the distance, after the end of a text, at which a text block
+	// still gets an exact anchor.
 	searchGap = 64
 )
 

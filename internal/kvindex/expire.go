@@ -8,7 +8,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-// stepChunks is how many chunks expire before the lock is released to events.
+// stepChunks is the number of chunks that expire before events get the lock.
 const stepChunks = 32
 
 // scheduleExpiry enters copies in a tier without removals. When there is no room

@@ -13,7 +13,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// TTL is how long an entry counts in a tier, other than the GPU's, for which its
+// TTL is the lifetime of an entry in a tier, other than the GPU's, for which its
 // publisher has never sent a removal. Several publishers send none. With a call of
 // Expire each minute it ends less than a minute later.
 const TTL = 10 * time.Minute
@@ -50,7 +50,7 @@ type Feed struct {
 
 const (
 	noGroup = int(^uint(0) >> 1)
-	// eventBlocks is how many blocks of an event are entered at a time.
+	// eventBlocks is the number of an event's blocks that are entered at a time.
 	eventBlocks = 256
 )
 

@@ -48,7 +48,7 @@ func words(text string) (tokens []uint32, ends []int) {
 	return tokens, ends
 }
 
-// truth is how many tokens of a text any text with the same first n bytes has: up
+// truth returns the number of tokens that any text with the same first n bytes has: up
 // to the last start of a word.
 func truth(text string, ends []int, n int) int {
 	k := 0

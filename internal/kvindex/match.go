@@ -2,8 +2,8 @@
 
 package kvindex
 
-// lanes is how many text blocks are looked up side by side: their cache misses
-// overlap.
+// lanes is the number of text blocks that are looked up side by side: their cache
+// misses overlap.
 const lanes = 16
 
 // Match appends to dst the block hashes of the tokens that the longest linked prefix

@@ -3,14 +3,14 @@
 package kvindex
 
 const (
-	// minSpares is how many spare segments are taken before a step.
+	// minSpares is the number of spare segments taken before a step.
 	minSpares = 2
 	// stepRewrites bounds how many referenced records are rewritten in a step, and
 	// reclaimScan how many are passed for each record that is entered.
 	stepRewrites = 4 * stepRecords
 	reclaimScan  = 64
-	// reclaimSlack is how far ahead of the newest segment the oldest is emptied, in
-	// words.
+	// reclaimSlack is the lead of emptying the oldest segment over filling the newest,
+	// in words.
 	reclaimSlack = 64
 )
 

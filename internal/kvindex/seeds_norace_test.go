@@ -4,5 +4,5 @@
 
 package kvindex
 
-// manySeeds is how many seeds a test of one goroutine goes through.
+// manySeeds is the number of seeds of a test with one goroutine.
 const manySeeds = 6

@@ -4,6 +4,6 @@
 
 package kvindex
 
-// manySeeds is how many seeds a test of one goroutine goes through: with the
-// race detector, which slows it down tenfold and has nothing to find, one.
+// manySeeds is the number of seeds of a test with one goroutine: the race detector
+// slows it down tenfold and has nothing to find there.
 const manySeeds = 1

@@ -34,10 +34,10 @@ func (c *cacheUsage) waitForRoom(uncached int, others, capacity int64, lifetime 
 	return time.Duration(min(float64(over)/float64(capacity)*float64(lifetime), float64(maxScore)))
 }
 
-// blockLifetime is how long a request keeps its blocks: for its predicted prefill,
-// and from its first token to its end. It is averaged over the streamed requests
-// of all upstreams; other answers do not show when decoding began. The zero value
-// has learned nothing.
+// blockLifetime is the time for which a request keeps its blocks: its predicted
+// prefill, and the time from its first token to its end. It is averaged over the
+// streamed requests of all upstreams; other answers do not show when decoding began.
+// The zero value has learned nothing.
 type blockLifetime struct{ time, count float64 } // ns, fading
 
 func (b *blockLifetime) learn(d time.Duration) {

@@ -11,21 +11,21 @@ const (
 	raiseShare       = 2
 	lowerShareAtMost = 8
 
-	// unboundedFactor is how many times the estimate the tree keeps for an
-	// upstream that reports cached tokens, until a block was seen gone: there is
-	// no other way to learn that the estimate is too small.
+	// unboundedFactor times the estimate is the tree's limit for an upstream that
+	// reports cached tokens, until a block was seen gone: there is no other way to
+	// learn that the estimate is too small.
 	unboundedFactor = 2
 
-	// implausibleFactor is how much more recently than a block that was still
-	// there a block that is gone may have been used: depths are estimates.
+	// implausibleFactor is the error that depths may have as estimates: a block that
+	// is gone may have been used more recently, by this factor, than one still there.
 	implausibleFactor = 2
 
-	// restartAfter is how many answers in a row must have nothing cached, where
-	// something should have been, for the upstream to count as restarted.
+	// restartAfter answers in a row with nothing cached, where something should have
+	// been, mean that the upstream has restarted.
 	restartAfter = 3
 )
 
-// capacity is how many tokens an upstream's KV cache holds: as configured or
+// capacity is the size of an upstream's KV cache in tokens: as configured or
 // reported at first, then as its answers show.
 type capacity struct {
 	initial       int64 // tokens, as configured or reported; 0: not known
@@ -47,7 +47,7 @@ func (c *capacity) setInitial(tokens int64) {
 	}
 }
 
-// treeLimit is how much the tree keeps for the upstream, in tokens; 0: all.
+// treeLimit is the tree's limit for the upstream, in tokens; 0: none.
 func (c *capacity) treeLimit() int64 {
 	if c.observed && !c.bounded {
 		return unboundedFactor * c.estimate
@@ -55,9 +55,9 @@ func (c *capacity) treeLimit() int64 {
 	return c.estimate
 }
 
-// size is how many tokens running requests can hold; 0: not known. What answers
-// show can raise it but not lower it: they show for how long a prompt stays
-// cached, and running answers take from that.
+// size is the number of tokens that running requests can hold; 0: not known. Answers
+// can raise it but not lower it: they show for how long a prompt stays cached, and
+// running answers take from that.
 func (c *capacity) size() int64 {
 	if c.initial == 0 {
 		return 0

@@ -5,8 +5,8 @@ package routing
 import "time"
 
 const (
-	// DefaultBytesPerToken is how many bytes of prompt text one token stands for
-	// until more is known: the usual figure for English and byte-pair vocabularies.
+	// DefaultBytesPerToken is the number of bytes of prompt text in a token until more
+	// is known: the usual figure for English and byte-pair vocabularies.
 	DefaultBytesPerToken = 4
 
 	// indifference is the difference in predicted time to first token below

@@ -23,8 +23,8 @@ const (
 	// startTokens is the weight of the start value, in tokens observed.
 	startTokens = 4096
 
-	// startPrompt is how many tokens a prompt computes until some were observed:
-	// short for agents and long for chats.
+	// startPrompt is the number of tokens that a prompt computes until some were
+	// observed: short for agents and long for chats.
 	startPrompt = 1024
 	// outlier bounds what one first token can teach, as a multiple of the expected
 	// time. Longer is a hang, a lost answer, or a cache that was not there.
@@ -32,8 +32,8 @@ const (
 	// startVariance is the squared relative deviation of prefills from their
 	// prediction until enough were observed: a third, squared.
 	startVariance = 0.1
-	// certain is how many standard errors an upstream's own cost must be away from
-	// the average to count at all.
+	// certain is the number of standard errors by which an upstream's own cost must
+	// differ from the average to count at all.
 	certain = 2
 )
 

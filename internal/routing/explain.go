@@ -4,7 +4,7 @@ package routing
 
 import "time"
 
-// Forecast is what is predicted for a request on one upstream.
+// Forecast is the prediction for a request on one upstream.
 type Forecast struct {
 	Address  string
 	Cached   int           // prompt tokens it is predicted to hold

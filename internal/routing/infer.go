@@ -5,8 +5,8 @@ package routing
 import "time"
 
 const (
-	// significantFactor is how many times quicker or slower than expected a prefill
-	// must have been to say something about the cache: more than the costs of
+	// significantFactor is the least factor by which a prefill must be quicker or
+	// slower than expected to say something about the cache: more than the costs of
 	// prompts differ.
 	significantFactor = 2
 	// significantTime is the least difference between the time that the cache

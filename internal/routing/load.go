@@ -4,7 +4,7 @@ package routing
 
 import "time"
 
-// loadTTL is how long a reported load counts: a few scrapes.
+// loadTTL is the time for which a reported load counts: a few scrapes.
 const loadTTL = 15 * time.Second
 
 // EngineLoad is the load that an engine reports, with the requests that other

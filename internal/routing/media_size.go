@@ -3,7 +3,7 @@
 package routing
 
 const (
-	// startMedia is how many tokens an image or another medium has until some were
+	// startMedia is the number of tokens in an image or another medium until some were
 	// observed: the 24 by 24 patches of LLaVA-1.5
 	// (https://arxiv.org/abs/2310.03744), and the order of magnitude of others.
 	startMedia = 576
@@ -16,8 +16,8 @@ const (
 	smallestMedia, largestMedia = 1, 1 << 16
 )
 
-// mediaSize is how many tokens a medium has on average: those that prompts have
-// beyond their text. The zero value has learned nothing.
+// mediaSize is the mean number of tokens of a medium: those that prompts have beyond
+// their text. The zero value has learned nothing.
 type mediaSize struct {
 	tokens, media float64 // weighted, fading
 }

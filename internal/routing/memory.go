@@ -60,7 +60,7 @@ func (m *memory) divide() {
 // Stats describes the tree and the KV index.
 type Stats struct {
 	radixcache.Stats
-	// IndexBytes is what the KV index has allocated; Bytes and Limit cover it too.
+	// IndexBytes is the memory of the KV index; Bytes and Limit cover it too.
 	IndexBytes int64
 	// Links counts the blocks of text whose tokens are known.
 	Links int

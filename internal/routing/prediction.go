@@ -8,8 +8,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-// Prediction is what was predicted for a request on the upstream it went to,
-// when it was routed. Counts are tokens from the prompt's beginning.
+// Prediction is the prediction for a request on the upstream it went to, from when
+// it was routed. Counts are tokens from the prompt's beginning.
 type Prediction struct {
 	OnGPU    int // predicted to be on the upstream's GPU
 	EverSent int // the upstream holds them or was sent them at some time

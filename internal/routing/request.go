@@ -8,14 +8,14 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-// Prompt is what routing needs to know of a request.
+// Prompt describes the prompt of a request to the router.
 type Prompt struct {
 	// Chain holds the prompt's block hashes, each of which covers all blocks
 	// before it. It is kept, and must not change.
 	Chain []uint64
 	// Tokens is the prompt's estimated length; at least 1.
 	Tokens int
-	// BlockTokens is how many tokens a block of the chain stands for.
+	// BlockTokens is the estimated number of tokens in a block of the chain.
 	BlockTokens int
 	// Epoch is the router's epoch in which the chain was made, see Router.Clear.
 	Epoch uint64

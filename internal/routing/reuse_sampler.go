@@ -5,13 +5,13 @@ package routing
 import "slices"
 
 const (
-	// maxSampled is how many blocks are sampled on an upstream: enough to know
-	// depths to about a tenth.
+	// maxSampled bounds the sampled blocks of an upstream: enough to know depths to
+	// about a tenth.
 	maxSampled = 256
-	// sampledPerPrompt bounds how many are of one prompt.
+	// sampledPerPrompt bounds those of one prompt.
 	sampledPerPrompt = 8
-	// sampledCapacities is how much history is kept, in capacities: a block that
-	// was last used longer ago is gone in any case.
+	// sampledCapacities is the length of the history, in capacities: a block that was
+	// last used longer ago is gone in any case.
 	sampledCapacities = 4
 )
 
@@ -34,7 +34,7 @@ type sampledBlock struct {
 	used uint64 // the clock at its last use
 }
 
-// depth is how many tokens ago a block of a prompt was last used.
+// depth is the number of tokens used on an upstream since a block of a prompt was.
 type depth struct {
 	block  int32 // index in the chain
 	tokens int64

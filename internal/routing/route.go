@@ -19,7 +19,7 @@ const (
 	Fallback Reason = "fallback" // another policy decided
 )
 
-// Decision is where a request goes, and why.
+// Decision is the pick for a request, and the reason for it.
 type Decision struct {
 	Pick   int // index into the candidates, -1: none
 	Cached int // prompt tokens predicted to be cached there

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// upstreamTTL is how long an upstream is remembered that has been no
-	// candidate: as long as Caddy keeps the counters of dynamic ones.
+	// upstreamTTL is the time after which an upstream that is no candidate is
+	// forgotten: as long as Caddy keeps the counters of dynamic ones.
 	upstreamTTL = time.Hour
 
 	// footprintDecay is the share of an upstream's footprint that a sweep takes
@@ -21,9 +21,9 @@ const (
 	footprintDecay = 16
 )
 
-// Router is what this process knows of all engines: which prefixes each holds
-// and what each is busy with. It is safe for concurrent use, and stays usable
-// for as long as anything refers to it.
+// Router knows all engines of this process: the prefixes that each holds and its
+// work in flight. It is safe for concurrent use, and stays usable for as long as
+// anything refers to it.
 //
 // One lock guards all but the tree. It is held for lookups and updates in
 // memory only, and around a whole decision, so that requests that arrive

@@ -5,12 +5,12 @@ package routing
 import "time"
 
 const (
-	// imbalance is how many times as much one upstream must have been given to
-	// compute as another would have with a copy, for the two to be out of balance.
+	// imbalance is the factor by which one upstream must have been given more to
+	// compute than another would have with a copy, for the two to be out of balance.
 	imbalance = 2
 
-	// rentFactor is how many times the cost of a copy must have been computed
-	// before one is made: copies take at most that share of all prefill.
+	// rentFactor is the multiple of a copy's cost that must have been computed before
+	// one is made: copies take at most that share of all prefill.
 	rentFactor = 2
 )
 

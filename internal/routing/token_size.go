@@ -15,8 +15,8 @@ const (
 	smallestToken, largestToken = 1, 64
 )
 
-// tokenSize is how many bytes of prompt a token stands for, and how many tokens a
-// medium has. The zero value has learned nothing.
+// tokenSize is the number of bytes of prompt in a token, and of tokens in a medium.
+// The zero value has learned nothing.
 type tokenSize struct {
 	textBytes, tokens float64 // fading
 	media             mediaSize

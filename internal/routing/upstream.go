@@ -59,8 +59,8 @@ func (rt *Router) smallestFootprint() int64 {
 	return max(smallest, 0)
 }
 
-// averages is what has been learned over all upstreams. It is the same for all
-// candidates of one decision.
+// averages are learned over all upstreams, and the same for all candidates of one
+// decision.
 type averages struct {
 	perToken  time.Duration // cost of a token
 	decoding  decodeLoad    // beside a prefill

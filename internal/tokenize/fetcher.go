@@ -76,8 +76,8 @@ func orElse[T int | int64 | time.Duration](v *T, otherwise T) {
 	}
 }
 
-// missingTTL is how long an engine is not asked again at an endpoint that it did not
-// have: it may be another engine by then.
+// missingTTL is the time after which an endpoint that was missing is tried again: it
+// may be another engine by then.
 const missingTTL = 10 * time.Minute
 
 // Fetcher asks engines for the tokens of prompts. It is safe for concurrent use; its

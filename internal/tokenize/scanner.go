@@ -16,7 +16,7 @@ const (
 	maxDepth = 512
 	// maxName is the length of the longest known member name, and some more.
 	maxName = 64
-	// scanBuffer is how many bytes of an answer are in memory at a time.
+	// scanBuffer is the number of bytes of an answer in memory at a time.
 	scanBuffer = 16 << 10
 )
 

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// spelling is how an engine spells the text of tokens: as its vocabulary does
+// spelling is an engine's spelling of the text of tokens: that of its vocabulary
 // (convert_ids_to_tokens), in one of three ways:
 //
 //   - byte level BPE (GPT-2 and most since): every byte is a character of an
