@@ -38,7 +38,7 @@ func (t *Text) Add(text []byte) {
 	}
 }
 
-// Open returns how many bytes the last block has that has not ended.
+// Open returns the length of the open block in bytes.
 func (t *Text) Open() int { return t.open }
 
 // Sum returns a hash of all text so far.

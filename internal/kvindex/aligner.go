@@ -96,7 +96,7 @@ func (a *aligner) alignText(from, end int) {
 	a.skipped += end - start
 }
 
-// find returns where in tokenText a text comes next, -1 when it does not.
+// find returns the next place of a text in tokenText, -1 when there is none.
 func (a *aligner) find(what []byte, skipped int) int {
 	in := a.tokenText[a.pos:min(len(a.tokenText), a.pos+len(what)+windowBytes+windowFactor*(a.skipped+skipped))]
 	i := bytes.Index(in, what)
@@ -108,7 +108,7 @@ func (a *aligner) find(what []byte, skipped int) int {
 	return a.pos + i
 }
 
-// commonPrefix returns how many bytes a and b have in common at their start.
+// commonPrefix returns the number of bytes that a and b have in common at their start.
 func commonPrefix(a, b []byte) int {
 	n := min(len(a), len(b))
 	for i := range n {

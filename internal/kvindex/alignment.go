@@ -179,8 +179,8 @@ func (a *alignment) textEndsIn(from, end int) bool {
 	return false
 }
 
-// tokensEndingAt returns how many tokens there are up to a place in tokenText at
-// which a token ends.
+// tokensEndingAt returns the number of tokens up to a place in tokenText at which a
+// token ends.
 func (a *alignment) tokensEndingAt(at int) (tokens int, ok bool) {
 	n, ok := slices.BinarySearch(a.tokenEnds, uint32(at))
 	if !ok {
@@ -214,7 +214,7 @@ func (a *alignment) estimate(end int) int {
 	return max(known, min(n, a.p.Tokens)-a.p.BlockTokens, 0)
 }
 
-// tokensUpTo returns how many tokens end at or before a place in tokenText.
+// tokensUpTo returns the number of tokens that end at or before a place in tokenText.
 func (a *alignment) tokensUpTo(at int) int {
 	return sort.Search(len(a.tokenEnds), func(i int) bool { return a.tokenEnds[i] > uint32(at) })
 }

@@ -9,8 +9,8 @@ type expiryQueue struct {
 	keys        int
 }
 
-// put enters keys that are stored now, in seconds, and returns how many there was
-// room for.
+// put enters keys that are stored now, in seconds, and returns the number that there
+// was room for.
 func (q *expiryQueue) put(c *chunkPool, now int64, keys []uint64) (n int) {
 	for n < len(keys) {
 		var last chunk

@@ -31,7 +31,7 @@ func (g *fakeEngine) hash(before uint64, tokens []uint32) uint64 {
 	return h ^ h>>29
 }
 
-// held returns how many tokens of a prompt the engine has.
+// held returns the number of a prompt's tokens that the engine has.
 func (g *fakeEngine) held(tokens []uint32) (n int) {
 	h := uint64(0)
 	for len(tokens)-n >= g.block {

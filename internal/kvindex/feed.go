@@ -278,10 +278,10 @@ func (f *Feed) close() {
 	f.x.tree.Unregister(f.upstream)
 }
 
-// SetKnowledge sets how far the applied events can be relied on.
+// SetKnowledge sets the reliability of the applied events.
 func (f *Feed) SetKnowledge(k kvevents.Knowledge) { f.knowledge.Store(uint32(k)) }
 
-// Knowledge returns how far the tree can be relied on for this upstream: the value
+// Knowledge returns the reliability of the tree for this upstream: the value
 // last given to Known, but Partial instead of Complete while the feed is Partial.
 func (f *Feed) Knowledge() kvevents.Knowledge {
 	k := kvevents.Knowledge(f.knowledge.Load())

@@ -122,7 +122,7 @@ func (j *linkJob) compare() bool {
 
 func (j *linkJob) blocks(tokens int) int { return tokens / int(j.s.blockTokens) }
 
-// sameBlocks returns how many blocks of the prompt equal those of a record: up to
+// sameBlocks returns the number of the prompt's blocks that equal those of a record: up to
 // its end, or up to where they differ.
 func (j *linkJob) sameBlocks(r record) (n int, differ bool) {
 	m := r.meta()
@@ -178,7 +178,7 @@ func (j *linkJob) step() bool {
 	return true
 }
 
-// enter enters one text block, and returns how many words it has written.
+// enter enters one text block, and returns the number of words written.
 func (j *linkJob) enter(i int) (words int, ok bool) {
 	key := j.s.key(j.text[i])
 	a := j.capAnchor(i, j.anchors[i])

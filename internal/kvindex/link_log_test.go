@@ -42,7 +42,7 @@ func (w *writer) enter(key uint64) bool {
 	return true
 }
 
-// check returns how many of the records are found; these must be right.
+// check returns the number of records that are found; these must be right.
 func (w *writer) check(t *testing.T) (there int) {
 	t.Helper()
 	if err := w.x.validate(); err != nil {

@@ -7,8 +7,7 @@ package kvindex
 const lanes = 16
 
 // Match appends to dst the block hashes of the tokens that the longest linked prefix
-// of a text chain stands for, and returns how many tokens and how many text blocks
-// that are. There may be more tokens than the whole blocks in dst have. It allocates
+// of a text chain stands for, and returns the numbers of tokens and text blocks. There may be more tokens than the whole blocks in dst have. It allocates
 // nothing beyond dst.
 func (x *Index) Match(s Space, text []uint64, dst []uint64) (chain []uint64, tokens, textBlocks int) {
 	if s.blockTokens == 0 {

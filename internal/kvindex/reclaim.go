@@ -5,8 +5,8 @@ package kvindex
 const (
 	// minSpares is the number of spare segments taken before a step.
 	minSpares = 2
-	// stepRewrites bounds how many referenced records are rewritten in a step, and
-	// reclaimScan how many are passed for each record that is entered.
+	// stepRewrites bounds the referenced records that are rewritten in a step, and
+	// reclaimScan those that are passed for each record that is entered.
 	stepRewrites = 4 * stepRecords
 	reclaimScan  = 64
 	// reclaimSlack is the lead of emptying the oldest segment over filling the newest,

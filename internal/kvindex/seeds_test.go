@@ -4,8 +4,7 @@ package kvindex
 
 import "testing"
 
-// seeds returns how many seeds a test of one goroutine goes through; in short mode
-// fewer.
+// seeds returns the number of seeds of a test with one goroutine: fewer in short mode.
 func seeds(full int) uint64 {
 	if testing.Short() {
 		return uint64(max(1, full/10))

@@ -72,7 +72,7 @@ func (l *linkLog) validate() error {
 	return nil
 }
 
-// segments returns how many segments the log, the table and the chunks have.
+// segments returns the number of segments of the log, the table and the chunks.
 func (x *Index) segments() (n int) {
 	seen := map[*page]bool{}
 	for _, p := range x.log.table.pages {

@@ -85,7 +85,7 @@ func (r *Request) endAttempt() {
 	a.upstream = nil
 }
 
-// record enters the prompt as held by u and returns how many of its blocks
+// record enters the prompt as held by u and returns the number of its blocks that
 // were known there before. The caller holds mu.
 func (r *Request) record(u *upstream) (known int) {
 	if !r.isCurrent() {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// holds returns how many blocks of text the router has recorded for address.
+// holds returns the number of blocks of text that are recorded for address.
 func (rt *Router) holds(address, text string) int {
 	u := rt.upstreams[address]
 	if u == nil {

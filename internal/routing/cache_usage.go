@@ -22,7 +22,7 @@ func (c *cacheUsage) setReported(usage float64, capacity int64) {
 	c.others = max(0, int64(min(1, usage)*float64(capacity))-c.pinned)
 }
 
-// waitForRoom returns how long a prompt waits for room. The tokens by which it
+// waitForRoom returns the time that a prompt waits for room. The tokens by which it
 // and those before it exceed the cache have to be freed first, and a full cache
 // is freed once in the time for which a request keeps its blocks. It is 0 where
 // capacity or lifetime is not known.

@@ -14,7 +14,7 @@ type engineCache struct {
 	size int // blocks
 }
 
-// held returns how many blocks of the chain are cached, then uses them.
+// held returns the number of blocks of the chain that are cached, then uses them.
 func (e *engineCache) held(chain []uint64) (n int) {
 	gone := false
 	for _, d := range e.use(chain) {

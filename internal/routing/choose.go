@@ -84,8 +84,8 @@ func contentionOf(candidates []scoredCandidate) (c contention) {
 	return c
 }
 
-// arrivalsUntilIdle returns how many prompts will come to a queue before it is
-// empty again.
+// arrivalsUntilIdle returns the number of prompts that will come to a queue before it
+// is empty again.
 //
 // About as many as are queued will have come when the last of them has its turn
 // (Little's law: a queue holds as many as arrive during the wait in it), more

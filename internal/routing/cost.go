@@ -26,7 +26,7 @@ const (
 	// startPrompt is the number of tokens that a prompt computes until some were
 	// observed: short for agents and long for chats.
 	startPrompt = 1024
-	// outlier bounds what one first token can teach, as a multiple of the expected
+	// outlier bounds the effect of one first token, as a multiple of the expected
 	// time. Longer is a hang, a lost answer, or a cache that was not there.
 	outlier = 4
 	// startVariance is the squared relative deviation of prefills from their
@@ -84,7 +84,7 @@ func (c *cost) lateShare() float64 {
 	return math.Sqrt(min(1, variance) / (2 * math.Pi))
 }
 
-// meanPrompt returns how many tokens a prompt computes on average. Where no
+// meanPrompt returns the mean number of tokens that a prompt computes. Where no
 // answer is streamed nothing is observed, and startPrompt has to do.
 func (c *cost) meanPrompt() int {
 	if c.count == 0 {
@@ -116,7 +116,7 @@ func (c *cost) shrunkPerToken(typical time.Duration) time.Duration {
 	return typical + time.Duration(difference-explained/difference)
 }
 
-// prefill returns how long an engine takes to compute that many tokens.
+// prefill returns the time that an engine takes to compute that many tokens.
 func prefill(tokens int, perToken time.Duration) time.Duration {
 	return time.Duration(tokens) * perToken
 }

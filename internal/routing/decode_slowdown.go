@@ -71,7 +71,7 @@ func (d *decodeSlowdown) coefficients() decodeLoad {
 	return s
 }
 
-// factor returns how much slower prefill is with more decoding than on average.
+// factor returns the slowdown of prefill with more decoding than on average.
 func (d *decodeSlowdown) factor(more decodeLoad) float64 { return slowdown(d.coefficients(), more) }
 
 func slowdown(share, more decodeLoad) float64 {

@@ -15,7 +15,7 @@
 // weigh: a prefix that many requests share spills to a second upstream exactly
 // when waiting for it costs more than computing it again.
 //
-// A radix tree of prompt-prefix hashes says what is cached where. The rest is
+// A radix tree of prompt-prefix hashes says which upstream caches a prefix. The rest is
 // learned: the cost of a token from the times of first tokens, what running
 // decodes add to it, and the size of each KV cache from the cached tokens that
 // answers report or their times imply.

@@ -107,8 +107,8 @@ func (s *scratch) findUpstreams(rt *Router, candidates []Candidate) {
 	}
 }
 
-// addWait fills in how long c, which is u, makes a request wait, including what
-// other gateways and clients have sent there.
+// addWait fills in the wait at c, which is u, including the requests that other
+// gateways and clients have sent there.
 func (rt *Router) addWait(c *scoredCandidate, u *upstream, now time.Time, lateShare float64) {
 	c.Wait = u.queue.wait(now, lateShare)
 	waiting, inFlight := u.foreignRequests(now)

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// maxPrefilling bounds how many prompts under prefill are remembered for an
+	// maxPrefilling bounds the prompts under prefill that are remembered for an
 	// upstream, the latest ones: prompts that arrive together are among them.
 	maxPrefilling = 32
 
@@ -109,8 +109,8 @@ func (rt *Router) BlockSizes() (sizes []int) {
 	return sizes
 }
 
-// knowledge returns how far the upstream's events can be relied on: as far as
-// those of its least known rank.
+// knowledge returns the reliability of the upstream's events: that of its least known
+// rank.
 func (fu *followedUpstream) knowledge(now time.Time) kvevents.Knowledge {
 	if now.Before(fu.distrustedUntil) {
 		return kvevents.Unknown

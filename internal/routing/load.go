@@ -39,8 +39,8 @@ func (rt *Router) SetLoad(address string, l EngineLoad) {
 	u.cacheUsage.setReported(l.Usage, u.capacity.size())
 }
 
-// foreignRequests returns how many requests of others wait at the upstream, and
-// how many requests there are in all, ours included, as far as is known.
+// foreignRequests returns the number of others' requests that wait at the upstream,
+// and of all requests there, ours included, as far as is known.
 func (u *upstream) foreignRequests(now time.Time) (waiting, inFlight int) {
 	if !u.reported.fresh(now) {
 		return 0, 0
@@ -48,7 +48,7 @@ func (u *upstream) foreignRequests(now time.Time) (waiting, inFlight int) {
 	return u.reported.Waiting, u.reported.Waiting + u.reported.Running + u.queue.requests
 }
 
-// foreignTokens returns how much of its KV cache the upstream uses beyond the
+// foreignTokens returns the tokens in the upstream's KV cache beyond those of the
 // requests sent there.
 func (u *upstream) foreignTokens(now time.Time) int64 {
 	if !u.reported.fresh(now) {

@@ -40,8 +40,8 @@ func (m *mediaSize) learn(media int, text, tokens float64) {
 	m.media = m.media*fade + weight*float64(media)
 }
 
-// MediaTokens returns how many tokens an image or another medium has in a prompt
-// for the model, as learned from LearnMedia; 576 before that.
+// MediaTokens returns the tokens of an image or another medium in a prompt for the
+// model, as learned from LearnMedia; 576 before that.
 func (rt *Router) MediaTokens(model string) float64 {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()

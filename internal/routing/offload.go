@@ -12,8 +12,8 @@ type Offload struct {
 	Storage int // there, or on disk or remote; at least CPU
 }
 
-// offloadWorth returns what the tiers beside u add to onGPU tokens of the prompt
-// on its GPU, as tokens there.
+// offloadWorth returns the worth of the tiers beside u, in tokens on its GPU, where
+// that has onGPU tokens of the prompt.
 func (r *Request) offloadWorth(c Candidate, u *upstream, onGPU int) int {
 	o := Offload{Storage: max(r.tokensIn(u.sentBlocks), r.tokensIn(u.heldBlocks))}
 	if c.Offload != nil {

@@ -71,17 +71,16 @@ func (r *Request) predict(i int, offload *Offload) {
 	r.prediction = p
 }
 
-// everSent returns how many tokens of the prompt the evaluated candidate i holds
-// or was sent at some time.
+// everSent returns the number of the prompt's tokens that the evaluated candidate i
+// holds or was sent at some time.
 func (r *Request) everSent(i int) int {
 	s := &r.router.scratch
 	u := s.upstreams[i]
 	return max(s.prefixMatches[i].tokens, r.tokensIn(u.sentBlocks), r.tokensIn(u.heldBlocks))
 }
 
-// splitByTier returns how many of the matched tokens are on u's GPU, and how
-// many are there or in CPU memory, according to its events; all of them where
-// the events do not tell.
+// splitByTier returns the number of matched tokens on u's GPU, and of those there or
+// in CPU memory, according to its events; all of them without such events.
 func (r *Request) splitByTier(u *upstream, m prefixMatch) (onGPU, inMemory int) {
 	fu := u.followed
 	if !m.byEvents || fu == nil || fu.evaluation != r.router.evaluation || fu.tokens == 0 || m.tokens != r.eventMatch(u).tokens {

@@ -74,7 +74,7 @@ func (r *reservation) firstToken(now time.Time) (s prefillSample) {
 	return s
 }
 
-// sample returns what the first token of r shows. An engine computes one prompt
+// sample returns the observation from the first token of r. An engine computes one prompt
 // after the other, so r took the time since the one before it was done, however
 // long r has waited. A prompt that is done before its turn was computed in the
 // head's time, and is counted with it. A timed one is done when its whole answer
@@ -107,8 +107,7 @@ func (r *reservation) release(now time.Time) {
 	r.queue = nil
 }
 
-// wait returns how long a request that is sent now waits until the queued prefill
-// is done. The head counts for at least lateShare of its cost, however long it has
+// wait returns the time until the prefill is done that is queued now. The head counts for at least lateShare of its cost, however long it has
 // been computed, see cost.lateShare.
 func (q *prefillQueue) wait(now time.Time, late float64) time.Duration {
 	q.advance(now)

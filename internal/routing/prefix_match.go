@@ -15,7 +15,7 @@ type prefixMatch struct {
 	byEvents bool // the upstream's events say so
 }
 
-// predictMatch returns what u is predicted to hold of the prompt. Its events
+// predictMatch returns the part of the prompt that u is predicted to hold. Its events
 // count as far as they reach. Beyond that, and while they are not up to date,
 // what was sent there counts. The caller holds mu.
 func (r *Request) predictMatch(u *upstream, now time.Time) prefixMatch {
@@ -42,8 +42,8 @@ func (r *Request) predictMatch(u *upstream, now time.Time) prefixMatch {
 	return byEvents
 }
 
-// matchBySent returns how many tokens of the prompt u holds according to what
-// was sent there.
+// matchBySent returns the number of the prompt's tokens that u holds, judging by the
+// prompts sent there.
 func (r *Request) matchBySent(u *upstream) int {
 	cached := r.tokensIn(u.heldBlocks)
 	if r.truncated && int(u.heldBlocks) == len(r.chain) {
@@ -52,7 +52,7 @@ func (r *Request) matchBySent(u *upstream) int {
 	return cached
 }
 
-// eventMatch returns what u holds of the prompt according to its events. The
+// eventMatch returns the part of the prompt that u holds according to its events. The
 // engine chooses the rank for a request, so it is the mean over all ranks.
 func (r *Request) eventMatch(u *upstream) prefixMatch {
 	fu := u.followed
@@ -63,7 +63,7 @@ func (r *Request) eventMatch(u *upstream) prefixMatch {
 	return prefixMatch{tokens: tokens, weighted: int(float64(tokens) * fu.weighted / float64(fu.tokens)), byEvents: true}
 }
 
-// reusable returns how many of the prompt's tokens an engine can take from its
+// reusable returns the number of the prompt's tokens that an engine can take from its
 // cache: whole blocks, and never the last token, whose output is the answer's
 // first.
 func (r *Request) reusable(blockTokens int) int {
@@ -73,7 +73,7 @@ func (r *Request) reusable(blockTokens int) int {
 	return (r.promptTokens - 1) / blockTokens * blockTokens
 }
 
-// sharedWithPrefilling returns how many tokens the prompt shares with one that
+// sharedWithPrefilling returns the number of tokens that the prompt shares with one that
 // is being computed on the upstream now, whose events may not have come yet.
 func (r *Request) sharedWithPrefilling(u *upstream, tm *tokenMatch) int {
 	most := 0

@@ -209,7 +209,7 @@ func (r *Request) tokensIn(blocks int32) int {
 	return min(int(blocks)*r.blockTokens, r.promptTokens-1)
 }
 
-// commonBlocks returns how many blocks two prompts share from the start. An
+// commonBlocks returns the number of blocks that two prompts share from the start. An
 // equal hash means an equal prefix, because each hash covers all before it.
 func commonBlocks(a, b *Request) int {
 	if a.epoch != b.epoch {

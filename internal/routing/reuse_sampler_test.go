@@ -12,7 +12,7 @@ import (
 type lru struct{ blocks []uint64 }
 
 // use touches a chain from its end to its start, as engines free it, and
-// returns how many distinct blocks were used since each was, -1 for never.
+// returns the number of distinct blocks used since each was, -1 for never.
 func (l *lru) use(chain []uint64) (depths []int) {
 	for _, h := range chain {
 		depth := -1

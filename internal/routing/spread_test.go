@@ -11,7 +11,7 @@ import (
 )
 
 // sendOneByOne routes prompts that share a system prompt, each when the one
-// before is done, and returns how many tokens each upstream had to compute.
+// before is done, and returns the tokens that each upstream had to compute.
 func sendOneByOne(rt *Router, c *clock, candidates []Candidate, n int) (computed map[string]int) {
 	rnd := rand.New(rand.NewPCG(1, 4))
 	system := make([]uint64, 64) // 4,096 tokens

@@ -52,8 +52,8 @@ func (r *Request) matchTokens(upstreams []*upstream) {
 }
 
 // addExternal adds the part of the prompt that is kept beside an engine, in
-// chunks of another size. It counts where it reaches further than what the
-// engine holds itself. The caller holds mu.
+// chunks of another size. It counts where it reaches further than the engine's own
+// blocks. The caller holds mu.
 func (r *Request) addExternal(fu *followedUpstream) {
 	rt := r.router
 	inMemory, all := 0, 0 // tokens, over all ranks
@@ -148,8 +148,8 @@ func (r *Request) extendToMessageEnd(space kvindex.Space, tm *tokenMatch) {
 	}
 }
 
-// answerBlocks returns how many blocks an upstream holds behind the known tokens
-// that this prompt goes on with: its own answer to an earlier turn, and later
+// answerBlocks returns the number of blocks behind the known tokens that an upstream
+// holds and this prompt goes on with: its own answer to an earlier turn, and later
 // turns that other upstreams have served. Nothing else can follow the end of a
 // prompt. Blocks there are not counted when they branch, or are more than the
 // messages of this prompt can have: they belong to another conversation, or are

@@ -55,7 +55,7 @@ func (t *tokenSizes) forModel(model string, add bool) *tokenSize {
 	return size
 }
 
-// BytesPerToken returns how many bytes of prompt a token of the model stands for,
+// BytesPerToken returns the number of bytes of prompt in a token of the model,
 // as learned from LearnTokens; DefaultBytesPerToken before that.
 func (rt *Router) BytesPerToken(model string) float64 {
 	rt.mu.Lock()

@@ -4,7 +4,7 @@ package routing
 
 import "github.com/bauxite/caddy-kvaware/radixcache"
 
-// maxTruncatedPrompts bounds how many truncated prompts are remembered.
+// maxTruncatedPrompts bounds the truncated prompts that are remembered.
 const maxTruncatedPrompts = 8192
 
 // truncatedPrompts holds the lengths of prompts whose chain was truncated by a

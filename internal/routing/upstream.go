@@ -77,7 +77,7 @@ func (rt *Router) averages() averages {
 	}
 }
 
-// perToken returns what a prompt token costs on u at this moment. The caller
+// perToken returns the cost of a prompt token on u at this moment. The caller
 // holds the router's mu.
 func (u *upstream) perToken(k *averages) time.Duration {
 	own := u.cost.shrunkPerToken(k.perToken)
@@ -103,8 +103,8 @@ func (rt *Router) learnCost(u *upstream, s prefillSample) {
 	rt.typicalCost.learn(s, startCost)
 }
 
-// SetCapacity sets how many tokens of KV cache an upstream has, as configured or
-// as it reports; 0: not known. Its answers correct the figure.
+// SetCapacity sets the size of an upstream's KV cache in tokens, as configured or as
+// it reports; 0: not known. Its answers correct the figure.
 func (rt *Router) SetCapacity(address string, tokens int64) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()

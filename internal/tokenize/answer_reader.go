@@ -97,7 +97,7 @@ func (r *answerReader) rendered() {
 	t.BeforeMedia = int(min(int64(len(t.IDs)), media))
 }
 
-// features returns where the first token of an image or another medium stands. When
+// features returns the place of the first token of an image or another medium. When
 // there are media but their places are missing, that is the beginning.
 func (r *answerReader) features() (first int64) {
 	first = math.MaxInt64
@@ -121,7 +121,7 @@ func (r *answerReader) features() (first int64) {
 	return first
 }
 
-// placeholder reads the range of one medium and returns where it begins.
+// placeholder reads the range of one medium and returns its beginning.
 func (r *answerReader) placeholder() (offset int64) {
 	r.object(func(name []byte) {
 		if string(name) == "offset" {

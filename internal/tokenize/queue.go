@@ -16,19 +16,19 @@ import (
 )
 
 const (
-	// maxRunning bounds how many prompts one engine is asked about at a time, and
-	// maxRunningTotal how many all engines are: answers are held in memory.
+	// maxRunning bounds the prompts that one engine is asked about at a time, and
+	// maxRunningTotal those of all engines: answers are held in memory.
 	maxRunning      = 2
 	maxRunningTotal = 16
-	// maxWaiting bounds how many prompts wait for one engine, and maxWait how
-	// long: the tokens of a request sent long ago help no other.
+	// maxWaiting bounds the prompts that wait for one engine, and maxWait the time:
+	// the tokens of a request sent long ago help no other.
 	maxWaiting = 64
 	maxWait    = 30 * time.Second
 	// After a failure an engine is not asked for firstPause, then for twice as long
 	// each time, up to lastPause; with jitter.
 	firstPause = 500 * time.Millisecond
 	lastPause  = time.Minute
-	// maxUpstreams bounds how many engines the queue knows.
+	// maxUpstreams bounds the engines that the queue knows.
 	maxUpstreams = 4096
 )
 

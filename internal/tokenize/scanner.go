@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// maxDepth bounds how deep a JSON value may be nested.
+	// maxDepth bounds the nesting of a JSON value.
 	maxDepth = 512
 	// maxName is the length of the longest known member name, and some more.
 	maxName = 64
@@ -52,7 +52,7 @@ func (s *scanner) fail(err error) {
 	s.i, s.buf, s.ended = 0, s.buf[:0], true
 }
 
-// offset returns where in the stream the next byte stands.
+// offset returns the place of the next byte in the stream.
 func (s *scanner) offset() int64 { return s.base + int64(s.i) }
 
 // fill makes sure that there is a next byte. It returns false at the end.

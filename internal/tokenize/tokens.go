@@ -44,7 +44,7 @@ func (t *Tokens) Text(i int) []byte {
 	return t.texts[begin:t.textEnds[i]:t.textEnds[i]]
 }
 
-// Footprint returns how many bytes of memory the tokens take.
+// Footprint returns the memory of the tokens in bytes.
 func (t *Tokens) Footprint() int64 {
 	return int64(4*cap(t.IDs) + 4*cap(t.textEnds) + cap(t.texts))
 }
