@@ -23,8 +23,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/integration/harness"
 )
 
-// benchSite serves the same upstreams in two ways: as stock Caddy does, and as
-// we do.
+// benchSite serves the same upstreams as stock Caddy does, and as we do.
 const benchSite = `:8080 {
 	handle_path /stock/* {
 		reverse_proxy %[1]s {
@@ -41,7 +40,7 @@ const benchSite = `:8080 {
 	}
 }`
 
-// way is one way to the engines, and what it took.
+// way is one way to the engines, with its measurements.
 type way struct {
 	name  string
 	base  string
@@ -50,15 +49,14 @@ type way struct {
 	count int
 }
 
-// BenchmarkGateway measures what the gateway costs over stock Caddy with
-// least_conn: real HTTP on loopback, engines that answer at once, everything
-// in this process. Requests go straight to an engine, through stock Caddy and
-// through ours in turns; what client and engine take for themselves is known
-// from the first and taken off.
+// BenchmarkGateway measures the cost of the gateway over stock Caddy with
+// least_conn: real HTTP on loopback, engines that answer at once, everything in
+// this process. Requests take turns: straight to an engine, through stock Caddy,
+// through ours. The first gives the cost of client and engine, which is deducted.
 //
-// An op is a round of requests, each way. The figures that matter:
+// An op is a round of requests, each way. The figures:
 //
-//	stock-req/cpu-s, ours-req/cpu-s   requests per second of the gateway's CPU time
+//	stock-req/cpu-s, ours-req/cpu-s   requests a second of the gateway's CPU time
 //	added-p50-us, added-p99-us        how much later an answer is than by stock Caddy
 func BenchmarkGateway(b *testing.B) {
 	for _, c := range []struct {
@@ -134,7 +132,7 @@ func (w *way) quantile(q float64) time.Duration {
 	return w.took[int(q*float64(len(w.took)-1))]
 }
 
-// cpuTime is what this process has used so far, garbage collection included.
+// cpuTime returns the CPU time of this process, garbage collection included.
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -166,7 +164,7 @@ func startQuietGateway(b *testing.B, site string) *harness.Gateway {
 	return &harness.Gateway{URL: harness.ServerURL(b), Client: harness.NewClient(b)}
 }
 
-// benchBodies are the prompts of 64 conversations.
+// benchBodies returns the prompts of 64 conversations.
 func benchBodies(size int, stream bool) [][]byte {
 	rnd := rand.New(rand.NewPCG(64, uint64(size)))
 	words := strings.Fields("the file returns an error when its value is not in range so test the patch again and print every line of that function before you change what it imports")
@@ -189,7 +187,7 @@ func benchBodies(size int, stream bool) [][]byte {
 	return bodies
 }
 
-// answerAtOnce is an engine without a model: it reads the request and answers.
+// answerAtOnce is an engine without a model: it reads the request and answers it.
 func answerAtOnce(stream bool) http.HandlerFunc {
 	const usage = `"usage":{"prompt_tokens":4096,"completion_tokens":8,"total_tokens":4104,"prompt_tokens_details":{"cached_tokens":2048}}`
 	const head = `{"id":"chatcmpl-1","created":1,"model":"sim",`
@@ -205,7 +203,7 @@ func answerAtOnce(stream bool) http.HandlerFunc {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for range 32 {
 			io.WriteString(w, "data: "+head+`"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}`+"\n\n")
-			http.NewResponseController(w).Flush() // the client has gone at worst
+			http.NewResponseController(w).Flush() // the error means that the client has gone
 		}
 		io.WriteString(w, "data: "+head+`"object":"chat.completion.chunk","choices":[],`+usage+"}\n\ndata: [DONE]\n\n")
 	}

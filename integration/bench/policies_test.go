@@ -33,8 +33,8 @@ const (
 	orderSpeed = 4
 )
 
-// orderPolicies are all policies but the last two of the replay, which are
-// bounds that nobody could run.
+// orderPolicies returns all policies but the last two of the replay, which are
+// bounds that no gateway could run.
 func orderPolicies() []string {
 	names, _ := replay.Policies()
 	return names[:len(names)-2]
@@ -87,7 +87,7 @@ func (c *contest) run(t testing.TB, all []arrival) (lag time.Duration) {
 		at := began.Add(all[i].At / time.Duration(c.speed))
 		time.Sleep(time.Until(at))
 		lags[i] = time.Since(at) * time.Duration(c.speed)
-		for name := range c.engines { // in any order
+		for name := range c.engines { // in random order
 			wg.Go(func() {
 				if err := all[i].send(c.gateway, name); err != nil {
 					failures <- err
@@ -151,7 +151,7 @@ func (c *contest) mean(t testing.TB, policy string, requests int) time.Duration 
 	return sum / time.Duration(count)
 }
 
-// blind are the policies that know nothing of prefixes.
+// blind lists the policies that know nothing of prefixes.
 var blind = []string{"round_robin", "random", "least_conn"}
 
 // orderTie is the share by which a rival may come before kv_aware and count as
@@ -191,7 +191,7 @@ func TestOrderOfPolicies(t *testing.T) {
 		if float64(means[0]) > (1+orderTie)*float64(mean) {
 			t.Errorf("kv_aware %v, %s %v", means[0], name, mean)
 		}
-		if slices.Contains(blind, name) || name == "session" { // which knows only who asks
+		if slices.Contains(blind, name) || name == "session" { // which knows only the session
 			continue
 		}
 		for k, other := range names {
@@ -216,8 +216,8 @@ func logMeans(t testing.TB, names []string, means []time.Duration) {
 
 // orderLag is how late requests may be, in the engines' time, for a run to
 // count: about as long as one of them takes under the better policies. Later
-// ones arrive in heaps, and the run compares who gets along with those. Then the
-// run is repeated at half the speed, which is half the work for the machine.
+// ones arrive in bursts, and the run compares how well policies take those. Then
+// the run is repeated at half the speed, which is half the work for the machine.
 const orderLag = 300 * time.Millisecond
 
 // BenchmarkPolicies routes the same requests with every policy of the replay,

@@ -8,7 +8,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,44 +15,34 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// processTime is how much of a core this process has had.
-func processTime(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// BenchmarkEventsIdle is what 256 publishers cost a whole gateway that say
-// nothing: heartbeats, naming upstreams, and the publishers' own part, which runs
-// in this process too. 2 % of a core are promised.
+// BenchmarkEventsIdle measures the cost of 256 silent publishers: heartbeats,
+// naming upstreams, and the publishers' own part, which runs in this process too.
+// 2 % of a core are promised.
 func BenchmarkEventsIdle(b *testing.B) {
 	engines := harness.StartPublishingEngines(b, 1, enginesim.Config{Ranks: 256, Events: &enginesim.EventsConfig{Replay: true}})
 	g := harness.StartGateway(b, "caddyfile", harness.PolicySite(engines, "metrics off\n"+harness.EventsOption(engines[0], 256)))
 	g.Predict(b, harness.ChatPath, harness.Chat("Hello.", false))
-	harness.Await(b, "all are followed", func() bool {
+	harness.Await(b, "all publishers are followed", func() bool {
 		return len(harness.Publishers(b, engines[0])) == 256 && harness.EventsKnown(b, "complete", engines...)
 	})
-	time.Sleep(5 * time.Second) // they are asked once more after the start
+	time.Sleep(5 * time.Second) // the gateway asks each once more after the start
 	const lasts = 25 * time.Second
 	for b.Loop() {
-		before := processTime(b)
+		before := cpuTime(b)
 		time.Sleep(lasts)
-		b.ReportMetric(100*float64(processTime(b)-before)/float64(lasts), "%core")
+		b.ReportMetric(100*float64(cpuTime(b)-before)/float64(lasts), "%core")
 	}
 	if n := engines[0].Subscribers(255); n != 1 {
 		b.Fatalf("%d subscribers", n)
 	}
 }
 
-// BenchmarkEventsApplied is how many blocks a second a whole gateway takes in
-// from one publisher that says as much as it can: over TCP, decoded, entered. A
-// lap is more than fits under the ceiling, so that no block is there any more
-// when it comes again. 100,000 a second and core are promised.
+// BenchmarkEventsApplied measures how many blocks a second a gateway applies from
+// one publisher that sends as much as it can: over TCP, decoded, indexed. A lap has
+// more blocks than memory_limit holds, so that each block is new when it comes
+// again. 100,000 a second and core are promised.
 func BenchmarkEventsApplied(b *testing.B) {
-	const chain, batches = 64, 4096 // blocks of a batch, and batches of a lap
+	const chain, batches = 64, 4096 // blocks in a batch, batches in a lap
 	engines := harness.StartPublishingEngines(b, 1, enginesim.Config{})
 	port := harness.CommonPort(b, engines)
 	lap := make([][]byte, batches)
@@ -95,26 +84,26 @@ func BenchmarkEventsApplied(b *testing.B) {
 	send := func(n int) {
 		more <- n
 		sent += uint64(n)
-		harness.Await(b, "all of it is applied", func() bool {
+		harness.Await(b, "all batches are applied", func() bool {
 			of := harness.Publishers(b, engines[0])
 			return len(of) == 1 && of[0].Batches == sent
 		})
 	}
 	send(batches)
-	before, blocks := processTime(b), 0
+	before, blocks := cpuTime(b), 0
 	for b.Loop() {
 		send(batches)
 		blocks += batches * chain
 	}
-	b.ReportMetric(float64(blocks)/(processTime(b)-before).Seconds(), "blocks/core-s")
+	b.ReportMetric(float64(blocks)/(cpuTime(b)-before).Seconds(), "blocks/core-s")
 	b.ReportMetric(float64(blocks)/b.Elapsed().Seconds(), "blocks/s")
 	if of := harness.Publishers(b, engines[0])[0]; of.Gaps > 0 || of.Malformed > 0 || of.Blocks < uint64(blocks) {
 		b.Fatalf("%+v", of)
 	}
 }
 
-// storedBatch is a batch of one event as vLLM's newest encode it, which stores a
-// chain of blocks of 16 tokens.
+// storedBatch returns a batch with one event, in the encoding of the newest vLLM,
+// which stores a chain of blocks of 16 tokens.
 func storedBatch(rnd *rand.Rand, blocks int) []byte {
 	p := append([]byte{0x93, 0xcb}, binary.BigEndian.AppendUint64(nil, math.Float64bits(1.8e9))...)
 	text := func(s string) { p = append(append(p, 0xa0|byte(len(s))), s...) }

@@ -20,22 +20,21 @@ import (
 
 func init() { caddy.RegisterModule(new(rivalPolicy)) }
 
-// rivalPolicy is a rival of kv_aware in its place in the gateway: behind the
-// janitor, signing the same prompts, following the same answers. What it
-// decides is what the replay has it decide.
+// rivalPolicy puts a policy of the replay in kv_aware's place in the gateway:
+// behind the janitor, with the same signatures and the same answers.
 type rivalPolicy struct {
-	Name string `json:"name"` // as the replay knows it
+	Name string `json:"name"` // in the replay
 	live *replay.Live
 }
 
-// rivals are the policies to be provisioned: they come with the engines they
-// are told of, which no config could name.
+// rivals holds the policies that configs may name. Each is bound to its engines,
+// which no config could express.
 var rivals sync.Map // name -> *replay.Live
 
-// Of the same size as kv_aware's, so that nobody sees more of a prompt.
+// The block size of kv_aware, so that all see the same share of a prompt.
 const rivalBlockTokens = kvaware.DefaultBlockSize / 4
 
-// prepareRival makes a rival ready to be provisioned in front of engines.
+// prepareRival binds a rival to engines, for a config that names it.
 func prepareRival(name string, engines []*enginesim.Engine, kvTokens int) error {
 	nodes := make([]replay.Node, len(engines))
 	for i, e := range engines {
@@ -46,7 +45,7 @@ func prepareRival(name string, engines []*enginesim.Engine, kvTokens int) error 
 	return err
 }
 
-// engineMetrics reads an engine's metrics at the moment they are asked for.
+// engineMetrics reads the engine's current metrics at each call.
 type engineMetrics struct{ *enginesim.Engine }
 
 func (e engineMetrics) Waiting() int   { return e.Stats().Waiting }
@@ -76,13 +75,13 @@ func (p *rivalPolicy) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Headers by which the tests tell a policy what it would have to parse.
+// Headers that save the rivals from parsing the body.
 const (
 	sessionHeader = "X-Session-Id"
 	startHeader   = "X-Prompt-Start" // the prompt's first 100 characters
 )
 
-// Select never has to try twice: the engines of these tests do not fail.
+// Select ignores failed attempts: the engines of these tests do not fail.
 func (p *rivalPolicy) Select(pool reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
 	x, ok := janitor.From(r)
 	if !ok || !x.Attach(r) {
@@ -99,23 +98,23 @@ func (p *rivalPolicy) Select(pool reverseproxy.UpstreamPool, r *http.Request, _ 
 		Session:  xxhash.Sum64String(r.Header.Get(sessionHeader)),
 		Affinity: xxhash.Sum64String(r.Header.Get(startHeader)),
 	})
-	x.Observe(rivalFlight{ticket})
+	x.Observe(rivalAttempt{ticket})
 	return pool[ticket.Node()]
 }
 
-// rivalFlight tells a rival what becomes of a request.
-type rivalFlight struct{ ticket *replay.Ticket }
+// rivalAttempt reports the progress of a request to a rival.
+type rivalAttempt struct{ ticket *replay.Ticket }
 
-func (rivalFlight) Header(int, http.Header) {}
-func (f rivalFlight) FirstToken()           { f.ticket.First() }
-func (f rivalFlight) Finish(bool)           {}
-func (rivalFlight) Usage(answer.Usage)      {}
-func (f rivalFlight) End(error)             { f.ticket.Done() }
+func (rivalAttempt) Header(int, http.Header) {}
+func (f rivalAttempt) FirstToken()           { f.ticket.First() }
+func (f rivalAttempt) Finish(bool)           {}
+func (rivalAttempt) Usage(answer.Usage)      {}
+func (f rivalAttempt) End(error)             { f.ticket.Done() }
 
 // Interface guards
 var (
 	_ caddy.Provisioner     = (*rivalPolicy)(nil)
 	_ caddyfile.Unmarshaler = (*rivalPolicy)(nil)
 	_ reverseproxy.Selector = (*rivalPolicy)(nil)
-	_ janitor.Observer      = rivalFlight{}
+	_ janitor.Observer      = rivalAttempt{}
 )

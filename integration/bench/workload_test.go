@@ -17,7 +17,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/replay"
 )
 
-// arrival is one request of a workload whose times are given.
+// arrival is one request of a workload, with the time at which it is sent.
 type arrival struct {
 	At      time.Duration
 	Session string
@@ -25,10 +25,9 @@ type arrival struct {
 	Output  int // tokens
 }
 
-// mixedTraffic is what one fleet of engines is used for: conversations that
-// grow, under system prompts of which some are common; questions about
-// documents of which some are asked about often; and prompts that have nothing
-// in common with any other.
+// mixedTraffic returns the requests of growing conversations with a few common
+// system prompts, of questions about documents, some of them popular, and of
+// prompts that share nothing with any other, in the order of their times.
 func mixedTraffic(seed uint64, span time.Duration, chats, questions, single int) []arrival {
 	g := &traffic{rnd: rand.New(rand.NewPCG(seed, 5)), span: span}
 	system, documents := g.texts("System", 12, 400, 1600), g.texts("Document", 40, 1500, 9000)
@@ -36,10 +35,10 @@ func mixedTraffic(seed uint64, span time.Duration, chats, questions, single int)
 		g.chat(g.common(system))
 	}
 	for range questions {
-		g.add(g.any(), g.common(documents)+g.text("Question", 40+g.rnd.IntN(120)), 30+g.rnd.IntN(60))
+		g.add(g.moment(), g.common(documents)+g.text("Question", 40+g.rnd.IntN(120)), 30+g.rnd.IntN(60))
 	}
 	for range single {
-		g.add(g.any(), g.text("Single", 200+g.rnd.IntN(2500)), 20+g.rnd.IntN(80))
+		g.add(g.moment(), g.text("Single", 200+g.rnd.IntN(2500)), 20+g.rnd.IntN(80))
 	}
 	slices.SortFunc(g.all, func(a, b arrival) int { return cmp.Compare(a.At, b.At) })
 	return g.all
@@ -51,16 +50,16 @@ type traffic struct {
 	all  []arrival
 }
 
-func (g *traffic) any() time.Duration { return time.Duration(g.rnd.Int64N(int64(g.span))) }
+func (g *traffic) moment() time.Duration { return time.Duration(g.rnd.Int64N(int64(g.span))) }
 
-// common takes one of some texts, the first ones more often.
+// common picks one of the texts, the first ones more often.
 func (g *traffic) common(texts []string) string {
 	return texts[min(len(texts)-1, int(math.Pow(float64(len(texts)+1), g.rnd.Float64()))-1)]
 }
 
-// chat adds a conversation: each turn's prompt holds those before it.
+// chat adds a conversation: each turn's prompt begins with the turn before it.
 func (g *traffic) chat(start string) {
-	at, input, session := g.any()*3/4, start, len(g.all)
+	at, input, session := g.moment()*3/4, start, len(g.all)
 	for range 2 + int(g.rnd.ExpFloat64()*4) {
 		input += g.text("Turn", 100+int(g.rnd.ExpFloat64()*300))
 		g.all = append(g.all, arrival{at, fmt.Sprint("chat ", session), input, 30 + g.rnd.IntN(90)})
@@ -75,7 +74,7 @@ func (g *traffic) add(at time.Duration, input string, output int) {
 	g.all = append(g.all, arrival{at, fmt.Sprint("single ", len(g.all)), input, output})
 }
 
-// texts makes n texts of shortest to longest tokens.
+// texts returns n texts of shortest to longest tokens.
 func (g *traffic) texts(name string, n, shortest, longest int) []string {
 	all := make([]string, n)
 	for i := range all {
@@ -84,7 +83,7 @@ func (g *traffic) texts(name string, n, shortest, longest int) []string {
 	return all
 }
 
-// text makes one that begins like no other, in four bytes a token.
+// text returns a text with a beginning of its own, of four bytes a token.
 func (g *traffic) text(name string, tokens int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %x. ", name, g.rnd.Uint32())
@@ -94,7 +93,7 @@ func (g *traffic) text(name string, tokens int) string {
 	return b.String()
 }
 
-// asTrace is the same as the replay knows it.
+// asTrace returns the requests as a trace for the replay.
 func asTrace(t testing.TB, all []arrival) *replay.Trace {
 	t.Helper()
 	var b bytes.Buffer

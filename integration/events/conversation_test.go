@@ -10,8 +10,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// A conversation's next turns are predicted to the token, answers and all: the
-// engine holds what it has computed and generated, and says so.
+// The next turns of a conversation are predicted to the token, including the
+// answers: the engine caches prompt and answer, and reports both.
 func TestEventsFollowAConversation(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 100, CacheBlocks: 4000})
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, harness.EventsOption(engines[0], 1)))

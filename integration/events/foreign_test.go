@@ -11,8 +11,8 @@ import (
 )
 
 // TestEventsUnderForeignTraffic: with caches that are far too small, and another
-// gateway's conversations on the same engines, the gateway knows to the token
-// what is cached where once it has caught up. Own history alone does not.
+// gateway's conversations on the same engines, the gateway predicts to the token
+// once it has caught up. Without events it cannot.
 func TestEventsUnderForeignTraffic(t *testing.T) {
 	rounds := 40
 	if testing.Short() {

@@ -18,8 +18,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// attackers are what is to be found at an events port in place of an engine.
-// Each says something for as long as the other side listens.
+// attackers returns what may be at an events port in place of an engine. Each
+// calls say until that returns false.
 func attackers() map[string]func(c net.Conn, say func([]byte) bool) {
 	noise := make([]byte, 1<<16)
 	rnd := rand.New(rand.NewPCG(1, 6))
@@ -32,10 +32,10 @@ func attackers() map[string]func(c net.Conn, say func([]byte) bool) {
 		c.Write(harness.ZMTPReady)
 		return err == nil
 	}
-	after := func(make func(i uint64) []byte) func(net.Conn, func([]byte) bool) {
+	after := func(payload func(i uint64) []byte) func(net.Conn, func([]byte) bool) {
 		return func(c net.Conn, say func([]byte) bool) {
 			for i := uint64(0); i > 0 || shake(c); i++ {
-				if !say(make(i)) {
+				if !say(payload(i)) {
 					return
 				}
 			}
@@ -76,8 +76,8 @@ func attackers() map[string]func(c net.Conn, say func([]byte) bool) {
 	}
 }
 
-// lurk serves an attacker at an address until the end of the test. It stops
-// when it has said enough in all.
+// lurk serves an attacker at an address until the end of the test, or until it has
+// sent enough.
 func lurk(t *testing.T, at string, attacker func(net.Conn, func([]byte) bool), said *atomic.Int64) {
 	t.Helper()
 	const enough = 24 << 20
@@ -117,9 +117,9 @@ func lurk(t *testing.T, at string, attacker func(net.Conn, func([]byte) bool), s
 	})
 }
 
-// Engines whose events come from somebody hostile, from something else or from
-// nobody are served as if they had none, and the others' count as ever. All of
-// them attack at the same time, on both ports.
+// Engines with a hostile publisher, with something else at its port or with nothing
+// there are routed as if they had no events, and the events of the other engines
+// still count. All attack at the same time, on both ports.
 func TestEventsOfHostilePublishers(t *testing.T) {
 	const good, mayGrow = 2, 400 << 20
 	all := attackers()
@@ -131,7 +131,7 @@ func TestEventsOfHostilePublishers(t *testing.T) {
 		lurk(t, harness.AtPort(engines[i], port), attacker, &said[i-good])
 		lurk(t, harness.AtPort(engines[i], replay), attacker, &said[i-good])
 		i++
-	} // and where the last one's events are to be, nobody is
+	} // nothing listens at the ports of the last engine
 	for _, e := range engines[:good] {
 		startRelay(t, harness.AtPort(e, port), e.EventsAddr(0))
 		startRelay(t, harness.AtPort(e, replay), e.ReplayAddr(0))
@@ -140,9 +140,9 @@ func TestEventsOfHostilePublishers(t *testing.T) {
 	var before, now runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	// Good ones on their own path, so that it is known who is asked.
+	// The good engines have a path of their own, so that only they are asked there.
 	g := harness.StartGateway(t, "caddyfile", ":8080 {\nhandle_path /good/* {\n"+harness.PolicyRoute(engines[:good], events)+"}\nhandle {\n"+harness.PolicyRoute(engines, events)+"}\n}")
-	harness.Await(t, "the good ones' histories are known", func() bool { return harness.EventsKnown(t, "complete", engines[:good]...) })
+	harness.Await(t, "the histories of the good engines are known", func() bool { return harness.EventsKnown(t, "complete", engines[:good]...) })
 
 	rnd := rand.New(rand.NewPCG(1, 7))
 	var slowest time.Duration
@@ -168,7 +168,7 @@ func TestEventsOfHostilePublishers(t *testing.T) {
 	}
 	for _, e := range engines[:good] {
 		if ranks := harness.Publishers(t, e); ranks[0].Known != "complete" || ranks[0].Losses+ranks[0].Malformed > 0 {
-			t.Errorf("a good one: %+v", ranks)
+			t.Errorf("a good engine: %+v", ranks)
 		}
 	}
 	met := 0
@@ -178,20 +178,20 @@ func TestEventsOfHostilePublishers(t *testing.T) {
 		}
 	}
 	if met < 6 {
-		t.Errorf("only %d attackers got beyond the handshake; it proves little", met)
+		t.Errorf("only %d attackers got beyond the handshake: this proves little", met)
 	}
-	nobody := harness.Publishers(t, engines[len(engines)-1])
-	if len(nobody) != 1 || nobody[0].Connected || nobody[0].Known != "unknown" || nobody[0].Failure == "" {
-		t.Errorf("where nobody is: %+v", nobody)
+	absent := harness.Publishers(t, engines[len(engines)-1])
+	if len(absent) != 1 || absent[0].Connected || absent[0].Known != "unknown" || absent[0].Failure == "" {
+		t.Errorf("an engine without a publisher: %+v", absent)
 	}
 	var total int64
 	for i := range said {
 		total += said[i].Load()
 	}
 	if total < 16<<20 {
-		t.Errorf("the attackers have said %d bytes only; it proves nothing", total)
+		t.Errorf("the attackers have sent only %d bytes: this proves nothing", total)
 	}
-	t.Logf("%d rounds, the slowest took %v; %d MiB were said, the heap grew by %d MiB at most", rounds, slowest, total>>20, (most-before.HeapAlloc)>>20)
+	t.Logf("%d rounds, the slowest took %v; the attackers sent %d MiB, the heap grew by %d MiB at most", rounds, slowest, total>>20, (most-before.HeapAlloc)>>20)
 	if most > before.HeapAlloc+mayGrow {
 		t.Errorf("the heap grew from %d to %d MiB", before.HeapAlloc>>20, most>>20)
 	}

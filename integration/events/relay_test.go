@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// relay passes connections on, and can be cut and mended: a network between
-// the gateway and an engine's events.
-type Relay struct {
+// relay is a network between the gateway and an engine's events, which can be cut
+// and mended.
+type relay struct {
 	at, to string
 
 	mu       sync.Mutex
@@ -20,17 +20,17 @@ type Relay struct {
 	passing  sync.WaitGroup
 }
 
-// startRelay passes what comes to an address on to another, until the end of
+// startRelay forwards connections from one address to another, until the end of
 // the test.
-func startRelay(t testing.TB, at, to string) *Relay {
+func startRelay(t testing.TB, at, to string) *relay {
 	t.Helper()
-	r := &Relay{at: at, to: to, conns: make(map[net.Conn]struct{})}
+	r := &relay{at: at, to: to, conns: make(map[net.Conn]struct{})}
 	r.mend(t)
 	t.Cleanup(r.cut)
 	return r
 }
 
-func (r *Relay) mend(t testing.TB) {
+func (r *relay) mend(t testing.TB) {
 	t.Helper()
 	l, err := net.Listen("tcp", r.at)
 	if err != nil {
@@ -50,8 +50,8 @@ func (r *Relay) mend(t testing.TB) {
 	})
 }
 
-// keep notes a connection, to be closed by cut. It is false when that was.
-func (r *Relay) keep(c net.Conn) bool {
+// keep remembers a connection for cut to close. It returns false after a cut.
+func (r *relay) keep(c net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.listener == nil {
@@ -62,7 +62,7 @@ func (r *Relay) keep(c net.Conn) bool {
 	return true
 }
 
-func (r *Relay) pass(c net.Conn) {
+func (r *relay) pass(c net.Conn) {
 	defer c.Close()
 	onward, err := net.Dial("tcp", r.to)
 	if err != nil || !r.keep(c) || !r.keep(onward) {
@@ -76,8 +76,8 @@ func (r *Relay) pass(c net.Conn) {
 	io.Copy(c, onward)
 }
 
-// cut ends all connections, and refuses more.
-func (r *Relay) cut() {
+// cut closes all connections and refuses new ones.
+func (r *relay) cut() {
 	r.mu.Lock()
 	if r.listener != nil {
 		r.listener.Close()

@@ -17,7 +17,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// subscribers is how many connections there are to the events of each engine.
+// subscribers returns how many connections each engine's publisher has.
 func subscribers(engines []*enginesim.Engine) (all []int) {
 	for _, e := range engines {
 		all = append(all, e.Subscribers(0))
@@ -25,8 +25,8 @@ func subscribers(engines []*enginesim.Engine) (all []int) {
 	return all
 }
 
-// Through reloads the events are followed as if there were none; a config that
-// wants them otherwise gets them so, and when none wants them they end.
+// Reloads do not disturb subscriptions. A config with other options gets other
+// subscriptions, and without the option they end.
 func TestEventsThroughReloads(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
 	events := harness.EventsOption(engines[0], 1)
@@ -45,11 +45,11 @@ func TestEventsThroughReloads(t *testing.T) {
 	for i, e := range engines {
 		now := harness.Publishers(t, e)
 		if len(now) != 1 || now[0].Restarts != was[i][0].Restarts || now[0].Known != "complete" || e.Subscribers(0) != 1 {
-			t.Errorf("reloads are not unnoticed: before %+v, after %+v, %d subscribers", was[i], now, e.Subscribers(0))
+			t.Errorf("reloads disturbed the subscription: before %+v, after %+v, %d subscribers", was[i], now, e.Subscribers(0))
 		}
 	}
 
-	// Other weights: the same streams. No history: other ones.
+	// Other weights keep the streams. Without replay there are other streams.
 	g.Reload(t, "caddyfile", harness.PolicySite(engines, strings.Replace(events, "ranks 1", "tier_weight cpu 0.5", 1)))
 	g.PredictExactly(t, "the prompt with other weights", prompt, 1900)
 	for i, e := range engines {
@@ -62,7 +62,7 @@ func TestEventsThroughReloads(t *testing.T) {
 		return fmt.Sprint(subscribers(engines)) == "[1 1]" && harness.EventsKnown(t, "partial", engines...)
 	})
 
-	// What is refused changes nothing.
+	// A config that is refused changes nothing.
 	port := harness.PortOf(engines[0].EventsAddr(0))
 	refused := fmt.Sprintf(":8080 {\nhandle /a/* {\n%s}\nhandle {\n%s}\n}", harness.PolicyRoute(engines, events), harness.PolicyRoute(engines, "events "+harness.UpstreamHost+port))
 	err := caddy.Load(harness.Adapt(t, "caddyfile", refused), true)
@@ -79,23 +79,23 @@ func TestEventsThroughReloads(t *testing.T) {
 		return fmt.Sprint(subscribers(engines)) == "[0 0]" && harness.Publishers(t, engines[0]) == nil && harness.Publishers(t, engines[1]) == nil
 	})
 	if p := g.Predict(t, harness.ChatPath, prompt); p.Predicted < 1900 {
-		t.Errorf("by what was sent %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
+		t.Errorf("from own history %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
 	}
 
 	g.Reload(t, "caddyfile", harness.PolicySite(engines, events))
 	if ours() == "" {
-		t.Fatal("goroutines are not told apart")
+		t.Fatal("no goroutine of ours is found: the search proves nothing")
 	}
 	harness.Await(t, "they are followed again", func() bool { return harness.EventsKnown(t, "complete", engines...) })
 	g.PredictExactly(t, "the prompt by its history", prompt, 1900)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	harness.Await(t, "nothing of ours runs any more", func() bool { return ours() == "" && fmt.Sprint(subscribers(engines)) == "[0 0]" })
+	harness.Await(t, "no goroutine of ours runs any more", func() bool { return ours() == "" && fmt.Sprint(subscribers(engines)) == "[0 0]" })
 }
 
-// ours returns the stacks of the goroutines that run the product's own code, or
-// were started by it.
+// ours returns the stacks of the goroutines that run our code or were started by
+// it.
 func ours() string {
 	all := make([]byte, 8<<20)
 	var found []string
@@ -107,7 +107,7 @@ func ours() string {
 	return strings.Join(found, "\n\n")
 }
 
-// To look at a config binds no port and asks nobody.
+// Validating a config binds no port and connects to no engine.
 func TestEventsOfADryRun(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 1, enginesim.Config{})
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -130,7 +130,7 @@ func TestEventsOfADryRun(t *testing.T) {
 	if n := engines[0].Subscribers(0); n != 0 {
 		t.Errorf("%d subscribers", n)
 	}
-	// To run it does: the port is somebody else's.
+	// Running it does, and here the port is taken.
 	err = caddy.Load(harness.Adapt(t, "caddyfile", harness.PolicySite(engines, "events listen tcp://"+taken.Addr().String())), true)
 	if err == nil || !strings.Contains(err.Error(), "events: cannot listen at this address") {
 		t.Errorf("a port that is taken: error %v", err)

@@ -12,8 +12,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// What becomes of each engine's events is seen in the metrics and in the admin
-// API: gaps that were closed, losses that could not be, streams that ended.
+// The metrics and the admin API show the state of each event stream: gaps that
+// replay has closed, losses, and streams that ended.
 func TestEventsAreVisible(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, harness.EventsOption(engines[0], 1)))
@@ -25,7 +25,7 @@ func TestEventsAreVisible(t *testing.T) {
 		t.Helper()
 		v, ok := harness.UpstreamMetric(t, "caddy_kv_aware_events_"+name, e.Addr())
 		if !ok {
-			t.Fatalf("there is no %s of %s", name, e.Addr())
+			t.Fatalf("there is no metric %s of %s", name, e.Addr())
 		}
 		return v
 	}
@@ -39,19 +39,18 @@ func TestEventsAreVisible(t *testing.T) {
 	harness.Await(t, "both histories are known", func() bool { return harness.EventsKnown(t, "complete", engines...) })
 	send(engines[0])
 	send(engines[1])
-	harness.Await(t, "the blocks of both", func() bool { return is("blocks_total", engines[0]) >= 60 && is("blocks_total", engines[1]) >= 60 })
+	harness.Await(t, "the blocks of both engines are applied", func() bool { return is("blocks_total", engines[0]) >= 60 && is("blocks_total", engines[1]) >= 60 })
 	for _, e := range engines {
 		r := harness.Publishers(t, e)[0]
 		if is("connected", e) != 1 || is("replays_total", e) < 1 || is("unknown_parents_total", e) != 0 {
-			t.Errorf("of a sound stream: %+v", r)
+			t.Errorf("a sound stream: %+v", r)
 		}
 		if lag := is("lag_seconds", e); lag <= 0 || lag > 30 || r.Lag == nil || r.Blocks != uint64(is("blocks_total", e)) || r.BlockTokens != 16 {
-			t.Errorf("of a sound stream: lag %v, %+v", lag, r)
+			t.Errorf("a sound stream: lag %v, %+v", lag, r)
 		}
 	}
 
-	// What came by a question whether anything was missed counts as a gap too,
-	// if it was quicker than the stream.
+	// A batch that a replay brings before the stream counts as a gap too.
 	before := is("gaps_total", engines[0])
 	fault(enginesim.Fault{Kind: enginesim.DropEvents, Count: 1})
 	send(engines[0])
@@ -71,27 +70,27 @@ func TestEventsAreVisible(t *testing.T) {
 
 	harness.Await(t, "a prompt's tokens were fetched", func() bool { return harness.Metric(t, "caddy_kv_aware_tokenized_prompts_total") > 0 })
 	fault(enginesim.Fault{Kind: enginesim.Crash})
-	harness.Await(t, "the end of the stream shows", func() bool {
+	harness.Await(t, "the end of the stream is reported", func() bool {
 		r := harness.Publishers(t, engines[0])[0]
 		return is("connected", engines[0]) == 0 && r.Known == "unknown" && r.Failure != ""
 	})
 	if is("connected", engines[1]) != 1 || harness.Publishers(t, engines[1])[0].Losses != 0 {
-		t.Errorf("of the other: %+v", harness.Publishers(t, engines[1]))
+		t.Errorf("the other engine: %+v", harness.Publishers(t, engines[1]))
 	}
 	if err := engines[0].Heal(); err != nil {
 		t.Fatal(err)
 	}
-	harness.Await(t, "it is back", func() bool { return is("connected", engines[0]) == 1 && harness.EventsKnown(t, "complete", engines[0]) })
+	harness.Await(t, "the stream is back", func() bool { return is("connected", engines[0]) == 1 && harness.EventsKnown(t, "complete", engines[0]) })
 
 	g.Reload(t, "caddyfile", harness.PolicySite(engines, ""))
-	harness.Await(t, "what is not followed has no figures", func() bool {
+	harness.Await(t, "an engine that is not followed has no metrics", func() bool {
 		_, there := harness.UpstreamMetric(t, "caddy_kv_aware_events_connected", engines[0].Addr())
 		return !there
 	})
 }
 
-// However much engines hold, what is kept of it stays under the ceiling. Of an
-// engine of which not all fits, what was sent to it counts too.
+// However many blocks engines hold, the index stays under memory_limit. Where not
+// all blocks of an engine fit, the gateway's own history of it counts too.
 func TestEventsUnderTheCeiling(t *testing.T) {
 	const limit, prompts = 1_000_000, 24
 	engines := harness.StartPublishingEngines(t, 3, enginesim.Config{Speed: 1000, PrefillRate: 1e6, ChunkTokens: 1 << 16, CacheBlocks: 60000, OutputTokens: 2})
@@ -125,7 +124,7 @@ func TestEventsUnderTheCeiling(t *testing.T) {
 		all.Wait()
 		close(done)
 	}()
-	harness.Await(t, "all is sent", func() bool {
+	harness.Await(t, "all prompts are sent", func() bool {
 		look()
 		select {
 		case <-done:
@@ -134,8 +133,8 @@ func TestEventsUnderTheCeiling(t *testing.T) {
 			return false
 		}
 	})
-	harness.Await(t, "not all is kept", func() bool { look(); return harness.EventsKnown(t, "partial", engines...) })
-	// What is sent now is found again.
+	harness.Await(t, "the index does not hold all blocks", func() bool { look(); return harness.EventsKnown(t, "partial", engines...) })
+	// A prompt that is sent now is found again.
 	prompt := harness.Chat(harness.Words(rand.New(rand.NewPCG(1, 21)), 8000), false)
 	for range 2 {
 		g.Predict(t, harness.ChatPath, prompt)
@@ -145,5 +144,5 @@ func TestEventsUnderTheCeiling(t *testing.T) {
 		t.Errorf("at the ceiling: %+v", p)
 	}
 	look()
-	t.Logf("%.0f bytes at most, of %d; %v blocks were told of", most, limit, harness.Metric(t, "caddy_kv_aware_events_blocks_total"))
+	t.Logf("%.0f bytes at most, of %d; %v blocks were reported", most, limit, harness.Metric(t, "caddy_kv_aware_events_blocks_total"))
 }

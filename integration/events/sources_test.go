@@ -14,8 +14,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// Engines of every make publish in their own ways, and a conversation is
-// followed to the token with all of them.
+// Engines encode their events in different ways. A conversation is predicted to the
+// token with all of them.
 func TestEventsOfAllEncodings(t *testing.T) {
 	for name, events := range map[string]enginesim.EventsConfig{
 		"map":         {Encoding: enginesim.EventMap},
@@ -33,7 +33,7 @@ func TestEventsOfAllEncodings(t *testing.T) {
 	}
 }
 
-// threeTurns has a conversation of three turns, each of which is to be predicted.
+// threeTurns holds a conversation of three turns and expects exact predictions.
 func threeTurns(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine) {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(1, 8))
@@ -45,8 +45,8 @@ func threeTurns(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine) {
 	}
 }
 
-// What the template puts behind the last message counts too, wherever the last
-// block ends.
+// The tokens that the chat template adds after the last message count too, wherever
+// the last block ends.
 func TestEventsOfPromptsSentAgain(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 1, enginesim.Config{Speed: 200})
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, harness.EventsOption(engines[0], 1)))
@@ -59,15 +59,15 @@ func TestEventsOfPromptsSentAgain(t *testing.T) {
 	}
 }
 
-// Publishers that dial out are accepted, told apart by their topics, and found
-// again after a restart.
+// Publishers that dial out are accepted, told apart by their topics, and recognized
+// after a restart.
 func TestEventsThatDialOut(t *testing.T) {
 	at := harness.FreeAddress(t)
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 200, Events: &enginesim.EventsConfig{Connect: at}})
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, "metrics off\nevents listen tcp://"+at))
 	harness.Await(t, "the engines have connected", func() bool { return engines[0].Subscribers(0) == 1 && engines[1].Subscribers(0) == 1 })
 	threeTurns(t, g, engines)
-	// Whose a connection is, its first event tells.
+	// The first event of a connection tells which engine it belongs to.
 	rnd := rand.New(rand.NewPCG(1, 9))
 	for _, e := range engines {
 		harness.SendDirect(t, e, harness.ChatPath, harness.Chat(harness.Words(rnd, 1000), false))
@@ -103,8 +103,8 @@ func TestEventsThatDialOut(t *testing.T) {
 	again.Close()
 }
 
-// An engine of two ranks has two caches. Which of them a request goes to is the
-// engine's choice, so what is predicted is the mean.
+// An engine of two ranks has two caches. The engine chooses the rank of a request,
+// so the prediction is the mean of both.
 func TestEventsOfRanks(t *testing.T) {
 	events := enginesim.EventsConfig{Replay: true}
 	engines := harness.StartPublishingEngines(t, 1, enginesim.Config{Speed: 200, Ranks: 2, Events: &events})
@@ -120,7 +120,7 @@ func TestEventsOfRanks(t *testing.T) {
 		harness.AwaitQuiet(t, engines)
 	}
 	rank("0")
-	harness.Await(t, "half of it is predicted on average", func() bool {
+	harness.Await(t, "half of the prompt is predicted to be cached", func() bool {
 		cached := harness.Forecast(t, prompt)[engines[0].Addr()]
 		return cached > 900 && cached < 1100
 	})
@@ -138,8 +138,8 @@ func TestEventsOfRanks(t *testing.T) {
 	})
 }
 
-// What an engine was sent by another way, before the gateway was there, is found
-// by a request's tokens if they are fetched first, and the request goes there.
+// With inline tokenization a request finds its prefix on an engine that got it
+// before the gateway started, from another client.
 func TestTokenizeInline(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 3, enginesim.Config{Speed: 200, Record: 100})
 	rnd := rand.New(rand.NewPCG(1, 11))
@@ -147,15 +147,15 @@ func TestTokenizeInline(t *testing.T) {
 	harness.SendDirect(t, engines[1], harness.ChatPath, prompt)
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, "tokenize inline 10s\n"+harness.EventsOption(engines[0], 1)))
 	harness.Await(t, "the histories are known", func() bool { return harness.EventsKnown(t, "complete", engines...) })
-	g.PredictExactly(t, "the first request of a prompt that an engine knows", prompt, 1900)
+	g.PredictExactly(t, "the first request of a prompt that an engine holds", prompt, 1900)
 	if n := engines[1].Received(); len(n) == 0 || !strings.HasSuffix(n[len(n)-1].Path, harness.ChatPath) {
-		t.Error("it went to another engine")
+		t.Error("the request went to another engine")
 	}
-	g.PredictExactly(t, "a prompt that nobody knows", harness.Chat(harness.Words(rnd, 8000), false), 0)
+	g.PredictExactly(t, "a prompt that no engine holds", harness.Chat(harness.Words(rnd, 8000), false), 0)
 }
 
-// With tokenize off no engine is asked for tokens, and what was sent where is
-// all that is gone by.
+// With tokenize off no engine is asked for tokens, and routing goes by the
+// gateway's own history.
 func TestTokenizeOff(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, Record: 100})
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, "tokenize off\n"+harness.EventsOption(engines[0], 1)))
@@ -168,10 +168,10 @@ func TestTokenizeOff(t *testing.T) {
 	for _, e := range engines {
 		for _, r := range e.Received() {
 			if strings.HasSuffix(r.Path, "tokenize") || strings.HasSuffix(r.Path, "render") {
-				t.Errorf("an engine was asked at %s", r.Path)
+				t.Errorf("an engine was asked for tokens at %s", r.Path)
 			}
 		}
-		harness.SendDirect(t, e, "/reset_prefix_cache", "") // events still tell that all is gone
+		harness.SendDirect(t, e, "/reset_prefix_cache", "") // its events still count
 	}
 	harness.Await(t, "the engines are known to be empty", func() bool {
 		for _, cached := range harness.Forecast(t, prompt) {

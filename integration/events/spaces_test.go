@@ -15,7 +15,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// request is a chat request with one message, and what else is given.
+// request returns a chat request with one message and these further members.
 func request(text string, more map[string]any) string {
 	body := map[string]any{"model": "base", "messages": []map[string]string{{"role": "user", "content": text}}}
 	maps.Copy(body, more)
@@ -26,18 +26,16 @@ func request(text string, more map[string]any) string {
 	return string(raw)
 }
 
-// The same text under another salt, for another adapter or rendered in another
-// way has blocks of its own: it is never predicted to be there before it is, and
-// to the token when it is.
+// The same text has blocks of its own under another salt, for another adapter, and
+// where it is rendered differently. It is not predicted to be cached before it is,
+// and then to the token.
 func TestEventsOfOtherSpaces(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, Models: []string{"base", "adapter-a", "adapter-b"}})
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, harness.EventsOption(engines[0], 1)))
 	text := harness.Words(rand.New(rand.NewPCG(1, 14)), 6000)
-	// Turns that only end in another way share all but their end.
 	for _, c := range []struct {
-		name  string
-		more  map[string]any
-		least int // that is cached of it at the first time, in the best of engines
+		name string
+		more map[string]any
 	}{
 		{name: "plain"},
 		{name: "an adapter", more: map[string]any{"model": "adapter-a"}},
@@ -51,11 +49,11 @@ func TestEventsOfOtherSpaces(t *testing.T) {
 	} {
 		body := request(text, c.more)
 		if p := g.PredictExactly(t, c.name+", new", body, 0); p.Reported > 0 {
-			t.Fatalf("%s: %d tokens are cached; it proves nothing", c.name, p.Reported)
+			t.Fatalf("%s: %d tokens are cached: this proves nothing", c.name, p.Reported)
 		}
 		harness.AwaitQuiet(t, engines)
 		if c.more["model"] != nil {
-			// That this is an adapter was not known before its first event.
+			// The first event told that this model is an adapter.
 			g.Predict(t, harness.ChatPath, body)
 			harness.AwaitQuiet(t, engines)
 		}
@@ -75,8 +73,8 @@ func TestEventsOfOtherSpaces(t *testing.T) {
 	}
 }
 
-// Tenants with a salt each share nothing at the engines, and nothing of one is
-// predicted for another.
+// Tenants with a salt each share no blocks, and the prompt of one is not predicted
+// to be cached for another.
 func TestEventsOfTenants(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, "tenant {http.request.header.X-User}\ncache_salt on\n"+harness.EventsOption(engines[0], 1)))
@@ -102,19 +100,19 @@ func TestEventsOfTenants(t *testing.T) {
 			t.Errorf("%s, again: %+v", user, p)
 		}
 	}
-	// By events alone: what the engines were sent beside the gateway.
+	// The same prompt without a salt, sent past the gateway.
 	for _, e := range engines {
 		harness.SendDirect(t, e, "/reset_prefix_cache", "")
 		harness.SendDirect(t, e, harness.ChatPath, prompt)
 	}
 	harness.AwaitQuiet(t, engines)
 	if p := as("alice"); p.Predicted != 0 || p.Reported != 0 {
-		t.Errorf("what nobody has salted: %+v", p)
+		t.Errorf("the prompt without a salt: %+v", p)
 	}
 }
 
-// A chat template with today's date in it has other tokens tomorrow: what is
-// predicted is wrong once for what is found out by it, and right then.
+// A chat template with the date in it has other tokens tomorrow. The first request
+// of that day is predicted wrongly, and those after it are right.
 func TestEventsOfATemplateWithADate(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
 	for _, e := range engines {
@@ -139,9 +137,9 @@ func TestEventsOfATemplateWithADate(t *testing.T) {
 		e.SetTemplateDate("23 November 2026")
 	}
 	epochs := epochsOf(t)
-	ask() // finds it out, and is what the next one goes by
+	ask() // shows the change, and is the next one's prefix
 	if now := epochsOf(t); now != epochs+1 {
-		t.Errorf("%d epochs have ended by new tokens", now-epochs)
+		t.Errorf("new tokens ended %d epochs, want 1", now-epochs)
 	}
 	for range 3 {
 		p := ask()
@@ -161,8 +159,8 @@ func epochsOf(t *testing.T) (n int) {
 	return tree.Epochs
 }
 
-// Prompts with an image are known up to it, and what stands behind it is never
-// taken for the same.
+// A prompt with an image is predicted up to the image. Text behind another image is
+// another prefix.
 func TestEventsOfImages(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, ScaleOut: true})
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, harness.EventsOption(engines[0], 1)))
@@ -177,7 +175,7 @@ func TestEventsOfImages(t *testing.T) {
 	for _, image := range []string{"BBBB", "CCCC"} {
 		p := g.Predict(t, harness.ChatPath, with(image))
 		if p.Reported < 1400 || p.Reported > 1600 {
-			t.Fatalf("%d tokens are cached with another image; it proves nothing", p.Reported)
+			t.Fatalf("%d tokens are cached with another image: this proves nothing", p.Reported)
 		}
 		if p.Predicted > p.Reported || p.Predicted < 1300 {
 			t.Errorf("with another image %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
@@ -185,15 +183,15 @@ func TestEventsOfImages(t *testing.T) {
 		harness.AwaitQuiet(t, engines)
 	}
 	if p := g.Predict(t, harness.ChatPath, with("AAAA")); p.Predicted > p.Reported || p.Predicted < 1300 {
-		t.Errorf("the first one again: %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
+		t.Errorf("the first image again: %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
 	}
-	// By events alone, of what the gateway has not sent itself.
+	// From events alone, for a prompt that did not come through the gateway.
 	for _, e := range engines {
 		harness.SendDirect(t, e, "/reset_prefix_cache", "")
 		harness.SendDirect(t, e, harness.ChatPath, with("DDDD"))
 	}
 	harness.AwaitQuiet(t, engines)
 	if p := g.Predict(t, harness.ChatPath, with("EEEE")); p.Predicted > p.Reported || p.Predicted < 1300 {
-		t.Errorf("by events alone: %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
+		t.Errorf("from events alone: %d tokens are predicted, %d are cached", p.Predicted, p.Reported)
 	}
 }

@@ -47,7 +47,7 @@ func TestEventsOfEviction(t *testing.T) {
 	}
 }
 
-// An engine that is restarted holds nothing, and what it holds from then on is
+// An engine that was restarted holds nothing. Blocks that it caches from then on are
 // known to the token.
 func TestEventsOfARestart(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
@@ -75,7 +75,7 @@ func TestEventsOfARestart(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		harness.Await(t, how+": nobody is predicted to hold anything", func() bool {
+		harness.Await(t, how+": no engine is predicted to hold anything", func() bool {
 			for _, p := range prompts {
 				for _, cached := range harness.Forecast(t, p) {
 					if cached > 0 {
@@ -93,14 +93,14 @@ func TestEventsOfARestart(t *testing.T) {
 	}
 }
 
-// While an engine's stream is dead the gateway goes by what it has sent there,
-// and by the engine's word again as soon as it hears it.
+// While an engine's stream is dead the gateway goes by its own history, and by the
+// engine's events again once the stream is back.
 func TestEventsOfADeadStream(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, CacheBlocks: 600})
 	port, replay := harness.CommonPort(t, engines), harness.CommonPort(t, engines)
-	relays := make(map[*enginesim.Engine][]*Relay)
+	relays := make(map[*enginesim.Engine][]*relay)
 	for _, e := range engines {
-		relays[e] = []*Relay{startRelay(t, harness.AtPort(e, port), e.EventsAddr(0)), startRelay(t, harness.AtPort(e, replay), e.ReplayAddr(0))}
+		relays[e] = []*relay{startRelay(t, harness.AtPort(e, port), e.EventsAddr(0)), startRelay(t, harness.AtPort(e, replay), e.ReplayAddr(0))}
 	}
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, fmt.Sprintf("events %s%s {\nreplay %s%s\n}", harness.UpstreamHost, port, harness.UpstreamHost, replay)))
 	rnd := rand.New(rand.NewPCG(1, 4))
@@ -121,14 +121,14 @@ func TestEventsOfADeadStream(t *testing.T) {
 		harness.SendDirect(t, holder, harness.ChatPath, harness.Chat(harness.Words(rnd, 20000), false))
 	}
 	if cached := harness.Forecast(t, prompt)[holder.Addr()]; cached < 1500 {
-		t.Errorf("with a dead stream %d tokens are predicted: what was sent there does not count", cached)
+		t.Errorf("with a dead stream %d tokens are predicted: own history does not count", cached)
 	}
 	for _, r := range relays[holder] {
 		r.mend(t)
 	}
 	harness.Await(t, "the stream is back", func() bool { return harness.EventsKnown(t, "complete", holder) })
 	if cached := harness.Forecast(t, prompt)[holder.Addr()]; cached != 0 {
-		t.Errorf("with the stream back %d tokens are predicted of what was evicted meanwhile", cached)
+		t.Errorf("with the stream back %d tokens are predicted of a prompt that was evicted meanwhile", cached)
 	}
 	g.PredictExactly(t, "the prompt that is gone", prompt, 0)
 	harness.AwaitQuiet(t, engines)

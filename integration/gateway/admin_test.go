@@ -16,7 +16,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// adminJSON is the config as users post it to the admin API.
+// adminJSON is a config for the admin API.
 const adminJSON = `{
 	"admin": {"listen": "%s", "config": {"persist": false}},
 	"apps": {
@@ -31,8 +31,8 @@ const adminJSON = `{
 	}
 }`
 
-// Users come by JSON over the admin API too: loading, refusing what is wrong,
-// looking at what the gateway knows, and making it forget.
+// The admin API loads JSON, refuses wrong configs, shows the index and forgets
+// upstreams.
 func TestAdminAPI(t *testing.T) {
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 50})
 	admin := harness.FreeAddress(t)
@@ -47,7 +47,7 @@ func TestAdminAPI(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// No connection is kept: a reload cuts off those to the admin endpoint.
+	// A reload closes the connections to the admin endpoint, so none is kept.
 	client := harness.NewClient(t)
 	client.Transport.(*http.Transport).DisableKeepAlives = true
 	call := func(method, path, body string) (int, string) {
@@ -117,7 +117,7 @@ func TestAdminAPI(t *testing.T) {
 	}
 }
 
-// explainedRequests asks where requests would go that were never sent.
+// explainedRequests asks where requests would go, without sending them.
 func explainedRequests(t *testing.T, call func(method, path, body string) (int, string), engines []*enginesim.Engine, text string) {
 	t.Helper()
 	before := engines[0].Stats().Served + engines[1].Stats().Served
@@ -162,7 +162,7 @@ func explainedRequests(t *testing.T, call func(method, path, body string) (int, 
 	}
 	ask("?path=/v1/embeddings", `{"model":"m","input":"text"}`)
 	if e.Reason != "fallback" || e.Upstream != "" {
-		t.Fatalf("what has no signature: %+v", e)
+		t.Fatalf("a request without a signature: %+v", e)
 	}
 	for _, wrong := range []struct {
 		method, query, body string

@@ -17,7 +17,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// Bad requests get a clear fixed answer, and never reach an engine.
+// Bad requests get a clear answer in the API's shape, always with the same text,
+// and never reach an engine.
 func TestBadRequests(t *testing.T) {
 	engines := harness.StartEngines(t, 1, enginesim.Config{Speed: 50})
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor {\n max_size 1MB\n }\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", harness.Addresses(engines)))
@@ -61,8 +62,8 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// A client that sends all of its body before it reads gets to see why it was
-// refused, whatever stands in front of the janitor, and the connection ends
+// A client that sends its whole body before it reads still sees why the request
+// was refused, whatever stands in front of the janitor, and the connection ends
 // without an error.
 func TestRefusedWhileSending(t *testing.T) {
 	engines := harness.StartEngines(t, 1, enginesim.Config{Speed: 50})
@@ -76,7 +77,7 @@ func TestRefusedWhileSending(t *testing.T) {
 			}
 			defer conn.Close()
 			conn.SetDeadline(time.Now().Add(time.Minute))
-			conn.(*net.TCPConn).SetWriteBuffer(128 << 10) // little fits on the way
+			conn.(*net.TCPConn).SetWriteBuffer(128 << 10) // so that little is buffered
 			if _, err := io.WriteString(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\n"+header+length); err != nil {
 				t.Errorf("%q, %.20q: sending: %v", header, length, err)
 				continue
@@ -88,7 +89,7 @@ func TestRefusedWhileSending(t *testing.T) {
 			}
 			_, err = io.Copy(io.Discard, resp.Body)
 			want := http.StatusRequestEntityTooLarge
-			if strings.Contains(header, "odd") && strings.HasPrefix(length, "Transfer") { // otherwise the size is seen first
+			if strings.Contains(header, "odd") && strings.HasPrefix(length, "Transfer") { // else the size is checked first
 				want = http.StatusUnsupportedMediaType
 			}
 			if err != nil || resp.StatusCode != want || !resp.Close {
@@ -101,7 +102,7 @@ func TestRefusedWhileSending(t *testing.T) {
 	}
 }
 
-// Without a janitor the policy refuses, and says what to do.
+// Without a janitor the policy refuses prompts, and the error names the remedies.
 func TestUnscrubbed(t *testing.T) {
 	engines := harness.StartEngines(t, 1, enginesim.Config{Speed: 50})
 	site := ":8080 {\n reverse_proxy %s {\n lb_policy kv_aware {\n unscrubbed %s\n }\n }\n}"

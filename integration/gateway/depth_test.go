@@ -17,8 +17,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// productYAML is the configuration that users of the product's YAML have,
-// unmodified but for the endpoints.
+// productYAML returns the product's own YAML, with these endpoints and depth.
 func productYAML(t *testing.T, engines []*enginesim.Engine, depth int) string {
 	t.Helper()
 	raw, err := os.ReadFile(harness.Root + "/caddyfile-examples/bauxite.yaml")
@@ -39,19 +38,19 @@ func productYAML(t *testing.T, engines []*enginesim.Engine, depth int) string {
 func replaceOnce(t *testing.T, text, old, new string) string {
 	t.Helper()
 	if strings.Count(text, old) != 1 {
-		t.Fatalf("%q stands %d times in the file", old, strings.Count(text, old))
+		t.Fatalf("%q is %d times in the file, want once", old, strings.Count(text, old))
 	}
 	return strings.Replace(text, old, new, 1)
 }
 
-// message is one of a chat.
+// message is one message of a chat.
 type message struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
 }
 
-// ragWorkload is questions about documents: a system prompt that all share,
-// document and question in one message, then a few turns more.
+// ragWorkload returns questions about documents: a system prompt that all share,
+// document and question in one message, then a few more turns.
 func ragWorkload() (requests [][]message) {
 	rnd := rand.New(rand.NewPCG(3, 95))
 	words := func(n int) string {
@@ -79,9 +78,8 @@ func ragWorkload() (requests [][]message) {
 	return requests
 }
 
-// TestProductYAML runs the product's own YAML as it stands. Its depth of three
-// blocks costs next to no hits, because inside the limit prompts are hashed in
-// runs: two questions about one document share the document.
+// TestProductYAML runs the product's own YAML. Its depth of three blocks costs
+// hardly any hits: two questions about one document still share the document.
 func TestProductYAML(t *testing.T) {
 	rate := func(t *testing.T, depth int) float64 {
 		engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 4, CacheBlocks: 6000})

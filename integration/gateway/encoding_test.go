@@ -47,7 +47,7 @@ func decoded(t *testing.T, r harness.Reply) string {
 }
 
 // Restoring and usage work wherever `encode` stands, and when an engine
-// compresses although nobody asked.
+// compresses without being asked to.
 func TestRestoringBesideCompression(t *testing.T) {
 	question := "Please answer " + harness.SecretMail + " in a friendly way. " + strings.Repeat("More words make it worth compressing. ", 100)
 	for _, c := range []struct {
@@ -102,8 +102,8 @@ func TestRestoringBesideCompression(t *testing.T) {
 	}
 }
 
-// A janitor at the site level runs ahead of every handle block, and finds the
-// API whatever prefix its path has.
+// A janitor at the site level runs ahead of every handle block, and recognizes
+// the API under any path prefix.
 func TestInsideHandlePath(t *testing.T) {
 	engines := harness.StartEngines(t, 1, enginesim.Config{Speed: 50, Record: 4, Responder: enginesim.Echo})
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(`:8080 {

@@ -33,7 +33,7 @@ const examples = harness.Root + "/caddyfile-examples"
 
 var update = flag.Bool("update", false, "write the examples' JSON anew from their Caddyfiles")
 
-// adapt turns a config into indented JSON.
+// adapt returns a config as indented JSON.
 func adapt(t *testing.T, adapter string, config []byte) []byte {
 	t.Helper()
 	raw, warnings, err := caddyconfig.GetAdapter(adapter).Adapt(config, map[string]any{"filename": "Caddyfile"})
@@ -50,8 +50,7 @@ func adapt(t *testing.T, adapter string, config []byte) []byte {
 	return append(out.Bytes(), '\n')
 }
 
-// Each example adapts without a warning to the JSON that stands beside it, and
-// is valid as it stands.
+// Each example is valid, and adapts without a warning to the JSON file beside it.
 func TestExamplesAdapt(t *testing.T) {
 	for _, name := range exampleFiles(t) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
@@ -74,7 +73,7 @@ func TestExamplesAdapt(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(got, want) {
-				t.Fatalf("adapts to something else than %s; go test ./integration/gateway -run ExamplesAdapt -update writes it anew", sibling)
+				t.Fatalf("does not adapt to %s; go test ./integration/gateway -run ExamplesAdapt -update writes that file", sibling)
 			}
 			var c caddy.Config
 			if err := json.Unmarshal(got, &c); err != nil {
@@ -103,8 +102,8 @@ func exampleFiles(t *testing.T) []string {
 	return files
 }
 
-// Each example, and its JSON, starts and serves a scrubbed request. Only
-// addresses are replaced, and where the certificate comes from.
+// Each example, and its JSON, starts and serves a scrubbed request. The test
+// replaces only addresses and the source of the certificate.
 func TestExamplesServe(t *testing.T) {
 	crt, key := certificate(t)
 	for _, name := range exampleFiles(t) {
@@ -126,8 +125,8 @@ func TestExamplesServe(t *testing.T) {
 					t.Fatal(err)
 				}
 				config := strings.NewReplacer(
-					// A lock would hold for all tests that follow; the test under
-					// strace runs that example as it is.
+					// The lock would hold for all later tests. The test under strace runs
+					// this example unchanged.
 					"volatile_only require", "volatile_only off", `"volatile_only": "require"`, `"volatile_only": "off"`,
 					"node-a:8000", engines[0].Addr(), "node-b:8000", engines[1].Addr(),
 					"node-c:8000", engines[2].Addr(), "node-d:8000", engines[3].Addr(),
@@ -150,8 +149,8 @@ func port(e *enginesim.Engine) string {
 	return port
 }
 
-// withCertificate gives a config's server a certificate from files, where the
-// example has Caddy get one.
+// withCertificate makes a config's server load its certificate from files instead
+// of having Caddy obtain one.
 func withCertificate(t *testing.T, config []byte, crt, key string) string {
 	t.Helper()
 	var c map[string]any
@@ -171,7 +170,7 @@ func withCertificate(t *testing.T, config []byte, crt, key string) string {
 	return string(out)
 }
 
-// askExample sends a request as a client of that example would.
+// askExample sends the request of a client of that example.
 func askExample(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine, name string) {
 	t.Helper()
 	path, model, wantEngine := "/v1/chat/completions", "sim", -1
@@ -220,11 +219,11 @@ func askExample(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine, n
 		}
 	}
 	if !got {
-		t.Fatal("no engine that should have got the scrubbed request has it")
+		t.Fatal("the scrubbed request did not reach the engine of its model")
 	}
 }
 
-// certificate makes a certificate for llm.example.com in files.
+// certificate writes a certificate for llm.example.com to files.
 func certificate(t *testing.T) (crt, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

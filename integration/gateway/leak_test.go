@@ -16,9 +16,9 @@ import (
 	"github.com/bauxite/caddy-kvaware/kvaware"
 )
 
-// TestNothingPlantedComesOut sends prompts full of distinctive values, good
-// and broken, and looks for them in all that comes out of the gateway: log
-// lines at DEBUG, error bodies, metrics, admin answers, and what engines get.
+// TestNothingPlantedComesOut sends prompts full of planted values, good and
+// broken, and searches all output of the gateway for them: the log at DEBUG, error
+// bodies, metrics, admin answers, and requests to engines.
 func TestNothingPlantedComesOut(t *testing.T) {
 	harness.Log.Reset()
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 4, Record: 2000})
@@ -57,18 +57,18 @@ func TestNothingPlantedComesOut(t *testing.T) {
 	}
 	harness.SendAll(g, bodies)
 	if status[200] == 0 || status[400] == 0 {
-		t.Fatalf("the requests were not good and broken ones: %v", status)
+		t.Fatalf("there were not both good and broken requests: %v", status)
 	}
 
 	out["log"] = harness.Log.String()
 	if !strings.Contains(out["log"], `"level":"debug"`) {
-		t.Fatal("the log has no debug lines; it proves nothing")
+		t.Fatal("the log has no debug lines: this proves nothing")
 	}
 	rec := httptest.NewRecorder()
 	promhttp.HandlerFor(harness.Registry(), promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	out["metrics"] = rec.Body.String()
 	if !strings.Contains(out["metrics"], "caddy_pii_janitor_findings_total") {
-		t.Fatal("the metrics do not count findings; they prove nothing")
+		t.Fatal("the metrics count no findings: this proves nothing")
 	}
 	for _, route := range (kvaware.Admin{}).Routes() {
 		rec := httptest.NewRecorder()
@@ -103,7 +103,7 @@ func TestNothingPlantedComesOut(t *testing.T) {
 		}
 	}
 	if received == 0 {
-		t.Fatal("nothing reached the engines; it proves nothing")
+		t.Fatal("nothing reached the engines: this proves nothing")
 	}
 	for where, text := range out {
 		for kind, value := range harness.Planted {

@@ -14,7 +14,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// document returns a text of some thousand tokens that starts like no other.
+// document returns a text of some thousand tokens that shares no prefix with the
+// document of another name.
 func document(name string) string {
 	return "Document " + name + ". " + strings.Repeat("What "+name+" says about the matter. ", 300)
 }
@@ -30,7 +31,7 @@ const loadSite = `:8080 {
 	}
 }`
 
-// What an engine tells of itself is known a moment after the first request.
+// The gateway reads an engine's metrics and models soon after the first request.
 func TestEnginesAreRead(t *testing.T) {
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 50, CacheBlocks: 500, Models: []string{"sim"}})
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(loadSite, harness.Addresses(engines)))
@@ -51,15 +52,15 @@ func TestEnginesAreRead(t *testing.T) {
 	}
 }
 
-// Another gateway's requests queue at the engine that holds the prompt: ours
-// goes elsewhere, and comes back when they are gone.
+// When another gateway's requests queue at the engine that holds a prompt, the
+// prompt goes to the other engine. Once the queue is gone the engine is used again.
 func TestForeignLoad(t *testing.T) {
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 4, MaxBatch: 2, OutputTokens: 4000})
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(loadSite, harness.Addresses(engines)))
 	question := harness.Ask("sim", document("one"), true, 2)
 	g.Must(t, question)
 	if engines[0].Stats().Requests != 1 {
-		t.Fatal("of two equal engines the first was not picked")
+		t.Fatal("the first of two equal engines was not picked")
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -82,7 +83,7 @@ func TestForeignLoad(t *testing.T) {
 	harness.Await(t, "the queue is seen", func() bool { return harness.Upstream(t, engines[0]).Engine.Waiting >= 8 })
 	g.Must(t, question)
 	if n := engines[1].Stats().Requests; n != 1 {
-		t.Fatalf("the prompt waited behind a queue of others: the idle engine got %d requests", n)
+		t.Fatalf("the prompt waited in the queue of another gateway: the idle engine got %d requests, want 1", n)
 	}
 
 	cancel()
@@ -99,8 +100,8 @@ func TestForeignLoad(t *testing.T) {
 	}
 }
 
-// An engine that crashes has lost its cache: nothing of it counts when it is
-// back, and in between requests go elsewhere.
+// An engine that crashed has lost its cache: the gateway forgets it once the
+// engine is back. In between, requests go to the other engine.
 func TestCrashedEngineIsForgotten(t *testing.T) {
 	harness.Log.Reset()
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 50})
@@ -117,28 +118,28 @@ func TestCrashedEngineIsForgotten(t *testing.T) {
 	if err := engines[0].Fault(enginesim.Fault{Kind: enginesim.Crash}); err != nil {
 		t.Fatal(err)
 	}
-	g.Must(t, first) // refused at the first, goes to the second
+	g.Must(t, first) // the first engine refuses, the second answers
 	harness.Await(t, "the refusal is seen", func() bool { return harness.Upstream(t, engines[0]).Engine.Refused })
 	if now := harness.Metric(t, "caddy_kv_aware_tree_blocks"); now != blocks {
-		t.Fatalf("%v blocks while it is gone, %v before: it may yet be the same process", now, blocks)
+		t.Fatalf("%v blocks while the engine is gone, %v before: it may still be the same process", now, blocks)
 	}
 	if err := engines[0].Heal(); err != nil {
 		t.Fatal(err)
 	}
-	harness.Await(t, "what it held is forgotten", func() bool { return harness.Metric(t, "caddy_kv_aware_tree_blocks") < blocks })
+	harness.Await(t, "the engine's blocks are forgotten", func() bool { return harness.Metric(t, "caddy_kv_aware_tree_blocks") < blocks })
 	if !strings.Contains(harness.Log.String(), "the engine was restarted") {
-		t.Fatal("nothing says that it was forgotten")
+		t.Fatal("the log does not say that the engine was restarted")
 	}
 	if harness.Upstream(t, engines[0]).Engine.Refused {
-		t.Fatal("it still counts as gone")
+		t.Fatal("the engine still counts as refusing")
 	}
 	g.Must(t, second)
 	if cached := engines[1].Stats().CachedTokens; cached == 0 {
-		t.Fatal("the prompt went to the engine that has lost its beginning")
+		t.Fatal("the prompt went to the engine that has lost its prefix")
 	}
 }
 
-// A restart that nobody was refused by is told by the engine's counters.
+// The engine's counters show a restart during which no request was refused.
 func TestQuickRestartIsNoticed(t *testing.T) {
 	engines := harness.StartEngines(t, 1, enginesim.Config{Speed: 50})
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(loadSite, harness.Addresses(engines)))
@@ -148,11 +149,11 @@ func TestQuickRestartIsNoticed(t *testing.T) {
 		t.Fatal("nothing was recorded")
 	}
 	engines[0].Reset()
-	harness.Await(t, "what it held is forgotten", func() bool { return harness.Metric(t, "caddy_kv_aware_tree_blocks") == 0 })
+	harness.Await(t, "the engine's blocks are forgotten", func() bool { return harness.Metric(t, "caddy_kv_aware_tree_blocks") == 0 })
 }
 
-// A request for a model goes to an engine that has it. One that nobody has
-// goes to any, for the engine to refuse.
+// A request goes to an engine that has its model. A request for a model that no
+// engine has goes to any of them, which refuses it.
 func TestModelsThatOnlySomeEnginesHave(t *testing.T) {
 	var engines []*enginesim.Engine
 	for _, models := range [][]string{{"base"}, {"base", "adapter"}} {
@@ -161,7 +162,7 @@ func TestModelsThatOnlySomeEnginesHave(t *testing.T) {
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(loadSite, harness.Addresses(engines)))
 	g.Must(t, harness.Ask("base", "hello", false, 2))
 	for i, e := range engines {
-		harness.Await(t, "its models are known", func() bool { return harness.Upstream(t, e).Engine.Models == i+1 })
+		harness.Await(t, "the engine's models are known", func() bool { return harness.Upstream(t, e).Engine.Models == i+1 })
 	}
 	before := engines[0].Stats().Requests
 	for i := range 6 {
@@ -175,12 +176,12 @@ func TestModelsThatOnlySomeEnginesHave(t *testing.T) {
 		t.Fatalf("%d requests went to the engine without the adapter", n)
 	}
 	if answer := g.Post(t, "/v1/chat/completions", harness.Ask("unheard-of", "hello", false, 2)); answer.Status != http.StatusNotFound {
-		t.Fatalf("a model that nobody has: status %d, want the engine's 404", answer.Status)
+		t.Fatalf("a model that no engine has: status %d, want the engine's 404", answer.Status)
 	}
 }
 
-// Engines that never answer when asked for metrics delay nobody, and do not
-// keep Caddy from stopping.
+// Engines that never answer requests for metrics delay no prompt, and do not keep
+// Caddy from stopping.
 func TestEngineThatHangsWhenAsked(t *testing.T) {
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 50})
 	for _, e := range engines {
@@ -191,10 +192,10 @@ func TestEngineThatHangsWhenAsked(t *testing.T) {
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(loadSite, harness.Addresses(engines)))
 	text := document("one")
 	for i := range 5 {
-		g.Must(t, harness.Chat(fmt.Sprint(text, i), false)) // they hang until they are healed: these are answered before
+		g.Must(t, harness.Chat(fmt.Sprint(text, i), false)) // answered while the requests for metrics still hang
 	}
 	if n := engines[0].Stats().CachedTokens; n == 0 {
-		t.Fatal("the prompts were not routed by what is cached")
+		t.Fatal("the prompts were not routed to their prefix")
 	}
-	harness.Await(t, "the time-out is noted", func() bool { return harness.Upstream(t, engines[0]).Engine.Failure != "" })
+	harness.Await(t, "the timeout is reported", func() bool { return harness.Upstream(t, engines[0]).Engine.Failure != "" })
 }

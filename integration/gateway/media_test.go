@@ -14,15 +14,15 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// picture is a chat request with an image like no other.
+// picture returns a chat request with an image of its own.
 func picture(number int) string {
 	image := base64.StdEncoding.EncodeToString([]byte(strings.Repeat(fmt.Sprintf("picture %d ", number), 2000)))
 	return fmt.Sprintf(`{"model":"eyes","max_tokens":2,"messages":[{"role":"user","content":[{"type":"text","text":"What is on picture %d?"},`+
 		`{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}]}]}`, number, image)
 }
 
-// What an image costs is learned from what the engine counts. The simulated
-// one takes 66 tokens for each, and a few for the text around it.
+// The gateway learns the tokens of an image from the prompt tokens that engines
+// report: 66 for each image in the simulation, and a few for the text around it.
 func TestTokensOfAnImageAreLearned(t *testing.T) {
 	engines := harness.StartEngines(t, 1, enginesim.Config{Speed: 100})
 	g := harness.StartGateway(t, "caddyfile", `:8080 {
@@ -49,8 +49,8 @@ func TestTokensOfAnImageAreLearned(t *testing.T) {
 			t.Fatalf("status %d: %.300s", answer.Status, answer.Body)
 		}
 	}
-	told := engines[0].Served()[1].PromptTokens
-	if after := estimate(); after > 2*told || after < told/2 {
-		t.Fatalf("%d tokens after 30 pictures, where the engine counts %d", after, told)
+	counted := engines[0].Served()[1].PromptTokens
+	if after := estimate(); after > 2*counted || after < counted/2 {
+		t.Fatalf("%d tokens after 30 pictures, the engine counts %d", after, counted)
 	}
 }

@@ -39,7 +39,7 @@ func TestProofsExist(t *testing.T) {
 	}
 	for _, m := range named {
 		if name := string(m[1]); !exists[name] {
-			t.Errorf("there is no %s", name)
+			t.Errorf("the threat model names %s, which does not exist", name)
 		}
 	}
 }

@@ -18,7 +18,7 @@ const (
 	recognizersEnd  = "<!-- end of recognisers -->"
 )
 
-// The table of recognisers in the documents is the one in the code.
+// The table of recognizers in docs/scrubbing.md is the one in the code.
 func TestDocumentedRecognizers(t *testing.T) {
 	raw, err := os.ReadFile(scrubbing)
 	if err != nil {
@@ -38,7 +38,7 @@ func TestDocumentedRecognizers(t *testing.T) {
 	before, rest, ok := strings.Cut(string(raw), recognizersMark)
 	now, after, ok2 := strings.Cut(rest, recognizersEnd)
 	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the recognisers", scrubbing)
+		t.Fatalf("%s has no place for the table of recognizers", scrubbing)
 	}
 	if *update {
 		out := before + recognizersMark + table.String() + recognizersEnd + after
@@ -48,6 +48,6 @@ func TestDocumentedRecognizers(t *testing.T) {
 		return
 	}
 	if now != table.String() {
-		t.Fatalf("%s lists other recognisers than there are; go test ./integration/gateway -run DocumentedRecognizers -update writes them anew", scrubbing)
+		t.Fatalf("the table of recognizers in %s is out of date; go test ./integration/gateway -run DocumentedRecognizers -update writes it", scrubbing)
 	}
 }

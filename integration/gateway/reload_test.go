@@ -14,8 +14,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// A reload in the middle of streams loses none of them, and the tree is warm
-// after it: what was learned before routes requests after.
+// A reload breaks no stream, and the index survives it: requests after the reload
+// are routed by prefixes recorded before it.
 func TestReloadInTheMiddleOfStreams(t *testing.T) {
 	const streams = 50
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 2, OutputTokens: 120})
@@ -42,7 +42,7 @@ func TestReloadInTheMiddleOfStreams(t *testing.T) {
 			}
 		})
 	}
-	begun.Wait() // every stream has had its first event, and none its last
+	begun.Wait() // every stream has sent its first event, and none its last
 	g.Reload(t, "caddyfile", strings.Replace(site, "lb_policy", "lb_retries 1\n lb_policy", 1))
 	g.Reload(t, "caddyfile", "{\n kv_aware {\n memory_limit 10MB\n }\n}\n"+site)
 	ended.Wait()
@@ -63,7 +63,7 @@ func TestReloadInTheMiddleOfStreams(t *testing.T) {
 	}
 }
 
-// A changed hash key means that nothing recorded before is found any more.
+// After a change of the hash key, no prefix recorded before is found.
 func TestReloadWithAnotherHashKeyEmptiesTheTree(t *testing.T) {
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 50})
 	site := fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", harness.Addresses(engines))
@@ -76,7 +76,7 @@ func TestReloadWithAnotherHashKeyEmptiesTheTree(t *testing.T) {
 	}
 	g.Reload(t, "caddyfile", key("0123456789abcdef"))
 	if harness.Metric(t, "caddy_kv_aware_tree_blocks") == 0 {
-		t.Fatal("the same key again has emptied the tree")
+		t.Fatal("a reload with the same key emptied the tree")
 	}
 	harness.Log.Reset()
 	g.Reload(t, "caddyfile", key("fedcba9876543210"))
@@ -84,12 +84,12 @@ func TestReloadWithAnotherHashKeyEmptiesTheTree(t *testing.T) {
 		t.Fatalf("%v blocks under a new key", n)
 	}
 	if !strings.Contains(harness.Log.String(), "hash_key has changed") {
-		t.Fatal("nothing says that the tree was emptied")
+		t.Fatal("the log does not say that the tree was emptied")
 	}
 }
 
-// readStream reads one streamed answer to its end, and tells of its first
-// event.
+// readStream reads one streamed answer to its end, and calls first at its first
+// event, or at its end.
 func readStream(client *http.Client, url, body string, first func()) error {
 	var once sync.Once
 	defer once.Do(first)

@@ -16,8 +16,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// retryProxy is a site whose policy tries a second upstream. Nothing buffers
-// the request but the janitor.
+// retryProxy is a site with retries. Only the janitor buffers the request.
 const retryProxy = `:8080 {
 	pii_janitor
 	reverse_proxy %s {
@@ -27,8 +26,8 @@ const retryProxy = `:8080 {
 	}
 }`
 
-// wantWholeAndScrubbed checks what the engine that answered has received:
-// Caddy's own retry sends an empty body unless someone puts it back.
+// wantWholeAndScrubbed checks that the engine that answered received the whole
+// scrubbed body. On its own, Caddy retries with an empty one.
 func wantWholeAndScrubbed(t *testing.T, e *enginesim.Engine, question string) {
 	t.Helper()
 	received := e.Received()
@@ -45,12 +44,12 @@ func wantWholeAndScrubbed(t *testing.T, e *enginesim.Engine, question string) {
 	}
 }
 
-// testRetry lets the first pick fail in a given way and expects the request to
-// arrive, whole and scrubbed, at the other engine.
+// testRetry makes the first attempt fail and expects the request to reach the
+// other engine, whole and scrubbed.
 func testRetry(t *testing.T, options string, fail func(e *enginesim.Engine) error) {
 	engines := harness.StartEngines(t, 2, enginesim.Config{Record: 8, Speed: 50})
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(retryProxy, harness.Addresses(engines), options))
-	// All equal, so the first is picked first.
+	// Of equal engines the first is picked.
 	if err := fail(engines[0]); err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +60,7 @@ func testRetry(t *testing.T, options string, fail func(e *enginesim.Engine) erro
 	}
 	wantWholeAndScrubbed(t, engines[1], question)
 
-	// What the failed attempt recorded is gone; the second upstream's stays.
+	// The record of the failed attempt is gone; that of the second upstream stays.
 	if err := engines[0].Heal(); err != nil {
 		t.Fatal(err)
 	}
@@ -110,12 +109,12 @@ func TestEveryUpstreamDown(t *testing.T) {
 		}
 	}
 	if answer := g.Post(t, "/v1/chat/completions", harness.Chat("hello", false)); answer.Status != http.StatusOK {
-		t.Fatalf("after they are back: status %d", answer.Status)
+		t.Fatalf("after the engines are back: status %d", answer.Status)
 	}
 }
 
-// An upstream that Caddy holds for unhealthy or full is not picked, however
-// much of the prompt it holds.
+// An upstream that Caddy considers unhealthy is not picked, however much of the
+// prompt it holds.
 func TestUnhealthyUpstreamIsNotPicked(t *testing.T) {
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 50})
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(retryProxy, harness.Addresses(engines), "fail_duration 1h"))
@@ -131,7 +130,7 @@ func TestUnhealthyUpstreamIsNotPicked(t *testing.T) {
 	if err := engines[0].Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
 		t.Fatal(err)
 	}
-	g.Post(t, "/v1/chat/completions", harness.Chat(text, false)) // counts the failure, goes to the other
+	g.Post(t, "/v1/chat/completions", harness.Chat(text, false)) // fails at the first engine and goes to the other
 	if err := engines[0].Heal(); err != nil {
 		t.Fatal(err)
 	}
@@ -141,9 +140,9 @@ func TestUnhealthyUpstreamIsNotPicked(t *testing.T) {
 	}
 }
 
-// llama.cpp closes the connection after a streamed answer although it has
-// announced keep-alive. Go pools it, and a POST is not sent again on its own
-// when the pooled connection is dead: stock Caddy answers 502 then.
+// llama.cpp announces keep-alive and closes the connection after a streamed
+// answer. Go keeps the connection, and does not repeat a POST on a dead one: stock
+// Caddy answers 502 then.
 func TestEngineThatClosesKeptConnections(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -171,8 +170,8 @@ func TestEngineThatClosesKeptConnections(t *testing.T) {
 	}
 }
 
-// answerOnce serves one request of a connection that it calls kept alive, and
-// closes it when a second one has come.
+// answerOnce serves one request, announces keep-alive, and closes the connection
+// when the second request arrives.
 func answerOnce(conn net.Conn, served *atomic.Int64) {
 	defer conn.Close()
 	in := bufio.NewReader(conn)

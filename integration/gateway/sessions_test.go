@@ -14,7 +14,7 @@ import (
 
 // TestAgentSessionsFindTheirCaches sends the turns of coding-agent sessions one
 // at a time, in a mixed order. Nothing queues, so the decision depends on the
-// prefixes alone: nearly all that could be cached is.
+// prefixes alone, and nearly every prefix that could be cached is.
 func TestAgentSessionsFindTheirCaches(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")

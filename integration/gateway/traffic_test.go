@@ -133,8 +133,8 @@ func trafficUser(t *testing.T, g *harness.Gateway, user, turns int) {
 	}
 }
 
-// trafficAside sends what nobody waits for: an upload that stalls, a stream that
-// the client leaves, a broken body, embeddings.
+// trafficAside sends requests whose answer does not matter: an upload that breaks
+// off, a stream that the client leaves, a broken body, embeddings.
 func trafficAside(g *harness.Gateway, round int) {
 	send := func(path, body string) {
 		if resp, err := g.Client.Post(g.URL+path, "application/json", strings.NewReader(body)); err == nil {

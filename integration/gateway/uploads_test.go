@@ -17,7 +17,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// Clients that stall in the middle of large uploads lock nobody else out.
+// Clients that stall in the middle of large uploads do not lock others out.
 func TestStalledUploadsLockNobodyOut(t *testing.T) {
 	engines := harness.StartEngines(t, 1, enginesim.Config{Speed: 50})
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(":8080 {\n pii_janitor\n reverse_proxy %s {\n lb_policy kv_aware\n }\n}", harness.Addresses(engines)))
@@ -33,8 +33,8 @@ func TestStalledUploadsLockNobodyOut(t *testing.T) {
 }
 
 // stallUploads begins n uploads of that size and stops in the middle of them,
-// until the end of the test. On a slow machine some are given up for others
-// before they have come that far.
+// until the end of the test. On a slow machine the gateway drops some of them in
+// favor of others before they have come that far.
 func stallUploads(t *testing.T, g *harness.Gateway, n, size int) {
 	t.Helper()
 	half := []byte(`{"model":"sim","messages":[{"role":"user","content":"` + strings.Repeat("x", size/2))
@@ -51,7 +51,7 @@ func stallUploads(t *testing.T, g *harness.Gateway, n, size int) {
 		}
 	}
 	if stalled < n/2 {
-		t.Fatalf("only %d of %d uploads came to their middle", stalled, n)
+		t.Fatalf("only %d of %d uploads reached their middle", stalled, n)
 	}
 }
 
@@ -85,7 +85,7 @@ func TestInFlightLimit(t *testing.T) {
 			}
 			answers <- status
 		}()
-		go w.Write([]byte(big[:1_500_000])) // and no more: the upload stalls
+		go w.Write([]byte(big[:1_500_000])) // then the upload stalls
 	}
 	// Eight times 1.5 MB do not fit in the half of 8 MB that one client may take: most are refused while they arrive,
 	// and each of these clients reads the answer.
@@ -100,13 +100,13 @@ func TestInFlightLimit(t *testing.T) {
 	for range 4 {
 		<-answers
 	}
-	// All are gone: there is room again, as soon as the gateway has noticed.
+	// All uploads are gone. There is room again as soon as the gateway has noticed.
 	answer := g.Post(t, "/v1/chat/completions", big)
 	for tries := 0; answer.Status == http.StatusInsufficientStorage && tries < 100; tries++ {
 		if answer.Header.Get("Retry-After") == "" || !strings.Contains(answer.Body, `"error"`) {
 			t.Fatalf("the refusal lacks Retry-After or the API's error shape: %v %s", answer.Header, answer.Body)
 		}
-		answer = g.Post(t, "/v1/chat/completions", big) // admit_wait makes it wait
+		answer = g.Post(t, "/v1/chat/completions", big) // waits for up to admit_wait
 	}
 	if answer.Status != http.StatusOK {
 		t.Fatalf("after the uploads are gone: status %d, %.200s", answer.Status, answer.Body)
