@@ -26,7 +26,7 @@ test: prerequisites lint build unit nested race callgraph slowest
 
 # The core packages with fewer rounds, in less than a minute.
 quick:
-	$(GO) test -short $(CORE)
+	$(GO) test -short -timeout 20m $(CORE)
 
 # The gateway as one binary, ./caddy.
 build:

@@ -13,8 +13,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/integration/harness"
 )
 
-// crowd pushes everything else off an engine's GPU, with prompts that the gateway
-// does not see.
+// crowd fills an engine's GPU with prompts that the gateway does not see.
 func crowd(t *testing.T, n harness.StagingNode) {
 	t.Helper()
 	for range 5 { // of 4,600 tokens each, on a GPU that holds 19,200
@@ -22,14 +21,14 @@ func crowd(t *testing.T, n harness.StagingNode) {
 	}
 }
 
-// TestStagingByEvents: what engines say of their GPUs, and LMCache of its tiers,
-// decides whether a conversation is staged: not from the GPU nor from CPU memory,
-// but from the disk of the node that has it, for the request's model and salt.
+// TestStagingByEvents: the events of engines and of LMCache decide whether a
+// conversation is staged: not when its blocks are on the GPU or in CPU memory, but
+// when they are on the disk of its node, for the request's model and salt.
 func TestStagingByEvents(t *testing.T) {
 	nodes, cachePort := harness.StartPublishingNodes(t, 2, harness.QuietNode)
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes,
 		harness.EventsOption(nodes[0].Engine, 1)+"\n"+harness.LMCacheOption+cachePort+" {\n wait "+longWait.String()+"\n }"))
-	// From the first prompts on it is known how large blocks and chunks are.
+	// The first prompts show the sizes of blocks and chunks.
 	for i := range 4 {
 		servedBy(t, g, nodes, harness.Ask("sim", harness.Story(fmt.Sprint("first ", i)), false, 2))
 	}
@@ -46,15 +45,15 @@ func TestStagingByEvents(t *testing.T) {
 			home := servedBy(t, g, nodes, turn(harness.Ask("sim", question, false, 2)))
 			node, address := nodes[home], nodes[home].Engine.Addr()
 			cached := func() int { return harness.Forecast(t, turn(harness.NextTurn(question)))[address] }
-			harness.Await(t, "the events say that the GPU holds it", func() bool { return cached() > 4000 })
+			harness.Await(t, "the events show the conversation on the GPU", func() bool { return cached() > 4000 })
 			harness.AwaitQuiet(t, harness.EnginesOf(nodes))
 			again := func(want int) {
 				t.Helper()
 				before := orders(node.Cache)
 				if at := servedBy(t, g, nodes, turn(harness.NextTurn(question))); at != home {
-					t.Errorf("it went to node %d, it is on %d", at, home)
+					t.Errorf("the turn went to node %d, its blocks are on %d", at, home)
 				}
-				harness.Await(t, "it is staged", func() bool { return orders(node.Cache)-before >= want })
+				harness.Await(t, "the conversation is staged", func() bool { return orders(node.Cache)-before >= want })
 				if n := orders(node.Cache) - before; n != want {
 					t.Errorf("%d stagings, want %d", n, want)
 				}
@@ -62,15 +61,15 @@ func TestStagingByEvents(t *testing.T) {
 			again(0) // from the GPU
 			crowd(t, node)
 			harness.AwaitQuiet(t, harness.EnginesOf(nodes))
-			if salt == "" { // LMCache does not tell of what is salted
+			if salt == "" { // LMCache publishes no events of prompts with a salt
 				if n := cached(); n < 4000 {
-					t.Fatalf("LMCache has it in CPU memory, and %d tokens are predicted", n)
+					t.Fatalf("the blocks are in CPU memory, and %d tokens are predicted", n)
 				}
 				again(0)
 				harness.SendDirect(t, node.Engine, "/reset_prefix_cache", "") // clears the GPU
 				harness.AwaitQuiet(t, harness.EnginesOf(nodes))
 				if n := cached(); n < 4000 {
-					t.Errorf("LMCache has it in CPU memory still, and %d tokens are predicted", n)
+					t.Errorf("the blocks are still in CPU memory, and %d tokens are predicted", n)
 				}
 				again(0)
 				crowd(t, node)
@@ -79,11 +78,11 @@ func TestStagingByEvents(t *testing.T) {
 			harness.AwaitQuiet(t, harness.EnginesOf(nodes))
 			tokens := harness.Metric(t, "caddy_kv_aware_staged_tokens_total")
 			notFromDisk(t, nodes, func() { again(1) })
-			harness.Await(t, "it is staged", func() bool { return harness.Metric(t, "caddy_kv_aware_staged_tokens_total") > tokens })
+			harness.Await(t, "the conversation is staged", func() bool { return harness.Metric(t, "caddy_kv_aware_staged_tokens_total") > tokens })
 			got := stagedBy(t, node.Cache.Received())
 			o := got[len(got)-1]
 			if o.Model != "sim" || o.Salt != salt || o.World != 1 {
-				t.Errorf("it was staged as %s with the salt %q over %d ranks", o.Model, o.Salt, o.World)
+				t.Errorf("the staging was for %s with the salt %q over %d ranks", o.Model, o.Salt, o.World)
 			}
 			var report struct {
 				Staging struct {
@@ -96,18 +95,18 @@ func TestStagingByEvents(t *testing.T) {
 				t.Fatalf("%v: %s", err, answer)
 			}
 			if s := report.Staging; s.Done == 0 || s.Tokens < 4000 || s.Result != "completed" && s.Result != "partial" {
-				t.Errorf("the admin API tells of %+v", s)
+				t.Errorf("the admin API reports %+v", s)
 			}
 			if n := harness.Metric(t, "caddy_kv_aware_staged_tokens_total") - tokens; n > float64(len(o.Tokens)) || n < 0.9*float64(len(o.Tokens)) {
-				t.Errorf("%v tokens were staged of %d", n, len(o.Tokens))
+				t.Errorf("%v of %d tokens were staged", n, len(o.Tokens))
 			}
 		})
 	}
 }
 
-// TestTiersByEventsDecide: of two nodes that both have lost a conversation from
-// their GPUs, the one that has it in CPU memory gets its next turn, also when the
-// gateway has only ever sent it to the other, which has it on disk.
+// TestTiersByEventsDecide: when two nodes have lost a conversation from their GPUs,
+// the next turn goes to the node that has it in CPU memory, even if the gateway has
+// sent all turns to the other, which has it on disk.
 func TestTiersByEventsDecide(t *testing.T) {
 	nodes, cachePort := harness.StartPublishingNodes(t, 2, harness.QuietNode)
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, harness.EventsOption(nodes[0].Engine, 1)+"\n"+harness.LMCacheOption+cachePort))
@@ -126,7 +125,7 @@ func TestTiersByEventsDecide(t *testing.T) {
 		nodes[1-want].Cache.EvictMemory()
 		harness.AwaitQuiet(t, harness.EnginesOf(nodes))
 		if at := servedBy(t, g, nodes, harness.NextTurn(question)); at != want {
-			t.Errorf("round %d: it went to node %d; it was sent to %d, and is in memory on %d", round, at, first, want)
+			t.Errorf("round %d: the turn went to node %d; the first went to %d, and its blocks are in memory on %d", round, at, first, want)
 		}
 	}
 }

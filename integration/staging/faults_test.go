@@ -21,14 +21,13 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
 
-// heldOptions is a policy that holds requests for up to 150 ms for their
-// staging. Computing a story of 4,000 tokens is taken to cost more: half a second.
+// heldOptions returns options with which requests are held for up to 150 ms for
+// their staging. The gateway expects a story of 4,000 tokens to cost more: 500 ms.
 func heldOptions(cachePort string) string {
 	return "capacity 16000\n" + harness.LMCacheOption + cachePort + " {\n wait 150ms\n }"
 }
 
-// begin has conversations begin of which the engines' GPUs do not hold the
-// first ones any more.
+// begin begins conversations and moves their blocks to disk.
 func begin(t *testing.T, g *harness.Gateway, nodes []harness.StagingNode, conversations int) {
 	t.Helper()
 	for i := range conversations {
@@ -90,8 +89,7 @@ func TestStagingFaults(t *testing.T) {
 			if c.name != "none" {
 				return
 			}
-			// One of these is staged before the engine needs its blocks, unless the
-			// machine stands still each time for as long as a request may be held.
+			// At least one of these is staged before the engine needs its blocks.
 			for i := 3; nodes[0].Cache.Stats().FromDisk > 0; i++ {
 				if i == 8 {
 					t.Fatalf("the engine waited for %d chunks from disk, again and again", nodes[0].Cache.Stats().FromDisk)
@@ -106,8 +104,8 @@ func TestStagingFaults(t *testing.T) {
 	}
 }
 
-// TestStagingNotHeldForNothing: nobody waits for a prompt that is new, that is
-// on the GPU, or that is computed sooner than it could be staged.
+// TestStagingNotHeldForNothing: a request is not held when its prompt is new, is on
+// the GPU, or is computed sooner than it could be staged.
 func TestStagingNotHeldForNothing(t *testing.T) {
 	nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, heldOptions(cachePort)))
@@ -115,7 +113,7 @@ func TestStagingNotHeldForNothing(t *testing.T) {
 	before := harness.Metric(t, "caddy_kv_aware_staging_waits_total")
 	g.Must(t, harness.Ask("sim", harness.Story("new"), false, 2))
 	g.Must(t, harness.Ask("sim", harness.Story("new")+" And then?", false, 2))
-	for i := range 20 { // long ago sent, and short
+	for i := range 20 { // together they push the first of them off the GPU
 		g.Must(t, harness.Ask("sim", fmt.Sprint("Short ", i, strings.Repeat(" words", 900)), false, 2))
 	}
 	g.Must(t, harness.Ask("sim", fmt.Sprint("Short ", 0, strings.Repeat(" words", 900)), false, 2))
@@ -128,7 +126,7 @@ func TestStagingNotHeldForNothing(t *testing.T) {
 // held any longer, and does not reach the engine.
 func TestStagingClientGone(t *testing.T) {
 	nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
-	// 12,000 tokens are taken to cost 1.5 s.
+	// The gateway expects 12,000 tokens to cost 1.5 s.
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, strings.Replace(heldOptions(cachePort), "150ms", "1s", 1)))
 	long := harness.Story("left") + harness.Story("and") + harness.Story("gone")
 	g.Must(t, harness.Ask("sim", long, false, 2))
@@ -164,8 +162,8 @@ func TestStagingClientGone(t *testing.T) {
 	}
 }
 
-// TestStagingReload: reloads in the middle of stagings lose no request, keep the
-// counts and leave no goroutine behind.
+// TestStagingReload: reloads in the middle of stagings lose no request and leave no
+// goroutine behind.
 func TestStagingReload(t *testing.T) {
 	nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
 	site := harness.StagingSite(nodes, heldOptions(cachePort))
@@ -185,21 +183,21 @@ func TestStagingReload(t *testing.T) {
 				harness.Answered(t, g.Client, url, body)
 			})
 		}
-		harness.Await(t, "all have come, and are held", func() bool {
+		harness.Await(t, "all requests have come, and are held", func() bool {
 			return ended.Load() > 0 || harness.Metric(t, "caddy_pii_janitor_in_flight_bytes") >= bytes
 		})
 		g.Reload(t, "caddyfile", strings.Replace(site, "lb_policy", strings.Repeat(" ", round+1)+"lb_policy", 1)+strings.Repeat("\n", round))
 		group.Wait()
 		waits := harness.Metric(t, "caddy_kv_aware_staging_waits_total")
 		if round == 0 && waits == 0 {
-			t.Fatal("nothing was held: this proves nothing")
+			t.Fatal("no request was held: this proves nothing")
 		}
 		g.Client.CloseIdleConnections()
 		if round == 0 {
 			before = stagers()
 		}
 	}
-	harness.Await(t, "what the reloads left ends", func() bool { return stagers() <= before })
+	harness.Await(t, "the goroutines of old configs end", func() bool { return stagers() <= before })
 }
 
 // stagers counts the goroutines that stage, look up or fetch tokens.
@@ -214,9 +212,8 @@ func stagers() (n int) {
 	return n
 }
 
-// TestStagingLeaksNothing: nothing of a prompt is in what comes out while it is
-// staged, looked up, or fails to be; and what LMCache gets is made of the
-// scrubbed prompt.
+// TestStagingLeaksNothing: no output shows a prompt while it is staged or looked up,
+// also when that fails, and LMCache gets the tokens of the scrubbed prompt only.
 func TestStagingLeaksNothing(t *testing.T) {
 	harness.Log.Reset()
 	nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
@@ -245,7 +242,7 @@ func TestStagingLeaksNothing(t *testing.T) {
 	for _, r := range nodes[0].Engine.Received() {
 		for kind, value := range harness.Planted {
 			if strings.Contains(string(r.Body), value) {
-				t.Errorf("%s of the engine got the %s", r.Path, kind)
+				t.Errorf("the engine got the %[2]s at %[1]s", r.Path, kind)
 			}
 		}
 	}
@@ -262,6 +259,6 @@ func TestStagingLeaksNothing(t *testing.T) {
 		}
 	}
 	if !strings.Contains(rec.Body.String(), `caddy_kv_aware_staging_total{result="completed"}`) {
-		t.Error("the metrics do not tell of stagings")
+		t.Error("the metrics count no stagings")
 	}
 }

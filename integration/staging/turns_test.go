@@ -16,7 +16,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/lmcachesim"
 )
 
-// orders counts the stagings that a node was asked for.
+// orders counts the staging requests to a node.
 func orders(n *lmcachesim.Node) (count int) {
 	for _, r := range n.Received() {
 		if r.Method == http.MethodPost && r.Path == "/cache/prefetches" {
@@ -26,8 +26,8 @@ func orders(n *lmcachesim.Node) (count int) {
 	return count
 }
 
-// TestStagingAfterToolCalls: the next turn of a conversation whose answer ends
-// in tool calls finds in CPU memory what the turn before had to take from disk.
+// TestStagingAfterToolCalls: after an answer that ends in tool calls, the next turn
+// finds its blocks in CPU memory. Without the staging it loads them from disk.
 func TestStagingAfterToolCalls(t *testing.T) {
 	config := harness.QuietNode
 	config.Responder, config.OutputTokens = harness.CallTool, 16
@@ -39,7 +39,7 @@ func TestStagingAfterToolCalls(t *testing.T) {
 	awaitStaged(t, 1)
 	node.Cache.EvictMemory()
 	node.Engine.Reset()
-	g.Must(t, harness.AgentTurn("one", 1)) // the engine is idle: it loads from disk itself
+	g.Must(t, harness.AgentTurn("one", 1)) // the engine loads from disk
 	fromDisk := node.Cache.Stats().FromDisk
 	if fromDisk == 0 {
 		t.Fatal("the second turn waited for nothing from disk: this proves nothing")
@@ -54,14 +54,14 @@ func TestStagingAfterToolCalls(t *testing.T) {
 	before := orders(node.Cache)
 	g.Must(t, harness.Ask("sim", "Hello.", false, 2))
 	g.Must(t, harness.Ask("sim", harness.Story("two"), false, 2))
-	if now := orders(node.Cache); now > before+1 { // the third turn's may still come
+	if now := orders(node.Cache); now > before+1 { // the one for the third turn may still come
 		t.Errorf("%d stagings for answers without tool calls", now-before)
 	}
 }
 
-// TestStagingAfterToolCallsOfAnyKind: answers that end in tool calls are known
-// whole and streamed. Engines tell the tokens of chats; prompts of Anthropic's
-// messages and of OpenAI's responses are served and not staged.
+// TestStagingAfterToolCallsOfAnyKind: the gateway recognizes answers that end in
+// tool calls, whole and streamed. Engines tokenize chats only, so prompts of the
+// Anthropic messages API and of OpenAI's responses API are served and not staged.
 func TestStagingAfterToolCallsOfAnyKind(t *testing.T) {
 	config := harness.QuietNode
 	config.Responder, config.OutputTokens, config.ScaleOut = harness.CallTool, 16, true
@@ -144,8 +144,8 @@ func TestStagingWarmsGPU(t *testing.T) {
 	t.Error("the GPU was warmed too early each time: this proves nothing")
 }
 
-// TestStagingOnFailover: a conversation whose node has gone is staged on the one
-// that takes over.
+// TestStagingOnFailover: when the node of a conversation fails, the conversation is
+// staged on the node that takes over.
 func TestStagingOnFailover(t *testing.T) {
 	nodes, cachePort := harness.StartNodes(t, 2, harness.QuietNode, lmcachesim.NodeConfig{})
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, harness.LMCacheOption+cachePort))
@@ -164,16 +164,15 @@ func TestStagingOnFailover(t *testing.T) {
 	}
 }
 
-// TestStagingWhereOneIsDown: once a node is known to be down its conversations go
-// elsewhere at the first attempt. They are staged there as well; what was never on
-// the node that is down is not.
+// TestStagingWhereOneIsDown: once a node is known to be down, its conversations go to
+// the other at the first attempt, and are staged there too. Other prompts are not.
 func TestStagingWhereOneIsDown(t *testing.T) {
 	nodes, cachePort := harness.StartNodes(t, 2, harness.QuietNode, lmcachesim.NodeConfig{})
 	g := harness.StartGateway(t, "caddyfile", strings.Replace(harness.StagingSite(nodes, harness.LMCacheOption+cachePort), "lb_retries 2", "lb_retries 2\n fail_duration 1m", 1))
 	at := make(map[int][]string)
 	for i := 0; len(at[0]) < 2 || len(at[1]) < 1; i++ {
 		if i == 50 {
-			t.Fatal("all go to one node: this proves nothing")
+			t.Fatal("all conversations go to one node: this proves nothing")
 		}
 		question := harness.Story(fmt.Sprint("down", i))
 		home := servedBy(t, g, nodes, harness.Ask("sim", question, false, 2))
@@ -190,7 +189,7 @@ func TestStagingWhereOneIsDown(t *testing.T) {
 	}
 	servedBy(t, g, nodes, harness.NextTurn(at[1][0]))
 	servedBy(t, g, nodes, harness.Ask("sim", harness.Story("new, with one down"), false, 2))
-	servedBy(t, g, nodes, harness.NextTurn(at[0][0]+" ")) // is staged there already, or never was anywhere
+	servedBy(t, g, nodes, harness.NextTurn(at[0][0]+" ")) // is staged there already
 	if n := orders(nodes[1].Cache); n > 2 {
 		t.Errorf("%d stagings for two conversations of the node that is down", n)
 	}
@@ -199,8 +198,8 @@ func TestStagingWhereOneIsDown(t *testing.T) {
 	}
 }
 
-// TestStagingAfterARestart: an engine that was restarted holds nothing any more,
-// but the disk beside it does: its conversations come back to it, and are staged.
+// TestStagingAfterARestart: an engine that was restarted holds nothing, but the disk
+// beside it does. Its conversations come back to it and are staged.
 func TestStagingAfterARestart(t *testing.T) {
 	nodes, cachePort := harness.StartNodes(t, 2, harness.QuietNode, lmcachesim.NodeConfig{})
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, harness.LMCacheOption+cachePort+" {\n wait "+longWait.String()+"\n }"))
@@ -209,7 +208,7 @@ func TestStagingAfterARestart(t *testing.T) {
 		home[i] = servedBy(t, g, nodes, harness.Ask("sim", harness.Story(fmt.Sprint("restart", i)), false, 2))
 	}
 	for _, n := range nodes {
-		harness.AwaitMetricsRead(t, n.Engine) // to be compared with
+		harness.AwaitMetricsRead(t, n.Engine) // the gateway compares them with those after the restart
 	}
 	for _, n := range nodes {
 		if err := n.Engine.Restart(); err != nil {
@@ -229,12 +228,12 @@ func TestStagingAfterARestart(t *testing.T) {
 				t.Errorf("conversation %d went to node %d, its blocks are on %d's disk", i, at, home[i])
 			}
 		})
-		harness.Await(t, "it is staged", func() bool { return orders(nodes[home[i]].Cache) == before+1 })
+		harness.Await(t, "the conversation is staged", func() bool { return orders(nodes[home[i]].Cache) == before+1 })
 	}
 }
 
-// TestWastedStagings: what is staged for a conversation's next turn is used when
-// that finds it, and wasted when it goes elsewhere.
+// TestWastedStagings: a staging counts as wasted when the next turn of its
+// conversation goes to another node.
 func TestWastedStagings(t *testing.T) {
 	config := harness.QuietNode
 	config.Responder, config.OutputTokens = harness.CallTool, 16
@@ -275,54 +274,29 @@ func TestWastedStagings(t *testing.T) {
 	harness.Await(t, "the staging counts as wasted", func() bool { return harness.Metric(t, "caddy_kv_aware_staging_wasted_total")-wasted == 1 })
 }
 
-// TestLookupsDecide: conversations of which the gateway has forgotten everything
-// go to where LMCache says their blocks are.
+// TestLookupsDecide: conversations that the gateway has forgotten go to the node that
+// has their blocks, as LMCache reports.
 func TestLookupsDecide(t *testing.T) {
-	coordinator, err := lmcachesim.StartCoordinator("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(coordinator.Close)
 	nodes, _ := harness.StartNodes(t, 3, harness.QuietNode, lmcachesim.NodeConfig{})
-	for i, n := range nodes {
-		coordinator.Register(fmt.Sprint("mp-", i), n.Cache)
-	}
+	coordinator := startCoordinator(t, nodes)
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, "lmcache coordinator "+coordinator.URL()))
 	const conversations = 6
-	served := func() (counts [3]int) {
-		for i, n := range nodes {
-			counts[i] = len(n.Engine.Served())
-		}
-		return counts
-	}
-	send := func(body string) (at int) {
-		t.Helper()
-		before := served()
-		g.Must(t, body)
-		for i, n := range served() {
-			if n > before[i] {
-				return i
-			}
-		}
-		t.Fatal("nobody has served it")
-		return -1
-	}
 	var home [conversations]int
 	looked := harness.ResultMetric(t, "caddy_kv_aware_staging_lookups_total", "completed")
 	for i := range home {
-		home[i] = send(harness.Ask("sim", harness.Story(fmt.Sprint("old", i)), false, 2))
+		home[i] = servedBy(t, g, nodes, harness.Ask("sim", harness.Story(fmt.Sprint("old", i)), false, 2))
 	}
-	harness.Await(t, "LMCache has said who holds them", func() bool {
+	harness.Await(t, "LMCache has reported the holders", func() bool {
 		return harness.ResultMetric(t, "caddy_kv_aware_staging_lookups_total", "completed")-looked >= conversations
 	})
 	if home[0] == home[1] && home[1] == home[2] {
-		t.Fatal("all went to one node: this proves nothing")
+		t.Fatal("all conversations went to one node: this proves nothing")
 	}
 	for _, n := range nodes {
 		forget(t, n.Engine.Addr())
 	}
 	for _, i := range []int{3, 0, 4, 1, 5, 2} {
-		if at := send(harness.NextTurn(harness.Story(fmt.Sprint("old", i)))); at != home[i] {
+		if at := servedBy(t, g, nodes, harness.NextTurn(harness.Story(fmt.Sprint("old", i)))); at != home[i] {
 			t.Errorf("conversation %d went to node %d, its blocks are on %d", i, at, home[i])
 		}
 	}

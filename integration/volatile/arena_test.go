@@ -31,31 +31,31 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// everyArena is what arenas are there for, but for bodies.
-var everyArena = []string{
+// everyPurpose lists the purposes of sensitive memory, but for bodies.
+var everyPurpose = []string{
 	"answer", "compressed data", "decoded names", "decoded text", "decompressed answer", "findings", "folded text",
 	"joined parts", "rendition", "scanned text", "texts of tokens", "vault",
 }
 
-// TestArenasHoldNothing sends traffic of every kind through a real Caddy, lets
-// it end, and looks at every byte of every arena there has been, of those too
-// that were outgrown or let go of. All are zero, but for bodies in which
-// nothing was found: their bytes belong to the engine's connection, which may
-// still be reading. Of what was found not even these have anything.
+// TestArenasHoldNothing sends traffic of every kind through a real Caddy and then
+// looks at every byte of every buffer of sensitive memory there has been, including
+// those that were outgrown or released. All are zero but those of bodies without a
+// finding: the engine's connection may still be reading these. No buffer holds a
+// value that was found.
 func TestArenasHoldNothing(t *testing.T) {
 	runtime.GC()
-	runtime.GC() // what was pooled before would not be seen
+	runtime.GC() // empties the pools, whose buffers are not tracked
 	watch := sensitive.Track()
 	defer watch.Stop()
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 50, CacheBlocks: 4000, Responder: enginesim.Echo, ChunkSizes: []int{3, 1, 7}})
 	g := harness.StartGateway(t, "caddyfile", arenaSites(engines))
 	arenaTraffic(t, g, engines)
-	if err := caddy.Stop(); err != nil { // waits for what is under way
+	if err := caddy.Stop(); err != nil { // waits for open requests
 		t.Fatal(err)
 	}
-	left := leftInArenas(watch)
-	for deadline := time.Now().Add(5 * time.Second); len(left) > 0 && time.Now().Before(deadline); left = leftInArenas(watch) {
-		time.Sleep(50 * time.Millisecond) // connections' goroutines end after their answers
+	left := leftInBuffers(watch)
+	for deadline := time.Now().Add(time.Minute); len(left) > 0 && time.Now().Before(deadline); left = leftInBuffers(watch) {
+		time.Sleep(50 * time.Millisecond) // the goroutines of connections end after their answers
 	}
 	for _, what := range left {
 		t.Error(what)
@@ -65,29 +65,29 @@ func TestArenasHoldNothing(t *testing.T) {
 		count[a.Purpose]++
 		size += len(a.Bytes)
 	}
-	for _, of := range append(everyArena, "body") {
+	for _, of := range append(everyPurpose, "body") {
 		if count[of] == 0 {
-			t.Errorf("there was no arena for %q; the traffic proves nothing of it", of)
+			t.Errorf("no buffer was for %q: this proves nothing about it", of)
 		}
 		delete(count, of)
 	}
 	for of := range count {
-		t.Errorf("nobody has said what %q is", of)
+		t.Errorf("the test does not know the purpose %q", of)
 	}
-	t.Logf("%d arenas, %.1f MB", len(watch.Buffers()), mb(int64(size)))
+	t.Logf("%d buffers, %.1f MB", len(watch.Buffers()), mb(int64(size)))
 }
 
-// leftInArenas tells what is left, once for each kind of arena and value.
-func leftInArenas(watch *sensitive.Tracker) (left []string) {
+// leftInBuffers describes the content that is left, once for each purpose and value.
+func leftInBuffers(watch *sensitive.Tracker) (left []string) {
 	for _, a := range watch.Buffers() {
 		if a.Purpose != "body" {
 			if bytes.Trim(a.Bytes, "\x00") != nil {
-				left = append(left, fmt.Sprintf("the arena for %q was not wiped", a.Purpose))
+				left = append(left, fmt.Sprintf("the buffer for %q was not wiped", a.Purpose))
 			}
 		}
 		for kind, value := range harness.Planted {
 			if bytes.Contains(a.Bytes, []byte(value)) {
-				left = append(left, fmt.Sprintf("the arena for %q has the %s", a.Purpose, kind))
+				left = append(left, fmt.Sprintf("the buffer for %q has the %s", a.Purpose, kind))
 			}
 		}
 	}
@@ -95,9 +95,9 @@ func leftInArenas(watch *sensitive.Tracker) (left []string) {
 	return slices.Compact(left)
 }
 
-// arenaSites is a gateway with all that makes copies of prompts: events, whose
-// prompts are fetched in tokens, keyed placeholders, values that are refused,
-// engines that compress, handlers that panic, and no room.
+// arenaSites returns a site with everything that copies prompts: events and
+// tokenization, keyed placeholders, block mode, engines that compress, handlers that
+// panic, and bodies that are too large.
 func arenaSites(engines []*enginesim.Engine) string {
 	return fmt.Sprintf(`{
 	order test_panic before reverse_proxy
@@ -135,7 +135,7 @@ func arenaSites(engines []*enginesim.Engine) string {
 }`, harness.Addresses(engines), harness.PolicyRoute(engines, harness.EventsOption(engines[0], 1)))
 }
 
-// arenaTraffic is requests of every kind.
+// arenaTraffic sends requests of every kind.
 func arenaTraffic(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine) {
 	t.Helper()
 	status := make(map[int]int)
@@ -158,8 +158,7 @@ func arenaTraffic(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine)
 			status[g.Post(t, path, zstandard(t, body), "Content-Encoding", "zstd").Status]++
 		}
 	}
-	// Long ones, whole and in a stream, again and again, so that they are found;
-	// what the engines say of them is linked.
+	// Long conversations, so that the gateway fetches and links their tokens.
 	rnd := rand.New(rand.NewPCG(5, 5))
 	for range 4 {
 		var c harness.Conversation
@@ -173,7 +172,7 @@ func arenaTraffic(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine)
 		}
 	}
 	harness.AwaitQuiet(t, engines)
-	// Those who leave: in the middle of an upload, of a stream, after a panic.
+	// Clients that leave in the middle of an upload or of a stream, and a panic.
 	for i := range 20 {
 		leaveUploading(t, g, harness.Chat(harness.PlantedText()+strings.Repeat("x ", 40_000), false), 1000+i*3000)
 		leaveStreaming(t, g, harness.Chat(strings.Repeat(harness.PlantedText(), 20), true))
@@ -232,7 +231,7 @@ func leaveUploading(t *testing.T, g *harness.Gateway, body string, after int) {
 	}
 	defer conn.Close()
 	fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:after])
-	time.Sleep(5 * time.Millisecond) // so that it is read before the connection ends
+	time.Sleep(5 * time.Millisecond) // time to read the bytes before the connection ends
 }
 
 // leaveStreaming breaks off after the beginning of a stream.
@@ -267,8 +266,8 @@ func init() {
 	})
 }
 
-// The test above is known to be able to fail: without the wiping it finds what
-// is left in each kind of arena.
+// Proves that the test above can fail: without the wiping it finds every purpose and
+// every value.
 func TestUnwipedArenasAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds these tests anew")
@@ -283,7 +282,7 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 	}
 	const wipe = "func Wipe(b []byte) { clear(b[:cap(b)]) }"
 	if !strings.Contains(string(text), wipe) {
-		t.Fatal("the wiping is not where it was")
+		t.Fatal("the wiping has moved: this test cannot take it out")
 	}
 	dir := t.TempDir()
 	unwiping, overlay := filepath.Join(dir, "buffer.go"), filepath.Join(dir, "overlay.json")
@@ -301,9 +300,9 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 	if err == nil {
 		t.Fatalf("nothing was found\n%s", out)
 	}
-	for _, of := range everyArena {
-		if !strings.Contains(string(out), fmt.Sprintf("the arena for %q was not wiped", of)) {
-			t.Errorf("nothing was found in the arenas for %q", of)
+	for _, of := range everyPurpose {
+		if !strings.Contains(string(out), fmt.Sprintf("the buffer for %q was not wiped", of)) {
+			t.Errorf("nothing was found in buffers for %q", of)
 		}
 	}
 	for kind := range harness.Planted {

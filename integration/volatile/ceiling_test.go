@@ -25,16 +25,15 @@ import (
 	"github.com/bauxite/caddy-kvaware/integration/harness"
 )
 
-// What the attack runs into.
+// The limits that the attack runs into.
 const (
 	attackTree     = 20_000_000
 	attackInFlight = 64_000_000
 	attackConns    = 600
-	// attackLimit is GOMEMLIMIT as docs/threat-model.md derives it from the
-	// options: what the process is asked to stay under, in bytes.
+	// attackLimit is GOMEMLIMIT in bytes, derived from the options as
+	// docs/threat-model.md does.
 	attackLimit = 64_000_000 + attackTree + attackInFlight + attackInFlight/2
-	// eventsLimit is what comes on top for each publisher of events that is
-	// followed, up to 8 of them.
+	// eventsLimit is added for each publisher that is followed, up to 8.
 	eventsLimit = 32_000_000
 )
 
@@ -65,17 +64,17 @@ http://GATEWAY {
 	}
 }`
 
-// TestCeilingsHoldUnderAttack is an hour of hostile load in little time:
-// distinct prompts of 10,000 tenants, 10 MB bodies, senders that stall, streams
-// that are abandoned. The tree stays under its ceiling while it evicts, what is
-// in flight stays under its own, and so does the process's anonymous memory.
+// TestCeilingsHoldUnderAttack is an hour of hostile load in little time: distinct
+// prompts of 10,000 tenants, 10 MB bodies, senders that stall, streams that are
+// abandoned. The tree, the bytes in flight and the anonymous memory of the process
+// all stay under their limits.
 func TestCeilingsHoldUnderAttack(t *testing.T) {
 	withstand(t, assault{limit: attackLimit, answers: 100})
 }
 
-// TestCeilingsHoldUnderHostileEvents is the same while the engine's publishers
-// of events flood the gateway too: with small batches, with the largest there
-// may be, with both in turn, and with a frame that has no end.
+// TestCeilingsHoldUnderHostileEvents is the same attack while publishers flood the
+// gateway: with small batches, with the largest that are allowed, with both in turn,
+// and with a frame without end.
 func TestCeilingsHoldUnderHostileEvents(t *testing.T) {
 	publisher := startFlooder(t)
 	p := withstand(t, assault{
@@ -91,36 +90,35 @@ func TestCeilingsHoldUnderHostileEvents(t *testing.T) {
 	if err := json.Unmarshal([]byte(p.adminGet(t, "/kv_aware/upstreams")), &upstreams); err != nil || len(upstreams) != 1 || len(upstreams[0].Events) != floodRanks {
 		t.Fatalf("%v, %+v", err, upstreams)
 	}
-	t.Logf("the publishers have said %.0f MB; of them came %+v", mb(publisher.said.Load()), upstreams[0].Events)
+	t.Logf("the publishers sent %.0f MB; the gateway applied %+v", mb(publisher.said.Load()), upstreams[0].Events)
 	for _, rank := range upstreams[0].Events[:floodRanks-1] {
 		if rank.Batches == 0 || rank.Blocks == 0 {
-			t.Errorf("nothing of rank %d was taken in: it proves nothing", rank.Rank)
+			t.Errorf("nothing of rank %d was applied: this proves nothing", rank.Rank)
 		}
 	}
 }
 
 // assault is an attack on a gateway.
 type assault struct {
-	options string // further ones, of the policy
-	// limit is GOMEMLIMIT. Anonymous memory must stay within a tenth of it: the
-	// runtime's limit is a soft one, and what it cannot collect in time comes on
-	// top.
+	options string // further options of the policy
+	// limit is GOMEMLIMIT. Anonymous memory may exceed it by a tenth: the runtime's
+	// limit is soft, and garbage that it has not collected yet comes on top.
 	limit int64
-	// answers is how many requests are answered all the same, at least.
+	// answers is how many requests are answered under attack, at least.
 	answers int64
-	// retained is how much may be in flight afterwards: prompts whose tokens
-	// engines are to be asked for wait a while when these fail.
+	// retained is how many bytes may be in flight afterwards: prompts wait to be
+	// tokenized for a while when the engine fails.
 	retained int64
-	enough   func() bool // nil: the attack needs nothing else to prove something
+	enough   func() bool // nil or what else the attack needs to prove something
 }
 
 const (
 	// An attack lasts this long, and on a slow machine until it proves something.
 	attackLasts = 10 * time.Second
-	attackMost  = 2 * time.Minute
+	attackMost  = 5 * time.Minute
 )
 
-// withstand attacks a gateway, and looks at what it holds.
+// withstand attacks a gateway and checks the memory that it takes.
 func withstand(t *testing.T, as assault) *process {
 	t.Helper()
 	engine := drain(t)
@@ -158,7 +156,7 @@ func withstand(t *testing.T, as assault) *process {
 		t.Errorf("anonymous memory has reached %.1f MB, more than %.1f MB", mb(most.anonymous), mb(ceiling))
 	}
 	if most.tree > attackTree || most.inFlight > attackInFlight {
-		t.Errorf("a ceiling was passed")
+		t.Errorf("a limit was exceeded")
 	}
 	settled := settle(t, p, as.retained)
 	t.Logf("afterwards: in flight %d bytes, anonymous memory %.1f MB", settled.inFlight, mb(settled.anonymous))
@@ -173,7 +171,7 @@ func withstand(t *testing.T, as assault) *process {
 
 func mb(n int64) float64 { return float64(n) / 1e6 }
 
-// prose is text without findings.
+// prose returns a text without findings.
 func prose(n int) string {
 	words := strings.Fields("a gateway holds what it needs and nothing more so that those who come later find room when others take all they can")
 	rnd := rand.New(rand.NewPCG(1, 1))
@@ -185,7 +183,8 @@ func prose(n int) string {
 	return b.String()
 }
 
-// drain is an engine that reads all and answers little; streams never end.
+// drain starts an engine that reads whole bodies and answers little. Its streams
+// never end.
 func drain(t *testing.T) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -212,7 +211,7 @@ func drain(t *testing.T) *httptest.Server {
 	return s
 }
 
-// siege is what hostile clients do, and what comes of it.
+// siege is a set of hostile clients, with counts of their results.
 type siege struct {
 	p       *process
 	address string
@@ -222,7 +221,7 @@ type siege struct {
 	answered, refused, abandoned, stalled atomic.Int64
 }
 
-// body is a prompt that nobody has sent before.
+// body returns a request with a new prompt.
 func (a *siege) body(size int, stream bool) string {
 	n := a.serial.Add(1)
 	return fmt.Sprintf(`{"stream":%t,"model":"m","messages":[{"role":"user","content":"%d %s"}]}`, stream, n, a.text[:size])
@@ -278,7 +277,7 @@ func (a *siege) abandon(ctx context.Context) {
 	resp.Body.Close()
 }
 
-// stall opens many connections that each send the half of a large body.
+// stall opens many connections that each send a part of a large body.
 func (a *siege) stall(ctx context.Context, t *testing.T) {
 	half := a.text[:400_000]
 	for i := 0; ctx.Err() == nil && i < attackConns; i++ {
@@ -297,12 +296,12 @@ func (a *siege) stall(ctx context.Context, t *testing.T) {
 	<-ctx.Done()
 }
 
-// footprint is what the gateway holds.
+// footprint is the memory that the gateway takes, in bytes, and its evictions.
 type footprint struct {
 	anonymous, tree, inFlight, evictions int64
 }
 
-// watchMemory returns the most that was seen of each until that is enough.
+// watchMemory returns the maximum of each value, once enough accepts it.
 func watchMemory(t *testing.T, p *process, enough func(most footprint) bool) (most footprint) {
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		f := look(t, p)
@@ -339,7 +338,7 @@ func look(t *testing.T, p *process) (f footprint) {
 	return f
 }
 
-// settle waits until no more than retained is in flight any more.
+// settle waits until at most retained bytes are in flight.
 func settle(t *testing.T, p *process, retained int64) (f footprint) {
 	t.Helper()
 	for began := time.Now(); time.Since(began) < time.Minute; {
@@ -352,7 +351,7 @@ func settle(t *testing.T, p *process, retained int64) (f footprint) {
 	return f
 }
 
-// anonymous is a process's memory that is no file's, in bytes (proc_pid_status(5)).
+// anonymous returns the anonymous memory of a process in bytes (proc_pid_status(5)).
 func anonymous(t *testing.T, pid int) int64 {
 	t.Helper()
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -368,6 +367,6 @@ func anonymous(t *testing.T, pid int) int64 {
 			return kb * 1024
 		}
 	}
-	t.Fatal("the kernel does not tell anonymous memory")
+	t.Fatal("the kernel does not report anonymous memory")
 	return 0
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // tracedCommand runs a command of the binary under strace, in an empty
-// directory, and returns what it printed and what it did to the disk.
+// directory. It returns the output, and the calls that write to the disk.
 func tracedCommand(t *testing.T, input string, args ...string) (out string, calls []string, dir string) {
 	t.Helper()
 	binary, err := theBinary()
@@ -39,12 +39,12 @@ func tracedCommand(t *testing.T, input string, args ...string) (out string, call
 	}
 	calls, lines := diskCalls(t, log)
 	if lines < 5 {
-		t.Fatalf("strace has seen %d calls only; it proves nothing", lines)
+		t.Fatalf("strace has seen only %d calls: this proves nothing", lines)
 	}
 	return string(printed), calls, dir
 }
 
-// Our commands open nothing for writing either, whatever they are asked for.
+// Our commands open nothing for writing either, with any of their options.
 func TestCommandsWriteNothing(t *testing.T) {
 	engines := harness.StartEngines(t, 1, enginesim.Config{Speed: 200, OutputTokens: 8})
 	texts := filepath.Join(t.TempDir(), "texts")
@@ -87,8 +87,7 @@ func TestCommandsWriteNothing(t *testing.T) {
 	}
 }
 
-// A command of Caddy's own that writes: this is how the test above is known to
-// be able to fail.
+// Proves that the test above can fail: a command of Caddy's own writes.
 func TestWritingCommandIsSeen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(path, []byte(":8080 {\nrespond ok\n}\n"), 0o600); err != nil {
@@ -96,6 +95,6 @@ func TestWritingCommandIsSeen(t *testing.T) {
 	}
 	_, calls, _ := tracedCommand(t, "", "fmt", "--overwrite", path)
 	if !strings.Contains(strings.Join(calls, "\n"), path+`", O_WRONLY|O_CREAT|O_TRUNC`) {
-		t.Errorf("it was not seen that the file was written, only\n%s", strings.Join(calls, "\n"))
+		t.Errorf("the write to the file is not among\n%s", strings.Join(calls, "\n"))
 	}
 }

@@ -26,12 +26,12 @@ const (
 	canaryMark = "canary-of-the-dump-test"
 )
 
-// canary is a value that the janitor takes out of prompts. Each is different.
+// canary returns a value that the janitor scrubs, another for each i.
 func canary(i int) string {
 	return fmt.Sprintf("%s.%06d@mail-of-nobody.com", canaryMark, 271828+i*7919)
 }
 
-// briefEcho answers with what the prompt begins with.
+// briefEcho answers with the beginning of the prompt.
 func briefEcho(r enginesim.Request) enginesim.Reply {
 	return enginesim.Reply{Text: r.LastUser[:min(len(r.LastUser), 100)]}
 }
@@ -50,7 +50,7 @@ http://GATEWAY {
 	}
 }`
 
-// stock is a Caddy that only proxies.
+// stock is the config of a Caddy that only proxies.
 const stock = `{
 	admin ADMIN
 	persist_config off
@@ -64,15 +64,14 @@ http://GATEWAY {
 	}
 }`
 
-// TestMemoryHoldsNoMoreThanStockCaddys sends prompts full of canaries through
-// the gateway and through a stock Caddy, a binary without a module of ours that
-// only proxies, lets all connections go and the collector run, and searches
-// both processes' whole memory. What a proxy's own buffers keep no module of it
-// can wipe; what the gateway knows beyond that, such as what it took out, must
-// be gone. (Our binary, told to only proxy, is shown beside them.)
+// TestMemoryHoldsNoMoreThanStockCaddys sends prompts with canaries through the
+// gateway and through a stock Caddy without our modules, closes all connections, runs
+// the collector and searches the whole memory of both processes. No module can wipe
+// the buffers of the proxy itself, but the gateway must keep no more than they do.
+// (Our binary with the config of a proxy is shown beside them.)
 //
-// What is left is a matter of chance: which buffers were used again. Should
-// the gateway have more, two more rounds tell chance from a leak.
+// The number that is left depends on which buffers were used again. If the gateway
+// has more, two further rounds tell chance from a leak.
 func TestMemoryHoldsNoMoreThanStockCaddys(t *testing.T) {
 	stockIsStock(t)
 	gateway, proxy := 0, 0
@@ -90,8 +89,7 @@ func TestMemoryHoldsNoMoreThanStockCaddys(t *testing.T) {
 	}
 }
 
-// stockIsStock makes sure that none of our modules is in the stock binary, and
-// that they are in ours.
+// stockIsStock checks that our modules are in our binary and not in the stock one.
 func stockIsStock(t *testing.T) {
 	t.Helper()
 	for _, c := range []struct {
@@ -121,7 +119,7 @@ func leftovers(t *testing.T, name string, built func() (string, error), config s
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 200, Responder: briefEcho, CacheBlocks: 1 << 16, PrefillRate: 1e6})
 	p := launchBinary(t, built, strings.Replace(config, "ENGINES", harness.Addresses(engines), 1), nil)
 	if n := holdOne(t, p, name); n == 0 {
-		t.Fatalf("%s: not even a request in flight is found in memory; the search proves nothing", name)
+		t.Fatalf("%s: not even a request in flight is found in memory: the search proves nothing", name)
 	}
 	converse(t, p, name)
 	p.Client.CloseIdleConnections()
@@ -133,9 +131,8 @@ func leftovers(t *testing.T, name string, built func() (string, error), config s
 	return n
 }
 
-// converse sends every canary in a prompt of its own, many at a time, in sizes
-// from one packet to many; half of the answers are streams, and each comes with
-// the canary in it.
+// converse sends every canary in a prompt of its own, many at a time, in sizes from
+// one packet to many. Half of the answers are streams, and each has the canary.
 func converse(t *testing.T, p *process, name string) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -164,8 +161,8 @@ func converse(t *testing.T, p *process, name string) {
 	all.Wait()
 }
 
-// holdOne looks at the memory in the middle of an upload that has a canary in
-// it: there the search must find one.
+// holdOne searches the memory in the middle of an upload with a canary, which the
+// search must find.
 func holdOne(t *testing.T, p *process, name string) int {
 	t.Helper()
 	r, w := io.Pipe()
@@ -192,8 +189,8 @@ func holdOne(t *testing.T, p *process, name string) int {
 	return n
 }
 
-// occurrences counts canaries once nothing more happens in the process: each
-// round runs the collector, twice to empty the pools, and leaves time to end.
+// occurrences counts canaries after several rounds of the collector, which empty the
+// pools, and time for goroutines to end.
 func occurrences(t *testing.T, p *process) (n int) {
 	t.Helper()
 	for range 5 {
@@ -203,7 +200,7 @@ func occurrences(t *testing.T, p *process) (n int) {
 	return search(t, p.pid)
 }
 
-// search counts the canaries in all memory of a process that can be written.
+// search counts the canaries in all writable memory of a process.
 func search(t *testing.T, pid int) (n int) {
 	t.Helper()
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
@@ -231,7 +228,7 @@ func search(t *testing.T, pid int) (n int) {
 	return n
 }
 
-// searchRange reads in pieces that overlap by less than a canary.
+// searchRange reads in pieces that overlap by less than a canary's mark.
 func searchRange(memory io.ReaderAt, from, to int64) (n, read int) {
 	const piece = 4 << 20
 	overlap := int64(len(canaryMark) - 1)
@@ -242,7 +239,7 @@ func searchRange(memory io.ReaderAt, from, to int64) (n, read int) {
 		n += bytes.Count(b[:got], []byte(canaryMark))
 		read += got
 		if err != nil || int64(len(b)) == to-at {
-			break // gone, or never to be read, such as guard pages
+			break // unmapped, or unreadable such as guard pages
 		}
 	}
 	return n, read

@@ -17,15 +17,15 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// kernelWith returns a command line under which the kernel's Landlock answers
-// otherwise: strace puts in another answer to who asks for its version.
+// kernelWith returns a command line that replaces the kernel's answer to questions
+// about Landlock: strace injects another one.
 func kernelWith(t *testing.T, answer string) []string {
 	t.Helper()
 	wrap, _ := strace(t)
 	return append(wrap[:len(wrap)-2:len(wrap)-2], "-e", "trace=landlock_create_ruleset", "-e", "inject=landlock_create_ruleset:"+answer, "-o", "/dev/null")
 }
 
-// comesTo waits some seconds for a state.
+// comesTo waits for a state, for some seconds.
 func (p *process) comesTo(want string) bool {
 	for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(20 * time.Millisecond) {
 		resp, err := adminClient.Get(p.admin + "/kv_aware/volatile")
@@ -41,7 +41,7 @@ func (p *process) comesTo(want string) bool {
 	return false
 }
 
-// kill ends a process that nothing is wanted of any more.
+// kill ends a process at once.
 func (p *process) kill() {
 	_ = syscall.Kill(p.pid, syscall.SIGKILL)
 	_ = p.cmd.Wait()
@@ -49,11 +49,11 @@ func (p *process) kill() {
 
 const (
 	noLandlock  = "error=ENOSYS"
-	oldLandlock = "retval=2:when=1..2" // ABI 2 is Linux 5.19; our question, and the library's
+	oldLandlock = "retval=2:when=1..2" // ABI 2 is Linux 5.19; one answer for our question, one for the library's
 )
 
-// `require` does not start where the kernel cannot lock, and says why and what
-// else there is.
+// With `require` the gateway does not start on a kernel without the lock. The error
+// gives the reason and the alternative.
 func TestRequireNeedsTheKernel(t *testing.T) {
 	for answer, why := range map[string]string{noLandlock: "has no Landlock", oldLandlock: "needs Linux 6.2"} {
 		binary, err := theBinary()
@@ -61,10 +61,10 @@ func TestRequireNeedsTheKernel(t *testing.T) {
 			t.Fatal(err)
 		}
 		wrap := append(kernelWith(t, answer), binary, "run", "--config", "-", "--adapter", "caddyfile")
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // if it should start
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // in case it starts
 		defer cancel()
 		cmd := exec.CommandContext(ctx, wrap[0], wrap[1:]...)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // strace lets go of what it traces when it is killed alone
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // killing strace alone would leave its child running
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 		cmd.WaitDelay = 5 * time.Second
 		cmd.Dir = t.TempDir()
@@ -73,7 +73,7 @@ func TestRequireNeedsTheKernel(t *testing.T) {
 		cmd.Stdin = strings.NewReader(p.fill(volatileExample(t, harness.StartEngines(t, 1, enginesim.Config{}))))
 		out, err := cmd.CombinedOutput()
 		if err == nil {
-			t.Fatalf("%s: it has started and ended well\n%s", answer, out)
+			t.Fatalf("%s: the gateway started and ended without an error\n%s", answer, out)
 		}
 		for _, want := range []string{"volatile_only require: ", why, "volatile_only best_effort"} {
 			if !strings.Contains(string(out), want) {
@@ -83,14 +83,14 @@ func TestRequireNeedsTheKernel(t *testing.T) {
 	}
 }
 
-// `best_effort` starts anywhere, warns, and tells how far it came.
+// With `best_effort` the gateway starts on any kernel, warns, and reports how far it
+// is locked.
 func TestBestEffortAnywhere(t *testing.T) {
 	for answer, want := range map[string]string{noLandlock: `"locked":"no"`, oldLandlock: `"locked":"partly"`} {
 		engines := harness.StartEngines(t, 1, enginesim.Config{Speed: 100})
 		config := volatileExample(t, engines, "volatile_only require", "volatile_only best_effort")
-		// strace counts the calls of each thread by themselves. When the runtime
-		// has moved the one that locks, another call gets the answer: then this is
-		// no kernel that there is.
+		// strace counts the calls of each thread on its own. When the runtime moves the
+		// goroutine that locks to another thread, a wrong call gets the injected answer.
 		var p *process
 		for tries := 1; ; tries++ {
 			p = launch(t, config, nil, kernelWith(t, answer)...)
@@ -98,14 +98,14 @@ func TestBestEffortAnywhere(t *testing.T) {
 				break
 			}
 			if tries == 10 {
-				t.Fatalf("%s: the state does not come to %s", answer, want)
+				t.Fatalf("%s: the state never becomes %s", answer, want)
 			}
 			p.kill()
 		}
 		if metrics := p.adminGet(t, "/metrics"); !strings.Contains(metrics, "\ncaddy_kv_aware_disk_locked 0\n") {
-			t.Errorf("%s: the metric does not say that the process is not locked fully", answer)
+			t.Errorf("%s: the metric says that the process is fully locked", answer)
 		}
-		p.stop(t) // the warning comes with the lock, or right behind it
+		p.stop(t) // the warning may come after the lock
 		if log := p.log.String(); !strings.Contains(log, "the process is not fully locked out of the disk") {
 			t.Errorf("%s: no warning in\n%s", answer, log)
 		}

@@ -23,18 +23,19 @@ import (
 	"github.com/bauxite/caddy-kvaware/integration/harness"
 )
 
-// The tests in the volatile_*_test.go files look at the real binary from
-// outside: at its system calls, and at its memory. The race detector has
-// nothing to find there, so they run without it only.
+// The tests of this package look at the real binary from outside: at its system
+// calls and at its memory. The race detector finds nothing there, so they run only
+// without it.
 
-// theBinary is built once for all of them, and so is a Caddy without a module of
-// ours, which shares most of its packages.
+// theBinary and stockBinary, a Caddy without our modules, are built once for all
+// tests.
 var (
 	theBinary   = sync.OnceValues(func() (string, error) { return build(harness.Root + "/cmd/caddy") })
 	stockBinary = sync.OnceValues(func() (string, error) { return build("./testdata/stock") })
 )
 
-// build makes a binary in TestMain's directory, which is removed at the end.
+// build builds a package in the home directory of the tests, which is removed at the
+// end.
 func build(pkg string) (path string, err error) {
 	path = filepath.Join(os.Getenv("HOME"), "built-"+filepath.Base(pkg))
 	cmd := exec.Command("go", "build", "-o", path, pkg)
@@ -53,11 +54,11 @@ type process struct {
 	pid   int // of the gateway, also under strace
 	log   *bytes.Buffer
 
-	harness.Gateway // where it is, and what sends requests to it
+	harness.Gateway // its address and a client
 }
 
 // launch starts the gateway with a Caddyfile, in which GATEWAY and ADMIN stand
-// for addresses. wrap is what the command line begins with, such as strace.
+// for addresses. wrap begins the command line, for example with strace.
 func launch(t *testing.T, caddyfile string, env []string, wrap ...string) *process {
 	t.Helper()
 	return launchBinary(t, theBinary, caddyfile, env, wrap...)
@@ -80,7 +81,7 @@ func launchBinary(t *testing.T, built func() (string, error), caddyfile string, 
 	p.cmd.Env = append([]string{"HOME=" + p.dir, "TMPDIR=" + p.dir, "PATH=" + os.Getenv("PATH")}, env...)
 	p.cmd.Stdin = strings.NewReader(p.fill(caddyfile))
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	// It ends with the test, whatever happens to the test.
+	// The process ends with the test, even if the test crashes.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -172,8 +173,8 @@ func (p *process) adminGet(t *testing.T, path string) string {
 	return string(body)
 }
 
-// awaitState waits until the lock is as far as it comes: it is put on once the
-// config has started, which a first answer does not wait for.
+// awaitState waits until the lock reaches a state. The gateway takes the lock once
+// the config has started, maybe after its first answer.
 func (p *process) awaitState(t *testing.T, want string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -219,6 +220,6 @@ func mustBeEmpty(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		t.Errorf("it has left %s behind", e.Name())
+		t.Errorf("the process left %s behind", e.Name())
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// flooder is what a hostile engine has at the ports of its events: publishers
-// that do not stop, each rank in a way of its own, live and when it is asked for
-// its history. What they say is well-formed, so that it is taken in.
+// flooder is the publishers of a hostile engine. They send without end, each rank in
+// a way of its own, live and as history. The batches are well-formed, so that the
+// gateway applies them.
 type flooder struct {
 	events, replay int // the ports of rank 0
 	said           atomic.Int64
@@ -25,8 +25,7 @@ type flooder struct {
 // floodRanks is how many publishers a flooder has.
 const floodRanks = 4
 
-// startFlooder listens at ports that follow one another, until the end of the
-// test.
+// startFlooder listens at consecutive ports until the end of the test.
 func startFlooder(t *testing.T) *flooder {
 	t.Helper()
 	f := new(flooder)
@@ -36,12 +35,12 @@ func startFlooder(t *testing.T) *flooder {
 	return f
 }
 
-// option makes a policy follow it.
+// option returns the option that follows it.
 func (f *flooder) option() string {
 	return fmt.Sprintf("events tcp://127.0.0.1:%d {\nreplay tcp://127.0.0.1:%d\nranks %d\n}", f.events, f.replay, floodRanks)
 }
 
-// listen serves all ranks, at the port that it returns and those behind it.
+// listen serves all ranks, at the port that it returns and the next ones.
 func (f *flooder) listen(t *testing.T, ready string, head []byte) (port int) {
 	t.Helper()
 	for range 100 {
@@ -73,7 +72,7 @@ func (f *flooder) listen(t *testing.T, ready string, head []byte) (port int) {
 	return 0
 }
 
-// accept floods everybody who connects.
+// accept floods every connection.
 func (f *flooder) accept(l net.Listener, rank int, ready string, head []byte) {
 	for {
 		c, err := l.Accept()
@@ -89,9 +88,9 @@ func (f *flooder) accept(l net.Listener, rank int, ready string, head []byte) {
 	}
 }
 
-// flood sends batches, numbered from 0, until the connection ends: by rank of
-// 16 events, of so many tokens as a message may have, of both in turn, or one
-// frame without end.
+// flood sends batches, numbered from 0, until the connection ends. Those of rank 0
+// have 16 events, those of rank 1 as many tokens as a message may have, those of
+// rank 2 alternate, and rank 3 sends one frame without end.
 func (f *flooder) flood(c net.Conn, rank int, head []byte) {
 	if rank == 3 {
 		f.say(c, append(head[:len(head)-2:len(head)-2], 2, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff))
@@ -116,8 +115,8 @@ func (f *flooder) say(c net.Conn, b []byte) bool {
 	return err == nil && !f.over.Load()
 }
 
-// hostileBatch stores blocks that nobody has, each after the one before: 16 at
-// a time, or as many as a message has room for.
+// hostileBatch returns a batch that stores new blocks: 16 of them, or as many as fit
+// in a message.
 func hostileBatch(seq uint64, large bool) []byte {
 	const blockTokens = 16
 	events, blocks := 16, 1

@@ -23,24 +23,24 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// traced are the system calls that can leave something on a disk, or hand the
-// work to another program. Opening is looked at more closely.
+// traced lists the system calls that can write to a disk or start a program. Calls
+// that open files are examined further.
 const traced = "open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,link,linkat," +
 	"symlink,symlinkat,truncate,ftruncate,fallocate,copy_file_range,unlink,unlinkat,rmdir," +
 	"chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,setxattr,lsetxattr,fsetxattr,utimensat,mount,swapon," +
 	"pwrite64,pwritev,pwritev2,io_uring_setup,execve,execveat"
 
 var (
-	// opening is a line of strace that opens a file: its path and flags.
+	// opening matches a line of strace that opens a file, with path and flags.
 	opening = regexp.MustCompile(`\b(?:openat\([^,]*, |open\()"([^"]*)", ([A-Z_|0-9x]+)`)
 	writing = regexp.MustCompile(`O_(WRONLY|RDWR|CREAT|TRUNC|APPEND|TMPFILE)`)
-	// aside is a line that is no call: a signal, an exit, the second half of a
-	// call whose arguments stand in the first, or a thread of a process that has
-	// exited, of which strace lets go without having learned of any call.
+	// aside matches a line that is no call: a signal, an exit, the second half of a
+	// call whose arguments are in the first, or a thread that strace detaches from
+	// because its process has exited.
 	aside = regexp.MustCompile(`^\d+ +(\+\+\+ |--- |<\.\.\. \w+ resumed>|\?\?\?\( <detached \.\.\.>)`)
 )
 
-// disk returns what a line of strace says of the disk, or "".
+// disk returns a line of strace if its call can write to a disk, else "".
 func disk(line string) string {
 	if aside.MatchString(line) {
 		return ""
@@ -51,8 +51,8 @@ func disk(line string) string {
 	return line
 }
 
-// diskCalls returns the calls in a log of strace that create or write. The
-// first execve is strace's own: it starts the program.
+// diskCalls returns the calls in a log of strace that can write to a disk. The first
+// execve does not count: with it strace starts the program.
 func diskCalls(t *testing.T, log string) (calls []string, lines int) {
 	t.Helper()
 	f, err := os.Open(log)
@@ -90,8 +90,8 @@ func strace(t *testing.T) (wrap []string, log string) {
 	return []string{"strace", "-f", "--seccomp-bpf", "-qq", "-s", "200", "-e", "trace=" + traced, "-o", log}, log
 }
 
-// volatileExample is the example that writes nothing, with the addresses of
-// the test, limits that requests run into, and an optional change.
+// volatileExample returns the example that writes nothing, with the addresses of the
+// test, limits that requests run into, and these changes: old, new, old, new.
 func volatileExample(t *testing.T, engines []*enginesim.Engine, changes ...string) string {
 	t.Helper()
 	raw, err := os.ReadFile(harness.Root + "/caddyfile-examples/volatile.Caddyfile")
@@ -115,8 +115,8 @@ func volatileExample(t *testing.T, engines []*enginesim.Engine, changes ...strin
 }
 
 // TestNothingIsWritten runs the binary with the example that writes nothing,
-// sends it traffic of every kind, and looks at each system call that could
-// leave something on a disk. Attempts that the lock has denied count too.
+// sends it traffic of every kind, and examines each system call that can write to a
+// disk. Calls that the lock has denied count too.
 func TestNothingIsWritten(t *testing.T) {
 	wrap, log := strace(t)
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 8, Responder: enginesim.Echo, CacheBlocks: 4000, Record: 5000})
@@ -139,13 +139,13 @@ func TestNothingIsWritten(t *testing.T) {
 		}
 	}
 	if lines < 20 {
-		t.Fatalf("strace has seen %d calls only; it proves nothing", lines)
+		t.Fatalf("strace has seen only %d calls: this proves nothing", lines)
 	}
 	mustBeEmpty(t, p.dir)
 	t.Logf("%d calls looked at, none creates or writes", lines)
 }
 
-// everyTraffic sends requests of every kind there is.
+// everyTraffic sends requests of every kind.
 func everyTraffic(t *testing.T, p *process, engines []*enginesim.Engine, config string) {
 	t.Helper()
 	status := map[int]int{}
@@ -162,14 +162,14 @@ func everyTraffic(t *testing.T, p *process, engines []*enginesim.Engine, config 
 	if answer.Status != http.StatusOK || !strings.Contains(answer.Body, harness.SecretMail) {
 		t.Fatalf("not restored: status %d, %.300s", answer.Status, answer.Body)
 	}
-	// Bodies over the size, and more than there is room for.
+	// Bodies over max_size, and more of them than in_flight_limit admits.
 	tooLarge(p, status)
-	for range 20 { // who is cut off while it sends may not hear why
+	for range 20 { // a client that is cut off while it sends may not read the answer
 		if flood(t, p, status); status[http.StatusInsufficientStorage] > 0 {
 			break
 		}
 	}
-	// Engines that fail in every way, and a client that leaves.
+	// Engines that fail in every way, and a client that leaves early.
 	for _, e := range engines {
 		if err := e.Fault(enginesim.Fault{Kind: enginesim.Status, Status: 500, Count: 40}, enginesim.Fault{Kind: enginesim.Reset, Skip: 40, Count: 40},
 			enginesim.Fault{Kind: enginesim.Cut, Chunks: 1, Skip: 80, Count: 20}); err != nil {
@@ -196,8 +196,8 @@ func everyTraffic(t *testing.T, p *process, engines []*enginesim.Engine, config 
 	}
 }
 
-// tooLarge sends a body over max_size until the answer arrives: who goes on
-// sending may be cut off before it reads it.
+// tooLarge sends a body over max_size until it reads an answer: a client may be cut
+// off before that.
 func tooLarge(p *process, status map[int]int) {
 	for range 20 {
 		resp, err := p.Client.Post(p.URL+harness.PlantedPaths[0], "application/json", strings.NewReader(harness.Chat(strings.Repeat("x", 5_000_000), false)))
@@ -209,7 +209,7 @@ func tooLarge(p *process, status map[int]int) {
 	}
 }
 
-// flood sends more at once than in_flight_limit lets in.
+// flood sends more bytes at once than in_flight_limit admits.
 func flood(t *testing.T, p *process, status map[int]int) {
 	t.Helper()
 	size := 3_000_000
@@ -217,7 +217,7 @@ func flood(t *testing.T, p *process, status map[int]int) {
 		strings.TrimPrefix(p.URL, "http://"), size)
 	var held []net.Conn
 	for i := range 8 {
-		// Each from an address of its own, or the share of one client is the limit.
+		// Each client has an address of its own: one may take only a share.
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i+1))}}
 		conn, err := dialer.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 		if err != nil {
@@ -246,7 +246,7 @@ func flood(t *testing.T, p *process, status map[int]int) {
 	}
 }
 
-// abandon leaves in the middle of a stream.
+// abandon closes the connection in the middle of a stream.
 func abandon(t *testing.T, p *process) {
 	t.Helper()
 	resp, err := p.Client.Post(p.URL+harness.PlantedPaths[0], "application/json", strings.NewReader(harness.Chat(harness.PlantedText(), true)))
@@ -257,8 +257,8 @@ func abandon(t *testing.T, p *process) {
 	resp.Body.Close()
 }
 
-// The same, with a config that does write: the autosave, the storage. This is
-// how the test above is known to be able to fail.
+// Proves that the test above can fail: this config writes an autosave and to the
+// storage.
 func TestWritingIsSeen(t *testing.T) {
 	wrap, log := strace(t)
 	engines := harness.StartEngines(t, 1, enginesim.Config{Speed: 100})
@@ -271,11 +271,11 @@ func TestWritingIsSeen(t *testing.T) {
 		}
 	}
 	if entries, err := os.ReadDir(p.dir); err != nil || len(entries) == 0 {
-		t.Errorf("it has left nothing behind: %v", err)
+		t.Errorf("the process left nothing behind: %v", err)
 	}
 }
 
-// Every way of writing is told from every way of reading.
+// Lines of strace that write are told from lines that only read.
 func TestDiskCallsAreTold(t *testing.T) {
 	for line, is := range map[string]bool{
 		`1 openat(AT_FDCWD, "/etc/hosts", O_RDONLY|O_CLOEXEC) = 3`:                             false,

@@ -21,8 +21,8 @@ const (
 	planted = module + "/integration/volatile/callgraph/testdata/planted"
 )
 
-// linked returns the packages of ours that end up in users' binaries: those
-// that cmd/caddy links, and the root package links no fewer.
+// linked returns our packages in users' binaries: those that the root package and
+// cmd/caddy link.
 var linked = sync.OnceValues(func() (map[string]bool, error) {
 	cmd := exec.Command("go", "list", "-deps", ".", "./cmd/caddy")
 	cmd.Dir = root
@@ -66,7 +66,7 @@ func loadGateway(t *testing.T) *program {
 	return p
 }
 
-// The promise: none of our functions can reach one that writes a file.
+// None of our functions can reach a function that writes a file.
 func TestNothingOfOursCanWriteAFile(t *testing.T) {
 	p := loadGateway(t)
 	for path := range product(t) {
@@ -84,8 +84,8 @@ func TestNothingOfOursCanWriteAFile(t *testing.T) {
 	}
 }
 
-// Each package under testdata/planted breaks the promise in ways of its own,
-// which its package comment lists: the search finds them all, and no others.
+// Each package under testdata/planted writes files in ways that its package comment
+// lists. The search finds all of these and no others.
 func TestPlantedViolationsAreFound(t *testing.T) {
 	p, err := loadProgram("testdata/planted", func(path string) bool { return under(path, planted) })
 	if err != nil {
@@ -124,7 +124,7 @@ func wanted(pkg *packages.Package) []string {
 	return nil
 }
 
-// No file of ours goes around the type system by assembly, C or linkname.
+// None of our files uses assembly, C or linkname, which the call graph cannot see.
 func TestNothingOfOursIsHidden(t *testing.T) {
 	for _, pkg := range loadGateway(t).packages {
 		if product(t)[pkg.PkgPath] {
@@ -148,7 +148,7 @@ func TestNothingOfOursIsHidden(t *testing.T) {
 	t.Fatal("the planted package was not loaded")
 }
 
-// hiding lists what the call graph cannot show of a package.
+// hiding lists the parts of a package that the call graph cannot see.
 func hiding(pkg *packages.Package) (what []string) {
 	for _, name := range pkg.OtherFiles {
 		what = append(what, "is not Go: "+filepath.Base(name))

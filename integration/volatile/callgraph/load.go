@@ -26,9 +26,9 @@ type program struct {
 	calls     *callgraph.Graph
 }
 
-// loadProgram analyses the packages of the module in dir that own accepts,
-// with all they import up to the borders. Types of what lies behind a border
-// come from the build cache; only its functions have no bodies.
+// loadProgram analyses the packages of the module in dir that own accepts, and all
+// they import up to the borders. Packages behind a border have types, from the build
+// cache, but no function bodies.
 func loadProgram(dir string, own func(path string) bool) (*program, error) {
 	p := &program{own: make(map[string]bool)}
 	paths, err := p.list(dir, own)
@@ -52,7 +52,7 @@ func loadProgram(dir string, own func(path string) bool) (*program, error) {
 	return p, nil
 }
 
-// list returns the packages to analyse: our own, and theirs up to the borders.
+// list returns the packages to analyse: our own and their imports up to the borders.
 func (p *program) list(dir string, own func(path string) bool) ([]string, error) {
 	all, err := packages.Load(&packages.Config{
 		Dir: dir, Mode: packages.NeedName | packages.NeedImports | packages.NeedDeps,
@@ -88,7 +88,7 @@ func (p *program) list(dir string, own func(path string) bool) ([]string, error)
 	return paths, nil
 }
 
-// addDeadCode adds what AllFunctions leaves out because nothing uses it yet.
+// addDeadCode adds the functions that AllFunctions omits because nothing uses them.
 func (p *program) addDeadCode(prog *ssa.Program) {
 	var add func(f *ssa.Function)
 	add = func(f *ssa.Function) {
@@ -118,9 +118,9 @@ func (p *program) addDeadCode(prog *ssa.Program) {
 	}
 }
 
-// packageOf returns the path of the package that a function belongs to, also
-// of those that the analysis has made: instances of generic functions, bound
-// methods, wrappers of promoted methods.
+// packageOf returns the path of a function's package. It knows the functions that the
+// analysis creates: instances of generic functions, bound methods, wrappers of
+// promoted methods.
 func packageOf(f *ssa.Function) string {
 	for f.Parent() != nil {
 		f = f.Parent()
@@ -137,7 +137,7 @@ func packageOf(f *ssa.Function) string {
 	return "" // of the universe, such as error.Error
 }
 
-// nameOf returns a function's name as the tables write it: os.Create,
+// nameOf returns a function's name in the form of the tables: os.Create,
 // (*os.File).Truncate.
 func nameOf(f *ssa.Function) string {
 	if f.Origin() != nil {
@@ -150,7 +150,7 @@ func nameOf(f *ssa.Function) string {
 	return f.String()
 }
 
-// under reports whether a package is one of the trees.
+// under reports whether a package is in one of the trees.
 func under(path string, trees ...string) bool {
 	return slices.ContainsFunc(trees, func(tree string) bool {
 		return path == tree || strings.HasPrefix(path, tree+"/")

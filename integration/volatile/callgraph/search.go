@@ -12,17 +12,17 @@ import (
 	"golang.org/x/tools/go/ssa"
 )
 
-// violation is a way from our code to a function that must not be reached.
+// violation is a path from our code to a function that it must not reach.
 type violation struct {
-	origin string // the package of ours that it begins in
+	origin string // our package, in which the path begins
 	path   []step // the last is the forbidden function
 	why    string
 }
 
-// step is one function on the way.
+// step is one function on a path.
 type step struct {
 	name string
-	call token.Position // where the next one is called or mentioned
+	call token.Position // of the call or mention of the next function
 }
 
 // String shows the whole path, a line for each step.
@@ -38,11 +38,10 @@ func (v violation) String() string {
 // target is the name of the forbidden function.
 func (v violation) target() string { return v.path[len(v.path)-1].name }
 
-// search goes through the calls, breadth first, so that it finds shortest
-// paths.
+// search follows the calls breadth first, so that it finds shortest paths.
 type search struct {
 	program *program
-	from    map[*ssa.Function]mention // how a function was first reached
+	from    map[*ssa.Function]mention // the mention that first reached a function
 	queue   []*ssa.Function
 	found   []violation
 	told    map[string]bool
@@ -73,7 +72,7 @@ func (p *program) violations() []violation {
 	return s.found
 }
 
-// leave follows all that f calls or mentions.
+// leave follows all functions that f calls or mentions.
 func (s *search) leave(f *ssa.Function) {
 	if len(f.Blocks) == 0 && !bodyless(packageOf(f)) {
 		s.report(f, mention{}, "has no Go body to look into")
@@ -100,9 +99,9 @@ func (s *search) leave(f *ssa.Function) {
 	}
 }
 
-// arrive judges g and, if it is neither forbidden nor trusted, goes on there.
+// arrive checks g and queues it if it is neither forbidden nor trusted.
 func (s *search) arrive(g *ssa.Function, by mention, site ssa.CallInstruction) {
-	why, goOn := judge(by.caller, g, site)
+	why, goOn := check(by.caller, g, site)
 	if why != "" {
 		s.report(g, by, why)
 		return
@@ -114,7 +113,7 @@ func (s *search) arrive(g *ssa.Function, by mention, site ssa.CallInstruction) {
 	s.queue = append(s.queue, g)
 }
 
-// report notes the way to g, once for each function of ours and each target.
+// report records the path to g, once for each of our functions and each target.
 func (s *search) report(g *ssa.Function, by mention, why string) {
 	path, origin := []step{{name: nameOf(g)}}, packageOf(g)
 	for by.caller != nil {

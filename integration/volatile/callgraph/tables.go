@@ -11,24 +11,23 @@ import (
 	"golang.org/x/tools/go/ssa"
 )
 
-// borders are where the search ends. What lies behind them is not ours: it is
-// watched at run time, by the test under strace and by Landlock. Ways through
-// them that are known to write are forbidden by name, below.
+// borders end the search. The code behind them is not ours; the test under strace
+// and Landlock watch it at run time. Functions there that are known to write are
+// forbidden by name, below.
 var borders = []string{
 	"net", "crypto", // the standard library's network and cryptography
 	"go.uber.org/zap",
 	"github.com/caddyserver",
 	"github.com/landlock-lsm", // the lock itself: prctl and landlock_* calls
 	"runtime", "internal/runtime",
-	"internal/poll", // only os and net can call it, with what they have opened
+	"internal/poll", // only os and net can call it, with files that they opened
 }
 
 func border(path string) bool { return under(path, borders...) }
 
-// harmless are the only functions of the guarded packages that may be reached.
-// Whatever is not here is forbidden, also what a later Go adds. A Write of an
-// *os.File is here because it is judged by where the file was opened: nothing
-// here opens one for writing.
+// harmless lists the functions of the guarded packages that may be reached. All
+// others are forbidden, including those that a later Go adds. (*os.File).Write is
+// here because nothing here opens a file for writing.
 var harmless = set(
 	"os.Open", "os.ReadFile", "os.ReadDir", "os.Stat", "os.Lstat", "os.Readlink",
 	"(*os.File).Read", "(*os.File).ReadAt", "(*os.File).Seek", "(*os.File).Stat", "(*os.File).Name", "(*os.File).Close",
@@ -45,8 +44,7 @@ var harmless = set(
 	"golang.org/x/sys/unix.Prctl", "golang.org/x/sys/unix.Setrlimit", "golang.org/x/sys/unix.Close",
 )
 
-// guarded are the packages of which nothing may be reached but what is
-// harmless.
+// guarded lists the packages of which only harmless functions may be reached.
 var guarded = []string{"os", "plugin", "syscall", "internal/syscall", "golang.org/x/sys", "log/syslog"}
 
 const (
@@ -56,8 +54,8 @@ const (
 	blind  = "calls what the search cannot see"
 )
 
-// forbidden are functions elsewhere that write files, or that end where no
-// path can be followed, and why.
+// forbidden lists functions of other packages that write files or that hide the path
+// from the search, with the reason.
 var forbidden = map[string]string{
 	"go.uber.org/zap.Open":           writes,
 	"(go.uber.org/zap.Config).Build": writes,
@@ -88,14 +86,14 @@ var forbidden = map[string]string{
 	"(reflect.Value).MethodByName": blind,
 }
 
-// reflecting are packages whose calls by reflection are known.
+// reflecting lists packages whose calls by reflection are known to be harmless.
 var reflecting = []string{
 	"google.golang.org/protobuf", // getters of messages, to describe them
 }
 
-// judge tells why a call or mention of callee must not be, or whether the
-// search goes on in it.
-func judge(caller, callee *ssa.Function, site ssa.CallInstruction) (why string, goOn bool) {
+// check returns why caller must not call or mention callee, or else whether the
+// search goes on in callee.
+func check(caller, callee *ssa.Function, site ssa.CallInstruction) (why string, goOn bool) {
 	name, path := nameOf(callee), packageOf(callee)
 	if why, ok := forbidden[name]; ok {
 		if why == blind && under(packageOf(caller), reflecting...) {
@@ -112,10 +110,10 @@ func judge(caller, callee *ssa.Function, site ssa.CallInstruction) (why string, 
 	return "", !border(path)
 }
 
-// outward reports whether other packages can call f. What they cannot call is
-// judged where they call what leads to it; that it turns up elsewhere comes
-// from functions such as io.Copy and (*sync.Once).Do, of which the graph
-// cannot tell who calls them with what.
+// outward reports whether other packages can call f. An unexported function is
+// reached through an exported one, which is checked. Other paths to it are errors of
+// the graph, which does not tell apart the calls of functions such as io.Copy and
+// (*sync.Once).Do by their arguments.
 func outward(f *ssa.Function) bool {
 	if f.Parent() != nil || f.Object() == nil || !f.Object().Exported() {
 		return false
@@ -132,8 +130,8 @@ func outward(f *ssa.Function) bool {
 	return !ok || named.Obj().Exported()
 }
 
-// readOnlyOpen reports whether a call is syscall.Open with a constant flag
-// that only reads: package time opens its zones so.
+// readOnlyOpen reports whether a call is syscall.Open with a constant flag that only
+// reads. Package time opens its zones so.
 func readOnlyOpen(name string, site ssa.CallInstruction) bool {
 	if name != "syscall.Open" || site == nil || len(site.Common().Args) != 3 {
 		return false

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/tools/go/packages"
 )
 
-// exceptions are the only packages of ours that import what could write files
-// or run programs, and why they do.
+// exceptions lists our packages that import a package that could write files or run
+// programs, with the reason.
 var exceptions = map[string]string{
 	"/janitor os":                              "the error of a read that has run into its deadline",
 	"/internal/commands os":                    "reads the file that a command is given, prints to standard output",
@@ -25,11 +25,10 @@ var exceptions = map[string]string{
 	"/internal/engine/zmtp os":                 "the error of a read that has run into its deadline",
 }
 
-// suspect are the imports that need an exception.
+// suspect lists the imports that need an exception.
 var suspect = []string{"os", "io/ioutil", "plugin", "syscall", "golang.org/x/sys", "C"}
 
-// Whoever wants to import one of these has to say why, here. An exception
-// that nobody needs any more is an error too.
+// Every suspect import has an exception, and every exception is needed.
 func TestSuspectImportsAreExplained(t *testing.T) {
 	p := loadGateway(t)
 	unused := make(map[string]bool, len(exceptions))
@@ -62,8 +61,8 @@ func TestSuspectImportsAreExplained(t *testing.T) {
 
 var tableName = regexp.MustCompile(`^(?:\((\*?)(.+)\.(\w+)\)|(.+))\.(\w+)$`)
 
-// Every function that a table names exists: a rule for one that was renamed
-// would be no rule.
+// Every function that a table names exists. A rule for a function that was renamed
+// would have no effect.
 func TestTablesNameWhatExists(t *testing.T) {
 	var names []string
 	for name := range harmless {
