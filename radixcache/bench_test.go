@@ -11,18 +11,18 @@ import (
 )
 
 // w1Load is W1 once for all benchmarks.
-var w1Load = sync.OnceValue(func() *w1.W { return w1.New(20000) })
+var w1Load = sync.OnceValue(func() *w1.Workload { return w1.New(20000) })
 
 // w1Tree makes a tree with all of W1.
 func w1Tree(limit int64) (*Tree, []Upstream) {
 	t := New(limit)
-	ids := make([]Upstream, w1.Pods)
+	ids := make([]Upstream, w1.Upstreams)
 	for i := range ids {
 		ids[i] = t.Register(fmt.Sprint("pod-", i))
 	}
 	w := w1Load()
-	for _, b := range w.Build {
-		t.Insert(ids[b.Pod], w.Convs[b.Conv].Hashes[:b.Blocks], w1.BlockToks)
+	for _, b := range w.Turns {
+		t.Insert(ids[b.Upstream], w.Conversations[b.Conversation].Hashes[:b.Blocks], w1.BlockTokens)
 	}
 	return t, ids
 }
@@ -30,7 +30,7 @@ func w1Tree(limit int64) (*Tree, []Upstream) {
 func BenchmarkLookup(b *testing.B) {
 	for _, limit := range []int64{1 << 30, 20_000_000} {
 		t, _ := w1Tree(limit)
-		for kind, name := range []string{w1.Cont: "continued", w1.NewSys: "new on a known system prompt", w1.Cold: "unknown"} {
+		for kind, name := range []string{w1.Continued: "continued", w1.KnownSystem: "new on a known system prompt", w1.Unknown: "unknown"} {
 			var queries []w1.Query
 			for _, q := range w1Load().Queries(50000, 1) {
 				if q.Kind == kind {
@@ -55,7 +55,7 @@ func BenchmarkInsert(b *testing.B) {
 	for b.Loop() {
 		w1Tree(1 << 30)
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(w.BuildAdds), "ns/block")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(w.BlocksRecorded), "ns/block")
 }
 
 func BenchmarkRemove(b *testing.B) {
@@ -75,12 +75,12 @@ func BenchmarkEvents(b *testing.B) {
 	for b.Loop() {
 		t := New(1 << 30)
 		var keys []uint64
-		for _, turn := range w.Build {
-			up := t.Register(fmt.Sprint("pod-", turn.Pod))
-			chain := w.Convs[turn.Conv].Hashes[:turn.Blocks]
+		for _, turn := range w.Turns {
+			up := t.Register(fmt.Sprint("pod-", turn.Upstream))
+			chain := w.Conversations[turn.Conversation].Hashes[:turn.Blocks]
 			keys = keys[:0]
 			for _, h := range chain {
-				keys = append(keys, h^uint64(turn.Pod)<<56)
+				keys = append(keys, h^uint64(turn.Upstream)<<56)
 			}
 			from := 0 // an engine reports new blocks only
 			for from < len(chain) {
@@ -89,7 +89,7 @@ func BenchmarkEvents(b *testing.B) {
 				}
 				from++
 			}
-			e := StoredBlocks{Root: from == 0, Keys: keys[from:], Blocks: chain[from:], Weight: w1.BlockToks}
+			e := StoredBlocks{Root: from == 0, Keys: keys[from:], Blocks: chain[from:], Weight: w1.BlockTokens}
 			if from > 0 {
 				e.Parent = keys[from-1]
 			}

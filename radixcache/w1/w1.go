@@ -20,43 +20,43 @@ import (
 )
 
 const (
-	Pods      = 64
-	NSys      = 50
-	BlockToks = 16
-	MinTok    = 1024
-	MaxTok    = 32768
+	Upstreams   = 64
+	numSystems  = 50
+	BlockTokens = 16
+	minTokens   = 1024
+	maxTokens   = 32768
 )
 
 // NPods is how many of the Pods slots the workload uses (set before New).
-var NPods = Pods
+var NPods = Upstreams
 
 // Turn is one request: a conversation's prompt so far, answered by a pod.
 type Turn struct {
-	Conv   int32
-	Pod    int32
-	Blocks int32 // number of full blocks of the prompt at this turn
+	Conversation int32
+	Upstream     int32
+	Blocks       int32 // number of full blocks of the prompt at this turn
 }
 
 // Conv is a conversation.
-type Conv struct {
-	Sys    int32
-	SysTok int32
-	Len    int32    // tokens of the held-out last turn
-	Hashes []uint64 // chained block hashes of the last turn's prompt
-	Turns  int
+type Conversation struct {
+	system       int32
+	systemTokens int32
+	tokens       int32    // tokens of the held-out last turn
+	Hashes       []uint64 // chained block hashes of the last turn's prompt
+	numTurns     int
 }
 
 // W is the workload.
-type W struct {
-	NConv  int
-	Convs  []Conv
-	Build  []Turn // in arrival order (conversations interleaved)
-	Held   []Turn // one per conversation: the last turn
-	SysLen [NSys]int
+type Workload struct {
+	NConv         int
+	Conversations []Conversation
+	Turns         []Turn // in arrival order (conversations interleaved)
+	last          []Turn // one per conversation: the last turn
+	systemTokens  [numSystems]int
 	// derived
-	UniqueBlocks  int // distinct blocks recorded by Build
-	BlockPodPairs int // distinct (block,pod) pairs recorded by Build
-	BuildAdds     int // total block adds executed by Build
+	DistinctBlocks int // distinct blocks recorded by Build
+	Pairs          int // distinct (block,pod) pairs recorded by Build
+	BlocksRecorded int // total block adds executed by Build
 }
 
 func logUniform(r *rand.Rand, lo, hi float64) float64 {
@@ -73,13 +73,13 @@ func mix(a, b uint64) uint64 {
 }
 
 // Tokens fills dst with the first n tokens of conversation c.
-func (w *W) Tokens(c int, n int, dst []uint32) []uint32 {
+func (w *Workload) appendTokens(c int, n int, dst []uint32) []uint32 {
 	dst = dst[:0]
-	cv := &w.Convs[c]
+	cv := &w.Conversations[c]
 	for i := 0; i < n; i++ {
 		var h uint64
-		if i < int(cv.SysTok) {
-			h = mix(uint64(cv.Sys)+1, uint64(i)+1)
+		if i < int(cv.systemTokens) {
+			h = mix(uint64(cv.system)+1, uint64(i)+1)
 		} else {
 			h = mix(uint64(c)+1_000_003, uint64(i)+7)
 		}
@@ -89,9 +89,9 @@ func (w *W) Tokens(c int, n int, dst []uint32) []uint32 {
 }
 
 // Text: 4 ASCII chars per token, deterministic.
-func (w *W) Text(c int, nTok int, dst []byte, tok []uint32) []byte {
+func (w *Workload) Text(c int, nTok int, dst []byte, tok []uint32) []byte {
 	const al = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789."
-	tok = w.Tokens(c, nTok, tok)
+	tok = w.appendTokens(c, nTok, tok)
 	dst = dst[:0]
 	for _, t := range tok {
 		dst = append(dst, al[t&63], al[(t>>6)&63], al[(t>>12)&63], ' ')
@@ -100,13 +100,13 @@ func (w *W) Text(c int, nTok int, dst []byte, tok []uint32) []byte {
 }
 
 // Chain computes the reference chained block hash: xxh64(parent||16 tokens LE).
-func Chain(tok []uint32, out []uint64) []uint64 {
+func chain(tok []uint32, out []uint64) []uint64 {
 	out = out[:0]
-	var buf [8 + 4*BlockToks]byte
+	var buf [8 + 4*BlockTokens]byte
 	parent := uint64(0x9E3779B97F4A7C15)
-	for i := 0; i+BlockToks <= len(tok); i += BlockToks {
+	for i := 0; i+BlockTokens <= len(tok); i += BlockTokens {
 		binary.LittleEndian.PutUint64(buf[:8], parent)
-		for j := 0; j < BlockToks; j++ {
+		for j := 0; j < BlockTokens; j++ {
 			binary.LittleEndian.PutUint32(buf[8+4*j:], tok[i+j])
 		}
 		parent = xxhash.Sum64(buf[:])
@@ -116,14 +116,14 @@ func Chain(tok []uint32, out []uint64) []uint64 {
 }
 
 // New generates a workload of nconv conversations; W1 has 20,000.
-func New(nconv int) *W {
+func New(nconv int) *Workload {
 	r := rand.New(rand.NewPCG(42, 4242))
-	w := &W{NConv: nconv, Convs: make([]Conv, nconv)}
-	for s := range w.SysLen {
-		w.SysLen[s] = int(logUniform(r, 256, 4096)) / BlockToks * BlockToks
+	w := &Workload{NConv: nconv, Conversations: make([]Conversation, nconv)}
+	for s := range w.systemTokens {
+		w.systemTokens[s] = int(logUniform(r, 256, 4096)) / BlockTokens * BlockTokens
 	}
 	// zipf(1.0) popularity for system prompts
-	cum := make([]float64, NSys)
+	cum := make([]float64, numSystems)
 	t := 0.0
 	for i := range cum {
 		t += 1 / float64(i+1)
@@ -136,29 +136,29 @@ func New(nconv int) *W {
 				return i
 			}
 		}
-		return NSys - 1
+		return numSystems - 1
 	}
 	type ev struct {
 		t  float64
 		tn Turn
 	}
 	var evs []ev
-	tok := make([]uint32, 0, MaxTok)
-	w.Held = make([]Turn, nconv)
+	tok := make([]uint32, 0, maxTokens)
+	w.last = make([]Turn, nconv)
 	for c := 0; c < nconv; c++ {
-		cv := &w.Convs[c]
-		cv.Sys = int32(pickSys())
+		cv := &w.Conversations[c]
+		cv.system = int32(pickSys())
 		L := int(math.Exp(math.Log(3072) + .85*r.NormFloat64()))
-		L = max(MinTok, min(MaxTok, L))
-		st := w.SysLen[cv.Sys]
+		L = max(minTokens, min(maxTokens, L))
+		st := w.systemTokens[cv.system]
 		if L < st+256 {
 			L = st + 256
 		}
-		cv.SysTok, cv.Len = int32(st), int32(L)
-		tok = w.Tokens(c, L, tok)
-		cv.Hashes = append([]uint64(nil), Chain(tok, nil)...)
+		cv.systemTokens, cv.tokens = int32(st), int32(L)
+		tok = w.appendTokens(c, L, tok)
+		cv.Hashes = append([]uint64(nil), chain(tok, nil)...)
 		K := 2 + r.IntN(7) // 2..8 turns including the held-out one
-		cv.Turns = K
+		cv.numTurns = K
 		start := r.Float64()
 		pod := int32(r.IntN(NPods))
 		for k := 1; k <= K; k++ {
@@ -166,26 +166,26 @@ func New(nconv int) *W {
 			if k > 1 && r.Float64() > .85 {
 				pod = int32(r.IntN(NPods))
 			}
-			tn := Turn{int32(c), pod, int32(n / BlockToks)}
+			tn := Turn{int32(c), pod, int32(n / BlockTokens)}
 			if k == K {
-				w.Held[c] = tn
+				w.last[c] = tn
 			} else {
 				evs = append(evs, ev{start + .02*float64(k) + .01*r.Float64(), tn})
 			}
 		}
 	}
 	// arrival order
-	quick(evs, func(a, b ev) bool { return a.t < b.t })
-	w.Build = make([]Turn, len(evs))
+	quicksort(evs, func(a, b ev) bool { return a.t < b.t })
+	w.Turns = make([]Turn, len(evs))
 	for i, e := range evs {
-		w.Build[i] = e.tn
-		w.BuildAdds += int(e.tn.Blocks)
+		w.Turns[i] = e.tn
+		w.BlocksRecorded += int(e.tn.Blocks)
 	}
 	return w
 }
 
 // quick is an own sort, because the order of equal elements must never change.
-func quick[T any](x []T, less func(a, b T) bool) {
+func quicksort[T any](x []T, less func(a, b T) bool) {
 	for len(x) > 12 {
 		p := x[len(x)/2]
 		i, j := 0, len(x)-1
@@ -203,10 +203,10 @@ func quick[T any](x []T, less func(a, b T) bool) {
 			}
 		}
 		if j+1 < len(x)-i {
-			quick(x[:j+1], less)
+			quicksort(x[:j+1], less)
 			x = x[i:]
 		} else {
-			quick(x[i:], less)
+			quicksort(x[i:], less)
 			x = x[:j+1]
 		}
 	}
@@ -219,41 +219,41 @@ func quick[T any](x []T, less func(a, b T) bool) {
 
 // Query kinds.
 const (
-	Cont   = iota // held-out last turn of a known conversation
-	NewSys        // known system prompt + unknown tail
-	Cold          // everything unknown
+	Continued   = iota // held-out last turn of a known conversation
+	KnownSystem        // known system prompt + unknown tail
+	Unknown            // everything unknown
 )
 
 // Query is one lookup.
 type Query struct {
-	Kind   int
-	Conv   int
-	Pod    int
-	Hashes []uint64
+	Kind         int
+	Conversation int
+	Upstream     int
+	Hashes       []uint64
 }
 
 // Queries: 75% continuation, 20% new conversation on a known system prompt, 5% cold.
-func (w *W) Queries(n int, seed uint64) []Query {
+func (w *Workload) Queries(n int, seed uint64) []Query {
 	r := rand.New(rand.NewPCG(seed, 99))
 	qs := make([]Query, n)
 	for i := range qs {
 		c := r.IntN(w.NConv)
-		cv := &w.Convs[c]
+		cv := &w.Conversations[c]
 		q := &qs[i]
-		q.Conv, q.Pod = c, r.IntN(NPods)
+		q.Conversation, q.Upstream = c, r.IntN(NPods)
 		x := r.Float64()
 		switch {
 		case x < .75:
-			q.Kind, q.Hashes, q.Pod = Cont, cv.Hashes, int(w.Held[c].Pod)
+			q.Kind, q.Hashes, q.Upstream = Continued, cv.Hashes, int(w.last[c].Upstream)
 		case x < .95:
-			q.Kind = NewSys
+			q.Kind = KnownSystem
 			h := append([]uint64(nil), cv.Hashes...)
-			for j := int(cv.SysTok) / BlockToks; j < len(h); j++ {
+			for j := int(cv.systemTokens) / BlockTokens; j < len(h); j++ {
 				h[j] = mix(uint64(i)+0x5555_0000_0000*seed, uint64(j)+1)
 			}
 			q.Hashes = h
 		default:
-			q.Kind = Cold
+			q.Kind = Unknown
 			h := make([]uint64, len(cv.Hashes))
 			for j := range h {
 				h[j] = mix(uint64(i)+0x7777_0000_0000*seed, uint64(j)+1)
@@ -265,33 +265,33 @@ func (w *W) Queries(n int, seed uint64) []Query {
 }
 
 // Reference is an exact model (map of 64-pod bit masks) for correctness checks and pair counts.
-type Reference struct{ M map[uint64]uint64 }
+type Reference struct{ holders map[uint64]uint64 }
 
 // Ref builds the exact model and counts distinct blocks and pairs.
-func (w *W) Ref() *Reference {
+func (w *Workload) NewReference() *Reference {
 	m := make(map[uint64]uint64)
-	for _, t := range w.Build {
-		bit := uint64(1) << t.Pod
-		for _, h := range w.Convs[t.Conv].Hashes[:t.Blocks] {
+	for _, t := range w.Turns {
+		bit := uint64(1) << t.Upstream
+		for _, h := range w.Conversations[t.Conversation].Hashes[:t.Blocks] {
 			m[h] |= bit
 		}
 	}
-	w.UniqueBlocks = len(m)
+	w.DistinctBlocks = len(m)
 	pairs := 0
 	for _, v := range m {
 		for ; v != 0; v &= v - 1 {
 			pairs++
 		}
 	}
-	w.BlockPodPairs = pairs
+	w.Pairs = pairs
 	return &Reference{m}
 }
 
 // Longest returns, per pod, the longest contiguous prefix in blocks.
-func (r *Reference) Longest(h []uint64) (out [Pods]int) {
+func (r *Reference) Longest(h []uint64) (out [Upstreams]int) {
 	alive := ^uint64(0)
 	for i, x := range h {
-		nx := alive & r.M[x]
+		nx := alive & r.holders[x]
 		for d := alive &^ nx; d != 0; d &= d - 1 {
 			out[tz(d)] = i
 		}

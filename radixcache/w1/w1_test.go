@@ -7,8 +7,8 @@ import "testing"
 // The figures that are compared were measured on exactly this workload.
 func TestWorkloadIsW1(t *testing.T) {
 	w := New(20000)
-	w.Ref()
-	if w.UniqueBlocks != 2973579 || w.BlockPodPairs != 3949613 || w.BuildAdds == 0 {
-		t.Fatalf("%d distinct blocks, %d pairs: not W1", w.UniqueBlocks, w.BlockPodPairs)
+	w.NewReference()
+	if w.DistinctBlocks != 2973579 || w.Pairs != 3949613 || w.BlocksRecorded == 0 {
+		t.Fatalf("%d distinct blocks, %d pairs: not W1", w.DistinctBlocks, w.Pairs)
 	}
 }

@@ -11,10 +11,10 @@ import (
 // A comparison is worth something only between indexes that are right.
 func TestAllAnswerRight(t *testing.T) {
 	w := w1.New(200)
-	ref := w.Ref()
+	ref := w.NewReference()
 	for _, r := range rivals {
-		x := r.make(w.UniqueBlocks)
-		build(w, x, w.Build)
+		x := r.make(w.DistinctBlocks)
+		build(w, x, w.Turns)
 		if right, asked := check(x, ref, w.Queries(500, 1)); right != asked {
 			t.Errorf("%s: %d of %d answers right", r.name, right, asked)
 		}

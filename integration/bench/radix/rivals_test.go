@@ -56,7 +56,7 @@ type figures struct {
 //	cd integration/bench/radix && go test -run - -bench W1 -benchtime 1x -timeout 30m
 func BenchmarkW1(b *testing.B) {
 	w := w1.New(20000)
-	ref := w.Ref()
+	ref := w.NewReference()
 	var table []figures
 	for _, r := range rivals {
 		b.Run(r.name, func(b *testing.B) {
@@ -80,10 +80,10 @@ func BenchmarkW1(b *testing.B) {
 	out.Flush()
 }
 
-func measure(w *w1.W, ref *w1.Reference, r rival) (f figures) {
+func measure(w *w1.Workload, ref *w1.Reference, r rival) (f figures) {
 	before := heap()
-	x := r.make(w.UniqueBlocks)
-	f.perBlock = build(w, x, w.Build)
+	x := r.make(w.DistinctBlocks)
+	f.perBlock = build(w, x, w.Turns)
 	f.bytes = float64(heap()-before) / float64(held(w, x))
 	queries := w.Queries(20000, 1)
 	f.right, f.asked = check(x, ref, queries[:2000])
@@ -116,18 +116,18 @@ func heap() int64 {
 }
 
 // held is how many distinct blocks an index has.
-func held(w *w1.W, x prefixIndex) int {
+func held(w *w1.Workload, x prefixIndex) int {
 	if t, ok := x.(*tree); ok {
 		return t.t.Stats().Blocks
 	}
-	return w.UniqueBlocks
+	return w.DistinctBlocks
 }
 
-func build(w *w1.W, x prefixIndex, turns []w1.Turn) float64 {
+func build(w *w1.Workload, x prefixIndex, turns []w1.Turn) float64 {
 	adds := 0
 	start := cpu()
 	for _, t := range turns {
-		x.insert(int(t.Pod), w.Convs[t.Conv].Hashes[:t.Blocks])
+		x.insert(int(t.Upstream), w.Conversations[t.Conversation].Hashes[:t.Blocks])
 		adds += int(t.Blocks)
 	}
 	return float64(cpu()-start) / float64(adds)
@@ -195,11 +195,11 @@ func looker(x prefixIndex) func(chain []uint64) {
 // a second of processor time, and the share of its time that a thread waited for
 // a lock: that makes a speed of both threads that does not depend on how much of
 // the machine the neighbours leave.
-func mixed(w *w1.W, r rival, queries []w1.Query, threads int) (perCPU, waited float64) {
-	x := r.make(w.UniqueBlocks)
-	half := len(w.Build) / 2
-	build(w, x, w.Build[:half])
-	turns := w.Build[half : half+len(w.Build)/4]
+func mixed(w *w1.Workload, r rival, queries []w1.Query, threads int) (perCPU, waited float64) {
+	x := r.make(w.DistinctBlocks)
+	half := len(w.Turns) / 2
+	build(w, x, w.Turns[:half])
+	turns := w.Turns[half : half+len(w.Turns)/4]
 	runtime.GC()
 	var next atomic.Int64
 	next.Store(-1)
@@ -212,7 +212,7 @@ func mixed(w *w1.W, r rival, queries []w1.Query, threads int) (perCPU, waited fl
 			n := int64(0)
 			for i := int(next.Add(1)); i < len(turns); i = int(next.Add(1)) {
 				t := turns[i]
-				x.insert(int(t.Pod), w.Convs[t.Conv].Hashes[:t.Blocks])
+				x.insert(int(t.Upstream), w.Conversations[t.Conversation].Hashes[:t.Blocks])
 				for j := range 9 {
 					look(queries[(i*9+j)%len(queries)].Hashes)
 					n++
