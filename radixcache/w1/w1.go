@@ -3,17 +3,18 @@
 // Package w1 generates the benchmark workload W1 of the prefix index. It is
 // deterministic: fixed seeds, the same blocks on every machine.
 //
-// 64 upstreams ("pods"), multi-turn conversations that share 50 system prompts
-// of Zipf popularity; final prompts of 1k..32k tokens (lognormal, median 3072,
+// 64 upstreams answer conversations of several turns that share 50 system prompts
+// of Zipf popularity. Final prompts have 1k..32k tokens (lognormal, median 3072,
 // sigma 0.85, clipped) in blocks of 16. Every turn's prompt is a prefix of the
-// conversation's last. All turns but the last are recorded (Build), each on the
-// conversation's pod of the moment (85 % sticky, else any); the last turn of
-// each conversation is held out and is what most lookups ask for.
+// conversation's last. All turns but the last are recorded (Turns), each on the
+// conversation's upstream of the moment (85 % stay, else any). Most lookups ask for
+// the last turn of a conversation, which is not recorded.
 package w1
 
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 
 	"github.com/cespare/xxhash/v2"
@@ -21,48 +22,46 @@ import (
 
 const (
 	Upstreams   = 64
-	numSystems  = 50
 	BlockTokens = 16
-	minTokens   = 1024
-	maxTokens   = 32768
+
+	numSystems = 50
+	minTokens  = 1024
+	maxTokens  = 32768
 )
 
-// NPods is how many of the Pods slots the workload uses (set before New).
-var NPods = Upstreams
-
-// Turn is one request: a conversation's prompt so far, answered by a pod.
+// Turn is one request: a conversation's prompt so far, answered by an upstream.
 type Turn struct {
 	Conversation int32
 	Upstream     int32
-	Blocks       int32 // number of full blocks of the prompt at this turn
+	Blocks       int32 // full blocks of the prompt at this turn
 }
 
-// Conv is a conversation.
+// Conversation is a system prompt with a number of turns.
 type Conversation struct {
+	Hashes []uint64 // chained block hashes of the last turn's prompt
+
 	system       int32
 	systemTokens int32
-	tokens       int32    // tokens of the held-out last turn
-	Hashes       []uint64 // chained block hashes of the last turn's prompt
-	numTurns     int
 }
 
-// W is the workload.
+// Workload is a set of conversations and the turns that are recorded.
 type Workload struct {
-	NConv         int
 	Conversations []Conversation
-	Turns         []Turn // in arrival order (conversations interleaved)
-	last          []Turn // one per conversation: the last turn
-	systemTokens  [numSystems]int
-	// derived
-	DistinctBlocks int // distinct blocks recorded by Build
-	Pairs          int // distinct (block,pod) pairs recorded by Build
-	BlocksRecorded int // total block adds executed by Build
+	Turns         []Turn // in arrival order, conversations interleaved
+
+	BlocksRecorded int // total blocks of Turns
+	DistinctBlocks int // of Turns, set by NewReference
+	Pairs          int // of a distinct block and an upstream, set by NewReference
+
+	last         []Turn // of each conversation
+	systemTokens [numSystems]int
 }
 
 func logUniform(r *rand.Rand, lo, hi float64) float64 {
 	return math.Exp(math.Log(lo) + r.Float64()*(math.Log(hi)-math.Log(lo)))
 }
 
+// mix hashes two numbers (finalizer of SplitMix64).
 func mix(a, b uint64) uint64 {
 	z := a*0x9E3779B97F4A7C15 ^ b*0xBF58476D1CE4E5B9
 	z ^= z >> 30
@@ -72,11 +71,11 @@ func mix(a, b uint64) uint64 {
 	return z ^ z>>31
 }
 
-// Tokens fills dst with the first n tokens of conversation c.
-func (w *Workload) appendTokens(c int, n int, dst []uint32) []uint32 {
+// tokens fills dst with the first n tokens of conversation c.
+func (w *Workload) tokens(c, n int, dst []uint32) []uint32 {
 	dst = dst[:0]
 	cv := &w.Conversations[c]
-	for i := 0; i < n; i++ {
+	for i := range n {
 		var h uint64
 		if i < int(cv.systemTokens) {
 			h = mix(uint64(cv.system)+1, uint64(i)+1)
@@ -88,26 +87,16 @@ func (w *Workload) appendTokens(c int, n int, dst []uint32) []uint32 {
 	return dst
 }
 
-// Text: 4 ASCII chars per token, deterministic.
-func (w *Workload) Text(c int, nTok int, dst []byte, tok []uint32) []byte {
-	const al = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789."
-	tok = w.appendTokens(c, nTok, tok)
-	dst = dst[:0]
-	for _, t := range tok {
-		dst = append(dst, al[t&63], al[(t>>6)&63], al[(t>>12)&63], ' ')
-	}
-	return dst
-}
-
-// Chain computes the reference chained block hash: xxh64(parent||16 tokens LE).
-func chain(tok []uint32, out []uint64) []uint64 {
-	out = out[:0]
+// chain returns the chained block hashes of a prompt: xxh64 of the hash before and
+// of 16 tokens, little endian.
+func chain(tokens []uint32) []uint64 {
+	out := make([]uint64, 0, len(tokens)/BlockTokens)
 	var buf [8 + 4*BlockTokens]byte
 	parent := uint64(0x9E3779B97F4A7C15)
-	for i := 0; i+BlockTokens <= len(tok); i += BlockTokens {
+	for i := 0; i+BlockTokens <= len(tokens); i += BlockTokens {
 		binary.LittleEndian.PutUint64(buf[:8], parent)
-		for j := 0; j < BlockTokens; j++ {
-			binary.LittleEndian.PutUint32(buf[8+4*j:], tok[i+j])
+		for j := range BlockTokens {
+			binary.LittleEndian.PutUint32(buf[8+4*j:], tokens[i+j])
 		}
 		parent = xxhash.Sum64(buf[:])
 		out = append(out, parent)
@@ -115,76 +104,84 @@ func chain(tok []uint32, out []uint64) []uint64 {
 	return out
 }
 
-// New generates a workload of nconv conversations; W1 has 20,000.
-func New(nconv int) *Workload {
-	r := rand.New(rand.NewPCG(42, 4242))
-	w := &Workload{NConv: nconv, Conversations: make([]Conversation, nconv)}
-	for s := range w.systemTokens {
-		w.systemTokens[s] = int(logUniform(r, 256, 4096)) / BlockTokens * BlockTokens
+// zipf draws from n numbers with popularity 1/rank.
+func zipf(r *rand.Rand, n int) func() int {
+	sums := make([]float64, n)
+	total := 0.0
+	for i := range sums {
+		total += 1 / float64(i+1)
+		sums[i] = total
 	}
-	// zipf(1.0) popularity for system prompts
-	cum := make([]float64, numSystems)
-	t := 0.0
-	for i := range cum {
-		t += 1 / float64(i+1)
-		cum[i] = t
-	}
-	pickSys := func() int {
-		x := r.Float64() * t
-		for i, c := range cum {
-			if x <= c {
+	return func() int {
+		x := r.Float64() * total
+		for i, s := range sums {
+			if x <= s {
 				return i
 			}
 		}
-		return numSystems - 1
+		return n - 1
 	}
-	type ev struct {
-		t  float64
-		tn Turn
+}
+
+// arrival is a turn with its time.
+type arrival struct {
+	at float64
+	Turn
+}
+
+// New generates a workload of n conversations; W1 has 20,000.
+func New(n int) *Workload {
+	r := rand.New(rand.NewPCG(42, 4242))
+	w := &Workload{Conversations: make([]Conversation, n), last: make([]Turn, n)}
+	for s := range w.systemTokens {
+		w.systemTokens[s] = int(logUniform(r, 256, 4096)) / BlockTokens * BlockTokens
 	}
-	var evs []ev
-	tok := make([]uint32, 0, maxTokens)
-	w.last = make([]Turn, nconv)
-	for c := 0; c < nconv; c++ {
+	system := zipf(r, numSystems)
+	var arrivals []arrival
+	buf := make([]uint32, 0, maxTokens)
+	for c := range n {
 		cv := &w.Conversations[c]
-		cv.system = int32(pickSys())
-		L := int(math.Exp(math.Log(3072) + .85*r.NormFloat64()))
-		L = max(minTokens, min(maxTokens, L))
-		st := w.systemTokens[cv.system]
-		if L < st+256 {
-			L = st + 256
-		}
-		cv.systemTokens, cv.tokens = int32(st), int32(L)
-		tok = w.appendTokens(c, L, tok)
-		cv.Hashes = append([]uint64(nil), chain(tok, nil)...)
-		K := 2 + r.IntN(7) // 2..8 turns including the held-out one
-		cv.numTurns = K
-		start := r.Float64()
-		pod := int32(r.IntN(NPods))
-		for k := 1; k <= K; k++ {
-			n := st + (L-st)*k/K
-			if k > 1 && r.Float64() > .85 {
-				pod = int32(r.IntN(NPods))
-			}
-			tn := Turn{int32(c), pod, int32(n / BlockTokens)}
-			if k == K {
-				w.last[c] = tn
-			} else {
-				evs = append(evs, ev{start + .02*float64(k) + .01*r.Float64(), tn})
-			}
-		}
+		cv.system = int32(system())
+		length := int(math.Exp(math.Log(3072) + .85*r.NormFloat64()))
+		length = max(minTokens, min(maxTokens, length))
+		systemTokens := w.systemTokens[cv.system]
+		length = max(length, systemTokens+256)
+		cv.systemTokens = int32(systemTokens)
+		buf = w.tokens(c, length, buf)
+		cv.Hashes = chain(buf)
+		arrivals = w.addTurns(r, arrivals, c, systemTokens, length)
 	}
-	// arrival order
-	quicksort(evs, func(a, b ev) bool { return a.t < b.t })
-	w.Turns = make([]Turn, len(evs))
-	for i, e := range evs {
-		w.Turns[i] = e.tn
-		w.BlocksRecorded += int(e.tn.Blocks)
+	quicksort(arrivals, func(a, b arrival) bool { return a.at < b.at })
+	w.Turns = make([]Turn, len(arrivals))
+	for i, a := range arrivals {
+		w.Turns[i] = a.Turn
+		w.BlocksRecorded += int(a.Blocks)
 	}
 	return w
 }
 
-// quick is an own sort, because the order of equal elements must never change.
+// addTurns draws 2 to 8 turns of a conversation. The last one is not recorded.
+func (w *Workload) addTurns(r *rand.Rand, arrivals []arrival, c, systemTokens, length int) []arrival {
+	turns := 2 + r.IntN(7)
+	start := r.Float64()
+	up := int32(r.IntN(Upstreams))
+	for k := 1; k <= turns; k++ {
+		tokens := systemTokens + (length-systemTokens)*k/turns
+		if k > 1 && r.Float64() > .85 {
+			up = int32(r.IntN(Upstreams))
+		}
+		turn := Turn{int32(c), up, int32(tokens / BlockTokens)}
+		if k == turns {
+			w.last[c] = turn
+		} else {
+			arrivals = append(arrivals, arrival{start + .02*float64(k) + .01*r.Float64(), turn})
+		}
+	}
+	return arrivals
+}
+
+// quicksort is here because the order of equal elements must never change, and the
+// standard library does not promise that.
 func quicksort[T any](x []T, less func(a, b T) bool) {
 	for len(x) > 12 {
 		p := x[len(x)/2]
@@ -217,11 +214,11 @@ func quicksort[T any](x []T, less func(a, b T) bool) {
 	}
 }
 
-// Query kinds.
+// Kinds of queries.
 const (
-	Continued   = iota // held-out last turn of a known conversation
-	KnownSystem        // known system prompt + unknown tail
-	Unknown            // everything unknown
+	Continued   = iota // the last turn of a conversation whose other turns are recorded
+	KnownSystem        // a system prompt that is recorded, and a tail that is not
+	Unknown            // nothing of it is recorded
 )
 
 // Query is one lookup.
@@ -232,85 +229,71 @@ type Query struct {
 	Hashes       []uint64
 }
 
-// Queries: 75% continuation, 20% new conversation on a known system prompt, 5% cold.
+// Queries draws n queries: 75 % continued, 20 % on a known system prompt, 5 % unknown.
 func (w *Workload) Queries(n int, seed uint64) []Query {
 	r := rand.New(rand.NewPCG(seed, 99))
 	qs := make([]Query, n)
 	for i := range qs {
-		c := r.IntN(w.NConv)
+		c := r.IntN(len(w.Conversations))
 		cv := &w.Conversations[c]
 		q := &qs[i]
-		q.Conversation, q.Upstream = c, r.IntN(NPods)
+		q.Conversation, q.Upstream = c, r.IntN(Upstreams)
 		x := r.Float64()
 		switch {
 		case x < .75:
 			q.Kind, q.Hashes, q.Upstream = Continued, cv.Hashes, int(w.last[c].Upstream)
 		case x < .95:
 			q.Kind = KnownSystem
-			h := append([]uint64(nil), cv.Hashes...)
-			for j := int(cv.systemTokens) / BlockTokens; j < len(h); j++ {
-				h[j] = mix(uint64(i)+0x5555_0000_0000*seed, uint64(j)+1)
+			q.Hashes = append([]uint64(nil), cv.Hashes...)
+			for j := int(cv.systemTokens) / BlockTokens; j < len(q.Hashes); j++ {
+				q.Hashes[j] = mix(uint64(i)+0x5555_0000_0000*seed, uint64(j)+1)
 			}
-			q.Hashes = h
 		default:
 			q.Kind = Unknown
-			h := make([]uint64, len(cv.Hashes))
-			for j := range h {
-				h[j] = mix(uint64(i)+0x7777_0000_0000*seed, uint64(j)+1)
+			q.Hashes = make([]uint64, len(cv.Hashes))
+			for j := range q.Hashes {
+				q.Hashes[j] = mix(uint64(i)+0x7777_0000_0000*seed, uint64(j)+1)
 			}
-			q.Hashes = h
 		}
 	}
 	return qs
 }
 
-// Reference is an exact model (map of 64-pod bit masks) for correctness checks and pair counts.
+// Reference answers lookups exactly. It holds a bit for each upstream of a block.
 type Reference struct{ holders map[uint64]uint64 }
 
-// Ref builds the exact model and counts distinct blocks and pairs.
+// NewReference records all turns, and counts distinct blocks and pairs.
 func (w *Workload) NewReference() *Reference {
-	m := make(map[uint64]uint64)
+	holders := make(map[uint64]uint64)
 	for _, t := range w.Turns {
-		bit := uint64(1) << t.Upstream
 		for _, h := range w.Conversations[t.Conversation].Hashes[:t.Blocks] {
-			m[h] |= bit
+			holders[h] |= 1 << t.Upstream
 		}
 	}
-	w.DistinctBlocks = len(m)
-	pairs := 0
-	for _, v := range m {
-		for ; v != 0; v &= v - 1 {
-			pairs++
-		}
+	w.DistinctBlocks, w.Pairs = len(holders), 0
+	for _, set := range holders {
+		w.Pairs += bits.OnesCount64(set)
 	}
-	w.Pairs = pairs
-	return &Reference{m}
+	return &Reference{holders}
 }
 
-// Longest returns, per pod, the longest contiguous prefix in blocks.
-func (r *Reference) Longest(h []uint64) (out [Upstreams]int) {
-	alive := ^uint64(0)
-	for i, x := range h {
-		nx := alive & r.holders[x]
-		for d := alive &^ nx; d != 0; d &= d - 1 {
-			out[tz(d)] = i
-		}
-		alive = nx
-		if alive == 0 {
-			return
+// Longest returns, for each upstream, the longest prefix of a chain that it holds
+// without a hole, in blocks.
+func (r *Reference) Longest(chain []uint64) (out [Upstreams]int) {
+	left := ^uint64(0)
+	for i, h := range chain {
+		set := left & r.holders[h]
+		setAll(&out, left&^set, i)
+		if left = set; left == 0 {
+			return out
 		}
 	}
-	for d := alive; d != 0; d &= d - 1 {
-		out[tz(d)] = len(h)
-	}
-	return
+	setAll(&out, left, len(chain))
+	return out
 }
 
-func tz(x uint64) int {
-	n := 0
-	for x&1 == 0 {
-		x >>= 1
-		n++
+func setAll(out *[Upstreams]int, set uint64, n int) {
+	for ; set != 0; set &= set - 1 {
+		out[bits.TrailingZeros64(set)] = n
 	}
-	return n
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache/w1"
 )
 
-// A comparison is worth something only between indexes that are right.
+// A comparison means nothing unless all indexes answer right.
 func TestAllAnswerRight(t *testing.T) {
 	w := w1.New(200)
 	ref := w.NewReference()
 	for _, r := range rivals {
-		x := r.make(w.DistinctBlocks)
+		x := r.newIndex(w.DistinctBlocks)
 		build(w, x, w.Turns)
 		if right, asked := check(x, ref, w.Queries(500, 1)); right != asked {
 			t.Errorf("%s: %d of %d answers right", r.name, right, asked)
@@ -24,9 +24,9 @@ func TestAllAnswerRight(t *testing.T) {
 			x.lookup(q.Hashes, &got)
 			want := ref.Longest(q.Hashes)
 			want[3] = 0
-			for pod, n := range got {
-				if int(n) != want[pod] {
-					t.Fatalf("%s without pod 3: %d blocks for pod %d, want %d", r.name, n, pod, want[pod])
+			for up, n := range got {
+				if int(n) != want[up] {
+					t.Fatalf("%s without upstream 3: %d blocks for upstream %d, want %d", r.name, n, up, want[up])
 				}
 			}
 		}

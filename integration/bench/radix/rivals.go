@@ -2,7 +2,7 @@
 
 // Package radix compares the radixcache with other ways to answer the same
 // question, on workload W1: for each of 64 upstreams, how many blocks of this
-// chain does it hold? It is a module of its own, because of what it depends on.
+// chain does it hold? It is a module of its own, because of its dependencies.
 package radix
 
 import (
@@ -16,50 +16,50 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// pods is how many upstreams the rivals can tell apart: a bit in a word each.
-const pods = 64
+// upstreams is how many upstreams the rivals can tell apart, a bit of a word each.
+const upstreams = 64
 
 // answer is how many blocks each upstream holds.
-type answer [pods]int32
+type answer [upstreams]int32
 
-// prefixIndex is what is compared. All are safe for concurrent use.
+// prefixIndex is one of the compared indexes. All are safe for concurrent use.
 type prefixIndex interface {
-	insert(pod int, chain []uint64)
+	insert(up int, chain []uint64)
 	lookup(chain []uint64, out *answer)
-	remove(pod int)
+	remove(up int)
 }
 
-// tree is ours.
+// tree is the radixcache.
 type tree struct {
-	t   *radixcache.Tree
-	ids [pods]radixcache.Upstream
-	pod map[radixcache.Upstream]int
-	buf sync.Pool
+	t     *radixcache.Tree
+	ids   [upstreams]radixcache.Upstream
+	place map[radixcache.Upstream]int
+	buf   sync.Pool
 }
 
 func newTree(limit int64) *tree {
-	x := &tree{t: radixcache.New(limit), pod: map[radixcache.Upstream]int{}}
+	x := &tree{t: radixcache.New(limit), place: map[radixcache.Upstream]int{}}
 	x.buf.New = func() any { return new([]radixcache.Match) }
 	for i := range x.ids {
 		x.ids[i] = x.t.Register(string([]byte{'p', byte('0' + i/10), byte('0' + i%10)}))
-		x.pod[x.ids[i]] = i
+		x.place[x.ids[i]] = i
 	}
 	return x
 }
 
-func (x *tree) insert(pod int, chain []uint64) { x.t.Insert(x.ids[pod], chain, 16) }
-func (x *tree) remove(pod int)                 { x.t.Forget(x.ids[pod]) }
+func (x *tree) insert(up int, chain []uint64) { x.t.Insert(x.ids[up], chain, 16) }
+func (x *tree) remove(up int)                 { x.t.Forget(x.ids[up]) }
 
 func (x *tree) lookup(chain []uint64, out *answer) {
 	p := x.buf.Get().(*[]radixcache.Match)
 	*p = x.t.Lookup(chain, (*p)[:0])
 	for _, m := range *p {
-		out[x.pod[m.Upstream]] = m.Blocks
+		out[x.place[m.Upstream]] = m.Blocks
 	}
 	x.buf.Put(p)
 }
 
-// masks is a store from block hash to the set of pods that hold the block.
+// masks maps a block hash to the set of upstreams that hold the block.
 type masks interface {
 	get(h uint64) uint64
 	or(h, bit uint64)
@@ -73,18 +73,18 @@ type locked struct {
 	jump bool
 }
 
-func (x *locked) insert(pod int, chain []uint64) {
+func (x *locked) insert(up int, chain []uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, h := range chain {
-		x.m.or(h, 1<<pod)
+		x.m.or(h, 1<<up)
 	}
 }
 
-func (x *locked) remove(pod int) {
+func (x *locked) remove(up int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.m.clear(1 << pod)
+	x.m.clear(1 << up)
 }
 
 func (x *locked) lookup(chain []uint64, out *answer) {
@@ -93,39 +93,39 @@ func (x *locked) lookup(chain []uint64, out *answer) {
 	search(x.m.get, chain, out, x.jump)
 }
 
-// search finds how far each pod holds the chain. Jumping looks 32 blocks ahead
-// and goes back by halves only where a pod has got lost.
+// search finds how far each upstream holds the chain. With jump it looks 32 blocks
+// ahead, and goes back by halves only where an upstream no longer has the block.
 func search(get func(uint64) uint64, chain []uint64, out *answer, jump bool) {
 	step := 1
 	if jump {
 		step = 32
 	}
-	alive := ^uint64(0)
-	for at := 0; at < len(chain) && alive != 0; at += step {
+	left := ^uint64(0)
+	for at := 0; at < len(chain) && left != 0; at += step {
 		end := min(at+step, len(chain))
-		now := alive & get(chain[end-1])
-		if now != alive {
-			settle(get, chain, at, end-1, alive, now, out)
+		now := left & get(chain[end-1])
+		if now != left {
+			bisect(get, chain, at, end-1, left, now, out)
 		}
-		alive = now
+		left = now
 	}
-	mark(alive, len(chain), out)
+	mark(left, len(chain), out)
 }
 
-// settle sorts out where between lo and hi, at which now are left of alive, the
-// others got lost.
-func settle(get func(uint64) uint64, chain []uint64, lo, hi int, alive, now uint64, out *answer) {
+// bisect finds the block between lo and hi at which each upstream of left that is not
+// in now ends. now are those that hold block hi.
+func bisect(get func(uint64) uint64, chain []uint64, lo, hi int, left, now uint64, out *answer) {
 	if lo == hi {
-		mark(alive&^now, lo, out)
+		mark(left&^now, lo, out)
 		return
 	}
 	mid := (lo + hi) / 2
-	m := alive & get(chain[mid])
-	if m != alive {
-		settle(get, chain, lo, mid, alive, m, out)
+	m := left & get(chain[mid])
+	if m != left {
+		bisect(get, chain, lo, mid, left, m, out)
 	}
 	if m != now {
-		settle(get, chain, mid+1, hi, m, now, out)
+		bisect(get, chain, mid+1, hi, m, now, out)
 	}
 }
 
@@ -135,7 +135,7 @@ func mark(set uint64, n int, out *answer) {
 	}
 }
 
-// gomap is the obvious one.
+// gomap is a plain Go map.
 type gomap map[uint64]uint64
 
 func (m gomap) get(h uint64) uint64 { return m[h] }
@@ -151,8 +151,8 @@ func (m gomap) clear(bit uint64) {
 	}
 }
 
-// flat is a table by open addressing, sized beforehand: as fast as it gets, but
-// without a limit, ages, or a way to grow without a pause.
+// flat is a hash table with open addressing, sized beforehand: as fast as such a table
+// gets, but without a limit, ages, or a way to grow without a pause.
 type flat struct {
 	keys, vals []uint64
 	mask       uint64
@@ -187,9 +187,9 @@ func (f *flat) clear(bit uint64) {
 	}
 }
 
-// immutable is go-immutable-radix, keyed by block hash: with whole chains as
-// keys, the prefixes of one prompt alone would be quadratic. Readers take a
-// snapshot and no lock.
+// immutable is go-immutable-radix, keyed by block hash: with whole chains as keys, the
+// prefixes of one prompt alone would take quadratic memory. Readers take a snapshot
+// and no lock.
 type immutable struct {
 	mu   sync.Mutex
 	root atomic.Pointer[iradix.Tree[uint64]]
@@ -203,14 +203,14 @@ func newImmutable() *immutable {
 
 func key(h uint64) []byte { return binary.BigEndian.AppendUint64(nil, h) }
 
-func (x *immutable) insert(pod int, chain []uint64) {
+func (x *immutable) insert(up int, chain []uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	txn := x.root.Load().Txn()
 	for _, h := range chain {
 		k := key(h)
-		if v, _ := txn.Get(k); v>>pod&1 == 0 {
-			txn.Insert(k, v|1<<pod)
+		if v, _ := txn.Get(k); v>>up&1 == 0 {
+			txn.Insert(k, v|1<<up)
 		}
 	}
 	x.root.Store(txn.Commit())
@@ -226,7 +226,7 @@ func (x *immutable) lookup(chain []uint64, out *answer) {
 	}, chain, out, true)
 }
 
-func (x *immutable) remove(pod int) {
+func (x *immutable) remove(up int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	old := x.root.Load()
@@ -236,10 +236,10 @@ func (x *immutable) remove(pod int) {
 		if !ok {
 			break
 		}
-		if v>>pod&1 == 0 {
+		if v>>up&1 == 0 {
 			continue
 		}
-		if v &^= 1 << pod; v == 0 {
+		if v &^= 1 << up; v == 0 {
 			txn.Delete(k)
 		} else {
 			txn.Insert(k, v)

@@ -19,14 +19,14 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache/w1"
 )
 
-// rounds is how often each timing is taken; the best counts, for on a shared
-// machine the others measure the neighbours.
+// rounds is how often each timing is taken. The best counts: on a shared machine the
+// others measure the neighbours.
 const rounds = 5
 
 type rival struct {
-	name string
-	make func(blocks int) prefixIndex
-	lean bool // too slow for all rounds
+	name     string
+	newIndex func(blocks int) prefixIndex
+	slow     bool // too slow for all rounds
 }
 
 var rivals = []rival{
@@ -45,7 +45,7 @@ type figures struct {
 	p50, p99     time.Duration // of one lookup for all upstreams
 	perBlock     float64       // ns for each block of each recorded prompt
 	bytes        float64       // for each distinct block
-	one, two     float64       // lookups a CPU-second beside 10 % writes
+	one, two     float64       // lookups a CPU-second of one and two threads, beside 10 % writes
 	scale        float64       // lookups at two threads by those at one, see mixed
 	remove       time.Duration // of one upstream
 	right, asked int
@@ -82,17 +82,17 @@ func BenchmarkW1(b *testing.B) {
 
 func measure(w *w1.Workload, ref *w1.Reference, r rival) (f figures) {
 	before := heap()
-	x := r.make(w.DistinctBlocks)
+	x := r.newIndex(w.DistinctBlocks)
 	f.perBlock = build(w, x, w.Turns)
 	f.bytes = float64(heap()-before) / float64(held(w, x))
 	queries := w.Queries(20000, 1)
 	f.right, f.asked = check(x, ref, queries[:2000])
-	f.p50, f.p99 = latency(x, queries, r.lean)
+	f.p50, f.p99 = latency(x, queries, r.slow)
 	start := time.Now()
 	x.remove(7)
 	f.remove = time.Since(start)
 	n := rounds
-	if r.lean {
+	if r.slow {
 		n = 1
 	}
 	var atOne, atTwo float64
@@ -115,7 +115,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// held is how many distinct blocks an index has.
+// held is how many distinct blocks an index holds.
 func held(w *w1.Workload, x prefixIndex) int {
 	if t, ok := x.(*tree); ok {
 		return t.t.Stats().Blocks
@@ -133,8 +133,8 @@ func build(w *w1.Workload, x prefixIndex, turns []w1.Turn) float64 {
 	return float64(cpu()-start) / float64(adds)
 }
 
-// check counts the queries whose answer is right for every upstream. Under a
-// ceiling what was evicted is missing: an answer may then be short, never long.
+// check counts the queries whose answer is right for every upstream. Under a ceiling
+// evicted blocks are missing: an answer may then be short, never long.
 func check(x prefixIndex, ref *w1.Reference, queries []w1.Query) (right, asked int) {
 	t, ours := x.(*tree)
 	short := ours && t.t.Stats().Evictions > 0
@@ -142,8 +142,8 @@ func check(x prefixIndex, ref *w1.Reference, queries []w1.Query) (right, asked i
 		var got answer
 		x.lookup(q.Hashes, &got)
 		want, ok := ref.Longest(q.Hashes), true
-		for pod, n := range got {
-			ok = ok && (int(n) == want[pod] || short && int(n) < want[pod])
+		for up, n := range got {
+			ok = ok && (int(n) == want[up] || short && int(n) < want[up])
 		}
 		if ok {
 			right++
@@ -152,8 +152,8 @@ func check(x prefixIndex, ref *w1.Reference, queries []w1.Query) (right, asked i
 	return right, len(queries)
 }
 
-// latency times single lookups. What the clock itself takes is taken off.
-func latency(x prefixIndex, queries []w1.Query, lean bool) (p50, p99 time.Duration) {
+// latency times single lookups, without the time that the clock itself takes.
+func latency(x prefixIndex, queries []w1.Query, slow bool) (p50, p99 time.Duration) {
 	empty := make([]time.Duration, 10000)
 	for i := range empty {
 		s := time.Now()
@@ -162,7 +162,7 @@ func latency(x prefixIndex, queries []w1.Query, lean bool) (p50, p99 time.Durati
 	slices.Sort(empty)
 	clock := empty[len(empty)/2]
 	n := rounds
-	if lean {
+	if slow {
 		n = 2
 	}
 	p50, p99 = time.Hour, time.Hour
@@ -180,7 +180,7 @@ func latency(x prefixIndex, queries []w1.Query, lean bool) (p50, p99 time.Durati
 	return p50, p99
 }
 
-// looker returns a lookup that keeps its buffer, as a caller would.
+// looker returns a lookup function that keeps its buffer, as a caller would.
 func looker(x prefixIndex) func(chain []uint64) {
 	if t, ok := x.(*tree); ok {
 		buf := *t.buf.New().(*[]radixcache.Match)
@@ -190,13 +190,12 @@ func looker(x prefixIndex) func(chain []uint64) {
 	return func(chain []uint64) { *out = answer{}; x.lookup(chain, out) }
 }
 
-// mixed lets threads look up, and record in every tenth operation what the first
-// half of the turns, which are there, has not brought yet. It returns the lookups
-// a second of processor time, and the share of its time that a thread waited for
-// a lock: that makes a speed of both threads that does not depend on how much of
-// the machine the neighbours leave.
+// mixed records half of the turns. Then it lets threads look up, and record a further
+// turn in every tenth operation. It returns the lookups a second of processor time, and
+// the share of its time that a thread waited for a lock. Together they give a speed of
+// both threads that does not depend on the neighbours' use of the machine.
 func mixed(w *w1.Workload, r rival, queries []w1.Query, threads int) (perCPU, waited float64) {
-	x := r.make(w.DistinctBlocks)
+	x := r.newIndex(w.DistinctBlocks)
 	half := len(w.Turns) / 2
 	build(w, x, w.Turns[:half])
 	turns := w.Turns[half : half+len(w.Turns)/4]
@@ -227,14 +226,14 @@ func mixed(w *w1.Workload, r rival, queries []w1.Query, threads int) (perCPU, wa
 	return n / busy, waiting / (busy + waiting)
 }
 
-// lockWait is how long goroutines have waited for locks, in seconds.
+// lockWait is the time that goroutines have waited for locks, in seconds.
 func lockWait() float64 {
 	s := []metrics.Sample{{Name: "/sync/mutex/wait/total:seconds"}}
 	metrics.Read(s)
 	return s[0].Value.Float64()
 }
 
-// cpu is the processor time this process has used.
+// cpu is the processor time that this process has used.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
