@@ -121,4 +121,12 @@
 //
 // The rivals know 64 upstreams, no age, no limit and no holes. With the limit of
 // 20 MB an answer counts as right when it is never longer than the truth.
+//
+// # Tests
+//
+// model_test.go has a slow and obvious model of the tree, and runs both side by side;
+// validate_test.go recounts everything a tree notes about itself. The tests of
+// claims, runs, holders, hash tables, records and moved objects are these two, under
+// random operations: alone (model_test.go, fuzz_test.go), at the limit
+// (limit_test.go), and while an operation lets others in (yield_test.go).
 package radixcache

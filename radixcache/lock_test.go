@@ -61,17 +61,18 @@ func crowded(holders, blocks int, keys bool) (*Tree, []Upstream, []uint64) {
 var worst = []struct {
 	name  string
 	most  int
+	slow  bool
 	build func() (*Tree, func(let func()))
 }{
-	{"lose and regain a block with 10000 children", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
+	{"lose and regain a block with 10000 children", defaultWorkBudget + mostUndivided, false, func() (*Tree, func(func())) {
 		t, up, root := fanned(10000, 1)
 		return t, func(let func()) { t.DropBlock(up, root, 3); let(); t.Insert(up, root, 16) }
 	}},
-	{"lose and regain a block under 100000 claims", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
+	{"lose and regain a block under 100000 claims", defaultWorkBudget + mostUndivided, true, func() (*Tree, func(func())) {
 		t, up, root := fanned(4000, 25)
 		return t, func(let func()) { t.DropBlock(up, root, 3); let(); t.Insert(up, root, 16) }
 	}},
-	{"lose a chain of 2000 runs from the front", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
+	{"lose a chain of 2000 runs from the front", defaultWorkBudget + mostUndivided, true, func() (*Tree, func(func())) {
 		t := New(1 << 30)
 		up := t.Register("a")
 		chain := distinct(rand.New(rand.NewPCG(33, 1)), 2000*MaxRun)
@@ -81,15 +82,15 @@ var worst = []struct {
 			t.Removed(up, chain, GPU)
 		}
 	}},
-	{"a known chain of 4000 blocks among 4096 holders", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
+	{"a known chain of 4000 blocks among 4096 holders", defaultWorkBudget + mostUndivided, true, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(MaxUpstreams, 4000, false)
 		return t, func(let func()) { t.Insert(ups[9], chain, 16); let(); t.BlocksByTier(ups[9], chain) }
 	}},
-	{"forget among 4096 holders", defaultWorkBudget + mostUndivided, func() (*Tree, func(func())) {
+	{"forget among 4096 holders", defaultWorkBudget + mostUndivided, false, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(MaxUpstreams, 20*MaxRun, false)
 		return t, func(let func()) { t.Forget(ups[9]); let(); t.Insert(ups[9], chain, 16) }
 	}},
-	{"a full tree with a run of 10000 children to move", defaultWorkBudget + 2*maxReferrers, func() (*Tree, func(func())) {
+	{"a full tree with a run of 10000 children to move", defaultWorkBudget + 2*maxReferrers, false, func() (*Tree, func(func())) {
 		t, up, root := fanned(10000, 1)
 		r := rand.New(rand.NewPCG(34, 1))
 		for range 30000 {
@@ -109,12 +110,12 @@ var worst = []struct {
 			}
 		}
 	}},
-	{"split and join under 4096 holders", defaultWorkBudget + mostOfRun, func() (*Tree, func(func())) {
+	{"split and join under 4096 holders", defaultWorkBudget + mostOfRun, false, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(MaxUpstreams, 3*MaxRun, false)
 		other := append(append([]uint64{}, chain[:100]...), 1)
 		return t, func(let func()) { t.Insert(ups[0], other, 16); let(); t.Cut(ups[0], other, 100) }
 	}},
-	{"split and join under 100 holders with keys", defaultWorkBudget + 100*4*MaxRun, func() (*Tree, func(func())) {
+	{"split and join under 100 holders with keys", defaultWorkBudget + 100*4*MaxRun, false, func() (*Tree, func(func())) {
 		t, ups, chain := crowded(100, 2*MaxRun, true)
 		other := append(append([]uint64{}, chain[:100]...), 1)
 		return t, func(let func()) { t.Insert(ups[0], other, 16); let(); t.Cut(ups[0], other, 100) }
@@ -127,6 +128,9 @@ func TestNoLongLock(t *testing.T) {
 	}
 	for _, w := range worst {
 		t.Run(w.name, func(t *testing.T) {
+			if w.slow && testing.Short() {
+				t.Skip("slow")
+			}
 			tree, do := w.build()
 			if err := tree.checkWork(defaultWorkBudget + mostUndivided); err != nil {
 				t.Fatalf("while it was built: %v", err)
