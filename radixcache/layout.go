@@ -38,6 +38,8 @@ import (
 //	page       two words of the page table in the segment's first lines
 //	  state      31 unused | 1 closed | 8 fullness | 8 first free line | 8 objects in use | 8 kind
 //	  links      32 next | 32 previous page of the same list, as page + 1
+
+// line is the unit of the arena.
 type line = [lineWords]atomic.Uint64
 
 const lineWords = 8
