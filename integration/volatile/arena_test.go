@@ -34,7 +34,7 @@ import (
 // everyPurpose lists the purposes of sensitive memory, but for bodies.
 var everyPurpose = []string{
 	"answer", "compressed data", "decoded names", "decoded text", "decompressed answer", "findings", "folded text",
-	"joined parts", "rendition", "scanned text", "texts of tokens", "vault",
+	"joined parts", "rendition", "rest of a refused body", "scanned text", "texts of tokens", "vault",
 }
 
 // TestArenasHoldNothing sends traffic of every kind through a real Caddy and then
@@ -150,7 +150,7 @@ func arenaTraffic(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine)
 	for path, kinds := range map[string]map[string]string{
 		"/v1/chat/completions": bodies, "/v1/completions": bodies, "/v1/messages": bodies, "/v1/embeddings": bodies, "/anything": bodies,
 		"/keyed/v1/chat/completions": bodies, "/block/v1/chat/completions": bodies,
-		"/small/v1/chat/completions": {"large": harness.Chat(harness.PlantedText()+strings.Repeat("x ", 15_000), false)},
+		"/small/v1/chat/completions": {"large": harness.Chat(strings.Repeat("x ", 15_000)+harness.PlantedText(), false)},
 	} {
 		for _, body := range kinds {
 			status[g.Post(t, path, body).Status]++
