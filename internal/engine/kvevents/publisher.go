@@ -16,7 +16,7 @@ type Publisher struct {
 type State struct {
 	Publisher Publisher
 	Connected bool          // there is a connection with its live stream
-	Knowledge Knowledge     // what its Sink is told
+	Knowledge Knowledge     // of its Sink
 	Lag       time.Duration // between assembling the last live batch, by the engine's clock, and applying it
 	Last      time.Time     // when the last live batch was applied; zero: never
 

@@ -55,7 +55,7 @@ func TestReadSamples(t *testing.T) {
 		{"# a comment 1", ""},
 		{"", ""},
 		{"   ", ""},
-		{"7a x", ""}, // no name: nobody's
+		{"7a x", ""}, // no name: skipped
 	} {
 		want := []string{}
 		if c.want != "" {
@@ -108,17 +108,18 @@ func TestReadSamplesBounds(t *testing.T) {
 	}
 }
 
+// endlessLines reads as the line "b 1" for ever.
 type endlessLines int
 
+var manyLines = strings.Repeat("b 1\n", 1<<14)
+
 func (at *endlessLines) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = "b 1\n"[*at%4]
-		*at++
-	}
-	return len(p), nil
+	n := copy(p, manyLines[*at%4:])
+	*at += endlessLines(n)
+	return n, nil
 }
 
-// modelSample is the obvious parser: one regular expression a line.
+// modelSample is the simplest parser: one regular expression for a line.
 var modelSample = func() *regexp.Regexp {
 	const name, space = `[a-zA-Z_:][a-zA-Z0-9_:]*`, `[ \t]*`
 	const pair = space + name + space + `=` + space + `"(?:[^"\\]|\\["\\n])*"` + space
