@@ -11,6 +11,7 @@ import (
 
 // Under a ceiling the tree may forget, but lookups never say more than the model.
 func TestUnderCeilingNeverSaysMore(t *testing.T) {
+	skipWithRace(t)
 	var evicted [3]uint64
 	seeds := seedsOf(18)
 	for seed := range seeds {
@@ -194,8 +195,10 @@ func TestCeilingHoldsForTheHeap(t *testing.T) {
 					return full == 0 || blocks < halves*full/2
 				})
 				check()
-				if err := tree.validate(); err != nil {
-					t.Fatal(err)
+				if limit < 200_000_000 { // there, from a third of it on: see shrink
+					if err := tree.validate(); err != nil {
+						t.Fatal(err)
+					}
 				}
 				if tree.Stats().Blocks == 0 {
 					t.Fatal("nothing is left")

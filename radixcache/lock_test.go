@@ -123,9 +123,7 @@ var worst = []struct {
 }
 
 func TestNoLongLock(t *testing.T) {
-	if raceEnabled {
-		t.Skip("there is one goroutine")
-	}
+	skipWithRace(t)
 	for _, w := range worst {
 		t.Run(w.name, func(t *testing.T) {
 			if w.slow && testing.Short() {

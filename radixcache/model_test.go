@@ -21,8 +21,16 @@ type model struct {
 	prefixes map[string]bool // see blocks
 }
 
-// seedsOf is how many of the seeds of a test run: fewer in short mode, and with the
-// race detector, which finds nothing in tests of one goroutine.
+// skipWithRace skips a long test of one goroutine. The shorter ones run with the race
+// detector, because it checks the use of unsafe pointers too.
+func skipWithRace(t *testing.T) {
+	if raceEnabled {
+		t.Skip("there is one goroutine")
+	}
+}
+
+// seedsOf is how many of the seeds of a test run: fewer in short mode and with the
+// race detector.
 func seedsOf(full uint64) uint64 {
 	if raceEnabled || testing.Short() {
 		return max(full/10, 3)

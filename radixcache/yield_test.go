@@ -21,6 +21,7 @@ type answer struct {
 // for all upstreams but that of the first operation. For that one they must say no
 // more than was true before it or is after it.
 func TestOthersBetweenAllSteps(t *testing.T) {
+	skipWithRace(t)
 	seeds := seedsOf(30)
 	between := 0
 	for seed := range seeds {
@@ -91,6 +92,7 @@ func TestOthersBetweenAllSteps(t *testing.T) {
 // always evicts. The order of the operations is not known then. But the tree must be
 // in order, and lookups must count no block that was never recorded.
 func TestSameUpstreamBetweenAllSteps(t *testing.T) {
+	skipWithRace(t)
 	seeds := seedsOf(20)
 	evicted := uint64(0)
 	for seed := range seeds {
