@@ -6,18 +6,14 @@ package pii
 const EntityAUABN Entity = "AU_ABN"
 
 var auABN = builtin{
-	name:   "au_abn",
-	entity: EntityAUABN,
-	doc:    "Australian business numbers: weights mod 89, beside a word such as ABN.",
-	words:  topic("abn"),
-	groups: "11 2_3_3_3",
-	valid:  validABN,
-	match: []string{
-		"ABN «51 824 753 556»",
-	},
-	noMatch: []string{
-		"ABN 51 824 753 557",
-	},
+	name:    "au_abn",
+	entity:  EntityAUABN,
+	doc:     "Australian business numbers: weights mod 89, beside a word such as ABN.",
+	words:   topic("abn"),
+	groups:  "11 2_3_3_3",
+	valid:   validABN,
+	match:   []string{"ABN «51 824 753 556»"},
+	noMatch: []string{"ABN 51 824 753 557"},
 }
 
 // validABN checks an Australian business number: first digit less one, weighted, mod 89.

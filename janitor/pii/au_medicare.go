@@ -6,18 +6,14 @@ package pii
 const EntityAUMedicare Entity = "AU_MEDICARE"
 
 var auMedicare = builtin{
-	name:   "au_medicare",
-	entity: EntityAUMedicare,
-	doc:    "Australian Medicare numbers: weights mod 10, beside the word Medicare.",
-	words:  topic("medicare"),
-	groups: "10 4_5_1",
-	valid:  validMedicare,
-	match: []string{
-		"medicare «2123 45670 1»",
-	},
-	noMatch: []string{
-		"medicare 2123 45671 1",
-	},
+	name:    "au_medicare",
+	entity:  EntityAUMedicare,
+	doc:     "Australian Medicare numbers: weights mod 10, beside the word Medicare.",
+	words:   topic("medicare"),
+	groups:  "10 4_5_1",
+	valid:   validMedicare,
+	match:   []string{"medicare «2123 45670 1»"},
+	noMatch: []string{"medicare 2123 45671 1"},
 }
 
 // validMedicare checks an Australian Medicare card: first digit 2-6, ninth is the

@@ -16,9 +16,7 @@ var auTFN = builtin{
 		"TFN «876 543 210»",
 		"TFN: «410350803»",
 	},
-	noMatch: []string{
-		"TFN 876 543 211",
-	},
+	noMatch: []string{"TFN 876 543 211"},
 }
 
 // validTFN checks an Australian tax file number: 8 or 9 digits, weighted, mod 11.

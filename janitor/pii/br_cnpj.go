@@ -6,18 +6,14 @@ package pii
 const EntityBRCNPJ Entity = "BR_CNPJ"
 
 var brCNPJ = builtin{
-	name:   "br_cnpj",
-	entity: EntityBRCNPJ,
-	doc:    "Brazilian CNPJ numbers: two check digits mod 11; without punctuation beside the word CNPJ.",
-	words:  topic("cnpj"),
-	groups: "14 !2.3.3/4-2",
-	valid:  validCNPJ,
-	match: []string{
-		"«11.222.333/0001-81»",
-	},
-	noMatch: []string{
-		"11.222.333/0001-82",
-	},
+	name:    "br_cnpj",
+	entity:  EntityBRCNPJ,
+	doc:     "Brazilian CNPJ numbers: two check digits mod 11; without punctuation beside the word CNPJ.",
+	words:   topic("cnpj"),
+	groups:  "14 !2.3.3/4-2",
+	valid:   validCNPJ,
+	match:   []string{"«11.222.333/0001-81»"},
+	noMatch: []string{"11.222.333/0001-82"},
 }
 
 // validCNPJ checks a Brazilian CNPJ: two check digits, mod 11.

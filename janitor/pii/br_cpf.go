@@ -16,9 +16,7 @@ var brCPF = builtin{
 		"«111.444.777-35»",
 		"CPF «11144477735»",
 	},
-	noMatch: []string{
-		"111.444.777-36",
-	},
+	noMatch: []string{"111.444.777-36"},
 }
 
 // validCPF checks a Brazilian CPF: two check digits, mod 11.

@@ -2,52 +2,6 @@
 
 package pii
 
-// outsideTable reports whether k groups from i on are not part of a longer row
-// of equal groups, such as a table.
-func (c *chain) outsideTable(i, k int) bool {
-	if c.gap(i+1) != ' ' {
-		return true
-	}
-	if c.besideHex(i, i+k-1) {
-		return false // part of a row of hexadecimal numbers
-	}
-	size := c.g[i].len()
-	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
-		return false
-	}
-	if start := c.g[i].start; i == 0 && byteAt(c.text, start-1) == ' ' && isDigit(byteAt(c.text, start-2)) && isDigit(byteAt(c.text, start-3)) && isAlpha(byteAt(c.text, start-4)) {
-		return false // after "RS35 ": the rest of an account number
-	}
-	if i > c.done && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == c.done+1 || c.gap(i-1) == ' ') {
-		return false
-	}
-	return true
-}
-
-// besideHex reports whether a short word of letters and digits stands one space
-// away from groups i to j.
-func (c *chain) besideHex(i, j int) bool {
-	start, end := c.g[i].start, c.g[j].end
-	return byteAt(c.text, start-1) == ' ' && digitWord(c.text, start-2, -1) || byteAt(c.text, end) == ' ' && digitWord(c.text, end+1, 1)
-}
-
-// digitWord reports whether a word of letters and digits of at most six
-// characters stands at text[i], read in the direction of step.
-func digitWord(text []byte, i, step int) bool {
-	digits, letters := 0, 0
-	for ; isAlnum(byteAt(text, i)); i += step {
-		if isDigit(text[i]) {
-			digits++
-		} else {
-			letters++
-		}
-		if digits+letters > 6 {
-			return false
-		}
-	}
-	return digits > 0 && letters > 0
-}
-
 // group is a run of digits.
 type group struct{ start, end int }
 
@@ -259,4 +213,50 @@ func (c *chain) isCounting(i, last int) bool {
 // groups from i on.
 func (c *chain) rowOf(i, k int) bool {
 	return (i <= c.done || c.gap(i) != ' ') && (i+k == c.n || c.gap(i+k) != ' ')
+}
+
+// outsideTable reports whether k groups from i on are not part of a longer row
+// of equal groups, such as a table.
+func (c *chain) outsideTable(i, k int) bool {
+	if c.gap(i+1) != ' ' {
+		return true
+	}
+	if c.besideHex(i, i+k-1) {
+		return false // part of a row of hexadecimal numbers
+	}
+	size := c.g[i].len()
+	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
+		return false
+	}
+	if start := c.g[i].start; i == 0 && byteAt(c.text, start-1) == ' ' && isDigit(byteAt(c.text, start-2)) && isDigit(byteAt(c.text, start-3)) && isAlpha(byteAt(c.text, start-4)) {
+		return false // after "RS35 ": the rest of an account number
+	}
+	if i > c.done && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == c.done+1 || c.gap(i-1) == ' ') {
+		return false
+	}
+	return true
+}
+
+// besideHex reports whether a short word of letters and digits stands one space
+// away from groups i to j.
+func (c *chain) besideHex(i, j int) bool {
+	start, end := c.g[i].start, c.g[j].end
+	return byteAt(c.text, start-1) == ' ' && digitWord(c.text, start-2, -1) || byteAt(c.text, end) == ' ' && digitWord(c.text, end+1, 1)
+}
+
+// digitWord reports whether a word of letters and digits of at most six
+// characters stands at text[i], read in the direction of step.
+func digitWord(text []byte, i, step int) bool {
+	digits, letters := 0, 0
+	for ; isAlnum(byteAt(text, i)); i += step {
+		if isDigit(text[i]) {
+			digits++
+		} else {
+			letters++
+		}
+		if digits+letters > 6 {
+			return false
+		}
+	}
+	return digits > 0 && letters > 0
 }

@@ -12,9 +12,7 @@ var deKVNR = builtin{
 	words:    topic("krankenversicherung krankenversichertennummer versichertennummer versicherung krankenkasse kvnr egk gkv"),
 	patterns: "A999999999",
 	valid:    validKVNR,
-	match: []string{
-		"Krankenversicherung «A123456780»",
-	},
+	match:    []string{"Krankenversicherung «A123456780»"},
 	noMatch: []string{
 		"Krankenversicherung A123456781",
 		"part A123456780 in stock",

@@ -12,9 +12,7 @@ var deTaxID = builtin{
 	words:  topic("steuer steuerid idnr identifikationsnummer steueridentifikationsnummer steuernummer tin"),
 	groups: "11 2_3_3_3",
 	valid:  validDETaxID,
-	match: []string{
-		"Steuer-ID: «12345678903»",
-	},
+	match:  []string{"Steuer-ID: «12345678903»"},
 	noMatch: []string{
 		"Steuer-ID: 12345678904",
 		"value 12345678903",

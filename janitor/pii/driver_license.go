@@ -10,9 +10,7 @@ var driverLicense = builtin{
 	entity: EntityLicense,
 	doc:    "Driver's licence numbers: six to twenty letters and digits after words such as driver's license.",
 	words:  topic("license licence licenses licences dl dln führerschein fuehrerschein führerscheinnummer rijbewijs patente"),
-	match: []string{
-		"my driver's license is «A56319335»",
-	},
+	match:  []string{"my driver's license is «A56319335»"},
 	noMatch: []string{
 		"the driver loaded 12345678 rows",
 		"Apache License 2.0, 20040101",

@@ -16,9 +16,7 @@ var frNIR = builtin{
 		"NIR «2 55 08 14 168 025 38»",
 		"«255081416802538»",
 	},
-	noMatch: []string{
-		"NIR 2 55 08 14 168 025 39",
-	},
+	noMatch: []string{"NIR 2 55 08 14 168 025 39"},
 }
 
 // validNIR checks a French social security number: sex, year, month, place, and the

@@ -6,18 +6,14 @@ package pii
 const EntityFRSPI Entity = "FR_SPI"
 
 var frSPI = builtin{
-	name:   "fr_spi",
-	entity: EntityFRSPI,
-	doc:    "French tax numbers (SPI): key mod 511 (DGFiP), beside words such as fiscal.",
-	words:  topic("spi fiscal fiscale impôts impots"),
-	groups: "13 2_2_3_3_3",
-	valid:  validSPI,
-	match: []string{
-		"numéro fiscal «07 01 987 765 493»",
-	},
-	noMatch: []string{
-		"fiscal 41 01 987 765 493",
-	},
+	name:    "fr_spi",
+	entity:  EntityFRSPI,
+	doc:     "French tax numbers (SPI): key mod 511 (DGFiP), beside words such as fiscal.",
+	words:   topic("spi fiscal fiscale impôts impots"),
+	groups:  "13 2_2_3_3_3",
+	valid:   validSPI,
+	match:   []string{"numéro fiscal «07 01 987 765 493»"},
+	noMatch: []string{"fiscal 41 01 987 765 493"},
 }
 
 // validSPI checks a French tax number: first digit 0-3, the key is the first ten

@@ -12,9 +12,7 @@ var inAadhaar = builtin{
 	words:  topic("aadhaar aadhar uidai uid आधार"),
 	groups: "12 4_4_4",
 	valid:  validAadhaar,
-	match: []string{
-		"aadhaar «4001 2345 6787»",
-	},
+	match:  []string{"aadhaar «4001 2345 6787»"},
 	noMatch: []string{
 		"totals 4001 2345 6787 units",
 		"aadhaar 4001 2345 6788",

@@ -12,9 +12,7 @@ var inPAN = builtin{
 	words:    topic("pan permanent income"),
 	patterns: "AAAAA9999A",
 	valid:    validPAN,
-	match: []string{
-		"PAN «ABCPE1234F»",
-	},
+	match:    []string{"PAN «ABCPE1234F»"},
 	noMatch: []string{
 		"PAN ABCDE1234F",
 		"part ABCPE1234F in stock",

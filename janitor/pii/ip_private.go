@@ -8,16 +8,12 @@ import (
 )
 
 var ipPrivate = builtin{
-	name:   "ip_private",
-	entity: EntityIP,
-	off:    true,
-	doc:    "IPv4 and IPv6 addresses of every other kind: private, loopback, link-local, documentation, multicast.",
-	match: []string{
-		"«10.1.2.3» and «fe80::1»",
-	},
-	noMatch: []string{
-		"version 10.1.2.3",
-	},
+	name:    "ip_private",
+	entity:  EntityIP,
+	off:     true,
+	doc:     "IPv4 and IPv6 addresses of every other kind: private, loopback, link-local, documentation, multicast.",
+	match:   []string{"«10.1.2.3» and «fe80::1»"},
+	noMatch: []string{"version 10.1.2.3"},
 }
 
 // block is a range of addresses by its first bits.

@@ -12,12 +12,8 @@ var itFiscal = builtin{
 	words:    topic("fiscale codice cf"),
 	patterns: "!AAAAAAXXAXXAXXXA",
 	valid:    validFiscal,
-	match: []string{
-		"CF «RSSMRA85T10A562S»",
-	},
-	noMatch: []string{
-		"CF RSSMRA85T10A562T",
-	},
+	match:    []string{"CF «RSSMRA85T10A562S»"},
+	noMatch:  []string{"CF RSSMRA85T10A562T"},
 }
 
 // fiscalOdd are the values of characters at odd places (DM 23 December 1976).

@@ -14,9 +14,7 @@ var itin = builtin{
 		"itin «911-70-1234»",
 		"taxpayer «911701234»",
 	},
-	noMatch: []string{
-		"911-89-1234",
-	},
+	noMatch: []string{"911-89-1234"},
 }
 
 // validITIN applies the group ranges of the Internal Revenue Service:

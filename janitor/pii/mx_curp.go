@@ -12,12 +12,8 @@ var mxCURP = builtin{
 	words:    topic("curp"),
 	patterns: "!AAAA999999AAAAAAX9",
 	valid:    validCURP,
-	match: []string{
-		"curp «HEGG560427MVZRRL04»",
-	},
-	noMatch: []string{
-		"curp HEGG560427MVZRRL05",
-	},
+	match:    []string{"curp «HEGG560427MVZRRL04»"},
+	noMatch:  []string{"curp HEGG560427MVZRRL05"},
 }
 
 // validCURP checks a Mexican CURP: date, sex, and the check digit.

@@ -6,18 +6,14 @@ package pii
 const EntityNLBSN Entity = "NL_BSN"
 
 var nlBSN = builtin{
-	name:   "nl_bsn",
-	entity: EntityNLBSN,
-	doc:    "Dutch citizen service numbers: eleven test, beside a word such as BSN.",
-	words:  topic("bsn burgerservicenummer sofi sofinummer"),
-	groups: "9 4.2.3",
-	valid:  validBSN,
-	match: []string{
-		"BSN «111222333»",
-	},
-	noMatch: []string{
-		"BSN 111222334",
-	},
+	name:    "nl_bsn",
+	entity:  EntityNLBSN,
+	doc:     "Dutch citizen service numbers: eleven test, beside a word such as BSN.",
+	words:   topic("bsn burgerservicenummer sofi sofinummer"),
+	groups:  "9 4.2.3",
+	valid:   validBSN,
+	match:   []string{"BSN «111222333»"},
+	noMatch: []string{"BSN 111222334"},
 }
 
 // validBSN checks a Dutch citizen service number: the eleven test with the last

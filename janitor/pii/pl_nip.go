@@ -6,18 +6,14 @@ package pii
 const EntityPLNIP Entity = "PL_NIP"
 
 var plNIP = builtin{
-	name:   "pl_nip",
-	entity: EntityPLNIP,
-	doc:    "Polish tax numbers (NIP): weights mod 11, beside the word NIP.",
-	words:  topic("nip"),
-	groups: "10 3-3-2-2 3-2-2-3",
-	valid:  validNIP,
-	match: []string{
-		"NIP «526-025-09-95»",
-	},
-	noMatch: []string{
-		"NIP 526-025-09-96",
-	},
+	name:    "pl_nip",
+	entity:  EntityPLNIP,
+	doc:     "Polish tax numbers (NIP): weights mod 11, beside the word NIP.",
+	words:   topic("nip"),
+	groups:  "10 3-3-2-2 3-2-2-3",
+	valid:   validNIP,
+	match:   []string{"NIP «526-025-09-95»"},
+	noMatch: []string{"NIP 526-025-09-96"},
 }
 
 // validNIP checks a Polish tax number: weights mod 11.

@@ -12,9 +12,7 @@ var plPESEL = builtin{
 	words:  topic("pesel"),
 	groups: "11",
 	valid:  validPESEL,
-	match: []string{
-		"pesel «44051401458»",
-	},
+	match:  []string{"pesel «44051401458»"},
 	noMatch: []string{
 		"pesel 44051401459",
 		"value 44051401458",

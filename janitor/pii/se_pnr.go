@@ -6,18 +6,14 @@ package pii
 const EntitySEPNR Entity = "SE_PNR"
 
 var sePNR = builtin{
-	name:   "se_pnr",
-	entity: EntitySEPNR,
-	doc:    "Swedish personal identity numbers: date and Luhn (Skatteverket), beside a word such as personnummer.",
-	words:  topic("personnummer pnr personnr samordningsnummer swedish svenskt"),
-	groups: "10 12 6-4 8-4",
-	valid:  validPersonnummer,
-	match: []string{
-		"personnummer «198712202384»",
-	},
-	noMatch: []string{
-		"personnummer 19870112-2388",
-	},
+	name:    "se_pnr",
+	entity:  EntitySEPNR,
+	doc:     "Swedish personal identity numbers: date and Luhn (Skatteverket), beside a word such as personnummer.",
+	words:   topic("personnummer pnr personnr samordningsnummer swedish svenskt"),
+	groups:  "10 12 6-4 8-4",
+	valid:   validPersonnummer,
+	match:   []string{"personnummer «198712202384»"},
+	noMatch: []string{"personnummer 19870112-2388"},
 }
 
 // validPersonnummer checks a Swedish personal identity number: a date (the day plus

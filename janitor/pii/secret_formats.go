@@ -45,8 +45,8 @@ func headOf(prefix string) (mask, head uint32) {
 	return mask, head
 }
 
-// The index finds the formats that can begin with two given bytes: a hash of
-// the bytes leads into bucketed, where formats of one hash lie together.
+// indexSize is the size of formatIndex. A hash of the first two bytes of a
+// prefix leads into bucketed, where formats of one hash lie together.
 const indexSize = 1 << 12
 
 func indexHash(a, b byte) int { return (int(a)*67 + int(b)) & (indexSize - 1) }

@@ -12,9 +12,7 @@ var sgFIN = builtin{
 	words:    topic("nric fin singapore"),
 	patterns: "!A9999999A",
 	valid:    validFIN,
-	match: []string{
-		"NRIC «S2740116C» was",
-	},
+	match:    []string{"NRIC «S2740116C» was"},
 	noMatch: []string{
 		"NRIC S2740116D was",
 		"xNRICS2740116C",

@@ -6,18 +6,14 @@ package pii
 const EntityTRID Entity = "TR_ID"
 
 var trID = builtin{
-	name:   "tr_id",
-	entity: EntityTRID,
-	doc:    "Turkish identity numbers: two check digits, beside a word such as kimlik.",
-	words:  topic("kimlik tckn tc turkish turkey türk vatandaşlık kişi kimliği"),
-	groups: "11",
-	valid:  validTRID,
-	match: []string{
-		"TC kimlik «10000000146»",
-	},
-	noMatch: []string{
-		"TC kimlik 10000000147",
-	},
+	name:    "tr_id",
+	entity:  EntityTRID,
+	doc:     "Turkish identity numbers: two check digits, beside a word such as kimlik.",
+	words:   topic("kimlik tckn tc turkish turkey türk vatandaşlık kişi kimliği"),
+	groups:  "11",
+	valid:   validTRID,
+	match:   []string{"TC kimlik «10000000146»"},
+	noMatch: []string{"TC kimlik 10000000147"},
 }
 
 // validTRID checks a Turkish identity number: two check digits.

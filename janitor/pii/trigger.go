@@ -199,7 +199,7 @@ func wordBegins(letters, digits int) bool {
 	return digits >= 6 && letters != 3 || letters == 5 && digits >= 4 || letters == 6 && digits >= 2
 }
 
-// dottedMACLen looks at text[start:] for a hardware address in groups of four.
+// dottedMAC looks at text[start:] for a hardware address in groups of four.
 func (r *scan) dottedMAC(start int) bool {
 	return byteAt(r.text, start+4) == '.' && r.finds(&mac) && r.macDotted(start)
 }

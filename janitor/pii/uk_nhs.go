@@ -6,18 +6,14 @@ package pii
 const EntityNHS Entity = "NHS"
 
 var ukNHS = builtin{
-	name:   "uk_nhs",
-	entity: EntityNHS,
-	doc:    "UK NHS numbers: mod 11 (NHS Data Dictionary), beside a word such as NHS.",
-	words:  topic("nhs patient health"),
-	groups: "10 3_3_4",
-	valid:  validNHS,
-	match: []string{
-		"NHS «943 476 5919»",
-	},
-	noMatch: []string{
-		"NHS 943 476 5918",
-	},
+	name:    "uk_nhs",
+	entity:  EntityNHS,
+	doc:     "UK NHS numbers: mod 11 (NHS Data Dictionary), beside a word such as NHS.",
+	words:   topic("nhs patient health"),
+	groups:  "10 3_3_4",
+	valid:   validNHS,
+	match:   []string{"NHS «943 476 5919»"},
+	noMatch: []string{"NHS 943 476 5918"},
 }
 
 // validNHS checks a UK National Health Service number: mod 11 (NHS Data Dictionary).

@@ -12,9 +12,7 @@ var usABA = builtin{
 	words:  topic("aba routing rtn bank"),
 	groups: "9 4-4-1",
 	valid:  validABA,
-	match: []string{
-		"routing number «121000358»",
-	},
+	match:  []string{"routing number «121000358»"},
 	noMatch: []string{
 		"order 121000358 shipped",
 		"routing number 121000359",

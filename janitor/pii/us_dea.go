@@ -12,9 +12,7 @@ var usDEA = builtin{
 	words:    topic("dea prescriber"),
 	patterns: "AX9999999",
 	valid:    validDEA,
-	match: []string{
-		"DEA «AB1234563»",
-	},
+	match:    []string{"DEA «AB1234563»"},
 	noMatch: []string{
 		"DEA AB1234564",
 		"part AB1234563 in stock",

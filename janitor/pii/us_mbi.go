@@ -12,9 +12,7 @@ var usMBI = builtin{
 	words:    topic("mbi medicare beneficiary hicn"),
 	patterns: "9AX9AX9AA99",
 	valid:    validMBI,
-	match: []string{
-		"Medicare «1EG4TE5MK73»",
-	},
+	match:    []string{"Medicare «1EG4TE5MK73»"},
 	noMatch: []string{
 		"Medicare 1SG4TE5MK73",
 		"part 1EG4TE5MK73 in stock",

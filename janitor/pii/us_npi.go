@@ -12,9 +12,7 @@ var usNPI = builtin{
 	words:  topic("npi provider prescriber"),
 	groups: "10 4-3-3",
 	valid:  validNPI,
-	match: []string{
-		"NPI: «1234567893»",
-	},
+	match:  []string{"NPI: «1234567893»"},
 	noMatch: []string{
 		"NPI: 1234567894",
 		"order 1234567893 shipped",
