@@ -104,7 +104,7 @@ func (m *model) holds(address, text string) (longest int) {
 }
 
 func TestClaimsAgainstGoldenModel(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range seeds(200) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		rt, c := newTestRouter()
 		m := model{map[string]map[string]bool{}, map[*Request]claimed{}}

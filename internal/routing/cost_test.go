@@ -63,7 +63,7 @@ func TestCostIsLearnedWhateverTheQueue(t *testing.T) {
 }
 
 func TestSlowUpstreamsAreDistinguishedFromNoise(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range seeds(10) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		rt, c := newTestRouter()
 		same := []*server{{perToken: startCost, noise: 0.3}, {perToken: startCost, noise: 0.3}, {perToken: startCost, noise: 0.3}}

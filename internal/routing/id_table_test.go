@@ -10,7 +10,7 @@ import (
 )
 
 func TestIDTableAgainstMap(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range seeds(20) {
 		rnd := rand.New(rand.NewPCG(seed, 6))
 		var table idTable
 		want := map[radixcache.Upstream]*upstream{}

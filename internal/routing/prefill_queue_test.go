@@ -146,7 +146,7 @@ func (q *prefillQueue) validate(t *testing.T) {
 }
 
 func TestQueueAgainstGoldenModel(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range seeds(200) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		var l prefillQueue
 		var slow slowQueue

@@ -36,7 +36,7 @@ func (l *lru) use(chain []uint64) (depths []int) {
 }
 
 func TestReuseAgainstGoldenModel(t *testing.T) {
-	for seed := range uint64(50) {
+	for seed := range seeds(50) {
 		rnd := rand.New(rand.NewPCG(seed, 9))
 		var u reuseSampler
 		var slow lru
