@@ -60,7 +60,7 @@ var rooms = []room{
 	{"internal/blockhash", xxhash},
 	{"internal/commands", join("janitor/pii internal/answer internal/replay internal/sim/enginesim", caddy, humanize, "github.com/spf13/cobra")},
 	{"internal/endpoint", ""},
-	{"internal/engine/kvevents", join("internal/backoff internal/engine/msgpack internal/engine/zmtp", xxhash)},
+	{"internal/engine/kvevents", join("internal/backoff internal/engine/msgpack internal/engine/zmtp radixcache", xxhash)},
 	{"internal/engine/metrics", "internal/backoff"},
 	{"internal/engine/msgpack", ""},
 	{"internal/engine/zmtp", ""},

@@ -42,7 +42,7 @@ func (e *externalCache) open(f *Feed) radixcache.Upstream {
 // removed removes a copy of each chunk.
 func (e *externalCache) removed(f *Feed, keys []uint64, tier kvevents.Tier) {
 	if up := radixcache.Upstream(e.upstream.Load()); up != 0 && tier != kvevents.GPU {
-		f.x.tree.Removed(up, keys, radixcache.Tier(tier))
+		f.x.tree.Removed(up, keys, tier)
 	}
 }
 

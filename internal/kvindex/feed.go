@@ -146,7 +146,7 @@ func (f *Feed) markIncomplete() bool {
 // hash parent.
 func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) bool {
 	n := e.BlockSize
-	stored := radixcache.StoredBlocks{Root: e.Root, Parent: e.Parent, Weight: uint32(n), Tier: radixcache.Tier(e.Tier)}
+	stored := radixcache.StoredBlocks{Root: e.Root, Parent: e.Parent, Weight: uint32(n), Tier: e.Tier}
 	for at := 0; at < len(e.Hashes); {
 		end := min(at+eventBlocks, len(e.Hashes))
 		for i := at; i < end; i++ {
@@ -180,9 +180,9 @@ func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) b
 func (f *Feed) copied(e *kvevents.Event) bool {
 	n := 0
 	if e.Group == f.group {
-		n = f.x.tree.Copied(f.upstream, e.Hashes, radixcache.Tier(e.Tier))
+		n = f.x.tree.Copied(f.upstream, e.Hashes, e.Tier)
 		if up, _ := f.External(); up != 0 {
-			n += f.x.tree.Copied(up, e.Hashes, radixcache.Tier(e.Tier))
+			n += f.x.tree.Copied(up, e.Hashes, e.Tier)
 		}
 	}
 	if n == 0 {
@@ -231,7 +231,7 @@ func (f *Feed) remove(e *kvevents.Event) bool {
 
 // removeCopies removes a copy of each block from a tier.
 func (f *Feed) removeCopies(keys []uint64, tier kvevents.Tier) {
-	f.x.tree.Removed(f.upstream, keys, radixcache.Tier(tier))
+	f.x.tree.Removed(f.upstream, keys, tier)
 	f.external.removed(f, keys, tier)
 }
 

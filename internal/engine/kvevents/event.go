@@ -2,6 +2,8 @@
 
 package kvevents
 
+import "github.com/bauxite/caddy-kvaware/radixcache"
+
 // Kind is the type of an event.
 type Kind uint8
 
@@ -13,14 +15,14 @@ const (
 )
 
 // Tier is the kind of memory that an engine keeps a block in.
-type Tier uint8
+type Tier = radixcache.Tier
 
 // The tiers, fastest first.
 const (
-	GPU Tier = iota
-	CPU
-	Disk
-	NumTiers = iota
+	GPU      = radixcache.GPU
+	CPU      = radixcache.CPU
+	Disk     = radixcache.Disk
+	NumTiers = int(radixcache.NumTiers)
 )
 
 // TierWeights holds what a token in each Tier counts: from 0, as if the engine had
