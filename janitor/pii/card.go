@@ -93,8 +93,10 @@ func (r *scan) card(c *chain, i int) int {
 		return 0
 	}
 	said := r.topicsAround(c)&card.words != 0 && r.topicsBefore(c.g[i].start)&card.words != 0
-	if k := r.printedCard(c, i, said); k > 0 {
-		return k
+	if c.g[i].len() == 4 {
+		if k := r.printedCard(c, i, said); k > 0 {
+			return k
+		}
 	}
 	if !said {
 		return 0
@@ -161,13 +163,9 @@ func isRound(d []byte, zeros int) bool {
 // digits.
 func amex(d []byte) bool { return d[0] == '3' && (d[1] == '4' || d[1] == '7') }
 
-// printed reports whether k groups from i on are grouped as on a card, with one
-// kind of separator.
+// printed reports whether k groups from i on, the first of four digits, are
+// grouped as on a card, with one kind of separator.
 func (c *chain) printed(i, k int) bool {
-	first := c.g[i].len()
-	if first != 4 {
-		return false
-	}
 	sep := c.gap(i + 1)
 	if sep != ' ' && sep != '-' && sep != '.' {
 		return false
