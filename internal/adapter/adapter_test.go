@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"golang.org/x/tools/txtar"
 )
 
 func adapt(body string) (string, []caddyconfig.Warning, error) {
@@ -24,7 +25,7 @@ func adapt(body string) (string, []caddyconfig.Warning, error) {
 	return string(out), warnings, err
 }
 
-func read(t *testing.T, name string) string {
+func read(t testing.TB, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -33,7 +34,7 @@ func read(t *testing.T, name string) string {
 	return string(data)
 }
 
-func glob(t *testing.T, pattern string) []string {
+func glob(t testing.TB, pattern string) []string {
 	t.Helper()
 	names, err := filepath.Glob(pattern)
 	if err != nil || len(names) == 0 {
@@ -60,15 +61,28 @@ func TestAdapt(t *testing.T) {
 	}
 }
 
-// TestErrors adapts every fixture that must fail. Its first line says how.
+// invalid returns the configurations that the adapter must refuse.
+func invalid(t testing.TB) []txtar.File {
+	t.Helper()
+	archive, err := txtar.ParseFile("testdata/errors.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(archive.Files) == 0 {
+		t.Fatal("the archive of invalid configurations is empty")
+	}
+	return archive.Files
+}
+
+// TestErrors adapts every invalid configuration. Its first line holds the error.
 func TestErrors(t *testing.T) {
-	for _, name := range glob(t, "testdata/errors/*.yaml") {
-		t.Run(filepath.Base(name), func(t *testing.T) {
-			body := read(t, name)
+	for _, file := range invalid(t) {
+		t.Run(file.Name, func(t *testing.T) {
+			body := string(file.Data)
 			first, _, _ := strings.Cut(body, "\n")
 			want, ok := strings.CutPrefix(first, "# error: ")
 			if !ok {
-				t.Fatal("the fixture does not say what is wrong with it")
+				t.Fatal("the first line does not hold the error")
 			}
 			out, _, err := adapt(body)
 			if err == nil {
@@ -242,15 +256,11 @@ func TestFallbacksExist(t *testing.T) {
 // FuzzAdapt: no input makes the adapter panic, output is JSON that begins with
 // the janitor, and errors are short and of one line.
 func FuzzAdapt(f *testing.F) {
-	for _, pattern := range []string{"testdata/*.yaml", "testdata/errors/*.yaml"} {
-		names, _ := filepath.Glob(pattern)
-		for _, name := range names {
-			data, err := os.ReadFile(name)
-			if err != nil {
-				f.Fatal(err)
-			}
-			f.Add(data)
-		}
+	for _, name := range glob(f, "testdata/*.yaml") {
+		f.Add([]byte(read(f, name)))
+	}
+	for _, file := range invalid(f) {
+		f.Add(file.Data)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		out, _, err := Adapter{}.Adapt(body, nil)
