@@ -68,9 +68,9 @@ func (s *slowCache) release(chain []uint64) {
 func (c *cache) validate(t *testing.T) {
 	t.Helper()
 	pinned, idle := 0, 0
-	for h, i := range c.index {
-		if c.blocks[i].hash != h {
-			t.Fatal("the index points to another block")
+	for i := 1; i < len(c.blocks); i++ {
+		if c.find(c.blocks[i].hash) != int32(i) {
+			t.Fatal("a block is not in its bucket")
 		}
 		if c.blocks[i].refs > 0 {
 			pinned++
@@ -82,8 +82,8 @@ func (c *cache) validate(t *testing.T) {
 		}
 		idle++
 	}
-	if pinned != c.pinned || pinned+idle != len(c.index) || len(c.index) > c.capacity {
-		t.Fatalf("%d pinned (counted %d), %d idle, %d in the index of %d", pinned, c.pinned, idle, len(c.index), c.capacity)
+	if n := len(c.blocks) - 1; pinned != c.pinned || pinned+idle != n || n > c.capacity {
+		t.Fatalf("%d pinned (counted %d), %d idle, %d blocks of %d", pinned, c.pinned, idle, n, c.capacity)
 	}
 }
 
@@ -103,21 +103,22 @@ func TestCacheAgainstGoldenModel(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		capacity := 1 + rnd.IntN(30)
 		c, slow := newCache(capacity), &slowCache{capacity: capacity, pins: map[uint64]int{}}
-		var held [][]uint64
+		var held [][]uint64 // chains, and their blocks in c
+		var blocks [][]int32
 		for step := range 200 {
 			if rnd.IntN(2) == 0 && len(held) > 0 {
 				k := rnd.IntN(len(held))
-				c.release(held[k])
+				c.release(blocks[k])
 				slow.release(held[k])
-				held = slices.Delete(held, k, k+1)
+				held, blocks = slices.Delete(held, k, k+1), slices.Delete(blocks, k, k+1)
 			} else {
 				chain, force := randomChain(rnd, 12), rnd.IntN(3) == 0
-				matched, pinned := c.acquire(chain, force)
+				pinned, matched := c.acquire(nil, chain, force)
 				wantMatched, wantPinned := slow.acquire(chain, force)
-				if matched != wantMatched || pinned != wantPinned {
-					t.Fatalf("seed %d step %d: matched %d pinned %d, want %d and %d", seed, step, matched, pinned, wantMatched, wantPinned)
+				if matched != wantMatched || len(pinned) != wantPinned {
+					t.Fatalf("seed %d step %d: matched %d pinned %d, want %d and %d", seed, step, matched, len(pinned), wantMatched, wantPinned)
 				}
-				held = append(held, chain[:pinned])
+				held, blocks = append(held, chain[:wantPinned]), append(blocks, pinned)
 			}
 			c.validate(t)
 			probe := randomChain(rnd, 12)

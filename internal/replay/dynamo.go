@@ -40,10 +40,8 @@ func newDynamo(w *world) policy {
 func (p *dynamo) pick(j *job, _ time.Duration) int {
 	pick := least(len(p.nodes), p.rnd, func(i int) float64 {
 		overlap := p.nodes[i].held(j.Chain)
-		decode := len(p.inUse[i])
-		for k := len(j.Chain) - 1; k >= 0 && p.inUse[i][j.Chain[k]] == 0; k-- {
-			decode++
-		}
+		shared := heldPrefix(j.Chain, func(h uint64) bool { return p.inUse[i][h] > 0 })
+		decode := len(p.inUse[i]) + len(j.Chain) - shared
 		return dynamoCost(p.prefill[i]+j.Tokens, p.blockTokens, overlap, decode)
 	})
 	p.added[j] = j.uncached(p.nodes[pick].held(j.Chain), p.blockTokens)

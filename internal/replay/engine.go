@@ -51,7 +51,7 @@ type job struct {
 	factor    float64 // true prefill cost over the model's
 	cached    int     // prompt tokens found in the cache
 	remaining int     // prompt tokens still to compute; -1: not begun
-	pinned    int     // blocks of the chain
+	pinned    []int32 // blocks in the engine's cache
 	target    float64 // of engine.progress at which the answer is complete
 	expected  int     // uncached tokens as a policy with exact knowledge sees it
 }
@@ -134,7 +134,8 @@ func (e *engine) advance(to time.Duration) {
 
 func (e *engine) finish(j *job) {
 	j.done = e.now
-	e.cache.release(j.Chain[:j.pinned])
+	e.cache.release(j.pinned)
+	j.pinned = nil
 	e.onDone(j)
 }
 
@@ -220,11 +221,11 @@ func (e *engine) admit(j *job) bool {
 	if active > 0 && active >= e.model.MaxRunning {
 		return false
 	}
-	matched, pinned := e.cache.acquire(j.Chain, active == 0)
-	if pinned == 0 && len(j.Chain) > 0 && active > 0 {
+	pinned, matched := e.cache.acquire(j.pinned[:0], j.Chain, active == 0)
+	j.pinned = pinned
+	if len(pinned) == 0 && len(j.Chain) > 0 && active > 0 {
 		return false
 	}
-	j.pinned = pinned
 	j.remaining = j.uncached(matched, e.blockTokens)
 	j.cached = j.Tokens - j.remaining
 	e.begun++

@@ -8,6 +8,7 @@ package replay
 type index struct {
 	*cache
 	unlimited map[uint64]struct{}
+	scratch   []int32
 }
 
 func newIndex(limit int) *index {
@@ -30,19 +31,14 @@ func (x *index) match(chain []uint64) int {
 	if x.cache != nil {
 		return x.cache.match(chain)
 	}
-	for i, h := range chain {
-		if _, ok := x.unlimited[h]; !ok {
-			return i
-		}
-	}
-	return len(chain)
+	return heldPrefix(chain, func(h uint64) bool { _, ok := x.unlimited[h]; return ok })
 }
 
 // add records a prompt and returns how much of it was known.
 func (x *index) add(chain []uint64) (matched int) {
 	if x.cache != nil {
-		matched, pinned := x.acquire(chain, true)
-		x.release(chain[:pinned])
+		x.scratch, matched = x.acquire(x.scratch[:0], chain, true)
+		x.release(x.scratch)
 		return matched
 	}
 	matched = x.match(chain)

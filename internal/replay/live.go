@@ -72,7 +72,7 @@ func (l *Live) Pick(r *Request) *Ticket {
 	t := &Ticket{live: l, job: job{Request: r}}
 	t.job.node = l.world.policy.pick(&t.job, 0)
 	l.world.inFlight[t.job.node]++
-	_, t.job.pinned = l.caches[t.job.node].acquire(r.Chain, true)
+	t.job.pinned, _ = l.caches[t.job.node].acquire(nil, r.Chain, true)
 	return t
 }
 
@@ -106,7 +106,7 @@ func (t *Ticket) Done() {
 	w := &t.live.world
 	w.inFlight[t.job.node]--
 	w.policy.done(&t.job, 0)
-	t.live.caches[t.job.node].release(t.job.Chain[:t.job.pinned])
+	t.live.caches[t.job.node].release(t.job.pinned)
 }
 
 func (t *Ticket) begin() {
