@@ -3,11 +3,12 @@
 package replay
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
 
-// scarce is a fleet whose engines have little room: prompts wait for blocks
+// scarce is a setup whose engines have little room: prompts wait for blocks
 // rather than for prefill.
 func scarce(tokens int) Setup {
 	s := defaultSetup()
@@ -16,57 +17,76 @@ func scarce(tokens int) Setup {
 	return s
 }
 
-// meanOf returns the mean over some traces of one kind.
-func meanOf(t *testing.T, kind string, busy float64, s Setup, policy string) (mean time.Duration) {
+// tracesOf returns some traces of one kind, fewer with -short.
+func tracesOf(kind string) (traces []*Trace) {
+	n := uint64(4)
+	if testing.Short() {
+		n = 2
+	}
+	for seed := range n {
+		traces = append(traces, syntheticTrace(kind, 4000, 0.25, seed))
+	}
+	return traces
+}
+
+// meanOf returns the mean time to first token over traces of the same length.
+func meanOf(t *testing.T, traces []*Trace, s Setup, policy string) (mean time.Duration) {
 	t.Helper()
-	const traces = 4
-	for seed := range uint64(traces) {
-		mean += mustRun(t, syntheticTrace(kind, 4000, busy, seed), s, policy).TTFT.Mean / traces
+	for _, trace := range traces {
+		mean += mustRun(t, trace, s, policy).TTFT.Mean / time.Duration(len(traces))
 	}
 	return mean
 }
 
-// Prompts with nothing in common, and room for 13 of them a node: what is
-// predicted for blocks is all there is to know.
+// The prompts share nothing, and a node has room for 13 of them, so only the
+// predicted use of blocks helps.
 func TestKnownCapacityMakesRoom(t *testing.T) {
-	skipLong(t)
-	s := scarce(40_000)
+	skipUnderRaceDetector(t)
+	t.Parallel()
+	traces, s := tracesOf("unique"), scarce(40_000)
 	s.KVAware.Metrics = false
-	knows := meanOf(t, "unique", 0.25, s, "kv_aware")
+	known := meanOf(t, traces, s, "kv_aware")
 	s.KVAware.Capacity = 0
-	guesses := meanOf(t, "unique", 0.25, s, "kv_aware")
-	if knows > guesses*3/4 {
-		t.Errorf("mean TTFT %v, and %v without capacity: it does not wait for room", knows, guesses)
+	if unknown := meanOf(t, traces, s, "kv_aware"); known > unknown*3/4 {
+		t.Errorf("mean TTFT %v, and %v without capacity: it does not wait for room", known, unknown)
 	}
 	for _, policy := range []string{"least_conn", "dynamo", "llm_d"} {
-		if theirs := meanOf(t, "unique", 0.25, s, policy); knows > theirs {
-			t.Errorf("mean TTFT %v, %s %v", knows, policy, theirs)
+		if theirs := meanOf(t, traces, s, policy); known > theirs {
+			t.Errorf("mean TTFT %v, %s %v", known, policy, theirs)
 		}
 	}
 }
 
-// Where prompts share blocks, the engines' word tells how many are taken.
-func TestToldUsageMakesRoom(t *testing.T) {
-	skipLong(t)
-	s := scarce(80_000)
-	told := meanOf(t, "chat", 0.25, s, "kv_aware")
+// Prompts share blocks, so the engines' metrics say how many are taken.
+func TestReportedUsageMakesRoom(t *testing.T) {
+	skipUnderRaceDetector(t)
+	t.Parallel()
+	traces, s := tracesOf("chat"), scarce(80_000)
+	reported := meanOf(t, traces, s, "kv_aware")
 	s.KVAware.Metrics = false
-	if untold := meanOf(t, "chat", 0.25, s, "kv_aware"); told > untold*19/20 {
-		t.Errorf("mean TTFT %v with the engines' metrics, %v without", told, untold)
+	if without := meanOf(t, traces, s, "kv_aware"); reported > without*19/20 {
+		t.Errorf("mean TTFT %v with the engines' metrics, %v without", reported, without)
 	}
 }
 
 func TestOrderWithFewBlocksOnARecordedTrace(t *testing.T) {
-	skipLong(t)
+	skipUnderRaceDetector(t)
 	trace := sharedTrace(t, "mooncake-conversation.jsonl")
-	for _, blocks := range []int{200, 300, 600} { // of 512 tokens; the longest prompts have 250
-		s := scarce(blocks * 512)
-		s.Speed = 0.5
-		ours := mustRun(t, trace, s, "kv_aware")
-		for _, policy := range rivals {
-			if theirs := mustRun(t, trace, s, policy); ours.TTFT.Mean > theirs.TTFT.Mean {
-				t.Errorf("%d blocks: mean TTFT %v, but %s has %v", blocks, ours.TTFT.Mean, policy, theirs.TTFT.Mean)
+	sizes := []int{300, 200, 600} // blocks of 512 tokens; the longest prompts have 250
+	if testing.Short() {
+		sizes = sizes[:1]
+	}
+	for _, blocks := range sizes {
+		t.Run(fmt.Sprint(blocks, " blocks"), func(t *testing.T) {
+			t.Parallel()
+			s := scarce(blocks * 512)
+			s.Speed = 0.5
+			ours := mustRun(t, trace, s, "kv_aware")
+			for _, theirs := range runAll(t, trace, s, rivals...) {
+				if ours.TTFT.Mean > theirs.TTFT.Mean {
+					t.Errorf("mean TTFT %v, but %s has %v", ours.TTFT.Mean, theirs.Policy, theirs.TTFT.Mean)
+				}
 			}
-		}
+		})
 	}
 }

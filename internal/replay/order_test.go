@@ -3,24 +3,40 @@
 package replay
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
 
-// sharedTrace reads a recorded trace, which lies beside the repository and is
-// not part of it.
-func sharedTrace(t *testing.T, name string) *Trace {
-	t.Helper()
+// sharedTraces holds the recorded traces by name, each read once.
+var sharedTraces = map[string]func() (*Trace, error){
+	"mooncake-conversation.jsonl": sync.OnceValues(func() (*Trace, error) { return readShared("mooncake-conversation.jsonl") }),
+	"miniswe.jsonl.gz":            sync.OnceValues(func() (*Trace, error) { return readShared("miniswe.jsonl.gz") }),
+}
+
+func readShared(name string) (*Trace, error) {
 	file, err := os.Open(filepath.Join("..", "..", "..", "shared", "traces", name))
 	if err != nil {
-		t.Skip("the recorded traces are not here")
+		return nil, err
 	}
 	defer file.Close()
-	trace, err := Read(file, ReadOptions{})
+	return Read(file, ReadOptions{})
+}
+
+// sharedTrace returns a recorded trace. They lie beside the repository and are
+// not part of it; without them the test is skipped.
+func sharedTrace(t *testing.T, name string) *Trace {
+	t.Helper()
+	trace, err := sharedTraces[name]()
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the recorded traces are missing")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,24 +59,24 @@ func mustRun(t *testing.T, trace *Trace, s Setup, policy string) Result {
 	return r
 }
 
-func skipLong(t *testing.T) {
+func skipUnderRaceDetector(t *testing.T) {
 	t.Helper()
-	if testing.Short() || raceDetector {
-		t.Skip("takes some seconds")
+	if raceDetector {
+		t.Skip("a simulation uses one goroutine, and would take minutes under the race detector")
 	}
 }
 
-// wantLowest checks that kv_aware has the lowest times to first token of all
-// that could be run, but for a tie.
-func wantLowest(t *testing.T, trace *Trace, s Setup, tie float64) (ours Result) {
+// runAll runs policies on the same trace.
+func runAll(t *testing.T, trace *Trace, s Setup, policies ...string) (results []Result) {
 	t.Helper()
-	ours = mustRun(t, trace, s, "kv_aware")
-	for _, policy := range rivals {
-		wantLower(t, ours, mustRun(t, trace, s, policy), tie)
+	for _, policy := range policies {
+		results = append(results, mustRun(t, trace, s, policy))
 	}
-	return ours
+	return results
 }
 
+// wantLower checks that none of our times to first token is higher, but for a
+// tie.
 func wantLower(t *testing.T, ours, theirs Result, tie float64) {
 	t.Helper()
 	for _, c := range []struct {
@@ -96,72 +112,65 @@ func TestFiguresOfAnIndependentSimulation(t *testing.T) {
 	}
 }
 
-// TestOrderOnARecordedTrace: from nearly idle to several times what the nodes
-// can do, whatever the gateway takes their caches to hold, and however they
-// compute.
+// TestOrderOnARecordedTrace compares the policies from nearly idle to several
+// times what the nodes can compute, with engines that compute in different ways,
+// and whatever the gateway knows of them. -short takes one point of the grid.
 func TestOrderOnARecordedTrace(t *testing.T) {
-	skipLong(t)
+	skipUnderRaceDetector(t)
 	trace := sharedTrace(t, "mooncake-conversation.jsonl")
-	for _, load := range []struct {
+	limit := DefaultKnowledge().MemoryLimit
+	known := map[string]Knowledge{"all": DefaultKnowledge()}
+	guessed := map[string]Knowledge{
+		"all":                DefaultKnowledge(),
+		"half the capacity":  {Capacity: 0.5, Usage: true, Metrics: true, MemoryLimit: limit},
+		"twice the capacity": {Capacity: 2, Usage: true, Metrics: true, MemoryLimit: limit},
+		"nothing":            {MemoryLimit: limit},
+	}
+	loads := []struct {
 		nodes int
 		speed float64
+		know  map[string]Knowledge // with engines that prefill whole prompts
 	}{
-		{4, 0.5}, {4, 1}, {4, 1.5}, {8, 0.5}, {8, 1}, {8, 1.5}, {32, 0.5}, {32, 1}, {32, 1.5},
-		{3, 0.8}, {5, 2},
-	} {
-		for _, engines := range []struct {
-			name string
-			set  func(*Model)
-		}{
-			{"whole prompts", func(*Model) {}},
-			{"30 % noise", func(m *Model) { m.Noise = 0.3 }},
-			{"chunks of 2,048", func(m *Model) { m.Chunk = 2048 }},
-			{"chunks of 512", func(m *Model) { m.Chunk = 512 }},
-		} {
-			s := defaultSetup()
+		{8, 1, guessed}, {4, 0.5, guessed}, {4, 1, guessed}, {4, 1.5, guessed}, {8, 0.5, guessed}, {8, 1.5, guessed},
+		{32, 0.5, guessed}, {32, 1, guessed}, {32, 1.5, guessed}, {3, 0.8, known}, {5, 2, known},
+	}
+	engines := []struct {
+		name string
+		set  func(*Model)
+	}{
+		{"whole prompts", nil},
+		{"30 % noise", func(m *Model) { m.Noise = 0.3 }},
+		{"chunks of 2,048", func(m *Model) { m.Chunk = 2048 }},
+		{"chunks of 512", func(m *Model) { m.Chunk = 512 }},
+	}
+	if testing.Short() {
+		loads, engines = loads[:1], engines[:1]
+	}
+	for _, load := range loads {
+		for _, engine := range engines {
+			s, know := defaultSetup(), load.know
 			s.Nodes, s.Speed = load.nodes, load.speed
-			engines.set(&s.Model)
-			t.Run(fmt.Sprintf("%d nodes, speed %v, %s", s.Nodes, s.Speed, engines.name), func(t *testing.T) {
-				ours := wantLowest(t, trace, s, 0.01)
-				exact := mustRun(t, trace, s, "exact")
-				if float64(ours.TTFT.Mean) > 1.05*float64(exact.TTFT.Mean) {
-					t.Errorf("mean %v, with exact knowledge %v", ours.TTFT.Mean, exact.TTFT.Mean)
+			if engine.set != nil {
+				engine.set(&s.Model)
+				know = known
+			}
+			t.Run(fmt.Sprintf("%d nodes, speed %v, %s", s.Nodes, s.Speed, engine.name), func(t *testing.T) {
+				t.Parallel()
+				others, exact := runAll(t, trace, s, rivals...), mustRun(t, trace, s, "exact")
+				for name, knowledge := range know {
+					t.Run("knows "+name, func(t *testing.T) {
+						s := s
+						s.KVAware = knowledge
+						ours := mustRun(t, trace, s, "kv_aware")
+						for _, r := range others {
+							wantLower(t, ours, r, 0.01)
+						}
+						if float64(ours.TTFT.Mean) > 1.05*float64(exact.TTFT.Mean) {
+							t.Errorf("mean %v, with exact knowledge %v", ours.TTFT.Mean, exact.TTFT.Mean)
+						}
+					})
 				}
 			})
-		}
-	}
-}
-
-// TestOrderWhateverIsKnown: the same with a capacity that is off by two either
-// way, and with engines that tell nothing at all.
-func TestOrderWhateverIsKnown(t *testing.T) {
-	skipLong(t)
-	trace := sharedTrace(t, "mooncake-conversation.jsonl")
-	for _, nodes := range []int{4, 8, 32} {
-		for _, speed := range []float64{0.5, 1, 1.5} {
-			s := defaultSetup()
-			s.Nodes, s.Speed = nodes, speed
-			var theirs []Result
-			for _, policy := range append([]string{"exact"}, rivals...) {
-				theirs = append(theirs, mustRun(t, trace, s, policy))
-			}
-			for name, know := range map[string]Knowledge{
-				"half the capacity":  {Capacity: 0.5, Usage: true, Metrics: true, MemoryLimit: s.KVAware.MemoryLimit},
-				"twice the capacity": {Capacity: 2, Usage: true, Metrics: true, MemoryLimit: s.KVAware.MemoryLimit},
-				"nothing":            {MemoryLimit: s.KVAware.MemoryLimit},
-			} {
-				t.Run(fmt.Sprintf("%d nodes, speed %v, %s", nodes, speed, name), func(t *testing.T) {
-					s := s
-					s.KVAware = know
-					ours := mustRun(t, trace, s, "kv_aware")
-					for _, r := range theirs[1:] {
-						wantLower(t, ours, r, 0.01)
-					}
-					if float64(ours.TTFT.Mean) > 1.05*float64(theirs[0].TTFT.Mean) {
-						t.Errorf("mean %v, with exact knowledge %v", ours.TTFT.Mean, theirs[0].TTFT.Mean)
-					}
-				})
-			}
 		}
 	}
 }
@@ -195,12 +204,20 @@ func TestHitRateOfRecordedAgents(t *testing.T) {
 // hold for "system" at 0.9, where engines that run as many requests as they may
 // hold back new ones: p90 3 % and p99 2 % over the best of the others.
 func TestOrderOnOtherTraffic(t *testing.T) {
-	skipLong(t)
+	skipUnderRaceDetector(t)
+	shares := []float64{0.1, 0.25}
+	if testing.Short() {
+		shares = shares[1:]
+	}
 	for _, kind := range syntheticKinds {
-		for _, busy := range []float64{0.1, 0.25} {
+		for _, busy := range shares {
 			t.Run(fmt.Sprint(kind, " ", busy), func(t *testing.T) {
-				s := defaultSetup()
-				ours := wantLowest(t, syntheticTrace(kind, 4000, busy, 9), s, 0.06)
+				t.Parallel()
+				trace, s := syntheticTrace(kind, 4000, busy, 9), defaultSetup()
+				ours := mustRun(t, trace, s, "kv_aware")
+				for _, r := range runAll(t, trace, s, rivals...) {
+					wantLower(t, ours, r, 0.06)
+				}
 				if ours.Busiest > 2 {
 					t.Errorf("the busiest node computed %.2f times the mean", ours.Busiest)
 				}
