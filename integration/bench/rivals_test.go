@@ -24,7 +24,7 @@ func init() { caddy.RegisterModule(new(rivalPolicy)) }
 // behind the janitor, with the same signatures and the same answers.
 type rivalPolicy struct {
 	Name string `json:"name"` // in the replay
-	live *replay.Live
+	live *replay.Picker
 }
 
 // rivals holds the policies that configs may name. Each is bound to its engines,
@@ -40,7 +40,7 @@ func prepareRival(name string, engines []*enginesim.Engine, kvTokens int) error 
 	for i, e := range engines {
 		nodes[i] = engineMetrics{e}
 	}
-	live, err := replay.NewLive(name, nodes, rivalBlockTokens, kvTokens, 1)
+	live, err := replay.NewPicker(name, nodes, rivalBlockTokens, kvTokens, 1)
 	rivals.Store(name, live)
 	return err
 }
@@ -71,7 +71,7 @@ func (p *rivalPolicy) Provision(ctx caddy.Context) error {
 	if !known {
 		return http.ErrNotSupported
 	}
-	p.live = live.(*replay.Live)
+	p.live = live.(*replay.Picker)
 	return nil
 }
 
@@ -103,10 +103,10 @@ func (p *rivalPolicy) Select(pool reverseproxy.UpstreamPool, r *http.Request, _ 
 }
 
 // rivalAttempt reports the progress of a request to a rival.
-type rivalAttempt struct{ ticket *replay.Ticket }
+type rivalAttempt struct{ ticket *replay.Attempt }
 
 func (rivalAttempt) Header(int, http.Header) {}
-func (f rivalAttempt) FirstToken()           { f.ticket.First() }
+func (f rivalAttempt) FirstToken()           { f.ticket.FirstToken() }
 func (f rivalAttempt) Finish(bool)           {}
 func (rivalAttempt) Usage(answer.Usage)      {}
 func (f rivalAttempt) End(error)             { f.ticket.Done() }

@@ -36,7 +36,7 @@ func StartPublishingEngines(t testing.TB, n int, config enginesim.Config) []*eng
 	if config.Events == nil {
 		config.Events = &enginesim.EventsConfig{Replay: true}
 	}
-	engines, err := enginesim.StartFleet(config, n)
+	engines, err := enginesim.StartNodes(config, n)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -371,7 +371,7 @@ func TestEventPorts(t *testing.T) {
 
 // TestFleetHasOnePort: what a gateway needs that knows one port for all nodes.
 func TestFleetHasOnePort(t *testing.T) {
-	fleet, err := StartFleet(Config{Ranks: 2, Events: &EventsConfig{Replay: true}, Speed: 100}, 3)
+	fleet, err := StartNodes(Config{Ranks: 2, Events: &EventsConfig{Replay: true}, Speed: 100}, 3)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ const fleetTries = 100
 // hosts of their own are: each has a loopback address for itself, which works
 // where all of 127.0.0.0/8 is the machine's own, as on Linux. Ports that the
 // config names are kept.
-func StartFleet(cfg Config, n int) ([]*Engine, error) {
+func StartNodes(cfg Config, n int) ([]*Engine, error) {
 	for try := 0; ; try++ {
 		fleet, err := tryFleet(cfg, n)
 		if err == nil {

@@ -26,12 +26,12 @@ func liveNodes(n int) (nodes []Node, set []*idleNode) {
 
 func TestLiveKnowsWhatIsUnderWay(t *testing.T) {
 	nodes, _ := liveNodes(3)
-	l, err := NewLive("least_conn", nodes, 64, 6400, 1)
+	l, err := NewPicker("least_conn", nodes, 64, 6400, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &Request{Tokens: 100, Output: 1, Chain: blocksOf(1)}
-	var tickets []*Ticket
+	var tickets []*Attempt
 	taken := map[int]bool{}
 	for range nodes {
 		tickets = append(tickets, l.Pick(r))
@@ -40,7 +40,7 @@ func TestLiveKnowsWhatIsUnderWay(t *testing.T) {
 	if len(taken) != 3 {
 		t.Fatalf("the nodes %v have one request each", taken)
 	}
-	tickets[1].First()
+	tickets[1].FirstToken()
 	tickets[1].Done()
 	tickets[1].Done() // counts once
 	for range 2 {
@@ -56,7 +56,7 @@ func TestLiveKnowsCachesAndMetrics(t *testing.T) {
 	nodes, set := liveNodes(2)
 	for _, policy := range []string{"dynamo", "llm_d", "cache_aware", "prefixaware"} {
 		*set[0], *set[1] = idleNode{}, idleNode{}
-		l, err := NewLive(policy, nodes, 64, 6400, 1)
+		l, err := NewPicker(policy, nodes, 64, 6400, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestLiveRefuses(t *testing.T) {
 		{"random", nodes, 0, 64, errBlockSize},
 		{"random", nodes, 64, 0, errKV},
 	} {
-		if _, err := NewLive(c.policy, c.nodes, c.block, c.kv, 1); !errors.Is(err, c.want) {
+		if _, err := NewPicker(c.policy, c.nodes, c.block, c.kv, 1); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.policy, err, c.want)
 		}
 	}

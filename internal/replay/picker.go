@@ -18,7 +18,7 @@ type Node interface {
 // in a replay in front of simulated ones. Of the engines' caches it is told
 // what they would tell by events: at once, as if they had no delay, when a
 // prompt is sent. It is safe for concurrent use.
-type Live struct {
+type Picker struct {
 	mu     sync.Mutex
 	world  world
 	caches []*cache
@@ -30,7 +30,7 @@ var errLive = errors.New("not a policy to route real requests by: it is this gat
 // many tokens each. blockTokens is the size of the blocks of the requests'
 // chains. It fails for kv_aware, which real requests have in the gateway, and
 // for the bounds.
-func NewLive(policy string, nodes []Node, blockTokens, kvTokens int, seed uint64) (*Live, error) {
+func NewPicker(policy string, nodes []Node, blockTokens, kvTokens int, seed uint64) (*Picker, error) {
 	k, err := kindOf(policy)
 	switch {
 	case err != nil:
@@ -44,7 +44,7 @@ func NewLive(policy string, nodes []Node, blockTokens, kvTokens int, seed uint64
 	case kvTokens < 1 || kvTokens > maxKVTokens:
 		return nil, errKV
 	}
-	l := &Live{world: world{blockTokens: blockTokens, inFlight: make([]int, len(nodes)), rnd: rand.New(rand.NewPCG(seed, 1))}}
+	l := &Picker{world: world{blockTokens: blockTokens, inFlight: make([]int, len(nodes)), rnd: rand.New(rand.NewPCG(seed, 1))}}
 	for _, n := range nodes {
 		c := newCache(kvTokens / blockTokens)
 		l.caches = append(l.caches, c)
@@ -66,10 +66,10 @@ func (n liveNode) queued() int             { return n.Waiting() }
 
 // Pick decides where a request goes. Its Ticket is to be told what becomes of
 // it there.
-func (l *Live) Pick(r *Request) *Ticket {
+func (l *Picker) Pick(r *Request) *Attempt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := &Ticket{live: l, job: job{Request: r}}
+	t := &Attempt{live: l, job: job{Request: r}}
 	t.job.node = l.world.policy.pick(&t.job, 0)
 	l.world.inFlight[t.job.node]++
 	t.job.pinned, _ = l.caches[t.job.node].acquire(nil, r.Chain, true)
@@ -78,24 +78,24 @@ func (l *Live) Pick(r *Request) *Ticket {
 
 // Ticket is one request on its way. Its methods may be called in any order,
 // and more than once.
-type Ticket struct {
-	live        *Live
+type Attempt struct {
+	live        *Picker
 	job         job
 	first, over bool
 }
 
 // Node is where the request goes.
-func (t *Ticket) Node() int { return t.job.node }
+func (t *Attempt) Node() int { return t.job.node }
 
 // First notes that the first token of the answer is there.
-func (t *Ticket) First() {
+func (t *Attempt) FirstToken() {
 	t.live.mu.Lock()
 	defer t.live.mu.Unlock()
 	t.begin()
 }
 
 // Done notes that the answer has ended, or that there will be none.
-func (t *Ticket) Done() {
+func (t *Attempt) Done() {
 	t.live.mu.Lock()
 	defer t.live.mu.Unlock()
 	if t.over {
@@ -109,7 +109,7 @@ func (t *Ticket) Done() {
 	t.live.caches[t.job.node].release(t.job.pinned)
 }
 
-func (t *Ticket) begin() {
+func (t *Attempt) begin() {
 	if !t.first {
 		t.first = true
 		t.live.world.policy.first(&t.job, 0)
