@@ -20,7 +20,7 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-func adapt(body string) (string, []caddyconfig.Warning, error) {
+func adaptText(body string) (string, []caddyconfig.Warning, error) {
 	out, warnings, err := caddyconfig.GetAdapter(Name).Adapt([]byte(body), map[string]any{"filename": "bauxite.yaml"})
 	return string(out), warnings, err
 }
@@ -46,7 +46,7 @@ func glob(t testing.TB, pattern string) []string {
 func TestAdapt(t *testing.T) {
 	for _, name := range glob(t, "testdata/*.yaml") {
 		t.Run(filepath.Base(name), func(t *testing.T) {
-			out, _, err := adapt(read(t, name))
+			out, _, err := adaptText(read(t, name))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,7 +84,7 @@ func TestErrors(t *testing.T) {
 			if !ok {
 				t.Fatal("the first line does not hold the error")
 			}
-			out, _, err := adapt(body)
+			out, _, err := adaptText(body)
 			if err == nil {
 				t.Fatalf("no error, but %s", out)
 			}
@@ -115,11 +115,11 @@ func TestErrorsWithoutFixture(t *testing.T) {
 		strings.Repeat("#\n", MaxSize/2) + "\n": "the configuration is larger than 1048576 bytes",
 		"enterprise: {clusters: " + strings.Repeat("[", 20000) + "}": "not valid YAML",
 	} {
-		if _, _, err := adapt(body); err == nil || err.Error() != want {
+		if _, _, err := adaptText(body); err == nil || err.Error() != want {
 			t.Errorf("%.30q: %v, want %s", body, err, want)
 		}
 	}
-	if _, _, err := adapt(many(10000)); err != nil {
+	if _, _, err := adaptText(many(10000)); err != nil {
 		t.Errorf("10000 endpoints: %v", err)
 	}
 }
@@ -135,13 +135,13 @@ func TestAliasBomb(t *testing.T) {
 		fmt.Fprintf(&b, "    - {name: n%d, endpoints: *e}\n", i+1)
 	}
 	const want = "line 5006: enterprise.clusters[2].endpoints: more than 10000 endpoints in all"
-	if _, _, err := adapt(b.String()); err == nil || err.Error() != want {
+	if _, _, err := adaptText(b.String()); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
 
 func TestWarnings(t *testing.T) {
-	_, warnings, err := adapt(read(t, "testdata/minimal.yaml"))
+	_, warnings, err := adaptText(read(t, "testdata/minimal.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,14 +158,14 @@ func TestWarnings(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))
 	}
-	if _, warnings, _ := adapt(read(t, "testdata/surface.yaml")); len(warnings) != 0 {
+	if _, warnings, _ := adaptText(read(t, "testdata/surface.yaml")); len(warnings) != 0 {
 		t.Errorf("the configuration users have gets warnings: %v", warnings)
 	}
 }
 
 // strict decodes JSON into one of Caddy's types; a field that Caddy does not
 // have is an error.
-func strict(t *testing.T, raw []byte, v any) {
+func strictDecode(t *testing.T, raw []byte, v any) {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
@@ -178,8 +178,8 @@ func strict(t *testing.T, raw []byte, v any) {
 func handler(t *testing.T, raw json.RawMessage) (name string, rest []byte) {
 	t.Helper()
 	var m map[string]json.RawMessage
-	strict(t, raw, &m)
-	strict(t, m["handler"], &name)
+	strictDecode(t, raw, &m)
+	strictDecode(t, m["handler"], &name)
 	delete(m, "handler")
 	rest, _ = json.Marshal(m)
 	return name, rest
@@ -187,22 +187,22 @@ func handler(t *testing.T, raw json.RawMessage) (name string, rest []byte) {
 
 // TestFieldsAreCaddys holds the output against Caddy's own types.
 func TestFieldsAreCaddys(t *testing.T) {
-	out, _, err := adapt(read(t, "testdata/clusters.yaml"))
+	out, _, err := adaptText(read(t, "testdata/clusters.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var cfg caddy.Config
-	strict(t, []byte(out), &cfg)
+	strictDecode(t, []byte(out), &cfg)
 	if cfg.Admin.Listen != "localhost:2019" || cfg.Admin.Config.Persist == nil || *cfg.Admin.Config.Persist {
 		t.Errorf("admin %+v", cfg.Admin)
 	}
 	var tls caddytls.TLS
-	strict(t, cfg.AppsRaw["tls"], &tls)
+	strictDecode(t, cfg.AppsRaw["tls"], &tls)
 	if !tls.DisableStorageCheck || !tls.DisableStorageClean {
 		t.Error("the storage is checked or cleaned")
 	}
 	var app caddyhttp.App
-	strict(t, cfg.AppsRaw["http"], &app)
+	strictDecode(t, cfg.AppsRaw["http"], &app)
 	srv := app.Servers["bauxite"]
 	if len(app.Servers) != 1 || srv.Listen[0] != ":8080" || !srv.AutoHTTPS.Disabled || len(srv.Routes) != 4 {
 		t.Errorf("servers %+v", app.Servers)
@@ -216,10 +216,10 @@ func TestFieldsAreCaddys(t *testing.T) {
 		for _, raw := range route.HandlersRaw {
 			switch name, rest := handler(t, raw); name {
 			case "rewrite":
-				strict(t, rest, &rewrite.Rewrite{})
+				strictDecode(t, rest, &rewrite.Rewrite{})
 			case "reverse_proxy":
 				var p reverseproxy.Handler
-				strict(t, rest, &p)
+				strictDecode(t, rest, &p)
 				if p.LoadBalancing.Retries != 2 || p.HealthChecks.Passive.FailDuration != caddy.Duration(failDuration) || len(p.Upstreams) < 2 {
 					t.Errorf("proxy %s", rest)
 				}
@@ -246,7 +246,7 @@ func TestFallbacksExist(t *testing.T) {
 		if v, ok := module.New().(caddy.Validator); ok && v.Validate() != nil {
 			t.Errorf("%s needs an argument", name)
 		}
-		out, _, err := adapt("enterprise: {routing: {fallback: " + name + "}, clusters: [{name: a, endpoints: ['http://n', 'http://m']}]}")
+		out, _, err := adaptText("enterprise: {routing: {fallback: " + name + "}, clusters: [{name: a, endpoints: ['http://n', 'http://m']}]}")
 		if err != nil || !strings.Contains(out, `"fallback":{"policy":"`+policy+`"}`) {
 			t.Errorf("%s: %v %s", name, err, out)
 		}

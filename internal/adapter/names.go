@@ -28,13 +28,13 @@ func clusterName(node *yaml.Node, key string) (string, error) {
 	name, ok := text(node)
 	switch {
 	case !ok:
-		return "", at(node, "%s takes text", key)
+		return "", errorAt(node, "%s takes text", key)
 	case name == "" || len(name) > maxName || !isName(name):
-		return "", at(node, "%s takes 1 to %d of a-z, 0-9, '.', '_' and '-'", key, maxName)
+		return "", errorAt(node, "%s takes 1 to %d of a-z, 0-9, '.', '_' and '-'", key, maxName)
 	case strings.Trim(name, ".") == "":
-		return "", at(node, "%s takes more than dots", key)
+		return "", errorAt(node, "%s takes more than dots", key)
 	case slices.Contains(apiPaths, name):
-		return "", at(node, "%s must not be %q: engines serve that path, and the first cluster needs it", key, name)
+		return "", errorAt(node, "%s must not be %q: engines serve that path, and the first cluster needs it", key, name)
 	}
 	return name, nil
 }

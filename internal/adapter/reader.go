@@ -62,7 +62,7 @@ func (r *reader) document(root *yaml.Node) (*config, error) {
 		return nil, err
 	}
 	if top["enterprise"] == nil {
-		return nil, at(root, "the key enterprise is missing")
+		return nil, errorAt(root, "the key enterprise is missing")
 	}
 	enterprise, err := fields(top["enterprise"], "enterprise", "routing", "clusters")
 	if err != nil {
@@ -77,7 +77,7 @@ func (r *reader) document(root *yaml.Node) (*config, error) {
 		r.warn(top["enterprise"], "enterprise.routing", "missing: strategy kv_aware over whole prompts, fallback least_busy")
 	}
 	if enterprise["clusters"] == nil {
-		return nil, at(top["enterprise"], "enterprise.clusters is missing: it takes a list of clusters, each with name and endpoints")
+		return nil, errorAt(top["enterprise"], "enterprise.clusters is missing: it takes a list of clusters, each with name and endpoints")
 	}
 	return cfg, r.clusters(enterprise["clusters"], cfg)
 }
@@ -89,13 +89,13 @@ func (r *reader) routing(node *yaml.Node, cfg *config) error {
 	}
 	if n := routing["strategy"]; n != nil {
 		if name, ok := text(n); !ok || name != "kv_aware" {
-			return at(n, "enterprise.routing.strategy takes kv_aware")
+			return errorAt(n, "enterprise.routing.strategy takes kv_aware")
 		}
 	}
 	if n := routing["radix_depth"]; n != nil {
 		depth, ok := count(n)
 		if !ok {
-			return at(n, "enterprise.routing.radix_depth takes a whole number of blocks, 0 (all) or more")
+			return errorAt(n, "enterprise.routing.radix_depth takes a whole number of blocks, 0 (all) or more")
 		}
 		cfg.radixDepth = depth
 	}
@@ -103,7 +103,7 @@ func (r *reader) routing(node *yaml.Node, cfg *config) error {
 		name, _ := text(n)
 		policy, ok := fallbacks[name]
 		if !ok {
-			return at(n, "enterprise.routing.fallback takes least_busy, least_conn, random, round_robin, first, ip_hash, client_ip_hash or uri_hash")
+			return errorAt(n, "enterprise.routing.fallback takes least_busy, least_conn, random, round_robin, first, ip_hash, client_ip_hash or uri_hash")
 		}
 		cfg.fallback = policy
 	}
@@ -114,7 +114,7 @@ func (r *reader) clusters(node *yaml.Node, cfg *config) error {
 	const key = "enterprise.clusters"
 	items, ok := list(node)
 	if !ok || len(items) == 0 || len(items) > maxClusters {
-		return at(node, "%s takes a list of 1 to %d clusters, each with name and endpoints", key, maxClusters)
+		return errorAt(node, "%s takes a list of 1 to %d clusters, each with name and endpoints", key, maxClusters)
 	}
 	r.owner = make(map[string]int)
 	seen := make(map[string]bool)
@@ -124,7 +124,7 @@ func (r *reader) clusters(node *yaml.Node, cfg *config) error {
 			return err
 		}
 		if seen[c.name] {
-			return at(item, "%s[%d].name: there are two clusters %q", key, i, c.name)
+			return errorAt(item, "%s[%d].name: there are two clusters %q", key, i, c.name)
 		}
 		seen[c.name] = true
 		cfg.clusters = append(cfg.clusters, c)
@@ -139,13 +139,13 @@ func (r *reader) cluster(node *yaml.Node, key string, index int) (cluster, error
 		return c, err
 	}
 	if members["name"] == nil {
-		return c, at(node, "%s.name is missing", key)
+		return c, errorAt(node, "%s.name is missing", key)
 	}
 	if c.name, err = clusterName(members["name"], key+".name"); err != nil {
 		return c, err
 	}
 	if members["endpoints"] == nil {
-		return c, at(node, "%s.endpoints is missing: it takes a list of http://HOST:PORT or https://HOST:PORT", key)
+		return c, errorAt(node, "%s.endpoints is missing: it takes a list of http://HOST:PORT or https://HOST:PORT", key)
 	}
 	return c, r.endpointList(members["endpoints"], key+".endpoints", &c, index)
 }
@@ -153,26 +153,26 @@ func (r *reader) cluster(node *yaml.Node, key string, index int) (cluster, error
 func (r *reader) endpointList(node *yaml.Node, key string, c *cluster, index int) error {
 	items, ok := list(node)
 	if !ok || len(items) == 0 {
-		return at(node, "%s takes a list of at least one http://HOST:PORT or https://HOST:PORT", key)
+		return errorAt(node, "%s takes a list of at least one http://HOST:PORT or https://HOST:PORT", key)
 	}
 	if r.endpoints += len(items); r.endpoints > maxEndpoints {
-		return at(node, "%s: more than %d endpoints in all", key, maxEndpoints)
+		return errorAt(node, "%s: more than %d endpoints in all", key, maxEndpoints)
 	}
 	inCluster := make(map[string]bool, len(items))
 	for i, item := range items {
 		value, ok := text(item)
 		if !ok {
-			return at(item, "%s[%d] takes text: http://HOST:PORT or https://HOST:PORT", key, i)
+			return errorAt(item, "%s[%d] takes text: http://HOST:PORT or https://HOST:PORT", key, i)
 		}
 		e, problem := parseEndpoint(value)
 		if problem != "" {
-			return at(item, "%s[%d] %s", key, i, problem)
+			return errorAt(item, "%s[%d] %s", key, i, problem)
 		}
 		switch {
 		case i > 0 && e.https != c.https:
-			return at(item, "%s[%d]: http and https endpoints in one cluster: it takes one kind", key, i)
+			return errorAt(item, "%s[%d]: http and https endpoints in one cluster: it takes one kind", key, i)
 		case inCluster[e.dial]:
-			return at(item, "%s[%d]: the same endpoint twice in one cluster", key, i)
+			return errorAt(item, "%s[%d]: the same endpoint twice in one cluster", key, i)
 		}
 		inCluster[e.dial] = true
 		if first, taken := r.owner[e.dial]; taken && first != index {
@@ -194,7 +194,7 @@ func (r *reader) warn(node *yaml.Node, key, message string) {
 }
 
 // at is an error at the line of a node.
-func at(node *yaml.Node, format string, args ...any) error {
+func errorAt(node *yaml.Node, format string, args ...any) error {
 	return fmt.Errorf("line %d: "+format, append([]any{node.Line}, args...)...)
 }
 
@@ -210,16 +210,16 @@ func resolve(node *yaml.Node) *yaml.Node {
 func fields(node *yaml.Node, key string, known ...string) (map[string]*yaml.Node, error) {
 	m := resolve(node)
 	if m.Kind != yaml.MappingNode {
-		return nil, at(node, "%s takes a map with %s", key, strings.Join(known, ", "))
+		return nil, errorAt(node, "%s takes a map with %s", key, strings.Join(known, ", "))
 	}
 	members := make(map[string]*yaml.Node, len(known))
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		name, ok := text(m.Content[i])
 		switch {
 		case !ok || !slices.Contains(known, name):
-			return nil, at(m.Content[i], "unknown key %s in %s: it takes %s", keyName(m.Content[i]), key, strings.Join(known, ", "))
+			return nil, errorAt(m.Content[i], "unknown key %s in %s: it takes %s", keyName(m.Content[i]), key, strings.Join(known, ", "))
 		case members[name] != nil:
-			return nil, at(m.Content[i], "the key %s is twice in %s", name, key)
+			return nil, errorAt(m.Content[i], "the key %s is twice in %s", name, key)
 		}
 		members[name] = m.Content[i+1]
 	}

@@ -43,7 +43,7 @@ type benchTarget struct {
 	key    string
 	model  string
 	client *http.Client
-	free   chan struct{} // has room for all that may be under way
+	slots   chan struct{} // has room for all that may be under way
 }
 
 func newBenchTarget(address, key string, concurrency int, timeout time.Duration) (*benchTarget, error) {
@@ -52,7 +52,7 @@ func newBenchTarget(address, key string, concurrency int, timeout time.Duration)
 		return nil, errURL
 	}
 	base := strings.TrimRight(u.String(), "/")
-	t := &benchTarget{base: base, api: base, key: key, free: make(chan struct{}, concurrency)}
+	t := &benchTarget{base: base, api: base, key: key, slots: make(chan struct{}, concurrency)}
 	if !strings.HasSuffix(t.api, "/v1") {
 		t.api += "/v1"
 	}
@@ -153,16 +153,16 @@ func (w *benchWork) send(ctx context.Context, t *benchTarget, m *measurements, n
 		}
 	}
 	select {
-	case t.free <- struct{}{}:
+	case t.slots <- struct{}{}:
 	default:
-		m.wait()
+		m.addLate()
 		select {
-		case t.free <- struct{}{}:
+		case t.slots <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
 	}
-	defer func() { <-t.free }()
+	defer func() { <-t.slots }()
 	one, err := t.measure(ctx, w.body(number, t.model, salt))
 	if err != nil && ctx.Err() != nil {
 		return // ended by Ctrl-C: says nothing of the endpoint

@@ -34,7 +34,7 @@ func (m *measurements) add(one measurement, err error) {
 	m.all = append(m.all, one)
 }
 
-func (m *measurements) wait() {
+func (m *measurements) addLate() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.late++
@@ -119,7 +119,7 @@ func writeBenchTable(out io.Writer, results []benchResult) error {
 			cached = fmt.Sprintf("%.1f %%", 100*rate)
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%.0f ms\t%.0f ms\t%.0f ms\t%.0f ms\t%.1f ms\t%s\n", r.url, r.requests, r.failures(), r.late,
-			inMS(r.mean()), inMS(r.quantile(0.5)), inMS(r.quantile(0.9)), inMS(r.quantile(0.99)), inMS(r.tpot), cached)
+			milliseconds(r.mean()), milliseconds(r.quantile(0.5)), milliseconds(r.quantile(0.9)), milliseconds(r.quantile(0.99)), milliseconds(r.tpot), cached)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -135,7 +135,7 @@ func writeBenchTable(out io.Writer, results []benchResult) error {
 }
 
 // inMS is in milliseconds, to the microsecond.
-func inMS(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // benchJSON is the shape of one endpoint in the JSON that is printed.
 type benchJSON struct {
@@ -159,9 +159,9 @@ func writeBenchJSON(out io.Writer, results []benchResult) error {
 		all[i] = benchJSON{
 			URL: r.url, Requests: r.requests, Failed: r.failed, Late: r.late, Seconds: math.Round(r.seconds*1000) / 1000,
 			TTFT: map[string]float64{
-				"mean": inMS(r.mean()), "p50": inMS(r.quantile(0.5)), "p90": inMS(r.quantile(0.9)), "p99": inMS(r.quantile(0.99)),
+				"mean": milliseconds(r.mean()), "p50": milliseconds(r.quantile(0.5)), "p90": milliseconds(r.quantile(0.9)), "p99": milliseconds(r.quantile(0.99)),
 			},
-			TPOT: inMS(r.tpot), Prompt: r.prompt, Cached: r.cached,
+			TPOT: milliseconds(r.tpot), Prompt: r.prompt, Cached: r.cached,
 		}
 		if rate, known := r.hitRate(); known {
 			rate = math.Round(rate*1e5) / 1e5

@@ -132,7 +132,7 @@ func (w *benchWork) body(number int, model string, salt uint64) []byte {
 		"stream":         true,
 		"stream_options": map[string]bool{"include_usage": true},
 		"max_tokens":     r.Output,
-		"messages":       []message{{"user", string(w.text(make([]byte, 0, 4*r.Tokens), number, salt))}},
+		"messages":       []chatMessage{{"user", string(w.text(make([]byte, 0, 4*r.Tokens), number, salt))}},
 	})
 	if err != nil {
 		panic(err) // strings, numbers and bools always marshal

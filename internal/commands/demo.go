@@ -34,7 +34,7 @@ disk, and nothing is listened on but the loopback interface.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			once := cmd.Flags().Bool("once", false, "exit after the table")
 			cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-				return runDemo(demo{scale: fullDemo, once: *once, out: os.Stdout, live: isTerminal(os.Stdout)})
+				return runDemo(demo{scale: fullDemo, once: *once, out: os.Stdout, interactive: isTerminal(os.Stdout)})
 			})
 		},
 	})
@@ -45,7 +45,7 @@ type demo struct {
 	scale scale
 	once  bool
 	out   io.Writer
-	live  bool // out is a terminal: progress redraws one line
+	interactive  bool // out is a terminal: progress redraws one line
 	ready func(urls []string)
 }
 
@@ -53,12 +53,12 @@ type demo struct {
 const curlBody = `{"model":"sim","messages":[{"role":"user","content":"Write to jane.doe@example.com"}]}`
 
 // policies are compared side by side, each in front of a fleet of its own.
-var policies = []string{"kv_aware", "round_robin"}
+var demoPolicies = []string{"kv_aware", "round_robin"}
 
 func runDemo(d demo) (int, error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	fleets, err := startFleets(d.scale)
+	fleets, err := startEngines(d.scale)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
@@ -74,12 +74,12 @@ func runDemo(d demo) (int, error) {
 		"for each policy: %.0f prefill tokens/s, room for %d tokens each. This takes about %.0f s.\n\n",
 		w.turns, len(w.conversations), d.scale.documents, d.scale.documentTokens, d.scale.engines,
 		d.scale.prefillRate, d.scale.cacheTokens, d.scale.spread.Seconds()+5)
-	runs := make([]*run, len(policies))
-	for i := range policies {
-		runs[i] = newRun(urls[i])
+	runs := make([]*demoRun, len(demoPolicies))
+	for i := range demoPolicies {
+		runs[i] = newDemoRun(urls[i])
 	}
 	drive(ctx, w, runs, d.progressInterval(), func() { d.progress(w, runs) })
-	if d.live {
+	if d.interactive {
 		fmt.Fprint(d.out, "\r\033[K")
 	}
 	if ctx.Err() != nil {
@@ -103,13 +103,13 @@ func runDemo(d demo) (int, error) {
 
 // progress shows how far the runs are: one line that is redrawn on a terminal,
 // one line every few seconds elsewhere.
-func (d demo) progress(w *workload, runs []*run) {
+func (d demo) progress(w *workload, runs []*demoRun) {
 	line := ""
 	for i, r := range runs {
 		done, p50, _ := r.summary()
-		line += fmt.Sprintf("%-12s%3d of %d, TTFT p50 %5d ms    ", policies[i], done, w.turns, p50.Milliseconds())
+		line += fmt.Sprintf("%-12s%3d of %d, TTFT p50 %5d ms    ", demoPolicies[i], done, w.turns, p50.Milliseconds())
 	}
-	if d.live {
+	if d.interactive {
 		fmt.Fprintf(d.out, "\r\033[K%s", line)
 		return
 	}
@@ -117,12 +117,12 @@ func (d demo) progress(w *workload, runs []*run) {
 }
 
 // table shows what came out.
-func (d demo) table(runs []*run, fleets *fleets) {
+func (d demo) table(runs []*demoRun, fleets *demoEngines) {
 	t := tabwriter.NewWriter(d.out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "policy\thit rate\tTTFT p50\tTTFT p95\t")
 	for i, r := range runs {
 		_, p50, p95 := r.summary()
-		fmt.Fprintf(t, "%s\t%.0f %%\t%d ms\t%d ms\t\n", policies[i], 100*fleets.hitRate(i), p50.Milliseconds(), p95.Milliseconds())
+		fmt.Fprintf(t, "%s\t%.0f %%\t%d ms\t%d ms\t\n", demoPolicies[i], 100*fleets.hitRate(i), p50.Milliseconds(), p95.Milliseconds())
 	}
 	t.Flush()
 	fmt.Fprintln(d.out, "\nhit rate: cached / prompt tokens, told by the engines. TTFT: time to first token, seen by the client.")
@@ -136,7 +136,7 @@ func isTerminal(f *os.File) bool {
 
 // progressInterval is how often progress is shown.
 func (d demo) progressInterval() time.Duration {
-	if d.live {
+	if d.interactive {
 		return 250 * time.Millisecond
 	}
 	return 5 * time.Second

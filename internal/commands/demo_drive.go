@@ -16,13 +16,13 @@ import (
 )
 
 // thinking is how long a client of the demo reads before it asks on.
-const thinking = 500 * time.Millisecond
+const thinkTime = 500 * time.Millisecond
 
 // errStream means that a streamed answer was not what it should be.
 var errStream = errors.New("the answer is not a whole stream")
 
 // run is the workload's way through one policy.
-type run struct {
+type demoRun struct {
 	url    string
 	client *http.Client
 
@@ -31,13 +31,13 @@ type run struct {
 	failed int
 }
 
-func newRun(url string) *run {
-	return &run{url: url, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+func newDemoRun(url string) *demoRun {
+	return &demoRun{url: url, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
 }
 
 // drive sends the workload through all runs at once and calls tick now and
 // then, until it is done or the context ends.
-func drive(ctx context.Context, w *workload, runs []*run, every time.Duration, tick func()) {
+func drive(ctx context.Context, w *workload, runs []*demoRun, every time.Duration, tick func()) {
 	var all sync.WaitGroup
 	for _, r := range runs {
 		for _, c := range w.conversations {
@@ -62,7 +62,7 @@ func drive(ctx context.Context, w *workload, runs []*run, every time.Duration, t
 }
 
 // converse asks one conversation's questions, one after the other.
-func (r *run) converse(ctx context.Context, c conversation) {
+func (r *demoRun) converse(ctx context.Context, c conversation) {
 	messages := slices.Clone(c.opening)
 	wait := c.begin
 	for next := 0; ; next++ {
@@ -71,18 +71,18 @@ func (r *run) converse(ctx context.Context, c conversation) {
 		case <-ctx.Done():
 			return
 		}
-		ttft, answer, err := r.ask(ctx, body(messages))
+		ttft, answer, err := r.ask(ctx, requestBody(messages))
 		r.record(ctx, ttft, err)
 		if err != nil || next == len(c.questions) {
 			return
 		}
-		messages = append(messages, message{"assistant", answer}, message{"user", c.questions[next]})
-		wait = thinking
+		messages = append(messages, chatMessage{"assistant", answer}, chatMessage{"user", c.questions[next]})
+		wait = thinkTime
 	}
 }
 
 // ask sends one request and reads the streamed answer to its end.
-func (r *run) ask(ctx context.Context, body []byte) (ttft time.Duration, answer string, err error) {
+func (r *demoRun) ask(ctx context.Context, body []byte) (ttft time.Duration, answer string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url+"/v1/chat/completions", bytes.NewReader(body))
 	if err != nil {
 		return 0, "", err
@@ -119,7 +119,7 @@ func (r *run) ask(ctx context.Context, body []byte) (ttft time.Duration, answer 
 	return 0, "", errStream
 }
 
-func (r *run) record(ctx context.Context, ttft time.Duration, err error) {
+func (r *demoRun) record(ctx context.Context, ttft time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -130,7 +130,7 @@ func (r *run) record(ctx context.Context, ttft time.Duration, err error) {
 	}
 }
 
-func (r *run) failures() int {
+func (r *demoRun) failures() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.failed
@@ -138,7 +138,7 @@ func (r *run) failures() int {
 
 // summary returns how many answers there are and the distribution of their
 // time to first token.
-func (r *run) summary() (answers int, p50, p95 time.Duration) {
+func (r *demoRun) summary() (answers int, p50, p95 time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.ttft) == 0 {

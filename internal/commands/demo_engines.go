@@ -14,14 +14,14 @@ import (
 )
 
 // fleets are the simulated engines behind each policy.
-type fleets struct {
-	engines [][]*enginesim.Engine // by policy
+type demoEngines struct {
+	byPolicy [][]*enginesim.Engine // by policy
 }
 
 // startFleets starts equal engines for each policy.
-func startFleets(s scale) (*fleets, error) {
-	f := new(fleets)
-	for range policies {
+func startEngines(s scale) (*demoEngines, error) {
+	f := new(demoEngines)
+	for range demoPolicies {
 		var fleet []*enginesim.Engine
 		for range s.engines {
 			e, err := enginesim.Start(enginesim.Config{
@@ -31,13 +31,13 @@ func startFleets(s scale) (*fleets, error) {
 				Responder:    reply(s.answerTokens),
 			})
 			if err != nil {
-				f.engines = append(f.engines, fleet)
+				f.byPolicy = append(f.byPolicy, fleet)
 				f.close()
 				return nil, fmt.Errorf("starting a simulated engine: %w", err)
 			}
 			fleet = append(fleet, e)
 		}
-		f.engines = append(f.engines, fleet)
+		f.byPolicy = append(f.byPolicy, fleet)
 	}
 	return f, nil
 }
@@ -57,8 +57,8 @@ func reply(tokens int) enginesim.Responder {
 	}
 }
 
-func (f *fleets) close() {
-	for _, fleet := range f.engines {
+func (f *demoEngines) close() {
+	for _, fleet := range f.byPolicy {
 		for _, e := range fleet {
 			e.Close()
 		}
@@ -66,9 +66,9 @@ func (f *fleets) close() {
 }
 
 // hitRate returns cached / prompt tokens of the engines behind a policy.
-func (f *fleets) hitRate(policy int) float64 {
+func (f *demoEngines) hitRate(policy int) float64 {
 	var cached, prompt int64
-	for _, e := range f.engines[policy] {
+	for _, e := range f.byPolicy[policy] {
 		s := e.Stats()
 		cached += s.CachedTokens
 		prompt += s.PromptTokens
@@ -82,14 +82,14 @@ func (f *fleets) hitRate(policy int) float64 {
 // startGateway runs Caddy in this process and returns where each policy is to
 // be found: the first at the root, the others under their names. Nothing
 // touches the disk.
-func startGateway(f *fleets) (urls []string, err error) {
+func startGateway(f *demoEngines) (urls []string, err error) {
 	var routes []any
-	for i, policy := range policies {
+	for i, policy := range demoPolicies {
 		if i > 0 {
-			routes = append(routes, route(f.engines[i], policy, "/"+policy))
+			routes = append(routes, route(f.byPolicy[i], policy, "/"+policy))
 		}
 	}
-	routes = append(routes, route(f.engines[0], policies[0], ""))
+	routes = append(routes, route(f.byPolicy[0], demoPolicies[0], ""))
 	config, err := json.Marshal(map[string]any{
 		"admin":   map[string]any{"disabled": true, "config": map[string]bool{"persist": false}},
 		"logging": map[string]any{"logs": map[string]any{"default": map[string]string{"level": "ERROR"}}},
@@ -114,7 +114,7 @@ func startGateway(f *fleets) (urls []string, err error) {
 	}
 	root := "http://" + app.(*caddyhttp.App).Servers["demo"].Listeners()[0].Addr().String()
 	urls = []string{root}
-	for _, policy := range policies[1:] {
+	for _, policy := range demoPolicies[1:] {
 		urls = append(urls, root+"/"+policy)
 	}
 	return urls, nil

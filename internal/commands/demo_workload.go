@@ -36,7 +36,7 @@ var fullDemo = scale{
 }
 
 // message is one of a chat.
-type message struct {
+type chatMessage struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
 }
@@ -44,7 +44,7 @@ type message struct {
 // conversation is a client that asks, reads, thinks and asks on.
 type conversation struct {
 	begin     time.Duration
-	opening   []message
+	opening   []chatMessage
 	questions []string // after the first
 }
 
@@ -59,7 +59,7 @@ type workload struct {
 // newWorkload makes the same workload each time.
 func newWorkload(s scale) *workload {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	system := message{"system", "You answer questions about documents, briefly. " + prose(rnd, 400)}
+	system := chatMessage{"system", "You answer questions about documents, briefly. " + prose(rnd, 400)}
 	documents := make([]string, s.documents)
 	for i := range documents {
 		documents[i] = fmt.Sprintf("Document %d.\n%s", i, prose(rnd, s.documentTokens))
@@ -70,7 +70,7 @@ func newWorkload(s scale) *workload {
 		document := documents[min(rnd.IntN(s.documents), rnd.IntN(s.documents))]
 		c := conversation{
 			begin:   time.Duration(rnd.Int64N(int64(s.spread))),
-			opening: []message{system, {"user", document + "\n\nQuestion: " + prose(rnd, 15)}},
+			opening: []chatMessage{system, {"user", document + "\n\nQuestion: " + prose(rnd, 15)}},
 		}
 		for range rnd.IntN(4) {
 			c.questions = append(c.questions, prose(rnd, 15))
@@ -94,7 +94,7 @@ func prose(rnd *rand.Rand, tokens int) string {
 }
 
 // body returns the request for a conversation so far.
-func body(messages []message) []byte {
+func requestBody(messages []chatMessage) []byte {
 	raw, err := json.Marshal(map[string]any{"model": "sim", "stream": true, "messages": messages})
 	if err != nil {
 		panic(err) // strings and bools always marshal

@@ -101,7 +101,7 @@ func (o *replayOptions) flags(cmd *cobra.Command) {
 var (
 	errNoTrace   = errors.New("--trace FILE is missing")
 	errOpen      = errors.New("--trace: the file cannot be opened")
-	errTwoShapes = errors.New("--json and --svg exclude each other")
+	errJSONAndSVG = errors.New("--json and --svg exclude each other")
 	errRates     = errors.New("--prefill-rate: want tokens a second, such as 8000, or a list of them")
 	errKVBlocks  = errors.New("--kv-blocks: want a positive number of blocks")
 	errCapacity  = errors.New("--capacity: want known, unknown or a factor such as 0.5")
@@ -139,7 +139,7 @@ func (o *replayOptions) parse() error {
 	case o.trace == "":
 		return errNoTrace
 	case o.asJSON && o.asSVG:
-		return errTwoShapes
+		return errJSONAndSVG
 	case o.kvBlocks < 1 || o.kvBlocks > 1<<30:
 		return errKVBlocks
 	}

@@ -62,7 +62,7 @@ by default, and what it finds.`,
 					}
 					in = file
 				}
-				s := scan{in: in, size: size, out: cmd.OutOrStdout(), json: *asJSON, notes: cmd.ErrOrStderr(), bar: isTerminal(os.Stderr)}
+				s := scan{in: in, size: size, out: cmd.OutOrStdout(), json: *asJSON, messages: cmd.ErrOrStderr(), showProgress: isTerminal(os.Stderr)}
 				return s.run()
 			}
 		},
@@ -90,8 +90,8 @@ type scan struct {
 	size  int64 // of the input in bytes, 0 when unknown
 	out   io.Writer
 	json  bool
-	notes io.Writer // progress and summary
-	bar   bool      // notes is a terminal: show progress
+	messages io.Writer // progress and summary
+	showProgress   bool      // notes is a terminal: show progress
 
 	lines, read int64
 	found       map[pii.Entity]int64
@@ -135,8 +135,8 @@ func (s *scan) run() error {
 			}
 		}
 	}
-	if s.bar {
-		fmt.Fprint(s.notes, "\r\033[K") // before the last findings, which may go to the same terminal
+	if s.showProgress {
+		fmt.Fprint(s.messages, "\r\033[K") // before the last findings, which may go to the same terminal
 	}
 	if err := out.Flush(); err != nil {
 		return err
@@ -200,17 +200,17 @@ func (s *scan) row(dst []byte, spans []pii.Span) []byte {
 
 // progress redraws the bar, every 8 MB.
 func (s *scan) progress() {
-	if !s.bar || s.read-s.shown < 8<<20 {
+	if !s.showProgress || s.read-s.shown < 8<<20 {
 		return
 	}
 	s.shown = s.read
 	if s.size <= 0 {
-		fmt.Fprintf(s.notes, "\r\033[K%s", humanize.Bytes(uint64(s.read)))
+		fmt.Fprintf(s.messages, "\r\033[K%s", humanize.Bytes(uint64(s.read)))
 		return
 	}
 	const width = 40
 	done := int(min(s.read, s.size) * width / s.size)
-	fmt.Fprintf(s.notes, "\r\033[K[%s%s] %3d %% of %s", strings.Repeat("=", done), strings.Repeat(" ", width-done),
+	fmt.Fprintf(s.messages, "\r\033[K[%s%s] %3d %% of %s", strings.Repeat("=", done), strings.Repeat(" ", width-done),
 		min(s.read, s.size)*100/s.size, humanize.Bytes(uint64(s.size)))
 }
 
@@ -219,9 +219,9 @@ func (s *scan) summary() {
 	if s.json {
 		return
 	}
-	fmt.Fprintf(s.notes, "%d lines, %s", s.lines, humanize.Bytes(uint64(s.read)))
+	fmt.Fprintf(s.messages, "%d lines, %s", s.lines, humanize.Bytes(uint64(s.read)))
 	for _, entity := range slices.Sorted(maps.Keys(s.found)) {
-		fmt.Fprintf(s.notes, ", %s %d", entity, s.found[entity])
+		fmt.Fprintf(s.messages, ", %s %d", entity, s.found[entity])
 	}
-	fmt.Fprintln(s.notes)
+	fmt.Fprintln(s.messages)
 }

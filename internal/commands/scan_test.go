@@ -19,7 +19,7 @@ import (
 func runScan(t *testing.T, in io.Reader, asJSON bool) (out, notes string) {
 	t.Helper()
 	var o, n bytes.Buffer
-	s := scan{in: in, out: &o, json: asJSON, notes: &n}
+	s := scan{in: in, out: &o, json: asJSON, messages: &n}
 	if err := s.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -68,16 +68,16 @@ func TestScanNothing(t *testing.T) {
 }
 
 func TestScanALineThatIsTooLong(t *testing.T) {
-	s := scan{in: io.MultiReader(strings.NewReader("ok\n"), io.LimitReader(repeat("x"), maxLine+1)), out: io.Discard, notes: io.Discard}
+	s := scan{in: io.MultiReader(strings.NewReader("ok\n"), io.LimitReader(endlessText("x"), maxLine+1)), out: io.Discard, messages: io.Discard}
 	if err := s.run(); !errors.Is(err, errLongLine) || !strings.Contains(err.Error(), "line 2") {
 		t.Fatalf("error %v", err)
 	}
 }
 
 // repeat is endless text.
-type repeat string
+type endlessText string
 
-func (r repeat) Read(p []byte) (n int, err error) {
+func (r endlessText) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		n += copy(p[n:], r)
 	}
@@ -89,7 +89,7 @@ func TestScanIsConstantInMemory(t *testing.T) {
 	line := strings.Repeat("Some log text with numbers 12345 and a mail x.y@example.com in it. ", 3) + "\n"
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	s := scan{in: io.LimitReader(repeat(line), 64<<20), out: io.Discard, json: true, notes: io.Discard}
+	s := scan{in: io.LimitReader(endlessText(line), 64<<20), out: io.Discard, json: true, messages: io.Discard}
 	if err := s.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestListRecognizers(t *testing.T) {
 func TestScanAnswersLineByLine(t *testing.T) {
 	in, lines := io.Pipe()
 	answers, out := io.Pipe()
-	s := scan{in: in, out: out, notes: io.Discard}
+	s := scan{in: in, out: out, messages: io.Discard}
 	ended := make(chan error, 1)
 	go func() { ended <- s.run() }()
 	got := bufio.NewReader(answers)

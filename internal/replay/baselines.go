@@ -12,11 +12,11 @@ import (
 
 // roundRobin takes one node after the other.
 type roundRobin struct {
-	blind
+	noFeedback
 	nodes, last int
 }
 
-func newRoundRobin(w *world) policy { return &roundRobin{nodes: len(w.nodes), last: -1} }
+func newRoundRobin(w *simulation) policy { return &roundRobin{nodes: len(w.nodes), last: -1} }
 
 func (p *roundRobin) pick(*job, time.Duration) int {
 	p.last = (p.last + 1) % p.nodes
@@ -25,12 +25,12 @@ func (p *roundRobin) pick(*job, time.Duration) int {
 
 // random takes any.
 type random struct {
-	blind
+	noFeedback
 	nodes int
 	rnd   *rand.Rand
 }
 
-func newRandom(w *world) policy { return &random{nodes: len(w.nodes), rnd: w.rnd} }
+func newRandom(w *simulation) policy { return &random{nodes: len(w.nodes), rnd: w.rnd} }
 
 func (p *random) pick(*job, time.Duration) int { return p.rnd.IntN(p.nodes) }
 
@@ -44,12 +44,12 @@ func (p *random) pick(*job, time.Duration) int { return p.rnd.IntN(p.nodes) }
 // simulation that the tests compare with. Who is taken of several that are
 // equal changes it by 1 to 4 %.
 type leastConn struct {
-	blind
+	noFeedback
 	inFlight []int
 	rnd      *rand.Rand
 }
 
-func newLeastConn(w *world) policy { return &leastConn{inFlight: w.inFlight, rnd: w.rnd} }
+func newLeastConn(w *simulation) policy { return &leastConn{inFlight: w.inFlight, rnd: w.rnd} }
 
 func (p *leastConn) pick(*job, time.Duration) int {
 	return least(len(p.inFlight), p.rnd, func(i int) float64 { return float64(p.inFlight[i]) })
@@ -74,11 +74,11 @@ func least(n int, rnd *rand.Rand, cost func(i int) float64) int {
 // session sends a conversation always to the same node: the one with the
 // highest hash of session and node.
 type session struct {
-	blind
+	noFeedback
 	nodes int
 }
 
-func newSession(w *world) policy { return session{nodes: len(w.nodes)} }
+func newSession(w *simulation) policy { return session{nodes: len(w.nodes)} }
 
 func (p session) pick(j *job, _ time.Duration) int {
 	best, highest := 0, uint64(0)

@@ -11,7 +11,7 @@ import (
 // steadyLeastConn is least_conn for answers that take the same time a token
 // whatever else the engine does, where here prefill stops them.
 type steadyLeastConn struct {
-	blind
+	noFeedback
 	inFlight []int
 	perToken time.Duration
 	ends     [][]time.Duration // of the answers that a node is giving
@@ -47,11 +47,11 @@ func (p *steadyLeastConn) first(j *job, now time.Duration) {
 func TestLeastLoadedOfAnIndependentSimulation(t *testing.T) {
 	trace := sharedTrace(t, "mooncake-conversation.jsonl")
 	s := defaultSetup()
-	w := newWorld(trace, &s, &kind{make: func(w *world) policy {
+	w := newSimulation(trace, &s, &policySpec{make: func(w *simulation) policy {
 		return &steadyLeastConn{perToken: 25 * time.Millisecond, inFlight: make([]int, s.Nodes), ends: make([][]time.Duration, s.Nodes)}
 	}})
-	w.run(trace)
-	got := w.result(trace, &kind{})
+	w.replay(trace)
+	got := w.result(trace, &policySpec{})
 	for _, c := range []struct {
 		name      string
 		got, want float64

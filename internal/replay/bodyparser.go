@@ -14,17 +14,17 @@ import (
 // bodies parses logged request bodies, with the gateway's own reading of them,
 // so that a block here is a block there. They are not scrubbed: only hashes
 // are kept, and only for as long as the replay runs.
-type bodies struct {
+type bodyParser struct {
 	blockBytes int
 	document   prompt.Document
 }
 
-func newBodies(o *ReadOptions) *bodies { return &bodies{blockBytes: o.BlockBytes} }
+func newBodyParser(o *ReadOptions) *bodyParser { return &bodyParser{blockBytes: o.BlockBytes} }
 
 // defaultOutput is how long an answer is taken to be when nothing tells.
 const defaultOutput = 256
 
-func (b *bodies) parse(line []byte) (req Request, stamp *json.Number, err error) {
+func (b *bodyParser) parse(line []byte) (req Request, stamp *json.Number, err error) {
 	var in struct {
 		Timestamp *json.Number    `json:"timestamp"`
 		Path      string          `json:"path"`
@@ -68,7 +68,7 @@ func unquote(raw json.RawMessage) ([]byte, error) {
 }
 
 // request reads one body as the gateway would.
-func (b *bodies) request(path string, body []byte) (req Request, err error) {
+func (b *bodyParser) request(path string, body []byte) (req Request, err error) {
 	var in struct {
 		Messages            json.RawMessage `json:"messages"`
 		Prompt              json.RawMessage `json:"prompt"`

@@ -11,36 +11,36 @@ import (
 // each queue and what each cache will hold when the prompt's turn comes. It
 // does not look ahead, so a policy that does can be better.
 type exact struct {
-	blind
+	noFeedback
 	engines []*engine
 	caches  []*index // as they will be when all that waits has been prefilled
 	rnd     *rand.Rand
 }
 
-func newExact(w *world) policy {
+func newExact(w *simulation) policy {
 	return &exact{engines: w.engines, caches: newIndexes(len(w.engines), w.engines[0].cache.capacity), rnd: w.rnd}
 }
 
 func (p *exact) pick(j *job, now time.Duration) int {
 	node := least(len(p.engines), p.rnd, func(i int) float64 {
 		own := j.uncached(p.caches[i].match(j.Chain), p.engines[i].blockTokens)
-		return p.engines[i].backlog(now) + float64(own)/p.engines[i].rate
+		return p.engines[i].prefillWait(now) + float64(own)/p.engines[i].rate
 	})
-	j.expected = j.uncached(p.caches[node].add(j.Chain), p.engines[node].blockTokens)
+	j.expectedUncached = j.uncached(p.caches[node].add(j.Chain), p.engines[node].blockTokens)
 	return node
 }
 
 // pooled has one cache for all nodes, as large as all of theirs together, so
 // it only has to take the node with the least queued work.
 type pooled struct {
-	blind
+	noFeedback
 	engines []*engine
 	rnd     *rand.Rand
 }
 
-func newPooled(w *world) policy { return &pooled{engines: w.engines, rnd: w.rnd} }
+func newPooled(w *simulation) policy { return &pooled{engines: w.engines, rnd: w.rnd} }
 
 func (p *pooled) pick(j *job, now time.Duration) int {
-	j.expected = j.uncached(p.engines[0].cache.match(j.Chain), p.engines[0].blockTokens)
-	return least(len(p.engines), p.rnd, func(i int) float64 { return p.engines[i].backlog(now) })
+	j.expectedUncached = j.uncached(p.engines[0].cache.match(j.Chain), p.engines[0].blockTokens)
+	return least(len(p.engines), p.rnd, func(i int) float64 { return p.engines[i].prefillWait(now) })
 }

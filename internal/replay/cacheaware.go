@@ -20,14 +20,14 @@ const (
 // requests in flight are balanced, the worker whose tree holds most of the
 // prompt if that is more than the threshold; otherwise the least loaded.
 type cacheAware struct {
-	blind
+	noFeedback
 	inFlight    []int
 	blockTokens int
 	trees       []*index
 	rnd         *rand.Rand
 }
 
-func newCacheAware(w *world) policy {
+func newCacheAware(w *simulation) policy {
 	limit := smgTreeTokens / smgCharsAToken / w.blockTokens
 	return &cacheAware{
 		inFlight:    w.inFlight,
@@ -38,12 +38,12 @@ func newCacheAware(w *world) policy {
 }
 
 func (p *cacheAware) pick(j *job, _ time.Duration) int {
-	node := p.choose(j)
+	node := p.chooseNode(j)
 	p.trees[node].add(j.Chain)
 	return node
 }
 
-func (p *cacheAware) choose(j *job) int {
+func (p *cacheAware) chooseNode(j *job) int {
 	lowest, highest := p.inFlight[0], p.inFlight[0]
 	for _, n := range p.inFlight {
 		lowest, highest = min(lowest, n), max(highest, n)

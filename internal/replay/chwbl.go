@@ -19,7 +19,7 @@ const (
 // key on is taken that has at most 1.25 times the mean of requests in flight,
 // counting the new one.
 type chwbl struct {
-	blind
+	noFeedback
 	inFlight []int
 	ring     []ringPoint
 }
@@ -29,7 +29,7 @@ type ringPoint struct {
 	node int
 }
 
-func newCHWBL(w *world) policy {
+func newCHWBL(w *simulation) policy {
 	p := &chwbl{inFlight: w.inFlight}
 	for node := range w.nodes {
 		for replica := range chwblReplicas {

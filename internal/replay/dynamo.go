@@ -23,7 +23,7 @@ type dynamo struct {
 	rnd         *rand.Rand
 }
 
-func newDynamo(w *world) policy {
+func newDynamo(w *simulation) policy {
 	p := &dynamo{
 		nodes:       w.nodes,
 		blockTokens: w.blockTokens,

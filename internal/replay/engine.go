@@ -48,12 +48,12 @@ type job struct {
 	first   time.Duration
 	done    time.Duration
 
-	factor    float64 // true prefill cost over the model's
+	costFactor    float64 // true prefill cost over the model's
 	cached    int     // prompt tokens found in the cache
 	remaining int     // prompt tokens still to compute; -1: not begun
 	pinned    []int32 // blocks in the engine's cache
 	target    float64 // of engine.progress at which the answer is complete
-	expected  int     // uncached tokens as a policy with exact knowledge sees it
+	expectedUncached  int     // uncached tokens as a policy with exact knowledge sees it
 }
 
 // uncached is what a prompt costs when that many of its blocks are there.
@@ -72,23 +72,23 @@ type engine struct {
 
 	now     time.Duration
 	waiting []*job // prefill not complete, first come first
-	begun   int    // of these, how many hold blocks
+	started   int    // of these, how many hold blocks
 
-	step      []part // prefill under way
+	step      []stepPart // prefill under way
 	stepEnd   time.Duration
-	stepBegan time.Duration
+	stepStart time.Duration
 
 	running  jobHeap // decoding, by target
 	due      []*job  // scratch
 	progress float64 // tokens that every running answer has gained
-	pace     float64 // of progress, a nanosecond
+	decodeRate     float64 // of progress, a nanosecond
 
 	computed int64         // prompt tokens
 	busy     time.Duration // prefilling
 }
 
 // part is a prompt's share of a prefill step.
-type part struct {
+type stepPart struct {
 	job    *job
 	tokens int
 }
@@ -102,9 +102,9 @@ func (e *engine) add(j *job) {
 // next returns when something happens by itself, or false.
 func (e *engine) next() (time.Duration, bool) {
 	at, ok := e.stepEnd, len(e.step) > 0
-	if len(e.running) > 0 && e.pace > 0 {
+	if len(e.running) > 0 && e.decodeRate > 0 {
 		left := max(0, e.running[0].target-e.progress)
-		if t := e.now + time.Duration(math.Ceil(left/e.pace)); !ok || t < at {
+		if t := e.now + time.Duration(math.Ceil(left/e.decodeRate)); !ok || t < at {
 			at, ok = t, true
 		}
 	}
@@ -113,7 +113,7 @@ func (e *engine) next() (time.Duration, bool) {
 
 // advance moves the clock, not beyond next, and does what happens then.
 func (e *engine) advance(to time.Duration) {
-	e.progress += e.pace * float64(to-e.now)
+	e.progress += e.decodeRate * float64(to-e.now)
 	e.now = to
 	const rounding = 1e-6 // tokens
 	e.due = e.due[:0]
@@ -143,13 +143,13 @@ func (e *engine) endStep() {
 	for _, p := range e.step {
 		p.job.remaining -= p.tokens
 	}
-	e.busy += e.now - e.stepBegan
+	e.busy += e.now - e.stepStart
 	e.step = e.step[:0]
 	for len(e.waiting) > 0 && e.waiting[0].remaining == 0 {
 		j := e.waiting[0]
 		e.waiting[0] = nil
 		e.waiting = e.waiting[1:]
-		e.begun--
+		e.started--
 		j.first = e.now
 		e.onFirst(j)
 		if j.Output <= 1 {
@@ -165,26 +165,26 @@ func (e *engine) endStep() {
 // decoding.
 func (e *engine) start() {
 	if len(e.step) == 0 {
-		e.fill()
+		e.planStep()
 	}
-	switch decode := e.decodeStep(); {
+	switch decode := e.decodeStepTime(); {
 	case len(e.running) == 0:
-		e.pace = 0
+		e.decodeRate = 0
 	case len(e.step) == 0:
-		e.pace = 1 / float64(decode)
+		e.decodeRate = 1 / float64(decode)
 	case e.model.Chunk == 0:
-		e.pace = 0
+		e.decodeRate = 0
 	default:
-		e.pace = 1 / float64(e.stepEnd-e.stepBegan)
+		e.decodeRate = 1 / float64(e.stepEnd-e.stepStart)
 	}
 }
 
-func (e *engine) decodeStep() time.Duration {
+func (e *engine) decodeStepTime() time.Duration {
 	return e.model.DecodeStep + time.Duration(len(e.running))*e.model.DecodePerSequence
 }
 
 // fill makes the next prefill step.
-func (e *engine) fill() {
+func (e *engine) planStep() {
 	room := e.model.Chunk
 	if room == 0 {
 		room = math.MaxInt
@@ -198,8 +198,8 @@ func (e *engine) fill() {
 		n := min(room, j.remaining)
 		room -= n
 		e.computed += int64(n)
-		e.step = append(e.step, part{j, n})
-		seconds += float64(n) / e.rate * j.factor
+		e.step = append(e.step, stepPart{j, n})
+		seconds += float64(n) / e.rate * j.costFactor
 		if e.model.Chunk == 0 {
 			break
 		}
@@ -209,15 +209,15 @@ func (e *engine) fill() {
 	}
 	d := time.Duration(math.Ceil(seconds * 1e9))
 	if e.model.Chunk > 0 && len(e.running) > 0 {
-		d += e.decodeStep()
+		d += e.decodeStepTime()
 	}
-	e.stepBegan, e.stepEnd = e.now, e.now+d
+	e.stepStart, e.stepEnd = e.now, e.now+d
 }
 
 // admit looks a prompt up and pins its blocks, if there is room for it. A
 // prompt that is larger than the whole cache runs when nothing else does.
 func (e *engine) admit(j *job) bool {
-	active := len(e.running) + e.begun
+	active := len(e.running) + e.started
 	if active > 0 && active >= e.model.MaxRunning {
 		return false
 	}
@@ -228,30 +228,30 @@ func (e *engine) admit(j *job) bool {
 	}
 	j.remaining = j.uncached(matched, e.blockTokens)
 	j.cached = j.Tokens - j.remaining
-	e.begun++
+	e.started++
 	return true
 }
 
 // backlog is the true time until the prefill that is queued is done. What is
 // not begun yet counts as its policy expects.
-func (e *engine) backlog(now time.Duration) float64 {
+func (e *engine) prefillWait(now time.Duration) float64 {
 	var seconds float64
 	for _, j := range e.waiting {
 		n := j.remaining
 		if n < 0 {
-			n = j.expected
+			n = j.expectedUncached
 		}
-		seconds += float64(n) / e.rate * j.factor
+		seconds += float64(n) / e.rate * j.costFactor
 	}
-	if len(e.step) > 0 && e.stepEnd > e.stepBegan {
+	if len(e.step) > 0 && e.stepEnd > e.stepStart {
 		var step float64
 		for _, p := range e.step {
-			step += float64(p.tokens) / e.rate * p.job.factor
+			step += float64(p.tokens) / e.rate * p.job.costFactor
 		}
-		seconds -= step * float64(now-e.stepBegan) / float64(e.stepEnd-e.stepBegan)
+		seconds -= step * float64(now-e.stepStart) / float64(e.stepEnd-e.stepStart)
 	}
 	if e.model.Chunk > 0 && len(e.running) > 0 {
-		seconds *= 1 + e.decodeStep().Seconds()*e.rate/float64(e.model.Chunk)
+		seconds *= 1 + e.decodeStepTime().Seconds()*e.rate/float64(e.model.Chunk)
 	}
 	return seconds
 }
@@ -260,7 +260,7 @@ func (e *engine) held(chain []uint64) int { return e.cache.match(chain) }
 func (e *engine) usage() float64          { return e.cache.usage() }
 
 // queued is how many requests wait for their prefill to begin.
-func (e *engine) queued() int { return len(e.waiting) - e.begun }
+func (e *engine) queued() int { return len(e.waiting) - e.started }
 
 // inFlight is how many requests the engine has.
 func (e *engine) inFlight() int { return len(e.waiting) + len(e.running) }

@@ -182,8 +182,8 @@ func TestEngineAgainstGoldenModel(t *testing.T) {
 		trace := randomTrace(rnd, 80, block)
 		s := &Setup{Nodes: 1, Model: m, Speed: 1, Seed: seed, KVAware: DefaultKnowledge()}
 		fast := make([]job, len(trace.Requests))
-		w := newWorld(trace, s, &kind{make: func(*world) policy { return &capture{jobs: fast} }})
-		w.run(trace)
+		w := newSimulation(trace, s, &policySpec{make: func(*simulation) policy { return &recordJobs{jobs: fast} }})
+		w.replay(trace)
 
 		slow := &slowEngine{model: m, block: block, rate: m.PrefillRates[0],
 			cache: &slowCache{capacity: max(1, m.KVTokens/block), pins: map[uint64]int{}}}
@@ -191,7 +191,7 @@ func TestEngineAgainstGoldenModel(t *testing.T) {
 		for i := range jobs {
 			r := &trace.Requests[i]
 			slow.until(r.At.Seconds())
-			jobs[i] = slowJob{Request: r, factor: fast[i].factor}
+			jobs[i] = slowJob{Request: r, factor: fast[i].costFactor}
 			slow.waiting = append(slow.waiting, &jobs[i])
 		}
 		slow.until(slow.now + 1e6)
@@ -206,13 +206,13 @@ func TestEngineAgainstGoldenModel(t *testing.T) {
 }
 
 // capture sends all to the only node and keeps what became of them.
-type capture struct {
-	blind
+type recordJobs struct {
+	noFeedback
 	jobs []job
 }
 
-func (c *capture) pick(*job, time.Duration) int { return 0 }
-func (c *capture) done(j *job, _ time.Duration) { c.jobs[j.index] = *j }
+func (c *recordJobs) pick(*job, time.Duration) int { return 0 }
+func (c *recordJobs) done(j *job, _ time.Duration) { c.jobs[j.index] = *j }
 
 func TestWholePromptsWaitInLine(t *testing.T) {
 	trace := &Trace{BlockTokens: 100, Requests: []Request{
@@ -222,7 +222,7 @@ func TestWholePromptsWaitInLine(t *testing.T) {
 	m.PrefillRates = []float64{1000}
 	m.DecodeStep, m.DecodePerSequence = 10*time.Millisecond, 0
 	jobs := make([]job, 2)
-	newWorld(trace, &Setup{Nodes: 1, Model: m, Speed: 1}, &kind{make: func(*world) policy { return &capture{jobs: jobs} }}).run(trace)
+	newSimulation(trace, &Setup{Nodes: 1, Model: m, Speed: 1}, &policySpec{make: func(*simulation) policy { return &recordJobs{jobs: jobs} }}).replay(trace)
 	// The second prompt stops the first one's answer for half a second.
 	want := []time.Duration{time.Second, 1600 * time.Millisecond, 1500 * time.Millisecond, 1500 * time.Millisecond}
 	if got := []time.Duration{jobs[0].first, jobs[0].done, jobs[1].first, jobs[1].done}; !slices.Equal(got, want) {
@@ -234,10 +234,10 @@ func TestBacklogIsTheTimeToTheLastFirstToken(t *testing.T) {
 	e := &engine{model: &Model{MaxRunning: 9, DecodeStep: time.Millisecond}, blockTokens: 10, rate: 100,
 		cache: newCache(100), onFirst: func(*job) {}, onDone: func(*job) {}}
 	for _, n := range []int{100, 50} {
-		e.add(&job{Request: &Request{Tokens: n, Output: 1}, factor: 1, expected: n})
+		e.add(&job{Request: &Request{Tokens: n, Output: 1}, costFactor: 1, expectedUncached: n})
 	}
 	for at, want := range map[time.Duration]float64{0: 1.5, 400 * time.Millisecond: 1.1} {
-		if got := e.backlog(at); math.Abs(got-want) > 1e-9 {
+		if got := e.prefillWait(at); math.Abs(got-want) > 1e-9 {
 			t.Errorf("backlog at %v: %v, want %v", at, got, want)
 		}
 	}

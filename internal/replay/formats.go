@@ -15,7 +15,7 @@ const affinityBytes = 100
 
 // mooncake parses a line of a Mooncake trace. Ids are chained again, so that
 // an id that recurs behind another prefix is another block.
-func (rd *reader) mooncake(line []byte) (req Request, stamp *json.Number, err error) {
+func (rd *traceReader) mooncake(line []byte) (req Request, stamp *json.Number, err error) {
 	var in struct {
 		Timestamp    *json.Number `json:"timestamp"`
 		InputLength  int          `json:"input_length"`
@@ -45,7 +45,7 @@ func (rd *reader) mooncake(line []byte) (req Request, stamp *json.Number, err er
 }
 
 // text parses a line of a text trace.
-func (rd *reader) text(line []byte) (req Request, stamp *json.Number, err error) {
+func (rd *traceReader) text(line []byte) (req Request, stamp *json.Number, err error) {
 	var in struct {
 		Timestamp *json.Number    `json:"timestamp"`
 		Input     string          `json:"input"`

@@ -32,52 +32,52 @@ func DefaultKnowledge() Knowledge {
 
 // kvAware drives the product's own routing.
 type kvAware struct {
-	fleet       *routing.Router
-	know        Knowledge
+	router       *routing.Router
+	knowledge        Knowledge
 	engines     []*engine // for their metrics
 	blockTokens int
-	targets     []routing.Candidate
+	candidates     []routing.Candidate
 	inFlight    []int
-	live        map[*job]*routing.Request
-	now, swept  time.Duration
-	scraped     time.Duration
+	requests        map[*job]*routing.Request
+	now, lastSweep  time.Duration
+	lastScrape     time.Duration
 }
 
 // epoch is when virtual time begins; any would do.
-var epoch = time.Unix(0, 0)
+var startTime = time.Unix(0, 0)
 
-func newKVAware(w *world) policy {
+func newKVAware(w *simulation) policy {
 	p := &kvAware{
-		know:        w.setup.KVAware,
+		knowledge:        w.setup.KVAware,
 		engines:     w.engines,
 		blockTokens: w.blockTokens,
 		inFlight:    w.inFlight,
-		targets:     make([]routing.Candidate, len(w.inFlight)),
-		live:        make(map[*job]*routing.Request),
+		candidates:     make([]routing.Candidate, len(w.inFlight)),
+		requests:        make(map[*job]*routing.Request),
 	}
-	p.fleet = routing.New(p.know.MemoryLimit, func() time.Time { return epoch.Add(p.now) })
-	for i := range p.targets {
-		p.targets[i].Address = "node-" + strconv.Itoa(i)
-		if known := p.know.Capacity * float64(w.setup.Model.KVTokens); known > 0 {
-			p.fleet.SetCapacity(p.targets[i].Address, int64(max(1, known)))
+	p.router = routing.New(p.knowledge.MemoryLimit, func() time.Time { return startTime.Add(p.now) })
+	for i := range p.candidates {
+		p.candidates[i].Address = "node-" + strconv.Itoa(i)
+		if known := p.knowledge.Capacity * float64(w.setup.Model.KVTokens); known > 0 {
+			p.router.SetCapacity(p.candidates[i].Address, int64(max(1, known)))
 		}
 	}
 	return p
 }
 
 func (p *kvAware) pick(j *job, now time.Duration) int {
-	p.at(now)
-	for i := range p.targets {
-		p.targets[i].Requests = p.inFlight[i]
+	p.setTime(now)
+	for i := range p.candidates {
+		p.candidates[i].Requests = p.inFlight[i]
 	}
-	r := p.fleet.NewRequest(routing.Prompt{
+	r := p.router.NewRequest(routing.Prompt{
 		Chain:       j.Chain,
 		Tokens:      j.Tokens,
 		BlockTokens: p.blockTokens,
 		Stream:      true,
 	})
-	p.live[j] = r
-	return r.Route(p.targets, false).Pick
+	p.requests[j] = r
+	return r.Route(p.candidates, false).Pick
 }
 
 // scrapeInterval is how often the gateway reads an engine's metrics.
@@ -85,39 +85,39 @@ const scrapeInterval = 2 * time.Second
 
 // at sets the clock, reads metrics when it is time to, and sweeps once a
 // minute.
-func (p *kvAware) at(now time.Duration) {
+func (p *kvAware) setTime(now time.Duration) {
 	p.now = now
-	if p.know.Metrics && p.now-p.scraped >= scrapeInterval {
-		p.scraped = p.now
+	if p.knowledge.Metrics && p.now-p.lastScrape >= scrapeInterval {
+		p.lastScrape = p.now
 		p.scrape()
 	}
-	for p.now-p.swept >= time.Minute {
-		p.swept += time.Minute
-		p.fleet.Sweep()
+	for p.now-p.lastSweep >= time.Minute {
+		p.lastSweep += time.Minute
+		p.router.Sweep()
 	}
 }
 
 func (p *kvAware) scrape() {
 	for i, e := range p.engines {
-		p.fleet.SetLoad(p.targets[i].Address, routing.EngineLoad{
+		p.router.SetLoad(p.candidates[i].Address, routing.EngineLoad{
 			Waiting: e.queued(),
-			Running: e.begun + len(e.running),
+			Running: e.started + len(e.running),
 			Usage:   e.usage(),
 		})
 	}
 }
 
 func (p *kvAware) first(j *job, now time.Duration) {
-	p.at(now)
-	p.live[j].Confirm()
-	p.live[j].FirstToken()
+	p.setTime(now)
+	p.requests[j].Confirm()
+	p.requests[j].FirstToken()
 }
 
 func (p *kvAware) done(j *job, now time.Duration) {
-	p.at(now)
-	if p.know.Usage {
-		p.live[j].Reported(j.Tokens, j.cached)
+	p.setTime(now)
+	if p.knowledge.Usage {
+		p.requests[j].Reported(j.Tokens, j.cached)
 	}
-	p.live[j].End()
-	delete(p.live, j)
+	p.requests[j].End()
+	delete(p.requests, j)
 }

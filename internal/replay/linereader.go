@@ -38,28 +38,28 @@ func (e *LineError) Error() string { return "line " + strconv.Itoa(e.Line) + ": 
 func (e *LineError) Unwrap() error { return e.Err }
 
 // lines reads bounded lines, of gzip too.
-type lines struct {
+type lineReader struct {
 	r      *bufio.Reader
 	gz     bool
 	number int
 	buf    []byte
 }
 
-func newLines(r io.Reader) (*lines, error) {
+func newLineReader(r io.Reader) (*lineReader, error) {
 	b := bufio.NewReaderSize(r, 1<<16)
 	if magic, _ := b.Peek(2); !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		return &lines{r: b}, nil
+		return &lineReader{r: b}, nil
 	}
 	z, err := gzip.NewReader(b)
 	if err != nil {
 		return nil, errGzip
 	}
-	return &lines{r: bufio.NewReaderSize(z, 1<<16), gz: true}, nil
+	return &lineReader{r: bufio.NewReaderSize(z, 1<<16), gz: true}, nil
 }
 
 // next returns the next line that is not blank, valid until the one after, or
 // io.EOF.
-func (l *lines) next() ([]byte, error) {
+func (l *lineReader) next() ([]byte, error) {
 	for {
 		line, err := l.raw()
 		if err != nil {
@@ -71,7 +71,7 @@ func (l *lines) next() ([]byte, error) {
 	}
 }
 
-func (l *lines) raw() ([]byte, error) {
+func (l *lineReader) raw() ([]byte, error) {
 	l.number++
 	l.buf = l.buf[:0]
 	for {
@@ -100,4 +100,4 @@ func (l *lines) raw() ([]byte, error) {
 	}
 }
 
-func (l *lines) fail(err error) error { return &LineError{Line: l.number, Err: err} }
+func (l *lineReader) fail(err error) error { return &LineError{Line: l.number, Err: err} }

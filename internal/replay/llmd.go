@@ -20,13 +20,13 @@ const (
 // its index knows at a pod, the free share of the pod's KV cache and how short
 // its waiting queue is among all. The metrics are never late here.
 type llmd struct {
-	blind
+	noFeedback
 	nodes   []node
 	indexes []*index
 	rnd     *rand.Rand
 }
 
-func newLLMD(w *world) policy {
+func newLLMD(w *simulation) policy {
 	return &llmd{
 		nodes:   w.nodes,
 		indexes: newIndexes(len(w.nodes), max(1, llmdIndexTokens/w.blockTokens)),

@@ -20,23 +20,23 @@ type Node interface {
 // prompt is sent. It is safe for concurrent use.
 type Picker struct {
 	mu     sync.Mutex
-	world  world
+	simulation  simulation
 	caches []*cache
 }
 
-var errLive = errors.New("not a policy to route real requests by: it is this gateway's own, or a bound")
+var errNotPickable = errors.New("not a policy to route real requests by: it is this gateway's own, or a bound")
 
 // NewLive returns a policy by its name in front of some nodes that hold that
 // many tokens each. blockTokens is the size of the blocks of the requests'
 // chains. It fails for kv_aware, which real requests have in the gateway, and
 // for the bounds.
 func NewPicker(policy string, nodes []Node, blockTokens, kvTokens int, seed uint64) (*Picker, error) {
-	k, err := kindOf(policy)
+	k, err := specOf(policy)
 	switch {
 	case err != nil:
 		return nil, err
 	case k.bound || k.name == "kv_aware":
-		return nil, errLive
+		return nil, errNotPickable
 	case len(nodes) == 0 || len(nodes) > maxNodes:
 		return nil, errNodes
 	case blockTokens < 1 || blockTokens > maxBlockSize:
@@ -44,34 +44,34 @@ func NewPicker(policy string, nodes []Node, blockTokens, kvTokens int, seed uint
 	case kvTokens < 1 || kvTokens > maxKVTokens:
 		return nil, errKV
 	}
-	l := &Picker{world: world{blockTokens: blockTokens, inFlight: make([]int, len(nodes)), rnd: rand.New(rand.NewPCG(seed, 1))}}
+	l := &Picker{simulation: simulation{blockTokens: blockTokens, inFlight: make([]int, len(nodes)), rnd: rand.New(rand.NewPCG(seed, 1))}}
 	for _, n := range nodes {
 		c := newCache(kvTokens / blockTokens)
 		l.caches = append(l.caches, c)
-		l.world.nodes = append(l.world.nodes, liveNode{n, c})
+		l.simulation.nodes = append(l.simulation.nodes, cachedNode{n, c})
 	}
-	l.world.policy = k.make(&l.world)
+	l.simulation.policy = k.make(&l.simulation)
 	return l, nil
 }
 
 // liveNode is a real engine, with what its cache holds.
-type liveNode struct {
+type cachedNode struct {
 	Node
 	cache *cache
 }
 
-func (n liveNode) held(chain []uint64) int { return n.cache.match(chain) }
-func (n liveNode) usage() float64          { return n.Usage() }
-func (n liveNode) queued() int             { return n.Waiting() }
+func (n cachedNode) held(chain []uint64) int { return n.cache.match(chain) }
+func (n cachedNode) usage() float64          { return n.Usage() }
+func (n cachedNode) queued() int             { return n.Waiting() }
 
 // Pick decides where a request goes. Its Ticket is to be told what becomes of
 // it there.
 func (l *Picker) Pick(r *Request) *Attempt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := &Attempt{live: l, job: job{Request: r}}
-	t.job.node = l.world.policy.pick(&t.job, 0)
-	l.world.inFlight[t.job.node]++
+	t := &Attempt{picker: l, job: job{Request: r}}
+	t.job.node = l.simulation.policy.pick(&t.job, 0)
+	l.simulation.inFlight[t.job.node]++
 	t.job.pinned, _ = l.caches[t.job.node].acquire(nil, r.Chain, true)
 	return t
 }
@@ -79,9 +79,9 @@ func (l *Picker) Pick(r *Request) *Attempt {
 // Ticket is one request on its way. Its methods may be called in any order,
 // and more than once.
 type Attempt struct {
-	live        *Picker
+	picker        *Picker
 	job         job
-	first, over bool
+	begun, ended bool
 }
 
 // Node is where the request goes.
@@ -89,35 +89,35 @@ func (t *Attempt) Node() int { return t.job.node }
 
 // First notes that the first token of the answer is there.
 func (t *Attempt) FirstToken() {
-	t.live.mu.Lock()
-	defer t.live.mu.Unlock()
-	t.begin()
+	t.picker.mu.Lock()
+	defer t.picker.mu.Unlock()
+	t.noteFirstToken()
 }
 
 // Done notes that the answer has ended, or that there will be none.
 func (t *Attempt) Done() {
-	t.live.mu.Lock()
-	defer t.live.mu.Unlock()
-	if t.over {
+	t.picker.mu.Lock()
+	defer t.picker.mu.Unlock()
+	if t.ended {
 		return
 	}
-	t.begin() // what waits for it waits no longer
-	t.over = true
-	w := &t.live.world
+	t.noteFirstToken() // what waits for it waits no longer
+	t.ended = true
+	w := &t.picker.simulation
 	w.inFlight[t.job.node]--
 	w.policy.done(&t.job, 0)
-	t.live.caches[t.job.node].release(t.job.pinned)
+	t.picker.caches[t.job.node].release(t.job.pinned)
 }
 
-func (t *Attempt) begin() {
-	if !t.first {
-		t.first = true
-		t.live.world.policy.first(&t.job, 0)
+func (t *Attempt) noteFirstToken() {
+	if !t.begun {
+		t.begun = true
+		t.picker.simulation.policy.first(&t.job, 0)
 	}
 }
 
 // Interface guards
 var (
 	_ node = (*engine)(nil)
-	_ node = liveNode{}
+	_ node = cachedNode{}
 )

@@ -8,24 +8,24 @@ import (
 )
 
 // idleNode is a real engine that tells what it is set to.
-type idleNode struct {
+type fakeNode struct {
 	waiting int
 	use     float64
 }
 
-func (n *idleNode) Waiting() int   { return n.waiting }
-func (n *idleNode) Usage() float64 { return n.use }
+func (n *fakeNode) Waiting() int   { return n.waiting }
+func (n *fakeNode) Usage() float64 { return n.use }
 
-func liveNodes(n int) (nodes []Node, set []*idleNode) {
+func fakeNodes(n int) (nodes []Node, set []*fakeNode) {
 	for range n {
-		set = append(set, new(idleNode))
+		set = append(set, new(fakeNode))
 		nodes = append(nodes, set[len(set)-1])
 	}
 	return nodes, set
 }
 
 func TestLiveKnowsWhatIsUnderWay(t *testing.T) {
-	nodes, _ := liveNodes(3)
+	nodes, _ := fakeNodes(3)
 	l, err := NewPicker("least_conn", nodes, 64, 6400, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -53,9 +53,9 @@ func TestLiveKnowsWhatIsUnderWay(t *testing.T) {
 }
 
 func TestLiveKnowsCachesAndMetrics(t *testing.T) {
-	nodes, set := liveNodes(2)
+	nodes, set := fakeNodes(2)
 	for _, policy := range []string{"dynamo", "llm_d", "cache_aware", "prefixaware"} {
-		*set[0], *set[1] = idleNode{}, idleNode{}
+		*set[0], *set[1] = fakeNode{}, fakeNode{}
 		l, err := NewPicker(policy, nodes, 64, 6400, 1)
 		if err != nil {
 			t.Fatal(err)
@@ -83,16 +83,16 @@ func TestLiveKnowsCachesAndMetrics(t *testing.T) {
 }
 
 func TestLiveRefuses(t *testing.T) {
-	nodes, _ := liveNodes(1)
+	nodes, _ := fakeNodes(1)
 	for _, c := range []struct {
 		policy    string
 		nodes     []Node
 		block, kv int
 		want      error
 	}{
-		{"kv_aware", nodes, 64, 64, errLive},
-		{"exact", nodes, 64, 64, errLive},
-		{"pooled", nodes, 64, 64, errLive},
+		{"kv_aware", nodes, 64, 64, errNotPickable},
+		{"exact", nodes, 64, 64, errNotPickable},
+		{"pooled", nodes, 64, 64, errNotPickable},
 		{"best", nodes, 64, 64, errPolicy},
 		{"random", nil, 64, 64, errNodes},
 		{"random", nodes, 0, 64, errBlockSize},

@@ -9,16 +9,16 @@ import (
 )
 
 // kind is a policy by name.
-type kind struct {
+type policySpec struct {
 	name   string
 	doc    string
 	bound  bool // not a policy one could run: for comparison only
 	pooled bool // all nodes share one cache
-	make   func(w *world) policy
+	make   func(w *simulation) policy
 }
 
 // kinds is every policy, in the order in which they are shown.
-var kinds = []kind{
+var policySpecs = []policySpec{
 	{name: "kv_aware", doc: "this gateway's", make: newKVAware},
 	{name: "round_robin", doc: "one after the other", make: newRoundRobin},
 	{name: "random", doc: "uniformly random", make: newRandom},
@@ -35,8 +35,8 @@ var kinds = []kind{
 
 // Policies lists the names of all policies with a word on each.
 func Policies() (names, docs []string) {
-	for i := range kinds {
-		names, docs = append(names, kinds[i].name), append(docs, kinds[i].doc)
+	for i := range policySpecs {
+		names, docs = append(names, policySpecs[i].name), append(docs, policySpecs[i].doc)
 	}
 	return names, docs
 }
@@ -48,17 +48,17 @@ func policyNames() string {
 	return strings.Join(names, ", ")
 }
 
-func kindOf(name string) (*kind, error) {
-	for i := range kinds {
-		if kinds[i].name == name {
-			return &kinds[i], nil
+func specOf(name string) (*policySpec, error) {
+	for i := range policySpecs {
+		if policySpecs[i].name == name {
+			return &policySpecs[i], nil
 		}
 	}
 	return nil, errPolicy
 }
 
 // blind is embedded by policies that look at requests only as they come.
-type blind struct{}
+type noFeedback struct{}
 
-func (blind) first(*job, time.Duration) {}
-func (blind) done(*job, time.Duration)  {}
+func (noFeedback) first(*job, time.Duration) {}
+func (noFeedback) done(*job, time.Duration)  {}

@@ -18,12 +18,12 @@ func blocksOf(ids ...uint64) []uint64 {
 }
 
 func jobOf(tokens int, ids ...uint64) *job {
-	return &job{Request: &Request{Tokens: tokens, Output: 2, Chain: blocksOf(ids...)}, factor: 1}
+	return &job{Request: &Request{Tokens: tokens, Output: 2, Chain: blocksOf(ids...)}, costFactor: 1}
 }
 
-func testWorld(nodes int) *world {
+func testWorld(nodes int) *simulation {
 	s := &Setup{Nodes: nodes, Model: DefaultModel(), Speed: 1, KVAware: DefaultKnowledge()}
-	return newWorld(&Trace{BlockTokens: 100}, s, &kind{make: newRoundRobin})
+	return newSimulation(&Trace{BlockTokens: 100}, s, &policySpec{make: newRoundRobin})
 }
 
 func TestDynamoCost(t *testing.T) {
@@ -82,7 +82,7 @@ func TestCacheAwareSwitches(t *testing.T) {
 		{"imbalanced, but not by half", []int{200, 265, 201}, jobOf(1000, 1, 2, 3, 4), 1},
 	} {
 		copy(w.inFlight, c.inFlight)
-		if got := p.choose(c.job); got != c.want {
+		if got := p.chooseNode(c.job); got != c.want {
 			t.Errorf("%s: node %d, want %d", c.name, got, c.want)
 		}
 	}

@@ -11,12 +11,12 @@ import (
 // were sent the longest prefix of the prompt, without a look at their load.
 // Its trie forgets nothing.
 type prefixAware struct {
-	blind
+	noFeedback
 	tries []*index
 	rnd   *rand.Rand
 }
 
-func newPrefixAware(w *world) policy {
+func newPrefixAware(w *simulation) policy {
 	return &prefixAware{tries: newIndexes(len(w.nodes), 0), rnd: w.rnd}
 }
 

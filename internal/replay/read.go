@@ -69,7 +69,7 @@ var (
 	errTimeUnit  = errors.New("time unit: want a positive duration")
 )
 
-func (o *ReadOptions) check() error {
+func (o *ReadOptions) validate() error {
 	if o.Format == "" {
 		o.Format = Auto
 	}
@@ -98,7 +98,7 @@ func (o *ReadOptions) check() error {
 }
 
 // reader turns lines into requests.
-type reader struct {
+type traceReader struct {
 	options ReadOptions
 	parse   func(line []byte) (Request, *json.Number, error)
 	trace   Trace
@@ -111,14 +111,14 @@ type reader struct {
 // Read reads a trace. Its errors say which line is wrong and never what is in
 // it.
 func Read(r io.Reader, o ReadOptions) (*Trace, error) {
-	if err := o.check(); err != nil {
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	l, err := newLines(r)
+	l, err := newLineReader(r)
 	if err != nil {
 		return nil, err
 	}
-	rd := &reader{options: o, unit: float64(o.TimeUnit)}
+	rd := &traceReader{options: o, unit: float64(o.TimeUnit)}
 	for {
 		line, err := l.next()
 		if errors.Is(err, io.EOF) {
@@ -135,15 +135,15 @@ func Read(r io.Reader, o ReadOptions) (*Trace, error) {
 		return nil, errEmpty
 	}
 	if !rd.timed {
-		rd.arrivals()
+		rd.makeArrivals()
 	}
 	rd.trace.finish()
 	return &rd.trace, nil
 }
 
-func (rd *reader) add(line []byte) error {
+func (rd *traceReader) add(line []byte) error {
 	if rd.parse == nil {
-		if err := rd.choose(line); err != nil {
+		if err := rd.chooseFormat(line); err != nil {
 			return err
 		}
 	}
@@ -151,7 +151,7 @@ func (rd *reader) add(line []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := rd.time(&req, stamp); err != nil {
+	if err := rd.setArrival(&req, stamp); err != nil {
 		return err
 	}
 	rd.blocks += len(req.Chain)
@@ -166,7 +166,7 @@ func (rd *reader) add(line []byte) error {
 }
 
 // choose sets the parser, by the members of the first line if need be.
-func (rd *reader) choose(line []byte) error {
+func (rd *traceReader) chooseFormat(line []byte) error {
 	format := rd.options.Format
 	if format == Auto {
 		var members map[string]json.RawMessage
@@ -194,14 +194,14 @@ func (rd *reader) choose(line []byte) error {
 		rd.parse = rd.text
 	default:
 		rd.trace.BlockTokens = rd.options.BlockBytes / bytesPerToken
-		rd.parse = newBodies(&rd.options).parse
+		rd.parse = newBodyParser(&rd.options).parse
 	}
 	rd.options.Format = format
 	return nil
 }
 
 // time sets when the request comes. The first one's timestamp is the origin.
-func (rd *reader) time(req *Request, stamp *json.Number) error {
+func (rd *traceReader) setArrival(req *Request, stamp *json.Number) error {
 	first := len(rd.trace.Requests) == 0
 	if first {
 		rd.timed = stamp != nil
@@ -247,7 +247,7 @@ func unitOf(v float64, f Format) time.Duration {
 }
 
 // arrivals makes times up: a Poisson process.
-func (rd *reader) arrivals() {
+func (rd *traceReader) makeArrivals() {
 	rnd := rand.New(rand.NewPCG(rd.options.Seed, 3))
 	var at float64
 	for i := range rd.trace.Requests {

@@ -29,10 +29,10 @@ var (
 	errRunning = errors.New("running requests: want 1 to 1048576")
 	errNoise   = errors.New("cost noise: want 0 to 2")
 	errStep    = errors.New("decode step: want more than 0, at most a minute")
-	errKnow    = errors.New("capacity known to the gateway: want 0 to 1000 times the true one")
+	errCapacity    = errors.New("capacity known to the gateway: want 0 to 1000 times the true one")
 )
 
-func (s *Setup) check() error {
+func (s *Setup) validate() error {
 	m := &s.Model
 	switch {
 	case s.Nodes < 1 || s.Nodes > maxNodes:
@@ -52,7 +52,7 @@ func (s *Setup) check() error {
 	case m.DecodeStep <= 0 || m.DecodeStep > maxStep || m.DecodePerSequence < 0 || m.DecodePerSequence > maxStep:
 		return errStep
 	case !(s.KVAware.Capacity >= 0 && s.KVAware.Capacity <= 1000):
-		return errKnow
+		return errCapacity
 	}
 	for _, rate := range m.PrefillRates {
 		if !(rate > 0 && rate <= maxPrefill) {
@@ -64,17 +64,17 @@ func (s *Setup) check() error {
 
 // Run replays the trace under the policy of that name.
 func Run(t *Trace, s *Setup, policy string) (Result, error) {
-	k, err := kindOf(policy)
+	k, err := specOf(policy)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := s.check(); err != nil {
+	if err := s.validate(); err != nil {
 		return Result{}, err
 	}
 	if len(t.Requests) == 0 {
 		return Result{}, errEmpty
 	}
-	w := newWorld(t, s, k)
-	w.run(t)
+	w := newSimulation(t, s, k)
+	w.replay(t)
 	return w.result(t, k), nil
 }

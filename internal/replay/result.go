@@ -27,7 +27,7 @@ type Result struct {
 // Distribution of a duration.
 type Distribution struct{ Mean, P50, P90, P99 time.Duration }
 
-type loadSample struct{ total, most int }
+type loadSample struct{ total, busiest int }
 
 // loadSamples is how many points in time the load is sampled at.
 const loadSamples = 240
@@ -42,19 +42,19 @@ type recorder struct {
 	every, due time.Duration
 }
 
-func (r *recorder) begin(w *world, t *Trace) {
+func (r *recorder) begin(w *simulation, t *Trace) {
 	r.ttfts = make([]time.Duration, 0, len(t.Requests))
 	last := time.Duration(float64(t.Requests[len(t.Requests)-1].At) / w.setup.Speed)
 	r.every = max(1, last/loadSamples)
 }
 
 // sample takes down the load, as it was until now.
-func (r *recorder) sample(w *world, now time.Duration) {
+func (r *recorder) sample(w *simulation, now time.Duration) {
 	for ; r.due < now && len(r.load) <= loadSamples; r.due += r.every {
 		var s loadSample
 		for _, e := range w.engines {
 			s.total += e.inFlight()
-			s.most = max(s.most, e.inFlight())
+			s.busiest = max(s.busiest, e.inFlight())
 		}
 		r.load = append(r.load, s)
 	}
@@ -69,7 +69,7 @@ func (r *recorder) done(j *job) {
 	}
 }
 
-func (w *world) result(t *Trace, k *kind) Result {
+func (w *simulation) result(t *Trace, k *policySpec) Result {
 	r := &w.recorder
 	slices.Sort(r.ttfts)
 	res := Result{

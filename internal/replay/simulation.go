@@ -35,7 +35,7 @@ type node interface {
 
 // world is what one simulation consists of. A policy that is told of it can
 // know anything; which ones are is up to their constructors.
-type world struct {
+type simulation struct {
 	setup       *Setup
 	blockTokens int
 	engines     []*engine
@@ -47,8 +47,8 @@ type world struct {
 	recorder    recorder
 }
 
-func newWorld(t *Trace, s *Setup, kind *kind) *world {
-	w := &world{
+func newSimulation(t *Trace, s *Setup, kind *policySpec) *simulation {
+	w := &simulation{
 		setup:       s,
 		blockTokens: t.BlockTokens,
 		inFlight:    make([]int, s.Nodes),
@@ -75,7 +75,7 @@ func newWorld(t *Trace, s *Setup, kind *kind) *world {
 }
 
 // run replays the whole trace.
-func (w *world) run(t *Trace) {
+func (w *simulation) replay(t *Trace) {
 	factors := rand.New(rand.NewPCG(w.setup.Seed, 2)) // the same for all policies
 	w.recorder.begin(w, t)
 	next := make([]time.Duration, len(w.engines))
@@ -85,7 +85,7 @@ func (w *world) run(t *Trace) {
 	}
 	for i := range jobs {
 		j := &jobs[i]
-		*j = job{Request: &t.Requests[i], index: i, factor: w.setup.Model.costFactor(factors)}
+		*j = job{Request: &t.Requests[i], index: i, costFactor: w.setup.Model.costFactor(factors)}
 		j.arrived = time.Duration(float64(j.At) / w.setup.Speed)
 		w.drain(next, j.arrived)
 		w.arrive(j, next)
@@ -96,7 +96,7 @@ func (w *world) run(t *Trace) {
 const never = time.Duration(1<<63 - 1)
 
 // drain lets everything happen that happens up to then.
-func (w *world) drain(next []time.Duration, until time.Duration) {
+func (w *simulation) drain(next []time.Duration, until time.Duration) {
 	for {
 		node, at := -1, until
 		for i, t := range next {
@@ -107,37 +107,37 @@ func (w *world) drain(next []time.Duration, until time.Duration) {
 		if node < 0 {
 			return
 		}
-		w.tick(at)
+		w.setTime(at)
 		w.engines[node].advance(at)
-		next[node] = w.engines[node].wakeup()
+		next[node] = w.engines[node].nextEvent()
 	}
 }
 
-func (w *world) arrive(j *job, next []time.Duration) {
-	w.tick(j.arrived)
+func (w *simulation) arrive(j *job, next []time.Duration) {
+	w.setTime(j.arrived)
 	j.node = w.policy.pick(j, w.now)
 	w.inFlight[j.node]++
 	e := w.engines[j.node]
 	e.advance(w.now)
 	e.add(j)
-	next[j.node] = e.wakeup()
+	next[j.node] = e.nextEvent()
 }
 
-func (w *world) tick(now time.Duration) {
+func (w *simulation) setTime(now time.Duration) {
 	w.recorder.sample(w, now)
 	w.now = now
 }
 
-func (w *world) first(j *job) { w.policy.first(j, w.now) }
+func (w *simulation) first(j *job) { w.policy.first(j, w.now) }
 
-func (w *world) done(j *job) {
+func (w *simulation) done(j *job) {
 	w.inFlight[j.node]--
 	w.policy.done(j, w.now)
 	w.recorder.done(j)
 }
 
 // wakeup is when the engine has something to do; never, when nothing.
-func (e *engine) wakeup() time.Duration {
+func (e *engine) nextEvent() time.Duration {
 	if at, ok := e.next(); ok {
 		return at
 	}

@@ -109,7 +109,7 @@ func drawLoads(b *bufio.Writer, results []Result, top float64) {
 func drawLoad(b *bufio.Writer, r *Result, top float64, colour string) {
 	most, nodes := 1.0, max(1, float64(r.nodes))
 	for _, s := range r.load {
-		most = max(most, float64(s.most))
+		most = max(most, float64(s.busiest))
 	}
 	x := func(k int) float64 { return svgLeft + plotWidth*float64(k)/float64(max(1, len(r.load)-1)) }
 	y := func(v float64) float64 { return top + svgRow*(1-v/most) }
@@ -127,7 +127,7 @@ func drawLoad(b *bufio.Writer, r *Result, top float64, colour string) {
 	fmt.Fprintf(b, `%.1f,%.1f"/>`+"\n", x(len(r.load)-1), y(0))
 	fmt.Fprintf(b, `<polyline fill="none" stroke="%s" points="`, colour)
 	for k, s := range r.load {
-		fmt.Fprintf(b, "%.1f,%.1f ", x(k), y(float64(s.most)))
+		fmt.Fprintf(b, "%.1f,%.1f ", x(k), y(float64(s.busiest)))
 	}
 	fmt.Fprintln(b, `"/>`)
 }

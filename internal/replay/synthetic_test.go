@@ -10,7 +10,7 @@ import (
 
 // synthetic makes traces of different kinds of traffic, so that nothing is
 // judged by the two recorded ones alone.
-type synthetic struct {
+type generator struct {
 	rnd   *rand.Rand
 	trace Trace
 	fresh uint64
@@ -26,12 +26,12 @@ var syntheticKinds = []string{"chat", "rag", "agents", "unique", "system", "burs
 // the time. Sessions begin at any time within it; the gaps in them are as long
 // as they are.
 func syntheticTrace(kind string, n int, busy float64, seed uint64) *Trace {
-	s := &synthetic{rnd: rand.New(rand.NewPCG(seed, 11))}
+	s := &generator{rnd: rand.New(rand.NewPCG(seed, 11))}
 	s.trace.BlockTokens = syntheticBlock
 	var starts []int // of sessions
 	for len(s.trace.Requests) < n {
 		starts = append(starts, len(s.trace.Requests))
-		s.add(kind)
+		s.addSession(kind)
 	}
 	seen, work := map[uint64]bool{}, 0
 	for _, r := range s.trace.Requests {
@@ -61,10 +61,10 @@ func syntheticTrace(kind string, n int, busy float64, seed uint64) *Trace {
 }
 
 // add makes one session, or a burst of them, beginning at 0.
-func (s *synthetic) add(kind string) {
+func (s *generator) addSession(kind string) {
 	switch kind {
 	case "chat":
-		s.session(0, s.words(20), 1+s.exp(5), 400, 400, 45*time.Second)
+		s.session(0, s.systemPrompt(20), 1+s.exp(5), 400, 400, 45*time.Second)
 	case "rag":
 		s.session(0, s.document(), 1, 200, 200, time.Second)
 	case "agents":
@@ -75,20 +75,20 @@ func (s *synthetic) add(kind string) {
 		s.session(0, s.prefix(1, 4000), 1, 1000, 200, time.Second)
 	case "bursts":
 		for range 1 + s.exp(12) {
-			s.session(time.Duration(s.rnd.Float64()*5e9), s.words(60), 1+s.exp(2), 1500, 300, 20*time.Second)
+			s.session(time.Duration(s.rnd.Float64()*5e9), s.systemPrompt(60), 1+s.exp(2), 1500, 300, 20*time.Second)
 		}
 	}
 }
 
-func (s *synthetic) exp(mean float64) int { return int(s.rnd.ExpFloat64() * mean) }
+func (s *generator) exp(mean float64) int { return int(s.rnd.ExpFloat64() * mean) }
 
 // lognormal with that mean and a long tail.
-func (s *synthetic) lognormal(mean float64) int {
+func (s *generator) lognormal(mean float64) int {
 	return 1 + int(mean*math.Exp(s.rnd.NormFloat64()-0.5))
 }
 
 // prefix is the one with that number, always the same.
-func (s *synthetic) prefix(number uint64, tokens int) []uint64 {
+func (s *generator) prefix(number uint64, tokens int) []uint64 {
 	chain, h := make([]uint64, tokens/syntheticBlock), number<<32
 	for i := range chain {
 		h = hashPair(h, uint64(i))
@@ -98,18 +98,18 @@ func (s *synthetic) prefix(number uint64, tokens int) []uint64 {
 }
 
 // words is one of n system prompts, the first ones more often.
-func (s *synthetic) words(n int) []uint64 {
+func (s *generator) systemPrompt(n int) []uint64 {
 	k := uint64(math.Pow(float64(n), s.rnd.Float64()))
 	return s.prefix(k, int(500+k*977%5000))
 }
 
-func (s *synthetic) document() []uint64 {
+func (s *generator) document() []uint64 {
 	k := uint64(math.Pow(400, s.rnd.Float64()))
 	return s.prefix(1000+k, int(6000+k*7919%30000))
 }
 
 // session adds turns that each add to the prompt before.
-func (s *synthetic) session(at time.Duration, start []uint64, turns int, input, output float64, gap time.Duration) {
+func (s *generator) session(at time.Duration, start []uint64, turns int, input, output float64, gap time.Duration) {
 	s.fresh++
 	id := s.fresh
 	chain, h := append([]uint64(nil), start...), hashPair(id, 99)

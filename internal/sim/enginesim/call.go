@@ -20,7 +20,7 @@ type call struct {
 	r      *http.Request
 	body   []byte
 	number int64
-	faults hits
+	faults requestFaults
 }
 
 // route is an endpoint: its method and what it does.
@@ -113,7 +113,7 @@ func (c *call) json(status int, v any) {
 
 func (c *call) send(status int, contentType string, body []byte) {
 	c.w.Header().Set("Content-Type", contentType)
-	s := c.sink(status)
+	s := c.answerWriter(status)
 	if c.faults.cut >= 0 {
 		s.write(body[:len(body)/2])
 		s.abort()
@@ -123,7 +123,7 @@ func (c *call) send(status int, contentType string, body []byte) {
 }
 
 // sink is the body of an answer on its way out.
-type sink struct {
+type answerWriter struct {
 	call    *call
 	out     io.Writer
 	zip     *gzip.Writer // nil unless a fault asks for it
@@ -131,8 +131,8 @@ type sink struct {
 }
 
 // sink sends the header and returns what takes the body.
-func (c *call) sink(status int) *sink {
-	s := &sink{call: c, out: c.w}
+func (c *call) answerWriter(status int) *answerWriter {
+	s := &answerWriter{call: c, out: c.w}
 	if c.faults.gzip {
 		c.w.Header().Set("Content-Encoding", "gzip")
 		s.zip = gzip.NewWriter(c.w)
@@ -144,10 +144,10 @@ func (c *call) sink(status int) *sink {
 
 // write buffers; errors mean that the client has gone, which its context says
 // as well.
-func (s *sink) write(p []byte) { _, _ = s.out.Write(p) }
+func (s *answerWriter) write(p []byte) { _, _ = s.out.Write(p) }
 
 // record sends one record of a stream, unless a fault ends or stalls it.
-func (s *sink) record(p []byte) {
+func (s *answerWriter) record(p []byte) {
 	f := &s.call.faults
 	if f.stall >= 0 && s.records >= f.stall {
 		s.flush()
@@ -161,7 +161,7 @@ func (s *sink) record(p []byte) {
 	s.records++
 }
 
-func (s *sink) flush() {
+func (s *answerWriter) flush() {
 	if s.zip != nil {
 		_ = s.zip.Flush()
 	}
@@ -169,12 +169,12 @@ func (s *sink) flush() {
 }
 
 // abort gets out what was written and breaks the connection.
-func (s *sink) abort() {
+func (s *answerWriter) abort() {
 	s.flush()
 	panic(http.ErrAbortHandler)
 }
 
-func (s *sink) close() {
+func (s *answerWriter) close() {
 	if s.zip != nil {
 		_ = s.zip.Close()
 	}

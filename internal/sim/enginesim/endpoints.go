@@ -170,7 +170,7 @@ func (c *call) embed() {
 }
 
 // vector is a unit vector drawn by the tokens, in the encoding asked for.
-func vector(tokens []uint32, w *wire) any {
+func vector(tokens []uint32, w *apiRequest) any {
 	n := w.Dimensions
 	if n == 0 {
 		n = defaultDimensions

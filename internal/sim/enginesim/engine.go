@@ -65,14 +65,14 @@ func newEngine(cfg Config) (*Engine, error) {
 	}
 	e.faults.changed = make(chan struct{})
 	e.SetTemplateDate("")
-	e.log.keep, e.log.ranks = cfg.Record, make([]tally, cfg.Ranks)
+	e.log.keep, e.log.ranks = cfg.Record, make([]rankCounts, cfg.Ranks)
 	if err := e.makeRanks(); err != nil {
 		return nil, err
 	}
 	e.wg.Add(1)
 	go e.drive()
 	if from, ok := cfg.External.(Reporter); ok && cfg.Events != nil && cfg.Events.External {
-		e.wg.Go(func() { e.tellExternal(from) })
+		e.wg.Go(func() { e.publishExternal(from) })
 	}
 	return e, nil
 }

@@ -41,7 +41,7 @@ const (
 const firstEventFault = 100
 
 // ofEvents reports whether a fault is one of the stream of events.
-func (k FaultKind) ofEvents() bool { return k >= firstEventFault && k < endOfEventFaults }
+func (k FaultKind) isEventFault() bool { return k >= firstEventFault && k < endOfEventFaults }
 
 var errNoEvents = errors.New("enginesim: this node publishes no events")
 

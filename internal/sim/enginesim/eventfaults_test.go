@@ -230,10 +230,10 @@ func TestRestartOfThePublisher(t *testing.T) {
 func TestEventFaultsNeedEvents(t *testing.T) {
 	e := start(t, Config{})
 	for kind := range endOfEventFaults {
-		if kind.ofEvents() != (kind >= DropEvents) {
+		if kind.isEventFault() != (kind >= DropEvents) {
 			t.Errorf("kind %d", kind)
 		}
-		if kind.ofEvents() && e.Fault(Fault{Kind: kind}) == nil {
+		if kind.isEventFault() && e.Fault(Fault{Kind: kind}) == nil {
 			t.Errorf("kind %d on a node that publishes nothing", kind)
 		}
 	}

@@ -26,13 +26,13 @@ func (e *Engine) openEvents(host string) error {
 		for _, r := range e.ranks {
 			r.publisher.pub.dial(c.subscriber(r.id))
 		}
-	} else if err := openRow(host, c.Port, e.ranks, func(r *rank) (*peers, *string) { return &r.publisher.pub, &r.events }); err != nil {
+	} else if err := openPorts(host, c.Port, e.ranks, func(r *rank) (*peers, *string) { return &r.publisher.pub, &r.events }); err != nil {
 		return err
 	}
 	if !c.Replay {
 		return nil
 	}
-	return openRow(host, c.ReplayPort, e.ranks, func(r *rank) (*peers, *string) { return &r.publisher.router, &r.replay })
+	return openPorts(host, c.ReplayPort, e.ranks, func(r *rank) (*peers, *string) { return &r.publisher.router, &r.replay })
 }
 
 // subscriber returns where a rank connects to.
@@ -55,7 +55,7 @@ func (e *Engine) nameTopics(address string) {
 
 // openRow opens one socket for each rank on ports that follow each other, from
 // base on, or wherever they are free.
-func openRow(host string, base int, ranks []*rank, socket func(*rank) (*peers, *string)) error {
+func openPorts(host string, base int, ranks []*rank, socket func(*rank) (*peers, *string)) error {
 	for try := 0; ; try++ {
 		first, err := base, error(nil)
 		if first == 0 {
@@ -172,7 +172,7 @@ func (e *Engine) Subscribers(rank int) int {
 	defer r.publisher.mu.Unlock()
 	n := 0
 	for s := range r.publisher.subscribers {
-		if s.wants(r.publisher.topic) {
+		if s.matches(r.publisher.topic) {
 			n++
 		}
 	}

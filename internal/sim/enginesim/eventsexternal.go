@@ -59,7 +59,7 @@ func (r *recorder) external(changes []ExternalChange) {
 
 // tellExternal publishes what becomes of the external tier until the engine is
 // closed. All ranks share the tier; the first one tells.
-func (e *Engine) tellExternal(from Reporter) {
+func (e *Engine) publishExternal(from Reporter) {
 	tick := time.NewTicker(externalPoll)
 	defer tick.Stop()
 	for {

@@ -87,7 +87,7 @@ func (w *eventWriter) asMap(dst []byte, e *kvEvent) []byte {
 		dst = appendTokenIDs(appendString(dst, "token_ids"), e.tokens)
 		dst = appendUint(appendString(dst, "block_size"), w.size(e))
 		dst = appendLoraID(appendString(dst, "lora_id"), e)
-		dst = appendString(appendString(dst, "medium"), e.where())
+		dst = appendString(appendString(dst, "medium"), e.mediumName())
 		dst = appendStringOrNil(appendString(dst, "lora_name"), e.lora)
 		dst = e.extraKeys(appendString(dst, "extra_keys"))
 		dst = appendUint(appendString(dst, "group_idx"), 0)
@@ -95,7 +95,7 @@ func (w *eventWriter) asMap(dst []byte, e *kvEvent) []byte {
 	case blockRemoved:
 		dst = appendString(appendString(appendMap(dst, 4), "type"), e.kind)
 		dst = w.hashes(appendString(dst, "block_hashes"), e.hashes)
-		dst = appendString(appendString(dst, "medium"), e.where())
+		dst = appendString(appendString(dst, "medium"), e.mediumName())
 		return appendUint(appendString(dst, "group_idx"), 0)
 	default:
 		return appendString(appendString(appendMap(dst, 1), "type"), e.kind)
@@ -108,7 +108,7 @@ func (w *eventWriter) asArray(dst []byte, e *kvEvent) []byte {
 		return w.storedArray(dst, e)
 	case blockRemoved:
 		dst = w.hashes(appendString(appendArray(dst, 3), e.kind), e.hashes)
-		return appendString(dst, e.where())
+		return appendString(dst, e.mediumName())
 	default:
 		return appendString(appendArray(dst, 1), e.kind)
 	}
@@ -126,7 +126,7 @@ func (w *eventWriter) storedArray(dst []byte, e *kvEvent) []byte {
 	dst = w.hashes(appendString(appendArray(dst, n), e.kind), e.hashes)
 	dst = appendTokenIDs(w.parent(dst, e), e.tokens)
 	dst = appendUint(dst, w.size(e))
-	dst = appendString(appendLoraID(dst, e), e.where())
+	dst = appendString(appendLoraID(dst, e), e.mediumName())
 	switch {
 	case !sglang:
 		return e.extraKeys(appendStringOrNil(dst, e.lora))
@@ -193,7 +193,7 @@ func appendLoraID(dst []byte, e *kvEvent) []byte {
 	return appendUint(dst, uint64(e.loraID))
 }
 
-func (e *kvEvent) where() string {
+func (e *kvEvent) mediumName() string {
 	if e.medium == "" {
 		return "GPU"
 	}

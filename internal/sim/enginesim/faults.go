@@ -88,7 +88,7 @@ func (e *Engine) Fault(faults ...Fault) error {
 		case Hang, Delay, Status, Reset, Cut, Stall, Gzip:
 			e.faults.add(f)
 		default:
-			if f.Kind.ofEvents() {
+			if f.Kind.isEventFault() {
 				if err := e.eventFault(f); err != nil {
 					return err
 				}
@@ -122,7 +122,7 @@ func (l *faultList) heal() {
 }
 
 // hits is the faults that apply to one request.
-type hits struct {
+type requestFaults struct {
 	hang, reset, gzip bool
 	status            int
 	delay             time.Duration
@@ -131,8 +131,8 @@ type hits struct {
 }
 
 // match counts a request against all faults and returns what hits it.
-func (l *faultList) match(r *http.Request) hits {
-	h := hits{cut: -1, stall: -1}
+func (l *faultList) match(r *http.Request) requestFaults {
+	h := requestFaults{cut: -1, stall: -1}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h.healed = l.changed
@@ -161,7 +161,7 @@ func (l *faultList) match(r *http.Request) hits {
 }
 
 func (f *Fault) matches(r *http.Request) bool {
-	if f.Kind.ofEvents() {
+	if f.Kind.isEventFault() {
 		return false
 	}
 	if f.Path == "" {
@@ -170,7 +170,7 @@ func (f *Fault) matches(r *http.Request) bool {
 	return strings.HasSuffix(r.URL.Path, f.Path)
 }
 
-func (h *hits) add(f *Fault) {
+func (h *requestFaults) add(f *Fault) {
 	switch f.Kind {
 	case Hang:
 		h.hang = true
@@ -194,7 +194,7 @@ func (h *hits) add(f *Fault) {
 
 // before applies what happens ahead of an answer; it reports whether the
 // request goes on.
-func (h *hits) before(c *call) bool {
+func (h *requestFaults) before(c *call) bool {
 	if h.delay > 0 {
 		c.pause(time.After(h.delay), nil)
 	}

@@ -27,9 +27,9 @@ type exchange struct {
 	api     API
 	stream  bool
 	usage   bool // stream: send a usage chunk
-	running bool // stream: usage in every chunk
-	hide    bool // no cached tokens in usage
-	shared  bool // finish_reason shares the last piece of text
+	continuousUsage bool // stream: usage in every chunk
+	hideCached    bool // no cached tokens in usage
+	finishWithContent  bool // finish_reason shares the last piece of text
 	tasks   []*task
 }
 
@@ -38,7 +38,7 @@ type usage struct{ prompt, cached, output int }
 
 // generate serves the formats that generate text.
 func (c *call) generate(api API) {
-	w, tokens, texts, limit, failure := c.asked(api)
+	w, tokens, texts, limit, failure := c.readPrompts(api)
 	if failure != nil {
 		c.fail(failure)
 		return
@@ -64,7 +64,7 @@ func (c *call) generate(api API) {
 
 // asked reads a request to generate: its prompts, in tokens and as text, and how
 // many tokens each answer may have.
-func (c *call) asked(api API) (w *wire, tokens [][]uint32, texts []string, limit int, failure *apiError) {
+func (c *call) readPrompts(api API) (w *apiRequest, tokens [][]uint32, texts []string, limit int, failure *apiError) {
 	if w, failure = c.engine.cfg.decode(api, c.body); failure != nil {
 		return w, nil, nil, 0, failure
 	}
@@ -76,7 +76,7 @@ func (c *call) asked(api API) (w *wire, tokens [][]uint32, texts []string, limit
 }
 
 // outputLimit returns how many tokens each answer may have.
-func (c *Config) outputLimit(w *wire, tokens [][]uint32) (int, *apiError) {
+func (c *Config) outputLimit(w *apiRequest, tokens [][]uint32) (int, *apiError) {
 	room := c.MaxModelLen
 	for _, t := range tokens {
 		room = min(room, c.MaxModelLen-len(t))
@@ -92,7 +92,7 @@ func (c *Config) outputLimit(w *wire, tokens [][]uint32) (int, *apiError) {
 }
 
 // start makes the answer to one prompt and queues the work on a rank.
-func (c *call) start(on *rank, w *wire, api API, index int, prompt []uint32, text string, limit int) *task {
+func (c *call) start(on *rank, w *apiRequest, api API, index int, prompt []uint32, text string, limit int) *task {
 	cfg := &c.engine.cfg
 	seed := promptSeed(prompt)
 	reply := cfg.Responder(Request{
@@ -122,20 +122,20 @@ func promptSeed(tokens []uint32) uint64 {
 	return hash
 }
 
-func (c *call) exchange(api API, w *wire) *exchange {
+func (c *call) exchange(api API, w *apiRequest) *exchange {
 	x := &exchange{
 		created: time.Now().Unix(),
 		model:   w.Model,
 		api:     api,
 		stream:  w.Stream,
-		hide:    c.engine.cfg.HidePromptDetails,
-		shared:  c.engine.cfg.FinishWithContent,
+		hideCached:    c.engine.cfg.HidePromptDetails,
+		finishWithContent:  c.engine.cfg.FinishWithContent,
 	}
 	if x.model == "" {
 		x.model = c.engine.cfg.models()[0]
 	}
 	if o := w.StreamOptions; o != nil {
-		x.usage, x.running = o.IncludeUsage, o.ContinuousUsageStats
+		x.usage, x.continuousUsage = o.IncludeUsage, o.ContinuousUsageStats
 	}
 	x.id = c.r.Header.Get("X-Request-Id")
 	if x.id == "" || len(x.id) > 128 || !utf8.ValidString(x.id) {
@@ -220,7 +220,7 @@ func (x *exchange) format() format {
 // finishReason is OpenAI's word for why an answer ended.
 func (t *task) finishReason() string {
 	switch {
-	case t.out.cut:
+	case t.out.truncated:
 		return "length"
 	case t.out.calls():
 		return "tool_calls"

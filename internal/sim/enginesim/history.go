@@ -91,17 +91,17 @@ type history struct {
 	done      int64
 	cancelled int64
 	output    int64
-	ranks     []tally
+	ranks     []rankCounts
 }
 
 // tally counts what one rank has done, for its metrics.
-type tally struct {
+type rankCounts struct {
 	prompt, output int64   // tokens
 	ttft           []int64 // one per bucket and one for the rest; nil: none yet
 	ttftSum        time.Duration
 }
 
-func (t *tally) add(s Served) {
+func (t *rankCounts) add(s Served) {
 	t.output += int64(s.OutputTokens)
 	t.prompt += int64(s.PromptTokens)
 	if s.TTFT <= 0 {
@@ -115,7 +115,7 @@ func (t *tally) add(s Served) {
 }
 
 // tally returns a copy of what a rank has done.
-func (h *history) tally(rank int) tally {
+func (h *history) rankCounts(rank int) rankCounts {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := h.ranks[rank]

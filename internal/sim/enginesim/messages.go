@@ -31,7 +31,7 @@ type anthropicMessage struct {
 
 func (f *messagesFormat) messageUsage() anthropicUsage {
 	u := f.total()
-	if f.hide {
+	if f.hideCached {
 		return anthropicUsage{InputTokens: u.prompt, OutputTokens: u.output}
 	}
 	created := 0

@@ -15,7 +15,7 @@ func (c *call) metrics() {
 	e := c.engine
 	var m exposition
 	for _, r := range e.ranks {
-		s := series{labels: fmt.Sprintf(`engine="%d",model_name=%q`, r.id, e.cfg.models()[0]), tally: e.log.tally(r.id)}
+		s := series{labels: fmt.Sprintf(`engine="%d",model_name=%q`, r.id, e.cfg.models()[0]), rankCounts: e.log.rankCounts(r.id)}
 		e.mu.Lock()
 		s.Stats.add(r.sched)
 		e.mu.Unlock()
@@ -41,7 +41,7 @@ func (c *call) metrics() {
 // series is what the metrics say of one rank.
 type series struct {
 	Stats
-	tally
+	rankCounts
 	labels string
 }
 

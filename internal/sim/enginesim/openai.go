@@ -19,7 +19,7 @@ type promptDetails struct {
 func (x *exchange) openAIUsage() *openAIUsage {
 	u := x.total()
 	o := &openAIUsage{PromptTokens: u.prompt, CompletionTokens: u.output, TotalTokens: u.prompt + u.output}
-	if !x.hide {
+	if !x.hideCached {
 		o.Details = &promptDetails{u.cached}
 	}
 	return o
@@ -86,7 +86,7 @@ func (x *exchange) tail(prefix, object string) []byte {
 // chunk returns a stream chunk with one choice.
 func (x *exchange) chunk(prefix, object string, choice openAIChoice) []byte {
 	a := openAIAnswer{ID: prefix + x.id, Object: object, Created: x.created, Model: x.model, Choices: []openAIChoice{choice}}
-	if x.running {
+	if x.continuousUsage {
 		a.Usage = x.openAIUsage()
 	}
 	return event(a)
@@ -94,7 +94,7 @@ func (x *exchange) chunk(prefix, object string, choice openAIChoice) []byte {
 
 // sharedReason is the finish reason when this piece is to carry it.
 func (x *exchange) sharedReason(t *task, last bool) *string {
-	if !last || !x.shared {
+	if !last || !x.finishWithContent {
 		return nil
 	}
 	reason := t.finishReason()
@@ -104,7 +104,7 @@ func (x *exchange) sharedReason(t *task, last bool) *string {
 // finished reports whether the last piece of t carried the finish reason.
 func (x *exchange) finished(t *task) bool {
 	last := len(t.out.parts) - 1
-	return x.shared && t.out.parts[last].readable(len(t.out.tokens)) != ""
+	return x.finishWithContent && t.out.parts[last].readable(len(t.out.tokens)) != ""
 }
 
 // chatFormat is /v1/chat/completions.

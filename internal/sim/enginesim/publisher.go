@@ -62,7 +62,7 @@ func (p *publisher) publish(payload []byte) {
 	}
 	var wire []byte
 	for s := range p.subscribers {
-		if !s.wants(p.topic) {
+		if !s.matches(p.topic) {
 			continue
 		}
 		if wire == nil {
@@ -91,7 +91,7 @@ type subscriber struct {
 
 // wants reports whether a topic is subscribed to. The publisher's lock guards
 // it.
-func (s *subscriber) wants(topic []byte) bool {
+func (s *subscriber) matches(topic []byte) bool {
 	for _, prefix := range s.prefixes {
 		if bytes.HasPrefix(topic, prefix) {
 			return true

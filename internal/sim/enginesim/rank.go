@@ -31,7 +31,7 @@ func (e *Engine) makeRanks() error {
 		if e.cfg.Events != nil {
 			r.publisher = newPublisher(*e.cfg.Events, &e.faults)
 			r.recorder = newRecorder(&e.cfg, id, r.publisher.publish)
-			sched.setWatch(r.recorder)
+			sched.setWatcher(r.recorder)
 		}
 		e.ranks = append(e.ranks, r)
 	}

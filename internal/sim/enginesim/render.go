@@ -16,7 +16,7 @@ func (c *call) render(api API) {
 		c.json(http.StatusNotFound, map[string]string{"detail": "Not Found"})
 		return
 	}
-	w, tokens, _, limit, failure := c.asked(api)
+	w, tokens, _, limit, failure := c.readPrompts(api)
 	if failure != nil {
 		c.fail(failure)
 		return
@@ -33,7 +33,7 @@ func (c *call) render(api API) {
 	c.json(http.StatusOK, list)
 }
 
-func (w *wire) rendered(id, model string, tokens []uint32, limit int) object {
+func (w *apiRequest) rendered(id, model string, tokens []uint32, limit int) object {
 	return object{
 		"request_id": id, "token_ids": tokens, "features": imageFeatures(tokens),
 		"sampling_params": object{"n": 1, "max_tokens": limit, "ignore_eos": w.IgnoreEOS},

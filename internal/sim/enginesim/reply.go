@@ -71,7 +71,7 @@ func words(seed uint64, tokens int) string {
 type output struct {
 	tokens []uint32
 	parts  []outPart
-	cut    bool // max_tokens came before the end
+	truncated    bool // max_tokens came before the end
 }
 
 // outPart is the text of an answer, or one tool call of it.
@@ -101,7 +101,7 @@ func generate(reply Reply, limit int) output {
 	}
 	out.tokens = append(out.tokens, tokenEnd)
 	if len(out.tokens) > limit {
-		out.tokens, out.cut = out.tokens[:limit], true
+		out.tokens, out.truncated = out.tokens[:limit], true
 	}
 	return out
 }

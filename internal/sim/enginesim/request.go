@@ -23,9 +23,9 @@ const (
 
 // wire is the union of the members that the supported formats have. Members
 // that may be of several types stay raw until the format is known.
-type wire struct {
+type apiRequest struct {
 	Model               string          `json:"model"`
-	Messages            []wireMessage   `json:"messages"`
+	Messages            []apiMessage   `json:"messages"`
 	System              json.RawMessage `json:"system"`
 	Prompt              json.RawMessage `json:"prompt"`
 	Input               json.RawMessage `json:"input"`
@@ -56,14 +56,14 @@ type streamOptions struct {
 	ContinuousUsageStats bool `json:"continuous_usage_stats"`
 }
 
-type wireMessage struct {
+type apiMessage struct {
 	Role       string          `json:"role"`
 	Content    json.RawMessage `json:"content"`
-	ToolCalls  []wireToolCall  `json:"tool_calls"`
+	ToolCalls  []apiToolCall  `json:"tool_calls"`
 	ToolCallID string          `json:"tool_call_id"`
 }
 
-type wireToolCall struct {
+type apiToolCall struct {
 	Function struct {
 		Name      string `json:"name"`
 		Arguments string `json:"arguments"`
@@ -72,7 +72,7 @@ type wireToolCall struct {
 
 // wirePart is a content part, a content block or a Responses item: their
 // members do not collide.
-type wirePart struct {
+type apiPart struct {
 	Type      string          `json:"type"`
 	Role      string          `json:"role"`
 	Text      string          `json:"text"`
@@ -116,8 +116,8 @@ var (
 )
 
 // decode parses a body and checks the members that are the same everywhere.
-func (c *Config) decode(api API, body []byte) (*wire, *apiError) {
-	var w wire
+func (c *Config) decode(api API, body []byte) (*apiRequest, *apiError) {
+	var w apiRequest
 	// An engine decodes as UTF-8; encoding/json would replace what is not.
 	if !utf8.Valid(body) || json.Unmarshal(body, &w) != nil {
 		return nil, errJSON
@@ -155,7 +155,7 @@ func (c *Config) serves(model string) bool {
 }
 
 // maxOutput returns the output limit the request names, 0 when it names none.
-func (w *wire) maxOutput() int {
+func (w *apiRequest) maxOutput() int {
 	for _, limit := range []*int{w.MaxCompletionTokens, w.MaxOutputTokens, w.MaxTokens} {
 		if limit != nil {
 			return *limit
@@ -164,7 +164,7 @@ func (w *wire) maxOutput() int {
 	return 0
 }
 
-func (w *wire) salt() string {
+func (w *apiRequest) salt() string {
 	if w.CacheSalt == nil {
 		return ""
 	}
@@ -172,7 +172,7 @@ func (w *wire) salt() string {
 }
 
 // conversation reads the messages of a chat-like format.
-func (w *wire) conversation(api API) ([]message, *apiError) {
+func (w *apiRequest) conversation(api API) ([]message, *apiError) {
 	switch api {
 	case Responses:
 		return w.responsesItems()
@@ -192,7 +192,7 @@ func (w *wire) conversation(api API) ([]message, *apiError) {
 }
 
 // chatMessages appends the request's messages to list.
-func (w *wire) chatMessages(list []message) ([]message, *apiError) {
+func (w *apiRequest) chatMessages(list []message) ([]message, *apiError) {
 	if len(w.Messages) == 0 {
 		return nil, errPrompt
 	}
@@ -214,7 +214,7 @@ func (w *wire) chatMessages(list []message) ([]message, *apiError) {
 
 // responsesItems reads instructions and input of a Responses request. A
 // function call is part of the assistant's turn before it.
-func (w *wire) responsesItems() ([]message, *apiError) {
+func (w *apiRequest) responsesItems() ([]message, *apiError) {
 	var list []message
 	if w.Instructions != "" {
 		list = append(list, message{role: "system", parts: []part{{text: w.Instructions}}})
@@ -228,7 +228,7 @@ func (w *wire) responsesItems() ([]message, *apiError) {
 		return nil, errPrompt
 	}
 	for _, raw := range items {
-		var item wirePart
+		var item apiPart
 		if json.Unmarshal(raw, &item) != nil {
 			return nil, errPrompt
 		}
@@ -274,7 +274,7 @@ func contentParts(raw json.RawMessage) ([]part, *apiError) {
 	}
 	parts := make([]part, 0, len(list))
 	for _, raw := range list {
-		var p wirePart
+		var p apiPart
 		if json.Unmarshal(raw, &p) != nil {
 			return nil, errContent
 		}

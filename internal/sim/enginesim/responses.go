@@ -12,7 +12,7 @@ type object map[string]any
 
 func (f *responsesFormat) whole() any {
 	status := "completed"
-	if f.tasks[0].out.cut {
+	if f.tasks[0].out.truncated {
 		status = "incomplete"
 	}
 	return f.response(status)
@@ -40,7 +40,7 @@ func (f *responsesFormat) response(status string) object {
 	}
 	u := f.total()
 	details := object{"cached_tokens": u.cached}
-	if f.hide {
+	if f.hideCached {
 		details["cached_tokens"] = 0 // the member is not optional there
 	}
 	o["output"] = items
@@ -138,7 +138,7 @@ func (f *responsesFormat) close(t *task, part int) []byte {
 }
 
 func (f *responsesFormat) finish(t *task) []byte {
-	if t.out.cut {
+	if t.out.truncated {
 		return f.event("response.incomplete", object{"response": f.response("incomplete")})
 	}
 	return f.event("response.completed", object{"response": f.response("completed")})

@@ -33,11 +33,11 @@ type Job struct {
 
 	started   bool
 	computed  int // prompt tokens with KV
-	take      int // prompt tokens of the step under way
+	planned      int // prompt tokens of the step under way
 	decoding  bool
 	blocks    []int32
 	committed int // of blocks: how many are in the cache
-	outside   outside
+	external   externalState
 }
 
 // Scheduler is the engine without HTTP: a discrete-event simulation of a
@@ -63,7 +63,7 @@ type Scheduler struct {
 	stepEnd  time.Duration
 	stepping bool
 
-	watch cacheWatcher // nil: nobody
+	watcher cacheWatcher // nil: nobody
 
 	queries, hits                 int64 // tokens looked up in the prefix cache, and found
 	externalQueries, externalHits int64 // and in the external tier
@@ -117,11 +117,11 @@ func (s *Scheduler) Cancel(j *Job, at time.Duration) {
 		return
 	}
 	if j.started {
-		s.running = without(s.running, j)
+		s.running = remove(s.running, j)
 		s.cache.release(j.blocks)
 		j.blocks = nil
 	} else {
-		s.waiting = without(s.waiting, j)
+		s.waiting = remove(s.waiting, j)
 	}
 	j.Cancelled = true
 	s.finish(j, at)
@@ -172,14 +172,14 @@ func (s *Scheduler) CacheCounts() (queries, hits, evictions int64) {
 // ClearCache forgets all cached prefixes.
 func (s *Scheduler) ClearCache() {
 	s.cache.clear()
-	if s.watch != nil {
-		s.watch.cleared()
+	if s.watcher != nil {
+		s.watcher.cleared()
 	}
 }
 
 // setWatch names who is told what becomes of cached blocks from now on.
-func (s *Scheduler) setWatch(w cacheWatcher) {
-	s.watch, s.cache.evicted = w, w.removed
+func (s *Scheduler) setWatcher(w cacheWatcher) {
+	s.watcher, s.cache.evicted = w, w.removed
 }
 
 // crash ends all jobs at time at and forgets everything, as when the process
@@ -233,8 +233,8 @@ func (s *Scheduler) startStep(at time.Duration) {
 	if budget == s.cfg.ChunkTokens && decodes == 0 {
 		s.awaitLoads(at)
 	}
-	if s.watch != nil {
-		s.watch.stepped()
+	if s.watcher != nil {
+		s.watcher.stepped()
 	}
 }
 
@@ -260,9 +260,9 @@ func (s *Scheduler) admit(j *Job, at time.Duration) bool {
 // plan gives j up to budget tokens of prefill in this step. Blocks enter the
 // cache when they are scheduled, not when they are computed, as in vLLM.
 func (s *Scheduler) plan(j *Job, budget int) int {
-	j.take = min(budget, j.PromptTokens-j.computed)
-	s.commit(j, j.computed+j.take)
-	return j.take
+	j.planned = min(budget, j.PromptTokens-j.computed)
+	s.commit(j, j.computed+j.planned)
+	return j.planned
 }
 
 // commit enters the full blocks among j's first tokens into the cache.
@@ -271,8 +271,8 @@ func (s *Scheduler) commit(j *Job, tokens int) {
 	for ; j.committed < full; j.committed++ {
 		s.cache.commit(j.blocks[j.committed], j.Chain[j.committed])
 	}
-	if s.watch != nil && j.committed > first {
-		s.watch.stored(j, first, j.committed)
+	if s.watcher != nil && j.committed > first {
+		s.watcher.stored(j, first, j.committed)
 	}
 }
 
@@ -307,11 +307,11 @@ func (s *Scheduler) endStepOf(j *Job) bool {
 	switch {
 	case j.decoding:
 		j.Produced++
-	case j.take == 0:
+	case j.planned == 0:
 		return false // the step's budget did not reach it
 	default:
-		j.computed += j.take
-		j.take = 0
+		j.computed += j.planned
+		j.planned = 0
 		if j.computed < j.PromptTokens {
 			return false
 		}
@@ -342,7 +342,7 @@ func (j *Job) progress() {
 }
 
 // without returns jobs without j, in the same order.
-func without(jobs []*Job, j *Job) []*Job {
+func remove(jobs []*Job, j *Job) []*Job {
 	kept := jobs[:0]
 	for _, other := range jobs {
 		if other != j {

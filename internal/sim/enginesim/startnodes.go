@@ -10,7 +10,7 @@ import (
 )
 
 // fleetTries is how often a fleet looks for addresses that are all free.
-const fleetTries = 100
+const nodeTries = 100
 
 // StartFleet returns n nodes whose events are at the same port, as those of
 // hosts of their own are: each has a loopback address for itself, which works
@@ -18,21 +18,21 @@ const fleetTries = 100
 // config names are kept.
 func StartNodes(cfg Config, n int) ([]*Engine, error) {
 	for try := 0; ; try++ {
-		fleet, err := tryFleet(cfg, n)
+		fleet, err := tryNodes(cfg, n)
 		if err == nil {
 			return fleet, nil
 		}
 		for _, e := range fleet {
 			e.Close()
 		}
-		if try == fleetTries {
+		if try == nodeTries {
 			return nil, err
 		}
 	}
 }
 
 // tryFleet starts nodes beside a first one, whose ports the others take.
-func tryFleet(cfg Config, n int) (fleet []*Engine, err error) {
+func tryNodes(cfg Config, n int) (fleet []*Engine, err error) {
 	used := make(map[string]bool)
 	for len(fleet) < n {
 		// Random ones keep out of the way of what runs at the same time.

@@ -12,7 +12,7 @@ import (
 func (c *call) stream(x *exchange) {
 	c.w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	c.w.Header().Set("Cache-Control", "no-cache")
-	s := c.sink(http.StatusOK)
+	s := c.answerWriter(http.StatusOK)
 	s.flush()
 	f := x.format()
 	for _, t := range x.tasks {
@@ -32,7 +32,7 @@ type taskWriter struct {
 	call   *call
 	task   *task
 	format format
-	sink   *sink
+	sink   *answerWriter
 
 	begun  bool
 	part   int // the part under way

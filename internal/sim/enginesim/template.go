@@ -9,7 +9,7 @@ import (
 
 // promptTokens renders what the model gets to read: one prompt, or several
 // for completions. date is what the chat template has as today's.
-func (w *wire) promptTokens(api API, date string) (tokens [][]uint32, texts []string, err *apiError) {
+func (w *apiRequest) promptTokens(api API, date string) (tokens [][]uint32, texts []string, err *apiError) {
 	if api == Completions {
 		return prompts(w.Prompt)
 	}
@@ -31,7 +31,7 @@ func (w *wire) promptTokens(api API, date string) (tokens [][]uint32, texts []st
 // (chat_template), to variables (chat_template_kwargs: prefix is written in
 // front, enable_thinking false begins the answer after a thought), and to how
 // the end is to be (add_generation_prompt, continue_final_message).
-func (w *wire) renderChat(list []message, date string) ([]uint32, *apiError) {
+func (w *apiRequest) renderChat(list []message, date string) ([]uint32, *apiError) {
 	generate := w.AddGenerationPrompt == nil || *w.AddGenerationPrompt
 	if generate && w.ContinueFinalMessage {
 		return nil, badRequest("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
@@ -72,7 +72,7 @@ type templateVariables struct {
 	Thinking *bool  `json:"enable_thinking"`
 }
 
-func (w *wire) templateVariables() (v templateVariables, err *apiError) {
+func (w *apiRequest) templateVariables() (v templateVariables, err *apiError) {
 	if !isNull(w.ChatTemplateKwargs) && json.Unmarshal(w.ChatTemplateKwargs, &v) != nil {
 		return v, badRequest("chat_template_kwargs must be an object with values of the types the template takes")
 	}

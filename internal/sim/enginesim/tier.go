@@ -43,10 +43,10 @@ type ExternalChange struct {
 
 // lookAgain is after how long an engine that has nothing to do but to wait for
 // loads looks whether a request has come.
-const lookAgain = time.Millisecond
+const idlePoll = time.Millisecond
 
 // outside is what a Job has to do with the external tier.
-type outside struct {
+type externalState struct {
 	chain []uint64
 	ready time.Duration // when the blocks are loaded that were found there
 }
@@ -71,37 +71,37 @@ func (s *Scheduler) load(j *Job, at time.Duration) {
 		model = s.cfg.models()[0]
 	}
 	size, block := x.ChunkTokens(), s.cfg.BlockTokens
-	j.outside.chain = x.Chain(model, j.Salt, j.Tokens)
+	j.external.chain = x.Chain(model, j.Salt, j.Tokens)
 	s.externalQueries += int64(j.PromptTokens - j.computed)
-	held, ready := x.Load(at, j.outside.chain[:min(j.PromptTokens/size, len(j.outside.chain))], j.computed/size)
+	held, ready := x.Load(at, j.external.chain[:min(j.PromptTokens/size, len(j.external.chain))], j.computed/size)
 	usable := min(held*size, j.PromptTokens-1) / block * block // the last prompt token is always computed
 	if usable <= j.computed {
 		return
 	}
 	s.externalHits += int64(usable - j.computed)
-	j.Cached, j.computed, j.outside.ready = usable, usable, ready
+	j.Cached, j.computed, j.external.ready = usable, usable, ready
 }
 
 // loading reports whether j still waits for its blocks.
-func (j *Job) loading(at time.Duration) bool { return j.outside.ready > at }
+func (j *Job) loading(at time.Duration) bool { return j.external.ready > at }
 
 // awaitLoads ends a step in which nothing was computed: the next one is when a
 // load ends, or soon.
 func (s *Scheduler) awaitLoads(at time.Duration) {
-	s.stepEnd = at + lookAgain
+	s.stepEnd = at + idlePoll
 	for _, j := range s.running {
 		if j.loading(at) {
-			s.stepEnd = min(s.stepEnd, j.outside.ready)
+			s.stepEnd = min(s.stepEnd, j.external.ready)
 		}
 	}
 }
 
 // store keeps the chunks among j's first tokens in the external tier.
 func (s *Scheduler) store(j *Job, tokens int) {
-	if x := s.cfg.External; x != nil && len(j.outside.chain) > 0 {
-		chain := j.outside.chain[:min(tokens/x.ChunkTokens(), len(j.outside.chain))]
+	if x := s.cfg.External; x != nil && len(j.external.chain) > 0 {
+		chain := j.external.chain[:min(tokens/x.ChunkTokens(), len(j.external.chain))]
 		x.Store(s.now, chain)
-		if r, ok := s.watch.(*recorder); ok && r.chunks != nil {
+		if r, ok := s.watcher.(*recorder); ok && r.chunks != nil {
 			r.remember(j, chain, x.ChunkTokens())
 		}
 	}

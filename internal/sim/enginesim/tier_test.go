@@ -119,7 +119,7 @@ func TestOthersGoOnDuringALoad(t *testing.T) {
 	s.Advance(50 * ms)
 	s.Submit(b, 50*ms)
 	drain(t, s)
-	if late := b.FirstToken - 150*ms; late < 0 || late > lookAgain {
+	if late := b.FirstToken - 150*ms; late < 0 || late > idlePoll {
 		t.Errorf("b's first token at %v, want 150ms", b.FirstToken)
 	}
 	expect(t, "a's first token", a.FirstToken, 510*ms)
