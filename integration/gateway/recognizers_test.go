@@ -15,7 +15,7 @@ import (
 const (
 	scrubbing       = harness.Root + "/docs/scrubbing.md"
 	recognizersMark = "-update -->\n"
-	recognizersEnd  = "<!-- end of recognisers -->"
+	recognizersEnd  = "<!-- end of recognizers -->"
 )
 
 // The table of recognizers in docs/scrubbing.md is the one in the code.
@@ -25,7 +25,7 @@ func TestDocumentedRecognizers(t *testing.T) {
 		t.Fatal(err)
 	}
 	var table strings.Builder
-	table.WriteString("\n| recogniser | entity | default | finds |\n|---|---|---|---|\n")
+	table.WriteString("\n| recognizer | entity | default | finds |\n|---|---|---|---|\n")
 	for _, r := range pii.List() {
 		on := "off"
 		if r.Default {
