@@ -16,14 +16,47 @@ const patience = 3 * time.Minute
 // Await polls until a condition holds, and returns how long that took.
 func Await(t testing.TB, what string, holds func() bool) time.Duration {
 	t.Helper()
+	took, ok := poll(patience, holds)
+	if !ok {
+		t.Fatalf("it never happened: %s", what)
+	}
+	return took
+}
+
+func poll(most time.Duration, holds func() bool) (took time.Duration, ok bool) {
 	began := time.Now()
 	for pause := time.Millisecond; !holds(); pause = min(2*pause, 20*time.Millisecond) {
-		if time.Since(began) > patience {
-			t.Fatalf("it never happened: %s", what)
+		if time.Since(began) > most {
+			return 0, false
 		}
 		time.Sleep(pause)
 	}
-	return time.Since(began)
+	return time.Since(began), true
+}
+
+// attempts is how often Attempt tries.
+const attempts = 6
+
+// Attempt runs a scenario until it reports no problem, some times at most. It is
+// for scenarios that need answers within the gateway's own timeouts, which a busy
+// machine can miss.
+func Attempt(t testing.TB, scenario func(round int) (problem string)) {
+	t.Helper()
+	var problem string
+	for round := range attempts {
+		if problem = scenario(round); problem == "" {
+			return
+		}
+		t.Logf("attempt %d: %s", round+1, problem)
+	}
+	t.Errorf("%d attempts, and each time: %s", attempts, problem)
+}
+
+// Soon polls until a condition holds, for ten seconds at most, and reports
+// whether it did.
+func Soon(holds func() bool) bool {
+	_, ok := poll(10*time.Second, holds)
+	return ok
 }
 
 // AwaitMetricsRead returns once the gateway has read the engine's metrics anew.

@@ -147,21 +147,27 @@ func TestStagingWarmsGPU(t *testing.T) {
 // TestStagingOnFailover: when the node of a conversation fails, the conversation is
 // staged on the node that takes over.
 func TestStagingOnFailover(t *testing.T) {
-	nodes, cachePort := harness.StartNodes(t, 2, harness.QuietNode, lmcachesim.NodeConfig{})
-	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, harness.LMCacheOption+cachePort))
-	g.Must(t, harness.Ask("sim", harness.Story("one"), false, 2))
-	first := slices.IndexFunc(nodes, func(n harness.StagingNode) bool { return len(n.Engine.Served()) == 1 })
-	if first < 0 || orders(nodes[0].Cache)+orders(nodes[1].Cache) != 0 {
-		t.Fatal("a new prompt was staged")
-	}
-	if err := nodes[first].Engine.Fault(enginesim.Fault{Kind: enginesim.Reset}); err != nil {
-		t.Fatal(err)
-	}
-	g.Must(t, harness.Ask("sim", harness.Story("one")+" And then?", false, 2))
-	harness.Await(t, "the other node is asked to stage", func() bool { return orders(nodes[1-first].Cache) == 1 })
-	if n := orders(nodes[first].Cache); n != 0 {
-		t.Errorf("the node that failed was asked %d times", n)
-	}
+	harness.Attempt(t, func(int) string {
+		nodes, cachePort := harness.StartNodes(t, 2, harness.QuietNode, lmcachesim.NodeConfig{})
+		g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, harness.LMCacheOption+cachePort))
+		g.Must(t, harness.Ask("sim", harness.Story("one"), false, 2))
+		first := slices.IndexFunc(nodes, func(n harness.StagingNode) bool { return len(n.Engine.Served()) == 1 })
+		if first < 0 || orders(nodes[0].Cache)+orders(nodes[1].Cache) != 0 {
+			t.Fatal("a new prompt was staged")
+		}
+		if err := nodes[first].Engine.Fault(enginesim.Fault{Kind: enginesim.Reset}); err != nil {
+			t.Fatal(err)
+		}
+		g.Must(t, harness.Ask("sim", harness.Story("one")+" And then?", false, 2))
+		staged := harness.Soon(func() bool { return orders(nodes[1-first].Cache) == 1 })
+		if n := orders(nodes[first].Cache); n != 0 {
+			t.Errorf("the node that failed was asked %d times", n)
+		}
+		if !staged {
+			return "the other node was not asked to stage"
+		}
+		return ""
+	})
 }
 
 // TestStagingWhereOneIsDown: once a node is known to be down, its conversations go to
