@@ -261,6 +261,9 @@ func punctual(b *testing.B, names []string, all []arrival) *contest {
 // benchmark above stays able to run. Those that look at prefixes find more in
 // the caches than round robin does.
 func TestRivalsRoute(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	names := orderPolicies()
 	all := mixedTraffic(7, 6*time.Second, 6, 16, 4)
 	c := startContest(t, names, orderSpeed)

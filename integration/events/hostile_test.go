@@ -121,6 +121,9 @@ func lurk(t *testing.T, at string, attacker func(net.Conn, func([]byte) bool), s
 // there are routed as if they had no events, and the events of the other engines
 // still count. All attack at the same time, on both ports.
 func TestEventsOfHostilePublishers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	const good, mayGrow = 2, 400 << 20
 	all := attackers()
 	engines := harness.StartPublishingEngines(t, good+len(all)+1, enginesim.Config{Speed: 200})

@@ -92,6 +92,9 @@ func TestEventsAreVisible(t *testing.T) {
 // However many blocks engines hold, the index stays under memory_limit. Where not
 // all blocks of an engine fit, the gateway's own history of it counts too.
 func TestEventsUnderTheCeiling(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	const limit, prompts = 1_000_000, 24
 	engines := harness.StartPublishingEngines(t, 3, enginesim.Config{Speed: 1000, PrefillRate: 1e6, ChunkTokens: 1 << 16, CacheBlocks: 60000, OutputTokens: 2})
 	g := harness.StartGateway(t, "caddyfile", "{\nkv_aware {\nmemory_limit 1MB\n}\n}\n"+harness.PolicySite(engines, harness.EventsOption(engines[0], 1)))

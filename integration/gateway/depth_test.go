@@ -81,6 +81,9 @@ func ragWorkload() (requests [][]message) {
 // TestProductYAML runs the product's own YAML. Its depth of three blocks costs
 // hardly any hits: two questions about one document still share the document.
 func TestProductYAML(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	rate := func(t *testing.T, depth int) float64 {
 		engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 4, CacheBlocks: 6000})
 		g := harness.StartGateway(t, "bauxite", productYAML(t, engines, depth))

@@ -122,6 +122,9 @@ func TestInFlightLimit(t *testing.T) {
 // gateway may end one early, so all are long: on a busy machine dialing takes
 // more than Caddy's three seconds, and a body more than read_timeout.
 func TestManyLargeRequestsBesideStalledUploads(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	if harness.UnderRace {
 		t.Skip("gigabytes of bodies: memory is compared without the race detector")
 	}

@@ -25,6 +25,9 @@ func crowd(t *testing.T, n harness.StagingNode) {
 // conversation is staged: not when its blocks are on the GPU or in CPU memory, but
 // when they are on the disk of its node, for the request's model and salt.
 func TestStagingByEvents(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	nodes, cachePort := harness.StartPublishingNodes(t, 2, harness.QuietNode)
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes,
 		harness.EventsOption(nodes[0].Engine, 1)+"\n"+harness.LMCacheOption+cachePort+" {\n wait "+longWait.String()+"\n }"))

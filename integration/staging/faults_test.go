@@ -43,6 +43,9 @@ func begin(t *testing.T, g *harness.Gateway, nodes []harness.StagingNode, conver
 // request is answered. Requests are held for a staging that hangs, and sent on
 // while it still hangs.
 func TestStagingFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	cases := []struct {
 		name   string
 		fault  lmcachesim.Fault

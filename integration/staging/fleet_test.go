@@ -219,6 +219,9 @@ func throughCoordinator(t *testing.T, round int) (problem string) {
 // and routed by the gateway's own history. Requests are held for a staging that
 // hangs, and sent on while it still hangs.
 func TestStagingThroughNobody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	faults := map[string]lmcachesim.Fault{
 		"hang":    {Kind: lmcachesim.Hang},
 		"slow":    {Kind: lmcachesim.Delay, Delay: time.Minute},

@@ -43,6 +43,9 @@ var everyPurpose = []string{
 // finding: the engine's connection may still be reading these. No buffer holds a
 // value that was found.
 func TestArenasHoldNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	runtime.GC()
 	runtime.GC() // empties the pools, whose buffers are not tracked
 	watch := sensitive.Track()

@@ -69,6 +69,9 @@ http://GATEWAY {
 // abandoned. The tree, the bytes in flight and the anonymous memory of the process
 // all stay under their limits.
 func TestCeilingsHoldUnderAttack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	withstand(t, assault{limit: attackLimit, answers: 100})
 }
 
@@ -76,6 +79,9 @@ func TestCeilingsHoldUnderAttack(t *testing.T) {
 // gateway: with small batches, with the largest that are allowed, with both in turn,
 // and with a frame without end.
 func TestCeilingsHoldUnderHostileEvents(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	publisher := startFlooder(t)
 	p := withstand(t, assault{
 		options: publisher.option(), limit: attackLimit + floodRanks*eventsLimit, answers: 20, retained: attackInFlight / 8,

@@ -73,6 +73,9 @@ http://GATEWAY {
 // The number that is left depends on which buffers were used again. If the gateway
 // has more, two further rounds tell chance from a leak.
 func TestMemoryHoldsNoMoreThanStockCaddys(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	stockIsStock(t)
 	gateway, proxy := 0, 0
 	for round := 1; round <= 3; round++ {

@@ -118,6 +118,9 @@ func volatileExample(t *testing.T, engines []*enginesim.Engine, changes ...strin
 // sends it traffic of every kind, and examines each system call that can write to a
 // disk. Calls that the lock has denied count too.
 func TestNothingIsWritten(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	wrap, log := strace(t)
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 100, OutputTokens: 8, Responder: enginesim.Echo, CacheBlocks: 4000, Record: 5000})
 	config := volatileExample(t, engines, "lb_policy kv_aware", "lb_policy kv_aware {\n "+harness.EventsOption(engines[0], 1)+"\n }")
