@@ -71,16 +71,17 @@ func (r *Request) endAttempt() {
 	if a.upstream == nil {
 		return
 	}
-	if !a.confirmed {
-		r.undo()
-	}
-	r.learnCost()
-	r.endPrefill()
 	now := r.router.now()
-	a.upstream.cacheUsage.pinned -= int64(a.uncached)
-	if a.hasFirstToken && r.stream {
-		r.router.blockLifetime.learn(a.prefill + now.Sub(a.firstTokenAt))
+	if a.confirmed {
+		r.learnCost()
+		if a.hasFirstToken && r.stream {
+			r.router.blockLifetime.learn(a.prefill + now.Sub(a.firstTokenAt))
+		}
+	} else {
+		r.undo() // a failed or refused attempt looks fast and teaches nothing
 	}
+	r.endPrefill()
+	a.upstream.cacheUsage.pinned -= int64(a.uncached)
 	a.reservation.release(now)
 	a.upstream = nil
 }
@@ -126,6 +127,7 @@ func (r *Request) undo() {
 	a := &r.attempt
 	u := a.upstream
 	u.footprint = max(0, u.footprint-int64(a.uncached))
+	u.capacity.filled = max(0, u.capacity.filled-int64(a.uncached))
 	if a.knownBlocks >= len(r.chain) || !r.isCurrent() {
 		return
 	}

@@ -188,3 +188,34 @@ func (rt *Router) validate(t *testing.T, live int) {
 		t.Fatalf("%d live, %d reserved, %d pending", live, requests, pending)
 	}
 }
+
+// An engine that refuses answers at once: its first token after a millisecond
+// says nothing about its speed, its cache or its load.
+func TestARefusedAttemptTeachesNothing(t *testing.T) {
+	rt, clock := newTestRouter()
+	for range 10 { // the engine's true cost
+		r := rt.newTestRequest(fmt.Sprint("a prompt of its own ", clock.now().UnixNano()))
+		r.Route(a("one"), false)
+		r.Confirm()
+		clock.add(100 * time.Millisecond)
+		r.FirstToken()
+		r.End()
+	}
+	k := rt.averages()
+	u := rt.upstreams["one"]
+	cost, footprint, filled := u.perToken(&k), u.footprint, u.capacity.filled
+	for i := range 50 {
+		r := rt.newTestRequest(fmt.Sprint("a refused prompt ", i))
+		r.Route(a("one"), false)
+		clock.add(time.Millisecond)
+		r.FirstToken() // the header of the refusal
+		r.End()
+	}
+	k = rt.averages()
+	if got := u.perToken(&k); got != cost {
+		t.Errorf("a token costs %v after refusals, %v before", got, cost)
+	}
+	if u.footprint != footprint || u.capacity.filled != filled {
+		t.Errorf("footprint %d and filled %d after refusals, %d and %d before", u.footprint, u.capacity.filled, footprint, filled)
+	}
+}
