@@ -88,7 +88,7 @@ func (f *forgetful) Write(b []byte) (int, error) {
 // nowhere in the memory of the process, however the request ended: not in a
 // string, an outgrown buffer or a stack. This test has no server, whose buffers
 // are the only other place.
-func TestValuesAreOnlyInArenas(t *testing.T) {
+func TestValuesAreOnlyInWipedBuffers(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // garbage stays as it is
 	watch := sensitive.Track()
 	defer watch.Stop()

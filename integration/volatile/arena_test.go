@@ -37,12 +37,12 @@ var everyPurpose = []string{
 	"joined parts", "rendition", "rest of a refused body", "scanned text", "texts of tokens", "vault",
 }
 
-// TestArenasHoldNothing sends traffic of every kind through a real Caddy and then
+// TestWipedBuffersHoldNothing sends traffic of every kind through a real Caddy and then
 // looks at every byte of every buffer of sensitive memory there has been, including
 // those that were outgrown or released. All are zero but those of bodies without a
 // finding: the engine's connection may still be reading these. No buffer holds a
 // value that was found.
-func TestArenasHoldNothing(t *testing.T) {
+func TestWipedBuffersHoldNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
@@ -271,7 +271,7 @@ func init() {
 
 // Proves that the test above can fail: without the wiping it finds every purpose and
 // every value.
-func TestUnwipedArenasAreFound(t *testing.T) {
+func TestUnwipedBuffersAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds these tests anew")
 	}
@@ -297,7 +297,7 @@ func TestUnwipedArenasAreFound(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command("go", "test", "-vet=off", "-overlay", overlay, "-run", "^TestArenasHoldNothing$", ".")
+	cmd := exec.Command("go", "test", "-vet=off", "-overlay", overlay, "-run", "^TestWipedBuffersHoldNothing$", ".")
 	cmd.Env = harness.GoEnv()
 	out, err := cmd.CombinedOutput()
 	if err == nil {

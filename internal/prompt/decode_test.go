@@ -243,7 +243,7 @@ func unit(c rune) []byte {
 	return []byte{'\\', 'u', hex[c>>12&15], hex[c>>8&15], hex[c>>4&15], hex[c&15]}
 }
 
-func TestCursorFootprintAndWipe(t *testing.T) {
+func TestCursorMemorySizeAndWipe(t *testing.T) {
 	body := []byte(quote(`{"a":"secret\nvalue"}`))
 	var c Cursor
 	for d := c.Open(body, Text{Start: 1, End: len(body) - 1, Escaped: true, Nested: true}); d != nil; d = c.Next() {

@@ -9,7 +9,7 @@ import (
 
 // A buffer that grows zeroes the ones it outgrows, and Wipe zeroes the last
 // one, also behind the slice's end.
-func TestEveryArenaIsSeenAndWiped(t *testing.T) {
+func TestEveryBufferIsTrackedAndWiped(t *testing.T) {
 	tracker := Track()
 	defer tracker.Stop()
 	secret := []byte("a value")
