@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package kvaware is the Caddy side of cache-aware routing: the kv_aware
+// selection policy, the app that holds the state of all configs, and the admin
+// routes.
+//
+// Options, signing and the shared state are tested beside their files. Tests of
+// what needs a running Caddy (select.go, requeststate.go, explain.go,
+// unscrubbed.go, metrics.go, fallback.go) are in integration/gateway,
+// integration/events and integration/staging.
 package kvaware
 
 import (
