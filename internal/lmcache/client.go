@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// MaxTokens is how many token ids LMCache takes in one request. Of a longer prefix
-// only the beginning is staged.
+// MaxTokens is the most token ids that LMCache takes in one request. Only the beginning
+// of a longer prefix is staged.
 const MaxTokens = 1_000_000
 
-// DefaultChunkTokens is LMCache's default chunk: the tokens that it hashes and moves
+// DefaultChunkTokens is the size of LMCache's default chunk, which it hashes and moves
 // as one.
 const DefaultChunkTokens = 256
 
@@ -25,8 +25,8 @@ type Prefix struct {
 	Salt string
 	// Tokens are the prompt's token ids, from the first one on.
 	Tokens []uint32
-	// Deadline is when staging need not begin any more: the engine has scheduled the
-	// request by then, and reads the same blocks itself. Zero: none.
+	// Deadline is the latest time to begin the staging: by then the engine has
+	// scheduled the request and reads the same blocks itself. Zero: none.
 	Deadline time.Time
 	// Key identifies the prefix, its model and salt included.
 	Key uint64
@@ -47,8 +47,8 @@ type Job struct {
 }
 
 // Progress is LMCache's report of a Job. Total counts its keys, one for each chunk and
-// rank, Found those in CPU memory now. Versions differ in whether they count keys that
-// were there before, so fewer found than asked for is no failure.
+// rank, Found those in CPU memory now. Some versions leave out keys that were there
+// before, so fewer found than asked for is no failure.
 type Progress struct {
 	Done         bool
 	Found, Total int

@@ -176,7 +176,7 @@ func TestCoordinatorContract(t *testing.T) {
 	}
 	w.expect(t, `POST http://c:9300/directory/lookup {"token_ids":[7,8,9],"model_name":"m","world_size":2,"cache_salt":"s"}`)
 
-	// Of two nodes on one host it is not known which is meant.
+	// Either of two nodes on one host may be meant.
 	if _, err := c.Submit(t.Context(), "10.0.0.3:8000", p); err != ErrUnmapped {
 		t.Errorf("an ambiguous host: %v", err)
 	}

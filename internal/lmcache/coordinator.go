@@ -16,7 +16,7 @@ const (
 	directoryPath = "/directory/lookup"
 	instancesPath = "/instances"
 
-	// maxFormatQueries bounds the nodes that are asked how they keep a model.
+	// maxFormatQueries bounds the nodes that are asked for a model's format.
 	maxFormatQueries = 2
 )
 
@@ -31,7 +31,7 @@ type CoordinatorOptions struct {
 }
 
 // Coordinator asks an LMCache coordinator, which knows all nodes by names of its own.
-// It does not know how the nodes keep a model. The nodes are asked for that: at the
+// It does not know the nodes' model formats. The nodes are asked for those, at the
 // port that each has registered with, on the upstream's host.
 type Coordinator struct {
 	options  CoordinatorOptions
@@ -45,16 +45,16 @@ func NewCoordinator(o CoordinatorOptions) *Coordinator {
 	return &Coordinator{options: o, nodes: newNodeNames(o), statuses: newStatuses(o.Transport, o.Now)}
 }
 
-// modelFormat is how nodes keep a model. Nodes that do not answer are assumed to keep
-// it under the request's name, on one rank, in chunks of DefaultChunkTokens.
+// modelFormat describes a model on its nodes. The defaults for nodes that do not
+// answer: the request's name, one rank, chunks of DefaultChunkTokens.
 type modelFormat struct {
 	model       string // its name there
 	world       int    // ranks
 	chunkTokens int
 }
 
-// format returns how the node of an upstream keeps the model of a prefix. reported
-// says that the node itself has answered.
+// format returns the format of a prefix's model on a node. reported says that the
+// node itself has answered.
 func (c *Coordinator) format(ctx context.Context, node instance, p *Prefix) (f modelFormat, reported bool) {
 	var status nodeStatus
 	if node.port > 0 {

@@ -23,7 +23,7 @@ type extent struct {
 	memory, all int
 }
 
-// placement is one place of a key, by what its node has reported.
+// placement is one place of a key, as its node has reported it.
 type placement struct {
 	Node   string `json:"instance_id"`
 	Tier   string `json:"tier"`

@@ -20,10 +20,10 @@ func Gain(tokens int, secondsPerToken float64) time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// HoldTime returns how long a request may be held for its staging; 0: not at all. It
-// is never longer than limit, always shorter than gain, and 0 when the staging is
-// expected to take longer. If expected is 0, because it is not known, the staging is
-// assumed to take limit.
+// HoldTime returns the longest time that a request may be held for its staging; 0:
+// not at all. It is never longer than limit, always shorter than gain, and 0 when
+// the staging is expected to take longer. If expected is 0, because it is not known,
+// the staging is assumed to take limit.
 func HoldTime(gain, expected, limit time.Duration) time.Duration {
 	if expected <= 0 {
 		expected = limit

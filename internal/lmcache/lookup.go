@@ -24,8 +24,7 @@ const (
 	lookBurst = 100
 )
 
-// lookups holds what LMCache has answered about prefixes. The Service's lock covers
-// it.
+// lookups holds LMCache's answers about prefixes, under the Service's lock.
 type lookups struct {
 	breaker     breaker
 	bucket      bucket
@@ -45,8 +44,8 @@ type lookupAnswer struct {
 
 func newLookups() lookups { return lookups{answers: make(map[uint64]*lookupAnswer)} }
 
-// LastLookup returns how much of a prefix an upstream holds by the last answer about
-// it. known is false if that is too old, or does not cover the upstream.
+// LastLookup returns an upstream's holding of a prefix, by the last answer. known is
+// false if that is too old, or does not cover the upstream.
 func (s *Service) LastLookup(prefix uint64, upstream string) (h Holding, known bool) {
 	now := s.options.Now()
 	s.mu.Lock()
@@ -63,9 +62,9 @@ func (s *Service) LastLookup(prefix uint64, upstream string) (h Holding, known b
 	return Holding{}, false
 }
 
-// StartLookup looks up in the background how much of a prefix some upstreams hold.
-// LastLookup returns the answer. The result is Submitted, or why no lookup is made.
-// release is called exactly once, when p.Tokens are not read any more.
+// StartLookup looks up some upstreams' holdings of a prefix, in the background.
+// LastLookup returns them. The result is Submitted, or the reason why no lookup is
+// made. release is called exactly once, when p.Tokens are not read any more.
 func (s *Service) StartLookup(p Prefix, upstreams []string, release func()) Result {
 	upstreams = slices.Clone(upstreams)
 	result, probe := s.admitLookup(&p), false

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// namesTTL is how long the node of an upstream is remembered.
+	// namesTTL is the time for which an upstream's node is remembered.
 	namesTTL = 15 * time.Second
 	// maxNames bounds the upstreams whose node is remembered.
 	maxNames = 4096
@@ -36,7 +36,7 @@ func newNodeNames(o CoordinatorOptions) *nodeNames {
 }
 
 // node returns the node of an upstream. It asks for the list of all nodes when it
-// does not know.
+// does not know the upstream's.
 func (n *nodeNames) node(ctx context.Context, upstream string, list func(context.Context) ([]instance, error)) (instance, error) {
 	n.mu.Lock()
 	known, ok := n.known[upstream]

@@ -4,7 +4,7 @@ package lmcache
 
 import "errors"
 
-// Result is how a call of a Service ended.
+// Result is the outcome of a call of a Service.
 type Result uint8
 
 // Results of Stage and of StartLookup. A submitted staging is counted again when it
@@ -24,7 +24,7 @@ const (
 	Failed                     // not reached, 5xx, or 404 to the order itself
 	Lost                       // accepted, but unknown when polled
 	Unmapped                   // no LMCache is known for the upstream
-	Unsupported                // the Client cannot do it
+	Unsupported                // by the Client
 	Late                       // not begun: its deadline passed while it waited
 	numResults
 )
@@ -76,7 +76,7 @@ func resultOf(err error) Result {
 	return Failed
 }
 
-// verdict is what the end of a call says about the health of LMCache there.
+// verdict judges the health of a node's LMCache by the end of a call.
 type verdict uint8
 
 const (

@@ -16,50 +16,50 @@ type Options struct {
 	Now    func() time.Time // nil: time.Now
 	Random func() float64   // from 0 to 1, for jitter; nil: rand.Float64
 
-	// Rate is how many stagings a second one node gets, Burst how many at once after
-	// a pause. Defaults: 20 and 40.
+	// Rate bounds the stagings of one node in a second, Burst those at once after a
+	// pause. Defaults: 20 and 40.
 	Rate, Burst float64
-	// MaxPerNode is how many stagings one node works on. It is small because they
+	// MaxPerNode bounds the stagings that one node works on. It is small because they
 	// share the node's disk, and the earliest requests need theirs first. Default: 2.
 	MaxPerNode int
-	// MaxSending is how many prompts are being sent at the same time, to all nodes.
-	// Default: 16.
+	// MaxSending bounds the prompts that are being sent at the same time, to all
+	// nodes. Default: 16.
 	MaxSending int
-	// MaxQueued is how many stagings may wait for a slot of their node,
-	// MaxQueuedTokens how many tokens those may have together, and QueueTimeout how
-	// long one waits: after that the engine has most likely scheduled the request.
-	// Defaults: 256, 4 Mi tokens (16 MiB) and 2 s.
+	// MaxQueued bounds the stagings that wait for a slot of their node,
+	// MaxQueuedTokens the tokens of all of them, and QueueTimeout the wait of each:
+	// after that the engine has most likely scheduled the request. Defaults: 256, 4 Mi
+	// tokens (16 MiB) and 2 s.
 	MaxQueued, MaxQueuedTokens int
 	QueueTimeout               time.Duration
-	// SubmitTimeout is how long LMCache may take to accept an order, all of its tokens
-	// sent. Default: 2 s. StageTimeout is how long the staging may take after that.
-	// Default: 10 s.
+	// SubmitTimeout bounds the sending of an order with its tokens, until LMCache
+	// accepts it. Default: 2 s. StageTimeout bounds the staging after that. Default:
+	// 10 s.
 	SubmitTimeout, StageTimeout time.Duration
-	// RestageAfter is how long after its end a staging is not ordered again. LMCache
-	// can evict staged blocks at any time, so this is short. Default: 5 s.
+	// RestageAfter is the time after its end in which a staging is not ordered again.
+	// It is short because LMCache can evict staged blocks at any time. Default: 5 s.
 	RestageAfter time.Duration
-	// WastedAfter is how long after its end a staging may be used. One that was not is
-	// counted as wasted. Default: 2 min.
+	// WastedAfter is the time after its end in which a staging can be used. An unused
+	// one is counted as wasted. Default: 2 min.
 	WastedAfter time.Duration
-	// LookupTTL is how long the answer to a lookup counts. Default: 5 s.
+	// LookupTTL is the time for which the answer to a lookup counts. Default: 5 s.
 	LookupTTL time.Duration
-	// LookupDelay is how long a lookup waits before it is made: LMCache's coordinator
-	// learns of new blocks only after a while. Default: 0.
+	// LookupDelay is the wait before a lookup: LMCache's coordinator learns of new
+	// blocks only after a while. Default: 0.
 	LookupDelay time.Duration
-	// MaxLookupTokens is how many tokens the lookups that wait may have together.
-	// Default: 2 Mi (8 MiB).
+	// MaxLookupTokens bounds the tokens of all lookups that wait. Default: 2 Mi (8
+	// MiB).
 	MaxLookupTokens int
 }
 
 const (
-	// maxNodeAccounts bounds the nodes that are kept account of.
+	// maxNodeAccounts bounds the nodes that have an account.
 	maxNodeAccounts = 1024
 	// maxEnded bounds the ended stagings that are remembered.
 	maxEnded = 4096
 	// nodeIdle is the time without a call after which a node is forgotten.
 	nodeIdle = 30 * time.Minute
-	// layoutPause is how long a node is not asked again for a model that has no KV
-	// layout there. It gets one when its engine has started.
+	// layoutPause is the time in which a node is not asked again for a model without a
+	// KV layout there. The model gets one when its engine has started.
 	layoutPause = 10 * time.Second
 	// maxModels bounds the models of a node without a layout that are remembered.
 	maxModels = 64
@@ -134,8 +134,8 @@ type NodeCounts struct {
 	Resting bool   // the node has failed lately and is left alone
 }
 
-// NodeCounts returns the counts of an upstream's node. known is false if it was not
-// asked for anything lately.
+// NodeCounts returns the counts of an upstream's node. known is false if the node was
+// not asked for anything lately.
 func (s *Service) NodeCounts(upstream string) (c NodeCounts, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -275,7 +275,7 @@ func (s *Service) forgetNodes(now time.Time) bool {
 	return len(s.nodes) < before
 }
 
-// ExpectedTime returns how long a node takes to stage so many tokens, by its last
+// ExpectedTime returns the time that a node takes to stage so many tokens, by its last
 // stagings; 0: not known.
 func (s *Service) ExpectedTime(upstream string, tokens int) time.Duration {
 	s.mu.Lock()
@@ -303,7 +303,7 @@ func (s *Service) sweep(now time.Time) {
 	s.ended = s.ended[n:]
 }
 
-// Close ends what is under way and waits for it. Stage and StartLookup do nothing
+// Close ends all calls under way and waits for them. Stage and StartLookup do nothing
 // after that.
 func (s *Service) Close() {
 	s.mu.Lock()

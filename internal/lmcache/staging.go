@@ -14,7 +14,7 @@ const (
 	// lastPoll.
 	firstPoll = 5 * time.Millisecond
 	lastPoll  = 100 * time.Millisecond
-	// pollTimeout is how long LMCache may take to answer a poll.
+	// pollTimeout bounds the wait for the answer to a poll.
 	pollTimeout = time.Second
 
 	// newestShare is the weight of the latest value in a moving average.
@@ -45,8 +45,8 @@ func endedStaging(s *Service, r Result) *Staging {
 // Done returns a channel that is closed when the staging has ended.
 func (st *Staging) Done() <-chan struct{} { return st.done }
 
-// Result returns how the staging ended, and how many tokens of the prefix are in CPU
-// memory now, as LMCache reports; Submitted while it is under way.
+// Result returns the outcome of the staging, and the number of the prefix's tokens in
+// CPU memory now, as LMCache reports; Submitted while it is under way.
 func (st *Staging) Result() (Result, int) {
 	select {
 	case <-st.done:

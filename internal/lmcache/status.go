@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// statusTTL is how long a node's status is remembered. So is a failure to get it,
-	// for twice as long after each further one, up to maxStatusPause: that keeps the
-	// cost of a port small that cannot be reached from here.
+	// statusTTL is the time for which a node's status is remembered. A failure to get
+	// it is remembered as long, and twice as long after each further one, up to
+	// maxStatusPause: a port that cannot be reached from here then costs little.
 	statusTTL      = 30 * time.Second
 	maxStatusPause = 16 * time.Minute
-	// statusTimeout is how long a node may take to answer. A status is worth no longer
-	// wait, as there are defaults.
+	// statusTimeout bounds the wait for a status. It is short because there are
+	// defaults.
 	statusTimeout = time.Second
 	// maxStatuses bounds the nodes whose status is remembered.
 	maxStatuses = 1024
