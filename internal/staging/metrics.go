@@ -12,7 +12,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/lmcache"
 )
 
-// Report tells the admin API what the running policies have staged for one upstream.
+// Report counts the running policies' stagings for one upstream, for the admin API.
 type Report struct {
 	Orders  uint64 `json:"orders"`           // to LMCache
 	Done    uint64 `json:"done"`             // orders that LMCache reports as done
@@ -21,7 +21,7 @@ type Report struct {
 	Resting bool   `json:"resting"`          // LMCache has failed lately and is left alone
 }
 
-// Totals counts what all policies of the process have staged, over reloads.
+// Totals counts the stagings of all policies of the process, over reloads.
 type Totals struct {
 	staged, lookups         *prometheus.Desc
 	tokens, wasted          *prometheus.Desc
@@ -52,7 +52,7 @@ func NewTotals() *Totals {
 	return &Totals{
 		stagers:  make(map[*stager]struct{}),
 		staged:   desc("staging_total", "Prompts to be staged in CPU memory by LMCache, by result; a submitted one is counted again when it ends.", "result"),
-		lookups:  desc("staging_lookups_total", "Questions to LMCache which nodes hold a prompt, by result.", "result"),
+		lookups:  desc("staging_lookups_total", "Lookups of the nodes that hold a prompt, by result.", "result"),
 		tokens:   desc("staged_tokens_total", "Prompt tokens in CPU memory after a staging, as LMCache reports."),
 		wasted:   desc("staging_wasted_total", "Stagings whose tokens were not found cached by the next turn that they were for, or by any request in the two minutes that followed."),
 		holds:    desc("staging_waits_total", "Requests that were held for their staging."),
@@ -68,7 +68,7 @@ func (t *Totals) add(s *stager) {
 	t.stagers[s] = struct{}{}
 }
 
-// remove takes a stager out. What it has counted stays.
+// remove takes a stager out. Its counts stay.
 func (t *Totals) remove(s *stager) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -18,8 +18,8 @@ type Prompt struct {
 	Tools   bool     // the answer may ask for tools to be run
 }
 
-// key names the beginning of the prompt up to a hash for LMCache, which keeps what
-// was made under different salts apart.
+// key names the beginning of the prompt up to a hash. LMCache keeps the blocks of
+// different salts apart, so the key depends on the salt.
 func (p *Prompt) key(hash uint64) uint64 { return hash ^ p.Variant ^ xxhash.Sum64String(p.Salt) }
 
 // whole names the whole prompt.

@@ -9,8 +9,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
-// leastStaged is how many tokens must be missing on the GPU for a staging to be
-// worth it: LMCache's usual chunk. It moves nothing smaller.
+// leastStaged is the least number of tokens missing on the GPU that is worth a
+// staging: LMCache's usual chunk. LMCache moves nothing smaller.
 const leastStaged = lmcache.DefaultChunkTokens
 
 // moment holds the figures that decide whether a prompt is staged where it goes, and
@@ -26,10 +26,10 @@ type moment struct {
 	limit    time.Duration // the option `wait`
 }
 
-// missing returns how many tokens of a prompt LMCache may have to bring up from
-// below CPU memory: those that some upstream had once or is known to have stored,
-// without those in this upstream's GPU or CPU memory. own counts only those that
-// this upstream itself had or has stored.
+// missing returns the number of a prompt's tokens that LMCache may have to bring up
+// from below CPU memory: those that some upstream had once or is known to have
+// stored, without those in this upstream's GPU or CPU memory. own counts only those
+// that this upstream itself had or has stored.
 func missing(o routing.Prediction) (all, own int) {
 	near := max(o.OnGPU, o.Offload.CPU)
 	own = max(0, max(o.EverSent, o.Offload.Storage)-near)

@@ -17,8 +17,8 @@ const (
 	// leadShare is the weight of the latest lead in the average.
 	leadShare = 0.2
 
-	// lookupTTL is how long LMCache's answer about a prompt counts: for some turns of
-	// a conversation.
+	// lookupTTL is the time for which LMCache's answer about a prompt counts: some
+	// turns of a conversation.
 	lookupTTL = time.Minute
 	// lookupDelay is the time between an answer's end and the lookup of its prompt.
 	// Engines store a prompt's blocks while they answer, and nodes report to the
@@ -31,7 +31,7 @@ type Options struct {
 	Client  lmcache.Client
 	Wait    time.Duration // the longest time that a request may be held for its staging
 	WarmGPU bool          // send one-token requests ahead of expected turns
-	Totals  *Totals       // counts what the stager does
+	Totals  *Totals       // counts the stagings
 }
 
 // stager implements Stager with LMCache.
@@ -44,8 +44,8 @@ type stager struct {
 	lookups bool    // LMCache can be asked which nodes hold a prompt
 	totals  *Totals
 
-	// lead is the average time between asking for a prompt's tokens and having them:
-	// so much later LMCache can begin. In nanoseconds.
+	// lead is the average time from asking for a prompt's tokens to having them, in
+	// nanoseconds. LMCache can begin only then.
 	lead atomic.Int64
 }
 
@@ -76,8 +76,8 @@ func (s *stager) Close() {
 	s.totals.remove(s)
 }
 
-// learnLead moves the average lead towards the latest one. Of two at the same time
-// one may be lost.
+// learnLead moves the average lead towards the latest one. One of two at the same
+// time may be lost.
 func (s *stager) learnLead(took time.Duration) {
 	old := s.lead.Load()
 	s.lead.Store(old + int64(leadShare*float64(int64(took)-old)))
@@ -98,8 +98,8 @@ func (s *stager) Consult(p *Prompt, candidates []routing.Candidate, buf []routin
 	return buf, len(buf) > 0
 }
 
-// offload returns how much of a prompt an upstream's LMCache holds, by the latest
-// lookup of it or of an earlier turn.
+// offload returns the part of a prompt that an upstream's LMCache holds, by the
+// latest lookup of the prompt or of an earlier turn.
 func (s *stager) offload(p *Prompt, upstream string) (o routing.Offload, known bool) {
 	for _, end := range slices.Backward(p.Ends) {
 		if h, ok := s.service.LastLookup(p.key(end), upstream); ok {

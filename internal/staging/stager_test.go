@@ -20,7 +20,7 @@ func (c *knowingClient) Lookup(context.Context, *lmcache.Prefix, []string) ([]lm
 	return []lmcache.Holding{{Upstream: "a:1", Memory: 256, Storage: 1024}}, nil
 }
 
-// TestConsult: a lookup of one turn tells where the next turn's blocks are.
+// TestConsult: a lookup of one turn finds the next turn's blocks.
 func TestConsult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{Client: &knowingClient{}, Totals: NewTotals()}).(*stager)

@@ -5,8 +5,8 @@
 // conversations that pause for tools it does so ahead of the next turn, and can
 // have the engine fill its GPU too.
 //
-// A policy has one Stager, each of its requests one Task. Nothing here fails a
-// request: what cannot be staged is computed by the engine.
+// A policy has one Stager, each of its requests one Task. Nothing here fails a request:
+// the engine computes the blocks that cannot be staged.
 package staging
 
 import (
@@ -24,7 +24,7 @@ type Stager interface {
 	// of a prompt. It keeps the offloads in buf, which it returns, and reports
 	// whether any are known.
 	Consult(p *Prompt, candidates []routing.Candidate, buf []routing.Offload) (offloads []routing.Offload, known bool)
-	// Close ends all staging and waits for what is under way.
+	// Close ends all staging and waits for its end.
 	Close()
 }
 
@@ -33,18 +33,18 @@ type Stager interface {
 type Task interface {
 	// Consult sets the Offload of each candidate, as Stager.Consult does.
 	Consult(candidates []routing.Candidate)
-	// Send has the prompt's blocks staged where an attempt goes, if that helps, and
-	// holds the request for the staging for as long as it gains by that and may be
-	// held. It reports whether it has the prompt's tokens fetched.
+	// Send has the prompt's blocks staged at the attempt's upstream, if that helps. It
+	// holds the request for the staging while the request gains by that, within the
+	// option's limit. It reports whether it has the prompt's tokens fetched.
 	Send(ctx context.Context, a Attempt) (fetching bool)
 	// Await notes that the prompt's tokens are being fetched. Any goroutine may call
 	// the function it returns, once: with the tokens, which it copies, or with nil
 	// when there are none.
 	Await() (arrived func(ids []uint32))
-	// Accepted notes that the engine has accepted the request. It retains what is
-	// needed after the answer.
+	// Accepted notes that the engine has accepted the request. It retains the request
+	// if that is needed after the answer.
 	Accepted()
-	// Reported notes how many tokens of the prompt the upstream found cached.
+	// Reported notes the number of the prompt's tokens that the upstream found cached.
 	Reported(upstream string, cached int)
 	// Unreported notes that the upstream does not report that number, so that no
 	// staging for it counts as wasted.
@@ -78,9 +78,8 @@ type Retained interface {
 	Salt() string
 	// Fetch asks an upstream for the prompt's tokens, and releases the request. It
 	// calls use with the tokens, which are wiped when use returns, or with nil. It
-	// reports false when it will not call use: the tokens are on their way for
-	// another request with the same prompt and the same number of attempt, or cannot
-	// be had.
+	// reports false when it will not call use: the tokens are on their way for another
+	// request with the same prompt and attempt number, or cannot be had.
 	Fetch(upstream string, attempt int, use func(ids []uint32)) bool
 	Release()
 }
@@ -89,7 +88,7 @@ type Retained interface {
 type Attempt struct {
 	Upstream string
 	Failed   int // attempts that have failed before
-	// InPool reports whether the request could go to an upstream if that were well.
+	// InPool reports whether the request could go to an upstream if that were healthy.
 	InPool func(upstream string) bool
 }
 

@@ -23,7 +23,7 @@ type task struct {
 	request       Request           // nil once it has ended
 	expected      *nextTurn         // the request is this turn; nil: it was not expected
 	candidates    []string          // addresses
-	offloads      []routing.Offload // what LMCache is known to hold beside them
+	offloads      []routing.Offload // LMCache's known blocks, for some candidates
 	offloadsKnown bool              // LMCache has answered about some of them
 	lastAttempt   int               // the attempt that the tokens were last fetched for
 	held          time.Duration     // time that the request was held, in all
@@ -139,7 +139,7 @@ func (t *task) needsTokens(failed int) bool {
 	return t.tokens == nil && (t.fetched == nil || failed > 0)
 }
 
-// fetch has the prompt's tokens fetched where an attempt goes.
+// fetch has the prompt's tokens fetched from an attempt's upstream.
 func (t *task) fetch(a Attempt) {
 	t.lastAttempt = a.Failed
 	arrived := t.Await()

@@ -41,7 +41,7 @@ func TestWastedStagings(t *testing.T) {
 	const keep = 2 * time.Minute
 	for _, c := range []struct {
 		name         string
-		next         func(*task) // what becomes of the request
+		next         func(*task) // ends the request
 		own          bool        // the staging is for the request itself, not for its next turn
 		atOnce, then uint64      // stagings wasted right after, and when the time is over
 	}{

@@ -7,9 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// maxTokens bounds the tokens that all requests of a policy keep together, to
-// 16 MiB, of which lookups that wait can have half. Prompts beyond that are not
-// staged.
+// maxTokens bounds the tokens that all requests of a policy keep together: 16 MiB.
+// Waiting lookups can have half of that. Prompts beyond that are not staged.
 const maxTokens = 4 << 20
 
 // tokenStore counts the tokens that are kept.

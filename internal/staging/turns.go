@@ -14,7 +14,7 @@ import (
 const (
 	// maxNextTurns bounds the turns that are expected at the same time.
 	maxNextTurns = 4096
-	// turnTimeout is how long a turn is expected; few tools run for longer.
+	// turnTimeout ends the wait for a turn; few tools run for longer.
 	turnTimeout = 2 * time.Minute
 	// gapShare is the weight of the latest gap in the average.
 	gapShare = 0.2
@@ -23,7 +23,7 @@ const (
 // nextTurn is the expected next turn of a conversation whose last answer asked the
 // client to run tools.
 type nextTurn struct {
-	upstream string // where the conversation was
+	upstream string // of the last answer
 	since    time.Time
 	ctx      context.Context // done when the turn has arrived, or is not expected any more
 	cancel   context.CancelFunc
@@ -39,8 +39,8 @@ func (t *nextTurn) staged(st *lmcache.Staging) {
 	t.staging = st
 }
 
-// used notes how much of its prompt the turn found cached at an upstream. A staging
-// at another one, or one that was not found, is wasted.
+// used notes the tokens that the turn found cached at an upstream. A staging at
+// another one, or one that was not found, is wasted.
 func (t *nextTurn) used(upstream string, cached int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -49,9 +49,9 @@ func (t *nextTurn) used(upstream string, cached int) {
 	}
 }
 
-// markUsed counts a staging as used, and reports so, when the engine has found as
-// many tokens cached as were staged, but for the last of a prompt, which engines
-// always compute.
+// markUsed counts a staging as used when the engine has found the staged tokens
+// cached, and reports whether it has. The last chunk may be missing: engines always
+// compute the end of a prompt.
 func markUsed(st *lmcache.Staging, cached int) bool {
 	if st == nil {
 		return false
@@ -111,8 +111,8 @@ func (s *nextTurns) dropOld(now time.Time) {
 	s.oldestFirst = append(s.oldestFirst[:0], s.oldestFirst[n:]...)
 }
 
-// arrived returns the expected turn that a request is, by the keys of its prompt up
-// to the end of each message; nil when it was not expected.
+// arrived finds a request among the expected turns, by the keys of its prompt up to
+// the end of each message. It returns nil when the request was not expected.
 func (s *nextTurns) arrived(prompts iter.Seq[uint64]) (found *nextTurn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,15 +19,15 @@ const (
 	// maxWarming bounds the one-token requests that are under way or wait for their
 	// time: each keeps a scrubbed body.
 	maxWarming = 256
-	// warmTimeout is how long an engine may take for one. warmPause is how long it is
-	// left alone after a failure.
+	// warmTimeout bounds the wait for an answer. warmPause is the time for which an
+	// engine is left alone after a failure.
 	warmTimeout = 30 * time.Second
 	warmPause   = 30 * time.Second
 	// maxWarmDelay is the longest time from an answer to the one-token request for its
 	// next turn.
 	maxWarmDelay = 30 * time.Second
-	// maxWarmAnswer is how much of an answer is read, in bytes, so that the connection
-	// can be used again.
+	// maxWarmAnswer bounds the bytes of an answer that are read, so that the
+	// connection can be used again.
 	maxWarmAnswer = 64 << 10
 )
 
@@ -147,8 +147,8 @@ func (w *warmer) free(upstream string, failed bool) {
 
 var errWarm = errors.New("the engine did not take the request")
 
-// send sends a one-token request. It is cut off when the next turn comes, because
-// the engine has that to compute then.
+// send sends a one-token request. It is cut off when the next turn comes, because the
+// engine has to compute that turn then.
 func (w *warmer) send(ctx context.Context, upstream string, kept Retained) error {
 	raw, err := warmBody(kept.API(), kept.Body(), kept.Salt())
 	if err != nil {
