@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Request is what a request asks of the queue. Sizes are in bytes.
+// Request describes one request to the queue. Sizes are in bytes.
 type Request struct {
-	Client    netip.Addr    // the client that shares are counted by
-	Limit     int64         // what all requests together may hold while this one grows
+	Client    netip.Addr    // shares are counted by client
+	Limit     int64         // for all requests together, while this one grows
 	MaxWait   time.Duration // how long the request may wait for room, all in all
 	Announced int64         // the expected size of the body; -1: unknown
 
@@ -59,10 +59,10 @@ func (q *Queue) Open(r Request) *Lease {
 	return l
 }
 
-// An upload makes progress when one part in progressPart of what it holds has
-// arrived since it last did, or progressMax bytes. A slower one counts as
-// stalled, however often it sends a byte: it would take a minute to fill what it
-// holds, with a MaxWait of 1s.
+// An upload makes progress when one part in progressPart of the bytes it holds
+// has arrived since it last did, or progressMax bytes. A slower one counts as
+// stalled, however often it sends a byte: it would take a minute to fill the
+// bytes it holds, with a MaxWait of 1s.
 const (
 	progressPart = 64
 	progressMax  = 64 << 10
@@ -125,8 +125,8 @@ func (l *Lease) TryRetain(n, retained int64) bool {
 }
 
 // Force takes n more bytes, or gives -n back, whether or not there is room. It
-// is for work that cannot be stopped any more. Others wait until the sum is
-// below the limit again.
+// is for work that cannot be stopped any more. Other requests wait until the sum
+// is below the limit again.
 func (l *Lease) Force(n int64) {
 	q := l.queue
 	q.mu.Lock()
@@ -146,7 +146,7 @@ func (l *Lease) Shrink(n int64) { l.lower(func(held int64) int64 { return held -
 // ShrinkTo gives all but n bytes back.
 func (l *Lease) ShrinkTo(n int64) { l.lower(func(int64) int64 { return n }) }
 
-// lower gives back what exceeds target(held).
+// lower gives back the bytes above target(held).
 func (l *Lease) lower(target func(held int64) int64) {
 	q := l.queue
 	q.mu.Lock()
@@ -157,8 +157,8 @@ func (l *Lease) lower(target func(held int64) int64) {
 	}
 }
 
-// Split moves n bytes, or all if there are fewer, to a lease of their own. It
-// is for what outlives the request.
+// Split moves n bytes, or all if there are fewer, to a lease of their own. It is
+// for memory that outlives the request.
 func (l *Lease) Split(n int64) *Lease {
 	q := l.queue
 	q.mu.Lock()

@@ -13,7 +13,7 @@ func TestLeaseCounts(t *testing.T) {
 	q := New()
 	l := upload(t, q, client(1), mega, 100, time.Second)
 	if !l.TryGrow(50) || l.TryGrow(mega) {
-		t.Error("TryGrow takes what does not fit, or refuses what does")
+		t.Error("TryGrow takes bytes that do not fit, or refuses bytes that do")
 	}
 	l.Shrink(20)
 	if got := q.used.Load(); got != 130 {
@@ -50,7 +50,7 @@ type modelLease struct {
 	closed    bool
 }
 
-// model is the plain form of a queue in which nobody waits: it sums up all
+// model is the plain form of a queue in which no lease waits: it sums up all
 // leases each time.
 type model struct {
 	leases   []*modelLease
@@ -64,7 +64,7 @@ func (m *model) used() (n int64) {
 	return n
 }
 
-// uploads returns how many bytes a client's incomplete uploads hold.
+// uploads returns the number of bytes in a client's incomplete uploads.
 func (m *model) uploads(client netip.Addr) (n int64) {
 	for _, l := range m.leases {
 		if l.uploading && l.Client == client {
@@ -90,7 +90,7 @@ func (m *model) fits(l *modelLease, n int64) bool {
 	return m.uploads(l.Client)+n <= share && m.used()+n <= l.Limit/4*3 || m.uploads(l.Client)+n <= share/m.clients()
 }
 
-// clients returns how many clients have incomplete uploads.
+// clients returns the number of clients with incomplete uploads.
 func (m *model) clients() int64 {
 	seen := make(map[netip.Addr]bool)
 	for _, l := range m.leases {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// maxPreemptions is how many uploads one pass preempts at most: finding each
-// one takes a walk over all uploads.
+// maxPreemptions bounds the uploads that one pass preempts: finding each one
+// takes a walk over all uploads.
 const maxPreemptions = 32
 
 // makeRoom preempts uploads until w fits, as far as the rules allow.
@@ -37,8 +37,8 @@ func (q *Queue) makeRoom(w *waiter) {
 }
 
 // dropPending expects nothing more from uploads without progress for half of
-// the time after which they count as stalled. They keep what they hold, but
-// nobody waits for what they announced.
+// the time after which they count as stalled. They keep the bytes they hold,
+// but no request waits for the bytes they announced.
 func (q *Queue) dropPending(w *waiter, now time.Duration) {
 	for l := range q.uploads {
 		if l.pending > 0 && !l.waiting && l.idle(now) >= w.lease.stallAfter/4 {
@@ -52,8 +52,8 @@ func (l *Lease) idle(now time.Duration) time.Duration {
 	return now - time.Duration(l.lastProgress.Load())
 }
 
-// shortfall returns how many bytes others must give back before w fits, without
-// those of uploads that are already preempted.
+// shortfall returns the number of bytes that must be given back before w fits,
+// without those of uploads that are already preempted.
 func (q *Queue) shortfall(w *waiter) int64 {
 	over, overShare := q.used.Load()+w.n-w.lease.Limit, q.overShare(w)
 	for l := range q.uploads {
@@ -67,7 +67,7 @@ func (q *Queue) shortfall(w *waiter) int64 {
 	return max(over, overShare)
 }
 
-// overShare returns by how many bytes w would exceed its client's share of
+// overShare returns the bytes by which w would exceed its client's share of
 // uploads, or 0 if its body is complete.
 func (q *Queue) overShare(w *waiter) int64 {
 	if !w.lease.uploading {
@@ -86,7 +86,7 @@ func (q *Queue) preemptible(l *Lease, w *waiter) bool {
 }
 
 // preemptStalled preempts stalled uploads until w has short bytes more. It
-// returns how many bytes that frees.
+// returns the number of bytes that this frees.
 func (q *Queue) preemptStalled(w *waiter, short int64, now time.Duration) (freed int64) {
 	for n := 0; n < maxPreemptions && freed < short; n++ {
 		victim := q.nextStalled(w, now)
@@ -174,7 +174,7 @@ func (q *Queue) shed(w *waiter) {
 	}
 }
 
-// preempt ends an upload and returns how many bytes that will free.
+// preempt ends an upload and returns the number of bytes that this will free.
 func (q *Queue) preempt(l *Lease) int64 {
 	l.preempted.Store(true)
 	if l.Interrupt != nil {

@@ -159,7 +159,7 @@ func (s sender) send(ctx context.Context, l *Lease) error {
 	return nil
 }
 
-// No request is refused because of what others upload: not beside fifty uploads
+// No request is refused because of others' uploads: not beside fifty uploads
 // that stall half way, from however many addresses, and up to 4 MB not even
 // beside two hundred that start again whenever they are preempted and send a
 // byte now and then.

@@ -6,16 +6,15 @@
 //
 //   - Wait. A request waits at most MaxWait in all. Requests that already hold
 //     bytes are served before those that hold none.
-//   - Announcements. An upload starts when its announced size fits beside what
-//     the uploads before it announced, as long as those make progress. After
-//     half of its wait it starts with the room there is: announcing costs
-//     nothing. Each client may start a small part of the limit, whatever others
-//     announced.
+//   - Announcements. An upload starts when its announced size fits beside the
+//     announced sizes of the uploads before it that make progress. After half of
+//     its wait it starts with the room there is: announcing costs nothing. Each
+//     client may start a small part of the limit, whatever others announced.
 //   - Preemption. An upload without progress for half of MaxWait is preempted
 //     when another request waits. If that request's client has filled its share,
 //     only uploads of the same client are preempted, else those of the client
 //     that holds most, the largest first. Stalled uploads therefore hold memory
-//     only while nobody else needs it.
+//     only while no other request needs it.
 //   - Aging and fair share. A request that has waited for a quarter of MaxWait,
 //     and asks for no more than other clients hold, takes its room from the
 //     client that holds most, stalled or not. Preempted bytes are reserved for
@@ -68,8 +67,8 @@ type Queue struct {
 	lastPass time.Duration // when makeRoom last looked at all uploads
 }
 
-// tally sums up uploads. pending is what those that hold bytes will need in
-// addition, if they send what they announced.
+// tally sums up uploads. pending counts the announced bytes still to come of
+// those that hold any.
 type tally struct {
 	uploads       int
 	held, pending int64
@@ -83,7 +82,7 @@ func New() *Queue {
 // now returns the monotonic time since the start.
 func (q *Queue) now() time.Duration { return time.Since(q.start) }
 
-// Used returns how many bytes all leases hold. It takes no lock.
+// Used returns the number of bytes that all leases hold. It takes no lock.
 func (q *Queue) Used() int64 { return q.used.Load() }
 
 // Stats is a snapshot of a Queue.
@@ -137,7 +136,7 @@ func (q *Queue) fits(l *Lease, n int64, overdue bool) bool {
 	return fitsAll && fitsShare
 }
 
-// tryCharge charges n bytes to l if they fit and nobody waits.
+// tryCharge charges n bytes to l if they fit and no lease waits.
 func (q *Queue) tryCharge(l *Lease, n int64) bool {
 	if l.closed || l.Preempted() || len(q.waiting) > 0 || !q.fits(l, n, false) {
 		return false
@@ -146,7 +145,7 @@ func (q *Queue) tryCharge(l *Lease, n int64) bool {
 	return true
 }
 
-// charge adds n bytes, which may be negative, to what l holds.
+// charge adds n bytes, which may be negative, to l.
 func (q *Queue) charge(l *Lease, n int64) {
 	q.used.Add(n)
 	l.held += n
@@ -163,7 +162,7 @@ func (q *Queue) charge(l *Lease, n int64) {
 	q.setPending(l, pending)
 }
 
-// setPending sets what l is expected to need in addition to what it holds.
+// setPending sets the bytes that l is expected to need beside those it holds.
 func (q *Queue) setPending(l *Lease, pending int64) {
 	for _, t := range [...]*tally{&q.total, q.clients[l.Client]} {
 		t.pending += pending - l.pending

@@ -126,7 +126,7 @@ func manyUploads(t *testing.T, requests int, limit, announced int64) (served, re
 	return served, refused
 }
 
-// The announcements of stalled uploads delay nobody.
+// The announcements of stalled uploads delay no other upload.
 func TestAnnouncedAndStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := New()
