@@ -22,14 +22,14 @@ type Subscriber struct {
 	// Capacity is the configured KV capacity of each upstream, in tokens. 0: it
 	// is not configured.
 	Capacity int64
-	// MetricsPath is where engines report their load. "": they are not asked.
+	// MetricsPath is the path of the engines' metrics. "": they are not read.
 	MetricsPath string
 
 	left atomic.Bool // its config is gone
 }
 
-// Monitor reads what engines report and passes it to the router. There is one
-// for all configs of the process. It is safe for concurrent use.
+// Monitor reads the engines' reports and passes them to the router. There is
+// one for all configs of the process. It is safe for concurrent use.
 type Monitor struct {
 	router    *routing.Router
 	watcher   *metrics.Watcher
@@ -40,11 +40,11 @@ type Monitor struct {
 	configured capacities
 }
 
-// Options are what a Monitor needs from outside.
+// Options are the parts of a Monitor.
 type Options struct {
 	Now       func() time.Time
 	Transport http.RoundTripper    // asks the engines; nil: the usual one
-	OnRestart func(address string) // called after what a restarted engine held was dropped
+	OnRestart func(address string) // called after the records of a restarted engine were dropped
 }
 
 // NewMonitor returns a Monitor that watches no engine yet.
@@ -55,8 +55,8 @@ func NewMonitor(router *routing.Router, o Options) *Monitor {
 }
 
 // Refresh tells the monitor which upstreams, by dial address, a subscriber may
-// send requests to now. Those that nobody refreshes are no longer asked after a
-// minute. It does not block.
+// send requests to now. Engines that no subscriber refreshes are not asked any
+// more after a minute. It does not block.
 func (m *Monitor) Refresh(s *Subscriber, addresses []string) {
 	targets := make([]metrics.Target, 0, len(addresses))
 	for _, address := range addresses {
@@ -78,7 +78,7 @@ func (m *Monitor) Leave(s *Subscriber) {
 	}
 }
 
-// Forget drops what is kept for an upstream that has gone.
+// Forget drops the state of an upstream that has gone.
 func (m *Monitor) Forget(address string) {
 	m.watcher.Forget(address)
 	m.mu.Lock()
@@ -95,7 +95,7 @@ func (m *Monitor) Suspect(address string) { m.watcher.Suspect(address) }
 // Answered notes that an upstream answers, so it is not down.
 func (m *Monitor) Answered(address string) { m.watcher.Answered(address) }
 
-// Models returns which upstream lists which models.
+// Models returns the lists of models by upstream.
 func (m *Monitor) Models() *metrics.ModelTable { return m.watcher.Models() }
 
 // setCapacity notes the capacity that a subscriber has configured.
@@ -109,7 +109,7 @@ func (m *Monitor) setCapacity(address string, s *Subscriber) {
 }
 
 // configure sets a subscriber's capacity for an upstream and tells the router
-// what that changes. The caller holds mu.
+// the new one that counts. The caller holds mu.
 func (m *Monitor) configure(address string, s *Subscriber, tokens int64) {
 	before := m.configured.of(address)
 	m.configured.set(address, s, tokens)
@@ -148,8 +148,8 @@ func (m *Monitor) LoadExpired(t metrics.Target) {
 	m.router.SetLoad(t.Address, routing.EngineLoad{})
 }
 
-// Restarted implements metrics.Observer: the engine holds nothing of what was
-// recorded.
+// Restarted implements metrics.Observer: the engine holds none of the recorded
+// blocks.
 func (m *Monitor) Restarted(t metrics.Target) {
 	m.endEpochs(t.Address)
 	if m.router.CacheLost(t.Address) && m.onRestart != nil {

@@ -77,7 +77,7 @@ func (e *engineTest) sendPrompt(address string, chain ...uint64) {
 	r.End()
 }
 
-// known is what is known of one upstream.
+// known holds the figures of one upstream.
 type known struct {
 	Capacity       int64
 	CapacitySource string
@@ -160,8 +160,8 @@ func TestARestartedEngineIsForgotten(t *testing.T) {
 	})
 }
 
-// A queue that this gateway did not send makes an engine busy, until it is no
-// longer told.
+// A queue that this gateway did not send makes an engine busy, until the engine
+// no longer reports it.
 func TestForeignLoadReachesTheRouter(t *testing.T) {
 	testEngines(t, map[string]string{"a:1/metrics": vllmSays(4, 3, 1000, 100)}, []string{"a:1", "b:1"}, func(e *engineTest) {
 		e.refresh()

@@ -8,7 +8,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/metrics"
 )
 
-// Report is what an engine reports about itself, as the admin API shows it.
+// Report holds an engine's own figures, as the admin API shows them.
 type Report struct {
 	Kind     string   `json:"kind,omitempty"`             // vllm, sglang or llama.cpp
 	ReadAgo  *float64 `json:"read_seconds_ago,omitempty"` // since its metrics were read; none: never
@@ -18,10 +18,10 @@ type Report struct {
 	Waiting  *int     `json:"waiting,omitempty"`
 	KVUsage  *float64 `json:"kv_usage,omitempty"` // 0 to 1
 	Capacity int64    `json:"capacity,omitempty"` // tokens
-	Models   int      `json:"models,omitempty"`   // how many it lists
+	Models   int      `json:"models,omitempty"`   // number of listed ones
 }
 
-// Report returns what the engine at an address reports; nil when it is not
+// Report returns the figures of the engine at an address; nil when it is not
 // asked.
 func (m *Monitor) Report(address string) *Report {
 	states := m.watcher.States(address)
@@ -50,8 +50,8 @@ func newReport(s metrics.State, now time.Time) *Report {
 	return r
 }
 
-// CapacitySource returns where the capacity that counts for an upstream comes
-// from: config, metrics or learned, or "" when it is not known.
+// CapacitySource returns the source of the capacity that counts for an
+// upstream: config, metrics or learned, or "" when it is not known.
 func (m *Monitor) CapacitySource(address string, capacity int64) string {
 	m.mu.Lock()
 	configured := m.configured.of(address)
