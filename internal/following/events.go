@@ -7,13 +7,13 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-// Events tells where the KV events of upstreams are: a policy's events option,
+// Events holds the addresses of upstreams' KV events: a policy's events option,
 // checked, with all defaults filled in. Two policies follow an upstream in the
 // same way when their Events are equal.
 type Events struct {
-	Address endpoint.Template    // where upstreams publish; "" with Listen
+	Address endpoint.Template    // of the upstreams' live events; "" with Listen
 	Listen  string               // host:port for publishers that connect to the gateway; "" with Address
-	Replay  endpoint.Template    // where past events can be read; "": nowhere
+	Replay  endpoint.Template    // of past events; "": they cannot be read
 	Ranks   int                  // data-parallel ranks of each upstream, at least 1
 	Weights kvevents.TierWeights // the worth of a token in each tier
 }

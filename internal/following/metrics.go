@@ -30,7 +30,7 @@ func NewMetrics(s *Subscriptions, namespace, subsystem string) *Metrics {
 		lag:           desc("events_lag_seconds", "Age of the upstream's last event when it was applied, by the engine's clock."),
 		gaps:          desc("events_gaps_total", "Times that events of the upstream were missing."),
 		replays:       desc("events_replays_total", "Times that past events of the upstream were read."),
-		blocks:        desc("events_blocks_total", "Blocks that the upstream said it stored, and that were entered."),
+		blocks:        desc("events_blocks_total", "Blocks that the upstream's events reported as stored, and that were entered."),
 		orphans:       desc("events_unknown_parents_total", "Events of the upstream left out because the block before theirs was not known."),
 	}
 }

@@ -18,7 +18,7 @@ type SignedPrompt struct {
 	BlockBytes   int                  // of the rendition, in each block
 	CoveredBytes int                  // of the rendition that the chain covers
 	Variant      uint64               // of the request members that change its tokens
-	TokenKey     routing.TokenKey     // what its tokens depend on beside the text
+	TokenKey     routing.TokenKey     // prompts with the same key have comparable tokens
 	Epoch        uint64               // of the router, when it was signed
 	Salt         string               // cache_salt, as the engine gets it
 	Unlinked     bool                 // no engine is followed: linking is of no use
@@ -58,9 +58,9 @@ func (p *SignedPrompt) fullChain() []uint64 {
 
 // anchors returns, for each element of the full chain, the number of tokens up
 // to its end, and the same for the ends of messages. All tokens come before the
-// prompt's own end: the next turn continues there, with the answer behind
-// whatever the chat template adds to start it. If that is wrong, the next
-// turn's tokens show it.
+// prompt's own end: the next turn continues there, with the answer behind the
+// tokens by which the chat template starts it. If that is wrong, the next turn's
+// tokens show it.
 func (p *SignedPrompt) anchors(body Body, found *tokenize.Tokens, blockTokens int) (anchors, ends []kvindex.Anchor) {
 	t := kvindex.TokenizedPrompt{
 		Render:       body.Render,

@@ -16,8 +16,9 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
-// forgetAfter is how long an upstream without a subscription is remembered:
-// longer than the time between naming an upstream and subscribing to it.
+// forgetAfter is the time for which an upstream without a subscription is
+// remembered: longer than the time between naming an upstream and subscribing
+// to it.
 const forgetAfter = 5 * time.Minute
 
 // Subscriber is one policy's interest in KV events. Subscriptions tell policies
@@ -26,7 +27,8 @@ type Subscriber struct {
 	Events *Events // nil: the policy follows nothing
 
 	// OnConflict is called once for an upstream that another policy of the same
-	// config follows differently; that one counts. nil: nothing is called.
+	// config follows differently; the other policy's Events count. nil: nothing
+	// is called.
 	OnConflict func(upstream string)
 
 	left       atomic.Bool   // its config is gone
@@ -48,10 +50,10 @@ type Subscriptions struct {
 	generations uint64 // configs that have started
 }
 
-// subscription is what is followed of one upstream.
+// subscription describes how one upstream is followed.
 type subscription struct {
 	events      *Events                  // of the subscribers
-	subscribers map[*Subscriber]struct{} // that want it so
+	subscribers map[*Subscriber]struct{} // with these events
 	generation  uint64                   // of the newest of their configs
 	named       time.Time                // when one of them last named the upstream
 	feeds       map[kvevents.Publisher]*kvindex.Feed
@@ -84,8 +86,8 @@ func (s *Subscriptions) Start(subscribers []*Subscriber) error {
 }
 
 // Follow names upstreams, by dial address, that a subscriber may send requests
-// to. Those that nobody names are no longer followed after a minute. It does
-// not block.
+// to. Upstreams that no subscriber names are not followed any more after a
+// minute. It does not block.
 func (s *Subscriptions) Follow(subscriber *Subscriber, addresses []string) {
 	if subscriber.Events == nil {
 		return
@@ -194,7 +196,7 @@ func (s *Subscriptions) closed(p kvevents.Publisher, opened kvevents.Sink) {
 	s.router.Index().Drop(feed)
 }
 
-// feed returns where a publisher's events go; nil when it is not followed.
+// feed returns the feed of a publisher; nil when it is not followed.
 func (s *Subscriptions) feed(p kvevents.Publisher) *kvindex.Feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,8 +206,8 @@ func (s *Subscriptions) feed(p kvevents.Publisher) *kvindex.Feed {
 	return nil
 }
 
-// Forget drops what the events of an upstream have told so far. From then on
-// only new events count.
+// Forget drops the blocks known by an upstream's events. From then on only new
+// events count.
 func (s *Subscriptions) Forget(address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -247,8 +249,8 @@ func (s *Subscriptions) Leave(subscriber *Subscriber) {
 	}
 }
 
-// Sweep forgets upstreams that are no longer followed and that nobody has named
-// for so long that no subscription to them can be under way.
+// Sweep forgets upstreams that are not followed any more, once they were not
+// named for so long that no subscription to them can be under way.
 func (s *Subscriptions) Sweep(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -278,8 +280,8 @@ type sink struct {
 	address string
 }
 
-// Apply applies an event. An engine that clears its cache has also lost what
-// was sent to it, unless the event is old and only replayed now.
+// Apply applies an event. An engine that clears its cache has also lost the
+// prompts recorded for it, unless the event is old and only replayed now.
 func (s *sink) Apply(e *kvevents.Event) bool {
 	if e.Kind == kvevents.Cleared && s.Knowledge() != kvevents.Unknown {
 		s.router.CacheLost(s.address)

@@ -17,7 +17,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/endpoint"
 )
 
-// nobody is where nothing listens: what is followed there never connects.
+// nobody is an address at which nothing listens: subscriptions to it never
+// connect.
 const nobody = "tcp://127.0.0.1:1"
 
 // startConfig returns the subscriber of a config that has started.
@@ -49,7 +50,7 @@ func sendPrompt(router *routing.Router, address string, chain ...uint64) {
 	r.End()
 }
 
-// until waits for what happens in other goroutines.
+// until waits for other goroutines.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(time.Millisecond) {
@@ -60,7 +61,7 @@ func until(t *testing.T, what string, is func() bool) {
 	t.Fatalf("never: %s", what)
 }
 
-// followed lists the publishers of which a feed is there, by their addresses.
+// followed lists the addresses of the publishers that have a feed.
 func (s *Subscriptions) followed() (events []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,11 +107,11 @@ func TestFollowingWithReloads(t *testing.T) {
 	f.Leave(old)
 	untilFollowed(t, f, "127.0.0.1:1 0")
 	if feedOf(t, f, "a:8000") != feed {
-		t.Fatal("what both configs follow was let go in between")
+		t.Fatal("an upstream that both configs follow was dropped in between")
 	}
 	f.Follow(old, []string{"b:8000"}) // a request of the old config
 	if len(f.client.States("b:8000")) != 0 {
-		t.Fatal("a config that is gone has something followed")
+		t.Fatal("an upstream is followed for a config that is gone")
 	}
 
 	other := startConfig(f, Events{Address: "tcp://127.0.0.1:2", Ranks: 2})
@@ -119,11 +120,11 @@ func TestFollowingWithReloads(t *testing.T) {
 	untilFollowed(t, f, "127.0.0.1:2 0", "127.0.0.1:3 1")
 	f.Follow(same, []string{"a:8000"}) // the config before is still there
 	untilFollowed(t, f, "127.0.0.1:2 0", "127.0.0.1:3 1")
-	f.Leave(other) // it could not start
+	f.Leave(other) // its config could not start
 	select {
 	case <-freed:
 	default:
-		t.Fatal("nobody is told that the upstream is free")
+		t.Fatal("the Freed channel is not closed though the upstream is free")
 	}
 	f.Follow(same, []string{"a:8000"})
 	untilFollowed(t, f, "127.0.0.1:1 0")
@@ -136,7 +137,7 @@ func TestFollowingWithReloads(t *testing.T) {
 	})
 }
 
-// Where only what is made of the events changes, their streams go on.
+// When only the use of the events changes, their streams go on.
 func TestFollowingWithOtherWeights(t *testing.T) {
 	f := newTestSubscriptions(t)
 	old := startConfig(f, Events{Address: nobody})
@@ -151,7 +152,7 @@ func TestFollowingWithOtherWeights(t *testing.T) {
 	f.Follow(renewed, []string{"a:8000"})
 	f.Leave(old)
 	if sizes := f.router.BlockSizes(); len(sizes) != 1 || feedOf(t, f, "a:8000") != feed {
-		t.Fatalf("after weights have changed the fleet knows of %v", sizes)
+		t.Fatalf("after a change of weights the block sizes are %v, or the feed is another one", sizes)
 	}
 	// The same port, asked for history too, is another stream.
 	replay := startConfig(f, Events{Address: nobody, Replay: "tcp://127.0.0.1:9"})
@@ -166,8 +167,8 @@ func TestFollowingWithOtherWeights(t *testing.T) {
 	}
 }
 
-// Policies of one config that differ about an upstream which shows only when
-// requests come: the first counts, and it is said once.
+// Policies of one config may differ about an upstream that shows only when
+// requests come: the first one counts, and the conflict is logged once.
 func TestFollowingDifferently(t *testing.T) {
 	f := newTestSubscriptions(t)
 	var conflicts []string
@@ -188,7 +189,7 @@ func TestFollowingDifferently(t *testing.T) {
 	f.Follow(new(Subscriber), []string{"a:8000"}) // one without events
 }
 
-// Upstreams that were only named for a while are not remembered for ever.
+// Upstreams that were named only for a while are not remembered for ever.
 func TestFollowingSweeps(t *testing.T) {
 	f := newTestSubscriptions(t)
 	p := startConfig(f, Events{Address: nobody})
@@ -196,13 +197,13 @@ func TestFollowingSweeps(t *testing.T) {
 	untilFollowed(t, f, "127.0.0.1:1 0")
 	f.Sweep(time.Now().Add(2 * forgetAfter))
 	if len(f.upstreams) != 1 {
-		t.Fatal("an upstream is forgotten that is followed")
+		t.Fatal("a followed upstream is forgotten")
 	}
 	f.client.Unfollow(p.Events.Publishers("a:8000")...) // as after a minute unseen
 	untilFollowed(t, f)
 	f.Sweep(time.Now())
 	if len(f.upstreams) != 1 {
-		t.Fatal("an upstream is forgotten that was named just now")
+		t.Fatal("an upstream named just now is forgotten")
 	}
 	f.Sweep(time.Now().Add(2 * forgetAfter))
 	if len(f.upstreams) != 0 {
@@ -212,8 +213,8 @@ func TestFollowingSweeps(t *testing.T) {
 	untilFollowed(t, f, "127.0.0.1:1 0")
 }
 
-// An engine that clears its cache holds nothing of what was sent to it either;
-// what it did long ago and is only read now says nothing of that.
+// An engine that clears its cache also loses the prompts recorded for it. An old
+// event that is only replayed now does not.
 func TestClearedForgetsWhatWasSent(t *testing.T) {
 	f := newTestSubscriptions(t)
 	p := startConfig(f, Events{Address: nobody})
@@ -232,8 +233,8 @@ func TestClearedForgetsWhatWasSent(t *testing.T) {
 	}
 }
 
-// What users make the gateway forget is forgotten of the engines' own word too,
-// and what it says from then on is not all.
+// When a user makes the gateway forget an upstream, it also drops the blocks
+// known by events, and later events are not the whole state.
 func TestForgetIsOfEventsToo(t *testing.T) {
 	f := newTestSubscriptions(t)
 	p := startConfig(f, Events{Address: nobody})
@@ -260,8 +261,8 @@ func TestForgetIsOfEventsToo(t *testing.T) {
 	}
 }
 
-// freePorts returns an address with that many ports behind each other, out of the
-// range from which the kernel gives ports to those who do not care.
+// freePorts returns an address with that many ports in a row, outside the range
+// from which the kernel picks ports.
 func freePorts(t *testing.T, n int) string {
 	t.Helper()
 	for range 100 {
@@ -303,20 +304,20 @@ func TestListening(t *testing.T) {
 	until(t, "both ranks are followed", func() bool { return len(f.followed()) == 2 })
 	f.Leave(renewed)
 	if connects(0) || connects(1) || len(f.listeners) != 0 {
-		t.Fatal("a port is open that nobody wants")
+		t.Fatal("a port without a subscriber is open")
 	}
-	f.Leave(renewed) // again: nothing to do
+	f.Leave(renewed) // has no effect a second time
 
 	taken, err := net.Listen("tcp", endpoint.AddPort(at, 1))
 	if err != nil {
-		t.Fatal(err) // it was to be free at once
+		t.Fatal(err) // the port must be free at once
 	}
 	defer taken.Close()
 	p := newSubscriber(Events{Listen: at, Ranks: 2})
 	if err := f.Start([]*Subscriber{p}); err != errListening {
-		t.Fatalf("a port that somebody has: error %v", err)
+		t.Fatalf("a port in use: error %v", err)
 	}
 	if connects(0) || len(f.listeners) != 0 {
-		t.Fatal("the config has failed, and its other port is open")
+		t.Fatal("the other port of a config that failed is open")
 	}
 }

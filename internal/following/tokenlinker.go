@@ -18,8 +18,8 @@ const (
 	usualBlock = 16
 	// maxWaiting bounds the prompts that wait for the first events.
 	maxWaiting = 64
-	// blockSizeTries and blockSizePause bound how long a prompt waits until the
-	// first events tell the engines' block size.
+	// blockSizeTries and blockSizePause bound a prompt's wait for the first
+	// events, which tell the engines' block size.
 	blockSizeTries = 20
 	blockSizePause = 50 * time.Millisecond
 )
@@ -66,10 +66,10 @@ func (l *TokenLinker) Fetch(p SignedPrompt, body Body, address string, use func(
 	return true
 }
 
-// Failing reports whether an upstream did not tell the last prompts' tokens.
+// Failing reports whether the last fetches from an upstream failed.
 func (l *TokenLinker) Failing(upstream string) bool { return l.queue.Failing(upstream) }
 
-// Forget drops what is kept for an upstream that has gone.
+// Forget drops the state of an upstream that has gone.
 func (l *TokenLinker) Forget(upstream string) { l.queue.Forget(upstream) }
 
 // Close ends all fetching and closes its connections.
@@ -78,7 +78,8 @@ func (l *TokenLinker) Close() {
 	l.transport.CloseIdleConnections()
 }
 
-// tokenizedPrompt is a prompt with its tokens and where its text meets them.
+// tokenizedPrompt is a prompt with its tokens, and with the anchors that map its
+// text to them.
 type tokenizedPrompt struct {
 	SignedPrompt
 	tokens        []uint32
@@ -141,7 +142,8 @@ func (l *TokenLinker) enterSpace(t *tokenizedPrompt, key routing.TokenKey) {
 			return
 		}
 	}
-	// The last end is the prompt's own, with what the chat template adds.
+	// The last end is the prompt's own, with the tokens that the chat template
+	// adds.
 	for i, end := range t.Ends[:max(0, len(t.Ends)-1)] {
 		blocks := end.Bytes / t.BlockBytes
 		if !t.ends[i].Exact || blocks > len(t.Chain) {

@@ -10,7 +10,7 @@ import (
 
 // TokenReport describes the fetching of prompts' tokens from one upstream, as
 // the admin API shows it. Without tokens the upstream's events cannot be found
-// by text, so an engine that does not tell them shows here.
+// by text, so an engine that does not report them shows here.
 type TokenReport struct {
 	Waiting int    `json:"waiting"` // prompts in the queue or being fetched
 	Fetched uint64 `json:"fetched"`

@@ -11,8 +11,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
-// Tokens that wait for the first events wait for a second at most, and are
-// wiped then, linked or not.
+// Tokens wait for the first events for a second at most. They are wiped then,
+// linked or not.
 func TestWaitingTokensAreWiped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewTokenLinker(routing.New(2_000_000, time.Now))
