@@ -49,7 +49,7 @@ func All(ctx caddy.Context) []Proxy {
 	return s.found
 }
 
-// maxDepth bounds how deep named routes can invoke each other.
+// maxDepth bounds the depth at which named routes invoke each other.
 const maxDepth = 32
 
 // search collects proxies.
@@ -60,7 +60,8 @@ type search struct {
 }
 
 // routes searches a list of routes, each of which a request passes after the
-// handlers ahead. It returns the handlers ahead of what follows the list.
+// handlers ahead. It returns the handlers that a request has passed after the
+// list.
 func (s *search) routes(list caddyhttp.RouteList, ahead []caddyhttp.MiddlewareHandler) []caddyhttp.MiddlewareHandler {
 	for _, route := range list {
 		after := s.handlers(route.Handlers, ahead)
