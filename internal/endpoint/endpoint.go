@@ -58,7 +58,8 @@ func IsHostPort(address string) bool {
 	return err == nil && n > 0
 }
 
-// hostPort returns the host and port of a URL, with the scheme's usual port.
+// hostPort returns the host and port of a URL, by default the scheme's usual
+// port.
 func hostPort(u *url.URL) string {
 	if u.Port() == "" && u.Scheme == "http" {
 		return net.JoinHostPort(u.Hostname(), "80")
