@@ -25,7 +25,7 @@ func init() {
 // Request | Answer
 // --------|-------
 // `GET /kv_aware/tree` | The prefix tree: bytes, limit, blocks, upstreams, evictions
-// `GET /kv_aware/volatile` | How far the process is locked out of the disk, and what is still open for writing
+// `GET /kv_aware/volatile` | How far the process is locked out of the disk, and the number of files still open for writing
 // `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, capacity, and what the engine reports
 // `GET /kv_aware/upstreams/ADDR` | One upstream
 // `DELETE /kv_aware/upstreams/ADDR` | Forgets the upstream's blocks, as after a restart of the engine

@@ -29,8 +29,8 @@ const (
 	// sweepInterval is the time between two searches for upstreams that have gone.
 	sweepInterval = time.Minute
 
-	// followInterval is how often static upstreams are named, so that their
-	// engines' events are followed while no requests come.
+	// followInterval is the time between two namings of static upstreams, which
+	// keep their engines' events followed while no requests come.
 	followInterval = 20 * time.Second
 )
 
@@ -160,7 +160,8 @@ func (a *App) Start() error {
 	return nil
 }
 
-// subscribers also tells each policy its place in the config.
+// subscribers returns the policies' subscribers, and tells each policy its place in
+// the config.
 func subscribers(places map[*Policy]*placement) (all []*following.Subscriber) {
 	for p, place := range places {
 		p.observed.place.Store(place)
@@ -169,7 +170,7 @@ func subscribers(places map[*Policy]*placement) (all []*following.Subscriber) {
 	return all
 }
 
-// sweepUntil drops what is kept for upstreams that have gone, now and then.
+// sweepUntil drops the state of upstreams that have gone, now and then.
 func (a *App) sweepUntil(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()

@@ -19,15 +19,15 @@ import (
 
 const explainPath = "/kv_aware/explain"
 
-// routed tells which upstreams the last request of a policy could go to, and
-// through which janitor: with dynamic upstreams the config does not tell.
+// routed holds the candidates of a policy's last request, and its janitor: the
+// config does not name dynamic upstreams.
 type routed struct {
 	janitor   *janitor.Handler
 	upstreams reverseproxy.UpstreamPool
 }
 
 // recordRouted remembers the candidates of a request, where the config does not
-// tell them. It allocates only when they have changed.
+// name them. It allocates only when they have changed.
 func (p *Policy) recordRouted(j *janitor.Handler, c *candidates, r *http.Request) {
 	if place := p.observed.place.Load(); place.isStatic() && place.janitor != nil {
 		return
@@ -58,14 +58,15 @@ func (p *Policy) explainable() (*routed, error) {
 	}
 	switch {
 	case e.upstreams == nil:
-		return nil, apiError(http.StatusConflict, "the upstreams are dynamic and no request has been routed yet: there are none to tell about")
+		return nil, apiError(http.StatusConflict, "the upstreams are dynamic and no request has been routed yet: none of them is known")
 	case e.janitor == nil:
 		return nil, apiError(http.StatusConflict, "no pii_janitor is known to run ahead of this policy: nothing can be signed")
 	}
 	return &e, nil
 }
 
-// explanation tells where a policy would send a request now, and why.
+// explanation names the upstream that a policy would pick for a request now, and
+// the reason.
 type explanation struct {
 	Upstream     string             `json:"upstream,omitempty"`
 	Reason       string             `json:"reason"`
@@ -78,13 +79,13 @@ type upstreamForecast struct {
 	Address      string  `json:"address"`
 	CachedTokens int     `json:"cached_tokens"`
 	WaitMS       float64 `json:"wait_ms"`    // until the prefill queued there is done
-	PrefillMS    float64 `json:"prefill_ms"` // of what is not cached
+	PrefillMS    float64 `json:"prefill_ms"` // of the uncached tokens
 	TTFTMS       float64 `json:"ttft_ms"`    // both
 	Requests     int     `json:"requests"`   // in flight there
 }
 
-// serveExplain takes the body of a request as clients send it and tells where it
-// would go. Nothing is sent, reserved or recorded.
+// serveExplain takes the body of a request as clients send it and answers with
+// its explanation. Nothing is sent, reserved or recorded.
 func serveExplain(s *shared, w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return apiError(http.StatusMethodNotAllowed, "this path takes POST")
@@ -112,7 +113,7 @@ func serveExplain(s *shared, w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer)
 }
 
-// explain tells where the request would go.
+// explain predicts the upstream of a request.
 func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) (*explanation, error) {
 	known, err := p.explainable()
 	if err != nil {

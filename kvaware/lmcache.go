@@ -26,9 +26,9 @@ import (
 // maxStagingWait bounds `wait`.
 const maxStagingWait = time.Minute
 
-// LMCache has LMCache bring a prompt's KV blocks from disk or remote storage up to the
-// node's CPU memory (staging) while the request is on its way. Only the engine itself
-// can fill its GPU, when it schedules the request.
+// LMCache configures staging: LMCache brings a prompt's KV blocks from disk or remote
+// storage up to the node's CPU memory while the request is on its way. Only the engine
+// itself can fill its GPU, when it schedules the request.
 //
 // A prompt is staged at the upstream that it goes to if that upstream or another one
 // had part of it before, the GPU is not expected to hold that part any more, and the
@@ -137,7 +137,7 @@ func (l *LMCache) client() lmcache.Client {
 	}})
 }
 
-// stage has the prompt's blocks staged where the attempt goes. pool holds all
+// stage has the prompt's blocks staged at the attempt's upstream. pool holds all
 // upstreams of the proxy, healthy or not.
 func (p *Policy) stage(r *http.Request, s *requestState, pool reverseproxy.UpstreamPool) {
 	if p.LMCache == nil {

@@ -60,7 +60,7 @@ func newPolicyMetrics(s *shared) *policyMetrics {
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"upstream"}),
 		usageMissing: counter("usage_missing_total",
-			"Answers that did not report how many prompt tokens were cached.", "upstream"),
+			"Answers that did not report cached prompt tokens.", "upstream"),
 		others: []prometheus.Collector{
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_bytes",
 				"Memory of the prefix tree.")), func() float64 { return float64(s.router.Stats().Bytes) }),
@@ -93,7 +93,7 @@ func (m *policyMetrics) picked(address string, why routing.Reason) {
 	m.requests.WithLabelValues(address, string(why)).Inc()
 }
 
-// compare counts a prediction against what the engine reported.
+// compare counts a prediction against the engine's report.
 func (m *policyMetrics) compare(address string, predicted int, u answer.Usage) {
 	m.predicted.WithLabelValues(address).Add(float64(predicted))
 	m.reported.WithLabelValues(address).Add(float64(u.CachedTokens))

@@ -17,7 +17,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
-// placement is where a policy stands in its config.
+// placement is a policy's place in its config.
 type placement struct {
 	upstreams reverseproxy.UpstreamPool // the static ones
 	dynamic   bool                      // there are others, which only requests show
@@ -52,7 +52,7 @@ func lastJanitor(ahead []caddyhttp.MiddlewareHandler) (last *janitor.Handler) {
 	return last
 }
 
-// isStatic reports whether the config alone tells all upstreams.
+// isStatic reports whether the config names all upstreams.
 func (l *placement) isStatic() bool {
 	placeholder := func(u *reverseproxy.Upstream) bool { return strings.Contains(u.String(), "{") }
 	return l != nil && !l.dynamic && len(l.upstreams) > 0 && !slices.ContainsFunc(l.upstreams, placeholder)

@@ -97,8 +97,8 @@ type Policy struct {
 	Usage string `json:"usage,omitempty"`
 
 	// The tenant of a request, as a placeholder such as `{http.auth.user.id}`.
-	// Requests of different tenants never share a prefix. A request with an
-	// empty tenant shares with nobody. Default: none, all share.
+	// Requests of different tenants never share a prefix. A request with an empty
+	// tenant shares none. Default: none, all share.
 	Tenant string `json:"tenant,omitempty"`
 
 	// Whether to send the tenant to the engine, as a keyed hash in `cache_salt`,
@@ -124,7 +124,8 @@ type Policy struct {
 
 	// Where engines publish their KV events: which blocks they store and evict.
 	// Two policies cannot follow one upstream in different ways. Default: off,
-	// the policy goes by its own history and by what answers report.
+	// the policy goes by its own history and by the cached tokens that answers
+	// report.
 	Events *Events `json:"events,omitempty"`
 
 	// When a prompt's tokens are fetched from an engine (vLLM: `/tokenize`, or
@@ -158,7 +159,8 @@ type Policy struct {
 	observed *observed
 }
 
-// observed is what a provisioned policy learns from its config and its requests.
+// observed holds the facts that a provisioned policy learns from its config and
+// its requests.
 type observed struct {
 	refresh    upstreamRefresh
 	place      atomic.Pointer[placement] // nil until the config has started
@@ -193,8 +195,8 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// setDefaults fills in what is not configured, and replaces the placeholders
-// that mean the same for all requests.
+// setDefaults fills in the options that are not configured, and replaces the
+// placeholders that mean the same for all requests.
 func (p *Policy) setDefaults() {
 	p.BlockSize = cmp.Or(p.BlockSize, DefaultBlockSize)
 	p.Unscrubbed = cmp.Or(p.Unscrubbed, unscrubbedRefuse)
@@ -209,8 +211,8 @@ func (p *Policy) setDefaults() {
 	}
 }
 
-// subscribe makes the values by which the shared state knows the policy, and its
-// own memory.
+// subscribe makes the policy's subscribers for the shared state, and its own
+// memory.
 func (p *Policy) subscribe() {
 	p.observed = new(observed)
 	p.upstreamsSubscriber = &upstreams.Subscriber{Capacity: p.Capacity}
@@ -221,7 +223,7 @@ func (p *Policy) subscribe() {
 	if p.Events != nil {
 		p.eventsSubscriber.Events = p.Events.following()
 		p.eventsSubscriber.OnConflict = func(upstream string) {
-			p.logger.Warn("another kv_aware policy follows this upstream's events differently: that one counts",
+			p.logger.Warn("another kv_aware policy follows this upstream's events differently: the other policy's events option counts",
 				zap.String("upstream", upstream))
 		}
 	}
@@ -230,7 +232,7 @@ func (p *Policy) subscribe() {
 // Validate refuses options that are out of range.
 func (p *Policy) Validate() error {
 	if p.CacheSalt && p.Tenant == "" {
-		return errors.New("cache_salt needs tenant: there is nobody to separate")
+		return errors.New("cache_salt needs tenant: there are no tenants to separate")
 	}
 	return errors.Join(
 		checkRadixDepth(p.RadixDepth),

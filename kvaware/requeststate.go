@@ -18,8 +18,8 @@ import (
 // stateVar is the request variable that holds the requestState.
 const stateVar = "kv_aware.state"
 
-// requestState is what a policy keeps for one request over all its attempts. It
-// also reads the answer for the router. Only the request's goroutine uses it.
+// requestState holds the state of one request over all its attempts. It also
+// reads the answer for the router. Only the request's goroutine uses it.
 type requestState struct {
 	policy   *Policy
 	exchange *janitor.Exchange
@@ -36,11 +36,11 @@ type requestState struct {
 	// Of the answer.
 	answered bool // its header has come
 	accepted bool // with a status of success
-	reported bool // the engine has reported how many prompt tokens were cached
+	reported bool // the engine has reported the cached prompt tokens
 }
 
 // requestState returns the state of a request. The first attempt makes it, and
-// adds to the body what the policy has to add.
+// adds the policy's members to the body.
 func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestState {
 	if s, ok := caddyhttp.GetVar(r.Context(), stateVar).(*requestState); ok && s.policy == p {
 		return s
@@ -63,7 +63,7 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 	return s
 }
 
-// beginAttempt notes where an attempt goes.
+// beginAttempt notes an attempt's upstream.
 func (s *requestState) beginAttempt(address string, d routing.Decision) {
 	s.address, s.cached = address, d.Cached
 }

@@ -64,8 +64,8 @@ func (p *Policy) route(c *candidates, state *requestState, r *http.Request, w ht
 	return u, state.request.Assign(candidate(u, r))
 }
 
-// commit does what follows from a decision: metrics, placeholders, staging, and
-// fetching the prompt's tokens. pool holds all upstreams of the proxy.
+// commit carries out a decision: metrics, placeholders, staging, and fetching
+// the prompt's tokens. pool holds all upstreams of the proxy.
 func (p *Policy) commit(address string, d routing.Decision, state *requestState, pool reverseproxy.UpstreamPool, r *http.Request) {
 	state.beginAttempt(address, d)
 	p.shared.metrics.picked(address, d.Reason)
@@ -99,8 +99,8 @@ func replacer(r *http.Request) *caddy.Replacer {
 	return r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 }
 
-// refreshInterval is how often a policy tells the shared state which upstreams
-// it has: often enough for dynamic ones, and at no cost to each request.
+// refreshInterval is the time between two refreshes of a policy's upstreams:
+// short enough for dynamic ones, and at no cost to each request.
 const refreshInterval = time.Second
 
 // upstreamRefresh is the time of a policy's last refresh, in Unix nanoseconds.

@@ -107,7 +107,7 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 }
 
 func logRestart(upstream string) {
-	caddy.Log().Named("kv_aware").Info("the engine was restarted: what it held is forgotten", zap.String("upstream", upstream))
+	caddy.Log().Named("kv_aware").Info("the engine was restarted: its blocks are forgotten", zap.String("upstream", upstream))
 }
 
 // Destruct is called when the last config is gone: no engine is asked any more.
@@ -166,7 +166,7 @@ func (s *shared) withdraw(c *settings) {
 // enforce makes the newest settings true. The caller holds mu.
 func (s *shared) enforce() (emptied bool) {
 	if len(s.settings) == 0 {
-		return false // what is left of the last config may still finish
+		return false // requests of the last config may still finish
 	}
 	c := s.settings[len(s.settings)-1]
 	s.router.SetLimit(c.memoryLimit)
@@ -181,7 +181,7 @@ func (s *shared) enforce() (emptied bool) {
 	return true
 }
 
-// forgetAll drops what is recorded of every upstream.
+// forgetAll drops the records of all upstreams.
 func (s *shared) forgetAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,14 +191,14 @@ func (s *shared) forgetAll() {
 	}
 }
 
-// forget drops what is recorded of one upstream. It reports whether there is
-// such an upstream.
+// forget drops the records of one upstream. It reports whether there is such an
+// upstream.
 func (s *shared) forget(address string) bool {
 	s.events.Forget(address)
 	return s.router.Forget(address)
 }
 
-// sweep drops what is kept for upstreams that have gone.
+// sweep drops the state of upstreams that have gone.
 func (s *shared) sweep(now time.Time) {
 	s.router.Index().Expire(now)
 	s.events.Sweep(now)

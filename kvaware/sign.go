@@ -60,7 +60,7 @@ func (p *Policy) signedPrompt(x *janitor.Exchange, signature janitor.Signature, 
 		Unlinked:     p.Events == nil,
 	}
 	if p.Events == nil && p.LMCache == nil {
-		return prompt // nobody asks for the ends
+		return prompt // nothing uses the ends
 	}
 	for _, end := range signature.Ends() {
 		prompt.Ends = append(prompt.Ends, routing.MessageEnd(end))

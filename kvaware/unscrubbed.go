@@ -18,7 +18,7 @@ import (
 // unscrubbed is the reason for requests that no janitor has seen.
 const unscrubbed routing.Reason = "unscrubbed"
 
-// unscrubbedText says what is missing and where it goes.
+// unscrubbedText names the missing handler and its place.
 const unscrubbedText = "kv_aware refused this request: no pii_janitor has seen its body. " +
 	"Put pii_janitor into the site, ahead of reverse_proxy and outside of its handle and route blocks " +
 	"(in JSON: as a handler before reverse_proxy), or set 'unscrubbed fallback' on the policy."
@@ -47,9 +47,9 @@ func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Reques
 	return u
 }
 
-// refuse answers the request. Returning no upstream alone would end in an
-// empty 503 that tells nobody what to do; Caddy's own 503 that follows finds
-// the answer written already.
+// refuse answers the request. Returning no upstream alone would end in an empty
+// 503 that gives no reason; Caddy's own 503 that follows finds the answer
+// written already.
 func (p *Policy) refuse(r *http.Request, w http.ResponseWriter) {
 	setPlaceholders(r, routing.Decision{Reason: unscrubbed}, 0)
 	if caddyhttp.GetVar(r.Context(), refusedVar) != nil {
@@ -69,9 +69,9 @@ func (p *Policy) refuse(r *http.Request, w http.ResponseWriter) {
 
 const refusedVar = "kv_aware.refused"
 
-// hasBody reports whether the request carries a body. Where its length is not
-// announced only reading tells; a body that is there will be refused, so the
-// byte is not missed.
+// hasBody reports whether the request carries a body. Without an announced
+// length it reads one byte, which is not missed: a request with a body will be
+// refused.
 func hasBody(r *http.Request) bool {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return false
