@@ -103,8 +103,8 @@ func (a *arrival) abandon(until time.Time) {
 	}
 }
 
-// readBody reads a whole body into memory that is counted as it grows. It
-// returns what the client sent, decompressed.
+// readBody reads a whole body, decompressed, into memory that is counted as it
+// grows.
 func (h *Handler) readBody(r *http.Request, a *arrival) ([]byte, error) {
 	if r.ContentLength > h.MaxSize {
 		return nil, errTooLarge

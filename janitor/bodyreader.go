@@ -23,7 +23,7 @@ func newBodyReader(body []byte, edits []prompt.Edit) *bodyReader {
 	return &bodyReader{body: body, edits: edits}
 }
 
-// size returns how many bytes are left.
+// size returns the number of bytes left.
 func (b *bodyReader) size() int64 {
 	n := len(b.body) - b.at - b.inNew
 	for _, e := range b.edits {

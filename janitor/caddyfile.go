@@ -19,7 +19,7 @@ func init() {
 	httpcaddyfile.RegisterHandlerDirective("pii_janitor", parseCaddyfile)
 	// The janitor runs after encode, so that the answer is not compressed yet, and
 	// before handle and route: a janitor of the site that ran after them would not
-	// see what they proxy, and raw prompts would leave.
+	// see their requests, and raw prompts would leave.
 	httpcaddyfile.RegisterDirectiveOrder("pii_janitor", httpcaddyfile.Before, "invoke")
 }
 

@@ -15,10 +15,10 @@ import (
 // chunkedPiece is the size of a chunkedBody's buffer in bytes.
 const chunkedPiece = 8 << 10
 
-// chunkedBody reads an HTTP/1.1 body in chunks so that waiting for it can be
-// given up and taken up again. A deadline cannot do that: net/http's reader of
-// chunks fails for ever after its first error, and linger could not read on. So
-// each read runs in a goroutine of its own.
+// chunkedBody reads an HTTP/1.1 body in chunks, with waits that can be ended and
+// begun again. A deadline cannot do that: net/http's reader of chunks fails for
+// ever after its first error, and linger could not read on. So each read runs in
+// a goroutine of its own.
 type chunkedBody struct {
 	body      io.Reader
 	piece     []byte
@@ -112,7 +112,7 @@ func (c *chunkedBody) resume() {
 }
 
 // close waits for the read under way, which a deadline must have ended, and
-// wipes what it read.
+// wipes the buffer.
 func (c *chunkedBody) close() {
 	if c.late != nil {
 		c.late.Stop()

@@ -40,8 +40,8 @@ type coding struct {
 	// name as in Content-Encoding.
 	name string
 
-	// memory is how many bytes decoding takes at most, besides the output. They
-	// count against the in-flight limit like the body.
+	// memory bounds the bytes that decoding takes besides the output. They count
+	// against the in-flight limit like the body.
 	memory int64
 
 	open func(*countingReader) (io.ReadCloser, error)
@@ -141,8 +141,8 @@ func (d *decoder) sourceError() error {
 }
 
 // atEnd reports whether nothing follows the compressed data. gzip and zstd read
-// what follows as another member, and brotli reports it. flate and zlib do not
-// read ahead of an io.ByteReader, so it is still there.
+// further bytes as another member, and brotli reports them. flate and zlib do
+// not read ahead of an io.ByteReader, so they are still there.
 func (d *decoder) atEnd() bool {
 	var probe [1]byte
 	n, err := io.ReadFull(&d.in, probe[:])

@@ -61,7 +61,7 @@ func (h *Handler) parseOptions() {
 	h.pass = h.Unknown == unknownPass
 }
 
-// takes says what each option takes, for error messages.
+// takes describes the values of each option, for error messages.
 var takes = map[string]string{
 	"mode":            "placeholder, redact, block or detect, and the entities it applies to",
 	"placeholder":     "numbered or keyed",
@@ -203,8 +203,8 @@ func patternEntity(name string) pii.Entity {
 }
 
 // useEntities checks the labels in the options and prepares the counters. A
-// label that no finding can have is a mistake, which would otherwise show only
-// when a value passes that was to be blocked.
+// label that no finding can have is a mistake. Otherwise it would show only when
+// a value passes that should be blocked.
 func (h *Handler) useEntities(known []pii.Entity) error {
 	for e := range h.entityModes {
 		if !slices.Contains(known, e) {

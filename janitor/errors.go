@@ -26,8 +26,8 @@ type refusal struct {
 	early bool
 }
 
-// retryAfter is how long a client that found no room is asked to wait, in seconds.
-// Room comes free as soon as any answer begins.
+// retryAfter is the wait that a client without room is asked for, in seconds. Room
+// comes free as soon as any answer begins.
 const retryAfter = 1
 
 var (

@@ -15,7 +15,8 @@ import (
 // Janitor returns the handler that let the request through.
 func (x *Exchange) Janitor() *Handler { return x.janitor }
 
-// Findings returns how many values the janitor has found in the request.
+// Findings returns the number of values that the janitor has found in the
+// request.
 func (x *Exchange) Findings() int { return x.findings }
 
 // Examine treats a request like ServeHTTP, but forwards nothing. It calls show

@@ -66,7 +66,7 @@ type Exchange struct {
 	stream  bool
 
 	bodyRead  bool          // the janitor has read the body into body
-	body      []byte        // what the engine gets, without edits; nil: none, or released
+	body      []byte        // the engine's body, without edits; nil: none, or released
 	places    members       // where members of body can be added
 	edits     []prompt.Edit // the members that were added
 	dropUsage bool          // the client did not ask for usage; AskUsage did
@@ -111,10 +111,10 @@ func (x *Exchange) Stream() bool { return x.stream }
 // nor kept.
 func (x *Exchange) Body() []byte { return x.body }
 
-// Attach gives r the scrubbed body, with its length and GetBody. Each attempt can
-// call it again. It leaves a request as it is if there is no body, or if the
-// janitor has not read it. It reports false once the answer has begun: then the
-// body is gone.
+// Attach gives r the scrubbed body, with its length and GetBody. It can be called
+// for each attempt. It leaves r as it is if there is no body, or if the janitor
+// has not read it. It reports false once the answer has begun: then the body is
+// gone.
 func (x *Exchange) Attach(r *http.Request) bool {
 	if x.released {
 		return false
@@ -181,8 +181,8 @@ func (x *Exchange) begin(status int, h http.Header) {
 	x.releaseBodies()
 }
 
-// releaseBodies drops the bodies and gives their bytes back. The vault and what
-// was retained stay counted.
+// releaseBodies drops the bodies and gives their bytes back. The vault and the
+// retained bytes stay counted.
 func (x *Exchange) releaseBodies() {
 	x.released = true
 	x.body, x.edits = nil, nil
@@ -202,7 +202,7 @@ func (x *Exchange) releaseBodies() {
 	}
 }
 
-// end is called when the request ends in whatever way. Only the first call has an
+// end is called when the request ends, however it ends. Only the first call has an
 // effect.
 func (x *Exchange) end(err error) {
 	if x.ended {

@@ -15,13 +15,13 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
-// maxFindings is how many findings one request may have. Nobody writes more by
-// hand; such a request is an attack on memory.
+// maxFindings bounds the findings of one request. No person writes more by hand;
+// such a request is an attack on memory.
 const maxFindings = 10_000
 
-// joinWindow is how many bytes on either side of a seam between two parts of a
-// message are scanned together. Only keys and tokens are longer, and nobody
-// splits those.
+// joinWindow is the number of bytes on either side of a seam between two parts of
+// a message that are scanned together. Only keys and tokens are longer, and
+// clients do not split those.
 const joinWindow = 256
 
 // finding is a span, or the part of a span that lies in one text.
@@ -39,7 +39,7 @@ type finding struct {
 type span struct{ start, end int }
 
 // finder scans the texts of a document and keeps the findings in the document's
-// order. It is pooled; wipe zeroes what it found.
+// order. It is pooled; wipe zeroes the values found.
 type finder struct {
 	cursor prompt.Cursor
 	part   prompt.Decoded
@@ -83,7 +83,7 @@ func (f *finder) wipe() {
 }
 
 // run finds the values in the texts of d. It reports false when there are more
-// than one request may have.
+// than maxFindings.
 func (f *finder) run(s *pii.Scanner, d *prompt.Document) bool {
 	for i := 0; i < len(d.Texts); {
 		last := i + 1

@@ -186,14 +186,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer rw.close()
 	err := next.ServeHTTP(rw, r)
 	if !rw.finish() {
-		panic(http.ErrAbortHandler) // what Caddy does with an answer cut off
+		panic(http.ErrAbortHandler) // as Caddy does with an answer cut off
 	}
 	x.end(endOf(r, err))
 	return err
 }
 
-// endOf returns what an observer is told about the end: the error of the proxy,
-// or that the client is gone.
+// endOf returns the error for [Observer.End]: that of the proxy, or that of a
+// client that has gone.
 func endOf(r *http.Request, err error) error {
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func endOf(r *http.Request, err error) error {
 }
 
 // admit reads and scrubs the request and prepares it to be forwarded, or returns
-// why it is refused.
+// the refusal.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *refusal {
 	dropH2C(r)
 	if isUpgrade(r) {
@@ -237,8 +237,8 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 }
 
 // understand parses and scrubs the body. On the paths of known APIs it must be
-// JSON. On others its first byte tells whether it is, and never the Content-Type,
-// which engines ignore too.
+// JSON. On others its first byte decides, and never the Content-Type, which
+// engines ignore too.
 func (h *Handler) understand(r *http.Request, x *Exchange, body []byte) *refusal {
 	x.bodyRead = true
 	if x.api.Dialect().AnyJSON && !looksLikeJSON(body) {

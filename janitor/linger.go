@@ -22,16 +22,16 @@ import (
 // chunks, which stays counted. Others are read through the connection's own
 // buffer, lingerPiece bytes at a time.
 const (
-	// lingerFactor times max_size, and at least lingerFloor, is how many bytes
-	// are read. If the client announced more, none are.
+	// lingerFactor times max_size, but at least lingerFloor, bounds the bytes
+	// that are read. If the client announced more, none are.
 	lingerFactor = 2
 	lingerFloor  = 1 << 20
-	// lingerPause is how long the client may be silent, and how long reading may
-	// go on at least. It may go on until read_timeout is over.
+	// lingerPause bounds the client's silence. Reading may go on for as long, or
+	// until read_timeout is over if that is later.
 	lingerPause = 2 * time.Second
 	lingerPiece = 512
-	// serverLinger is how long the server may read on by itself before it sends
-	// an answer that does not close the connection.
+	// serverLinger bounds the time in which the server reads on by itself before
+	// it sends an answer that does not close the connection.
 	serverLinger = 500 * time.Millisecond
 )
 

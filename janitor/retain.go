@@ -34,7 +34,7 @@ type Retained struct {
 
 // Retain keeps the scrubbed body and its rendition. It can be called until the
 // header of the answer is sent, and for the last time in [Observer.Header]. The
-// caller must release what it returns.
+// caller must release the Retained.
 //
 // It reports false when the request cannot be signed, when the engine gets
 // another prompt than the signed one (detect mode reported a value), or when
@@ -101,15 +101,15 @@ func (r *Retained) Release() {
 	}
 }
 
-// retention is what all Retained of one request share: the bytes that they keep
-// counted.
+// retention is shared by all Retained of one request. It holds the bytes that
+// they keep counted.
 type retention struct {
 	queue *admission.Queue
 	body  int64
 
 	mu    sync.Mutex
 	users int
-	size  int64            // the body, and what each user has of its own
+	size  int64            // the body, and the bytes of each user's own
 	lease *admission.Lease // holds size once the request has released the bodies
 }
 
@@ -143,8 +143,8 @@ func (h *retention) remove() {
 	}
 }
 
-// takeOver takes what is still in use from the lease of a request that releases
-// its bodies.
+// takeOver takes the bytes that are still in use from the lease of a request that
+// releases its bodies.
 func (h *retention) takeOver(from *admission.Lease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

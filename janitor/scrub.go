@@ -18,8 +18,8 @@ import (
 // redacted replaces values in redact mode.
 var redacted = []byte("[REDACTED]")
 
-// footprintFloor is how many bytes of a document, or of a finder, do not count:
-// the scratch memory of usual requests is pooled.
+// footprintFloor is the number of bytes of a document, or of a finder, that do
+// not count: the scratch memory of usual requests is pooled.
 const footprintFloor = 64 << 10
 
 var documents = sync.Pool{New: func() any { return new(prompt.Document) }}
@@ -262,7 +262,7 @@ func shift(edits, made []prompt.Edit) {
 	}
 }
 
-// mode says what happens to a finding.
+// mode is the treatment of a finding.
 type mode uint8
 
 const (

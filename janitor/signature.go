@@ -57,11 +57,12 @@ func (s Signature) BlockSize() int { return s.blockSize }
 // the size of the prompt that the engine's chat template makes, not equal.
 func (s Signature) PromptBytes() int { return s.prompt }
 
-// CoveredBytes returns how many bytes of the rendition the chain covers. Each
-// block has BlockSize bytes, but the last one of a Cut signature may be shorter.
+// CoveredBytes returns the number of bytes of the rendition that the chain
+// covers. Each block has BlockSize bytes, but the last one of a Cut signature may
+// be shorter.
 func (s Signature) CoveredBytes() int { return s.covered }
 
-// Media returns how many images, sounds and files the prompt has. PromptBytes
+// Media returns the number of images, sounds and files in the prompt. PromptBytes
 // counts a few bytes for each, whatever its size.
 func (s Signature) Media() int { return s.media }
 
@@ -104,7 +105,7 @@ func sign(d *prompt.Document, api prompt.API, key []byte, model, tenant string, 
 	return s
 }
 
-// root hashes what a signature depends on besides the text. Each part has its
+// root hashes the inputs of a signature besides the text. Each part has its
 // length in front, so different parts never give the same bytes.
 func root(api prompt.API, key []byte, model, tenant string, blockSize int) uint64 {
 	var d xxhash.Digest

@@ -17,8 +17,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
-// keyedDigits is how many hex digits of the HMAC a keyed placeholder has. It has
-// more if two values of one request would share them.
+// keyedDigits is the number of hex digits of the HMAC in a keyed placeholder. It
+// has more if two values of one request would share them.
 const keyedDigits = 6
 
 // maxLiteral is the largest number of a placeholder that is noticed in the
@@ -26,7 +26,7 @@ const keyedDigits = 6
 // to larger numbers only in a text that has that many placeholders itself.
 const maxLiteral = 1<<16 - 1
 
-// vaultSeed makes the hashes of vaults unpredictable, so that nobody can send
+// vaultSeed makes the hashes of vaults unpredictable, so that no client can send
 // values with colliding hashes.
 var vaultSeed = maphash.MakeSeed()
 
@@ -288,7 +288,7 @@ func (v *vault) search(p []byte) int {
 	return i
 }
 
-// Len returns how many placeholders can be restored.
+// Len returns the number of placeholders that can be restored.
 func (v *vault) Len() int { return len(v.order) }
 
 // Value returns the value of a placeholder. It is valid until the vault is wiped

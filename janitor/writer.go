@@ -99,7 +99,7 @@ func hasReadableBody(status int) bool {
 	return true
 }
 
-// dropLengths removes the headers that hold only for the bytes of the engine.
+// dropLengths removes the headers that are true only for the engine's own bytes.
 func dropLengths(h http.Header) {
 	for _, name := range [...]string{
 		"Content-Length", "Etag", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Accept-Ranges",
@@ -158,8 +158,9 @@ func (w *responseWriter) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// finish passes on what is still held back when the answer ends. It reports false
-// if a compressed answer was incomplete, which the client could not notice.
+// finish passes on the bytes that are still held back when the answer ends. It
+// reports false if a compressed answer was incomplete, which the client could not
+// notice.
 func (w *responseWriter) finish() bool {
 	whole := w.unpack == nil || w.unpack.finish() == nil
 	if w.answer != nil {

@@ -8,8 +8,8 @@ package pii
 // "[EMAIL_1]4012888888881881" holds a card. So the text beside such findings is
 // scanned again as it will be.
 
-// edgeMargin is how much text around a finding is scanned again: the judged
-// bytes of a value, and its name.
+// edgeMargin is the size of the text around a finding that is scanned again:
+// the judged bytes of a value, and its name.
 const edgeMargin = maxHead + 128
 
 // maxRounds bounds how often new findings start another round; edgeBudget

@@ -162,8 +162,8 @@ func (r *scan) scannedBefore(start, end int) bool {
 	return r.win != nil && end+numberReach < len(r.text) && r.win.pure(max(0, start-numberReach), end+numberReach)
 }
 
-// numberReach is how far a finding can extend around its digits or a token: a
-// month, an extension, a scheme.
+// numberReach bounds the bytes by which a finding can extend around its digits
+// or a token: a month, an extension, a scheme.
 const numberReach = 24
 
 // goesOn reports whether a stretch that ends at text[end] goes on after the
