@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// This file alone knows where the fields of a word are. Both the code that
+// Only this file knows the positions of the fields in a word. Both the code that
 // changes the tree and the lookups without a lock use its accessors.
 //
 // All objects are made of lines of eight words, 64 bytes. A reference is the
@@ -76,14 +76,14 @@ func (r *run) setPosition(depth int, hashList uint32) {
 func (r *run) setHolderList(ref uint32) { r.links.Store(join(ref, r.parent())) }
 func (r *run) setParent(ref uint32)     { r.links.Store(join(r.holderList(), ref)) }
 
-// addChild and removeChild keep the exclusive or of the children: enough to name
-// the only child when one is left, which is when two runs can become one again.
+// addChild and removeChild keep the exclusive or of the children. It names the
+// only child when one is left, and the two runs can become one again.
 func (r *run) addChild(child uint32)    { r.childSet.Store((r.childSet.Load() ^ join(child, 0)) + 1) }
 func (r *run) removeChild(child uint32) { r.childSet.Store((r.childSet.Load() ^ join(child, 0)) - 1) }
 func (r *run) setOnlyChild(ref uint32)  { r.childSet.Store(join(ref, 1)) }
 
-// runCounts is the word counts of a run. A lookup loads it once, so that all it
-// takes from it is of one moment.
+// runCounts is the word counts of a run. A lookup loads it once, so that all its
+// fields are of one moment.
 type runCounts uint64
 
 const (
@@ -133,8 +133,8 @@ func (h holder) withEffective(n int) holder {
 	return h&^0xff00 | holder(n)<<8
 }
 
-// claim says what one upstream holds of one run. It is read and written under
-// Tree.mu only.
+// claim records the blocks of one run that one upstream holds. It is read and
+// written under Tree.mu only.
 //
 // The claims of an upstream form a tree of their own (child, next, prev): a
 // claim on a run implies one on the run's parent, if need be an empty one. They
@@ -157,13 +157,15 @@ type claim struct {
 	cursor      atomic.Uint32 // unless idle: the child claim that is next
 }
 
-// blocks is how many blocks of the run the upstream holds, holes or not.
+// blocks returns the number of the run's blocks that the upstream holds, holes or
+// not.
 func (c *claim) blocks() int { return bits.OnesCount64(c.present.Load()) }
 
-// contiguous is how many blocks a set has from its start without a hole.
+// contiguous returns the number of blocks at the start of a set, up to the first
+// hole.
 func contiguous(present uint64) int { return bits.TrailingZeros64(^present) }
 
-// coverage is where the last block of a set ends.
+// coverage returns the end of the last block of a set.
 func coverage(present uint64) int { return bits.Len64(present) }
 
 // bucket is a piece of a hash table.
@@ -192,7 +194,8 @@ func newRunSlot(h uint64, run uint32) uint64 { return join(upper(h), run) }
 
 func slotRun(slot uint64) uint32 { return lower(slot) }
 
-// runSlotMatches tells whether a slot may be that of a run whose first hash is h.
+// runSlotMatches reports whether a slot may be that of a run whose first hash is
+// h.
 func runSlotMatches(slot, h uint64) bool { return (slot^h)>>32 == 0 && slot != 0 }
 
 const (
@@ -207,10 +210,10 @@ func newKeySlot(h uint64, claim uint32, block int) uint64 {
 func keySlotClaim(slot uint64) uint32 { return lower(slot) }
 func keySlotBlock(slot uint64) int    { return int(slot >> keySlotBlockShift & (MaxRun - 1)) }
 
-// keySlotMatches tells whether a slot may be that of a key whose hash is h.
+// keySlotMatches reports whether a slot may be that of a key whose hash is h.
 func keySlotMatches(slot, h uint64) bool { return (slot^h)>>keySlotTagShift == 0 && slot != 0 }
 
-// recordCapacity is how many blocks a record of n lines has room for.
+// recordCapacity returns the number of blocks that fit into a record of n lines.
 func recordCapacity(n int) int { return min(MaxRun, (n*lineWords-1)*2/3) }
 
 // record is the words of a record.
@@ -234,7 +237,7 @@ func (w record) setCopies(block int, c copies) {
 	p.Store(p.Load()&^(0xffffffff<<shift) | uint64(c)<<shift)
 }
 
-// empty tells whether the record knows of no copy of any block.
+// empty reports whether the record has no copy of any block.
 func (w record) empty() bool {
 	for i := 0; i < w.capacity(); i += 2 {
 		if w.pair(i).Load() != 0 {
@@ -244,8 +247,8 @@ func (w record) empty() bool {
 	return true
 }
 
-// copies counts the copies of one block in each tier, up to 255. Engines do store
-// a block twice, and then remove it twice.
+// copies counts the copies of one block in each tier, up to 255. Engines may
+// store a block twice, and then remove it twice.
 type copies uint32
 
 const maxCopies = 255
