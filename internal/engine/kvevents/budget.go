@@ -40,7 +40,7 @@ const (
 // wall-clock time, since goroutines have no processor clock.
 type budget struct {
 	divisor time.Duration // one part in divisor of the time is earned
-	burst   time.Duration // limit of what can be saved, and the initial saving
+	burst   time.Duration // limit of the savings, and the initial saving
 	debt    time.Duration // at the time at; negative: saved
 	at      time.Time     // zero: burst is saved
 }
@@ -59,8 +59,8 @@ func (a *budget) balance(now time.Time) time.Duration {
 	return max(a.debt-max(now.Sub(a.at), 0)/a.divisor, -a.burst)
 }
 
-// maxConcurrentApplies returns how many batches of publishers that are not modest
-// are applied at the same time. Half of the cores stay free.
+// maxConcurrentApplies bounds the batches that are applied at the same time, without
+// those of modest publishers. Half of the cores stay free.
 func maxConcurrentApplies() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // awaitTurn waits until a batch may be applied, if the publisher is not modest.

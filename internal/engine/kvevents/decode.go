@@ -14,7 +14,7 @@ var ErrBatch = errors.New("kvevents: a batch cannot be read")
 // errEvent means that one event cannot be used. Its end can still be found.
 var errEvent = errors.New("kvevents: an event cannot be read")
 
-// Batch holds what a batch says beside its events.
+// Batch describes a batch beside its events.
 type Batch struct {
 	Time float64 // when the engine assembled it, by its clock: seconds since 1970
 	Rank int     // of the data-parallel engine core; -1: missing

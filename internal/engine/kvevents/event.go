@@ -25,8 +25,8 @@ const (
 	NumTiers = int(radixcache.NumTiers)
 )
 
-// TierWeights holds what a token in each Tier counts: from 0, as if the engine had
-// to compute it, to 1, as if the GPU held it.
+// TierWeights holds the worth of a token in each Tier: from 0, as if the engine
+// had to compute it, to 1, as if the GPU held it.
 type TierWeights = [NumTiers]float64
 
 // Attention says whether a group's blocks can make a prefix match.
@@ -54,7 +54,7 @@ type Event struct {
 	BlockSize int      // tokens in a block; may be 0 without tokens
 	LoRA      []byte   // name of the adapter; empty: none; with a leading zero byte if the engine only gave a number
 	Attention Attention
-	// Extra is empty or has one digest for each block: of what its hash covers
-	// beside the tokens and the adapter (see ExtraOf); 0: nothing.
+	// Extra is empty or has one digest for each block: of the parts that its hash
+	// covers beside the tokens and the adapter (see ExtraOf); 0: none.
 	Extra []uint64
 }

@@ -290,7 +290,7 @@ func (s *fakeSink) holds() (map[uint64]uint64, Knowledge) {
 	return maps.Clone(s.blocks), s.known
 }
 
-// countKnown returns how often the sink got a knowledge.
+// countKnown returns the number of times that the sink got a knowledge.
 func (s *fakeSink) countKnown(k Knowledge) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

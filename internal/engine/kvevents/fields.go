@@ -270,7 +270,7 @@ func (d *Decoder) loraName() error {
 	return nil
 }
 
-// complete sets what depends on several fields.
+// complete sets the values that depend on several fields.
 func (d *Decoder) complete() error {
 	e := &d.event
 	if e.Kind == Cleared {

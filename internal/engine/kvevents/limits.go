@@ -23,10 +23,11 @@ const (
 	// replayTime bounds a replay with all its attempts, but without the wait for
 	// a turn: a slow publisher delays the others by no more.
 	replayTime = 2 * time.Minute
-	// replaySilence ends an answer: libzmq drops what a slow reader leaves, the
-	// end mark too.
+	// replaySilence ends an answer: libzmq drops the messages that a slow reader
+	// leaves, the end mark too.
 	replaySilence = 2 * time.Second
-	// yieldCheckInterval is how often a probe looks for live batches to yield to.
+	// yieldCheckInterval lies between two looks of a probe for live batches to
+	// yield to.
 	yieldCheckInterval = 20 * time.Millisecond
 	// replayAttempts bounds the attempts in a row that bring nothing new.
 	replayAttempts = 3

@@ -55,7 +55,8 @@ type Listener struct {
 	unclaimed budget // of the connections that wait, guarded by mu
 }
 
-// ListenerStats counts the connections that wait, and what was turned away.
+// ListenerStats counts waiting and refused connections, and messages of unknown
+// publishers.
 type ListenerStats struct {
 	Waiting int    // connections that no subscription uses now
 	Refused uint64 // connections over the limit, or of another protocol

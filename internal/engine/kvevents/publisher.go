@@ -9,10 +9,10 @@ type Publisher struct {
 	Upstream string // the address that requests for the engine are sent to, host:port
 	Rank     int    // of the data-parallel engine core, from 0
 	Events   string // host:port where it publishes; empty: it connects to a Listener
-	Replay   string // host:port where it can be asked for what it has published; empty: nowhere
+	Replay   string // host:port where past batches can be read; empty: nowhere
 }
 
-// State is what a Subscriber knows of one publisher.
+// State describes one publisher, as its Subscriber knows it.
 type State struct {
 	Publisher Publisher
 	Connected bool          // there is a connection with its live stream

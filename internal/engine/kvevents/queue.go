@@ -155,7 +155,7 @@ func (q *queue) done(m message) {
 	signal(q.room)
 }
 
-// end notes why no batch will come any more.
+// end notes the reason why no batch will come any more.
 func (q *queue) end(err error) {
 	q.mu.Lock()
 	q.ended = err

@@ -37,8 +37,8 @@ func (sub *subscription) readHistory(alive context.Context, all bool) bool {
 	return sub.finishReplay(alive, &r, all, done)
 }
 
-// probe asks whether there is more than came live. It gives way to live batches and
-// to other subscriptions' replays; then nothing is concluded.
+// probe asks for batches that did not come live. It gives way to live batches and to
+// other subscriptions' replays; then nothing is concluded.
 func (sub *subscription) probe(alive context.Context, q *queue) {
 	if time.Now().Before(sub.noHistoryBefore) {
 		return
@@ -86,7 +86,7 @@ func (sub *subscription) finishReplay(alive context.Context, r *replay, all, don
 type replay struct {
 	sub         *subscription
 	attempts    int         // limit of attempts in a row that bring nothing new
-	yieldTo     func() bool // reports more urgent work, for which a replay without batches ends; nil: none
+	yieldTo     func() bool // reports more urgent work: a replay without batches ends for it; nil: none
 	fresh       bool        // applies to an empty state, and nothing came yet
 	received    bool        // a batch came
 	receivedNow bool        // a batch came in this attempt
@@ -98,7 +98,7 @@ type replay struct {
 type outcome uint8
 
 const (
-	more   outcome = iota // apply what is held, then read on
+	more   outcome = iota // apply the held batches, then read on
 	ended                 // the end mark came
 	silent                // nothing comes any more: the end mark, or more, may be lost
 	broken                // the connection broke, or a batch was missing
@@ -171,7 +171,7 @@ func (r *replay) attempt(ctx context.Context) outcome {
 }
 
 // collect reads up to the limits as fast as it can, and applies nothing meanwhile:
-// the publisher drops what is read too slowly.
+// the publisher drops messages that are read too slowly.
 func (r *replay) collect(conn Conn) outcome {
 	var m zmtp.Message
 	for len(r.held) < maxHistoryBatches && r.bytes < maxHistory {
@@ -257,7 +257,7 @@ func (r *replay) historyStartsLate() {
 	sub.position.complete = false
 }
 
-// apply applies what is held.
+// apply applies the held batches.
 func (r *replay) apply(ctx context.Context) {
 	for i, m := range r.held {
 		if ctx.Err() == nil {

@@ -2,10 +2,10 @@
 
 package kvevents
 
-// Knowledge is how far the events that a Sink got can be relied on.
+// Knowledge grades how far a Sink's events can be relied on.
 type Knowledge uint8
 
-// From nothing to all. The knowledge decides what the absence of a block means.
+// From nothing to all. The knowledge decides the meaning of a block's absence.
 const (
 	// Unknown: the stream is dead, or behind and catching up. Applied blocks may be
 	// gone, and others may be there: nothing counts.
@@ -33,7 +33,7 @@ func (k Knowledge) String() string {
 // at a time, and must not call the Subscriber.
 //
 // A new Sink is Unknown and empty. When a stream dies, the Sink becomes Unknown and
-// keeps what was applied; Clear comes with the next stream, before its events.
+// keeps the applied blocks; Clear comes with the next stream, before its events.
 type Sink interface {
 	// Apply is called for each event in the order of the stream; e is valid until
 	// it returns. It returns false if the event could not be used: its parent is

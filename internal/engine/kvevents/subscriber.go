@@ -35,7 +35,7 @@ type Subscriber struct {
 	replays chan struct{} // holds one for each replay under way
 	// applying holds one for each batch that is being applied in turn.
 	applying    chan struct{}
-	queuedBytes atomic.Int64 // bytes in queues beyond what each has free
+	queuedBytes atomic.Int64 // bytes in queues, beyond the free ones of each
 
 	mu            sync.Mutex
 	closed        bool
@@ -154,8 +154,8 @@ func (s *Subscriber) assign(address string, rank int, a *inbound) bool {
 	return true
 }
 
-// Close ends all subscriptions and waits for their end. Follow does nothing any
-// more.
+// Close ends all subscriptions and waits for their end. Follow has no effect after
+// that.
 func (s *Subscriber) Close() {
 	s.mu.Lock()
 	s.closed = true

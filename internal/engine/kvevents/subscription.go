@@ -143,7 +143,7 @@ func (sub *subscription) setKnowledge(k Knowledge) {
 	sub.update(func(s *State) { s.Knowledge = k })
 }
 
-// discard drops what was known, since it may not be true any more.
+// discard drops the known blocks, since they may be gone.
 func (sub *subscription) discard() {
 	sub.sink.Clear()
 	sub.position.complete, sub.position.stale = false, false
@@ -233,7 +233,7 @@ func (sub *subscription) session(a *inbound) error {
 	return sub.readLive(alive, q)
 }
 
-// begin drops what an earlier connection brought, since the engine may have been
+// begin drops the blocks of an earlier connection, since the engine may have been
 // restarted, and reads history where it is kept.
 func (sub *subscription) begin(alive context.Context) {
 	sub.position = position{}
@@ -243,8 +243,8 @@ func (sub *subscription) begin(alive context.Context) {
 	sub.setKnowledge(sub.position.knowledge())
 }
 
-// rebuild reads history from its start. What is known stays until its first batch
-// comes.
+// rebuild reads history from its start. The known blocks stay until its first
+// batch comes.
 func (sub *subscription) rebuild(alive context.Context) {
 	if sub.publisher.Replay == "" {
 		return
