@@ -99,8 +99,8 @@ func (e *engine) sinceWanted() time.Duration {
 	return e.watcher.options.Now().Sub(time.Unix(0, e.wantedAt.Load()))
 }
 
-// stopIfIdle reports whether the goroutine of an idle engine is to end. What is
-// known of the engine's process stays, to notice a restart in between.
+// stopIfIdle reports whether the goroutine of an idle engine is to end. The state
+// of the engine's process stays, to notice a restart in between.
 func (e *engine) stopIfIdle() bool {
 	if !e.idle() {
 		return false
@@ -115,7 +115,8 @@ func (e *engine) stopIfIdle() bool {
 	return true
 }
 
-// stopReporting takes back what is only true while the engine is polled.
+// stopReporting takes back the reports that are true only while the engine is
+// polled.
 func (e *engine) stopReporting() {
 	e.expireLoad()
 	e.nextModels = time.Time{}

@@ -66,7 +66,7 @@ func fetch(ctx context.Context, t http.RoundTripper, address, path, accept strin
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return ErrRefused
 	case err != nil:
-		return ErrUnreachable // the error may quote what was answered
+		return ErrUnreachable // the error may quote the answer
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {

@@ -26,8 +26,8 @@ const (
 	// modelsInterval lies between two readings of the list of models.
 	modelsInterval = 30 * time.Second
 
-	// loadLifetime is how long the last load counts when no newer one comes: an
-	// engine may be too busy to answer.
+	// loadLifetime is the time for which the last load counts when no newer one
+	// comes: an engine may be too busy to answer.
 	loadLifetime = 10 * time.Second
 
 	// minPollGap lies at least between two polls, whatever asks for the second.

@@ -138,7 +138,7 @@ func (w *Watcher) forAddress(address string, do func(*engine)) {
 	}
 }
 
-// Forget drops what is known of an engine that is not polled any more.
+// Forget drops the state of an engine that is not polled any more.
 func (w *Watcher) Forget(address string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -150,8 +150,8 @@ func (w *Watcher) Forget(address string) {
 	}
 }
 
-// Close stops polling and waits for the polls under way. Watch does nothing any
-// more; the other methods answer as before.
+// Close stops polling and waits for the polls under way. Watch has no effect
+// after that; the other methods answer as before.
 func (w *Watcher) Close() {
 	w.mu.Lock()
 	w.closed = true
@@ -166,7 +166,7 @@ func (w *Watcher) Close() {
 // Models returns the models of each engine, as far as they are known.
 func (w *Watcher) Models() *ModelTable { return w.models.Load() }
 
-// State is what a Watcher knows of one engine.
+// State describes one engine, as its Watcher knows it.
 type State struct {
 	Target  Target
 	Reading Reading   // the last one

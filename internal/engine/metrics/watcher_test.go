@@ -24,7 +24,7 @@ type fakeEngines struct {
 	asked   []string // address and path, in order
 	atOnce  int
 	most    int
-	hold    time.Duration // how long each answer takes
+	hold    time.Duration // before each answer
 }
 
 type fakeEngine struct {
@@ -186,7 +186,7 @@ func TestWatchReads(t *testing.T) {
 }
 
 // An engine that gets no requests is polled less often, then not at all. When it
-// is back, what was known of its process still counts.
+// is back, the earlier readings of its process still count.
 func TestWatchLetsIdleEnginesBe(t *testing.T) {
 	watching(t, map[string]*fakeEngine{
 		"a:1": {metrics: says(100, 5, 0, 0), models: `{"data":[{"id":"m"}]}`},
@@ -411,6 +411,6 @@ func TestFetchOverTheNetwork(t *testing.T) {
 	}
 	server.Close()
 	if _, err := fetchMetrics(t.Context(), transport, address, "/metrics"); !errors.Is(err, ErrRefused) {
-		t.Errorf("nobody listens: %v", err)
+		t.Errorf("nothing listens: %v", err)
 	}
 }
