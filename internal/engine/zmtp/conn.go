@@ -56,7 +56,7 @@ func (c *Conn) fail(err error) error {
 	return c.failed()
 }
 
-// failed returns why the connection is closed, or nil.
+// failed returns the error that closed the connection, or nil.
 func (c *Conn) failed() error {
 	if err := c.failure.Load(); err != nil {
 		return *err

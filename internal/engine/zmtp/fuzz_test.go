@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// FuzzHandshake: whatever a peer sends, the outcome is a fixed error or a peer with
-// the right socket type.
+// FuzzHandshake: any bytes of a peer lead to a fixed error, or to a peer with the
+// right socket type.
 func FuzzHandshake(f *testing.F) {
 	for _, g := range [][]byte{greeting30, greeting31} {
 		for _, r := range [][]byte{readyPUB, readyXPUB, readyROUTER, ready("X-A", "b", "Socket-Type", "PUB")} {

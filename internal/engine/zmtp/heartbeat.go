@@ -32,7 +32,7 @@ type heartbeat struct {
 	optional bool
 }
 
-// wait returns how long Read may wait; forever is true when it has no limit.
+// wait returns the longest wait of Read; forever is true when it has no limit.
 func (b *heartbeat) wait(o *Options, underWay bool, arrived int) (d time.Duration, forever bool) {
 	if b.off {
 		forever = true

@@ -59,7 +59,7 @@ func (a *assembly) end() (whole bool) {
 }
 
 // room returns memory for further bytes of the frame, at least one. It doubles with
-// the bytes that have arrived, whatever size was announced.
+// the bytes that have arrived, not with the announced size.
 func (a *assembly) room(b *Budget) ([]byte, error) {
 	if len(a.bytes) == cap(a.bytes) {
 		size := min(max(firstBuffer, 2*len(a.bytes)), len(a.bytes)+a.left)
