@@ -107,8 +107,8 @@ func Publishers(t testing.TB, e *enginesim.Engine) []PublisherReport {
 	return Upstream(t, e).Events
 }
 
-// EventsKnown reports whether every rank of the engines is known that well:
-// "complete", "partial" or "unknown".
+// EventsKnown reports whether the gateway's knowledge of every rank of the
+// engines equals how: "complete", "partial" or "unknown".
 func EventsKnown(t testing.TB, how string, engines ...*enginesim.Engine) bool {
 	t.Helper()
 	for _, e := range engines {
@@ -125,8 +125,8 @@ func EventsKnown(t testing.TB, how string, engines ...*enginesim.Engine) bool {
 	return true
 }
 
-// Forecast returns how many tokens of a prompt each engine is predicted to have
-// cached now, by address. It sends the engines nothing.
+// Forecast returns the number of a prompt's tokens that each engine is
+// predicted to have cached now, by address. It sends the engines nothing.
 func Forecast(t testing.TB, body string) map[string]int {
 	t.Helper()
 	var e struct {

@@ -181,8 +181,9 @@ func (g *Gateway) Must(t testing.TB, body string) {
 	}
 }
 
-// FreeAddress returns an address where nobody listens. Its port is outside the
-// range from which the kernel picks ports, so that nobody else gets it soon.
+// FreeAddress returns an address at which nothing listens. Its port is outside
+// the range from which the kernel picks ports, so no other process gets it
+// soon.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 100 {

@@ -66,7 +66,7 @@ var PlantedPaths = []string{
 	"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/tokenize", "/anything",
 }
 
-// SendAll posts every body to every planted path and ignores what becomes of it.
+// SendAll posts every body to every planted path and ignores the answers.
 func SendAll(g *Gateway, bodies map[string]string) {
 	for _, body := range bodies {
 		for _, path := range PlantedPaths {

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Prediction compares what the gateway predicted of one prompt with what the
-// engine reported. PolicySite and PolicyRoute send the header that it needs.
+// Prediction compares the gateway's prediction for one prompt with the engine's
+// report. PolicySite and PolicyRoute send the header that it needs.
 type Prediction struct {
 	Tokens              int // of the prompt
 	Predicted, Reported int // cached tokens
@@ -23,7 +23,7 @@ func (p Prediction) RelativeError() float64 {
 	return math.Abs(float64(p.Predicted-p.Reported)) / float64(p.Tokens)
 }
 
-// Predict sends a chat request and returns how good the prediction was.
+// Predict sends a chat request and returns its Prediction.
 func (g *Gateway) Predict(t testing.TB, path, body string) Prediction {
 	t.Helper()
 	return ReadPrediction(t, g.Post(t, path, body))

@@ -4,7 +4,7 @@ package harness
 
 import "encoding/binary"
 
-// What a ZMTP 3.0 publisher says when a connection begins.
+// The first bytes of a ZMTP 3.0 publisher on a connection.
 var (
 	ZMTPGreeting = append([]byte("\xff\x00\x00\x00\x00\x00\x00\x00\x00\x7f\x03\x00NULL"), make([]byte, 48)...)
 	ZMTPReady    = []byte("\x04\x26\x05READY\x0bSocket-Type\x00\x00\x00\x03PUB\x08Identity\x00\x00\x00\x00")

@@ -9,11 +9,11 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// patience is how long a test waits for something that the gateway does in the
-// background. It is for busy machines: nothing normally takes so long.
+// patience bounds the wait for work that the gateway does in the background. It
+// is for busy machines: nothing normally takes so long.
 const patience = 3 * time.Minute
 
-// Await polls until a condition holds, and returns how long that took.
+// Await polls until a condition holds, and returns the time that this took.
 func Await(t testing.TB, what string, holds func() bool) time.Duration {
 	t.Helper()
 	took, ok := poll(patience, holds)
