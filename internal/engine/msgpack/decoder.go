@@ -143,10 +143,10 @@ func (d *Decoder) count(kind Kind, each int) (int, error) {
 	return int(h.n), nil
 }
 
-// Array takes the header of an array and returns how many values follow.
+// Array takes the header of an array and returns the number of its values.
 func (d *Decoder) Array() (int, error) { return d.count(Array, 1) }
 
-// Map takes the header of a map and returns how many pairs of values follow.
+// Map takes the header of a map and returns the number of its pairs.
 func (d *Decoder) Map() (int, error) { return d.count(Map, 2) }
 
 // Int takes an integer: its 64 bits in two's complement, and whether it is negative.
