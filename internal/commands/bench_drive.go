@@ -43,7 +43,7 @@ type benchTarget struct {
 	key    string
 	model  string
 	client *http.Client
-	slots   chan struct{} // has room for all that may be under way
+	slots  chan struct{} // has room for all that may be under way
 }
 
 func newBenchTarget(address, key string, concurrency int, timeout time.Duration) (*benchTarget, error) {

@@ -42,11 +42,11 @@ disk, and nothing is listened on but the loopback interface.`,
 
 // demo is one run of the command.
 type demo struct {
-	scale scale
-	once  bool
-	out   io.Writer
-	interactive  bool // out is a terminal: progress redraws one line
-	ready func(urls []string)
+	scale       scale
+	once        bool
+	out         io.Writer
+	interactive bool // out is a terminal: progress redraws one line
+	ready       func(urls []string)
 }
 
 // curlBody is a request to try.

@@ -99,13 +99,13 @@ func (o *replayOptions) flags(cmd *cobra.Command) {
 }
 
 var (
-	errNoTrace   = errors.New("--trace FILE is missing")
-	errOpen      = errors.New("--trace: the file cannot be opened")
+	errNoTrace    = errors.New("--trace FILE is missing")
+	errOpen       = errors.New("--trace: the file cannot be opened")
 	errJSONAndSVG = errors.New("--json and --svg exclude each other")
-	errRates     = errors.New("--prefill-rate: want tokens a second, such as 8000, or a list of them")
-	errKVBlocks  = errors.New("--kv-blocks: want a positive number of blocks")
-	errCapacity  = errors.New("--capacity: want known, unknown or a factor such as 0.5")
-	errLimit     = errors.New("--memory-limit: want a size such as 20MB")
+	errRates      = errors.New("--prefill-rate: want tokens a second, such as 8000, or a list of them")
+	errKVBlocks   = errors.New("--kv-blocks: want a positive number of blocks")
+	errCapacity   = errors.New("--capacity: want known, unknown or a factor such as 0.5")
+	errLimit      = errors.New("--memory-limit: want a size such as 20MB")
 )
 
 func (o *replayOptions) run(in io.Reader, out io.Writer) error {

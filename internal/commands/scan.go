@@ -86,12 +86,12 @@ func listRecognizers(out io.Writer) error {
 // scan is one run of pii-scan. Memory does not grow with the input, but for
 // the longest line.
 type scan struct {
-	in    io.Reader
-	size  int64 // of the input in bytes, 0 when unknown
-	out   io.Writer
-	json  bool
-	messages io.Writer // progress and summary
-	showProgress   bool      // notes is a terminal: show progress
+	in           io.Reader
+	size         int64 // of the input in bytes, 0 when unknown
+	out          io.Writer
+	json         bool
+	messages     io.Writer // progress and summary
+	showProgress bool      // notes is a terminal: show progress
 
 	lines, read int64
 	found       map[pii.Entity]int64

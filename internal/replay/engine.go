@@ -48,12 +48,12 @@ type job struct {
 	first   time.Duration
 	done    time.Duration
 
-	costFactor    float64 // true prefill cost over the model's
-	cached    int     // prompt tokens found in the cache
-	remaining int     // prompt tokens still to compute; -1: not begun
-	pinned    []int32 // blocks in the engine's cache
-	target    float64 // of engine.progress at which the answer is complete
-	expectedUncached  int     // uncached tokens as a policy with exact knowledge sees it
+	costFactor       float64 // true prefill cost over the model's
+	cached           int     // prompt tokens found in the cache
+	remaining        int     // prompt tokens still to compute; -1: not begun
+	pinned           []int32 // blocks in the engine's cache
+	target           float64 // of engine.progress at which the answer is complete
+	expectedUncached int     // uncached tokens as a policy with exact knowledge sees it
 }
 
 // uncached is what a prompt costs when that many of its blocks are there.
@@ -72,16 +72,16 @@ type engine struct {
 
 	now     time.Duration
 	waiting []*job // prefill not complete, first come first
-	started   int    // of these, how many hold blocks
+	started int    // of these, how many hold blocks
 
 	step      []stepPart // prefill under way
 	stepEnd   time.Duration
 	stepStart time.Duration
 
-	running  jobHeap // decoding, by target
-	due      []*job  // scratch
-	progress float64 // tokens that every running answer has gained
-	decodeRate     float64 // of progress, a nanosecond
+	running    jobHeap // decoding, by target
+	due        []*job  // scratch
+	progress   float64 // tokens that every running answer has gained
+	decodeRate float64 // of progress, a nanosecond
 
 	computed int64         // prompt tokens
 	busy     time.Duration // prefilling

@@ -32,14 +32,14 @@ func DefaultKnowledge() Knowledge {
 
 // kvAware drives the product's own routing.
 type kvAware struct {
-	router       *routing.Router
-	knowledge        Knowledge
-	engines     []*engine // for their metrics
-	blockTokens int
+	router         *routing.Router
+	knowledge      Knowledge
+	engines        []*engine // for their metrics
+	blockTokens    int
 	candidates     []routing.Candidate
-	inFlight    []int
-	requests        map[*job]*routing.Request
-	now, lastSweep  time.Duration
+	inFlight       []int
+	requests       map[*job]*routing.Request
+	now, lastSweep time.Duration
 	lastScrape     time.Duration
 }
 
@@ -48,12 +48,12 @@ var startTime = time.Unix(0, 0)
 
 func newKVAware(w *simulation) policy {
 	p := &kvAware{
-		knowledge:        w.setup.KVAware,
+		knowledge:   w.setup.KVAware,
 		engines:     w.engines,
 		blockTokens: w.blockTokens,
 		inFlight:    w.inFlight,
-		candidates:     make([]routing.Candidate, len(w.inFlight)),
-		requests:        make(map[*job]*routing.Request),
+		candidates:  make([]routing.Candidate, len(w.inFlight)),
+		requests:    make(map[*job]*routing.Request),
 	}
 	p.router = routing.New(p.knowledge.MemoryLimit, func() time.Time { return startTime.Add(p.now) })
 	for i := range p.candidates {

@@ -19,9 +19,9 @@ type Node interface {
 // what they would tell by events: at once, as if they had no delay, when a
 // prompt is sent. It is safe for concurrent use.
 type Picker struct {
-	mu     sync.Mutex
-	simulation  simulation
-	caches []*cache
+	mu         sync.Mutex
+	simulation simulation
+	caches     []*cache
 }
 
 var errNotPickable = errors.New("not a policy to route real requests by: it is this gateway's own, or a bound")
@@ -79,8 +79,8 @@ func (l *Picker) Pick(r *Request) *Attempt {
 // Ticket is one request on its way. Its methods may be called in any order,
 // and more than once.
 type Attempt struct {
-	picker        *Picker
-	job         job
+	picker       *Picker
+	job          job
 	begun, ended bool
 }
 

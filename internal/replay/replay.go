@@ -20,16 +20,16 @@ const (
 )
 
 var (
-	errEmpty   = errors.New("the trace has no requests")
-	errNodes   = errors.New("nodes: want 1 to 1024")
-	errSpeed   = errors.New("speed: want more than 0, at most 1000000")
-	errPrefill = errors.New("prefill rate: want more than 0, at most 1000000000 tokens a second")
-	errKV      = errors.New("KV cache: want 1 to 2^40 tokens a node")
-	errChunk   = errors.New("chunk: want 0 to 1048576 tokens")
-	errRunning = errors.New("running requests: want 1 to 1048576")
-	errNoise   = errors.New("cost noise: want 0 to 2")
-	errStep    = errors.New("decode step: want more than 0, at most a minute")
-	errCapacity    = errors.New("capacity known to the gateway: want 0 to 1000 times the true one")
+	errEmpty    = errors.New("the trace has no requests")
+	errNodes    = errors.New("nodes: want 1 to 1024")
+	errSpeed    = errors.New("speed: want more than 0, at most 1000000")
+	errPrefill  = errors.New("prefill rate: want more than 0, at most 1000000000 tokens a second")
+	errKV       = errors.New("KV cache: want 1 to 2^40 tokens a node")
+	errChunk    = errors.New("chunk: want 0 to 1048576 tokens")
+	errRunning  = errors.New("running requests: want 1 to 1048576")
+	errNoise    = errors.New("cost noise: want 0 to 2")
+	errStep     = errors.New("decode step: want more than 0, at most a minute")
+	errCapacity = errors.New("capacity known to the gateway: want 0 to 1000 times the true one")
 )
 
 func (s *Setup) validate() error {

@@ -21,16 +21,16 @@ type task struct {
 
 // exchange is what the formats need to write an answer.
 type exchange struct {
-	id      string // without the format's prefix
-	created int64
-	model   string
-	api     API
-	stream  bool
-	usage   bool // stream: send a usage chunk
-	continuousUsage bool // stream: usage in every chunk
-	hideCached    bool // no cached tokens in usage
-	finishWithContent  bool // finish_reason shares the last piece of text
-	tasks   []*task
+	id                string // without the format's prefix
+	created           int64
+	model             string
+	api               API
+	stream            bool
+	usage             bool // stream: send a usage chunk
+	continuousUsage   bool // stream: usage in every chunk
+	hideCached        bool // no cached tokens in usage
+	finishWithContent bool // finish_reason shares the last piece of text
+	tasks             []*task
 }
 
 // usage of a request, over all its prompts.
@@ -124,12 +124,12 @@ func promptSeed(tokens []uint32) uint64 {
 
 func (c *call) exchange(api API, w *apiRequest) *exchange {
 	x := &exchange{
-		created: time.Now().Unix(),
-		model:   w.Model,
-		api:     api,
-		stream:  w.Stream,
-		hideCached:    c.engine.cfg.HidePromptDetails,
-		finishWithContent:  c.engine.cfg.FinishWithContent,
+		created:           time.Now().Unix(),
+		model:             w.Model,
+		api:               api,
+		stream:            w.Stream,
+		hideCached:        c.engine.cfg.HidePromptDetails,
+		finishWithContent: c.engine.cfg.FinishWithContent,
 	}
 	if x.model == "" {
 		x.model = c.engine.cfg.models()[0]

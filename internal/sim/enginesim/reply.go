@@ -69,9 +69,9 @@ func words(seed uint64, tokens int) string {
 // output is a reply as the engine generates it: its tokens, and which piece of
 // the answer becomes readable with which token.
 type output struct {
-	tokens []uint32
-	parts  []outPart
-	truncated    bool // max_tokens came before the end
+	tokens    []uint32
+	parts     []outPart
+	truncated bool // max_tokens came before the end
 }
 
 // outPart is the text of an answer, or one tool call of it.

@@ -25,7 +25,7 @@ const (
 // that may be of several types stay raw until the format is known.
 type apiRequest struct {
 	Model               string          `json:"model"`
-	Messages            []apiMessage   `json:"messages"`
+	Messages            []apiMessage    `json:"messages"`
 	System              json.RawMessage `json:"system"`
 	Prompt              json.RawMessage `json:"prompt"`
 	Input               json.RawMessage `json:"input"`
@@ -59,7 +59,7 @@ type streamOptions struct {
 type apiMessage struct {
 	Role       string          `json:"role"`
 	Content    json.RawMessage `json:"content"`
-	ToolCalls  []apiToolCall  `json:"tool_calls"`
+	ToolCalls  []apiToolCall   `json:"tool_calls"`
 	ToolCallID string          `json:"tool_call_id"`
 }
 

@@ -33,11 +33,11 @@ type Job struct {
 
 	started   bool
 	computed  int // prompt tokens with KV
-	planned      int // prompt tokens of the step under way
+	planned   int // prompt tokens of the step under way
 	decoding  bool
 	blocks    []int32
 	committed int // of blocks: how many are in the cache
-	external   externalState
+	external  externalState
 }
 
 // Scheduler is the engine without HTTP: a discrete-event simulation of a
