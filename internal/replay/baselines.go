@@ -10,7 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// roundRobin takes one node after the other.
+// roundRobin picks one node after the other.
 type roundRobin struct {
 	noFeedback
 	nodes, last int
@@ -23,7 +23,7 @@ func (p *roundRobin) pick(*job, time.Duration) int {
 	return p.last
 }
 
-// random takes any.
+// random picks any node.
 type random struct {
 	noFeedback
 	nodes int
@@ -34,15 +34,13 @@ func newRandom(w *simulation) policy { return &random{nodes: len(w.nodes), rnd: 
 
 func (p *random) pick(*job, time.Duration) int { return p.rnd.IntN(p.nodes) }
 
-// leastConn takes the node with the fewest requests in flight, any of several,
-// as Caddy does. A request is in flight until its whole answer is there, so how
-// long decoding takes matters: the fuller the count is of those that decode,
-// the less it says of the prefill to wait for. On the Mooncake trace (8 nodes,
-// speed 1) its mean time to first token is 2.27 s where only those that wait
-// for prefill are counted, 2.99 s with the engines here, and 3.17 s where a
-// decoded token takes 25 ms whatever else runs, the figure of the independent
-// simulation that the tests compare with. Who is taken of several that are
-// equal changes it by 1 to 4 %.
+// leastConn picks the node with the fewest requests in flight, at random among
+// equals, as Caddy does. A request is in flight until the end of its answer, so
+// the more of them decode, the less their number says about waiting prefill. On
+// the Mooncake trace (8 nodes, speed 1) the mean time to first token is 2.27 s
+// if only requests that wait for prefill count, 2.99 s with the engines here, and
+// 3.17 s if a decoded token always takes 25 ms, as in the independent simulation
+// that the tests compare with. The choice among equals changes it by 1 to 4 %.
 type leastConn struct {
 	noFeedback
 	inFlight []int
@@ -55,7 +53,7 @@ func (p *leastConn) pick(*job, time.Duration) int {
 	return least(len(p.inFlight), p.rnd, func(i int) float64 { return float64(p.inFlight[i]) })
 }
 
-// least returns the i with the smallest cost, any of several.
+// least returns the i below n with the smallest cost, at random among equals.
 func least(n int, rnd *rand.Rand, cost func(i int) float64) int {
 	best, ties, smallest := -1, 0, 0.0
 	for i := range n {
@@ -71,8 +69,8 @@ func least(n int, rnd *rand.Rand, cost func(i int) float64) int {
 	return best
 }
 
-// session sends a conversation always to the same node: the one with the
-// highest hash of session and node.
+// session keeps a conversation on one node: the one with the highest hash of
+// session and node (rendezvous hashing).
 type session struct {
 	noFeedback
 	nodes int

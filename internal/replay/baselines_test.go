@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// steadyLeastConn is least_conn for answers that take the same time a token
-// whatever else the engine does, where here prefill stops them.
+// steadyLeastConn is least_conn for answers that decode at a constant rate,
+// where this package's engines pause them during prefill.
 type steadyLeastConn struct {
 	noFeedback
 	inFlight []int
 	perToken time.Duration
-	ends     [][]time.Duration // of the answers that a node is giving
+	ends     [][]time.Duration // ends of the running answers, by node
 }
 
 func (p *steadyLeastConn) pick(_ *job, now time.Duration) int {
@@ -40,10 +40,9 @@ func (p *steadyLeastConn) first(j *job, now time.Duration) {
 	p.ends[j.node] = append(p.ends[j.node], now+time.Duration(j.Output)*p.perToken)
 }
 
-// The independent simulation's least loaded is the fewest requests in flight,
-// of which those that decode count for 25 ms a token. Our engines decode
-// faster when they may and not at all beside a prefill, so with them it is a
-// twentieth quicker.
+// The independent simulation picks the node with the fewest requests in flight,
+// and a decoded token takes 25 ms. Our engines decode faster alone and pause
+// during prefill, so the times are a twentieth shorter with them.
 func TestLeastLoadedOfAnIndependentSimulation(t *testing.T) {
 	trace := sharedTrace(t, "mooncake-conversation.jsonl")
 	s := defaultSetup()

@@ -11,9 +11,9 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// bodies parses logged request bodies, with the gateway's own reading of them,
-// so that a block here is a block there. They are not scrubbed: only hashes
-// are kept, and only for as long as the replay runs.
+// bodyParser parses logged request bodies with the gateway's own parser, so that
+// both cut a prompt into the same blocks. It does not scrub them: only hashes
+// are kept, and only while the replay runs.
 type bodyParser struct {
 	blockBytes int
 	document   prompt.Document
@@ -21,7 +21,7 @@ type bodyParser struct {
 
 func newBodyParser(o *ReadOptions) *bodyParser { return &bodyParser{blockBytes: o.BlockBytes} }
 
-// defaultOutput is how long an answer is taken to be when nothing tells.
+// defaultOutput is the length of an answer in tokens when the log has none.
 const defaultOutput = 256
 
 func (b *bodyParser) parse(line []byte) (req Request, stamp *json.Number, err error) {
@@ -55,7 +55,7 @@ func (b *bodyParser) parse(line []byte) (req Request, stamp *json.Number, err er
 	return req, in.Timestamp, nil
 }
 
-// unquote returns a body that was logged as a string.
+// unquote returns a body that may have been logged as a JSON string.
 func unquote(raw json.RawMessage) ([]byte, error) {
 	if raw[0] != '"' {
 		return raw, nil
@@ -67,7 +67,8 @@ func unquote(raw json.RawMessage) ([]byte, error) {
 	return []byte(s), nil
 }
 
-// request reads one body as the gateway would.
+// request parses one body as the gateway does. Without a path, its members tell
+// the API.
 func (b *bodyParser) request(path string, body []byte) (req Request, err error) {
 	var in struct {
 		Messages            json.RawMessage `json:"messages"`

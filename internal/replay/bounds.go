@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// exact takes the node where this prompt's first token comes soonest, knowing
-// each queue and what each cache will hold when the prompt's turn comes. It
-// does not look ahead, so a policy that does can be better.
+// exact picks the node with the earliest first token for this prompt. It knows
+// each queue, and what each cache will hold when the prompt's prefill begins. It
+// ignores requests to come, so a policy that plans for them can be better.
 type exact struct {
 	noFeedback
 	engines []*engine
-	caches  []*index // as they will be when all that waits has been prefilled
+	caches  []*index // as they will be after all waiting prefill
 	rnd     *rand.Rand
 }
 
@@ -30,8 +30,8 @@ func (p *exact) pick(j *job, now time.Duration) int {
 	return node
 }
 
-// pooled has one cache for all nodes, as large as all of theirs together, so
-// it only has to take the node with the least queued work.
+// pooled has one cache for all nodes, as large as theirs together, so it picks
+// the node with the least queued work.
 type pooled struct {
 	noFeedback
 	engines []*engine

@@ -87,7 +87,7 @@ func (c *cache) acquire(dst []int32, chain []uint64, force bool) (pinned []int32
 		}
 		chain = chain[:matched+max(0, room)]
 	}
-	// Pin what is there before inserting the rest, which could evict it.
+	// Pin the held blocks first, because inserting the others may evict.
 	for _, i := range dst {
 		c.pin(i)
 	}

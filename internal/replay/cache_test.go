@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// slowCache is the golden model: a list of unpinned blocks, oldest first, and
-// counts of the pinned ones.
+// slowCache is the golden model of a cache: a list of unpinned blocks, oldest
+// first, and the pins of each pinned block.
 type slowCache struct {
 	capacity int
 	pins     map[uint64]int
@@ -34,7 +34,7 @@ func (s *slowCache) acquire(chain []uint64, force bool) (matched, pinned int) {
 		}
 		chain = chain[:matched+s.capacity-used]
 	}
-	for pass := range 2 { // what is there first
+	for pass := range 2 { // the held blocks first
 		for _, h := range chain {
 			if (pass == 0) != s.has(h) {
 				continue
@@ -87,7 +87,7 @@ func (c *cache) validate(t *testing.T) {
 	}
 }
 
-// randomChain gives chains that share prefixes, as a tree of at most 3 children.
+// randomChain returns a path through a tree with at most 3 children per block.
 func randomChain(rnd *rand.Rand, longest int) []uint64 {
 	chain := make([]uint64, rnd.IntN(longest+1))
 	h := uint64(0)

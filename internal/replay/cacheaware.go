@@ -16,9 +16,10 @@ const (
 	smgCharsAToken = 4
 )
 
-// cacheAware is SMG's (formerly sgl-router's) cache_aware over HTTP: while the
-// requests in flight are balanced, the worker whose tree holds most of the
-// prompt if that is more than the threshold; otherwise the least loaded.
+// cacheAware is the cache_aware policy of SMG (formerly sgl-router) over HTTP.
+// While the requests in flight are balanced, it picks the worker whose tree holds
+// most of the prompt, if that is more than the threshold; otherwise the least
+// loaded worker.
 type cacheAware struct {
 	noFeedback
 	inFlight    []int

@@ -14,10 +14,10 @@ const (
 )
 
 // chwbl is consistent hashing with bounded loads (Mirrokni, Thorup and
-// Zadimoghaddam, 2016) as KubeAI has it: the key is the prompt's first 100
-// characters, each node is 256 points on the ring, and the first node from the
-// key on is taken that has at most 1.25 times the mean of requests in flight,
-// counting the new one.
+// Zadimoghaddam, 2016) as in KubeAI: the key is the prompt's first 100
+// characters, and each node has 256 points on the ring. From the key on, it picks
+// the first node with at most 1.25 times the mean of requests in flight, the
+// new one counted.
 type chwbl struct {
 	noFeedback
 	inFlight []int

@@ -11,15 +11,15 @@ import (
 //
 //	cost = max(0, (prefill tokens active there + prompt)/block - overlap) + decode blocks
 //
-// with the overlap from the engines' KV events, which here are never late, and
-// active prefill counted until the first token. The blocks in use by requests
-// in flight count once, however many share them.
+// The overlap comes from the engines' KV events, which are never late here.
+// Prefill is active until the first token. A block that several requests in
+// flight share counts once.
 type dynamo struct {
 	nodes       []node
 	blockTokens int
-	prefill     []int            // tokens active
+	prefill     []int            // active tokens
 	inUse       []map[uint64]int // block -> requests in flight
-	added       map[*job]int     // prefill tokens counted for it
+	added       map[*job]int     // active prefill tokens of each request
 	rnd         *rand.Rand
 }
 

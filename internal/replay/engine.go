@@ -11,24 +11,23 @@ import (
 
 // Model describes the simulated engines.
 type Model struct {
-	// PrefillRates is the tokens a second each node computes; node i has the
-	// i-th, counted round.
+	// PrefillRates holds prompt tokens per second. Node i has the i-th rate,
+	// modulo their number.
 	PrefillRates []float64
-	// KVTokens is how many tokens of KV cache a node has.
+	// KVTokens is the capacity of a node's KV cache in tokens.
 	KVTokens int
-	// Chunk is the most prompt tokens in one step; 0: whole prompts.
+	// Chunk bounds the prompt tokens of one step; 0: whole prompts.
 	Chunk int
-	// DecodeStep and DecodePerSequence: n running answers gain a token each in
-	// DecodeStep + n*DecodePerSequence.
+	// In DecodeStep + n*DecodePerSequence, n running answers gain a token each.
 	DecodeStep, DecodePerSequence time.Duration
-	// MaxRunning is the most requests an engine works on at a time.
+	// MaxRunning bounds the requests that an engine works on at a time.
 	MaxRunning int
-	// Noise is the standard deviation of the logarithm of each prompt's true
-	// prefill cost over the rate's.
+	// Noise is the standard deviation of the logarithm of a prompt's true prefill
+	// cost, relative to the cost by the rate.
 	Noise float64
 }
 
-// DefaultModel is a mid-size model on one data-centre GPU a node.
+// DefaultModel describes nodes with a mid-size model on one data-centre GPU.
 func DefaultModel() Model {
 	return Model{
 		PrefillRates:      []float64{8000},
@@ -39,7 +38,7 @@ func DefaultModel() Model {
 	}
 }
 
-// job is one request on its way through a simulation.
+// job is the state of one request in a simulation.
 type job struct {
 	*Request
 	index   int
@@ -48,15 +47,15 @@ type job struct {
 	first   time.Duration
 	done    time.Duration
 
-	costFactor       float64 // true prefill cost over the model's
+	costFactor       float64 // true prefill cost relative to the model's
 	cached           int     // prompt tokens found in the cache
-	remaining        int     // prompt tokens still to compute; -1: not begun
+	remaining        int     // prompt tokens still to compute; -1: not started
 	pinned           []int32 // blocks in the engine's cache
 	target           float64 // of engine.progress at which the answer is complete
-	expectedUncached int     // uncached tokens as a policy with exact knowledge sees it
+	expectedUncached int     // uncached tokens, as a policy with exact knowledge predicts
 }
 
-// uncached is what a prompt costs when that many of its blocks are there.
+// uncached returns the tokens to compute when so many blocks are cached.
 func (r *Request) uncached(blocks, blockTokens int) int {
 	return r.Tokens - min(blocks*blockTokens, r.Tokens-1)
 }
@@ -71,20 +70,20 @@ type engine struct {
 	onDone      func(*job)
 
 	now     time.Duration
-	waiting []*job // prefill not complete, first come first
-	started int    // of these, how many hold blocks
+	waiting []*job // prefill not complete, in order of arrival
+	started int    // how many of these hold blocks
 
 	step      []stepPart // prefill under way
 	stepEnd   time.Duration
 	stepStart time.Duration
 
 	running    jobHeap // decoding, by target
-	due        []*job  // scratch
-	progress   float64 // tokens that every running answer has gained
-	decodeRate float64 // of progress, a nanosecond
+	due        []*job  // reused by advance
+	progress   float64 // tokens that each running answer has gained since the start
+	decodeRate float64 // progress per nanosecond
 
 	computed int64         // prompt tokens
-	busy     time.Duration // prefilling
+	busy     time.Duration // spent on prefill
 }
 
 // part is a prompt's share of a prefill step.
@@ -99,7 +98,7 @@ func (e *engine) add(j *job) {
 	e.start()
 }
 
-// next returns when something happens by itself, or false.
+// next returns the time of the next event, or false.
 func (e *engine) next() (time.Duration, bool) {
 	at, ok := e.stepEnd, len(e.step) > 0
 	if len(e.running) > 0 && e.decodeRate > 0 {
@@ -111,7 +110,7 @@ func (e *engine) next() (time.Duration, bool) {
 	return at, ok
 }
 
-// advance moves the clock, not beyond next, and does what happens then.
+// advance moves the clock, at most to next, and handles the events of that time.
 func (e *engine) advance(to time.Duration) {
 	e.progress += e.decodeRate * float64(to-e.now)
 	e.now = to
@@ -120,8 +119,8 @@ func (e *engine) advance(to time.Duration) {
 	for len(e.running) > 0 && e.running[0].target <= e.progress+rounding {
 		e.due = append(e.due, e.running.pop())
 	}
-	// Those that end in one step end in the order in which they came, whatever
-	// the rounding of their targets.
+	// Answers that end together end in order of arrival, whatever the rounding
+	// of their targets.
 	slices.SortFunc(e.due, func(a, b *job) int { return a.index - b.index })
 	for _, j := range e.due {
 		e.finish(j)
@@ -161,8 +160,7 @@ func (e *engine) endStep() {
 	}
 }
 
-// start begins a prefill step if none is under way, and sets the pace of
-// decoding.
+// start begins a prefill step if none is under way, and sets the decode rate.
 func (e *engine) start() {
 	if len(e.step) == 0 {
 		e.planStep()
@@ -183,7 +181,7 @@ func (e *engine) decodeStepTime() time.Duration {
 	return e.model.DecodeStep + time.Duration(len(e.running))*e.model.DecodePerSequence
 }
 
-// fill makes the next prefill step.
+// planStep starts the next prefill step, if any prompt waits for one.
 func (e *engine) planStep() {
 	room := e.model.Chunk
 	if room == 0 {
@@ -214,8 +212,8 @@ func (e *engine) planStep() {
 	e.stepStart, e.stepEnd = e.now, e.now+d
 }
 
-// admit looks a prompt up and pins its blocks, if there is room for it. A
-// prompt that is larger than the whole cache runs when nothing else does.
+// admit looks a prompt up and pins its blocks, or reports that there is no room.
+// A prompt larger than the whole cache runs when nothing else does.
 func (e *engine) admit(j *job) bool {
 	active := len(e.running) + e.started
 	if active > 0 && active >= e.model.MaxRunning {
@@ -232,8 +230,8 @@ func (e *engine) admit(j *job) bool {
 	return true
 }
 
-// backlog is the true time until the prefill that is queued is done. What is
-// not begun yet counts as its policy expects.
+// prefillWait returns the true seconds until all queued prefill is done. A
+// prompt that has not started counts with its expected uncached tokens.
 func (e *engine) prefillWait(now time.Duration) float64 {
 	var seconds float64
 	for _, j := range e.waiting {
@@ -259,13 +257,13 @@ func (e *engine) prefillWait(now time.Duration) float64 {
 func (e *engine) held(chain []uint64) int { return e.cache.match(chain) }
 func (e *engine) usage() float64          { return e.cache.usage() }
 
-// queued is how many requests wait for their prefill to begin.
+// queued returns how many requests wait for their prefill to start.
 func (e *engine) queued() int { return len(e.waiting) - e.started }
 
-// inFlight is how many requests the engine has.
+// inFlight returns how many requests the engine has.
 func (e *engine) inFlight() int { return len(e.waiting) + len(e.running) }
 
-// costFactor draws how much a prompt's prefill really costs.
+// costFactor draws a prompt's true prefill cost, relative to the model's.
 func (m *Model) costFactor(rnd *rand.Rand) float64 {
 	if m.Noise == 0 {
 		return 1

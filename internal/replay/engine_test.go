@@ -11,7 +11,7 @@ import (
 )
 
 // slowEngine is the golden model of an engine: every running answer counts its
-// own tokens, and time moves from one event to the next by asking all of them.
+// own tokens, and each step of time asks all of them for the next event.
 type slowEngine struct {
 	model   Model
 	block   int
@@ -89,7 +89,7 @@ func (s *slowEngine) fill() {
 	s.left, s.length = seconds, seconds
 }
 
-// until lets the engine run up to a time.
+// until runs the engine up to a time.
 func (s *slowEngine) until(end float64) {
 	for {
 		if len(s.step) == 0 {
@@ -205,7 +205,7 @@ func TestEngineAgainstGoldenModel(t *testing.T) {
 	}
 }
 
-// capture sends all to the only node and keeps what became of them.
+// recordJobs sends all requests to the only node and keeps the finished jobs.
 type recordJobs struct {
 	noFeedback
 	jobs []job

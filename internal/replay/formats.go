@@ -10,11 +10,11 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/blockhash"
 )
 
-// affinityBytes is how much of a text makes its Affinity.
+// affinityBytes is the length of the text that Affinity hashes.
 const affinityBytes = 100
 
-// mooncake parses a line of a Mooncake trace. Ids are chained again, so that
-// an id that recurs behind another prefix is another block.
+// mooncake parses a line of a Mooncake trace. It chains the ids again, so that
+// an id behind another prefix is another block.
 func (rd *traceReader) mooncake(line []byte) (req Request, stamp *json.Number, err error) {
 	var in struct {
 		Timestamp    *json.Number `json:"timestamp"`
@@ -69,7 +69,7 @@ func (rd *traceReader) text(line []byte) (req Request, stamp *json.Number, err e
 	return req, in.Timestamp, nil
 }
 
-// setTokens checks token counts; an answer has one at least.
+// setTokens checks and sets token counts; an answer has at least one token.
 func (req *Request) setTokens(input, output int) error {
 	if input < 1 || input > maxTokens || output < 0 || output > maxTokens {
 		return errTokens
@@ -78,5 +78,5 @@ func (req *Request) setTokens(input, output int) error {
 	return nil
 }
 
-// tokensOf estimates how many tokens a text of that many bytes has.
+// tokensOf estimates the tokens of a text of so many bytes.
 func tokensOf(bytes int) int { return (bytes + bytesPerToken - 1) / bytesPerToken }

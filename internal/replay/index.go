@@ -2,9 +2,9 @@
 
 package replay
 
-// index is what a router that hears nothing from a node takes it to hold: the
-// blocks of the prompts sent there, the least recently used beyond a limit
-// forgotten. A limit of 0 forgets nothing.
+// index is a router's guess of a node's cache, without news from the node: the
+// blocks of the prompts sent there, up to a limit, by least recent use. A limit
+// of 0 keeps everything.
 type index struct {
 	*cache
 	unlimited map[uint64]struct{}
@@ -26,7 +26,7 @@ func newIndexes(n, limit int) []*index {
 	return all
 }
 
-// match returns how many blocks of the chain, from its start, are known.
+// match returns how many leading blocks of the chain are known.
 func (x *index) match(chain []uint64) int {
 	if x.cache != nil {
 		return x.cache.match(chain)
@@ -34,7 +34,7 @@ func (x *index) match(chain []uint64) int {
 	return heldPrefix(chain, func(h uint64) bool { _, ok := x.unlimited[h]; return ok })
 }
 
-// add records a prompt and returns how much of it was known.
+// add records a prompt and returns how many leading blocks were known.
 func (x *index) add(chain []uint64) (matched int) {
 	if x.cache != nil {
 		x.scratch, matched = x.acquire(x.scratch[:0], chain, true)

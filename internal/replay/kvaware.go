@@ -9,23 +9,23 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
-// Knowledge is what the gateway is let know of the engines beside what it sees
-// itself: arrivals, first tokens and the ends of answers.
+// Knowledge sets what the gateway knows of the engines, beside the arrivals,
+// first tokens and ends of answers that it observes itself.
 type Knowledge struct {
-	// Capacity is the KV capacity it takes the engines to have, over the true
-	// one: 1 as engines report it, 0.5 and 2 a bad guess, 0 not known.
+	// Capacity is the KV capacity that the gateway assumes, relative to the true
+	// one: 1 as engines report it, 0.5 or 2 for a bad guess, 0 for unknown.
 	Capacity float64
-	// Usage: engines report how many prompt tokens were cached.
+	// Usage has engines report how many prompt tokens were cached.
 	Usage bool
-	// Metrics: engines tell every two seconds how many requests run and wait, and
-	// how much of the KV cache is in use.
+	// Metrics has engines report every two seconds how many requests run and
+	// wait, and how much of the KV cache is in use.
 	Metrics bool
-	// MemoryLimit is the ceiling of its tree in bytes.
+	// MemoryLimit bounds the gateway's radix tree, in bytes.
 	MemoryLimit int64
 }
 
-// DefaultKnowledge is a gateway with its default settings in front of engines
-// whose metrics it reads, and that report cached tokens.
+// DefaultKnowledge describes a gateway with default settings. It reads the
+// engines' metrics, and they report cached tokens.
 func DefaultKnowledge() Knowledge {
 	return Knowledge{Capacity: 1, Usage: true, Metrics: true, MemoryLimit: 20_000_000}
 }
@@ -43,7 +43,7 @@ type kvAware struct {
 	lastScrape     time.Duration
 }
 
-// epoch is when virtual time begins; any would do.
+// startTime is the beginning of virtual time; any time would do.
 var startTime = time.Unix(0, 0)
 
 func newKVAware(w *simulation) policy {
@@ -80,11 +80,11 @@ func (p *kvAware) pick(j *job, now time.Duration) int {
 	return r.Route(p.candidates, false).Pick
 }
 
-// scrapeInterval is how often the gateway reads an engine's metrics.
+// scrapeInterval is the time between two readings of an engine's metrics.
 const scrapeInterval = 2 * time.Second
 
-// at sets the clock, reads metrics when it is time to, and sweeps once a
-// minute.
+// setTime sets the clock, reads metrics every scrapeInterval and sweeps the
+// router once a minute.
 func (p *kvAware) setTime(now time.Duration) {
 	p.now = now
 	if p.knowledge.Metrics && p.now-p.lastScrape >= scrapeInterval {

@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// maxLine is the longest line of a trace: a request body as large as the
-	// gateway takes by default.
+	// maxLine bounds a line of a trace: the gateway's default limit of a request
+	// body.
 	maxLine = 32 << 20
-	// maxRequests and maxBlocks bound what a trace takes in memory.
+	// maxRequests and maxBlocks bound the memory of a trace.
 	maxRequests = 2_000_000
 	maxBlocks   = 64_000_000
 )
@@ -28,16 +28,16 @@ var (
 	errBlocks   = errors.New("more than 64,000,000 prompt blocks: take larger ones, or fewer requests")
 )
 
-// LineError tells which line of a trace is wrong, and nothing of what is in it.
+// LineError names the line of a trace that is wrong, without its content.
 type LineError struct {
 	Line int
-	Err  error // one of fixed texts
+	Err  error // has a fixed text
 }
 
 func (e *LineError) Error() string { return "line " + strconv.Itoa(e.Line) + ": " + e.Err.Error() }
 func (e *LineError) Unwrap() error { return e.Err }
 
-// lines reads bounded lines, of gzip too.
+// lineReader reads bounded lines of text, which may be gzipped.
 type lineReader struct {
 	r      *bufio.Reader
 	gz     bool
@@ -57,8 +57,8 @@ func newLineReader(r io.Reader) (*lineReader, error) {
 	return &lineReader{r: bufio.NewReaderSize(z, 1<<16), gz: true}, nil
 }
 
-// next returns the next line that is not blank, valid until the one after, or
-// io.EOF.
+// next returns the next line that is not blank, or io.EOF. The line is valid
+// until the next call.
 func (l *lineReader) next() ([]byte, error) {
 	for {
 		line, err := l.raw()

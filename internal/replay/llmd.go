@@ -10,15 +10,15 @@ import (
 // llm-d's approximate prefix index and the weights of its sample for precise
 // prefix caching.
 const (
-	llmdIndexTokens  = 31250 * 64 // blocks a pod, of 64 tokens at least
+	llmdIndexTokens  = 31250 * 64 // per pod; blocks have at least 64 tokens
 	llmdPrefixWeight = 2
 	llmdUsageWeight  = 1
 	llmdQueueWeight  = 1
 )
 
-// llmd is the weighted score of llm-d's router: the share of the prompt that
-// its index knows at a pod, the free share of the pod's KV cache and how short
-// its waiting queue is among all. The metrics are never late here.
+// llmd is the weighted score of llm-d's router: the share of the prompt that its
+// index knows at a pod, the free share of the pod's KV cache, and the length of
+// its queue relative to the others. The metrics are never late here.
 type llmd struct {
 	noFeedback
 	nodes   []node

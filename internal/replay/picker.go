@@ -8,28 +8,26 @@ import (
 	"sync"
 )
 
-// Node is what a policy reads in a real engine's metrics.
+// Node gives a policy the metrics of a real engine.
 type Node interface {
-	Waiting() int   // requests whose prefill has not begun
+	Waiting() int   // requests whose prefill has not started
 	Usage() float64 // share of its KV cache that running requests hold, 0 to 1
 }
 
-// Live lets one of the rivals decide in front of real engines what it decides
-// in a replay in front of simulated ones. Of the engines' caches it is told
-// what they would tell by events: at once, as if they had no delay, when a
-// prompt is sent. It is safe for concurrent use.
+// Picker routes requests to real engines by one of the rival policies. It keeps
+// a model of each engine's cache, as KV events without delay would give it: a
+// prompt's blocks are there as soon as it is sent. It is safe for concurrent use.
 type Picker struct {
 	mu         sync.Mutex
 	simulation simulation
 	caches     []*cache
 }
 
-var errNotPickable = errors.New("not a policy to route real requests by: it is this gateway's own, or a bound")
+var errNotPickable = errors.New("this policy cannot route real requests: it is this gateway's own, or a bound")
 
-// NewLive returns a policy by its name in front of some nodes that hold that
-// many tokens each. blockTokens is the size of the blocks of the requests'
-// chains. It fails for kv_aware, which real requests have in the gateway, and
-// for the bounds.
+// NewPicker returns a picker with the named policy for nodes that hold kvTokens
+// tokens each. blockTokens is the size of the blocks of the requests' chains. It
+// fails for kv_aware, which the gateway itself runs, and for the bounds.
 func NewPicker(policy string, nodes []Node, blockTokens, kvTokens int, seed uint64) (*Picker, error) {
 	k, err := specOf(policy)
 	switch {
@@ -54,7 +52,7 @@ func NewPicker(policy string, nodes []Node, blockTokens, kvTokens int, seed uint
 	return l, nil
 }
 
-// liveNode is a real engine, with what its cache holds.
+// cachedNode is a real engine with a model of its cache.
 type cachedNode struct {
 	Node
 	cache *cache
@@ -64,8 +62,8 @@ func (n cachedNode) held(chain []uint64) int { return n.cache.match(chain) }
 func (n cachedNode) usage() float64          { return n.Usage() }
 func (n cachedNode) queued() int             { return n.Waiting() }
 
-// Pick decides where a request goes. Its Ticket is to be told what becomes of
-// it there.
+// Pick chooses a node for a request. The caller reports the progress of the
+// request to the Attempt.
 func (l *Picker) Pick(r *Request) *Attempt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,32 +74,32 @@ func (l *Picker) Pick(r *Request) *Attempt {
 	return t
 }
 
-// Ticket is one request on its way. Its methods may be called in any order,
-// and more than once.
+// Attempt is one request sent to one node. Its methods may be called in any
+// order and more than once.
 type Attempt struct {
 	picker       *Picker
 	job          job
 	begun, ended bool
 }
 
-// Node is where the request goes.
+// Node returns the index of the node that gets the request.
 func (t *Attempt) Node() int { return t.job.node }
 
-// First notes that the first token of the answer is there.
+// FirstToken notes that the answer's first token has arrived.
 func (t *Attempt) FirstToken() {
 	t.picker.mu.Lock()
 	defer t.picker.mu.Unlock()
 	t.noteFirstToken()
 }
 
-// Done notes that the answer has ended, or that there will be none.
+// Done notes that the answer has ended, or that none will come.
 func (t *Attempt) Done() {
 	t.picker.mu.Lock()
 	defer t.picker.mu.Unlock()
 	if t.ended {
 		return
 	}
-	t.noteFirstToken() // what waits for it waits no longer
+	t.noteFirstToken() // ends the prefill in the policy's books
 	t.ended = true
 	w := &t.picker.simulation
 	w.inFlight[t.job.node]--

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// idleNode is a real engine that tells what it is set to.
+// fakeNode is an engine whose metrics the test sets.
 type fakeNode struct {
 	waiting int
 	use     float64
@@ -24,7 +24,7 @@ func fakeNodes(n int) (nodes []Node, set []*fakeNode) {
 	return nodes, set
 }
 
-func TestLiveKnowsWhatIsUnderWay(t *testing.T) {
+func TestPickerCountsRequestsInFlight(t *testing.T) {
 	nodes, _ := fakeNodes(3)
 	l, err := NewPicker("least_conn", nodes, 64, 6400, 1)
 	if err != nil {
@@ -52,7 +52,7 @@ func TestLiveKnowsWhatIsUnderWay(t *testing.T) {
 	}
 }
 
-func TestLiveKnowsCachesAndMetrics(t *testing.T) {
+func TestPickerReadsCachesAndMetrics(t *testing.T) {
 	nodes, set := fakeNodes(2)
 	for _, policy := range []string{"dynamo", "llm_d", "cache_aware", "prefixaware"} {
 		*set[0], *set[1] = fakeNode{}, fakeNode{}
@@ -73,16 +73,17 @@ func TestLiveKnowsCachesAndMetrics(t *testing.T) {
 		if policy != "llm_d" {
 			continue
 		}
-		// Both against it: 2 for the prefix, less than 1 + 1 + the other's share.
+		// Usage and queue speak against it: the prefix weighs 2, less than both and
+		// the other node's share of the prefix.
 		r.Chain = append(blocksOf(1, 2, 3), 99, 98, 97, 96)
 		set[home.Node()].waiting, set[home.Node()].use = 9, 0.9
 		if got := l.Pick(r).Node(); got == home.Node() {
-			t.Error("llm_d: does not read the metrics")
+			t.Error("llm_d ignores the metrics")
 		}
 	}
 }
 
-func TestLiveRefuses(t *testing.T) {
+func TestPickerRefuses(t *testing.T) {
 	nodes, _ := fakeNodes(1)
 	for _, c := range []struct {
 		policy    string

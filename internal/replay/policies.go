@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// kind is a policy by name.
+// policySpec describes one policy.
 type policySpec struct {
 	name   string
 	doc    string
-	bound  bool // not a policy one could run: for comparison only
+	bound  bool // for comparison only: no gateway could run it
 	pooled bool // all nodes share one cache
 	make   func(w *simulation) policy
 }
 
-// kinds is every policy, in the order in which they are shown.
+// policySpecs lists all policies in the order of the output.
 var policySpecs = []policySpec{
 	{name: "kv_aware", doc: "this gateway's", make: newKVAware},
 	{name: "round_robin", doc: "one after the other", make: newRoundRobin},
@@ -33,7 +33,7 @@ var policySpecs = []policySpec{
 	{name: "pooled", doc: "bound: one cache shared by all nodes, least queued work", bound: true, pooled: true, make: newPooled},
 }
 
-// Policies lists the names of all policies with a word on each.
+// Policies lists the names of all policies, each with a short description.
 func Policies() (names, docs []string) {
 	for i := range policySpecs {
 		names, docs = append(names, policySpecs[i].name), append(docs, policySpecs[i].doc)
@@ -57,7 +57,7 @@ func specOf(name string) (*policySpec, error) {
 	return nil, errPolicy
 }
 
-// blind is embedded by policies that look at requests only as they come.
+// noFeedback is embedded by policies that ignore first tokens and ends.
 type noFeedback struct{}
 
 func (noFeedback) first(*job, time.Duration) {}

@@ -42,8 +42,8 @@ func TestDynamoCountsSharedBlocksOnce(t *testing.T) {
 	p := newDynamo(w).(*dynamo)
 	first := jobOf(300, 1, 2, 3)
 	first.node = p.pick(first, 0)
-	// There: 3 blocks to prefill and 3 in use, of which 2 are shared; the other
-	// node would prefill and hold 2 of its own.
+	// The first node has 3 blocks to prefill and 3 in use, of which 2 are shared;
+	// the other node would prefill and hold 2 of its own.
 	if second := jobOf(200, 1, 2); p.pick(second, 0) == first.node {
 		t.Error("a node with prefill under way was taken over an idle one")
 	}
@@ -153,7 +153,7 @@ func TestExactKnowsTheFuture(t *testing.T) {
 	long := jobOf(10000, 1, 2, 3, 4, 5, 6, 7, 8)
 	long.node = p.pick(long, 0)
 	w.engines[long.node].add(long)
-	// Half a second of prefill is left there, and 800 of 9,000 tokens will be cached.
+	// The node has half a second of prefill left, and 800 of 9,000 tokens will be cached.
 	if got := p.pick(jobOf(9000, 1, 2, 3, 4, 5, 6, 7, 8), 800*time.Millisecond); got == long.node {
 		t.Error("waited for a prefix that saves less than the wait")
 	}

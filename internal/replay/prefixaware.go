@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// prefixAware is vLLM production-stack's prefixaware: any of the engines that
-// were sent the longest prefix of the prompt, without a look at their load.
-// Its trie forgets nothing.
+// prefixAware is the prefixaware policy of vLLM production-stack: it picks any of
+// the engines that were sent the longest prefix of the prompt, whatever their
+// load. Its trie forgets nothing.
 type prefixAware struct {
 	noFeedback
 	tries []*index

@@ -4,6 +4,5 @@
 
 package replay
 
-// raceDetector makes the long comparisons skip: they use one goroutine, and
-// would take minutes.
+// raceDetector makes the long comparisons skip, which would take minutes.
 const raceDetector = true

@@ -11,45 +11,44 @@ import (
 	"time"
 )
 
-// Format of a trace.
+// Format is the format of a trace.
 type Format string
 
 const (
-	// Auto tells the format from the first line.
+	// Auto takes the format from the first line.
 	Auto Format = "auto"
 	// Mooncake is JSON lines of {timestamp, input_length, output_length,
-	// hash_ids}: milliseconds, tokens, and an id a prompt block that stands for
-	// all up to its end (FAST'25 artifact).
+	// hash_ids}: milliseconds, tokens, and one id per prompt block, which stands
+	// for the prompt up to the block's end (FAST'25 artifact).
 	Mooncake Format = "mooncake"
 	// Text is JSON lines of {timestamp, input, output, session_id}.
 	Text Format = "text"
-	// Bodies is JSON lines of OpenAI or Anthropic request bodies, bare or as
+	// Bodies is JSON lines of OpenAI or Anthropic request bodies, bare or in
 	// {timestamp, path, body, output_tokens}.
 	Bodies Format = "bodies"
 )
 
-// ReadOptions tell how to read a trace. The zero value takes the defaults.
+// ReadOptions control how Read parses a trace. Zero values are the defaults.
 type ReadOptions struct {
 	Format Format // default Auto
-	// BlockTokens is how many tokens a hash of a Mooncake trace stands for;
-	// default 512.
+	// BlockTokens is the block size of a Mooncake trace in tokens; default 512.
 	BlockTokens int
-	// BlockBytes is how many bytes of text make a block, of BlockBytes/4 tokens;
-	// default 256, the gateway's own.
+	// BlockBytes is the block size of text in bytes; a block has BlockBytes/4
+	// tokens. Default 256, as in the gateway.
 	BlockBytes int
-	// TimeUnit is the unit of timestamps; default: told from their size, and
-	// for small ones milliseconds in Mooncake traces, microseconds in text,
-	// seconds in logs of bodies.
+	// TimeUnit is the unit of timestamps. The default follows from their size;
+	// for small ones it is milliseconds in Mooncake traces, microseconds in
+	// text, seconds in logs of bodies.
 	TimeUnit time.Duration
-	// Rate is the requests a second where a log tells no times; default 1.
+	// Rate is the requests per second of a log without times; default 1.
 	Rate float64
-	// Seed of the arrivals then.
+	// Seed is the seed of arrivals at that rate.
 	Seed uint64
 }
 
 const bytesPerToken = 4
 
-// Limits of numbers in traces.
+// Bounds of the numbers in a trace.
 const (
 	maxTokens    = 10_000_000
 	maxBlockSize = 1 << 20
@@ -62,7 +61,7 @@ var (
 	errTime      = errors.New("timestamp: want a number, within ten years of the first")
 	errMixed     = errors.New("a request without a timestamp among others that have one, or the other way round")
 	errTokens    = errors.New("token counts: want an input of 1 to 10,000,000 and an output of 0 to 10,000,000")
-	errHashes    = errors.New("more hash_ids than the prompt has blocks: is it another block size?")
+	errHashes    = errors.New("more hash_ids than the prompt has blocks: is the block size another one?")
 	errBody      = errors.New("not a request body that an engine would take as one prompt")
 	errBlockSize = errors.New("block size: want 1 to 1048576")
 	errRate      = errors.New("rate: want more than 0, at most 1000000 requests a second")
@@ -97,7 +96,7 @@ func (o *ReadOptions) validate() error {
 	return errFormat
 }
 
-// reader turns lines into requests.
+// traceReader parses lines into requests.
 type traceReader struct {
 	options ReadOptions
 	parse   func(line []byte) (Request, *json.Number, error)
@@ -108,8 +107,7 @@ type traceReader struct {
 	timed   bool
 }
 
-// Read reads a trace. Its errors say which line is wrong and never what is in
-// it.
+// Read reads a trace. Its errors name the line that is wrong, never its content.
 func Read(r io.Reader, o ReadOptions) (*Trace, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -165,7 +163,7 @@ func (rd *traceReader) add(line []byte) error {
 	return nil
 }
 
-// choose sets the parser, by the members of the first line if need be.
+// chooseFormat sets the parser; with Auto, by the members of the first line.
 func (rd *traceReader) chooseFormat(line []byte) error {
 	format := rd.options.Format
 	if format == Auto {
@@ -200,7 +198,7 @@ func (rd *traceReader) chooseFormat(line []byte) error {
 	return nil
 }
 
-// time sets when the request comes. The first one's timestamp is the origin.
+// setArrival sets a request's arrival, relative to the first timestamp.
 func (rd *traceReader) setArrival(req *Request, stamp *json.Number) error {
 	first := len(rd.trace.Requests) == 0
 	if first {
@@ -229,7 +227,8 @@ func (rd *traceReader) setArrival(req *Request, stamp *json.Number) error {
 	return nil
 }
 
-// unitOf tells the unit of a timestamp that counts from 1970 by its size.
+// unitOf returns the unit of a timestamp: by its size if it counts from 1970,
+// otherwise the format's usual one.
 func unitOf(v float64, f Format) time.Duration {
 	switch {
 	case v >= 1e17:
@@ -246,7 +245,7 @@ func unitOf(v float64, f Format) time.Duration {
 	return time.Millisecond
 }
 
-// arrivals makes times up: a Poisson process.
+// makeArrivals draws the arrivals of a Poisson process.
 func (rd *traceReader) makeArrivals() {
 	rnd := rand.New(rand.NewPCG(rd.options.Seed, 3))
 	var at float64

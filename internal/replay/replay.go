@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Bounds of a setup.
+// Bounds of a Setup.
 const (
 	maxNodes     = 1024
 	maxKVTokens  = 1 << 40
@@ -62,7 +62,7 @@ func (s *Setup) validate() error {
 	return nil
 }
 
-// Run replays the trace under the policy of that name.
+// Run replays the trace under the named policy.
 func Run(t *Trace, s *Setup, policy string) (Result, error) {
 	k, err := specOf(policy)
 	if err != nil {

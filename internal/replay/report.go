@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// WriteTable prints results for people. Times are in seconds, but for the time
+// WriteTable prints results as a table. Times are in seconds, except for the time
 // per output token.
 func WriteTable(w io.Writer, results []Result) error {
 	b := bufio.NewWriter(w)
@@ -34,7 +34,7 @@ func WriteTable(w io.Writer, results []Result) error {
 	return b.Flush()
 }
 
-// jsonResult is the shape of one policy in WriteJSON.
+// jsonResult is one policy's result in WriteJSON.
 type jsonResult struct {
 	Policy   string   `json:"policy"`
 	Requests int      `json:"requests"`
@@ -51,7 +51,7 @@ type jsonTTFT struct {
 	P99  float64 `json:"p99"`
 }
 
-// WriteJSON prints results for programs: {"policies":[...]}.
+// WriteJSON prints results as {"policies":[...]}.
 func WriteJSON(w io.Writer, results []Result) error {
 	out := struct {
 		Policies []jsonResult `json:"policies"`
@@ -75,7 +75,7 @@ func WriteJSON(w io.Writer, results []Result) error {
 	return json.NewEncoder(w).Encode(out)
 }
 
-// milliseconds, to the microsecond.
+// milliseconds returns d in milliseconds, rounded down to the microsecond.
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func round(v float64, digits int) float64 {

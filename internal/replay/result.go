@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Result is what one policy gave.
+// Result holds the figures of one policy.
 type Result struct {
 	Policy   string
-	Bound    bool // not a policy one could run
+	Bound    bool // for comparison only: no gateway could run it
 	Requests int
 	HitRate  float64 // cached prompt tokens / prompt tokens
 	TTFT     Distribution
 	TPOT     time.Duration // mean over the answers of at least two tokens
-	Busiest  float64       // most loaded node's computed prompt tokens / the mean
+	Busiest  float64       // computed prompt tokens of the busiest node / the mean
 
 	// For the chart: TTFTs in ascending order, and the requests in flight over
 	// time, on all nodes and on the busiest.
@@ -24,15 +24,15 @@ type Result struct {
 	nodes  int
 }
 
-// Distribution of a duration.
+// Distribution summarizes durations.
 type Distribution struct{ Mean, P50, P90, P99 time.Duration }
 
 type loadSample struct{ total, busiest int }
 
-// loadSamples is how many points in time the load is sampled at.
+// loadSamples is the number of load samples over a trace.
 const loadSamples = 240
 
-// recorder gathers what a simulation yields.
+// recorder collects the figures of a simulation.
 type recorder struct {
 	ttfts      []time.Duration
 	cached     int64
@@ -48,7 +48,7 @@ func (r *recorder) begin(w *simulation, t *Trace) {
 	r.every = max(1, last/loadSamples)
 }
 
-// sample takes down the load, as it was until now.
+// sample records the load up to now.
 func (r *recorder) sample(w *simulation, now time.Duration) {
 	for ; r.due < now && len(r.load) <= loadSamples; r.due += r.every {
 		var s loadSample

@@ -7,40 +7,40 @@ import (
 	"time"
 )
 
-// Setup is what a replay runs against.
+// Setup describes the engines and the conditions of a replay.
 type Setup struct {
 	Nodes int
 	Model Model
 	// Speed divides the trace's times: 2 sends requests twice as fast.
 	Speed float64
 	Seed  uint64
-	// KVAware is what the gateway is let know.
+	// KVAware sets what the gateway knows.
 	KVAware Knowledge
 }
 
-// policy routes requests in one simulation. It is told of first tokens and of
-// the ends of answers, as a gateway sees them.
+// policy routes requests in one simulation. As in a gateway, it hears of first
+// tokens and of the ends of answers.
 type policy interface {
 	pick(j *job, now time.Duration) int
 	first(j *job, now time.Duration)
 	done(j *job, now time.Duration)
 }
 
-// node is what engines tell of themselves: by events, and by their metrics.
+// node gives a policy what an engine reports by KV events and metrics.
 type node interface {
-	held(chain []uint64) int // blocks of the chain in its cache, from the start
-	usage() float64          // share of the cache that running requests hold
-	queued() int             // requests whose prefill has not begun
+	held(chain []uint64) int // leading blocks of the chain in its cache
+	usage() float64          // share of the cache that running requests hold, 0 to 1
+	queued() int             // requests whose prefill has not started
 }
 
-// world is what one simulation consists of. A policy that is told of it can
-// know anything; which ones are is up to their constructors.
+// simulation holds the state of one replay under one policy. A policy gets all of
+// it, and its constructor takes only what the policy may know.
 type simulation struct {
 	setup       *Setup
 	blockTokens int
 	engines     []*engine
-	nodes       []node // the same, as far as a policy one could run may look
-	inFlight    []int  // requests a node, as a gateway counts them
+	nodes       []node // the same engines, with only what a real policy may read
+	inFlight    []int  // requests per node, as a gateway counts them
 	policy      policy
 	rnd         *rand.Rand // the policy's
 	now         time.Duration
@@ -74,7 +74,7 @@ func newSimulation(t *Trace, s *Setup, kind *policySpec) *simulation {
 	return w
 }
 
-// run replays the whole trace.
+// replay replays the whole trace.
 func (w *simulation) replay(t *Trace) {
 	factors := rand.New(rand.NewPCG(w.setup.Seed, 2)) // the same for all policies
 	w.recorder.begin(w, t)
@@ -95,7 +95,8 @@ func (w *simulation) replay(t *Trace) {
 
 const never = time.Duration(1<<63 - 1)
 
-// drain lets everything happen that happens up to then.
+// drain handles all events up to a time, in order. next holds each engine's next
+// event.
 func (w *simulation) drain(next []time.Duration, until time.Duration) {
 	for {
 		node, at := -1, until
@@ -136,7 +137,7 @@ func (w *simulation) done(j *job) {
 	w.recorder.done(j)
 }
 
-// wakeup is when the engine has something to do; never, when nothing.
+// nextEvent returns the time of the engine's next event, or never.
 func (e *engine) nextEvent() time.Duration {
 	if at, ok := e.next(); ok {
 		return at

@@ -19,11 +19,11 @@ const (
 	svgCDF     = 300 // height of the distributions
 	svgRow     = 56  // height of one policy's load
 	svgRowGap  = 18
-	svgSection = 70 // between the two
+	svgSection = 70 // between distributions and loads
 	plotWidth  = svgWidth - svgLeft - svgRight
 )
 
-// palette holds a colour for each policy; ours and the bounds stand out.
+// palette holds a colour for each policy.
 var palette = []string{
 	"#c2185b", "#1f77b4", "#7f7f7f", "#2ca02c", "#ff7f0e", "#9467bd",
 	"#17becf", "#8c564b", "#bcbd22", "#4e79a7", "#111111", "#555555",
@@ -43,14 +43,14 @@ func WriteSVG(w io.Writer, results []Result) error {
 	return b.Flush()
 }
 
-// timeAxis maps times to first token to x, logarithmically.
+// timeAxis maps times to first token to x on a logarithmic scale.
 type timeAxis struct{ low, high float64 } // powers of ten, of seconds
 
 func newTimeAxis(results []Result) timeAxis {
 	low, high := math.Inf(1), math.Inf(-1)
 	for i := range results {
 		if s := results[i].sorted; len(s) > 0 {
-			// The quickest hundredth says little and takes half the axis.
+			// The fastest 1 % would take half the axis.
 			low = min(low, power(quantile(s, 0.01)))
 			high = max(high, power(s[len(s)-1]))
 		}
@@ -105,7 +105,7 @@ func drawLoads(b *bufio.Writer, results []Result, top float64) {
 	}
 }
 
-// drawLoad draws one policy's load; each has its own scale, which it names.
+// drawLoad draws one policy's load. Each chart has its own scale.
 func drawLoad(b *bufio.Writer, r *Result, top float64, colour string) {
 	most, nodes := 1.0, max(1, float64(r.nodes))
 	for _, s := range r.load {
@@ -150,7 +150,7 @@ func line(b *bufio.Writer, x1, y1, x2, y2 float64) {
 	fmt.Fprintf(b, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="#ddd"/>`+"\n", x1, y1, x2, y2)
 }
 
-// text writes one of our own words: nothing of a trace gets here.
+// text writes a label. It does not escape: labels never hold text of a trace.
 func text(b *bufio.Writer, x, y float64, anchor, s string) {
 	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="%s" fill="#333">%s</text>`+"\n", x, y, anchor, s)
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// synthetic makes traces of different kinds of traffic, so that nothing is
-// judged by the two recorded ones alone.
+// generator makes traces of several kinds of traffic, so that no verdict rests on
+// the two recorded traces alone.
 type generator struct {
 	rnd   *rand.Rand
 	trace Trace
@@ -18,13 +18,12 @@ type generator struct {
 
 const syntheticBlock = 256 // tokens
 
-// syntheticKinds names what synthetic.make knows.
+// syntheticKinds lists the kinds of traffic that addSession generates.
 var syntheticKinds = []string{"chat", "rag", "agents", "unique", "system", "bursts"}
 
-// syntheticTrace returns n requests of a kind, at a rate at which 8 nodes of
-// 8,000 tokens a second that cached everything would be busy for that share of
-// the time. Sessions begin at any time within it; the gaps in them are as long
-// as they are.
+// syntheticTrace returns n requests of a kind. At its rate, 8 nodes of 8,000
+// tokens per second that cache everything are busy for the given share of the
+// time. Sessions begin at random times, and their gaps do not depend on the rate.
 func syntheticTrace(kind string, n int, busy float64, seed uint64) *Trace {
 	s := &generator{rnd: rand.New(rand.NewPCG(seed, 11))}
 	s.trace.BlockTokens = syntheticBlock
@@ -60,7 +59,7 @@ func syntheticTrace(kind string, n int, busy float64, seed uint64) *Trace {
 	return &s.trace
 }
 
-// add makes one session, or a burst of them, beginning at 0.
+// addSession adds one session, or a burst of them, that begins at 0.
 func (s *generator) addSession(kind string) {
 	switch kind {
 	case "chat":
@@ -82,12 +81,12 @@ func (s *generator) addSession(kind string) {
 
 func (s *generator) exp(mean float64) int { return int(s.rnd.ExpFloat64() * mean) }
 
-// lognormal with that mean and a long tail.
+// lognormal draws from a distribution with the given mean and a long tail.
 func (s *generator) lognormal(mean float64) int {
 	return 1 + int(mean*math.Exp(s.rnd.NormFloat64()-0.5))
 }
 
-// prefix is the one with that number, always the same.
+// prefix returns the chain of a numbered prefix, the same in each trace.
 func (s *generator) prefix(number uint64, tokens int) []uint64 {
 	chain, h := make([]uint64, tokens/syntheticBlock), number<<32
 	for i := range chain {
@@ -97,7 +96,7 @@ func (s *generator) prefix(number uint64, tokens int) []uint64 {
 	return chain
 }
 
-// words is one of n system prompts, the first ones more often.
+// systemPrompt returns one of n system prompts, the first ones more often.
 func (s *generator) systemPrompt(n int) []uint64 {
 	k := uint64(math.Pow(float64(n), s.rnd.Float64()))
 	return s.prefix(k, int(500+k*977%5000))
@@ -108,7 +107,7 @@ func (s *generator) document() []uint64 {
 	return s.prefix(1000+k, int(6000+k*7919%30000))
 }
 
-// session adds turns that each add to the prompt before.
+// session adds turns, each of which continues the prompt before it.
 func (s *generator) session(at time.Duration, start []uint64, turns int, input, output float64, gap time.Duration) {
 	s.fresh++
 	id := s.fresh

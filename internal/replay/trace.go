@@ -7,30 +7,31 @@ import (
 	"time"
 )
 
-// Request is one request of a trace. No text is kept of it.
+// Request is one request of a trace, without its text.
 type Request struct {
 	At     time.Duration // after the first request of the trace
-	Tokens int           // of the prompt, at least 1
-	Output int           // tokens of the answer, at least 1
-	// Chain holds one hash a prompt block; each stands for all up to its end.
+	Tokens int           // prompt tokens, at least 1
+	Output int           // answer tokens, at least 1
+	// Chain holds one hash per prompt block, which stands for the prompt up to the
+	// block's end.
 	Chain []uint64
-	// Session is equal for requests of one conversation, as the trace says or,
-	// where it does not, as far as prompts that continue each other show.
+	// Session is equal for requests of one conversation. Without sessions in the
+	// trace it follows from prompts that continue each other.
 	Session uint64
-	// Affinity is what stands for the first 100 characters of the prompt, the
-	// key of consistent hashing: in traces without text its first two blocks.
+	// Affinity is the key of consistent hashing: a hash of the prompt's first 100
+	// bytes, or of its first two blocks in traces without text.
 	Affinity uint64
 }
 
 // Trace is a list of requests in the order of their arrival.
 type Trace struct {
 	Requests []Request
-	// BlockTokens is how many tokens a block of each Chain stands for; the last
-	// one may be shorter.
+	// BlockTokens is the number of tokens in a block; the last block of a Chain
+	// may be shorter.
 	BlockTokens int
 }
 
-// finish orders the requests, lets time begin at zero and fills in sessions.
+// finish sorts the requests, makes times start at zero and fills in sessions.
 func (t *Trace) finish() {
 	slices.SortStableFunc(t.Requests, func(a, b Request) int { return int(min(1, max(-1, a.At-b.At))) })
 	for i := len(t.Requests) - 1; i >= 0; i-- {
@@ -39,11 +40,10 @@ func (t *Trace) finish() {
 	t.reconstructSessions()
 }
 
-// reconstructSessions gives requests without a session that of the latest
-// request whose prompt they continue: the one whose end they hold deepest. A
-// prompt's end is its last two blocks, as the last one may be a part of the
-// longer one that stands there in the next prompt. The first block of all is
-// not asked: it often is a system prompt that all share.
+// reconstructSessions gives a request without a session the session of the
+// prompt that it continues: the one whose end lies deepest in its chain. A
+// prompt's end is its last two blocks, because the next prompt may complete the
+// last one. The first block does not count: it is often a shared system prompt.
 func (t *Trace) reconstructSessions() {
 	ends := make(map[uint64]uint64) // block -> session
 	next := uint64(1)
@@ -65,7 +65,7 @@ func (t *Trace) reconstructSessions() {
 	}
 }
 
-// tokens returns the sum of all prompts.
+// tokens returns the prompt tokens of all requests.
 func (t *Trace) tokens() (sum int64) {
 	for i := range t.Requests {
 		sum += int64(t.Requests[i].Tokens)
