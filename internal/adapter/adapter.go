@@ -17,14 +17,16 @@
 //	    - name: vllm-prod
 //	      endpoints: ["http://node-a:8000", "http://node-b:8000"]
 //
-// It becomes one plain HTTP server on :8080, on which the janitor scrubs every
-// request before anything else happens. The first cluster answers what is not
-// addressed to another; /NAME/... addresses the cluster of that name, and the
-// engine sees the path without /NAME. Nothing is written to disk: no config is
-// saved and no storage is checked or cleaned. The admin API listens on
-// localhost:2019.
+// The result is one plain HTTP server on :8080, on which the janitor scrubs every
+// request first. /NAME/... addresses the cluster of that name, and the engine
+// sees the path without /NAME; the first cluster gets all other requests. Nothing
+// is written to disk: Caddy saves no config and neither checks nor cleans its
+// storage. The admin API listens on localhost:2019.
 //
-// The adapter is strict: it refuses what it does not know, and says where.
+// The adapter is strict: it refuses unknown keys and values, and names the line.
+//
+// adapter_test.go tests all files. testdata/errors.txtar holds the invalid
+// configurations, each with its error.
 package adapter
 
 import (
@@ -39,8 +41,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Name is what the adapter is called on the command line (--adapter bauxite)
-// and in the admin API (Content-Type: text/bauxite).
+// Name is the adapter's name on the command line (--adapter bauxite) and in the
+// admin API (Content-Type: text/bauxite).
 const Name = "bauxite"
 
 // MaxSize is the largest configuration the adapter reads, in bytes.
@@ -53,10 +55,9 @@ func init() {
 // Adapter turns the product's YAML into Caddy's JSON.
 type Adapter struct{}
 
-// Adapt converts body. Its errors have a fixed text with the line, the key and
-// what the key takes; of the configuration's content they repeat only the
-// names of keys and clusters. Of the options it knows "filename" (string), for
-// its warnings.
+// Adapt converts body. Its errors name the line, the key and the values that the
+// key takes; of the configuration's content they repeat only the names of keys
+// and clusters. The option "filename" (string) appears in warnings.
 func (Adapter) Adapt(body []byte, options map[string]any) ([]byte, []caddyconfig.Warning, error) {
 	root, err := parse(body)
 	if err != nil {
@@ -69,7 +70,7 @@ func (Adapter) Adapt(body []byte, options map[string]any) ([]byte, []caddyconfig
 		return nil, nil, err
 	}
 	out, err := json.Marshal(build(cfg))
-	if err != nil { // only our own types are in it
+	if err != nil { // cannot happen: only our own types are in it
 		return nil, nil, errors.New("the configuration cannot be written as JSON")
 	}
 	return out, r.warnings, nil

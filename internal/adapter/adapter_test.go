@@ -124,7 +124,7 @@ func TestErrorsWithoutFixture(t *testing.T) {
 	}
 }
 
-// TestAliasBomb: a few lines of aliases must not become millions of endpoints.
+// TestAliasBomb checks that a few lines of aliases cannot become millions of endpoints.
 func TestAliasBomb(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("enterprise:\n  clusters:\n    - name: n0\n      endpoints: &e\n")
@@ -163,8 +163,8 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// strict decodes JSON into one of Caddy's types; a field that Caddy does not
-// have is an error.
+// strictDecode decodes JSON into one of Caddy's types; an unknown field is an
+// error.
 func strictDecode(t *testing.T, raw []byte, v any) {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(raw))
@@ -174,7 +174,7 @@ func strictDecode(t *testing.T, raw []byte, v any) {
 	}
 }
 
-// handler strips the inline key that Caddy uses to find the module.
+// handler returns a handler's name, and its JSON without the name.
 func handler(t *testing.T, raw json.RawMessage) (name string, rest []byte) {
 	t.Helper()
 	var m map[string]json.RawMessage
@@ -185,7 +185,7 @@ func handler(t *testing.T, raw json.RawMessage) (name string, rest []byte) {
 	return name, rest
 }
 
-// TestFieldsAreCaddys holds the output against Caddy's own types.
+// TestFieldsAreCaddys decodes the output into Caddy's own types.
 func TestFieldsAreCaddys(t *testing.T) {
 	out, _, err := adaptText(read(t, "testdata/clusters.yaml"))
 	if err != nil {
@@ -234,8 +234,8 @@ func TestFieldsAreCaddys(t *testing.T) {
 	}
 }
 
-// TestFallbacksExist: every fallback is a policy that Caddy has and that needs
-// no argument.
+// TestFallbacksExist checks that every fallback is a policy of Caddy that needs no
+// argument.
 func TestFallbacksExist(t *testing.T) {
 	for name, policy := range fallbacks {
 		module, err := caddy.GetModule("http.reverse_proxy.selection_policies." + policy)
@@ -253,8 +253,8 @@ func TestFallbacksExist(t *testing.T) {
 	}
 }
 
-// FuzzAdapt: no input makes the adapter panic, output is JSON that begins with
-// the janitor, and errors are short and of one line.
+// FuzzAdapt checks that the adapter never panics, that its output is JSON with the
+// janitor first, and that errors are one short line.
 func FuzzAdapt(f *testing.F) {
 	for _, name := range glob(f, "testdata/*.yaml") {
 		f.Add([]byte(read(f, name)))

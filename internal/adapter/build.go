@@ -4,9 +4,9 @@ package adapter
 
 import "time"
 
-// The Caddy JSON that the adapter writes. These are types of its own, so that
-// the adapter needs neither the modules nor their packages; a test holds them
-// against Caddy's.
+// The Caddy JSON that the adapter writes. It has its own types, so that the
+// adapter needs neither the modules nor their packages; a test compares them with
+// Caddy's.
 
 type caddyConfig struct {
 	Admin admin `json:"admin"`
@@ -101,11 +101,11 @@ type upstream struct {
 	Dial string `json:"dial"`
 }
 
-// failDuration is how long a node that could not be reached is left out.
+// failDuration is how long Caddy avoids a node after a failed connection.
 const failDuration = 10 * time.Second
 
-// build returns the Caddy config of a checked configuration. The janitor is a
-// route of its own ahead of all others, so no cluster can be reached past it.
+// build returns the Caddy config of a checked configuration. The janitor is the
+// first route, so that no request can bypass it.
 func build(cfg *config) caddyConfig {
 	s := server{
 		Listen: []string{":8080"},
@@ -130,8 +130,8 @@ func build(cfg *config) caddyConfig {
 	}
 }
 
-// proxy returns the reverse proxy of one cluster. Two retries and a short
-// memory for failures leave a dead node out.
+// proxy returns the reverse proxy of one cluster. Two retries and passive health
+// checks avoid a dead node.
 func proxy(cfg *config, c *cluster) proxyHandler {
 	p := proxyHandler{
 		Handler: "reverse_proxy",

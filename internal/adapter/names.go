@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// apiPaths are first parts of the paths that engines serve. A cluster of such
-// a name would take the requests of the first cluster away.
+// apiPaths are the first parts of the paths that engines serve. A cluster with
+// such a name would take requests from the first cluster.
 var apiPaths = []string{
 	"api", "apply-template", "chat", "classify", "completion", "completions", "detokenize", "docs", "embed",
 	"embedding", "embeddings", "encode", "flush_cache", "generate", "health", "health_generate", "healthz", "inference",
@@ -23,7 +23,7 @@ var apiPaths = []string{
 	"tokenize", "v1", "v1beta", "v2", "version", "wake_up",
 }
 
-// clusterName reads a name that can stand in a path as it is.
+// clusterName reads a name that needs no escaping in a path.
 func clusterName(node *yaml.Node, key string) (string, error) {
 	name, ok := text(node)
 	switch {
@@ -39,7 +39,7 @@ func clusterName(node *yaml.Node, key string) (string, error) {
 	return name, nil
 }
 
-// isName reports whether s consists of what names and hosts are made of.
+// isName reports whether s has only characters of names and hosts.
 func isName(s string) bool {
 	return strings.IndexFunc(s, func(c rune) bool {
 		return !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-')
@@ -53,9 +53,9 @@ type endpoint struct {
 
 const endpointForm = "takes http://HOST:PORT or https://HOST:PORT, without path, query and user"
 
-// parseEndpoint reads an engine's address. A problem comes back as a fixed
-// text to follow the key. url.Parse is not used, because it lets pass what
-// must not reach a dial address, such as placeholders and port ranges.
+// parseEndpoint parses an engine's address. problem is a fixed text that follows
+// the key in an error. url.Parse would accept text that must not reach a dial
+// address, such as placeholders and port ranges.
 func parseEndpoint(value string) (e endpoint, problem string) {
 	scheme, rest, ok := strings.Cut(value, "://")
 	e.https = strings.EqualFold(scheme, "https")
@@ -76,7 +76,7 @@ func parseEndpoint(value string) (e endpoint, problem string) {
 	if err != nil || n == 0 {
 		return e, "takes a port from 1 to 65535"
 	}
-	// Caddy refuses the same two in its own addresses.
+	// Caddy refuses these two as well.
 	if e.https && n == 80 || !e.https && n == 443 {
 		return e, "takes no https on port 80 and no http on port 443"
 	}

@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Bounds of one configuration. They also bound what aliases can blow up: the
+// Bounds of one configuration. They also bound the expansion of aliases: the
 // format's depth is fixed, so only these two lists can multiply.
 const (
 	maxClusters  = 1000
@@ -33,8 +33,8 @@ type cluster struct {
 	dials []string // host:port
 }
 
-// reader walks the YAML nodes instead of letting the decoder fill structs:
-// only nodes know their lines, and the decoder's errors quote values.
+// reader walks the YAML nodes instead of decoding into structs, because nodes have
+// lines and the decoder's errors quote values.
 type reader struct {
 	file      string
 	warnings  []caddyconfig.Warning
@@ -42,8 +42,8 @@ type reader struct {
 	owner     map[string]int // dial address -> index of the first cluster with it
 }
 
-// fallbacks are Caddy's selection policies that need no argument, by the names
-// they have here.
+// fallbacks maps this format's names to Caddy's selection policies that need no
+// argument.
 var fallbacks = map[string]string{
 	"least_busy":     "least_conn",
 	"least_conn":     "least_conn",
@@ -193,12 +193,12 @@ func (r *reader) warn(node *yaml.Node, key, message string) {
 	r.warnings = append(r.warnings, caddyconfig.Warning{File: r.file, Line: node.Line, Directive: key, Message: message})
 }
 
-// at is an error at the line of a node.
+// errorAt returns an error at the line of a node.
 func errorAt(node *yaml.Node, format string, args ...any) error {
 	return fmt.Errorf("line %d: "+format, append([]any{node.Line}, args...)...)
 }
 
-// resolve follows an alias to what it stands for.
+// resolve follows an alias to its node.
 func resolve(node *yaml.Node) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
 		return node.Alias
@@ -206,7 +206,7 @@ func resolve(node *yaml.Node) *yaml.Node {
 	return node
 }
 
-// fields returns the members of a map that has no others than the known ones.
+// fields returns the members of a map, which may have only the known ones.
 func fields(node *yaml.Node, key string, known ...string) (map[string]*yaml.Node, error) {
 	m := resolve(node)
 	if m.Kind != yaml.MappingNode {
@@ -226,7 +226,7 @@ func fields(node *yaml.Node, key string, known ...string) (map[string]*yaml.Node
 	return members, nil
 }
 
-// keyName is how an unknown key is named in an error: quoted, one line, short.
+// keyName returns an unknown key for an error: quoted, short, on one line.
 func keyName(node *yaml.Node) string {
 	if node.Kind != yaml.ScalarNode {
 		return "(not text)"
@@ -238,15 +238,15 @@ func keyName(node *yaml.Node) string {
 	return strconv.QuoteToASCII(node.Value)
 }
 
-// text returns a string value. Numbers, booleans and nulls are not text, as
-// YAML has it: a name such as 123 needs quotes.
+// text returns a string value. As in YAML, numbers, booleans and nulls are not
+// text: a name such as 123 needs quotes.
 func text(node *yaml.Node) (string, bool) {
 	n := resolve(node)
 	return n.Value, n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str"
 }
 
-// count returns a whole number from 0, written in plain decimal digits: YAML's
-// other notations (0x10, 010, 1_0) are more often a mistake than meant.
+// count returns a whole number from 0, in plain decimal digits: YAML's other
+// notations (0x10, 010, 1_0) are usually mistakes.
 func count(node *yaml.Node) (int, bool) {
 	n := resolve(node)
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" || n.Style != 0 || n.Value != "0" && strings.HasPrefix(n.Value, "0") {

@@ -23,22 +23,21 @@ func init() {
 		Usage: "--url URL [--compare URL2] [--trace FILE] [--json]",
 		Short: "Measures TTFT, TPOT and cached tokens of an OpenAI-compatible endpoint",
 		Long: `
-Sends chat requests to an OpenAI-compatible endpoint, a gateway or an engine,
-and reports what a client sees of the streamed answers: the time to first token
+Sends chat requests to an OpenAI-compatible endpoint, which is a gateway or an
+engine, and measures the streamed answers as a client: the time to first token
 (TTFT: the first piece of content, reasoning or a tool call), the time per
-output token (TPOT), and how many prompt tokens the engine says it took from its
-cache (vLLM: --enable-prompt-tokens-details).
+output token (TPOT), and the cached prompt tokens that the engine reports (vLLM:
+--enable-prompt-tokens-details).
 
-Without --trace it makes up conversations that begin with the same system
+Without --trace it generates conversations that begin with the same system
 prompt and grow from turn to turn. With --trace (see kv-replay for the formats)
-it sends requests at the recorded times whose prompts are as long and share
-prefixes as the recorded ones do; their words are made up: nothing of a trace
-but numbers leaves the machine. A conversation's next request waits for the
-answer to the one before.
+it sends requests at the recorded times. Their prompts have the recorded lengths
+and shared prefixes, but generated words: only numbers of a trace leave the
+machine. A conversation's next request waits for the previous answer.
 
-With --compare a second endpoint gets the same requests after the first one, in
-other words, so that neither finds in a cache what the other has sent. Ctrl-C
-ends the run and prints what there is.`,
+With --compare a second endpoint gets the same requests after the first one, with
+other words, so that neither benefits from the other's prompts in a shared cache.
+Ctrl-C ends the run and prints the results so far.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			o := benchOptions{}
 			o.flags(cmd)
@@ -52,7 +51,7 @@ ends the run and prints what there is.`,
 	})
 }
 
-// benchOptions is what kv-bench was asked.
+// benchOptions holds the flags of kv-bench.
 type benchOptions struct {
 	url, compare, model, keyEnv string
 	trace, format               string
@@ -69,27 +68,27 @@ func (o *benchOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.url, "url", "", "endpoint, such as http://127.0.0.1:8080")
 	f.StringVar(&o.compare, "compare", "", "a second endpoint, measured after the first")
-	f.StringVar(&o.model, "model", "", "model to ask for; default: the first that the endpoint lists")
+	f.StringVar(&o.model, "model", "", "model of the requests; default: the first that the endpoint lists")
 	f.StringVar(&o.keyEnv, "api-key-env", "", "environment variable that holds the API key")
 	f.StringVar(&o.trace, "trace", "", "trace file, - for standard input; default: generated conversations")
-	f.StringVar(&o.format, "format", "auto", "of the trace: auto, mooncake, text or bodies")
-	f.Float64Var(&o.speed, "speed", 1, "how much faster than recorded requests of a trace are sent")
-	f.IntVar(&o.limit, "requests", 1000, "most requests to send to an endpoint")
-	f.IntVar(&o.concurrency, "concurrency", 64, "most requests under way at a time; further ones wait and are counted as late")
-	f.IntVar(&o.maxTokens, "max-tokens", 0, "most tokens of an answer; default: as recorded, 64 for generated conversations")
-	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "for one request")
-	f.IntVar(&o.sessions.sessions, "sessions", 20, "generated conversations")
-	f.IntVar(&o.sessions.turns, "turns", 6, "requests of each")
-	f.IntVar(&o.sessions.prompt, "prompt-tokens", 2000, "tokens of a conversation's first prompt; the first half is the same for all")
+	f.StringVar(&o.format, "format", "auto", "format of the trace: auto, mooncake, text or bodies")
+	f.Float64Var(&o.speed, "speed", 1, "speed of arrivals relative to the trace")
+	f.IntVar(&o.limit, "requests", 1000, "maximum number of requests to each endpoint")
+	f.IntVar(&o.concurrency, "concurrency", 64, "maximum number of requests at a time; further ones wait and count as late")
+	f.IntVar(&o.maxTokens, "max-tokens", 0, "maximum tokens of an answer; default: as recorded, 64 for generated conversations")
+	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "timeout of one request")
+	f.IntVar(&o.sessions.sessions, "sessions", 20, "number of generated conversations")
+	f.IntVar(&o.sessions.turns, "turns", 6, "requests per generated conversation")
+	f.IntVar(&o.sessions.prompt, "prompt-tokens", 2000, "tokens of a conversation's first prompt; all share its first half")
 	f.IntVar(&o.sessions.turn, "turn-tokens", 300, "tokens that each further request adds")
-	f.Float64Var(&o.sessions.rate, "rate", 2, "generated requests a second")
+	f.Float64Var(&o.sessions.rate, "rate", 2, "generated requests per second")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
-	f.Uint64Var(&o.seed, "seed", 1, "of everything random")
+	f.Uint64Var(&o.seed, "seed", 1, "seed of all random numbers")
 }
 
 var (
 	errNoURL       = errors.New("--url is missing")
-	errURL         = errors.New("want http://HOST or https://HOST, with a path if need be, without user, query and fragment")
+	errURL         = errors.New("want http://HOST or https://HOST, optionally with a path, without user, query and fragment")
 	errBenchLimit  = errors.New("--requests: want 1 to 100000")
 	errConcurrency = errors.New("--concurrency: want 1 to 4096")
 	errMaxTokens   = errors.New("--max-tokens: want 0 to 1000000")
@@ -134,7 +133,7 @@ func (o *benchOptions) run(ctx context.Context, in io.Reader, out io.Writer) err
 	return nil
 }
 
-// targets checks the flags and returns what is to be measured.
+// targets checks the flags and returns the endpoints to measure.
 func (o *benchOptions) targets() (targets []*benchTarget, err error) {
 	switch {
 	case o.url == "":
@@ -171,7 +170,7 @@ func (o *benchOptions) targets() (targets []*benchTarget, err error) {
 	return targets, nil
 }
 
-// workload reads the trace, or makes conversations up.
+// workload reads the trace, or generates conversations.
 func (o *benchOptions) workload(in io.Reader) (*benchWork, error) {
 	w := &benchWork{speed: 1, seed: o.seed}
 	var err error

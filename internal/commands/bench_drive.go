@@ -18,18 +18,18 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/answer"
 )
 
-// maxBenchAnswer bounds what is read of one answer, in bytes.
+// maxBenchAnswer bounds one answer in bytes.
 const maxBenchAnswer = 256 << 20
 
-// Why a request failed: fixed texts, for they are counted and printed.
+// Reasons for failed requests: fixed texts, because they are counted and printed.
 var (
 	errUnreachable = errors.New("the endpoint cannot be reached, or broke the connection")
 	errSlow        = errors.New("no whole answer within --timeout")
 	errNoStream    = errors.New("the answer is not a stream of events")
-	errNoModels    = errors.New("it lists no models: name one with --model")
+	errNoModels    = errors.New("the endpoint lists no models: name one with --model")
 )
 
-// statusError is an answer that is no success.
+// statusError is the status of an answer other than 200.
 type statusError int
 
 func (e statusError) Error() string {
@@ -38,12 +38,12 @@ func (e statusError) Error() string {
 
 // benchTarget is an endpoint to measure.
 type benchTarget struct {
-	base   string // as it is printed
+	base   string // as printed
 	api    string // base of the API, which ends in /v1
 	key    string
 	model  string
 	client *http.Client
-	slots  chan struct{} // has room for all that may be under way
+	slots  chan struct{} // one element per request in flight
 }
 
 func newBenchTarget(address, key string, concurrency int, timeout time.Duration) (*benchTarget, error) {
@@ -83,7 +83,7 @@ func (t *benchTarget) do(ctx context.Context, method, path string, body []byte) 
 	return resp, nil
 }
 
-// failure tells a timeout from other reasons.
+// failure returns errSlow for a timeout, otherwise errUnreachable.
 func failure(err error) error {
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -92,7 +92,7 @@ func failure(err error) error {
 	return errUnreachable
 }
 
-// chooseModel sets the model to ask for: the named one, or the first listed.
+// chooseModel sets the model of the requests: the named one, or the first listed.
 func (t *benchTarget) chooseModel(ctx context.Context, name string) error {
 	if t.model = name; name != "" {
 		return nil
@@ -114,12 +114,12 @@ func (t *benchTarget) chooseModel(ctx context.Context, name string) error {
 	return nil
 }
 
-// drive sends all requests at their times and waits for their answers, or for
-// the context to end. Each target gets texts of its own, by its salt.
+// drive sends all requests at their times and waits for their answers, or until
+// the context ends. The salt gives each target texts of its own.
 func (w *benchWork) drive(ctx context.Context, t *benchTarget, salt uint64) benchResult {
 	defer t.client.CloseIdleConnections()
 	m := &measurements{began: time.Now(), failed: make(map[string]int)}
-	before := make(map[uint64]chan struct{}) // of each session: its last request has ended
+	before := make(map[uint64]chan struct{}) // by session: closed when its last request ends
 	var all sync.WaitGroup
 	for i := range w.trace.Requests {
 		at := m.began.Add(time.Duration(float64(w.trace.Requests[i].At) / w.speed))
@@ -142,8 +142,8 @@ func (w *benchWork) drive(ctx context.Context, t *benchTarget, salt uint64) benc
 	return m.result(t)
 }
 
-// send waits for the answer to the request before, and for room, and then
-// sends one request.
+// send waits for the session's previous answer and for a slot, then sends one
+// request.
 func (w *benchWork) send(ctx context.Context, t *benchTarget, m *measurements, number int, salt uint64, earlier <-chan struct{}) {
 	if earlier != nil {
 		select {
@@ -165,17 +165,17 @@ func (w *benchWork) send(ctx context.Context, t *benchTarget, m *measurements, n
 	defer func() { <-t.slots }()
 	one, err := t.measure(ctx, w.body(number, t.model, salt))
 	if err != nil && ctx.Err() != nil {
-		return // ended by Ctrl-C: says nothing of the endpoint
+		return // Ctrl-C ended it, not the endpoint
 	}
 	m.add(one, err)
 }
 
-// measurement is what a client sees of one answer.
+// measurement holds what a client observes of one answer.
 type measurement struct {
-	ttft, total time.Duration // total: to the end of the answer
+	ttft, total time.Duration // total ends with the answer
 	usage       answer.Usage
 	reported    bool
-	finished    bool // the engine has said that it is the end
+	finished    bool // the engine marked the end
 	sent        time.Time
 }
 
@@ -199,18 +199,18 @@ func (t *benchTarget) measure(ctx context.Context, body []byte) (m measurement, 
 		return m, errNoStream
 	}
 	if m.ttft == 0 {
-		m.ttft = m.total // the answer is empty, which took as long to find out
+		m.ttft = m.total // an empty answer is known at its end
 	}
 	return m, nil
 }
 
-// FirstToken is called when the first token was read.
+// FirstToken notes the time of the first token.
 func (m *measurement) FirstToken() { m.ttft = time.Since(m.sent) }
 
-// Usage is called with what the engine has counted.
+// Usage notes the token counts that the engine reports.
 func (m *measurement) Usage(u answer.Usage) { m.usage, m.reported = u, true }
 
-// Finish is called when the engine has ended the answer.
+// Finish notes that the engine marked the end of the answer.
 func (m *measurement) Finish(bool) { m.finished = true }
 
 // Interface guards

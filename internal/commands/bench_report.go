@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// measurements gathers what the requests to one endpoint showed.
+// measurements collects the measurements of one endpoint.
 type measurements struct {
 	began time.Time
 
 	mu     sync.Mutex
 	all    []measurement
 	failed map[string]int // by reason
-	late   int            // had to wait for room
+	late   int            // requests that had to wait for a slot
 }
 
 func (m *measurements) add(one measurement, err error) {
@@ -40,7 +40,7 @@ func (m *measurements) addLate() {
 	m.late++
 }
 
-// benchResult is what came out for one endpoint.
+// benchResult holds the figures of one endpoint.
 type benchResult struct {
 	url      string
 	requests int // answered
@@ -48,10 +48,10 @@ type benchResult struct {
 	late     int
 	seconds  float64
 	ttft     []time.Duration // ascending
-	tpot     time.Duration   // mean over the answers that tell how long they are
-	prompt   int64           // tokens, of the answers that report cached ones
+	tpot     time.Duration   // mean over the answers that report their length
+	prompt   int64           // prompt tokens of the answers that report cached tokens
 	cached   int64
-	reported int // answers that do
+	reported int // number of those answers
 }
 
 func (m *measurements) result(t *benchTarget) benchResult {
@@ -77,7 +77,7 @@ func (m *measurements) result(t *benchTarget) benchResult {
 	return r
 }
 
-// mean of all times to first token; 0 without any.
+// mean returns the mean time to first token, 0 without answers.
 func (r *benchResult) mean() (mean time.Duration) {
 	for _, d := range r.ttft {
 		mean += d
@@ -85,7 +85,7 @@ func (r *benchResult) mean() (mean time.Duration) {
 	return mean / time.Duration(max(1, len(r.ttft)))
 }
 
-// quantile is by the nearest rank.
+// quantile returns a quantile of the times to first token, by the nearest rank.
 func (r *benchResult) quantile(q float64) time.Duration {
 	if len(r.ttft) == 0 {
 		return 0
@@ -93,7 +93,7 @@ func (r *benchResult) quantile(q float64) time.Duration {
 	return r.ttft[max(0, int(math.Ceil(q*float64(len(r.ttft))))-1)]
 }
 
-// hitRate is cached / prompt tokens; known is false when no answer has told.
+// hitRate returns cached / prompt tokens; known is false if no answer reports it.
 func (r *benchResult) hitRate() (rate float64, known bool) {
 	if r.reported == 0 || r.prompt == 0 {
 		return 0, false
@@ -108,7 +108,7 @@ func (r *benchResult) failures() (n int) {
 	return n
 }
 
-// writeBenchTable prints results for people.
+// writeBenchTable prints results as a table, then the reasons of failures.
 func writeBenchTable(out io.Writer, results []benchResult) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "endpoint\tanswers\tfailed\tlate\tTTFT mean\tp50\tp90\tp99\tTPOT\tcached")
@@ -134,10 +134,10 @@ func writeBenchTable(out io.Writer, results []benchResult) error {
 	return nil
 }
 
-// inMS is in milliseconds, to the microsecond.
+// milliseconds returns d in milliseconds, rounded down to the microsecond.
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// benchJSON is the shape of one endpoint in the JSON that is printed.
+// benchJSON is one endpoint's result in the JSON output.
 type benchJSON struct {
 	URL      string             `json:"url"`
 	Requests int                `json:"requests"`
@@ -151,7 +151,7 @@ type benchJSON struct {
 	Cached   int64              `json:"cached_tokens"`
 }
 
-// writeBenchJSON prints results for programs: {"endpoints":[...]}.
+// writeBenchJSON prints results as {"endpoints":[...]}.
 func writeBenchJSON(out io.Writer, results []benchResult) error {
 	all := make([]benchJSON, len(results))
 	for i := range results {

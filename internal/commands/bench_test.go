@@ -49,7 +49,7 @@ func benchEngine(t *testing.T, config enginesim.Config) *enginesim.Engine {
 	return e
 }
 
-// decodeBench reads what --json prints, and nothing else.
+// decodeBench decodes the output of --json strictly.
 func decodeBench(t *testing.T, out string) []benchJSON {
 	t.Helper()
 	var got struct {
@@ -63,7 +63,7 @@ func decodeBench(t *testing.T, out string) []benchJSON {
 	return got.Endpoints
 }
 
-// What the command measures is what the engines know.
+// The measurements agree with the engines' own counters.
 func TestBenchMeasures(t *testing.T) {
 	slow := benchEngine(t, enginesim.Config{PrefillRate: 20_000, Models: []string{"first", "second"}})
 	quick := benchEngine(t, enginesim.Config{PrefillRate: 1_000_000, HidePromptDetails: true})
@@ -91,12 +91,12 @@ func TestBenchMeasures(t *testing.T) {
 	if got[0].HitRate == nil || got[0].Cached != s.CachedTokens || got[0].Prompt != s.PromptTokens {
 		t.Errorf("%+v, the engine: %+v", got[0], s)
 	}
-	// 12 prompts of 2,000 to 2,200 tokens in 4 conversations: all but the first
-	// of each are cached, and half of that.
+	// 12 prompts of 2,000 to 2,200 tokens in 4 conversations: later prompts are
+	// cached, and half of each first one.
 	if *got[0].HitRate < 0.7 || s.PromptTokens < 12*1900 || s.PromptTokens > 12*2300 {
 		t.Errorf("hit rate %.2f of %d tokens", *got[0].HitRate, s.PromptTokens)
 	}
-	// The first prompt takes 100 ms, as there is nothing to find.
+	// The first prompt takes 100 ms, because nothing is cached.
 	if got[0].TTFT["p99"] < 95 {
 		t.Errorf("TTFT p99 %.1f ms at 20,000 tokens/s", got[0].TTFT["p99"])
 	}
@@ -107,7 +107,7 @@ func TestBenchMeasures(t *testing.T) {
 	}
 }
 
-// A trace gives lengths, times and shared prefixes; its words stay here.
+// A trace gives lengths, times and shared prefixes, but no words.
 func TestBenchSendsATrace(t *testing.T) {
 	e := benchEngine(t, enginesim.Config{Speed: 50, Record: 10})
 	out, err := runBench(t.Context(), t, smallTrace, "--url", e.URL(), "--trace", "-", "--speed", "10", "--model", "m")
@@ -141,7 +141,7 @@ func TestBenchSendsATrace(t *testing.T) {
 	}
 }
 
-// Two endpoints never find what the other was sent, also when both lead to the
+// Neither endpoint benefits from the other's prompts, even if both lead to the
 // same engine.
 func TestBenchComparesWithOtherWords(t *testing.T) {
 	e := benchEngine(t, enginesim.Config{Speed: 50})
@@ -157,13 +157,13 @@ func TestBenchComparesWithOtherWords(t *testing.T) {
 
 func TestBenchTurnsWaitForEachOther(t *testing.T) {
 	e := benchEngine(t, enginesim.Config{PrefillRate: 10_000})
-	// All at once, but for one conversation that is one after the other.
+	// All arrive at once, but turns of one conversation wait for each other.
 	out, err := runBench(t.Context(), t, "", "--url", e.URL(), "--json", "--sessions", "1", "--turns", "4", "--prompt-tokens", "1000", "--rate", "100000", "--max-tokens", "1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := decodeBench(t, out)[0]; got.Requests != 4 || got.HitRate == nil || *got.HitRate < 0.5 {
-		t.Errorf("%+v: a turn was sent before the answer to the one before", got)
+		t.Errorf("%+v: a turn was sent before the previous answer ended", got)
 	}
 }
 
@@ -192,7 +192,7 @@ func TestBenchCountsFailures(t *testing.T) {
 	s.Close()
 	out, _ = runBench(t.Context(), t, "", common...)
 	if !strings.Contains(out, "failed 3 times: "+errUnreachable.Error()) {
-		t.Errorf("nobody listens:\n%s", out)
+		t.Errorf("no listener:\n%s", out)
 	}
 }
 
@@ -204,8 +204,8 @@ func TestBenchGivesUpOnTheSlow(t *testing.T) {
 	}
 }
 
-// Ctrl-C ends the context: what there is is printed, and it is no failure.
-func TestBenchPrintsWhatThereIs(t *testing.T) {
+// Ctrl-C ends the context: the results so far are printed, without an error.
+func TestBenchPrintsPartialResults(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var asked atomic.Int32

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// maxBenchPrompt is the longest prompt that is made up, in tokens.
+	// maxBenchPrompt bounds a generated prompt, in tokens.
 	maxBenchPrompt = 1_000_000
 	// benchBlock is the size of the blocks of generated prompts, in tokens.
 	benchBlock = 50
-	// benchAnswer is how long answers to generated prompts may be, in tokens.
+	// benchAnswer bounds the answers to generated prompts, in tokens.
 	benchAnswer = 64
 )
 
@@ -27,21 +27,21 @@ var (
 	errBenchRate  = errors.New("--rate: want more than 0, at most 1000000 requests a second")
 )
 
-// benchWork is the requests to send.
+// benchWork holds the requests to send.
 type benchWork struct {
 	trace *replay.Trace
 	speed float64
 	seed  uint64
 }
 
-// sessionOptions are conversations to make up.
+// sessionOptions describe the conversations to generate.
 type sessionOptions struct {
 	sessions, turns, prompt, turn int
 	rate                          float64
 }
 
-// trace makes the conversations. Their requests come at random times, whose
-// conversation's turn it is being random, too.
+// trace generates the conversations. Their requests arrive at random times and
+// in random order.
 func (o *sessionOptions) trace(seed uint64) (*replay.Trace, error) {
 	bounded := func(n int) bool { return n >= 1 && n <= 100_000 }
 	switch {
@@ -79,8 +79,8 @@ func (o *sessionOptions) trace(seed uint64) (*replay.Trace, error) {
 	return t, nil
 }
 
-// chain names a prompt's blocks: those of the first half of every first prompt
-// are the same.
+// chain returns a prompt's block ids. All conversations share the first half of
+// the first prompt.
 func (o *sessionOptions) chain(session, tokens int) []uint64 {
 	chain := make([]uint64, tokens/benchBlock)
 	for i := range chain {
@@ -91,8 +91,8 @@ func (o *sessionOptions) chain(session, tokens int) []uint64 {
 	return chain
 }
 
-// vocabulary has common words of three letters: with the space in front each
-// is one token of about any vocabulary.
+// vocabulary has common words of three letters: with the space in front, each is
+// one token in nearly every tokenizer.
 var vocabulary = [...]string{
 	"the", "and", "for", "are", "but", "not", "you", "all", "any", "can", "had", "her", "was", "one", "our", "out",
 	"day", "get", "has", "him", "his", "how", "man", "new", "now", "old", "see", "two", "way", "who", "boy", "did",
@@ -100,9 +100,8 @@ var vocabulary = [...]string{
 	"ten", "top", "try", "war", "why", "yes", "yet", "car", "cut", "eat", "end", "eye", "job", "law", "lot", "sun",
 }
 
-// text appends the made-up text of a request: equal blocks have equal words,
-// under one salt, and what lies behind the last whole block is the request's
-// own.
+// text appends the generated text of a request. Under one salt, equal blocks have
+// equal words. The text behind the last whole block is the request's own.
 func (w *benchWork) text(dst []byte, number int, salt uint64) []byte {
 	r := &w.trace.Requests[number]
 	left := r.Tokens
@@ -124,7 +123,7 @@ func (w *benchWork) text(dst []byte, number int, salt uint64) []byte {
 	return dst
 }
 
-// body returns a request as it is sent.
+// body returns the body of a request.
 func (w *benchWork) body(number int, model string, salt uint64) []byte {
 	r := &w.trace.Requests[number]
 	raw, err := json.Marshal(map[string]any{

@@ -22,15 +22,15 @@ func init() {
 		Usage: "[--once]",
 		Short: "Shows cache-aware routing on simulated engines",
 		Long: `
-Starts two equal fleets of simulated engines and a gateway in this process, and
-drives the same multi-turn workload of questions about documents through
-kv_aware on one fleet and round_robin on the other. It shows progress, ends in
-a table of hit rate and time to first token, and then goes on serving, so that
-you can send requests of your own; with --once it exits instead.
+Starts two equal groups of simulated engines and a gateway in this process. It
+sends the same conversations about documents through kv_aware to one group and
+through round_robin to the other. It shows progress, prints a table of hit rate
+and time to first token, and keeps serving, so that you can send requests of
+your own; with --once it exits after the table.
 
-The engines have no model. They are simulations of a vLLM node's prefix cache,
-prefill queue and HTTP API; what they answer is made up. Nothing is written to
-disk, and nothing is listened on but the loopback interface.`,
+The engines have no model. They simulate a vLLM node's prefix cache, prefill
+queue and HTTP API, and their answers are made up. The demo writes nothing to
+disk and listens on the loopback interface only.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			once := cmd.Flags().Bool("once", false, "exit after the table")
 			cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
@@ -40,30 +40,30 @@ disk, and nothing is listened on but the loopback interface.`,
 	})
 }
 
-// demo is one run of the command.
+// demo is one run of kv-demo.
 type demo struct {
 	scale       scale
 	once        bool
 	out         io.Writer
-	interactive bool // out is a terminal: progress redraws one line
+	interactive bool // out is a terminal: redraw one line of progress
 	ready       func(urls []string)
 }
 
-// curlBody is a request to try.
+// curlBody is the body of the request that the demo suggests.
 const curlBody = `{"model":"sim","messages":[{"role":"user","content":"Write to jane.doe@example.com"}]}`
 
-// policies are compared side by side, each in front of a fleet of its own.
+// demoPolicies are compared side by side, each with its own group of engines.
 var demoPolicies = []string{"kv_aware", "round_robin"}
 
 func runDemo(d demo) (int, error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	fleets, err := startEngines(d.scale)
+	engines, err := startEngines(d.scale)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	defer fleets.close()
-	urls, err := startGateway(fleets)
+	defer engines.close()
+	urls, err := startGateway(engines)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
@@ -85,7 +85,7 @@ func runDemo(d demo) (int, error) {
 	if ctx.Err() != nil {
 		return caddy.ExitCodeSuccess, nil
 	}
-	d.table(runs, fleets)
+	d.table(runs, engines)
 	if failed := runs[0].failures() + runs[1].failures(); failed > 0 {
 		return caddy.ExitCodeFailedStartup, fmt.Errorf("%d requests failed", failed)
 	}
@@ -95,14 +95,14 @@ func runDemo(d demo) (int, error) {
 	if d.once {
 		return caddy.ExitCodeSuccess, nil
 	}
-	fmt.Fprintf(d.out, "\nThe gateway goes on serving (Ctrl-C ends it). Try it; the engine says what it was sent:\n\n"+
+	fmt.Fprintf(d.out, "\nThe gateway keeps serving (Ctrl-C ends it). Try it; the engine shows the text that it received:\n\n"+
 		"  curl -s %s/v1/chat/completions -d '%s'\n\n", urls[0], curlBody)
 	<-ctx.Done()
 	return caddy.ExitCodeSuccess, nil
 }
 
-// progress shows how far the runs are: one line that is redrawn on a terminal,
-// one line every few seconds elsewhere.
+// progress shows the progress of the runs: on a terminal it redraws one line,
+// elsewhere it prints a line every few seconds.
 func (d demo) progress(w *workload, runs []*demoRun) {
 	line := ""
 	for i, r := range runs {
@@ -116,16 +116,16 @@ func (d demo) progress(w *workload, runs []*demoRun) {
 	fmt.Fprintln(d.out, line)
 }
 
-// table shows what came out.
-func (d demo) table(runs []*demoRun, fleets *demoEngines) {
+// table prints the results.
+func (d demo) table(runs []*demoRun, engines *demoEngines) {
 	t := tabwriter.NewWriter(d.out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "policy\thit rate\tTTFT p50\tTTFT p95\t")
 	for i, r := range runs {
 		_, p50, p95 := r.summary()
-		fmt.Fprintf(t, "%s\t%.0f %%\t%d ms\t%d ms\t\n", demoPolicies[i], 100*fleets.hitRate(i), p50.Milliseconds(), p95.Milliseconds())
+		fmt.Fprintf(t, "%s\t%.0f %%\t%d ms\t%d ms\t\n", demoPolicies[i], 100*engines.hitRate(i), p50.Milliseconds(), p95.Milliseconds())
 	}
 	t.Flush()
-	fmt.Fprintln(d.out, "\nhit rate: cached / prompt tokens, told by the engines. TTFT: time to first token, seen by the client.")
+	fmt.Fprintln(d.out, "\nhit rate: cached / prompt tokens, reported by the engines. TTFT: time to first token, seen by the client.")
 }
 
 // isTerminal reports whether a file is a terminal.
@@ -134,7 +134,7 @@ func isTerminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// progressInterval is how often progress is shown.
+// progressInterval is the time between two progress lines.
 func (d demo) progressInterval() time.Duration {
 	if d.interactive {
 		return 250 * time.Millisecond

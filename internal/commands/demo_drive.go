@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// thinking is how long a client of the demo reads before it asks on.
+// thinkTime is the pause of a client between an answer and its next question.
 const thinkTime = 500 * time.Millisecond
 
-// errStream means that a streamed answer was not what it should be.
+// errStream reports a streamed answer without its end.
 var errStream = errors.New("the answer is not a whole stream")
 
-// run is the workload's way through one policy.
+// demoRun sends the workload through one policy.
 type demoRun struct {
 	url    string
 	client *http.Client
@@ -35,8 +35,8 @@ func newDemoRun(url string) *demoRun {
 	return &demoRun{url: url, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
 }
 
-// drive sends the workload through all runs at once and calls tick now and
-// then, until it is done or the context ends.
+// drive sends the workload through all runs at once, until it is done or the
+// context ends. It calls tick at every interval.
 func drive(ctx context.Context, w *workload, runs []*demoRun, every time.Duration, tick func()) {
 	var all sync.WaitGroup
 	for _, r := range runs {

@@ -13,16 +13,16 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
-// fleets are the simulated engines behind each policy.
+// demoEngines holds the simulated engines of each policy.
 type demoEngines struct {
-	byPolicy [][]*enginesim.Engine // by policy
+	byPolicy [][]*enginesim.Engine // in the order of demoPolicies
 }
 
-// startFleets starts equal engines for each policy.
+// startEngines starts equal engines for each policy.
 func startEngines(s scale) (*demoEngines, error) {
-	f := new(demoEngines)
+	d := new(demoEngines)
 	for range demoPolicies {
-		var fleet []*enginesim.Engine
+		var engines []*enginesim.Engine
 		for range s.engines {
 			e, err := enginesim.Start(enginesim.Config{
 				PrefillRate:  s.prefillRate,
@@ -31,20 +31,20 @@ func startEngines(s scale) (*demoEngines, error) {
 				Responder:    reply(s.answerTokens),
 			})
 			if err != nil {
-				f.byPolicy = append(f.byPolicy, fleet)
-				f.close()
+				d.byPolicy = append(d.byPolicy, engines)
+				d.close()
 				return nil, fmt.Errorf("starting a simulated engine: %w", err)
 			}
-			fleet = append(fleet, e)
+			engines = append(engines, e)
 		}
-		f.byPolicy = append(f.byPolicy, fleet)
+		d.byPolicy = append(d.byPolicy, engines)
 	}
-	return f, nil
+	return d, nil
 }
 
-// reply answers the workload with words, and anything short with what the
-// engine was sent: in round brackets, or the gateway would put the values back
-// for the client that sent them.
+// reply answers the workload with words, and other short prompts with the text
+// that the engine received. There it writes placeholders in round brackets,
+// because the gateway would restore the others.
 func reply(tokens int) enginesim.Responder {
 	words := enginesim.Words(tokens)
 	brackets := strings.NewReplacer("[", "(", "]", ")")
@@ -57,18 +57,18 @@ func reply(tokens int) enginesim.Responder {
 	}
 }
 
-func (f *demoEngines) close() {
-	for _, fleet := range f.byPolicy {
-		for _, e := range fleet {
+func (d *demoEngines) close() {
+	for _, engines := range d.byPolicy {
+		for _, e := range engines {
 			e.Close()
 		}
 	}
 }
 
 // hitRate returns cached / prompt tokens of the engines behind a policy.
-func (f *demoEngines) hitRate(policy int) float64 {
+func (d *demoEngines) hitRate(policy int) float64 {
 	var cached, prompt int64
-	for _, e := range f.byPolicy[policy] {
+	for _, e := range d.byPolicy[policy] {
 		s := e.Stats()
 		cached += s.CachedTokens
 		prompt += s.PromptTokens
@@ -79,17 +79,17 @@ func (f *demoEngines) hitRate(policy int) float64 {
 	return float64(cached) / float64(prompt)
 }
 
-// startGateway runs Caddy in this process and returns where each policy is to
-// be found: the first at the root, the others under their names. Nothing
-// touches the disk.
-func startGateway(f *demoEngines) (urls []string, err error) {
+// startGateway runs Caddy in this process and returns the URL of each policy: the
+// root for the first, a path with its name for the others. It writes nothing to
+// disk.
+func startGateway(d *demoEngines) (urls []string, err error) {
 	var routes []any
 	for i, policy := range demoPolicies {
 		if i > 0 {
-			routes = append(routes, route(f.byPolicy[i], policy, "/"+policy))
+			routes = append(routes, route(d.byPolicy[i], policy, "/"+policy))
 		}
 	}
-	routes = append(routes, route(f.byPolicy[0], demoPolicies[0], ""))
+	routes = append(routes, route(d.byPolicy[0], demoPolicies[0], ""))
 	config, err := json.Marshal(map[string]any{
 		"admin":   map[string]any{"disabled": true, "config": map[string]bool{"persist": false}},
 		"logging": map[string]any{"logs": map[string]any{"default": map[string]string{"level": "ERROR"}}},
@@ -120,7 +120,7 @@ func startGateway(f *demoEngines) (urls []string, err error) {
 	return urls, nil
 }
 
-// route sends what is under a prefix to engines by a policy.
+// route returns a route from a path prefix to engines, by a policy.
 func route(engines []*enginesim.Engine, policy, prefix string) map[string]any {
 	var upstreams []map[string]string
 	for _, e := range engines {

@@ -20,7 +20,7 @@ import (
 	_ "github.com/bauxite/caddy-kvaware/kvaware"
 )
 
-// smallDemo is the demo in a few seconds, with engines that are faster.
+// smallDemo takes a few seconds, with faster engines.
 var smallDemo = scale{
 	engines:        3,
 	documents:      12,
@@ -32,8 +32,8 @@ var smallDemo = scale{
 	answerTokens:   4,
 }
 
-// The whole command, smaller: it ends in a table in which kv_aware has the
-// better hit rate, and the printed request works while it goes on serving.
+// The whole command prints a table in which kv_aware has the better hit rate, and
+// the suggested request works while the demo keeps serving.
 func TestDemo(t *testing.T) {
 	var out bytes.Buffer
 	served := false
@@ -47,10 +47,10 @@ func TestDemo(t *testing.T) {
 			answer, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			if err != nil || resp.StatusCode != http.StatusOK {
-				t.Fatalf("the printed request: status %d, %v", resp.StatusCode, err)
+				t.Fatalf("the suggested request: status %d, %v", resp.StatusCode, err)
 			}
 			if !strings.Contains(string(answer), "(EMAIL_1)") || !strings.Contains(string(answer), "jane.doe@example.com") {
-				t.Fatalf("the answer shows neither what was sent nor what was restored: %s", answer)
+				t.Fatalf("the answer lacks the placeholder or the restored value: %s", answer)
 			}
 		}
 	}})
@@ -58,7 +58,7 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("exit code %d, %v\n%s", code, err, out.String())
 	}
 	if !served {
-		t.Fatal("it did not go on serving")
+		t.Fatal("it did not keep serving")
 	}
 	rate := func(policy string) int {
 		m := regexp.MustCompile(policy + `\s+(\d+) %\s+\d+ ms\s+\d+ ms`).FindStringSubmatch(out.String())

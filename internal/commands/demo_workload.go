@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// scale is how much a demo does.
+// scale sets the size of a demo.
 type scale struct {
-	engines        int           // of each fleet
-	documents      int           // that questions are about
-	documentTokens int           // length of one, about
-	conversations  int           // of one to four turns each
-	spread         time.Duration // over which conversations begin
-	prefillRate    float64       // tokens a second, of one engine
-	cacheTokens    int           // room of one engine's KV cache
+	engines        int           // per policy
+	documents      int           // subjects of the questions
+	documentTokens int           // approximate length of a document
+	conversations  int           // with one to four turns each
+	spread         time.Duration // time over which conversations begin
+	prefillRate    float64       // prompt tokens per second of an engine
+	cacheTokens    int           // KV cache of an engine
 	answerTokens   int
 }
 
-// fullDemo is what `caddy kv-demo` does. The documents do not fit into one
-// engine's cache, but into the fleet's: what routing by prefix is for.
+// fullDemo is the scale of `caddy kv-demo`. The documents do not fit into one
+// engine's cache, but into all caches together, so routing by prefix pays.
 var fullDemo = scale{
 	engines:        4,
 	documents:      24,
@@ -35,28 +35,28 @@ var fullDemo = scale{
 	answerTokens:   24,
 }
 
-// message is one of a chat.
+// chatMessage is one message of a chat request.
 type chatMessage struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
 }
 
-// conversation is a client that asks, reads, thinks and asks on.
+// conversation is one client with its questions.
 type conversation struct {
 	begin     time.Duration
 	opening   []chatMessage
-	questions []string // after the first
+	questions []string // after the opening
 }
 
-// workload is conversations about documents that many of them share: a system
-// prompt common to all, then document and question in one message, then
-// further questions.
+// workload holds conversations, many of which share a document: a system prompt
+// common to all, then document and question in one message, then further
+// questions.
 type workload struct {
 	conversations []conversation
 	turns         int
 }
 
-// newWorkload makes the same workload each time.
+// newWorkload returns the same workload for the same scale.
 func newWorkload(s scale) *workload {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	system := chatMessage{"system", "You answer questions about documents, briefly. " + prose(rnd, 400)}
@@ -81,7 +81,7 @@ func newWorkload(s scale) *workload {
 	return w
 }
 
-// prose returns words of about so many tokens.
+// prose returns random words with about so many tokens.
 func prose(rnd *rand.Rand, tokens int) string {
 	words := strings.Fields("a node holds the keys and values of each token so that a later prompt with the same " +
 		"prefix can skip most of its work while another one must compute all of them again before it can answer")
@@ -93,7 +93,7 @@ func prose(rnd *rand.Rand, tokens int) string {
 	return b.String()
 }
 
-// body returns the request for a conversation so far.
+// requestBody returns the request body of a conversation.
 func requestBody(messages []chatMessage) []byte {
 	raw, err := json.Marshal(map[string]any{"model": "sim", "stream": true, "messages": messages})
 	if err != nil {

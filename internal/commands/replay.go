@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package commands holds the sub-commands that this module adds to Caddy. They
-// print to standard output; none writes a file.
 package commands
 
 import (
@@ -26,15 +24,16 @@ func init() {
 		Short: "Replays a trace against simulated engines and compares routing policies",
 		Long: `
 Replays a trace of LLM requests in virtual time against simulated engines, once
-for each routing policy, and prints the token hit rate of the KV caches, the
-time to first token (TTFT), the time per output token (TPOT), and how much more
-than the mean the busiest node computes. kv_aware is this gateway's own code.
+for each routing policy. It prints the token hit rate of the KV caches, the time
+to first token (TTFT), the time per output token (TPOT), and the prompt tokens
+that the busiest node computes relative to the mean. kv_aware runs this
+gateway's own code.
 
-Traces are JSON lines, gzipped or not, FILE or - for standard input: Mooncake's
-(timestamp, input_length, output_length, hash_ids), texts (timestamp, input,
-output, session_id), or logged request bodies, bare or as {"timestamp": ...,
-"path": ..., "body": ..., "output_tokens": ...}. Nothing of a trace is printed
-or kept but numbers.
+A trace is a file of JSON lines, gzipped or not; - is standard input. Each line
+is a Mooncake request (timestamp, input_length, output_length, hash_ids), a text
+(timestamp, input, output, session_id), or a logged request body, bare or in
+{"timestamp": ..., "path": ..., "body": ..., "output_tokens": ...}. The command
+prints and keeps only numbers of a trace.
 
 Policies: ` + policyList() + `.
 `,
@@ -47,7 +46,7 @@ Policies: ` + policyList() + `.
 	})
 }
 
-// policyList tells each policy's name and what it is.
+// policyList lists all policies, each with its description.
 func policyList() string {
 	names, docs := replay.Policies()
 	for i := range names {
@@ -56,7 +55,7 @@ func policyList() string {
 	return strings.Join(names, ", ")
 }
 
-// replayOptions is what kv-replay was asked.
+// replayOptions holds the flags of kv-replay.
 type replayOptions struct {
 	trace, policy, format        string
 	asJSON, asSVG                bool
@@ -74,28 +73,28 @@ func (o *replayOptions) flags(cmd *cobra.Command) {
 	o.setup = replay.Setup{Model: replay.DefaultModel(), KVAware: replay.DefaultKnowledge()}
 	f, m := cmd.Flags(), &o.setup.Model
 	f.StringVar(&o.trace, "trace", "", "trace file, - for standard input")
-	f.StringVar(&o.format, "format", "auto", "auto, mooncake, text or bodies")
+	f.StringVar(&o.format, "format", "auto", "format of the trace: auto, mooncake, text or bodies")
 	f.StringVar(&o.policy, "policy", "all", "policies to compare, separated by commas")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 	f.BoolVar(&o.asSVG, "svg", false, "print a chart")
 	f.IntVar(&o.setup.Nodes, "nodes", 8, "number of engines")
-	f.Float64Var(&o.setup.Speed, "speed", 1, "how much faster than recorded requests arrive")
-	f.StringVar(&o.prefillRate, "prefill-rate", "8000", "prompt tokens a second an engine computes; a list with commas goes round the nodes")
+	f.Float64Var(&o.setup.Speed, "speed", 1, "speed of arrivals relative to the trace")
+	f.StringVar(&o.prefillRate, "prefill-rate", "8000", "prompt tokens per second of an engine; a list with commas is repeated over the nodes")
 	f.IntVar(&o.kvBlocks, "kv-blocks", 3000, "KV cache of an engine, in blocks of 512 tokens")
-	f.IntVar(&m.Chunk, "chunk", m.Chunk, "prefill in steps of that many tokens, together with decoding; 0: whole prompts, before decoding")
-	f.Float64Var(&m.Noise, "noise", m.Noise, "noise of true prefill costs: 0.3 for 30 %")
-	f.DurationVar(&m.DecodeStep, "decode-step", m.DecodeStep, "time of a decoding step")
-	f.DurationVar(&m.DecodePerSequence, "decode-per-sequence", m.DecodePerSequence, "what each running answer adds to it")
-	f.IntVar(&m.MaxRunning, "max-running", m.MaxRunning, "most requests an engine works on at a time")
-	f.StringVar(&o.capacity, "capacity", "known", "KV capacity as kv_aware knows it: known, unknown, or a factor it is wrong by, such as 0.5")
+	f.IntVar(&m.Chunk, "chunk", m.Chunk, "prompt tokens per prefill step, which also decodes; 0: whole prompts, and no decoding meanwhile")
+	f.Float64Var(&m.Noise, "noise", m.Noise, "noise of the true prefill costs: 0.3 for 30 %")
+	f.DurationVar(&m.DecodeStep, "decode-step", m.DecodeStep, "base time of a decode step")
+	f.DurationVar(&m.DecodePerSequence, "decode-per-sequence", m.DecodePerSequence, "time that each running answer adds to a decode step")
+	f.IntVar(&m.MaxRunning, "max-running", m.MaxRunning, "maximum number of requests that an engine runs at a time")
+	f.StringVar(&o.capacity, "capacity", "known", "what kv_aware knows of the KV capacity: known, unknown, or a wrong factor, such as 0.5")
 	f.BoolVar(&o.setup.KVAware.Usage, "usage", true, "engines report cached tokens to kv_aware")
 	f.BoolVar(&o.setup.KVAware.Metrics, "metrics", true, "engines report their load to kv_aware every 2 s")
-	f.StringVar(&o.limit, "memory-limit", "20MB", "ceiling of kv_aware's tree")
-	f.IntVar(&o.read.BlockTokens, "block-tokens", 512, "tokens a hash of a Mooncake trace stands for")
-	f.IntVar(&o.read.BlockBytes, "block-size", 256, "bytes of text in a block")
-	f.DurationVar(&o.timeUnit, "time-unit", 0, "unit of the trace's timestamps, such as 1ms; default: told from their size")
-	f.Float64Var(&o.read.Rate, "rate", 1, "requests a second where a log has no timestamps")
-	f.Uint64Var(&o.setup.Seed, "seed", 1, "of everything random")
+	f.StringVar(&o.limit, "memory-limit", "20MB", "memory limit of kv_aware's radix tree")
+	f.IntVar(&o.read.BlockTokens, "block-tokens", 512, "tokens per hash of a Mooncake trace")
+	f.IntVar(&o.read.BlockBytes, "block-size", 256, "bytes of text per block")
+	f.DurationVar(&o.timeUnit, "time-unit", 0, "unit of the trace's timestamps, such as 1ms; default: by their size")
+	f.Float64Var(&o.read.Rate, "rate", 1, "requests per second of a log without timestamps")
+	f.Uint64Var(&o.setup.Seed, "seed", 1, "seed of all random numbers")
 }
 
 var (
@@ -133,7 +132,7 @@ func (o *replayOptions) run(in io.Reader, out io.Writer) error {
 	return replay.WriteTable(out, results)
 }
 
-// parse checks what the flags' own types do not.
+// parse checks and converts the flags that are text.
 func (o *replayOptions) parse() error {
 	switch {
 	case o.trace == "":

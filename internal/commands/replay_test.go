@@ -62,7 +62,7 @@ func TestReplayJSON(t *testing.T) {
 		t.Fatalf("policies: %+v", got)
 	}
 	for _, p := range got.Policies {
-		// One node: 1,000 tokens from 0 to 1 s; then 1,500-1,024 from 1 to 1.476 s, asked for at 0.5 s.
+		// One node prefills 1,000 tokens from 0 to 1 s, then 1,500-1,024 tokens to 1.476 s; the second request arrives at 0.5 s.
 		if p.Requests != 2 || p.HitRate != 0.4096 || p.TTFT["mean"] != 988 || p.TTFT["p50"] != 988 || p.Busiest != 1 || p.TPOT <= 0 {
 			t.Errorf("%+v", p)
 		}
@@ -95,7 +95,7 @@ func TestReplayTableAndSVG(t *testing.T) {
 		}
 	}
 	if strings.Contains(svg, "NaN") || strings.Count(svg, "<polygon") != 12 {
-		t.Error("the chart lacks a policy, or has a point nowhere")
+		t.Error("the chart lacks a policy, or has an undefined point")
 	}
 }
 
@@ -107,7 +107,7 @@ func TestReplayRefuses(t *testing.T) {
 		{nil, "--trace FILE is missing"},
 		{[]string{"--trace", "/no/such/file"}, "cannot be opened"},
 		{[]string{"--trace", "-", "--json", "--svg"}, "exclude each other"},
-		{[]string{"--trace", "-", "--policy", "best"}, "unknown policy, there are kv_aware"},
+		{[]string{"--trace", "-", "--policy", "best"}, "unknown policy: want kv_aware"},
 		{[]string{"--trace", "-", "--nodes", "0"}, "nodes: want 1 to 1024"},
 		{[]string{"--trace", "-", "--speed", "NaN"}, "speed: want more than 0"},
 		{[]string{"--trace", "-", "--prefill-rate", "fast"}, "--prefill-rate: want"},

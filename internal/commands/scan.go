@@ -22,8 +22,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor/pii"
 )
 
-// maxLine bounds one line of pii-scan's input, in bytes: what a body of
-// pii_janitor may have by default.
+// maxLine bounds one line of pii-scan's input in bytes, like pii_janitor's default
+// limit of a body.
 const maxLine = 32_000_000
 
 var errLongLine = fmt.Errorf("is longer than %s", humanize.Bytes(maxLine))
@@ -34,17 +34,17 @@ func init() {
 		Usage: "[--json] [FILE]",
 		Short: "Finds PII and secrets in text, as pii_janitor does with its defaults",
 		Long: `
-Reads one text a line from FILE, or from standard input, and tells what is
-found in it: entities and byte offsets, the end exclusive, but never a value.
-With --json one object a line comes out for each line that goes in:
+Reads one text per line from FILE, or from standard input, and prints the
+findings: entities and byte offsets, the end exclusive, but never a value. With
+--json it prints one object for each line:
 
   {"line":1,"spans":[{"entity":"EMAIL","start":3,"end":20}]}
 
---list shows the recognisers instead: name, entity, whether pii_janitor uses it
+--list shows the recognizers instead: name, entity, whether pii_janitor uses it
 by default, and what it finds.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			asJSON := cmd.Flags().Bool("json", false, "one JSON object for each line")
-			list := cmd.Flags().Bool("list", false, "show the recognisers")
+			asJSON := cmd.Flags().Bool("json", false, "print one JSON object for each line")
+			list := cmd.Flags().Bool("list", false, "list the recognizers")
 			cmd.Args = cobra.MaximumNArgs(1)
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
 				if *list {
@@ -69,7 +69,7 @@ by default, and what it finds.`,
 	})
 }
 
-// listRecognizers prints the built-in recognisers.
+// listRecognizers prints the built-in recognizers.
 func listRecognizers(out io.Writer) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tENTITY\tDEFAULT\tFINDS")
@@ -83,11 +83,10 @@ func listRecognizers(out io.Writer) error {
 	return t.Flush()
 }
 
-// scan is one run of pii-scan. Memory does not grow with the input, but for
-// the longest line.
+// scan is one run of pii-scan. Its memory grows only with the longest line.
 type scan struct {
 	in           io.Reader
-	size         int64 // of the input in bytes, 0 when unknown
+	size         int64 // of the input in bytes, 0 if unknown
 	out          io.Writer
 	json         bool
 	messages     io.Writer // progress and summary
@@ -129,14 +128,14 @@ func (s *scan) run() error {
 			}
 		}
 		s.progress()
-		if in.Buffered() == 0 { // who types, or follows a log, wants to see it now
+		if in.Buffered() == 0 { // a person who types, or follows a log, reads along
 			if err := out.Flush(); err != nil {
 				return err
 			}
 		}
 	}
 	if s.showProgress {
-		fmt.Fprint(s.messages, "\r\033[K") // before the last findings, which may go to the same terminal
+		fmt.Fprint(s.messages, "\r\033[K") // clear it: findings may go to the same terminal
 	}
 	if err := out.Flush(); err != nil {
 		return err
@@ -159,8 +158,8 @@ func readLine(in *bufio.Reader, dst []byte) ([]byte, error) {
 	}
 }
 
-// row appends what is said about one line: as JSON about each, else about
-// those with findings only.
+// row appends the findings in one line: one JSON object for each line, or text for
+// lines with findings only.
 func (s *scan) row(dst []byte, spans []pii.Span) []byte {
 	if s.json {
 		dst = append(dst, `{"line":`...)
@@ -198,7 +197,7 @@ func (s *scan) row(dst []byte, spans []pii.Span) []byte {
 	return dst
 }
 
-// progress redraws the bar, every 8 MB.
+// progress redraws the progress bar after every 8 MB.
 func (s *scan) progress() {
 	if !s.showProgress || s.read-s.shown < 8<<20 {
 		return
@@ -214,7 +213,7 @@ func (s *scan) progress() {
 		min(s.read, s.size)*100/s.size, humanize.Bytes(uint64(s.size)))
 }
 
-// summary tells what was found in all.
+// summary prints the number of findings of each entity.
 func (s *scan) summary() {
 	if s.json {
 		return

@@ -74,7 +74,7 @@ func TestScanALineThatIsTooLong(t *testing.T) {
 	}
 }
 
-// repeat is endless text.
+// endlessText repeats a text without end.
 type endlessText string
 
 func (r endlessText) Read(p []byte) (n int, err error) {
@@ -109,7 +109,7 @@ func TestListRecognizers(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != len(pii.List())+1 {
-		t.Fatalf("%d lines for %d recognisers", len(lines), len(pii.List()))
+		t.Fatalf("%d lines for %d recognizers", len(lines), len(pii.List()))
 	}
 	for _, want := range []string{"EMAIL", "CARD", "SECRET", "DEFAULT"} {
 		if !strings.Contains(out.String(), want) {
@@ -118,8 +118,8 @@ func TestListRecognizers(t *testing.T) {
 	}
 }
 
-// TestScanAnswersLineByLine: who types a line, or follows a log, sees what is
-// in it before the next one comes.
+// TestScanAnswersLineByLine checks that the findings in a line appear before the
+// next line arrives.
 func TestScanAnswersLineByLine(t *testing.T) {
 	in, lines := io.Pipe()
 	answers, out := io.Pipe()

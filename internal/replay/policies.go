@@ -41,7 +41,7 @@ func Policies() (names, docs []string) {
 	return names, docs
 }
 
-var errPolicy = errors.New("unknown policy, there are " + policyNames())
+var errPolicy = errors.New("unknown policy: want " + policyNames())
 
 func policyNames() string {
 	names, _ := Policies()
