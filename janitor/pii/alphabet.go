@@ -50,7 +50,7 @@ var alphabetBits = func() (t [256]uint16) {
 // prefixes in one long token do not walk it again and again.
 type runs [alphabets]struct{ from, end int }
 
-// runEnd returns where the stretch of bytes of an alphabet around text[i] ends,
+// runEnd returns the end of the stretch of bytes of an alphabet around text[i],
 // i when text[i] is not in the alphabet.
 func (r *scan) runEnd(a alphabet, i int) int {
 	m := &r.runs[a]

@@ -262,9 +262,9 @@ func (r *scan) valueAfter(i int) value {
 	return value{start: start, end: end, cut: r.goesOn(end)}
 }
 
-// unquotedEnd returns where a value without quotes that begins at text[start]
-// ends. The last stretch is remembered: a row of assignments without a break
-// is walked once.
+// unquotedEnd returns the end of a value without quotes that begins at text[start].
+// The last stretch is remembered: a row of assignments without a break is walked
+// once.
 func (r *scan) unquotedEnd(start int) int {
 	if start >= r.plainFrom && start < r.plainTo {
 		return r.plainTo
@@ -287,8 +287,8 @@ func endsValue(c byte) bool {
 	return c <= ' '
 }
 
-// schemeAfter returns where the credential after an authentication scheme
-// begins, 0 when there is none (RFC 9110, 11.4).
+// schemeAfter returns the start of the credential after an authentication scheme, 0
+// when there is none (RFC 9110, 11.4).
 func schemeAfter(text []byte, start, end int) int {
 	i := start
 	for i < len(text) && i-start < 16 && (isAlpha(text[i]) || text[i] == '-') {

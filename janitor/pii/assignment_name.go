@@ -183,7 +183,7 @@ func stemKind(stem []byte) nameKind {
 	return nameOther
 }
 
-// lastPart returns where the last part of a name begins.
+// lastPart returns the start of the last part of a name.
 func lastPart(name []byte) int {
 	i := len(name) - 1
 	for i > 0 && !boundaryAt(name, i) {
@@ -195,7 +195,7 @@ func lastPart(name []byte) int {
 	return i
 }
 
-// partEnd returns where the part that begins at name[i] ends.
+// partEnd returns the end of the part that begins at name[i].
 func partEnd(name []byte, i int) int {
 	for i++; i < len(name) && !boundaryAt(name, i); i++ {
 	}

@@ -97,7 +97,7 @@ func (r *scan) prosePassword(p int) {
 	}
 }
 
-// passwordStart returns where the word around the digit at text[p] begins, -1
+// passwordStart returns the start of the word around the digit at text[p], -1
 // when it has an earlier digit or is too long.
 func passwordStart(text []byte, p int) int {
 	start := p
@@ -142,7 +142,7 @@ func passwordNamed(text []byte, i int) (named, verb bool) {
 	return kindOf(name) == namePassword, verb
 }
 
-// wordBefore returns where the name that ends at text[:i] begins.
+// wordBefore returns the start of the name that ends at text[:i].
 func wordBefore(text []byte, i int) int {
 	start := i
 	for start > 0 && i-start <= maxName && (isWord(text[start-1]) || text[start-1] == '-') {

@@ -84,7 +84,7 @@ func validCard(d []byte) bool {
 }
 
 // card looks for a card number that begins with group i of the chain and
-// returns how many groups it takes.
+// returns the number of its groups.
 func (r *scan) card(c *chain, i int) int {
 	if c.g[i].len() >= 12 {
 		return r.wholeCard(c, i)

@@ -51,7 +51,7 @@ func (c *chain) parse(text []byte, p, end int) {
 	}
 }
 
-// digitsEnd returns where the run of digits that begins at text[p] ends.
+// digitsEnd returns the end of the run of digits that begins at text[p].
 func digitsEnd(text []byte, p int) int {
 	for p++; p < len(text) && isDigit(text[p]); p++ {
 	}
@@ -154,7 +154,7 @@ func hexWordAt(text []byte, i int) bool {
 // digitsOf returns the digits of group i.
 func (c *chain) digitsOf(i int) []byte { return c.text[c.g[i].start:c.g[i].end] }
 
-// count returns how many digits groups i to j have together, j included.
+// count returns the number of digits in groups i to j, j included.
 func (c *chain) count(i, j int) int {
 	if j+1 < c.n {
 		return c.rest[i] - c.rest[j+1]
@@ -162,8 +162,8 @@ func (c *chain) count(i, j int) int {
 	return c.rest[i]
 }
 
-// digits copies the digits of groups i to j, j included, and returns how many
-// there are; zero when they do not fit.
+// digits copies the digits of groups i to j, j included, and returns their
+// number; zero when they do not fit.
 func (c *chain) digits(i, j int, buf []byte) int {
 	n := 0
 	for ; i <= j; i++ {

@@ -161,8 +161,8 @@ func (w *vicinity) between(low, i int) (topics context) {
 	return topics
 }
 
-// topicsBeside returns which of the topics have a word before group i or after
-// group j.
+// topicsBeside returns the topics that have a word before group i or after group
+// j.
 func (r *scan) topicsBeside(c *chain, i, j int, topics context) context {
 	if r.topicsAround(c)&topics == 0 {
 		return 0
@@ -249,9 +249,9 @@ func lookUp(word []byte) context {
 	return contextWords[string(word)]
 }
 
-// numbersOnly reports whether the text is short and holds numbers and
-// punctuation alone: an answer to "what is your ...?" or a form field. An
-// ambiguous number is then taken for what it looks like.
+// numbersOnly reports whether the text is short and holds numbers and punctuation
+// alone: an answer to "what is your ...?" or a form field. An ambiguous number
+// then counts as the kind that it looks like.
 func (r *scan) numbersOnly() bool {
 	if len(r.text) > 64 || r.part {
 		return false

@@ -56,8 +56,8 @@ func monthDate(text []byte, g group) (start, end int) {
 	return 0, 0
 }
 
-// monthBefore returns where the name of a month before text[start]
-// begins, start when there is none.
+// monthBefore returns the start of the month's name before text[start], start
+// when there is none.
 func monthBefore(text []byte, start int) int {
 	end := start
 	for end > 0 && start-end < 2 && (text[end-1] == ' ' || text[end-1] == '.') {

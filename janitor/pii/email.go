@@ -67,7 +67,7 @@ func (r *scan) mail(i, after int) {
 	r.add(start, end, EntityEmail)
 }
 
-// localStart returns where the local part before text[i] begins, i when there
+// localStart returns the start of the local part before text[i], i when there
 // is none. Characters that RFC 5322 allows but that are mostly punctuation in
 // running text ("=", "/", quotes) end it; others count only between letters.
 func localStart(text []byte, i int) int {

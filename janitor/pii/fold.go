@@ -196,7 +196,7 @@ func foldAt(text []byte) (to, size int) {
 	return foldRune(text)
 }
 
-// valueEnd returns where a value that goes on at text[i] ends: at its quote,
+// valueEnd returns the end of a value that goes on at text[i]: at its quote,
 // or, when stop is 0, at a byte that ends values without quotes.
 func valueEnd(text []byte, i int, stop byte) int {
 	v := value{quoted: stop != 0, stop: stop}
@@ -210,8 +210,8 @@ func valueEnd(text []byte, i int, stop byte) int {
 	return i
 }
 
-// secretEnd returns where a secret that goes on at text[i], after a window,
-// ends: a key block at its last line, a token at a byte outside its alphabet.
+// secretEnd returns the end of a secret that goes on at text[i], after a
+// window: a key block at its last line, a token at a byte outside its alphabet.
 func secretEnd(text []byte, i int, e Entity) int {
 	dashes, limit := 0, len(text)
 	if e == EntityPrivateKey {
@@ -311,7 +311,7 @@ var folds = func() (t [256]bool) {
 }()
 
 // runeSize returns the size of the rune at the start of text from its first
-// byte alone, at least one and at most what is there.
+// byte alone, at least one and at most len(text).
 func runeSize(text []byte) int {
 	n := 1
 	switch c := text[0]; {
@@ -325,10 +325,10 @@ func runeSize(text []byte) int {
 	return min(n, len(text))
 }
 
-// foldRune returns what the rune at the start of text folds to, and its size.
-// The ranges are those of the Unicode compatibility decompositions of ASCII
-// that occur in identifiers, of other decimal digits, of spaces and hyphens,
-// and of the default ignorable code points.
+// foldRune returns the folded form of the rune at the start of text, and its
+// size. The ranges are those of the Unicode compatibility decompositions of
+// ASCII that occur in identifiers, of other decimal digits, of spaces and
+// hyphens, and of the default ignorable code points.
 func foldRune(text []byte) (to, size int) {
 	c, size := utf8.DecodeRune(text)
 	switch {

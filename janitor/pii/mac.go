@@ -22,7 +22,7 @@ var mac = builtin{
 
 // macPairs takes pairs of hexadecimal digits joined by one separator at
 // text[start:end]: six of them (MAC-48) or eight (EUI-64), IEEE 802. The
-// broadcast and the zero address belong to nobody.
+// broadcast and the zero address belong to no device.
 func (r *scan) macPairs(start, end int) bool {
 	text := r.text[start:end]
 	if len(text) != 17 && len(text) != 23 {

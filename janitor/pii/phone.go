@@ -38,11 +38,11 @@ var numberWords = topic("number nummer numéro número numero номер", "号�
 // before it (ITU-T E.164: 15).
 const maxPhone = 18
 
-// phone looks for a phone number that begins with group i and returns how
-// many groups it takes. The forms, from the surest to those that need a word:
-// "+" and a country code, "00" and a country code in groups, the North
-// American 3-3-4, a national number with a leading 0 in groups, anything
-// beside a word such as "phone".
+// phone looks for a phone number that begins with group i and returns the
+// number of its groups. The forms, from the surest to those that need a word:
+// "+" and a country code, "00" and a country code in groups, the North American
+// 3-3-4, a national number with a leading 0 in groups, anything beside a word
+// such as "phone".
 func (r *scan) phone(c *chain, i int) int {
 	start := c.g[i].start
 	switch prev := byteAt(c.text, start-1); prev {

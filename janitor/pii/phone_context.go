@@ -108,8 +108,8 @@ func followedByWord(c *chain) bool {
 	return false
 }
 
-// dialledGroups returns how many groups from i on could be one phone number:
-// seven to thirteen digits, or three pairs.
+// dialledGroups returns the number of groups from i on that could be one phone
+// number: seven to thirteen digits, or three pairs.
 func (c *chain) dialledGroups(i int) int {
 	total, best := 0, 0
 	for k := 0; i+k < c.n && k < 7; k++ {
@@ -154,8 +154,8 @@ func plausiblePhone(c *chain, i, k int) bool {
 	return false
 }
 
-// phoneContext returns which topics of phones have a word beside the k groups
-// from i on.
+// phoneContext returns the topics of phones that have a word beside the k
+// groups from i on.
 func (r *scan) phoneContext(c *chain, i, k int) context {
 	return r.topicsBeside(c, i, i+k-1, phone.words|callWords)
 }

@@ -63,9 +63,9 @@ func (r *scan) trunkPhone(c *chain, i int) int {
 	return 0
 }
 
-// trunkGroups returns how many groups from i on make a number of nine to twelve
-// digits with a single 0 before it, or zero, and whether a hyphen or a slash
-// joins any of them.
+// trunkGroups returns the number of groups from i on that make a number of nine
+// to twelve digits with a single 0 before it, or zero. It also reports whether
+// a hyphen or a slash joins any of them.
 func (c *chain) trunkGroups(i int) (k int, hyphen bool) {
 	first := c.digitsOf(i)
 	if len(first) < 2 || len(first) > 6 || first[0] != '0' || first[1] == '0' {

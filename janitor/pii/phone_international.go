@@ -32,8 +32,9 @@ func (r *scan) coordinates(c *chain, i int) bool {
 	return num(latitude[:2]) < 90 && latitude[2] < '6' && num(longitude[:3]) <= 180 && longitude[3] < '6' && r.phoneContext(c, i, 2) == 0
 }
 
-// countryCodeGroups returns how many groups from i on make a number with a country
-// code that begins after skip digits. The longest one that fits is taken.
+// countryCodeGroups returns the number of groups from i on that make a number with
+// a country code, which begins after skip digits. The longest one that fits is
+// taken.
 func (c *chain) countryCodeGroups(i, skip int) int {
 	var buf [maxPhone]byte
 	best, n := 0, 0

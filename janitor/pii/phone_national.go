@@ -26,8 +26,9 @@ var zeroShapes = []zeroShape{
 	{"38", "010 01234567", "010 01234567 ab cd ef"}, // EG
 }
 
-// nationalPhone returns how many groups from i on make a number in a national
-// form that needs no word: it stands by itself, outside any row of figures.
+// nationalPhone returns the number of groups from i on that make a number in a
+// national form that needs no word: it stands by itself, outside any row of
+// figures.
 func (c *chain) nationalPhone(i int) int {
 	start := c.g[i].start
 	first := c.text[start:c.g[i].end]

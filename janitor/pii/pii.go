@@ -8,8 +8,8 @@
 //
 // Numbers that look like many other things need a word beside them ("routing
 // number", "born"), check digits or both. A text that is a number and nothing
-// else is an answer to a question or a field of a form, and is taken for what
-// it looks like.
+// else is an answer to a question or a field of a form, and counts as the kind
+// that it looks like.
 //
 // A recognizer is one file of its own name and one line in the table of
 // recognizers.go. Its row holds the label, the context words, the written

@@ -77,7 +77,7 @@ func longBase64(body []byte) bool {
 	return false
 }
 
-// pemEnd returns where the block whose body begins at text[body] ends.
+// pemEnd returns the end of the block whose body begins at text[body].
 func (r *scan) pemEnd(body int) int {
 	text := r.text
 	i := body

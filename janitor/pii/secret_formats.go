@@ -104,8 +104,8 @@ func (r *scan) formatAt(p int) int {
 	return best
 }
 
-// webhookStart returns where the scheme of the URL of a webhook begins, p when
-// none stands before text[p].
+// webhookStart returns the start of the scheme of a webhook's URL, p when none
+// stands before text[p].
 func webhookStart(text []byte, p int) int {
 	for _, scheme := range [...]string{"https://", "http://"} {
 		if n := len(scheme); p >= n && string(text[p-n:p]) == scheme {

@@ -134,8 +134,8 @@ func (r *scan) telegramBot(p int) int {
 	return end
 }
 
-// telegramNumber returns where the number of five to sixteen digits before
-// ":" before text[p] begins, p when there is none.
+// telegramNumber returns the start of the number of five to sixteen digits
+// before ":" before text[p], p when there is none.
 func (r *scan) telegramNumber(p int) int {
 	if byteAt(r.text, p-1) != ':' {
 		return p

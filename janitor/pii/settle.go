@@ -102,8 +102,8 @@ func mergeSpans(raw []Span, mid int) {
 	}
 }
 
-// order sorts findings by where they begin, then the longer, then the more
-// specific first. The strings are compared last: there can be many findings.
+// order sorts findings by their starts, then the longer, then the more specific
+// first. The strings are compared last: there can be many findings.
 func order(a, b Span) int {
 	switch {
 	case a.Start != b.Start:

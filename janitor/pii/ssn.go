@@ -65,8 +65,9 @@ func (r *scan) ssn(c *chain, i int) int {
 	return k
 }
 
-// ssnGroups returns how many groups from i on are written as a social security
-// number: 3-2-4, nine digits together, 3-6 or 5-4; zero when they are not.
+// ssnGroups returns the number of groups from i on that are written as a social
+// security number: 3-2-4, nine digits together, 3-6 or 5-4; zero when they are
+// not.
 func (c *chain) ssnGroups(i int) int {
 	if sep, ok := c.lens(i, 3, 2, 4); ok && (sep == '-' || sep == ' ' || sep == '.') {
 		return 3

@@ -117,9 +117,9 @@ func (r *scan) groupWord(g group) int {
 	return end
 }
 
-// groupsAt tries every kind of number at group i and returns how many groups
-// the one found takes, or zero. The length of the first group and the digits
-// that follow rule most kinds out.
+// groupsAt tries every kind of number at group i and returns the number of
+// groups of the one found, or zero. The length of the first group and the
+// digits that follow rule most kinds out.
 func (r *scan) groupsAt(c *chain, i int) int {
 	if !c.begins(i) {
 		return 0

@@ -59,7 +59,7 @@ func endsAuthority(c byte) bool {
 	return c <= ' '
 }
 
-// schemeBefore returns where the user information that ends at text[i] begins
+// schemeBefore returns the start of the user information that ends at text[i]
 // if "scheme://" stands before it, else -1. It remembers the result of an
 // earlier "@", so no byte is walked twice.
 func (r *scan) schemeBefore(i int) int {
