@@ -47,7 +47,7 @@ func ReadPrediction(t testing.TB, answer Reply) Prediction {
 }
 
 // PredictExactly sends a chat request and fails the test unless the prediction
-// is right to the token and at least so many tokens are cached.
+// is right to the token and at least atLeast tokens are cached.
 func (g *Gateway) PredictExactly(t testing.TB, what, body string, atLeast int) Prediction {
 	t.Helper()
 	p := g.Predict(t, ChatPath, body)

@@ -40,7 +40,7 @@ func Chat(text string, stream bool) string {
 	})
 }
 
-// Ask returns a chat request for at most so many tokens.
+// Ask returns a chat request that limits the answer's tokens.
 func Ask(model, text string, stream bool, tokens int) string {
 	return encode(map[string]any{
 		"model": model, "stream": stream, "max_tokens": tokens,
@@ -55,8 +55,8 @@ func NextTurn(question string) string {
 	}})
 }
 
-// AgentTurn returns a request of a conversation that has run a tool so many
-// times.
+// AgentTurn returns a request of a conversation that has run a tool in each of
+// its turns.
 func AgentTurn(name string, turns int) string {
 	messages := []map[string]any{{"role": "user", "content": Story(name)}}
 	for i := range turns {
@@ -77,7 +77,7 @@ func Story(name string) string {
 	return "Story " + name + ". " + strings.Repeat("What "+name+" says about the matter. ", 560)
 }
 
-// Words returns a random text of at least so many bytes.
+// Words returns a random text of at least this length in bytes.
 func Words(rnd *rand.Rand, bytes int) string {
 	var b strings.Builder
 	for b.Len() < bytes {

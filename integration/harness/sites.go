@@ -24,7 +24,7 @@ func PolicyRoute(engines []*enginesim.Engine, options string) string {
 }
 
 // EventsOption returns the option that follows the engines' events with replay,
-// for so many ranks. All engines publish at the ports of e.
+// for a number of ranks. All engines publish at the ports of e.
 func EventsOption(e *enginesim.Engine, ranks int) string {
 	return fmt.Sprintf("events %s%s {\nreplay %s%s\nranks %d\n}", UpstreamHost, PortOf(e.EventsAddr(0)), UpstreamHost, PortOf(e.ReplayAddr(0)), ranks)
 }
