@@ -19,7 +19,7 @@ const (
 	// maxWaiting bounds the prompts that wait for the first events.
 	maxWaiting = 64
 	// blockSizeTries and blockSizePause bound a prompt's wait for the first
-	// events, which tell the engines' block size.
+	// events, which show the engines' block size.
 	blockSizeTries = 20
 	blockSizePause = 50 * time.Millisecond
 )
@@ -101,7 +101,7 @@ func (l *TokenLinker) link(p SignedPrompt, body Body, found *tokenize.Tokens) {
 		l.waiting.Add(-1)
 		return
 	}
-	// No engine has told its block size yet: its events are on their way.
+	// No event has shown a block size yet: the first events are on their way.
 	t.tokens = slices.Clone(found.IDs[:found.BeforeMedia])
 	l.enterLater(t)
 }
