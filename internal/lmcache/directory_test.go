@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// world is a random fleet: the places of each chunk and rank.
+// world is a random set of nodes: the places of each chunk and rank.
 type world struct {
 	chunks, ranks int
 	nodes         []string

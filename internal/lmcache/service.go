@@ -275,8 +275,8 @@ func (s *Service) forgetNodes(now time.Time) bool {
 	return len(s.nodes) < before
 }
 
-// ExpectedTime returns the time that a node takes to stage so many tokens, by its last
-// stagings; 0: not known.
+// ExpectedTime returns the time that a node takes to stage a number of tokens, by its
+// last stagings; 0: not known.
 func (s *Service) ExpectedTime(upstream string, tokens int) time.Duration {
 	s.mu.Lock()
 	n := s.nodes[upstream]
