@@ -184,8 +184,8 @@ func (a *App) sweepUntil(ctx context.Context) {
 	}
 }
 
-// followUntil names the static upstreams of a config's policies now and then,
-// and when another config has let go of some.
+// followUntil names the static upstreams of a config's policies now and then, and
+// when another config stops following some.
 func (a *App) followUntil(ctx context.Context, places map[*Policy]*placement, freed <-chan struct{}) {
 	tick := time.NewTicker(followInterval)
 	defer tick.Stop()

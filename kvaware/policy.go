@@ -110,8 +110,8 @@ type Policy struct {
 	// How many tokens the KV cache of each upstream holds. Older prompts are
 	// taken to be evicted there. Answers that report cached tokens correct it.
 	// When policies configure different capacities for an upstream, the largest
-	// counts. Default: 0, the engine's metrics tell; without them it is learned
-	// from the answers.
+	// counts. Default: 0, as the engine's metrics report; without them it is
+	// learned from the answers.
 	Capacity int64 `json:"capacity,omitempty"`
 
 	// The path of the engines' metrics, or `off`. While requests can go to an
@@ -133,7 +133,7 @@ type Policy struct {
 	// events, and to ask LMCache for it. `after` fetches them beside the request,
 	// for later prompts that share a prefix; `inline` before routing, for at most
 	// `tokenize_deadline`. With `off` the policy goes by its own history, and
-	// events only tell that an engine has lost everything. Default: after, with
+	// events only show that an engine has lost everything. Default: after, with
 	// `events` or `lmcache`.
 	Tokenize string `json:"tokenize,omitempty"`
 
@@ -164,7 +164,7 @@ type Policy struct {
 type observed struct {
 	refresh    upstreamRefresh
 	place      atomic.Pointer[placement] // nil until the config has started
-	lastRouted atomic.Pointer[routed]    // nil: nothing was routed, or the config tells all
+	lastRouted atomic.Pointer[routed]    // nil: nothing was routed, or the config names all
 }
 
 // CaddyModule returns the Caddy module information.
