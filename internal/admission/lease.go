@@ -13,7 +13,7 @@ import (
 type Request struct {
 	Client    netip.Addr    // shares are counted by client
 	Limit     int64         // for all requests together, while this one grows
-	MaxWait   time.Duration // how long the request may wait for room, all in all
+	MaxWait   time.Duration // bounds all the request's waits for room together
 	Announced int64         // the expected size of the body; -1: unknown
 
 	// Interrupt makes the current or next read of the body fail soon. The queue
@@ -28,7 +28,7 @@ type Request struct {
 type Lease struct {
 	Request
 	queue         *Queue
-	stallAfter    time.Duration // without progress for so long, the upload counts as stalled
+	stallAfter    time.Duration // time without progress after which the upload counts as stalled
 	waitLeft      time.Duration // of MaxWait
 	lastProgress  atomic.Int64  // in the time of Queue.now
 	sinceProgress int64         // bytes
