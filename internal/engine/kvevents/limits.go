@@ -8,7 +8,7 @@ const (
 	// maxSubscriptions bounds the publishers that are followed. Follow ignores
 	// further ones; their sinks are never opened.
 	maxSubscriptions = 4096
-	// idleAfter ends a subscription that Follow did not name for so long.
+	// idleAfter bounds a subscription that Follow does not name again.
 	idleAfter = time.Minute
 
 	// The first and the longest pause between connections in a row that fail or

@@ -12,7 +12,7 @@ const (
 	quietInterval = 10 * time.Second
 	busyTime      = 10 * time.Second
 
-	// idleAfter ends the polling of an engine that Watch did not name for so long.
+	// idleAfter bounds the polling of an engine that Watch does not name again.
 	idleAfter = time.Minute
 
 	// The first and the longest pause after failures in a row (see package
