@@ -16,19 +16,19 @@ type kvBlock struct {
 
 // blockCache is the prefix cache of one simulated engine, with the order of
 // vLLM's block pool: a free list from the least to the most recently freed
-// block, in which blocks keep their content until somebody needs the room. A
-// request's blocks go back last block first, so the end of a prompt is evicted
-// before its beginning. The same hash may be held by several blocks (an engine
-// computes a prompt's last block again and stores it a second time).
+// block, in which blocks keep their content until a request needs the room. A
+// request frees its last block first, so the end of a prompt is evicted before
+// its beginning. Several blocks may hold the same hash (an engine computes a
+// prompt's last block again and stores it a second time).
 //
 // It is not safe for concurrent use.
 type blockCache struct {
 	blocks     []kvBlock
-	byHash     map[uint64]int32  // the longest-held block with this hash
+	byHash     map[uint64]int32  // the oldest block with this hash
 	head, tail int32             // free list
 	free       int               // its length
-	evictions  int64             // blocks whose content was given up for room
-	evicted    func(hash uint64) // if set: told of each of those
+	evictions  int64             // blocks evicted for room
+	evicted    func(hash uint64) // called for each eviction; may be nil
 }
 
 func newBlockCache(blocks int) *blockCache {
@@ -91,7 +91,7 @@ func (c *blockCache) take() int32 {
 	return i
 }
 
-// commit says that block i, which a request holds, has the KV of the prefix
+// commit records that block i, which a request holds, has the KV of the prefix
 // with this hash.
 func (c *blockCache) commit(i int32, hash uint64) {
 	b := &c.blocks[i]
@@ -110,7 +110,7 @@ func (c *blockCache) commit(i int32, hash uint64) {
 	c.blocks[first].same = i
 }
 
-// release gives a request's blocks back, last one first.
+// release frees a request's blocks, the last one first.
 func (c *blockCache) release(held []int32) {
 	for n := len(held) - 1; n >= 0; n-- {
 		b := &c.blocks[held[n]]
@@ -120,7 +120,7 @@ func (c *blockCache) release(held []int32) {
 	}
 }
 
-// clear forgets all content; blocks stay with the requests that hold them.
+// clear forgets all content; requests keep the blocks that they hold.
 func (c *blockCache) clear() {
 	clear(c.byHash)
 	for i := range c.blocks {

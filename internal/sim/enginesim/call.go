@@ -23,7 +23,7 @@ type call struct {
 	faults requestFaults
 }
 
-// route is an endpoint: its method and what it does.
+// route is one endpoint.
 type route struct {
 	method string
 	serve  func(*call)
@@ -79,8 +79,8 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// pause waits for one of two events. When the client or the engine goes away
-// first there is nobody to answer, and the request ends here.
+// pause waits for one of two events. It aborts the request if the client or the
+// engine goes away first.
 func (c *call) pause(timer <-chan time.Time, healed <-chan struct{}) {
 	select {
 	case <-timer:
@@ -92,7 +92,7 @@ func (c *call) pause(timer <-chan time.Time, healed <-chan struct{}) {
 	}
 }
 
-// fail answers with an error in the shape of the API.
+// fail answers with an error in the format of the API.
 func (c *call) fail(err *apiError) {
 	if strings.HasPrefix(c.r.URL.Path, "/v1/messages") {
 		c.json(err.status, map[string]any{
@@ -122,7 +122,7 @@ func (c *call) send(status int, contentType string, body []byte) {
 	s.close()
 }
 
-// sink is the body of an answer on its way out.
+// answerWriter writes the body of an answer.
 type answerWriter struct {
 	call    *call
 	out     io.Writer
@@ -130,7 +130,7 @@ type answerWriter struct {
 	records int          // of a stream, sent so far
 }
 
-// sink sends the header and returns what takes the body.
+// answerWriter sends the header and returns the writer of the body.
 func (c *call) answerWriter(status int) *answerWriter {
 	s := &answerWriter{call: c, out: c.w}
 	if c.faults.gzip {
@@ -142,8 +142,8 @@ func (c *call) answerWriter(status int) *answerWriter {
 	return s
 }
 
-// write buffers; errors mean that the client has gone, which its context says
-// as well.
+// write ignores errors: they mean that the client has gone, and its context ends
+// then.
 func (s *answerWriter) write(p []byte) { _, _ = s.out.Write(p) }
 
 // record sends one record of a stream, unless a fault ends or stalls it.
@@ -168,7 +168,7 @@ func (s *answerWriter) flush() {
 	_ = http.NewResponseController(s.call.w).Flush()
 }
 
-// abort gets out what was written and breaks the connection.
+// abort flushes and breaks the connection.
 func (s *answerWriter) abort() {
 	s.flush()
 	panic(http.ErrAbortHandler)
@@ -180,7 +180,7 @@ func (s *answerWriter) close() {
 	}
 }
 
-// encode appends v as JSON, with < and > as they are, like Python writes it.
+// encode appends v as JSON without escaping < and >, like Python.
 func encode(dst []byte, v any) []byte {
 	buf := bytes.NewBuffer(dst)
 	enc := json.NewEncoder(buf)

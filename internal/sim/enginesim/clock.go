@@ -4,7 +4,7 @@ package enginesim
 
 import "time"
 
-// clock maps real time to simulated time: speed simulated seconds a second,
+// clock maps real time to simulated time: speed simulated seconds per real second,
 // from 0 at start.
 type clock struct {
 	start time.Time
@@ -18,7 +18,7 @@ func (c clock) now() time.Duration {
 	return time.Duration(float64(time.Since(c.start)) * c.speed)
 }
 
-// until returns how long it really takes until simulated time at.
+// until returns the real time left until simulated time at.
 func (c clock) until(at time.Duration) time.Duration {
 	return time.Duration(float64(at)/c.speed) - time.Since(c.start)
 }

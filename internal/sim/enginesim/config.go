@@ -16,10 +16,10 @@ type Config struct {
 	// serves one model under any name and lists "simulated" in /v1/models.
 	Models []string
 
-	// Ranks is how many data-parallel ranks the node has: engine cores with a
-	// cache, a queue and events of their own behind one HTTP server. Requests
-	// go to them in turn, or where X-data-parallel-rank says. The sizes and
-	// rates below are those of one rank. Default: 1.
+	// Ranks is the number of data-parallel ranks: engine cores, each with its own
+	// cache, queue and events, behind one HTTP server. Requests go to them in
+	// turn, or to the rank in X-data-parallel-rank. The sizes and rates below are
+	// those of one rank. Default: 1.
 	Ranks int
 
 	// BlockTokens is the size of a KV block in tokens. Default: 16.
@@ -27,22 +27,20 @@ type Config struct {
 	// CacheBlocks is the KV memory of the node in blocks. Default: 10000.
 	CacheBlocks int
 	// MaxModelLen bounds prompt and output of one request, in tokens. Default:
-	// what fits the cache, at most 131072.
+	// the size of the cache, at most 131072.
 	MaxModelLen int
 
-	// PrefillRate is how many prompt tokens a second the node computes.
-	// Default: 8000.
+	// PrefillRate is in prompt tokens per second. Default: 8000.
 	PrefillRate float64
-	// ChunkTokens is how many prompt tokens one step computes at most.
-	// Default: 512.
+	// ChunkTokens bounds the prompt tokens of one step. Default: 512.
 	ChunkTokens int
-	// MaxBatch is how many requests run at a time; more wait. Default: 256.
+	// MaxBatch bounds the running requests; more wait. Default: 256.
 	MaxBatch int
-	// DecodeRate is how many tokens a second a request generates when it is
-	// alone. Default: 50.
+	// DecodeRate is the output tokens per second of a request that runs alone.
+	// Default: 50.
 	DecodeRate float64
-	// DecodeSlowdown is by which share each further request in the batch makes
-	// a decode step longer. Default: 0.01. Negative: not at all.
+	// DecodeSlowdown is the share by which each further request in the batch
+	// lengthens a decode step. Default: 0.01. Negative: none.
 	DecodeSlowdown float64
 
 	// Speed divides all simulated time: at 10, a simulated second takes 100 ms.
@@ -52,18 +50,18 @@ type Config struct {
 	// HidePromptDetails leaves cached tokens out of the answers, as vLLM does
 	// without --enable-prompt-tokens-details.
 	HidePromptDetails bool
-	// OutputTokens is how long default answers are, the end of sequence
+	// OutputTokens is the length of default answers, the end of sequence
 	// included. max_tokens cuts them. Default: 32.
 	OutputTokens int
 	// Responder makes the answers. Default: Words(OutputTokens).
 	Responder Responder
 
-	// ChunkSizes cuts the text of streams into pieces of these many bytes, one
-	// size after the other and round again, at character boundaries (a piece
-	// holds at least one character). Default: none, one piece per token.
+	// ChunkSizes cuts the text of streams into pieces of these many bytes, in
+	// turn and over again, at character boundaries (a piece holds at least one
+	// character). Default: none, one piece per token.
 	ChunkSizes []int
-	// StreamInterval sends a piece only every so many tokens (the first token
-	// always at once), like vLLM's --stream-interval. Without ChunkSizes only.
+	// StreamInterval is the number of tokens per piece (the first token is sent
+	// at once), like vLLM's --stream-interval. Without ChunkSizes only.
 	// Default: 1.
 	StreamInterval int
 	// FinishWithContent puts finish_reason on the last piece of text instead of
@@ -73,7 +71,7 @@ type Config struct {
 	// ScaleOut offers the render endpoints, as --enable-scale-out does; without
 	// it they answer 404.
 	ScaleOut bool
-	// Spelling is how /tokenize spells tokens with return_token_strs:
+	// Spelling is the spelling of tokens in /tokenize with return_token_strs:
 	// SpellBytes (the default), SpellSentence or SpellText.
 	Spelling string
 
@@ -81,18 +79,17 @@ type Config struct {
 	// ranks share it.
 	External External
 
-	// Events, if set, publishes what the prefix cache holds.
+	// Events, if set, publishes the changes of the prefix cache.
 	Events *EventsConfig
 
 	// MaxBody bounds a request's body in bytes; 413 above. Default: 64 MiB.
 	MaxBody int64
-	// Record is how many requests to keep with their headers and bodies, the
-	// latest ones, 64 MiB at most together. Default: none.
+	// Record is the number of latest requests to keep with their headers and
+	// bodies, 64 MiB together at most. Default: none.
 	Record int
 }
 
-// Bounds of what a Config may ask for: what keeps a typo from taking the
-// machine's memory.
+// Bounds of a Config, so that a typo does not exhaust the machine's memory.
 const (
 	maxRanks       = 256
 	maxBlocks      = 1 << 24
@@ -162,7 +159,7 @@ func setDefault[T int | int64 | float64](field *T, value T) {
 	}
 }
 
-// models returns what /v1/models lists.
+// models returns the models that /v1/models lists.
 func (c *Config) models() []string {
 	if len(c.Models) == 0 {
 		return []string{"simulated"}

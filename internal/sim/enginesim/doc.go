@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package enginesim is a simulation of a vLLM node: an HTTP server with
-// vLLM's endpoints, answer shapes, metrics names, prefix cache and queue, and
-// without a model. Tests and the kv-demo command run fleets of it in one
-// process to see what a routing decision costs.
+// Package enginesim simulates a vLLM node: an HTTP server with vLLM's endpoints,
+// answer formats, metrics names, prefix cache and queue, but without a model.
+// Tests and the kv-demo command run many nodes in one process to see the cost of
+// routing decisions.
 //
-// What is real in it, because routing depends on it:
+// Package replay simulates engines in another way, because it needs another
+// thing: virtual time alone, and a dozen policies over a whole trace in a second.
+// The Scheduler here steps through every decoded token, as a server that streams
+// them must, and keeps copies and order of the blocks, as KV events need.
+//
+// Routing depends on these parts, which work as in vLLM:
 //
 //   - the prefix cache: chained hashes of full blocks of BlockTokens tokens, a
 //     budget of CacheBlocks blocks, reference counts, least recently used
@@ -14,29 +19,36 @@
 //     always computed again;
 //   - the queue: prefill is one shared resource served first come first
 //     served in chunks between decode steps, at most MaxBatch requests run,
-//     and who finds no room for its blocks waits;
-//   - what it publishes: each block that a cache stores or gives up, copy by
-//     copy, in one batch for each step, over ZMTP with replay (see
-//     EventsConfig). Applying all of it gives exactly the cache; and, if asked to,
-//     what becomes of an External's chunks;
-//   - what it says of tokens: /tokenize and the render endpoints give the very
-//     ids that are computed and published;
-//   - the clock: time to first token follows from the two above by
-//     arithmetic, in simulated time that Speed maps to real time.
+//     and a request without room for its blocks waits;
+//   - the KV events: each copy of a block that the cache stores or evicts, in
+//     one batch per step, over ZMTP with replay (see EventsConfig). Applying all
+//     events gives exactly the cache. Changes of an External's chunks can follow;
+//   - the tokens: /tokenize and the render endpoints give the same ids that the
+//     node computes and publishes;
+//   - the clock: time to first token follows from cache and queue by arithmetic,
+//     in simulated time that Speed maps to real time.
 //
-// What is simulated, and simpler than an engine:
+// These parts are simpler than in an engine:
 //
 //   - tokens: four ASCII bytes or one other character are one token (see
 //     AppendTokens), the chat template is a plain one with role markers;
-//   - images are told apart by their tokens, so no block has extra keys for them;
-//   - events leave with the step that they are of, and a reset at once, also
-//     while a replay is under way, during which vLLM publishes nothing;
-//   - SGLang's blocks are this cache's, with copies, and differ by salt;
+//   - different images have different tokens, so no block has extra keys for them;
+//   - events leave with their step, and a reset leaves at once, also during a
+//     replay, while vLLM publishes nothing then;
+//   - SGLang's events describe this cache, with copies and salts;
 //   - a request gets all its blocks when it starts, so nothing is ever
 //     preempted;
-//   - the text of the answers: words drawn by a generator seeded with the
-//     prompt, or whatever Config.Responder says.
+//   - the answers: words from a generator seeded with the prompt, or the text of
+//     Config.Responder.
 //
-// The answers follow vLLM's HTTP surface as of late 2026. The Server header
-// and GET /version name the simulation, so nobody can take it for an engine.
+// The HTTP API follows vLLM as of late 2026. The Server header and GET /version
+// name the simulation, so that it is never mistaken for an engine.
+//
+// # Tests
+//
+// formats_test.go tests every API, openai_test.go streams and token sharing,
+// engine_test.go and request_test.go the HTTP server. events_test.go compares
+// events with the cache, eventclient_test.go decodes them with code of its own,
+// and follow_test.go and libzmq_test.go follow them with the gateway's client
+// and with libzmq. publisher_test.go tests sockets, queues and replay.
 package enginesim

@@ -10,7 +10,7 @@ import (
 	"net/http"
 )
 
-// versionName is what GET /version says: never mistaken for an engine.
+// versionName is the answer to GET /version; no engine has this version.
 const versionName = "0.30.0+enginesim"
 
 func (c *call) version() { c.json(http.StatusOK, map[string]string{"version": versionName}) }
@@ -169,7 +169,7 @@ func (c *call) embed() {
 	})
 }
 
-// vector is a unit vector drawn by the tokens, in the encoding asked for.
+// vector returns a unit vector derived from the tokens, in the requested encoding.
 func vector(tokens []uint32, w *apiRequest) any {
 	n := w.Dimensions
 	if n == 0 {

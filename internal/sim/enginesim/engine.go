@@ -19,16 +19,16 @@ type Engine struct {
 	clock   clock
 	created int64 // Unix seconds
 
-	mu     sync.Mutex // guards what ranks schedule and, with it, the progress of all jobs
+	mu     sync.Mutex // guards the ranks' schedulers and the progress of all jobs
 	ranks  []*rank
-	kick   chan struct{} // the driver's next event has moved
+	kick   chan struct{} // wakes the driver: its next event has changed
 	stop   chan struct{}
 	closed sync.Once
 	wg     sync.WaitGroup
 
-	requests atomic.Int64           // received so far: numbers them
+	requests atomic.Int64           // number of requests received
 	active   atomic.Int64           // generating requests under way: /load
-	turns    atomic.Int64           // requests that had no rank of their own
+	turns    atomic.Int64           // requests without a pinned rank
 	date     atomic.Pointer[string] // see SetTemplateDate
 	down     atomic.Bool            // crashed, not healed yet
 	faults   faultList
@@ -80,8 +80,8 @@ func newEngine(cfg Config) (*Engine, error) {
 // Start returns a node that listens on a free port of 127.0.0.1.
 func Start(cfg Config) (*Engine, error) { return StartAt(cfg, "127.0.0.1:0") }
 
-// StartAt returns a node that listens on a TCP address, and publishes events on
-// the same host.
+// StartAt returns a node that listens on a TCP address and publishes events on the
+// same host.
 func StartAt(cfg Config, address string) (*Engine, error) {
 	e, err := newEngine(cfg)
 	if err != nil {
@@ -89,7 +89,7 @@ func StartAt(cfg Config, address string) (*Engine, error) {
 	}
 	if err := e.listener.open(address, e, func(address string) error {
 		e.nameTopics(address)
-		host, _, _ := net.SplitHostPort(address) // what a listener says parses
+		host, _, _ := net.SplitHostPort(address) // cannot fail: a listener's address
 		return e.openEvents(host)
 	}); err != nil {
 		e.Close()
@@ -105,7 +105,7 @@ func (e *Engine) Addr() string { return e.listener.address() }
 // URL returns the node's base URL, without a trailing slash.
 func (e *Engine) URL() string { return "http://" + e.Addr() }
 
-// Close ends all connections, lets every request fail and stops the scheduler.
+// Close ends all connections and requests and stops the scheduler.
 func (e *Engine) Close() {
 	e.closed.Do(func() { close(e.stop) })
 	e.listener.close()
@@ -117,9 +117,8 @@ func (e *Engine) Close() {
 	}
 }
 
-// drive lets simulated time pass: it sleeps until the scheduler's next event.
-// Being late is harmless, because an event happens at its own time and not at
-// the time the driver woke up.
+// drive advances simulated time: it sleeps until the scheduler's next event. A
+// late wakeup is harmless, because each event keeps its own time.
 func (e *Engine) drive() {
 	defer e.wg.Done()
 	timer := time.NewTimer(time.Hour)
@@ -143,7 +142,7 @@ func (e *Engine) drive() {
 	}
 }
 
-// run is a job with what its handler waits on.
+// run is a job with the channel that its handler waits on.
 type run struct {
 	Job
 	engine *Engine
@@ -157,12 +156,12 @@ func (e *Engine) submit(to *rank, j Job) *run {
 	r.OnProgress = func(*Job) {
 		select {
 		case r.notify <- struct{}{}:
-		default: // the handler has not seen the last one yet
+		default: // a notice is pending already
 		}
 	}
 	e.mu.Lock()
 	now := e.clock.now()
-	// What is over by now happened before this request came.
+	// Events up to now happened before this request arrived.
 	to.sched.Advance(now)
 	_, busy := to.sched.Next()
 	to.sched.Submit(&r.Job, now)
@@ -178,8 +177,8 @@ func (e *Engine) submit(to *rank, j Job) *run {
 
 var errStopped = errors.New("enginesim: the engine was closed")
 
-// wait returns as soon as more than produced tokens are there, or all. It
-// fails when the client or the engine has gone.
+// wait returns when the job is done or has more than produced tokens. It fails
+// when the client or the engine is gone.
 func (r *run) wait(ctx context.Context, produced int) (now int, done bool, err error) {
 	for {
 		r.engine.mu.Lock()
@@ -207,7 +206,7 @@ func (r *run) waitAll(ctx context.Context) error {
 	return err
 }
 
-// end cancels what is not done and returns the job as it ended.
+// end cancels the job unless it is done, and returns its final state.
 func (r *run) end() Job {
 	r.engine.mu.Lock()
 	defer r.engine.mu.Unlock()

@@ -7,29 +7,28 @@ import (
 	"errors"
 )
 
-// Faults of the stream of KV events. Skip and Count count what each says; Path
-// means nothing to them. ForgetEvents and DisconnectEvents act at once.
+// Faults of the stream of KV events. Skip and Count refer to batches, unless the
+// fault says otherwise; Path has no effect. ForgetEvents and DisconnectEvents act
+// at once.
 const (
-	// DropEvents sends batches to nobody, like a subscriber's full queue does:
-	// their numbers are used up, and a replay has them. With a Count it is a
-	// gap; without, a stream that has fallen silent.
+	// DropEvents sends batches to no subscriber, like a full queue: their numbers
+	// are used, and a replay has them. With a Count it makes a gap, without one
+	// a silent stream.
 	DropEvents FaultKind = iota + firstEventFault
-	// LoseEvents is DropEvents of which a replay knows nothing either.
+	// LoseEvents drops batches from replays as well.
 	LoseEvents
-	// GarbleEvents makes a batch's payload something no decoder takes, live and
-	// in replays.
+	// GarbleEvents makes a batch's payload undecodable, live and in replays.
 	GarbleEvents
 	// SlowEvents waits Fault.Delay before each message to a peer.
 	SlowEvents
-	// HangEvents neither sends nor reads anything on connections that stay
-	// open, heartbeats included, like a host that has lost its network. No
-	// Skip, no Count.
+	// HangEvents neither sends nor reads on open connections, heartbeats
+	// included, like a host without network. It has no Skip and no Count.
 	HangEvents
-	// TruncateReplay ends replays without an end marker after Fault.Chunks
-	// batches, like a ROUTER's full queue does. Counts replays.
+	// TruncateReplay ends replays after Fault.Chunks batches without an end
+	// marker, like a full queue of a ROUTER. Skip and Count refer to replays.
 	TruncateReplay
-	// ForgetEvents empties the replay buffer: a replay from before now begins
-	// too late.
+	// ForgetEvents empties the replay buffer, so that replays lack earlier
+	// batches.
 	ForgetEvents
 	// DisconnectEvents ends the connections of both sockets.
 	DisconnectEvents
@@ -37,10 +36,10 @@ const (
 	endOfEventFaults
 )
 
-// firstEventFault leaves room between the faults of requests and these.
+// firstEventFault leaves room for further faults of requests.
 const firstEventFault = 100
 
-// ofEvents reports whether a fault is one of the stream of events.
+// isEventFault reports whether this is a fault of the event stream.
 func (k FaultKind) isEventFault() bool { return k >= firstEventFault && k < endOfEventFaults }
 
 var errNoEvents = errors.New("enginesim: this node publishes no events")
@@ -64,8 +63,8 @@ func (e *Engine) eventFault(f Fault) error {
 	return nil
 }
 
-// take counts one occasion for a kind of fault and returns the fault that hits
-// it, if one does.
+// take counts one occasion for a kind of fault and returns the fault that applies
+// to it, if any.
 func (l *faultList) take(kind FaultKind) (Fault, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,7 +86,7 @@ func (l *faultList) take(kind FaultKind) (Fault, bool) {
 	return Fault{}, false
 }
 
-// pause waits while a fault of a kind is in force; false when ctx is over.
+// pause waits while a fault of a kind is in force. It returns false if ctx ends.
 func (l *faultList) pause(ctx context.Context, kind FaultKind) bool {
 	for {
 		l.mu.Lock()

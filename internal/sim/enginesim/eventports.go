@@ -10,7 +10,7 @@ import (
 	"strconv"
 )
 
-// portTries is how often free ports in a row are looked for.
+// portTries bounds the attempts to find consecutive free ports.
 const portTries = 100
 
 // openEvents gives each rank's publisher its sockets. host is the node's own.
@@ -35,14 +35,14 @@ func (e *Engine) openEvents(host string) error {
 	return openPorts(host, c.ReplayPort, e.ranks, func(r *rank) (*peers, *string) { return &r.publisher.router, &r.replay })
 }
 
-// subscriber returns where a rank connects to.
+// subscriber returns the address that a rank connects to.
 func (c *EventsConfig) subscriber(rank int) string {
 	host, _, _ := net.SplitHostPort(c.Connect)
 	return net.JoinHostPort(host, strconv.Itoa(portOf(c.Connect)+rank))
 }
 
-// nameTopics names the topics of publishers that connect out: there the topic
-// is all that says which node it is.
+// nameTopics sets the topics of publishers that connect out: there only the topic
+// identifies the node.
 func (e *Engine) nameTopics(address string) {
 	c := e.cfg.Events
 	if c == nil || c.Connect == "" || c.Topic != "" {
@@ -53,8 +53,8 @@ func (e *Engine) nameTopics(address string) {
 	}
 }
 
-// openRow opens one socket for each rank on ports that follow each other, from
-// base on, or wherever they are free.
+// openPorts opens one socket per rank on consecutive ports: from base, or any free
+// ones if base is 0.
 func openPorts(host string, base int, ranks []*rank, socket func(*rank) (*peers, *string)) error {
 	for try := 0; ; try++ {
 		first, err := base, error(nil)
@@ -85,7 +85,7 @@ func openPorts(host string, base int, ranks []*rank, socket func(*rank) (*peers,
 	}
 }
 
-// freePort returns a port that nobody has at the moment.
+// freePort returns a port that is free at the moment.
 func freePort(host string) (int, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
@@ -95,7 +95,7 @@ func freePort(host string) (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// reopenEvents opens the sockets again after a crash, where they were.
+// reopenEvents opens the sockets at their old addresses after a crash.
 func (e *Engine) reopenEvents() error {
 	if !e.down.CompareAndSwap(true, false) || e.cfg.Events == nil {
 		return nil
@@ -114,8 +114,7 @@ func (e *Engine) reopenEvents() error {
 	return errors.Join(failures...)
 }
 
-// publishing returns a rank of a node that publishes events, nil when there is
-// none.
+// publishing returns a rank, nil if the node has no such rank or publishes nothing.
 func (e *Engine) publishing(rank int) *rank {
 	if e.cfg.Events == nil || rank < 0 || rank >= len(e.ranks) {
 		return nil
@@ -123,8 +122,8 @@ func (e *Engine) publishing(rank int) *rank {
 	return e.ranks[rank]
 }
 
-// EventsAddr returns host:port of a rank's PUB socket, empty when it has none.
-// It stays the same while the node is down.
+// EventsAddr returns host:port of a rank's PUB socket, empty without one. It stays
+// the same while the node is down.
 func (e *Engine) EventsAddr(rank int) string {
 	if r := e.publishing(rank); r != nil {
 		return r.events
@@ -132,8 +131,7 @@ func (e *Engine) EventsAddr(rank int) string {
 	return ""
 }
 
-// ReplayAddr returns host:port of a rank's ROUTER socket, empty when it has
-// none.
+// ReplayAddr returns host:port of a rank's ROUTER socket, empty without one.
 func (e *Engine) ReplayAddr(rank int) string {
 	if r := e.publishing(rank); r != nil {
 		return r.replay
@@ -141,8 +139,7 @@ func (e *Engine) ReplayAddr(rank int) string {
 	return ""
 }
 
-// Published returns how many batches of events a rank has published since it
-// was started.
+// Published returns how many batches of events a rank has published since its start.
 func (e *Engine) Published(rank int) uint64 {
 	if e.publishing(rank) == nil {
 		return 0
@@ -150,7 +147,7 @@ func (e *Engine) Published(rank int) uint64 {
 	return e.NextSequence(rank) - e.cfg.Events.FirstSequence
 }
 
-// NextSequence returns the number that a rank's next batch of events will have.
+// NextSequence returns the sequence number of a rank's next batch of events.
 func (e *Engine) NextSequence(rank int) uint64 {
 	r := e.publishing(rank)
 	if r == nil {
@@ -161,8 +158,7 @@ func (e *Engine) NextSequence(rank int) uint64 {
 	return r.publisher.next
 }
 
-// Subscribers returns how many connections to a rank's PUB socket have
-// subscribed to its topic.
+// Subscribers returns how many connections have subscribed to a rank's topic.
 func (e *Engine) Subscribers(rank int) int {
 	r := e.publishing(rank)
 	if r == nil {
@@ -179,8 +175,8 @@ func (e *Engine) Subscribers(rank int) int {
 	return n
 }
 
-// CachedBlocks returns what a rank's prefix cache truly holds: for each block,
-// by the name it has in events, how many copies.
+// CachedBlocks returns the true content of a rank's prefix cache: the number of
+// copies of each block, by its name in events.
 func (e *Engine) CachedBlocks(rank int) map[uint64]int {
 	r := e.publishing(rank)
 	if r == nil {
@@ -197,8 +193,7 @@ func (e *Engine) CachedBlocks(rank int) map[uint64]int {
 	return held
 }
 
-// eventSources answers GET /kv_event_sources: each rank's publisher, as it is
-// after ports were chosen.
+// eventSources answers GET /kv_event_sources with each rank's publisher.
 func (c *call) eventSources() {
 	events := c.engine.cfg.Events
 	if events == nil || !events.Sources {

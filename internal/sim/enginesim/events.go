@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// EventsConfig is how a node publishes what its prefix cache holds, over ZMTP
-// as vLLM's and SGLang's zmq publishers do. The zero value is vLLM's of late
-// 2026 on free ports and without replay.
+// EventsConfig configures the KV events of a node, which it publishes over ZMTP
+// like the zmq publishers of vLLM and SGLang. The zero value is vLLM's format of
+// late 2026, on free ports and without replay.
 type EventsConfig struct {
 	// Encoding is EventMap (the default), EventArray or EventSGLang.
 	Encoding string
@@ -21,8 +21,8 @@ type EventsConfig struct {
 	// Topic is the first frame of each message. Default: empty; with Connect
 	// kv@ADDRESS@MODEL.
 	Topic string
-	// Seed makes the names of blocks. Default: random, and another one after
-	// each restart, so that no two processes use the same names.
+	// Seed determines the names of blocks. Default: random, and new after each
+	// restart, so that no two processes use the same names.
 	Seed uint64
 	// FirstSequence is the number of a process's first batch. vLLM begins with
 	// 0, llm-d's simulator with 1.
@@ -37,34 +37,34 @@ type EventsConfig struct {
 	// Connect is the host:port of a subscriber that listens, to which rank 0
 	// connects instead of listening itself, and rank n to port + n.
 	Connect string
-	// HWM is how many messages a subscriber may be behind before it loses some.
-	// Default: 100000, as in vLLM.
+	// HWM is the high-water mark: a subscriber that is so many messages behind
+	// loses further ones. Default: 100000, as in vLLM.
 	HWM int
 
 	// Replay offers past batches on a ROUTER socket.
 	Replay bool
-	// ReplayPort is the port of rank 0's, as Port.
+	// ReplayPort is the port of rank 0's ROUTER socket; see Port.
 	ReplayPort int
-	// ReplayTopic says whether replayed batches have a topic frame: "yes" (vLLM
-	// from 0.26), "no" (before, and SGLang), or by default: as fits Encoding.
+	// ReplayTopic is "yes" if replayed batches have a topic frame (vLLM from
+	// 0.26), "no" if not (before, and SGLang). Default: by Encoding.
 	ReplayTopic string
-	// ReplayHWM is how many messages of a replay may wait for the peer before
-	// the rest is lost without a word, which is 1000 with libzmq's defaults.
-	// Default: nothing is lost, as in the test of a client that reads fast.
+	// ReplayHWM is the number of messages of a replay that may wait for the peer;
+	// further ones are lost. libzmq's default is 1000. Default here: nothing is
+	// lost.
 	ReplayHWM int
-	// BufferSteps is how many batches are kept for replay. Default: 10000.
+	// BufferSteps is the number of batches kept for replay. Default: 10000.
 	BufferSteps int
 
-	// External also publishes what becomes of the chunks of Config.External, if
-	// that is a Reporter, as LMCache's connector does: in chunks of their own size,
-	// under names of their own. Not with EventSGLang.
+	// External also publishes the changes of Config.External, if that is a
+	// Reporter, like LMCache's connector: chunks have their own size and names.
+	// Not with EventSGLang.
 	External bool
 
 	// Sources answers GET /kv_event_sources, as the newest vLLM does.
 	Sources bool
 }
 
-// withDefaults fills in what does not depend on the node.
+// withDefaults fills in the defaults that do not depend on the node.
 func (c EventsConfig) withDefaults() (EventsConfig, error) {
 	if c.Encoding == "" {
 		c.Encoding = EventMap
@@ -98,8 +98,8 @@ func (c EventsConfig) withDefaults() (EventsConfig, error) {
 	return c, nil
 }
 
-// recorder turns what becomes of a rank's blocks into events, one batch for
-// each step. The engine's lock guards it.
+// recorder turns the changes of a rank's cache into events, one batch per step.
+// The engine's lock guards it.
 type recorder struct {
 	cfg     *Config
 	events  EventsConfig
@@ -108,7 +108,7 @@ type recorder struct {
 	writer  eventWriter
 	rank    int
 	publish func(payload []byte)
-	chunks  map[uint64]chunk // of the external tier; nil: it is not told of
+	chunks  map[uint64]chunk // of the external tier; nil: not published
 }
 
 func newRecorder(cfg *Config, rank int, publish func([]byte)) *recorder {
@@ -121,7 +121,7 @@ func newRecorder(cfg *Config, rank int, publish func([]byte)) *recorder {
 	return r
 }
 
-// restart forgets what was not published yet and names blocks anew.
+// restart drops unpublished events and renames all blocks.
 func (r *recorder) restart() {
 	r.pending = nil
 	if r.seed = r.events.Seed; r.seed == 0 {
@@ -129,8 +129,8 @@ func (r *recorder) restart() {
 	}
 }
 
-// name returns what a block is called in events. It says nothing about the
-// block's content, and another process calls the same block something else.
+// name returns a block's name in events. It reveals nothing of the content and
+// differs between processes.
 func (r *recorder) name(hash uint64) uint64 { return mix(hash, r.seed) }
 
 func (r *recorder) names(chain []uint64) []uint64 {
@@ -150,18 +150,18 @@ func (r *recorder) stored(j *Job, from, to int) {
 	if from > 0 {
 		e.parent = r.name(j.Chain[from-1])
 	}
-	if len(j.Tokens) >= to*size { // a job of a test may have none
+	if len(j.Tokens) >= to*size { // jobs of tests may have none
 		e.tokens = j.Tokens[from*size : to*size]
 	}
 	r.pending = append(r.pending, e)
 }
 
-// removed is an event of its own for each block, as in vLLM.
+// removed adds one event per block, as in vLLM.
 func (r *recorder) removed(hash uint64) {
 	r.pending = append(r.pending, kvEvent{kind: blockRemoved, hashes: []uint64{r.name(hash)}})
 }
 
-// cleared does not wait for a step: an idle engine has none.
+// cleared publishes at once: an idle engine has no next step.
 func (r *recorder) cleared() {
 	r.pending = append(r.pending, kvEvent{kind: allBlocksCleared})
 	r.stepped()

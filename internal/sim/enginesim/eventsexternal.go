@@ -4,14 +4,14 @@ package enginesim
 
 import "time"
 
-// externalPoll is how often a connector asks what has become of chunks, in real
-// time. LMCache's does it each tenth of a second.
+// externalPoll is the real time between two reads of an External's changes.
+// LMCache's connector reads every tenth of a second.
 const externalPoll = 20 * time.Millisecond
 
-// maxChunks is of how many chunks is remembered what is in them.
+// maxChunks bounds the chunks whose content is remembered.
 const maxChunks = 1 << 16
 
-// chunk is what is in a chunk of the external tier.
+// chunk is the content of a chunk of the external tier.
 type chunk struct {
 	root   bool
 	parent uint64
@@ -20,8 +20,8 @@ type chunk struct {
 	loraID int
 }
 
-// remember notes what is in the chunks of a job, for when they are told of.
-// LMCache does not tell of chunks that were made under a salt.
+// remember keeps the content of a job's chunks for later events. As in LMCache,
+// chunks with a salt have no events.
 func (r *recorder) remember(j *Job, chain []uint64, size int) {
 	if j.Salt != "" || len(r.chunks)+len(chain) > maxChunks {
 		return
@@ -38,10 +38,10 @@ func (r *recorder) remember(j *Job, chain []uint64, size int) {
 	}
 }
 
-// chunkName is what a chunk is called in events: not as any block.
+// chunkName returns a chunk's name in events, which differs from any block's.
 func (r *recorder) chunkName(chunk uint64) uint64 { return mix(chunk, ^r.seed) }
 
-// external publishes what has become of chunks.
+// external publishes changes of chunks.
 func (r *recorder) external(changes []ExternalChange) {
 	for _, change := range changes {
 		e := kvEvent{kind: blockRemoved, hashes: []uint64{r.chunkName(change.Chunk)}, medium: change.Medium}
@@ -57,8 +57,8 @@ func (r *recorder) external(changes []ExternalChange) {
 	r.stepped()
 }
 
-// tellExternal publishes what becomes of the external tier until the engine is
-// closed. All ranks share the tier; the first one tells.
+// publishExternal publishes the changes of the external tier until the engine
+// closes. All ranks share the tier; the first one publishes.
 func (e *Engine) publishExternal(from Reporter) {
 	tick := time.NewTicker(externalPoll)
 	defer tick.Stop()

@@ -4,23 +4,23 @@ package enginesim
 
 import "encoding/binary"
 
-// The ways in which engines write their events.
+// Encodings of events.
 const (
-	// EventMap is a map for each event, as vLLM writes since 0.24.
+	// EventMap is a map per event (vLLM since 0.24).
 	EventMap = "map"
-	// EventArray is an array for each event, as vLLM wrote until 0.23.
+	// EventArray is an array per event (vLLM until 0.23).
 	EventArray = "array"
-	// EventSGLang is SGLang's array: signed hashes, a page an event, the salt
-	// in a map behind the rest, no adapter's name.
+	// EventSGLang is SGLang's array: signed hashes, one page per event, the salt
+	// in a map at the end, no adapter name.
 	EventSGLang = "sglang"
 )
 
-// kvEvent is what is published about blocks.
+// kvEvent is one event about blocks.
 type kvEvent struct {
 	kind   string
-	hashes []uint64 // by the names that are published
+	hashes []uint64 // published names
 	root   bool     // the first block begins a prompt
-	parent uint64   // else: the block before the first
+	parent uint64   // otherwise the block before the first
 	tokens []uint32
 	lora   string
 	loraID int
@@ -60,7 +60,7 @@ func (w *eventWriter) batch(seconds float64, events []kvEvent, rank int) []byte 
 	return appendUint(dst, uint64(rank))
 }
 
-// pages cuts stores into one for each block.
+// pages splits stores into one event per block.
 func (w *eventWriter) pages(events []kvEvent) []kvEvent {
 	var out []kvEvent
 	for _, e := range events {
@@ -167,7 +167,7 @@ func (w *eventWriter) parent(dst []byte, e *kvEvent) []byte {
 	return w.hash(dst, e.parent)
 }
 
-// size is the tokens of a block; a store that names only hashes has none.
+// size returns the tokens of a block, 0 for an event without tokens.
 func (w *eventWriter) size(e *kvEvent) uint64 {
 	switch {
 	case len(e.tokens) == 0:
@@ -200,7 +200,7 @@ func (e *kvEvent) mediumName() string {
 	return e.medium
 }
 
-// extraKeys writes what went into each block's hash beside its tokens: the
+// extraKeys writes the other inputs of each block's hash beside its tokens: the
 // adapter's name, and the salt in the first block of a prompt.
 func (e *kvEvent) extraKeys(dst []byte) []byte {
 	dst = appendArray(dst, len(e.hashes))

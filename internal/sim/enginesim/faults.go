@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// silent is the error log of servers whose clients are made to fail.
+// silent discards the log of servers whose clients are made to fail.
 var silent = log.New(io.Discard, "", 0)
 
-// FaultKind is a way in which a node fails.
+// FaultKind is a kind of failure of a node.
 type FaultKind int
 
 const (
@@ -36,44 +36,43 @@ const (
 	// Reset reads the whole request, then resets the connection.
 	Reset
 	// Cut ends the connection after Fault.Chunks records of a stream, or in the
-	// middle of another answer.
+	// middle of an answer that is no stream.
 	Cut
-	// Stall stops after Fault.Chunks records of a stream and says nothing more,
-	// until the client gives up or Heal.
+	// Stall stops after Fault.Chunks records of a stream, until the client gives
+	// up or Heal.
 	Stall
-	// Gzip compresses the answer, asked or not.
+	// Gzip compresses the answer, whether the client accepts it or not.
 	Gzip
 )
 
-// Fault makes requests fail. Faults add up; a request is subject to each one
-// that matches it.
+// Fault makes requests fail. Several faults may apply to one request.
 type Fault struct {
 	Kind FaultKind
-	// Path says which requests: those whose path ends in it. Default: every
-	// POST, so that probes and scrapes go on.
+	// Path selects the requests whose path ends in it. Default: every POST, so
+	// that probes and scrapes keep working.
 	Path string
-	// Skip lets so many matching requests pass first.
+	// Skip is the number of matching requests that pass first.
 	Skip int
-	// Count is how many requests it hits after those. Default: all until Heal.
+	// Count is the number of requests to fail after those. Default: all until Heal.
 	Count int
 	// Status is the answer's status for Status.
 	Status int
-	// Delay is how long Delay and SlowEvents take, in real time.
+	// Delay is the real time that Delay and SlowEvents wait.
 	Delay time.Duration
-	// Chunks is how many records of a stream get out with Cut and Stall, and
-	// batches with TruncateReplay.
+	// Chunks is the number of records that are sent before Cut and Stall, and of
+	// batches before TruncateReplay.
 	Chunks int
 }
 
-// faultList is the faults in force.
+// faultList holds the faults in force.
 type faultList struct {
 	mu      sync.Mutex
 	list    []*Fault
-	changed chan struct{} // closed by heal: wakes who hangs
+	changed chan struct{} // closed by heal, which wakes hanging requests
 }
 
-// Fault puts faults into force, in addition to those that are. Refuse and
-// Crash act at once; without a listener they are errors.
+// Fault adds faults. Refuse and Crash act at once; without a listener they are
+// errors.
 func (e *Engine) Fault(faults ...Fault) error {
 	for _, f := range faults {
 		switch f.Kind {
@@ -100,8 +99,8 @@ func (e *Engine) Fault(faults ...Fault) error {
 	return nil
 }
 
-// Heal ends all faults; hanging requests go on as if nothing had been. It
-// fails when the node's port has been taken while it refused connections.
+// Heal ends all faults, and hanging requests continue. It fails if another process
+// took the node's port while it refused connections.
 func (e *Engine) Heal() error {
 	e.faults.heal()
 	return errors.Join(e.reopenEvents(), e.listener.reopen())
@@ -121,16 +120,16 @@ func (l *faultList) heal() {
 	l.changed = make(chan struct{})
 }
 
-// hits is the faults that apply to one request.
+// requestFaults holds the faults that apply to one request.
 type requestFaults struct {
 	hang, reset, gzip bool
 	status            int
 	delay             time.Duration
-	cut, stall        int // records that get out; -1: not
+	cut, stall        int // records to send before; -1: no such fault
 	healed            <-chan struct{}
 }
 
-// match counts a request against all faults and returns what hits it.
+// match counts a request against all faults and returns those that apply.
 func (l *faultList) match(r *http.Request) requestFaults {
 	h := requestFaults{cut: -1, stall: -1}
 	l.mu.Lock()
@@ -192,8 +191,8 @@ func (h *requestFaults) add(f *Fault) {
 	}
 }
 
-// before applies what happens ahead of an answer; it reports whether the
-// request goes on.
+// before applies the faults ahead of an answer. It reports whether the request
+// continues.
 func (h *requestFaults) before(c *call) bool {
 	if h.delay > 0 {
 		c.pause(time.After(h.delay), nil)
@@ -215,7 +214,7 @@ func (h *requestFaults) before(c *call) bool {
 // resetConnection makes the client see a connection reset by peer.
 func resetConnection(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil { // HTTP/2 or a recorder: end it the way there is
+	if err != nil { // HTTP/2 or a recorder, which can only abort
 		panic(http.ErrAbortHandler)
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {

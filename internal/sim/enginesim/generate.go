@@ -12,14 +12,14 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// task is one prompt of a request with its answer.
+// task is one prompt of a request, with its answer.
 type task struct {
 	index int // among the prompts of the request
 	run   *run
 	out   output
 }
 
-// exchange is what the formats need to write an answer.
+// exchange holds the request's settings and results that the formats write.
 type exchange struct {
 	id                string // without the format's prefix
 	created           int64
@@ -62,8 +62,8 @@ func (c *call) generate(api API) {
 	}
 }
 
-// asked reads a request to generate: its prompts, in tokens and as text, and how
-// many tokens each answer may have.
+// readPrompts parses a request to generate: its prompts, as tokens and as text,
+// and the token limit of each answer.
 func (c *call) readPrompts(api API) (w *apiRequest, tokens [][]uint32, texts []string, limit int, failure *apiError) {
 	if w, failure = c.engine.cfg.decode(api, c.body); failure != nil {
 		return w, nil, nil, 0, failure
@@ -75,7 +75,7 @@ func (c *call) readPrompts(api API) (w *apiRequest, tokens [][]uint32, texts []s
 	return w, tokens, texts, limit, failure
 }
 
-// outputLimit returns how many tokens each answer may have.
+// outputLimit returns the token limit of each answer.
 func (c *Config) outputLimit(w *apiRequest, tokens [][]uint32) (int, *apiError) {
 	room := c.MaxModelLen
 	for _, t := range tokens {
@@ -91,7 +91,7 @@ func (c *Config) outputLimit(w *apiRequest, tokens [][]uint32) (int, *apiError) 
 	return min(room, maxOutput), nil
 }
 
-// start makes the answer to one prompt and queues the work on a rank.
+// start generates the answer to one prompt and queues the work on a rank.
 func (c *call) start(on *rank, w *apiRequest, api API, index int, prompt []uint32, text string, limit int) *task {
 	cfg := &c.engine.cfg
 	seed := promptSeed(prompt)
@@ -144,7 +144,7 @@ func (c *call) exchange(api API, w *apiRequest) *exchange {
 	return x
 }
 
-// total returns the usage so far.
+// total returns the usage of all prompts so far.
 func (x *exchange) total() usage {
 	var u usage
 	for _, t := range x.tasks {
@@ -157,7 +157,7 @@ func (x *exchange) total() usage {
 	return u
 }
 
-// finish accounts for a request, however it ended.
+// finish records a request, however it ended.
 func (c *call) finish(x *exchange) {
 	for _, t := range x.tasks {
 		c.account(x.api, x.model, t.run.rank.id, t.run.end())
@@ -179,7 +179,7 @@ func (c *call) account(api API, model string, rank int, j Job) {
 	c.engine.log.finish(s)
 }
 
-// whole waits for everything and answers in one piece.
+// whole waits for all answers and sends them in one piece.
 func (c *call) whole(x *exchange) {
 	for _, t := range x.tasks {
 		if t.run.waitAll(c.r.Context()) != nil {
@@ -189,13 +189,13 @@ func (c *call) whole(x *exchange) {
 	c.json(http.StatusOK, x.format().whole())
 }
 
-// format is one API's way of writing an answer.
+// format writes answers in one API's format.
 type format interface {
 	// whole returns a complete answer, to be sent as JSON.
 	whole() any
-	// The others return records of a stream. begin comes with the first token
-	// of a prompt's answer; open, delta and close with each part of it, in
-	// order; finish at the end of it. end closes the stream.
+	// The others return records of a stream: begin with the first token of a
+	// prompt's answer; open, delta and close for each part of it, in order;
+	// finish at its end. end closes the stream.
 	begin(t *task) []byte
 	open(t *task, part int) []byte
 	delta(t *task, part int, text string, last bool) []byte
@@ -217,7 +217,7 @@ func (x *exchange) format() format {
 	}
 }
 
-// finishReason is OpenAI's word for why an answer ended.
+// finishReason returns OpenAI's finish_reason.
 func (t *task) finishReason() string {
 	switch {
 	case t.out.truncated:
@@ -237,7 +237,7 @@ func (o *output) calls() bool {
 	return false
 }
 
-// text returns what the client may read of the answer's text.
+// text returns the answer's text, as far as max_tokens allows.
 func (o *output) text() string {
 	for i := range o.parts {
 		if o.parts[i].call == nil {
@@ -247,7 +247,7 @@ func (o *output) text() string {
 	return ""
 }
 
-// toolCalls returns the calls of the answer, as far as max_tokens lets them.
+// toolCalls returns the answer's tool calls, as far as max_tokens allows.
 func (o *output) toolCalls() []ToolCall {
 	var calls []ToolCall
 	for i := range o.parts {
@@ -258,5 +258,5 @@ func (o *output) toolCalls() []ToolCall {
 	return calls
 }
 
-// callID names a tool call of this request.
+// callID returns the id of a tool call.
 func (x *exchange) callID(part int) string { return "call_" + x.id + "_" + strconv.Itoa(part) }

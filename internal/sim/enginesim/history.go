@@ -9,24 +9,23 @@ import (
 	"time"
 )
 
-// Served is what the node knows of one prompt it has worked on. Times are
-// simulated.
+// Served describes one prompt that the node has worked on. Times are simulated.
 type Served struct {
-	Request      int64 // number of the request, from 1 in the order they came
+	Request      int64 // number of the request, from 1 in order of arrival
 	API          API
 	Model        string
-	Rank         int // data-parallel rank that did it
+	Rank         int // data-parallel rank of the prompt
 	PromptTokens int
 	CachedTokens int
 	OutputTokens int
-	QueueTime    time.Duration // from arrival until prefill began
-	TTFT         time.Duration // from arrival to the first token; 0 when there was none
+	QueueTime    time.Duration // from arrival to the start of prefill
+	TTFT         time.Duration // from arrival to the first token; 0 without one
 	Total        time.Duration // from arrival to the end
 	Cancelled    bool          // the client went away, or a fault cut the answer
 }
 
-// Received is one request as it reached the node. Those that only look, by
-// GET, are not kept: probes and scrapes come whenever they like.
+// Received is one request as it reached the node. GETs are not kept: probes and
+// scrapes arrive at any time.
 type Received struct {
 	Request int64
 	Method  string
@@ -35,24 +34,24 @@ type Received struct {
 	Body    []byte // at most Config.MaxBody
 }
 
-// Stats are counters since the start or the last Reset, and the present load.
+// Stats holds counters since the start or the last Reset, and the current load.
 type Stats struct {
-	Requests     int64 // all that reached the node but GETs, faults and errors included
-	Served       int64 // prompts worked on to the end
-	Cancelled    int64 // prompts given up in the middle
-	PromptTokens int64 // of prompts whose prefill has begun
-	CachedTokens int64 // of those, found in the prefix cache of the GPU
-	OutputTokens int64 // generated for prompts that have ended
-	Evictions    int64 // cached blocks given up for room
+	Requests     int64 // all requests but GETs, with those that failed
+	Served       int64 // prompts completed
+	Cancelled    int64 // prompts cancelled
+	PromptTokens int64 // of prompts whose prefill has started
+	CachedTokens int64 // of these, found in the prefix cache of the GPU
+	OutputTokens int64 // of prompts that have ended
+	Evictions    int64 // cached blocks evicted
 	Running      int
 	Waiting      int
 	KVUsage      float64 // share of blocks that running requests hold, 0 to 1
 
 	ExternalQueries int64 // prompt tokens looked up in the external tier
-	ExternalHits    int64 // of those, found there and not computed
+	ExternalHits    int64 // of these, found there and not computed
 }
 
-// add counts one rank's scheduler in; usage adds up.
+// add adds one rank's scheduler; KVUsage becomes a sum.
 func (s *Stats) add(sched *Scheduler) {
 	running, waiting, usage := sched.Load()
 	queries, hits, evictions := sched.CacheCounts()
@@ -80,10 +79,10 @@ var ttftBuckets = []float64{
 	20, 40, 80, 160, 640, 2560,
 }
 
-// history is what the node remembers of its requests, bounded.
+// history keeps a bounded number of requests.
 type history struct {
 	mu        sync.Mutex
-	keep      int // requests to keep whole
+	keep      int // number of received requests to keep
 	received  []Received
 	bytes     int64 // of their bodies
 	served    []Served
@@ -94,7 +93,7 @@ type history struct {
 	ranks     []rankCounts
 }
 
-// tally counts what one rank has done, for its metrics.
+// rankCounts holds one rank's counters for its metrics.
 type rankCounts struct {
 	prompt, output int64   // tokens
 	ttft           []int64 // one per bucket and one for the rest; nil: none yet
@@ -114,7 +113,7 @@ func (t *rankCounts) add(s Served) {
 	t.ttftSum += s.TTFT
 }
 
-// tally returns a copy of what a rank has done.
+// rankCounts returns a copy of a rank's counters.
 func (h *history) rankCounts(rank int) rankCounts {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -181,8 +180,7 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// Served returns the latest prompts the node has worked on, oldest first,
-// 16384 at most.
+// Served returns the latest prompts, at most 16384, oldest first.
 func (e *Engine) Served() []Served {
 	e.log.mu.Lock()
 	defer e.log.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// listener serves a handler on one address, and can close and open it again:
-// while it is closed, connecting fails like to a node that is down.
+// listener serves a handler on one address, which it can close and open again.
+// While it is closed, connections fail as with a node that is down.
 type listener struct {
 	mu      sync.Mutex
 	addr    string // set by the first open
@@ -20,8 +20,7 @@ type listener struct {
 	serving sync.WaitGroup
 }
 
-// open binds, calls ready with the address, and then serves, unless ready
-// fails.
+// open binds, calls ready with the address and, unless that fails, serves.
 func (l *listener) open(address string, handler http.Handler, ready func(address string) error) error {
 	socket, err := net.Listen("tcp", address)
 	if err != nil {
@@ -38,14 +37,13 @@ func (l *listener) open(address string, handler http.Handler, ready func(address
 	return nil
 }
 
-// serve starts a server; caller holds mu.
+// serve starts a server; the caller holds mu.
 func (l *listener) serve(socket net.Listener) {
 	l.socket = socket
 	l.server = &http.Server{
 		Handler:           l.handler,
 		ReadHeaderTimeout: time.Minute,
-		// A client that resets its connection is not worth a line on stderr,
-		// and a panic of a fault is meant.
+		// Reset connections and the panics of faults are expected.
 		ErrorLog: silent,
 	}
 	server := l.server
@@ -58,8 +56,8 @@ func (l *listener) address() string {
 	return l.addr
 }
 
-// refuse closes the socket and the idle connections; requests under way go on.
-// hard ends those as well.
+// refuse closes the socket and the idle connections; hard also ends requests under
+// way.
 func (l *listener) refuse(hard bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,8 +73,8 @@ func (l *listener) refuse(hard bool) {
 	l.server, l.socket = nil, nil
 }
 
-// reopen listens again on the same address. Somebody else may have got the
-// port in the meantime; that is the error.
+// reopen listens again on the same address. It fails if another process has taken
+// the port.
 func (l *listener) reopen() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,15 +89,14 @@ func (l *listener) reopen() error {
 	return nil
 }
 
-// How often, and how far apart, a port that was given up is tried for.
+// Attempts to get a closed port back, and the pause between two of them.
 const (
 	againTries = 100
 	againPause = 20 * time.Millisecond
 )
 
-// listenAgain listens on an address that was listened on before. Meanwhile the
-// kernel may have used its port for somebody's outgoing connection, which does
-// not last in most cases.
+// listenAgain listens on an earlier address. It retries, because the kernel may
+// have given the port to an outgoing connection, usually for a short time.
 func listenAgain(address string) (socket net.Listener, err error) {
 	for range againTries {
 		if socket, err = net.Listen("tcp", address); err == nil {

@@ -5,10 +5,10 @@ package enginesim
 import "encoding/json"
 
 // messagesFormat is Anthropic's /v1/messages as vLLM serves it. input_tokens
-// leaves the cached tokens out as soon as they are reported (vLLM pull request
-// 40912): the prompt is input_tokens + cache_read_input_tokens +
+// excludes the cached tokens if they are reported (vLLM pull request 40912): the
+// prompt is input_tokens + cache_read_input_tokens +
 // cache_creation_input_tokens. Without prompt details, and in message_start,
-// it is all of the prompt and the cache members are absent.
+// input_tokens is the whole prompt and the cache members are absent.
 type messagesFormat struct{ *exchange }
 
 type anthropicUsage struct {

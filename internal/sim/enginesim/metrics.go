@@ -38,7 +38,7 @@ func (c *call) metrics() {
 	c.send(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", []byte(m.b.String()))
 }
 
-// series is what the metrics say of one rank.
+// series holds the metrics of one rank.
 type series struct {
 	Stats
 	rankCounts
@@ -62,7 +62,7 @@ func (m *exposition) metric(kind, name, help, suffix string, value func(*series)
 	}
 }
 
-// histogram writes the cumulated buckets of the time to first token.
+// histogram writes the cumulative buckets of the time to first token.
 func (m *exposition) histogram(name, help string) {
 	m.head("histogram", name, help)
 	for i := range m.ranks {
@@ -82,7 +82,7 @@ func (m *exposition) histogram(name, help string) {
 	}
 }
 
-// number writes a value as Python's client does: always with a point.
+// number formats a value like Python's client: always with a point.
 func number(v float64) string {
 	s := strconv.FormatFloat(v, 'g', -1, 64)
 	if !strings.ContainsAny(s, ".e") {

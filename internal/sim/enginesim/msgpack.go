@@ -7,8 +7,8 @@ import (
 	"math"
 )
 
-// What KV events need of MessagePack (https://github.com/msgpack/msgpack), each
-// value in its shortest form, like msgspec writes it.
+// The part of MessagePack (https://github.com/msgpack/msgpack) that KV events need.
+// Each value has its shortest form, as msgspec writes it.
 
 func appendNil(dst []byte) []byte { return append(dst, 0xc0) }
 
@@ -78,7 +78,7 @@ func appendMap(dst []byte, n int) []byte {
 	return appendLength(dst, n, 0x80, 0xde)
 }
 
-// appendLength writes the head of an array or a map, whose codes lie alike.
+// appendLength writes the head of an array or a map; their codes have one layout.
 func appendLength(dst []byte, n int, short, long byte) []byte {
 	switch {
 	case n < 1<<4:

@@ -2,8 +2,8 @@
 
 package enginesim
 
-// Chat completions and completions, as vLLM writes them: members that were not
-// set are left out of stream chunks.
+// Chat completions and completions as vLLM writes them: stream chunks omit unset
+// members.
 
 type openAIUsage struct {
 	PromptTokens     int            `json:"prompt_tokens"`
@@ -69,7 +69,7 @@ type openAIFunction struct {
 	Arguments string `json:"arguments"`
 }
 
-// event is one server-sent event without a name.
+// event returns one server-sent event without a name.
 func event(v any) []byte { return append(encode([]byte("data: "), v), "\n\n"...) }
 
 const doneEvent = "data: [DONE]\n\n"
@@ -92,7 +92,7 @@ func (x *exchange) chunk(prefix, object string, choice openAIChoice) []byte {
 	return event(a)
 }
 
-// sharedReason is the finish reason when this piece is to carry it.
+// sharedReason returns the finish reason if this piece carries it, otherwise nil.
 func (x *exchange) sharedReason(t *task, last bool) *string {
 	if !last || !x.finishWithContent {
 		return nil
@@ -170,7 +170,7 @@ func (f *chatFormat) finish(t *task) []byte {
 
 func (f *chatFormat) end() []byte { return f.tail(chatPrefix, chatChunk) }
 
-// callIndex counts the tool calls before a part.
+// callIndex returns the number of tool calls before a part.
 func (o *output) callIndex(part int) int {
 	n := 0
 	for i := range part {
@@ -181,7 +181,7 @@ func (o *output) callIndex(part int) int {
 	return n
 }
 
-// completionsFormat is /v1/completions: one choice for each prompt.
+// completionsFormat is /v1/completions: one choice per prompt.
 type completionsFormat struct{ *exchange }
 
 const completionsPrefix = "cmpl-"

@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// redial is how long a socket that dials waits before it tries again.
+// redial is the pause between two attempts to connect.
 const redial = 20 * time.Millisecond
 
-// peers is one socket: an address it listens on, or dials, and the connections
-// it has. It can be closed and opened again on the same address.
+// peers is one socket: an address that it listens on or dials, and its
+// connections. It can be closed and opened again on the same address.
 type peers struct {
-	serve func(ctx context.Context, conn net.Conn) // a connection's life; ctx ends with it
+	serve func(ctx context.Context, conn net.Conn) // serves one connection; ctx ends with it
 
 	mu       sync.Mutex
-	listener net.Listener       // nil: closed, or it dials
-	cancel   context.CancelFunc // of all that runs; nil: closed
+	listener net.Listener       // nil: closed, or dialling
+	cancel   context.CancelFunc // ends everything; nil: closed
 	conns    map[net.Conn]context.CancelFunc
 	running  sync.WaitGroup
 }
 
-// listen serves whoever connects to an address.
+// listen serves the connections to an address.
 func (p *peers) listen(address string) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -34,7 +34,7 @@ func (p *peers) listen(address string) error {
 	return nil
 }
 
-// listenAgain is listen on the address it had before.
+// listenAgain is listen on an earlier address.
 func (p *peers) listenAgain(address string) error {
 	listener, err := listenAgain(address)
 	if err != nil {
@@ -100,7 +100,7 @@ func (p *peers) handle(ctx context.Context, conn net.Conn) {
 	p.mu.Unlock()
 }
 
-// drop ends all connections there are.
+// drop ends all current connections.
 func (p *peers) drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,7 +110,7 @@ func (p *peers) drop() {
 	}
 }
 
-// close ends everything and waits for it.
+// close ends everything and waits for its end.
 func (p *peers) close() {
 	p.mu.Lock()
 	if p.cancel != nil {

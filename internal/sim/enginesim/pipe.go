@@ -4,11 +4,11 @@ package enginesim
 
 import "sync"
 
-// pipe is the queue from a socket to one of its peers, with libzmq's way of
-// counting: who is a high-water mark behind is full, and stays so until the
-// reader has told that it took half of that (the low-water mark).
+// pipe is the queue from a socket to one of its peers. It counts like libzmq: it is
+// full at the high-water mark, until the reader has acknowledged half of that
+// (the low-water mark).
 type pipe struct {
-	hwm uint64 // messages; 0: no end
+	hwm uint64 // messages; 0: unlimited
 
 	mu                   sync.Mutex
 	moved                *sync.Cond
@@ -26,8 +26,8 @@ func newPipe(hwm int) *pipe {
 
 func (p *pipe) full() bool { return p.hwm > 0 && p.written-p.acked >= p.hwm }
 
-// put queues a message, which is shared and not written to any more. Into a
-// full pipe nothing goes: the message is gone, or put waits for room.
+// put queues a message, which must not change afterwards. If the pipe is full, put
+// drops the message, or waits for room.
 func (p *pipe) put(message []byte, wait bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,7 +47,7 @@ func (p *pipe) put(message []byte, wait bool) bool {
 	return true
 }
 
-// take waits for the next message; false when the pipe was closed.
+// take waits for the next message. It returns false if the pipe is closed.
 func (p *pipe) take() ([]byte, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,7 +68,7 @@ func (p *pipe) take() ([]byte, bool) {
 	return message, true
 }
 
-// close lets go of what is queued and of whoever waits.
+// close drops all messages and wakes all waiters.
 func (p *pipe) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// publisher has a rank's two sockets: a PUB for what happens and, if the
-// config says so, a ROUTER for what has happened.
+// publisher has a rank's two sockets: a PUB for live events and, if configured, a
+// ROUTER for replays.
 type publisher struct {
 	cfg    EventsConfig
 	topic  []byte // set before anything is published
@@ -37,8 +37,8 @@ func newPublisher(cfg EventsConfig, faults *faultList) *publisher {
 	return p
 }
 
-// publish gives a batch its number, keeps it for replay and sends it to whoever
-// subscribed to its topic. It never waits for a subscriber.
+// publish numbers a batch, keeps it for replay and sends it to the subscribers of
+// its topic. It never waits for a subscriber.
 func (p *publisher) publish(payload []byte) {
 	if _, hit := p.faults.take(GarbleEvents); hit {
 		payload = garbage(payload)
@@ -72,8 +72,7 @@ func (p *publisher) publish(payload []byte) {
 	}
 }
 
-// garbage is what a payload becomes: of the same length, and not MessagePack
-// of a batch.
+// garbage returns undecodable bytes of a payload's length.
 func garbage(payload []byte) []byte {
 	out := bytes.Clone(payload)
 	for i := range out {
@@ -89,8 +88,8 @@ type subscriber struct {
 	prefixes [][]byte // one entry for each subscription, equal ones included
 }
 
-// wants reports whether a topic is subscribed to. The publisher's lock guards
-// it.
+// matches reports whether the peer has subscribed to a topic. The publisher's lock
+// guards it.
 func (s *subscriber) matches(topic []byte) bool {
 	for _, prefix := range s.prefixes {
 		if bytes.HasPrefix(topic, prefix) {
@@ -122,12 +121,12 @@ func (p *publisher) servePub(ctx context.Context, conn net.Conn) {
 	delete(p.subscribers, s)
 	p.mu.Unlock()
 	s.queue.close()
-	_ = conn.Close() // wakes a writer that waits for the peer
+	_ = conn.Close() // wakes a writer that is blocked on the peer
 	writing.Wait()
 }
 
-// subscribe handles both ways to say it: a message that begins with 1 or 0, as
-// in ZMTP 3.0, and the commands of 3.1.
+// subscribe handles both forms: a message that begins with 1 or 0 (ZMTP 3.0), and
+// the commands of ZMTP 3.1.
 func (p *publisher) subscribe(s *subscriber, command string, parts [][]byte) {
 	prefix, on := parts[0], command == "SUBSCRIBE"
 	switch {
@@ -150,7 +149,7 @@ func (p *publisher) subscribe(s *subscriber, command string, parts [][]byte) {
 	}
 }
 
-// drain writes what is queued for a peer until one of them goes.
+// drain writes the queued messages to a peer until either is closed.
 func (p *publisher) drain(ctx context.Context, z *zmtpConn, queue *pipe) {
 	defer z.Close()     // ends the reader as well,
 	defer queue.close() // also one that waits for room
@@ -172,15 +171,14 @@ func (p *publisher) drain(ctx context.Context, z *zmtpConn, queue *pipe) {
 	}
 }
 
-// restart begins again as a new process does: from the first number, with
-// nothing to replay.
+// restart begins like a new process: with the first number and nothing to replay.
 func (p *publisher) restart() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.next, p.kept = p.cfg.FirstSequence, nil
 }
 
-// forget loses what was kept for replay.
+// forget empties the replay buffer.
 func (p *publisher) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

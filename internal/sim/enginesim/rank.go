@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// rank is one data-parallel rank of a node: an engine core with memory, queue
-// and prefix cache of its own behind the node's one HTTP server.
+// rank is one data-parallel rank of a node: an engine core with its own memory,
+// queue and prefix cache.
 type rank struct {
 	id    int
 	sched *Scheduler
@@ -17,7 +17,7 @@ type rank struct {
 	// Nil and empty without events.
 	recorder       *recorder
 	publisher      *publisher
-	events, replay string // host:port of its sockets; empty: it has none
+	events, replay string // host:port of its sockets; empty without one
 }
 
 func (e *Engine) makeRanks() error {
@@ -38,8 +38,7 @@ func (e *Engine) makeRanks() error {
 	return nil
 }
 
-// advance lets everything happen that happens until now, and returns when the
-// next thing will.
+// advance handles all events up to now and returns the time of the next one.
 func (e *Engine) advance() (next time.Duration, busy bool) {
 	now := e.clock.now()
 	for _, r := range e.ranks {
@@ -54,8 +53,7 @@ func (e *Engine) advance() (next time.Duration, busy bool) {
 // rankHeader pins a request to a rank.
 const rankHeader = "X-Data-Parallel-Rank"
 
-// chooseRank returns the rank that the request asks for, or the next one in
-// turn.
+// chooseRank returns the rank in the request's header, or the next one in turn.
 func (e *Engine) chooseRank(h http.Header) (*rank, *apiError) {
 	if pinned := h.Get(rankHeader); pinned != "" {
 		n, err := strconv.Atoi(pinned)
@@ -71,8 +69,8 @@ func (e *Engine) chooseRank(h http.Header) (*rank, *apiError) {
 	return e.ranks[int(turn%int64(len(e.ranks)))], nil
 }
 
-// crash forgets what a process forgets that dies: requests, caches, counters.
-// Its sockets are gone until Heal.
+// crash drops everything that a process loses when it dies: requests, caches,
+// counters. The sockets stay closed until Heal.
 func (e *Engine) crash() {
 	e.down.Store(true)
 	for _, r := range e.ranks {
@@ -94,9 +92,9 @@ func (e *Engine) crash() {
 	e.log.reset()
 }
 
-// Restart is a crash and what a supervisor does about it: every connection and
-// request ends, the cache is empty, and the numbers of KV events begin again.
-// Faults in force end. It needs a listener.
+// Restart simulates a crash and the restart by a supervisor: every connection and
+// request ends, the cache is empty, the numbers of KV events begin again, and all
+// faults end. It needs a listener.
 func (e *Engine) Restart() error {
 	if err := e.Fault(Fault{Kind: Crash}); err != nil {
 		return err

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// render answers with what a request would make the engine compute, without
-// doing it: the token-in request that vLLM's render endpoints return. A chat is
-// one object, completions are a list of one for each prompt.
+// render returns the tokens that the engine would compute for a request: the
+// token-in request of vLLM's render endpoints. A chat is one object, completions
+// are a list with one object per prompt.
 func (c *call) render(api API) {
 	if !c.engine.cfg.ScaleOut {
 		c.json(http.StatusNotFound, map[string]string{"detail": "Not Found"})
@@ -42,7 +42,7 @@ func (w *apiRequest) rendered(id, model string, tokens []uint32, limit int) obje
 	}
 }
 
-// imageFeatures says where images stand among the tokens, nil without any.
+// imageFeatures returns the places of images among the tokens, nil without images.
 func imageFeatures(tokens []uint32) any {
 	var hashes []string
 	var places []object
@@ -61,8 +61,8 @@ func imageFeatures(tokens []uint32) any {
 	}
 }
 
-// SetTemplateDate changes the date that the chat template writes in front of
-// every conversation, as some models' templates do with today's. Empty: none.
+// SetTemplateDate sets the date that the chat template writes in front of every
+// conversation, as some models' templates write today's. Empty: none.
 func (e *Engine) SetTemplateDate(date string) {
 	date = strings.ToValidUTF8(date, "\uFFFD")
 	e.date.Store(&date)

@@ -14,14 +14,14 @@ import (
 const endOfReplay = math.MaxUint64
 
 // serveRouter answers requests for past batches: an empty frame and the first
-// number wanted. Anything else is ignored, as vLLM does.
+// number. Like vLLM, it ignores other messages.
 func (p *publisher) serveRouter(ctx context.Context, conn net.Conn) {
 	z, err := zmtpHandshake(conn, "ROUTER", "DEALER", "REQ", "ROUTER")
 	if err != nil {
 		return
 	}
-	// Without a mark of its own to drop at, the pipe makes the replay wait, so
-	// that a peer that asks and does not read costs no memory.
+	// Without a mark to drop at, a full pipe makes the replay wait, so that a peer
+	// that does not read costs no memory.
 	lossless := p.cfg.ReplayHWM == 0
 	hwm := p.cfg.ReplayHWM
 	if lossless {
@@ -44,8 +44,8 @@ func (p *publisher) serveRouter(ctx context.Context, conn net.Conn) {
 	writing.Wait()
 }
 
-// replay queues all kept batches from a number on, then the end marker. What
-// the peer is too slow for is lost, the end marker included, unless lossless.
+// replay queues all kept batches from a number on, then the end marker. Unless
+// lossless, it drops messages, the end marker too, when the pipe is full.
 func (p *publisher) replay(queue *pipe, from uint64, lossless bool) {
 	p.mu.Lock()
 	var batches []batch

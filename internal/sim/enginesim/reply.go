@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Request is what a Responder sees of one request.
+// Request describes one request to a Responder.
 type Request struct {
 	API          API
 	Path         string
@@ -17,11 +17,11 @@ type Request struct {
 	Stream       bool
 	LastUser     string // text of the last user message, or of the prompt
 	PromptTokens int
-	MaxTokens    int    // the most the answer may have; more is cut off
+	MaxTokens    int    // limit of the answer; longer ones are cut
 	Seed         uint64 // equal for equal prompts
 }
 
-// Reply is what the simulated model says.
+// Reply is the answer of the simulated model.
 type Reply struct {
 	Text      string
 	ToolCalls []ToolCall // after the text; not for completions
@@ -33,11 +33,11 @@ type ToolCall struct {
 	Arguments string // a JSON object
 }
 
-// Responder makes the answer to a request. It must be safe for concurrent use,
-// and deterministic where tests compare.
+// Responder returns the answer to a request. It must be safe for concurrent use,
+// and deterministic where tests compare answers.
 type Responder func(Request) Reply
 
-// Echo answers with the last user message: what a client gets back shows what
+// Echo answers with the last user message, so that a client sees the text that
 // reached the engine.
 func Echo(r Request) Reply { return Reply{Text: r.LastUser} }
 
@@ -46,13 +46,13 @@ func Text(text string) Responder {
 	return func(Request) Reply { return Reply{Text: text} }
 }
 
-// Words answers with words drawn by the prompt: tokens tokens with the end of
-// sequence, fewer when the request allows fewer.
+// Words answers with words derived from the prompt: tokens tokens with the end of
+// sequence, fewer if the request allows fewer.
 func Words(tokens int) Responder {
 	return func(r Request) Reply { return Reply{Text: words(r.Seed, min(tokens, r.MaxTokens)-1)} }
 }
 
-// vocabulary has words of three letters: with the space, a token each.
+// vocabulary has words of three letters: with the space, each is one token.
 var vocabulary = strings.Fields("the old man and his dog sat out one hot day far off for any new sun who can see how two red and big sky low sea")
 
 // words returns text of so many tokens.
@@ -66,8 +66,8 @@ func words(seed uint64, tokens int) string {
 	return b.String()
 }
 
-// output is a reply as the engine generates it: its tokens, and which piece of
-// the answer becomes readable with which token.
+// output is a reply as the engine generates it: its tokens, and the text that each
+// token completes.
 type output struct {
 	tokens    []uint32
 	parts     []outPart
@@ -117,7 +117,7 @@ func (o *output) addText(p outPart) {
 	o.parts = append(o.parts, p)
 }
 
-// readable returns how much of the part's text there is after so many tokens.
+// readable returns the part's text after so many tokens.
 func (p *outPart) readable(produced int) string {
 	n := min(produced-p.from, len(p.ends))
 	if n <= 0 {

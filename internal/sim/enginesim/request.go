@@ -21,8 +21,8 @@ const (
 	Embeddings  API = "embeddings"
 )
 
-// wire is the union of the members that the supported formats have. Members
-// that may be of several types stay raw until the format is known.
+// apiRequest is the union of the members of all formats. Members that may have
+// several types stay raw until the format is known.
 type apiRequest struct {
 	Model               string          `json:"model"`
 	Messages            []apiMessage    `json:"messages"`
@@ -44,7 +44,7 @@ type apiRequest struct {
 	Tokens              []uint32        `json:"tokens"`
 	ReturnTokenStrs     bool            `json:"return_token_strs"`
 
-	// What a chat template is filled in with, beside messages and tools.
+	// Inputs of the chat template, beside messages and tools.
 	AddGenerationPrompt  *bool           `json:"add_generation_prompt"`
 	ContinueFinalMessage bool            `json:"continue_final_message"`
 	ChatTemplate         string          `json:"chat_template"`
@@ -70,8 +70,8 @@ type apiToolCall struct {
 	} `json:"function"`
 }
 
-// wirePart is a content part, a content block or a Responses item: their
-// members do not collide.
+// apiPart is a content part, a content block or a Responses item, whose members do
+// not collide.
 type apiPart struct {
 	Type      string          `json:"type"`
 	Role      string          `json:"role"`
@@ -83,21 +83,20 @@ type apiPart struct {
 	Output    json.RawMessage `json:"output"`
 }
 
-// message is one turn of a conversation, in whatever format it came.
+// message is one turn of a conversation, independent of the format.
 type message struct {
 	role  string
 	parts []part
 }
 
-// part is a run of text, a tool call, or raw: something that is not text.
+// part is text, a tool call, or raw JSON of something else, such as an image.
 type part struct {
 	text string
 	call *ToolCall
 	raw  []byte
 }
 
-// apiError is an answer of the 4xx kind, without anything of the request in
-// it.
+// apiError is an error answer. It repeats nothing of the request.
 type apiError struct {
 	status  int
 	kind    string // vLLM's error type
@@ -115,10 +114,10 @@ var (
 	errModel   = &apiError{http.StatusNotFound, "NotFoundError", "the model does not exist"}
 )
 
-// decode parses a body and checks the members that are the same everywhere.
+// decode parses a body and checks the members that all formats share.
 func (c *Config) decode(api API, body []byte) (*apiRequest, *apiError) {
 	var w apiRequest
-	// An engine decodes as UTF-8; encoding/json would replace what is not.
+	// An engine refuses invalid UTF-8; encoding/json would replace it.
 	if !utf8.Valid(body) || json.Unmarshal(body, &w) != nil {
 		return nil, errJSON
 	}
@@ -154,7 +153,7 @@ func (c *Config) serves(model string) bool {
 	return false
 }
 
-// maxOutput returns the output limit the request names, 0 when it names none.
+// maxOutput returns the request's output limit, 0 without one.
 func (w *apiRequest) maxOutput() int {
 	for _, limit := range []*int{w.MaxCompletionTokens, w.MaxOutputTokens, w.MaxTokens} {
 		if limit != nil {
@@ -297,8 +296,8 @@ func contentParts(raw json.RawMessage) ([]part, *apiError) {
 }
 
 // prompts reads the prompts of a completion, or the inputs of an embedding:
-// a string, a list of strings, token ids, or a list of those. Each comes back
-// as its tokens, with its text.
+// a string, a list of strings, token ids, or a list of those. It returns the
+// tokens and the text of each.
 func prompts(raw json.RawMessage) (tokens [][]uint32, texts []string, err *apiError) {
 	if isNull(raw) {
 		return nil, nil, errPrompt

@@ -18,7 +18,7 @@ func (f *responsesFormat) whole() any {
 	return f.response(status)
 }
 
-// response is the response object, with output and usage once it is over.
+// response returns the response object; output and usage appear at its end.
 func (f *responsesFormat) response(status string) object {
 	o := object{
 		"id": "resp_" + f.id, "object": "response", "created_at": f.created, "status": status, "model": f.model,
@@ -52,8 +52,8 @@ func (f *responsesFormat) response(status string) object {
 	return o
 }
 
-// item is an output item: a message or a function call, empty while it is
-// under way.
+// item returns an output item: a message or a function call, empty until it is
+// complete.
 func (f *responsesFormat) item(t *task, part int, complete bool) object {
 	p := &t.out.parts[part]
 	status, text := "in_progress", ""
@@ -84,7 +84,7 @@ func (f *responsesFormat) itemID(t *task, part int) string {
 	return "msg_" + f.id
 }
 
-// event is one numbered event.
+// event returns one numbered event.
 func (f *responsesFormat) event(name string, members object) []byte {
 	members["type"], members["sequence_number"] = name, f.sequence
 	f.sequence++
@@ -108,7 +108,7 @@ func (f *responsesFormat) open(t *task, part int) []byte {
 	return append(dst, f.partEvent("response.content_part.added", t, part, object{"part": outputText("")})...)
 }
 
-// partEvent is an event about a part of an item.
+// partEvent returns an event about a part of an item.
 func (f *responsesFormat) partEvent(name string, t *task, part int, members object) []byte {
 	members["item_id"], members["output_index"] = f.itemID(t, part), part
 	if t.out.parts[part].call == nil {

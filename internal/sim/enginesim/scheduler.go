@@ -4,28 +4,28 @@ package enginesim
 
 import "time"
 
-// Job is one request as the scheduler sees it: lengths and block hashes. The
-// caller fills the first group of fields and leaves them alone after Submit;
-// the scheduler fills the rest, which may be read whenever no method of the
-// Scheduler runs.
+// Job is one request to the scheduler: lengths and block hashes. The caller fills
+// the fields up to OnProgress and does not change them after Submit; the
+// scheduler fills the rest, which may be read while no method of the Scheduler
+// runs.
 type Job struct {
 	PromptTokens int      // at least 1
 	OutputTokens int      // tokens to generate; 0: done with prefill (embeddings)
 	Chain        []uint64 // hashes of the full blocks of prompt and output; nil: cache nothing
 
-	// What a cacheWatcher may want to know beside the hashes.
+	// For a cacheWatcher, beside the hashes.
 	Tokens  []uint32 // of prompt and output
 	Adapter string   // LoRA, empty: the base model
 	Salt    string   // cache_salt
 
-	// OnProgress, if set, is called whenever Produced or Done changed. It runs
+	// OnProgress, if set, is called after each change of Produced or Done. It runs
 	// inside the Scheduler's method and must not call back into it.
 	OnProgress func(*Job)
 
-	Arrival    time.Duration // when it was submitted; all times are simulated
-	Scheduled  time.Duration // when prefill began
-	FirstToken time.Duration // when the first token was there
-	Finished   time.Duration // when the last token was there, or when it was cancelled
+	Arrival    time.Duration // time of Submit; all times are simulated
+	Scheduled  time.Duration // start of prefill
+	FirstToken time.Duration // time of the first token
+	Finished   time.Duration // time of the last token, or of the cancellation
 	Cached     int           // prompt tokens found in the prefix cache
 	Produced   int           // tokens generated so far
 	Done       bool          // finished or cancelled
@@ -36,22 +36,22 @@ type Job struct {
 	planned   int // prompt tokens of the step under way
 	decoding  bool
 	blocks    []int32
-	committed int // of blocks: how many are in the cache
+	committed int // how many of blocks are in the cache
 	external  externalState
 }
 
 // Scheduler is the engine without HTTP: a discrete-event simulation of a
-// continuous-batching scheduler with chunked prefill and a prefix cache. Time
-// is an argument: a server passes the clock's, a test or a replay whatever it
-// likes. It starts nothing and never sleeps.
+// continuous-batching scheduler with chunked prefill and a prefix cache. The
+// caller passes the time, so a test needs no clock. The Scheduler starts no
+// goroutines and never sleeps.
 //
 // The engine works in steps, as vLLM does. A step gives every running request
-// past its prefill one token, and spends up to ChunkTokens prompt tokens on
-// those before it, oldest first, new requests last. It takes as long as
+// past its prefill one token, and spends up to ChunkTokens prompt tokens on the
+// others, oldest first, new requests last. It takes
 //
 //	prefill tokens / PrefillRate + (1 + DecodeSlowdown*(decodes-1)) / DecodeRate
 //
-// (the second term only when somebody decodes), and its tokens come at its end.
+// (the second term only if a request decodes), and its tokens appear at its end.
 //
 // A Scheduler is not safe for concurrent use.
 type Scheduler struct {
@@ -63,31 +63,31 @@ type Scheduler struct {
 	stepEnd  time.Duration
 	stepping bool
 
-	watcher cacheWatcher // nil: nobody
+	watcher cacheWatcher // may be nil
 
-	queries, hits                 int64 // tokens looked up in the prefix cache, and found
-	externalQueries, externalHits int64 // and in the external tier
+	queries, hits                 int64 // tokens looked up in the prefix cache, and found there
+	externalQueries, externalHits int64 // the same for the external tier
 }
 
-// cacheWatcher is told what becomes of the blocks of a prefix cache, in the
-// order in which it happens. It must not call back into the Scheduler.
+// cacheWatcher observes the changes of a prefix cache, in order. It must not call
+// back into the Scheduler.
 type cacheWatcher interface {
-	// stored: blocks from to to-1 of j's chain entered the cache, each in
-	// memory of its own even where others hold the same hash.
+	// stored reports that blocks from to to-1 of j's chain entered the cache, each
+	// in a block of its own, even if others hold the same hash.
 	stored(j *Job, from, to int)
-	// removed: one of the copies of this block was given up for room.
+	// removed reports that one copy of this block was evicted.
 	removed(hash uint64)
-	// cleared: nothing is cached any more.
+	// cleared reports that the cache is empty.
 	cleared()
-	// stepped: a step has been planned; what was told since the last one
-	// belongs to it.
+	// stepped reports that a step has been planned, to which all changes since
+	// the last one belong.
 	stepped()
 }
 
-// NewScheduler returns an idle scheduler at time 0. Only the fields of cfg
-// that size the engine matter: BlockTokens, CacheBlocks, PrefillRate,
-// ChunkTokens, MaxBatch, DecodeRate and DecodeSlowdown, zero values meaning
-// their defaults. It fails on values that make no engine.
+// NewScheduler returns an idle scheduler at time 0. It uses only the sizes and
+// rates of cfg: BlockTokens, CacheBlocks, PrefillRate, ChunkTokens, MaxBatch,
+// DecodeRate and DecodeSlowdown. Zero values are the defaults. It fails on values
+// out of range.
 func NewScheduler(cfg Config) (*Scheduler, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -99,9 +99,9 @@ func NewScheduler(cfg Config) (*Scheduler, error) {
 // Fits reports whether a request of this many tokens could ever run.
 func (s *Scheduler) Fits(tokens int) bool { return s.blocksFor(tokens) <= s.cfg.CacheBlocks }
 
-// Submit queues j, which arrives at time at: not before the last Advance, and
-// not before the job submitted before it. It panics on a job that can never
-// run (see Fits), because that would block the queue for good.
+// Submit queues j, which arrives at time at: not before the last Advance, and not
+// before the previous job. It panics on a job that can never run (see Fits),
+// because that would block the queue for ever.
 func (s *Scheduler) Submit(j *Job, at time.Duration) {
 	if j.PromptTokens < 1 || j.OutputTokens < 0 || !s.Fits(j.PromptTokens+j.OutputTokens) {
 		panic("enginesim: a job that can never run")
@@ -110,8 +110,8 @@ func (s *Scheduler) Submit(j *Job, at time.Duration) {
 	s.waiting = append(s.waiting, j)
 }
 
-// Cancel ends j at time at, wherever it is, as an engine does when its client
-// has gone. What it has computed stays cached. A done job is left alone.
+// Cancel ends j at time at, as an engine does when the client is gone. Computed
+// blocks stay cached. It does nothing to a job that is done.
 func (s *Scheduler) Cancel(j *Job, at time.Duration) {
 	if j.Done {
 		return
@@ -127,7 +127,7 @@ func (s *Scheduler) Cancel(j *Job, at time.Duration) {
 	s.finish(j, at)
 }
 
-// Advance lets everything happen that happens up to and including time to.
+// Advance handles all events up to and including time to.
 func (s *Scheduler) Advance(to time.Duration) {
 	for {
 		at, ok := s.Next()
@@ -142,8 +142,8 @@ func (s *Scheduler) Advance(to time.Duration) {
 	}
 }
 
-// Next returns the time of the next event, which may have passed already, or
-// false when the engine is idle.
+// Next returns the time of the next event, which may lie in the past, or false if
+// the engine is idle.
 func (s *Scheduler) Next() (time.Duration, bool) {
 	switch {
 	case s.stepping:
@@ -156,8 +156,8 @@ func (s *Scheduler) Next() (time.Duration, bool) {
 	return 0, false
 }
 
-// Load returns how many requests run and wait, and the share of blocks that
-// running requests hold (0 to 1).
+// Load returns the numbers of running and waiting requests, and the share of
+// blocks that running requests hold (0 to 1).
 func (s *Scheduler) Load() (running, waiting int, usage float64) {
 	used := len(s.cache.blocks) - s.cache.free
 	return len(s.running), len(s.waiting), float64(used) / float64(len(s.cache.blocks))
@@ -177,13 +177,13 @@ func (s *Scheduler) ClearCache() {
 	}
 }
 
-// setWatch names who is told what becomes of cached blocks from now on.
+// setWatcher sets the observer of the cache.
 func (s *Scheduler) setWatcher(w cacheWatcher) {
 	s.watcher, s.cache.evicted = w, w.removed
 }
 
-// crash ends all jobs at time at and forgets everything, as when the process
-// dies: nobody is told.
+// crash ends all jobs at time at and drops everything, as when the process dies:
+// without a call to the watcher.
 func (s *Scheduler) crash(at time.Duration) {
 	for len(s.running) > 0 {
 		s.Cancel(s.running[0], at)
@@ -219,7 +219,7 @@ func (s *Scheduler) startStep(at time.Duration) {
 	for budget > 0 && len(s.running) < s.cfg.MaxBatch && len(s.waiting) > 0 {
 		j := s.waiting[0]
 		if j.Arrival > at || !s.admit(j, at) {
-			break // first come, first served: nobody overtakes who does not fit
+			break // first come, first served: no job overtakes one that does not fit
 		}
 		s.waiting[0] = nil
 		s.waiting = s.waiting[1:]
@@ -238,7 +238,7 @@ func (s *Scheduler) startStep(at time.Duration) {
 	}
 }
 
-// admit gives j its blocks, or reports that there is no room.
+// admit gives j its blocks. It reports false if there is no room.
 func (s *Scheduler) admit(j *Job, at time.Duration) bool {
 	size := s.cfg.BlockTokens
 	// The last prompt token is always computed: its logits are the first
@@ -257,8 +257,8 @@ func (s *Scheduler) admit(j *Job, at time.Duration) bool {
 	return true
 }
 
-// plan gives j up to budget tokens of prefill in this step. Blocks enter the
-// cache when they are scheduled, not when they are computed, as in vLLM.
+// plan gives j up to budget tokens of prefill in this step. As in vLLM, blocks
+// enter the cache when they are scheduled, before they are computed.
 func (s *Scheduler) plan(j *Job, budget int) int {
 	j.planned = min(budget, j.PromptTokens-j.computed)
 	s.commit(j, j.computed+j.planned)
@@ -284,7 +284,7 @@ func (s *Scheduler) stepTime(prefill, decodes int) time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// endStep hands out the tokens of the step under way.
+// endStep ends the current step and gives the jobs their tokens.
 func (s *Scheduler) endStep() {
 	s.stepping, s.now = false, s.stepEnd
 	kept := s.running[:0]
@@ -302,13 +302,13 @@ func (s *Scheduler) endStep() {
 	s.running = kept
 }
 
-// endStepOf counts what the step did for j and reports whether j is complete.
+// endStepOf adds the step's tokens to j and reports whether j is complete.
 func (s *Scheduler) endStepOf(j *Job) bool {
 	switch {
 	case j.decoding:
 		j.Produced++
 	case j.planned == 0:
-		return false // the step's budget did not reach it
+		return false // it got nothing of the step's budget
 	default:
 		j.computed += j.planned
 		j.planned = 0
@@ -341,7 +341,7 @@ func (j *Job) progress() {
 	}
 }
 
-// without returns jobs without j, in the same order.
+// remove returns jobs without j, in the same order.
 func remove(jobs []*Job, j *Job) []*Job {
 	kept := jobs[:0]
 	for _, other := range jobs {

@@ -9,20 +9,19 @@ import (
 	"strconv"
 )
 
-// fleetTries is how often a fleet looks for addresses that are all free.
+// nodeTries bounds the attempts to find free addresses for all nodes.
 const nodeTries = 100
 
-// StartFleet returns n nodes whose events are at the same port, as those of
-// hosts of their own are: each has a loopback address for itself, which works
-// where all of 127.0.0.0/8 is the machine's own, as on Linux. Ports that the
-// config names are kept.
+// StartNodes returns n nodes with the same event ports, like nodes on different
+// hosts: each has its own loopback address, which works where 127.0.0.0/8 is the
+// loopback network, as on Linux. Ports in the config are kept.
 func StartNodes(cfg Config, n int) ([]*Engine, error) {
 	for try := 0; ; try++ {
-		fleet, err := tryNodes(cfg, n)
+		nodes, err := tryNodes(cfg, n)
 		if err == nil {
-			return fleet, nil
+			return nodes, nil
 		}
-		for _, e := range fleet {
+		for _, e := range nodes {
 			e.Close()
 		}
 		if try == nodeTries {
@@ -31,11 +30,11 @@ func StartNodes(cfg Config, n int) ([]*Engine, error) {
 	}
 }
 
-// tryFleet starts nodes beside a first one, whose ports the others take.
-func tryNodes(cfg Config, n int) (fleet []*Engine, err error) {
+// tryNodes starts nodes; all take the event ports of the first.
+func tryNodes(cfg Config, n int) (nodes []*Engine, err error) {
 	used := make(map[string]bool)
-	for len(fleet) < n {
-		// Random ones keep out of the way of what runs at the same time.
+	for len(nodes) < n {
+		// Random addresses avoid other tests that run at the same time.
 		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(255), 1+rand.IntN(254))
 		if used[host] {
 			continue
@@ -43,18 +42,18 @@ func tryNodes(cfg Config, n int) (fleet []*Engine, err error) {
 		used[host] = true
 		e, err := StartAt(cfg, net.JoinHostPort(host, "0"))
 		if err != nil {
-			return fleet, err
+			return nodes, err
 		}
-		if fleet = append(fleet, e); len(fleet) == 1 && cfg.Events != nil {
+		if nodes = append(nodes, e); len(nodes) == 1 && cfg.Events != nil {
 			events := *cfg.Events
 			events.Port, events.ReplayPort = portOf(e.EventsAddr(0)), portOf(e.ReplayAddr(0))
 			cfg.Events = &events
 		}
 	}
-	return fleet, nil
+	return nodes, nil
 }
 
-// portOf returns the port of host:port, 0 when there is none.
+// portOf returns the port of host:port, 0 without one.
 func portOf(address string) int {
 	_, port, _ := net.SplitHostPort(address)
 	n, _ := strconv.Atoi(port)

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// stream answers with server-sent events. The header goes out at once, long
-// before the first token, as it does in vLLM.
+// stream answers with server-sent events. As in vLLM, the header is sent at once,
+// before the first token.
 func (c *call) stream(x *exchange) {
 	c.w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	c.w.Header().Set("Cache-Control", "no-cache")
@@ -35,7 +35,7 @@ type taskWriter struct {
 	sink   *answerWriter
 
 	begun  bool
-	part   int // the part under way
+	part   int // index of the current part
 	isOpen bool
 	sent   int // bytes of its text
 	tokens int // tokens of its text
@@ -55,7 +55,7 @@ func (w *taskWriter) run() error {
 	return nil
 }
 
-// advance sends what is readable after so many tokens.
+// advance sends the text that is readable after so many tokens.
 func (w *taskWriter) advance(produced int, done bool) {
 	if !w.begun {
 		w.begun = true
@@ -83,8 +83,8 @@ func (w *taskWriter) advance(produced int, done bool) {
 	}
 }
 
-// text sends pieces of the part's text. It reports whether it keeps the last
-// piece back, which is to carry the finish reason when that is known.
+// text sends pieces of the part's text. It reports whether it holds the last piece
+// back, because that will carry the finish reason.
 func (w *taskWriter) text(p *outPart, produced int, complete, done bool) (held bool) {
 	readable := p.readable(produced)
 	for w.sent < len(readable) {
@@ -104,8 +104,8 @@ func (w *taskWriter) text(p *outPart, produced int, complete, done bool) (held b
 	return false
 }
 
-// piece returns how many bytes and tokens the next piece has, 0 when it is not
-// all there; flush takes what there is.
+// piece returns the bytes and tokens of the next piece, 0 while it is incomplete;
+// with flush it returns an incomplete piece.
 func (w *taskWriter) piece(p *outPart, readable string, produced int, flush bool) (bytes, tokens int) {
 	cfg := &w.call.engine.cfg
 	if len(cfg.ChunkSizes) > 0 {
@@ -125,9 +125,9 @@ func (w *taskWriter) piece(p *outPart, readable string, produced int, flush bool
 	return int(p.ends[w.tokens+tokens-1]) - w.sent, tokens
 }
 
-// cut returns the length of the longest beginning of rest that has at most
-// size bytes, or one character, and ends between characters. When rest is
-// shorter it returns 0, or with flush all of it.
+// cut returns the length of the longest prefix of rest that has at most size
+// bytes, or one character, and ends between characters. If rest is shorter it
+// returns 0, or with flush the length of rest.
 func cut(rest string, size int, flush bool) int {
 	if size >= len(rest) {
 		if size > len(rest) && !flush {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// promptTokens renders what the model gets to read: one prompt, or several
-// for completions. date is what the chat template has as today's.
+// promptTokens renders the prompt, or several prompts for completions. date is the
+// chat template's current date.
 func (w *apiRequest) promptTokens(api API, date string) (tokens [][]uint32, texts []string, err *apiError) {
 	if api == Completions {
 		return prompts(w.Prompt)
@@ -21,16 +21,15 @@ func (w *apiRequest) promptTokens(api API, date string) (tokens [][]uint32, text
 	return [][]uint32{chat}, []string{lastUser(list)}, err
 }
 
-// renderChat is the simulated chat template: what a request or the node puts
-// in front of everything, the tools, then one message after the other, each
-// between start and end tokens with its role in front, then the beginning of
-// the answer. A conversation's next turn has this turn and its answer as
-// prefix, so that an engine's cache works for it.
+// renderChat is the simulated chat template: text of the request or the node in
+// front, the tools, then each message between start and end tokens with its role
+// in front, then the beginning of the answer. This turn and its answer are a
+// prefix of the next turn, so that the prefix cache helps.
 //
-// It reacts to what real templates react to: to being replaced
-// (chat_template), to variables (chat_template_kwargs: prefix is written in
-// front, enable_thinking false begins the answer after a thought), and to how
-// the end is to be (add_generation_prompt, continue_final_message).
+// Like real templates it depends on chat_template, on variables
+// (chat_template_kwargs: prefix is written in front, enable_thinking false begins
+// the answer after a thought), and on add_generation_prompt and
+// continue_final_message.
 func (w *apiRequest) renderChat(list []message, date string) ([]uint32, *apiError) {
 	generate := w.AddGenerationPrompt == nil || *w.AddGenerationPrompt
 	if generate && w.ContinueFinalMessage {
@@ -65,8 +64,8 @@ func (w *apiRequest) renderChat(list []message, date string) ([]uint32, *apiErro
 	return dst, nil
 }
 
-// templateVariables are those that the simulated template knows; it ignores
-// others, as templates do.
+// templateVariables holds the variables of the simulated template; like real
+// templates it ignores others.
 type templateVariables struct {
 	Prefix   string `json:"prefix"`
 	Thinking *bool  `json:"enable_thinking"`
@@ -87,8 +86,8 @@ func appendTurn(dst []uint32, role, text string) []uint32 {
 	return append(AppendTokens(append(dst, tokenStart), role+"\n"+text), tokenEnd)
 }
 
-// appendParts appends the tokens of a message's parts. Neighbouring texts are
-// joined by a line feed, as vLLM does.
+// appendParts appends the tokens of a message's parts. Like vLLM it joins
+// neighbouring texts with a line feed.
 func appendParts(dst []uint32, parts []part) []uint32 {
 	var text strings.Builder
 	flush := func() {

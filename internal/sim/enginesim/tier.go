@@ -4,63 +4,61 @@ package enginesim
 
 import "time"
 
-// External keeps KV blocks of one node outside its GPU, as LMCache does in CPU
-// memory and on disk. It is asked by the Scheduler: nothing but a scheduled
-// request brings blocks to the GPU. All times are the engine's simulated ones,
-// and a chunk is External's own unit, not the GPU's block.
+// External keeps KV blocks of one node outside its GPU, like LMCache in CPU memory
+// and on disk. Only the Scheduler loads from it, for a scheduled request. All
+// times are the engine's simulated times, and a chunk is the External's unit, not
+// the GPU's block.
 //
-// Its methods are called with the engine's lock held. They must not call back.
+// Its methods run with the engine's lock held and must not call back.
 type External interface {
-	// Attach names the model whose blocks are kept, and the clock. New calls it
-	// before anything else.
+	// Attach sets the model and the clock. New calls it before anything else.
 	Attach(model string, now func() time.Duration)
-	// ChunkTokens is how many tokens a chunk has.
+	// ChunkTokens returns the tokens of a chunk.
 	ChunkTokens() int
-	// Chain names the whole chunks of a prompt, each together with all before.
+	// Chain returns the hashes of a prompt's whole chunks, each over all before it.
 	Chain(model, salt string, tokens []uint32) []uint64
-	// Load returns how many leading chunks of a chain are held, and until when
-	// it takes to have those from the given one on in the GPU.
+	// Load returns how many leading chunks of a chain it holds, and the time at
+	// which those from the given one on are in the GPU.
 	Load(at time.Duration, chain []uint64, from int) (held int, ready time.Duration)
-	// Store keeps the chunks of a chain whose KV has been computed.
+	// Store keeps the chunks of a chain, whose KV has been computed.
 	Store(at time.Duration, chain []uint64)
 }
 
-// Reporter is an External that tells what becomes of its chunks, for
-// EventsConfig.External.
+// Reporter is an External that reports its changes, for EventsConfig.External.
 type Reporter interface {
 	External
-	// Changes returns what has changed since the last call, in that order.
+	// Changes returns the changes since the last call, in order.
 	Changes() []ExternalChange
 }
 
-// ExternalChange says that a chunk is kept in a medium now, such as CPU or
-// STORAGE, or is not any more.
+// ExternalChange reports that a medium, such as CPU or STORAGE, holds a chunk, or
+// no longer holds it.
 type ExternalChange struct {
 	Chunk   uint64
 	Medium  string
 	Removed bool
 }
 
-// lookAgain is after how long an engine that has nothing to do but to wait for
-// loads looks whether a request has come.
+// idlePoll is the simulated time after which an engine that only waits for loads
+// looks for new requests.
 const idlePoll = time.Millisecond
 
-// outside is what a Job has to do with the external tier.
+// externalState is a Job's state in the external tier.
 type externalState struct {
 	chain []uint64
-	ready time.Duration // when the blocks are loaded that were found there
+	ready time.Duration // time at which the blocks found there are loaded
 }
 
-// attach tells the external tier what it is the tier of.
+// attach gives the external tier the model and the clock.
 func (e *Engine) attach() {
 	if e.cfg.External != nil {
 		e.cfg.External.Attach(e.cfg.models()[0], e.clock.now)
 	}
 }
 
-// load looks in the external tier for what of j's prompt the GPU does not
-// hold. What is found there needs not be computed, but j must wait for it; the
-// engine works on others meanwhile.
+// load looks up the rest of j's prompt in the external tier. Blocks found there
+// need no computing, but j waits until they are loaded; the engine works on other
+// jobs meanwhile.
 func (s *Scheduler) load(j *Job, at time.Duration) {
 	x := s.cfg.External
 	if x == nil || j.Chain == nil {
@@ -82,11 +80,11 @@ func (s *Scheduler) load(j *Job, at time.Duration) {
 	j.Cached, j.computed, j.external.ready = usable, usable, ready
 }
 
-// loading reports whether j still waits for its blocks.
+// loading reports whether j waits for blocks of the external tier.
 func (j *Job) loading(at time.Duration) bool { return j.external.ready > at }
 
-// awaitLoads ends a step in which nothing was computed: the next one is when a
-// load ends, or soon.
+// awaitLoads ends a step without work at the end of the first load, or after
+// idlePoll.
 func (s *Scheduler) awaitLoads(at time.Duration) {
 	s.stepEnd = at + idlePoll
 	for _, j := range s.running {
@@ -107,8 +105,7 @@ func (s *Scheduler) store(j *Job, tokens int) {
 	}
 }
 
-// external writes vLLM's counters of a KV connector, which has them only when
-// there is one.
+// external writes vLLM's counters of a KV connector, if there is one.
 func (m *exposition) external(x External) {
 	if x == nil {
 		return

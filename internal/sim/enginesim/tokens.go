@@ -9,9 +9,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// The simulated vocabulary. A token id says what it stands for, so that
-// detokenizing needs no table and all nodes agree without talking. Ids stay
-// under 2^31: readers with signed 32-bit ids must be able to hold them.
+// The simulated vocabulary. A token id contains its text, so that detokenizing
+// needs no table and all nodes agree. Ids stay under 2^31 for readers with signed
+// 32-bit ids.
 const (
 	tagQuad    = 0 << 28 // four ASCII bytes, 7 bits each
 	tagShort   = 1 << 28 // one to three ASCII bytes: length in bits 21-22
@@ -21,8 +21,8 @@ const (
 	tagMask    = 7 << 28
 )
 
-// Control tokens of the simulated chat template. They have no text, like
-// special tokens that a detokenizer skips.
+// Control tokens of the simulated chat template. They have no text, like special
+// tokens that a detokenizer skips.
 const (
 	tokenStart    uint32 = tagSpecial + iota // begins a message, before its role
 	tokenEnd                                 // ends a message; a model's end of sequence
@@ -32,7 +32,7 @@ const (
 	tokenImageEnd                            // ends an image
 )
 
-// imageTokens is what a non-text part of a message costs, without its markers.
+// imageTokens is the number of tokens of a non-text part, without its markers.
 const imageTokens = 64
 
 // AppendTokens appends the simulated tokens of text to dst. Runs of ASCII are
@@ -107,8 +107,8 @@ func textLen(t uint32) int {
 	return 0
 }
 
-// appendImage appends the tokens of a part that is not text: different parts
-// have different tokens, equal ones the same.
+// appendImage appends the tokens of a part that is not text. Equal parts have
+// equal tokens.
 func appendImage(dst []uint32, raw []byte) []uint32 {
 	dst = append(dst, tokenImage)
 	sum := xxhash.Sum64(raw)

@@ -8,8 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// How a vocabulary spells its tokens, which is what /tokenize returns with
-// return_token_strs: not the text itself.
+// Spellings of tokens, as /tokenize returns them with return_token_strs.
 const (
 	// SpellBytes is byte-level BPE, as GPT-2's and most since: each byte is one
 	// of 256 characters, a space is Ġ.
@@ -46,7 +45,7 @@ func (c *Config) spell(token uint32) string {
 	return text
 }
 
-// spellBytes writes each byte as the character that byte-level BPE has for it:
+// spellBytes replaces each byte by its character in byte-level BPE:
 // printable ones of Latin-1 as they are, the others as U+0100 and up in their
 // order (bytes_to_unicode in
 // https://github.com/openai/gpt-2/blob/master/src/encoder.py).

@@ -19,12 +19,12 @@ const (
 	zmtpLong    = 1 << 1
 	zmtpCommand = 1 << 2
 
-	zmtpParts        = 8       // parts of a message that a peer may send
-	zmtpFrame        = 1 << 16 // bytes of a frame that a peer may send: subscriptions and requests
+	zmtpParts        = 8       // limit of the parts of a peer's message
+	zmtpFrame        = 1 << 16 // limit of a peer's frame (subscription or request) in bytes
 	zmtpHandshakeFor = 10 * time.Second
 )
 
-var errZMTP = errors.New("enginesim: the peer does not speak ZMTP 3 as a subscriber or a dealer does")
+var errZMTP = errors.New("enginesim: the peer does not speak ZMTP 3 like a subscriber or a dealer")
 
 // zmtpConn is a connection after the handshake. One goroutine may read while
 // several write.
@@ -34,8 +34,8 @@ type zmtpConn struct {
 	mu sync.Mutex // a frame, and a message, is written whole
 }
 
-// zmtpHandshake exchanges greetings and READY commands. It says what socket we
-// are and which ones the peer may be.
+// zmtpHandshake exchanges greetings and READY commands. socket is our type; the
+// peer's must be one of peers.
 func zmtpHandshake(conn net.Conn, socket string, peers ...string) (*zmtpConn, error) {
 	z := &zmtpConn{Conn: conn, in: bufio.NewReader(conn)}
 	_ = conn.SetDeadline(time.Now().Add(zmtpHandshakeFor))
@@ -56,8 +56,8 @@ func zmtpHandshake(conn net.Conn, socket string, peers ...string) (*zmtpConn, er
 	if err != nil {
 		return nil, err
 	}
-	// libzmq, too, completes the handshake before it hangs up on a socket of
-	// the wrong type.
+	// Like libzmq, complete the handshake before refusing a socket of the wrong
+	// type.
 	for _, peer := range peers {
 		if flags&zmtpCommand != 0 && readySocket(body) == peer {
 			return z, conn.SetDeadline(time.Time{})
@@ -130,7 +130,7 @@ func appendFrame(dst []byte, flags byte, body []byte) []byte {
 	return append(dst, body...)
 }
 
-// encodeMessage returns a message as it goes over the wire.
+// encodeMessage returns a message in wire format.
 func encodeMessage(parts ...[]byte) []byte {
 	size := 0
 	for _, p := range parts {
