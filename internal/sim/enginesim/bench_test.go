@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// BenchmarkScheduler is the cost of one request of 8,000 cached prompt tokens
+// BenchmarkScheduler measures one request of 8,000 cached prompt tokens
 // and 100 output tokens, without HTTP.
 func BenchmarkScheduler(b *testing.B) {
 	s, err := NewScheduler(Config{})
@@ -36,8 +36,8 @@ func BenchmarkScheduler(b *testing.B) {
 	}
 }
 
-// BenchmarkStreams runs streams of 50 tokens at 50 tokens a second in real
-// time, so many at once, and reports how much later than simulated the first
+// BenchmarkStreams runs concurrent streams of 50 tokens at 50 tokens per second in
+// real time, and reports how much later than simulated the first
 // token reaches the client. Run it with `time` for the CPU of both sides.
 func BenchmarkStreams(b *testing.B) {
 	for _, streams := range []int{1, 20, 200} {
@@ -73,7 +73,7 @@ func benchmarkStreams(b *testing.B, streams int) {
 	b.ReportMetric(float64((measured-simulated).Microseconds())/float64(len(served)), "µs-late/stream")
 }
 
-// firstToken runs one stream and returns how long its first token took.
+// firstToken runs one stream and returns its time to first token.
 func firstToken(b *testing.B, client *http.Client, e *Engine) time.Duration {
 	begin := time.Now()
 	res, err := client.Post(e.URL()+"/v1/completions", "", strings.NewReader(`{"prompt":"hello there you","stream":true}`))

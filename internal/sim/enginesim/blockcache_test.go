@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// goldenCache is the slow, obvious version of blockCache: a list of free
-// blocks in the order they were freed, and a list of what is cached in the
-// order it was computed.
+// goldenCache is the slow, obvious version of blockCache: a list of free blocks in
+// the order of their release, and a list of cached blocks in the order of their
+// computation.
 type goldenCache struct {
 	free      []int32
 	refs      map[int32]int

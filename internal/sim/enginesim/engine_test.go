@@ -128,10 +128,10 @@ func TestServedTimesAreExact(t *testing.T) {
 	}
 }
 
-// TestRealTimeFollowsSimulatedTime: what a client measures is what the
-// scheduler says, divided by Speed.
+// TestRealTimeFollowsSimulatedTime checks that a client measures the scheduler's
+// times, divided by Speed.
 func TestRealTimeFollowsSimulatedTime(t *testing.T) {
-	// 15 s of prefill and much more of an answer, at a hundred times the speed.
+	// 15 s of prefill and a longer answer, at a hundred times the speed.
 	e := start(t, Config{PrefillRate: 100, ChunkTokens: 100, DecodeRate: 1, Speed: 100, OutputTokens: 10000})
 	begin := time.Now()
 	res, err := http.Post(e.URL()+"/v1/chat/completions", "", strings.NewReader(chatBody(strings.Repeat("four", 1500), `,"stream":true`)))
@@ -146,14 +146,14 @@ func TestRealTimeFollowsSimulatedTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, want := time.Since(begin), 150*ms
-	// Never early; how late depends on who else uses the machine, and the
-	// benchmark measures it. It would be 15 s if Speed did nothing.
+	// It is never early. The delay depends on the machine's load, and the
+	// benchmark measures it. Without Speed it would be 15 s.
 	if first < want || first > want+10*time.Second {
 		t.Errorf("first record after %v, want %v", first, want)
 	}
 }
 
-// TestClientGone: a client that leaves frees its place and its blocks.
+// TestClientGone checks that a client that leaves frees its slot and its blocks.
 func TestClientGone(t *testing.T) {
 	e := start(t, Config{MaxBatch: 1, DecodeRate: 1, Speed: 1, OutputTokens: 1000})
 	res, err := http.Post(e.URL()+"/v1/chat/completions", "", strings.NewReader(chatBody("hello", `,"stream":true`)))
@@ -164,7 +164,7 @@ func TestClientGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	// The place is free again when the next request is served.
+	// The slot is free when the next request is served.
 	var answer openAIAnswer
 	ask(t, e, "/v1/chat/completions", chatBody("hello", `,"max_tokens":1`), &answer)
 	s := e.Stats()
@@ -243,7 +243,7 @@ func TestCloseEndsWaitingRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	e.Close() // the header is there, the first token is seconds away
+	e.Close() // the header has arrived, the first token is seconds away
 	if _, err := io.ReadAll(res.Body); err == nil {
 		t.Error("a stream outlived its engine and ended well")
 	}

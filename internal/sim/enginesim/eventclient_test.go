@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// This file is a subscriber of its own: bytes as libzmq sends them, and a
-// decoder that shares nothing with what encodes.
+// This file is an independent subscriber: it sends the bytes of libzmq, and its
+// decoder shares no code with the encoder.
 
 // zmtpClient is a SUB or DEALER socket.
 type zmtpClient struct {
@@ -68,7 +68,7 @@ func subscribed(t *testing.T, e *Engine, rank int, prefix string) *zmtpClient {
 	return c
 }
 
-// await waits for something that another goroutine does.
+// await waits for the effect of another goroutine.
 func (c *zmtpClient) await(done func() bool) {
 	c.t.Helper()
 	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(time.Millisecond) {
@@ -130,7 +130,7 @@ func (c *zmtpClient) next() (topic string, sequence uint64, b decodedBatch) {
 	return string(parts[0]), binary.BigEndian.Uint64(parts[1]), decodeBatch(c.t, parts[2])
 }
 
-// silent fails when something comes.
+// silent fails if a message arrives.
 func (c *zmtpClient) silent(d time.Duration) {
 	c.t.Helper()
 	c.deadline(d)
@@ -168,7 +168,7 @@ type decodedBatch struct {
 	events  []decodedEvent
 }
 
-// decodedEvent is an event whatever form it came in.
+// decodedEvent is an event, independent of its encoding.
 type decodedEvent struct {
 	kind   string
 	form   string // map or array
@@ -179,7 +179,7 @@ type decodedEvent struct {
 	lora   string
 	loraID any
 	medium string
-	extra  []any // nil: not said
+	extra  []any // nil: absent
 	more   map[string]any
 	raw    any
 }
@@ -249,7 +249,7 @@ func (d *decodedEvent) stored(parent, tokens, size, loraID, lora any) {
 	d.lora, _ = lora.(string)
 }
 
-// hash64 is a hash as 64 bits: of a digest the last ones.
+// hash64 returns a hash as 64 bits; of a digest, the last ones.
 func hash64(v any) uint64 {
 	switch h := v.(type) {
 	case uint64:

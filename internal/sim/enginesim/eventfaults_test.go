@@ -31,7 +31,7 @@ func replayedNumbers(t *testing.T, c *zmtpClient, from uint64) (numbers []uint64
 	return numbers
 }
 
-// TestGaps: what is dropped is in the replay, what is lost is not.
+// TestGaps checks that a replay has dropped batches, but no lost ones.
 func TestGaps(t *testing.T) {
 	e := publishing(t, nil)
 	live, replay := subscribed(t, e, 0, ""), dialZMTP(t, e.ReplayAddr(0), readyDealer)
@@ -41,8 +41,8 @@ func TestGaps(t *testing.T) {
 	if got := replayedNumbers(t, replay, 0); !slices.Equal(got, []uint64{0, 1, 2, 3, 4, 6, 7}) {
 		t.Errorf("replayed %v", got)
 	}
-	// Silent from here on, until it is healed: nobody sees that the tail is
-	// missing before the next batch comes.
+	// The stream is silent from here until Heal: only the next batch reveals that
+	// the tail is missing.
 	fault(t, e, Fault{Kind: DropEvents})
 	batches(t, e, 3)
 	live.silent(30 * time.Millisecond)
@@ -59,7 +59,7 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestTruncatedReplay: by a fault, and by a peer that does not read.
+// TestTruncatedReplay truncates replays by a fault, and by a peer that does not read.
 func TestTruncatedReplay(t *testing.T) {
 	e := publishing(t, nil)
 	batches(t, e, 6)
@@ -82,11 +82,11 @@ func TestTruncatedReplay(t *testing.T) {
 	e = publishing(t, func(c *Config) { c.Events.ReplayHWM = 3 })
 	batches(t, e, 6)
 	c = dialZMTP(t, e.ReplayAddr(0), readyDealer)
-	c.ask(6) // the queue works, and this is past its handshake
+	c.ask(6) // the handshake is over and the queue works
 	if _, err := c.message(); err != nil {
 		t.Fatal(err)
 	}
-	// The first is under way for a second: all others are queued or dropped in it.
+	// The first message takes a second; meanwhile all others are queued or dropped.
 	fault(t, e, Fault{Kind: SlowEvents, Delay: time.Second, Count: 1})
 	c.ask(0)
 	var got []uint64
@@ -102,15 +102,15 @@ func TestTruncatedReplay(t *testing.T) {
 			got = append(got, binary.BigEndian.Uint64(body))
 		}
 	}
-	// How many get through depends on when the first is taken out; the end
-	// marker, the seventh, does not.
+	// How many pass depends on when the first leaves the queue, but the end
+	// marker, the seventh, is always dropped.
 	if len(got) < 2 || len(got) > 5 || !slices.IsSorted(got) || got[0] != 0 || slices.Contains(got, endOfReplay) {
 		t.Errorf("a queue of 3 let %v pass", got)
 	}
 }
 
-// TestGarbage: neither live nor replayed is there anything to decode, and what
-// comes after is well again.
+// TestGarbage checks that a garbled batch is undecodable, live and replayed, and
+// that later batches are intact.
 func TestGarbage(t *testing.T) {
 	e := publishing(t, nil)
 	c := subscribed(t, e, 0, "")
@@ -127,13 +127,13 @@ func TestGarbage(t *testing.T) {
 	wantSequences(t, c, 1)
 }
 
-// TestHangingStream: the connection is there and says nothing, not even PONG.
+// TestHangingStream checks that an open connection sends nothing, not even PONG.
 func TestHangingStream(t *testing.T) {
 	e := publishing(t, nil)
 	live, replay := subscribed(t, e, 0, ""), dialZMTP(t, e.ReplayAddr(0), readyDealer)
 	fault(t, e, Fault{Kind: HangEvents})
 	batches(t, e, 1)
-	live.send("\x00\x02\x01x") // the reader hangs after what it reads first
+	live.send("\x00\x02\x01x") // the reader hangs after its first message
 	live.send("\x04\x0a\x04PING\x00\x00ctx")
 	replay.ask(0)
 	live.silent(50 * time.Millisecond)
@@ -178,8 +178,8 @@ func TestSlowStream(t *testing.T) {
 	}
 }
 
-// TestRestartOfThePublisher: connections end, numbers begin again, the replay
-// has nothing from before, and the stream is true to the new process's cache.
+// TestRestartOfThePublisher checks that connections end, numbers begin again, the
+// replay is empty, and the stream describes the new process's cache.
 func TestRestartOfThePublisher(t *testing.T) {
 	for name, restart := range map[string]func(*Engine) error{
 		"restart": (*Engine).Restart,
@@ -198,7 +198,7 @@ func TestRestartOfThePublisher(t *testing.T) {
 				t.Fatal(err)
 			}
 			http.DefaultClient.CloseIdleConnections()
-			for { // what was sent before, then the end
+			for { // earlier messages, then the end
 				if _, err := before.message(); err != nil {
 					break
 				}
@@ -243,7 +243,7 @@ func TestEventFaultsNeedEvents(t *testing.T) {
 	if err := e.Restart(); err != nil {
 		t.Error(err)
 	}
-	// Faults of the events are none of requests.
+	// Faults of events do not affect requests.
 	with := publishing(t, nil)
 	fault(t, with, Fault{Kind: HangEvents}, Fault{Kind: DropEvents, Count: 1})
 	if res, _ := post(t, with, "/v1/completions", `{"prompt":"`+strings.Repeat("four", 16)+`"}`); res.StatusCode != http.StatusOK {

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// mirror is what a consumer knows of one publisher's cache, as simply as can
-// be: how many copies of each block, and which block follows which.
+// mirror is the simplest consumer of one publisher's events: the copies of each
+// block, and its successors.
 type mirror struct {
 	copies map[uint64]int
 	after  map[string]uint64 // parent, tokens, adapter and extra keys -> block
@@ -118,13 +118,13 @@ func traffic(t *testing.T, e *Engine, seed uint64, requests int, models ...strin
 		})
 	}
 	wg.Wait()
-	for e.Stats().Running+e.Stats().Waiting > 0 { // cancelled ones leave by themselves
+	for e.Stats().Running+e.Stats().Waiting > 0 { // cancelled requests end by themselves
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// TestEventsAreTheCache: whoever applies all events, in any encoding, has the
-// cache of each rank, copy by copy, and knows what the next request will find.
+// TestEventsAreTheCache checks that applying all events, in any encoding, gives the
+// cache of each rank, copy by copy, and predicts the hits of the next request.
 func TestEventsAreTheCache(t *testing.T) {
 	for name, events := range map[string]EventsConfig{
 		"map":    {Encoding: EventMap},
@@ -135,7 +135,7 @@ func TestEventsAreTheCache(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := start(t, Config{Models: []string{"m", "ad"}, Ranks: 2, CacheBlocks: 120, Events: &events, Speed: 200})
 			models := []string{"m", "m", "ad"}
-			if name == "sglang" { // whose events do not tell adapters apart
+			if name == "sglang" { // its events have no adapter names
 				models = models[:1]
 			}
 			f := followers(t, e, events.FirstSequence)
@@ -188,7 +188,7 @@ func followers(t *testing.T, e *Engine, first uint64) *follower {
 	return f
 }
 
-// catchUp applies everything up to the engine's present state.
+// catchUp applies all events up to the engine's current state.
 func (f *follower) catchUp(t *testing.T) {
 	t.Helper()
 	for rank, m := range f.mirrors {
@@ -204,8 +204,8 @@ func (f *follower) catchUp(t *testing.T) {
 	}
 }
 
-// checkPredictions asks a rank for answers and compares what it found in its
-// cache with what its events said beforehand.
+// checkPredictions sends requests to a rank and compares its cached tokens with the
+// prediction from its events.
 func (f *follower) checkPredictions(t *testing.T, rank int, text, encoding string) {
 	t.Helper()
 	for _, test := range []struct {
@@ -222,7 +222,7 @@ func (f *follower) checkPredictions(t *testing.T, rank int, text, encoding strin
 			if test.model == "ad" {
 				continue
 			}
-			if test.more != "" { // it says the salt with each page
+			if test.more != "" { // it repeats the salt in each page
 				test.first, test.other = "s", "s"
 			}
 		}
@@ -247,9 +247,9 @@ func (f *follower) checkPredictions(t *testing.T, rank int, text, encoding strin
 	}
 }
 
-// TestCopiesAreStoredAndRemovedOneByOne: a prompt of full blocks only has its
-// last one computed and stored again each time, in memory of its own, which is
-// given up again while the first copy stays.
+// TestCopiesAreStoredAndRemovedOneByOne checks that each repetition of a prompt of
+// full blocks computes and stores its last block again, in a further copy, which
+// is evicted while the first copy stays.
 func TestCopiesAreStoredAndRemovedOneByOne(t *testing.T) {
 	e := start(t, Config{CacheBlocks: 8, OutputTokens: 1, MaxModelLen: 128, Events: &EventsConfig{}})
 	f := followers(t, e, 0)
@@ -262,8 +262,8 @@ func TestCopiesAreStoredAndRemovedOneByOne(t *testing.T) {
 	if got := slices.Sorted(maps.Values(m.copies)); !slices.Equal(got, []int{1, 1, 1, 3}) {
 		t.Fatalf("copies %v", got)
 	}
-	// Seven of the eight blocks are needed now, of which one holds nothing and
-	// the copies are the least recently freed.
+	// The request needs seven of the eight blocks: one is empty, and the copies are
+	// the least recently freed.
 	post(t, e, "/v1/completions", `{"prompt":"`+strings.Repeat("else", 16)+`"}`)
 	post(t, e, "/v1/completions", whole)
 	f.catchUp(t)
@@ -275,7 +275,7 @@ func TestCopiesAreStoredAndRemovedOneByOne(t *testing.T) {
 	}
 }
 
-// TestEventFields compares a whole batch with what vLLM is known to send.
+// TestEventFields compares a whole batch with a batch of vLLM.
 func TestEventFields(t *testing.T) {
 	e := start(t, Config{Models: []string{"m", "ad"}, OutputTokens: 1, Events: &EventsConfig{Topic: "kv-events", Seed: 7}})
 	c := subscribed(t, e, 0, "kv")
@@ -304,7 +304,7 @@ func TestEventFields(t *testing.T) {
 	if fmt.Sprint(got.more) != fmt.Sprint(want) || len(got.hashes) != 2 {
 		t.Errorf("event %v\nwant  %v", got.more, want)
 	}
-	// The name of a block is no function of its content alone.
+	// A block's name does not depend on its content alone.
 	chain := blockChain("ad", "pepper", tokens.Tokens, 16)
 	if slices.Equal(got.hashes, chain) {
 		t.Error("blocks have the names that every node would give them")
@@ -317,7 +317,7 @@ func TestEventFields(t *testing.T) {
 	other.silent(50 * time.Millisecond)
 }
 
-// TestNodesNameBlocksDifferently: equal prompts, different nodes.
+// TestNodesNameBlocksDifferently compares the names of equal prompts on two nodes.
 func TestNodesNameBlocksDifferently(t *testing.T) {
 	var seen []uint64
 	for range 2 {
@@ -339,7 +339,7 @@ func TestNodesNameBlocksDifferently(t *testing.T) {
 	}
 }
 
-// TestGeneratedBlocksAreStored: an answer's full blocks follow the prompt's.
+// TestGeneratedBlocksAreStored checks that an answer's full blocks follow the prompt's.
 func TestGeneratedBlocksAreStored(t *testing.T) {
 	e := start(t, Config{Events: &EventsConfig{}, Responder: Text(strings.Repeat("four", 40))})
 	c := subscribed(t, e, 0, "")

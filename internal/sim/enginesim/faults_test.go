@@ -25,7 +25,7 @@ func fault(t *testing.T, e *Engine, faults ...Fault) {
 	}
 }
 
-// client has connections of its own, so that no test inherits a broken one.
+// client has its own connections, so that no test inherits a broken one.
 func client(t *testing.T) *http.Client {
 	c := &http.Client{Transport: &http.Transport{DisableCompression: true}}
 	t.Cleanup(c.CloseIdleConnections)
@@ -44,8 +44,8 @@ func TestRefuseAndHeal(t *testing.T) {
 		_, _ = io.Copy(io.Discard, res.Body)
 		res.Body.Close()
 		fault(t, e, Fault{Kind: kind})
-		// The connection that was kept alive is gone, whether the client has
-		// noticed it or not, and there is no new one.
+		// The kept-alive connection is gone, whether or not the client has noticed,
+		// and a new one is refused.
 		if _, err := c.Post(e.URL()+"/v1/chat/completions", "", strings.NewReader(chatBody("x", ""))); err == nil {
 			t.Fatalf("kind %d: an answer from a dead node", kind)
 		}
@@ -70,7 +70,7 @@ func TestRefuseLetsRequestsUnderWayFinish(t *testing.T) {
 	for kind, want := range map[FaultKind]bool{Refuse: true, Crash: false} {
 		cfg := Config{Responder: Echo, PrefillRate: 100, Speed: 10}
 		if kind == Crash {
-			cfg.PrefillRate, cfg.Speed = 1, 1 // it must not be faster than the crash
+			cfg.PrefillRate, cfg.Speed = 1, 1 // slower than the crash
 		}
 		e := start(t, cfg)
 		res, err := client(t).Post(e.URL()+"/v1/chat/completions", "", strings.NewReader(chatBody("still here", `,"stream":true`)))
@@ -101,12 +101,12 @@ func TestCrashForgetsTheCache(t *testing.T) {
 	}
 }
 
-// TestCounting: Skip lets requests pass, Count ends the fault, Path and GET
-// select.
+// TestCounting checks that Skip and Count are counts, and that Path and the method
+// select requests.
 func TestCounting(t *testing.T) {
 	e := start(t, Config{})
 	fault(t, e, Fault{Kind: Status, Status: 503, Skip: 1, Count: 2}, Fault{Kind: Status, Path: "/health", Count: 1})
-	get(t, e, "/metrics") // no fault without a Path is about a GET
+	get(t, e, "/metrics") // a fault without Path ignores GETs
 	var got []int
 	for range 5 {
 		res, _ := post(t, e, "/v1/chat/completions", chatBody("x", ""))
@@ -147,7 +147,7 @@ func TestHang(t *testing.T) {
 	if _, err := client(t).Do(r); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("a hanging engine answered: %v", err)
 	}
-	// ... another waits until the engine is well.
+	// ... another waits until Heal.
 	body := &signalBody{Reader: strings.NewReader(`{"prompt":"x"}`), read: make(chan struct{})}
 	w, done := httptest.NewRecorder(), make(chan struct{})
 	go func() {
@@ -164,7 +164,7 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// signalBody says when it has been read to its end.
+// signalBody signals its end.
 type signalBody struct {
 	io.Reader
 	read chan struct{}
@@ -186,14 +186,14 @@ func TestDelay(t *testing.T) {
 	if d := time.Since(begin); d < 30*time.Millisecond {
 		t.Errorf("answered after %v", d)
 	}
-	// The delay is not the engine's time.
+	// The engine's time does not include the delay.
 	if ttft := e.Served()[0].TTFT; ttft != 125*time.Microsecond {
 		t.Errorf("TTFT %v", ttft)
 	}
 }
 
-// TestReset: the connection breaks after the whole body was read, which is
-// what must not make a gateway lose the body.
+// TestReset checks that the connection breaks after the whole body was read. A
+// gateway must still have the body then.
 func TestReset(t *testing.T) {
 	e := start(t, Config{Record: 1})
 	fault(t, e, Fault{Kind: Reset, Count: 1})
@@ -282,7 +282,7 @@ func TestGzip(t *testing.T) {
 	}
 }
 
-// TestRecording: what a test needs to see of what reached the engine.
+// TestRecording checks the recorded requests.
 func TestRecording(t *testing.T) {
 	e := start(t, Config{Record: 2, MaxBody: 1000})
 	for _, text := range []string{"one", "two", "three"} {

@@ -12,7 +12,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 )
 
-// contents is what the gateway's own client of KV events is told.
+// contents records what the gateway's own KV event client reports.
 type contents struct {
 	mu     sync.Mutex
 	copies map[uint64]int
@@ -100,7 +100,7 @@ func follow(t *testing.T, e *Engine) *kvClient {
 		}
 		return n == len(e.ranks)
 	})
-	// Connected is not subscribed yet, at the other end.
+	// A connected client may not be subscribed yet at the other end.
 	c.until("subscribed", func() bool {
 		for _, r := range e.ranks {
 			if e.Subscribers(r.id) == 0 {
@@ -118,7 +118,7 @@ func (c *kvClient) sink(rank int) *contents {
 	return c.sinks[rank]
 }
 
-// until waits for what the client does on its own.
+// until waits for an effect of the client's own goroutines.
 func (c *kvClient) until(what string, done func() bool) {
 	c.t.Helper()
 	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(10 * time.Millisecond) {
@@ -145,8 +145,8 @@ func (c *kvClient) same() {
 
 func (c *kvClient) state() kvevents.State { return c.set.States("")[0] }
 
-// TestTheGatewaysClient follows the simulated publishers with what the gateway
-// follows real ones with, in every form there is.
+// TestTheGatewaysClient follows the simulated publishers with the gateway's own
+// client, in every encoding.
 func TestTheGatewaysClient(t *testing.T) {
 	for name, events := range map[string]EventsConfig{
 		"map":            {Replay: true, Topic: "kv-events"},
@@ -175,8 +175,8 @@ func TestTheGatewaysClient(t *testing.T) {
 				}
 			}
 			for _, s := range c.set.States("") {
-				// A batch that a question whether any was missed brings before the
-				// stream does is a gap, if one that is closed.
+				// A batch that a check for missed batches returns before the stream
+				// does counts as a gap, though a closed one.
 				if s.Malformed+s.Losses != 0 || s.Batches == 0 {
 					t.Errorf("state %+v", s)
 				}
@@ -185,8 +185,8 @@ func TestTheGatewaysClient(t *testing.T) {
 	}
 }
 
-// TestTheGatewaysClientAndFaults: whatever happens to the stream, what the
-// client says it knows is the cache in the end.
+// TestTheGatewaysClientAndFaults checks that after any fault of the stream the client
+// ends up with the cache.
 func TestTheGatewaysClientAndFaults(t *testing.T) {
 	node := func() (*Engine, *kvClient) {
 		e := publishing(t, func(c *Config) { c.CacheBlocks, c.OutputTokens = 120, 10 })
@@ -200,7 +200,7 @@ func TestTheGatewaysClientAndFaults(t *testing.T) {
 		fault(t, e, Fault{Kind: DropEvents, Count: 5})
 		traffic(t, e, 2, 5, "m")
 		c.same()
-		c.until("up to date behind the gap", func() bool { // the state is told after what it is about
+		c.until("up to date behind the gap", func() bool { // the state is reported after the events
 			s := c.state()
 			return s.Gaps > 0 && s.Knowledge == kvevents.Complete
 		})
@@ -223,7 +223,7 @@ func TestTheGatewaysClientAndFaults(t *testing.T) {
 		fault(t, e, Fault{Kind: LoseEvents, Count: 3})
 		batches(t, e, 5)
 		c.until("aware of the loss", func() bool { return c.state().Losses > 0 })
-		post(t, e, "/reset_prefix_cache", "") // the end of all that was missed
+		post(t, e, "/reset_prefix_cache", "") // ends the missed part
 		traffic(t, e, 2, 5, "m")
 		c.same()
 	})
@@ -268,7 +268,7 @@ func TestTheGatewaysClientAndFaults(t *testing.T) {
 	})
 }
 
-// TestTheGatewaysListener: publishers that connect out are told apart by topic.
+// TestTheGatewaysListener checks that the topic identifies publishers that connect out.
 func TestTheGatewaysListener(t *testing.T) {
 	row := listenInARow(t, 2)
 	engines := make([]*Engine, 2)
@@ -300,7 +300,7 @@ func TestTheGatewaysListener(t *testing.T) {
 	c.until("the same", func() bool {
 		same := true
 		for i, e := range engines {
-			batches(t, e, 1+i) // a publisher is known by what it says
+			batches(t, e, 1+i) // the first message identifies a publisher
 			for rank := range e.ranks {
 				mu.Lock()
 				sink := sinks[kvevents.Publisher{Upstream: e.Addr(), Rank: rank}]

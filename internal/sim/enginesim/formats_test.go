@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// sse is one decoded record of a stream with names.
+// sse is one decoded record of a stream with named events.
 type sse struct {
 	name string
 	data map[string]any
@@ -218,7 +218,7 @@ func TestEmbeddings(t *testing.T) {
 	if err != nil || len(raw) != 4*defaultDimensions {
 		t.Errorf("base64: %d bytes, %v", len(raw), err)
 	}
-	// Embeddings are prefill like any other, and nothing of them is cached.
+	// Embeddings need prefill, and none of it is cached.
 	for _, s := range e.Served() {
 		if s.API != Embeddings || s.CachedTokens != 0 || s.OutputTokens != 0 || s.TTFT <= 0 {
 			t.Errorf("served %+v", s)
@@ -248,7 +248,7 @@ func TestTokenize(t *testing.T) {
 	if back["prompt"] != "Grüße there" {
 		t.Errorf("detokenized %q", back)
 	}
-	// The chat form counts what a chat request is billed.
+	// The chat form counts the prompt tokens of a chat request.
 	ask(t, e, "/tokenize", chatBody("Grüße there", `,"tools":[{"a": 1}]`), &a)
 	var chat openAIAnswer
 	ask(t, e, "/v1/chat/completions", chatBody("Grüße there", `,"tools":[{"a": 1}]`), &chat)

@@ -21,7 +21,7 @@ type libzmq struct {
 	out *bufio.Reader
 }
 
-// zmqMessage is what the process says of a message.
+// zmqMessage is the process's report of a message.
 type zmqMessage struct {
 	Parts, Rank   int
 	Sequence      uint64
@@ -64,7 +64,7 @@ func startLibzmq(t *testing.T) *libzmq {
 	return &libzmq{t, in, bufio.NewReader(out)}
 }
 
-// do has a command obeyed and decodes the answer.
+// do sends a command and decodes the answer.
 func (z *libzmq) do(answer any, command object) {
 	z.t.Helper()
 	if _, err := z.in.Write(append(encode(nil, command), '\n')); err != nil {
@@ -102,8 +102,8 @@ func (z *libzmq) awaitSubscribers(e *Engine, n int) {
 	z.t.Fatalf("%d subscribers, want %d", e.Subscribers(0), n)
 }
 
-// TestRealSubscriber: libzmq's SUB and DEALER take the simulated publisher for
-// one of their own, heartbeats included, and Python's msgpack its payloads.
+// TestRealSubscriber checks that libzmq's SUB and DEALER understand the simulated
+// publisher, heartbeats included, and Python's msgpack its payloads.
 func TestRealSubscriber(t *testing.T) {
 	for _, events := range []EventsConfig{
 		{Replay: true, Topic: "kv@a", Encoding: EventMap},
@@ -158,7 +158,7 @@ func TestRealSubscriber(t *testing.T) {
 	}
 }
 
-// TestRealListener: a libzmq SUB that binds is found by the publisher, also
+// TestRealListener checks that the publisher finds a libzmq SUB that binds, also
 // after a restart.
 func TestRealListener(t *testing.T) {
 	z := startLibzmq(t)

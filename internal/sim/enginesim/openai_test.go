@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// toolReply says something and calls two tools.
+// toolReply has a text and two tool calls.
 func toolReply(Request) Reply {
 	return Reply{Text: "Let me look.", ToolCalls: []ToolCall{
 		{Name: "search", Arguments: `{"query":"a <b> & c"}`},
@@ -19,7 +19,7 @@ func toolReply(Request) Reply {
 	}}
 }
 
-// same compares an answer with what it must be, created aside.
+// same compares an answer with the expected one, except for created.
 func same(t *testing.T, got, want string) {
 	t.Helper()
 	got = regexp.MustCompile(`"created(_at)?":\d{10}`).ReplaceAllString(got, `"created$1":1`)
@@ -80,7 +80,7 @@ func TestFinishReasonOnTheLastPiece(t *testing.T) {
 			t.Errorf("sizes %v: text %q", sizes, got)
 		}
 	}
-	// An empty answer has no piece to carry it.
+	// An empty answer has no piece that could carry it.
 	e.cfg.Responder = Text("")
 	if body := requestWithID(t, e, "/v1/chat/completions", chatBody("Hi", `,"stream":true`)); strings.Count(body, `"finish_reason":"stop"`) != 1 {
 		t.Errorf("empty answer: %s", body)
@@ -196,8 +196,8 @@ func TestChatToolCalls(t *testing.T) {
 	}
 }
 
-// TestNextTurnHitsTheAnswer: the answer with its tool call is in the cache
-// when the client sends it back as history.
+// TestNextTurnHitsTheAnswer checks that the answer with its tool call is cached when
+// the client sends it back as history.
 func TestNextTurnHitsTheAnswer(t *testing.T) {
 	const long = "a text that is long enough to fill some blocks of sixteen tokens, more or less, with words and words and words"
 	e := start(t, Config{Responder: func(Request) Reply {
@@ -227,7 +227,7 @@ func TestCompletions(t *testing.T) {
 			head+`{"index":0,"text":"","logprobs":null,"finish_reason":"stop","stop_reason":null}]}`+"\n\n"+
 			head+`],"usage":{"prompt_tokens":1,"total_tokens":3,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":0}}}`+"\n\n"+
 			"data: [DONE]\n\n")
-	// Token ids are the same prompt.
+	// Token ids give the same prompt.
 	ids, _ := json.Marshal(AppendTokens(nil, "abcd"))
 	var a openAIAnswer
 	ask(t, e, "/v1/completions", `{"prompt":`+string(ids)+`}`, &a)
@@ -240,7 +240,7 @@ func TestCompletions(t *testing.T) {
 	}
 }
 
-// TestSharing: what makes prompts share cached blocks, and what does not.
+// TestSharing checks which prompts share cached blocks, and which do not.
 func TestSharing(t *testing.T) {
 	long := strings.Repeat("four", 100)
 	image := func(url string) string {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// publishing returns a node that publishes with replay, and makes batches.
+// publishing returns a node that publishes with replay.
 func publishing(t *testing.T, change func(*Config)) *Engine {
 	t.Helper()
 	cfg := Config{OutputTokens: 1, Models: []string{"m"}, Events: &EventsConfig{Replay: true}, Speed: 1000}
@@ -43,8 +43,8 @@ func wantSequences(t *testing.T, c *zmtpClient, want ...uint64) {
 	}
 }
 
-// TestSubscriptions: by message and by command, several at once, taken back
-// one by one.
+// TestSubscriptions subscribes by message and by command, several times, and
+// unsubscribes one by one.
 func TestSubscriptions(t *testing.T) {
 	e := publishing(t, func(c *Config) { c.Events.Topic = "kv@a@m" })
 	c := subscribed(t, e, 0, "kv@")
@@ -66,7 +66,7 @@ func TestSubscriptions(t *testing.T) {
 	batches(t, e, 1)
 	wantSequences(t, c, 3)
 
-	// Every subscriber gets everything, and one that leaves is forgotten.
+	// Every subscriber gets every batch, and one that leaves is forgotten.
 	other := subscribed(t, e, 0, "")
 	batches(t, e, 1)
 	wantSequences(t, c, 4)
@@ -77,8 +77,8 @@ func TestSubscriptions(t *testing.T) {
 	wantSequences(t, c, 5)
 }
 
-// TestPeersThatDoNotFit: what is no subscriber costs itself its connection and
-// nobody else anything.
+// TestPeersThatDoNotFit checks that a peer that is no subscriber loses its connection
+// and disturbs no other.
 func TestPeersThatDoNotFit(t *testing.T) {
 	e := publishing(t, nil)
 	good := subscribed(t, e, 0, "")
@@ -141,8 +141,8 @@ func readAll(conn net.Conn) (n int, err error) {
 	}
 }
 
-// TestReplay: both forms of reply, from any number, and nothing for requests
-// that are none.
+// TestReplay checks both forms of reply, from any number, and that invalid requests
+// get none.
 func TestReplay(t *testing.T) {
 	for form, want := range map[string]int{"yes": 4, "no": 3} {
 		e := publishing(t, func(c *Config) { c.Events.ReplayTopic, c.Events.BufferSteps = form, 6 })
@@ -181,7 +181,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestReplayIsTheLiveStream: a follower that comes late has the same in the end.
+// TestReplayIsTheLiveStream checks that a late follower ends up with the same cache.
 func TestReplayIsTheLiveStream(t *testing.T) {
 	e := publishing(t, func(c *Config) { c.CacheBlocks, c.OutputTokens, c.Models = 60, 20, []string{"m", "ad"} })
 	traffic(t, e, 1, 12, "m", "ad")
@@ -198,8 +198,8 @@ func TestReplayIsTheLiveStream(t *testing.T) {
 	}
 }
 
-// TestSubscriberTooSlow: who is a high-water mark behind loses batches in the
-// middle, and nobody waits for it.
+// TestSubscriberTooSlow checks that a subscriber at the high-water mark loses batches
+// in the middle, and that no other waits for it.
 func TestSubscriberTooSlow(t *testing.T) {
 	e := publishing(t, func(c *Config) { c.Events.HWM = 4 })
 	c := subscribed(t, e, 0, "")
@@ -215,7 +215,7 @@ func TestSubscriberTooSlow(t *testing.T) {
 	wantSequences(t, c, 20)
 }
 
-// TestPipe: full at the high-water mark, and until half of it was taken.
+// TestPipe checks that a pipe is full at the high-water mark, until half was taken.
 func TestPipe(t *testing.T) {
 	p := newPipe(4)
 	m := []byte("m")
@@ -257,7 +257,7 @@ func TestPipe(t *testing.T) {
 	}
 }
 
-// listenInARow listens on ports that follow each other.
+// listenInARow listens on consecutive ports.
 func listenInARow(t *testing.T, n int) (row []net.Listener) {
 	t.Helper()
 	for range 100 {
@@ -282,8 +282,8 @@ func listenInARow(t *testing.T, n int) (row []net.Listener) {
 	return nil
 }
 
-// TestConnectOut: publishers that dial the subscriber, with the node's name in
-// the topic.
+// TestConnectOut tests publishers that dial the subscriber, with the node's address
+// in the topic.
 func TestConnectOut(t *testing.T) {
 	row := listenInARow(t, 2)
 	e := publishing(t, func(c *Config) {
@@ -313,7 +313,7 @@ func TestConnectOut(t *testing.T) {
 			t.Errorf("rank %d: topic %q, batch %d of rank %d", rank, topic, sequence, b.rank)
 		}
 	}
-	// It comes again, after a disconnection and after a restart.
+	// It connects again, after a disconnection and after a restart.
 	fault(t, e, Fault{Kind: DisconnectEvents})
 	accept()
 	if err := e.Restart(); err != nil {
@@ -322,7 +322,7 @@ func TestConnectOut(t *testing.T) {
 	accept()
 }
 
-// TestEventPorts: rank n is at port + n, on the node's own host.
+// TestEventPorts checks that rank n has port + n, on the node's own host.
 func TestEventPorts(t *testing.T) {
 	port := func(address string) int {
 		host, p, err := net.SplitHostPort(address)
@@ -369,17 +369,17 @@ func TestEventPorts(t *testing.T) {
 	}
 }
 
-// TestFleetHasOnePort: what a gateway needs that knows one port for all nodes.
-func TestFleetHasOnePort(t *testing.T) {
-	fleet, err := StartNodes(Config{Ranks: 2, Events: &EventsConfig{Replay: true}, Speed: 100}, 3)
+// TestNodesHaveOnePort checks that a gateway needs one event port for all nodes.
+func TestNodesHaveOnePort(t *testing.T) {
+	nodes, err := StartNodes(Config{Ranks: 2, Events: &EventsConfig{Replay: true}, Speed: 100}, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	hosts := map[string]bool{}
-	for _, e := range fleet {
+	for _, e := range nodes {
 		t.Cleanup(e.Close)
 		host, port, _ := net.SplitHostPort(e.EventsAddr(1))
-		_, first, _ := net.SplitHostPort(fleet[0].EventsAddr(1))
+		_, first, _ := net.SplitHostPort(nodes[0].EventsAddr(1))
 		own, _, _ := net.SplitHostPort(e.Addr())
 		if port != first || host != own {
 			t.Errorf("%s publishes at %s", e.Addr(), e.EventsAddr(1))

@@ -81,7 +81,7 @@ func TestMetricsOfEachRank(t *testing.T) {
 	}
 }
 
-// TestRanksRunAtTheSameTime: two ranks do two prompts in the time of one.
+// TestRanksRunAtTheSameTime checks that two ranks serve two prompts in the time of one.
 func TestRanksRunAtTheSameTime(t *testing.T) {
 	e := start(t, Config{Ranks: 2, PrefillRate: 1000, OutputTokens: 1, Speed: 10})
 	done := make(chan int, 2)
@@ -100,8 +100,8 @@ func TestRanksRunAtTheSameTime(t *testing.T) {
 	}
 }
 
-// TestACrashEndsRequests: what was under way is over, whoever waits for it,
-// and none of it is cached.
+// TestACrashEndsRequests checks that a crash ends all requests under way and that
+// nothing of them is cached.
 func TestACrashEndsRequests(t *testing.T) {
 	e := start(t, Config{Ranks: 2, PrefillRate: 1, Speed: 1})
 	res, err := client(t).Post(e.URL()+"/v1/chat/completions", "", strings.NewReader(chatBody(strings.Repeat("four", 100), `,"stream":true`)))

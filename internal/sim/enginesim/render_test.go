@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// rendition is what the render endpoints answer.
+// rendition is the answer of the render endpoints.
 type rendition struct {
 	ID       string          `json:"request_id"`
 	Tokens   []uint32        `json:"token_ids"`
@@ -30,8 +30,8 @@ func tokenized(t *testing.T, e *Engine, body string) []uint32 {
 	return a.Tokens
 }
 
-// TestRenderIsWhatTheEngineComputes: render, /tokenize, usage and events agree
-// on a prompt's tokens, whatever the template is told.
+// TestRenderIsWhatTheEngineComputes checks that render, /tokenize, usage and events
+// agree on a prompt's tokens for all inputs of the template.
 func TestRenderIsWhatTheEngineComputes(t *testing.T) {
 	e := start(t, Config{Models: []string{"m"}, ScaleOut: true, Events: &EventsConfig{}})
 	e.SetTemplateDate("2026-11-22")
@@ -50,7 +50,7 @@ func TestRenderIsWhatTheEngineComputes(t *testing.T) {
 			t.Errorf("%s: %+v", more, r)
 		}
 		post(t, e, "/reset_prefix_cache", "")
-		c.next() // that it is empty
+		c.next() // the event that it is empty
 		var a openAIAnswer
 		ask(t, e, "/v1/chat/completions", body, &a)
 		if a.Usage.PromptTokens != len(r.Tokens) {
@@ -121,7 +121,7 @@ func TestRenderIsOffByDefault(t *testing.T) {
 	}
 }
 
-// TestChatTemplate: what the template is told shows at the end it belongs to.
+// TestChatTemplate checks that each input of the template appears at its end of the prompt.
 func TestChatTemplate(t *testing.T) {
 	e := start(t, Config{})
 	common := func(a, b []uint32) (n int) {

@@ -37,8 +37,8 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// FuzzRequest: no body makes the node panic, hang or answer with anything but
-// JSON or a whole stream, and prompts are counted right.
+// FuzzRequest checks that for any body the node answers with JSON or a whole stream,
+// never panics or hangs, and counts prompts correctly.
 func FuzzRequest(f *testing.F) {
 	paths := []string{"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/tokenize", "/detokenize", "/v1/messages/count_tokens",
 		"/v1/chat/completions/render", "/v1/completions/render"}

@@ -68,9 +68,8 @@ func TestOneRequest(t *testing.T) {
 	}
 }
 
-// TestTwoPromptsAtOnce: prefill is one resource, so the second prompt's first
-// token comes after both prompts, and after the decode steps of the first that
-// run meanwhile.
+// TestTwoPromptsAtOnce checks that prefill is one resource: the second prompt's first
+// token comes after both prompts and the first one's decode steps meanwhile.
 func TestTwoPromptsAtOnce(t *testing.T) {
 	s := newScheduler(t, nil)
 	a, b := job(250, 3, 1000), job(250, 1, 2000)
@@ -80,7 +79,7 @@ func TestTwoPromptsAtOnce(t *testing.T) {
 	// Three steps of 100 tokens; in the third, b gets what a leaves.
 	expect(t, "a's first token", a.FirstToken, 300*ms)
 	expect(t, "b scheduled", b.Scheduled, 200*ms)
-	// b's 200 other tokens in two steps, in each of which a decodes (10 ms).
+	// b's other 200 tokens take two steps, in each of which a decodes (10 ms).
 	expect(t, "a finished", a.Finished, 300*ms+2*110*ms)
 	expect(t, "b's first token", b.FirstToken, 520*ms)
 }
@@ -98,7 +97,7 @@ func TestLatecomerWaitsForTheStepUnderWay(t *testing.T) {
 	expect(t, "b's first token", b.FirstToken, 170*ms)
 }
 
-// TestBeingLateChangesNothing: a driver that wakes up late gets the same times.
+// TestBeingLateChangesNothing checks that a driver that wakes up late gets the same times.
 func TestBeingLateChangesNothing(t *testing.T) {
 	run := func(step time.Duration) [2]*Job {
 		s := newScheduler(t, nil)
@@ -127,7 +126,7 @@ func TestCachedPrefixIsNotComputedAgain(t *testing.T) {
 	s.Submit(first, 0)
 	drain(t, s)
 
-	// The same prompt: its last block is computed again, all else is cached.
+	// The same prompt computes its last block again; the others are cached.
 	again := job(200, 1, 1000)
 	s.Submit(again, time.Second)
 	drain(t, s)
@@ -149,8 +148,8 @@ func TestCachedPrefixIsNotComputedAgain(t *testing.T) {
 	}
 }
 
-// TestGeneratedTokensAreCached: the next turn of a conversation has the answer
-// in its prompt. The last generated token was never fed back, so it has no KV.
+// TestGeneratedTokensAreCached checks that the next turn finds the answer in the
+// cache, except for its last token, which was never fed back and has no KV.
 func TestGeneratedTokensAreCached(t *testing.T) {
 	s := newScheduler(t, nil)
 	turn := job(95, 26, 1000) // 121 tokens; KV of 120: 12 full blocks
@@ -189,7 +188,7 @@ func TestBatchLimit(t *testing.T) {
 	expect(t, "b's first token", b.FirstToken, 200*ms)
 }
 
-// TestNoBlocksNoStart: who does not fit waits, and nobody overtakes.
+// TestNoBlocksNoStart checks that a job that does not fit waits, and that none overtakes it.
 func TestNoBlocksNoStart(t *testing.T) {
 	s := newScheduler(t, func(c *Config) { c.CacheBlocks = 20 })
 	a, b, c := job(90, 10, 1000), job(100, 10, 2000), job(10, 1, 3000)
@@ -231,7 +230,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("cancelled: %+v %+v", a, b)
 	}
 	drain(t, s)
-	// Two steps of a were begun: its first 200 tokens are cached.
+	// Two steps of a had started: its first 200 tokens are cached.
 	if c.Cached != 200 {
 		t.Errorf("cached %d, want 200", c.Cached)
 	}
@@ -266,8 +265,8 @@ func TestImpossibleJobPanics(t *testing.T) {
 	}
 }
 
-// TestRandomLoad checks what must hold whatever comes: everybody is served,
-// in order of arrival, once, and no time passes without work.
+// TestRandomLoad checks that under any load every job is served once, in order of
+// arrival, and that no time passes without work.
 func TestRandomLoad(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 2))

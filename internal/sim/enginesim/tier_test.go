@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// shelf is an external tier of 20-token chunks: a load takes as long as it is
-// told. Its chain names chunks by their first token.
+// shelf is an external tier of 20-token chunks with a set load time. Its chain
+// names chunks by their first token.
 type shelf struct {
 	held   map[uint64]bool
 	takes  time.Duration
-	stored []int // chunks each time
+	stored []int // chunks of each call
 	asked  [][2]int
 }
 
@@ -42,7 +42,7 @@ func (x *shelf) Store(_ time.Duration, chain []uint64) {
 	}
 }
 
-// tiered is a job whose tokens are numbered like its blocks.
+// tiered returns a job whose tokens are numbered like its blocks.
 func tiered(prompt, output int, first uint64) *Job {
 	j := job(prompt, output, first)
 	for i := range prompt + output {
@@ -56,7 +56,7 @@ func newTiered(t *testing.T, blocks int) (*Scheduler, *shelf) {
 	return newScheduler(t, func(c *Config) { c.External, c.CacheBlocks = x, blocks }), x
 }
 
-// TestExternalTier: what the GPU has given up is loaded and not computed.
+// TestExternalTier checks that evicted blocks are loaded instead of computed.
 func TestExternalTier(t *testing.T) {
 	s, x := newTiered(t, 30)
 	first := tiered(250, 1, 1)
@@ -76,7 +76,7 @@ func TestExternalTier(t *testing.T) {
 	if again.Cached != 240 {
 		t.Errorf("cached %d, want 240", again.Cached)
 	}
-	// They are in the GPU now: no load, but the last block.
+	// They are in the GPU now: only the last block is loaded.
 	warm := tiered(250, 1, 1)
 	s.Submit(warm, 2000*ms)
 	drain(t, s)
@@ -92,7 +92,7 @@ func TestExternalTier(t *testing.T) {
 	}
 }
 
-// TestLastTokenIsComputed even when the tier has all of the prompt.
+// TestLastTokenIsComputed even if the tier holds the whole prompt.
 func TestLastTokenIsComputed(t *testing.T) {
 	s, x := newTiered(t, 30)
 	a := tiered(200, 1, 1)
@@ -107,7 +107,7 @@ func TestLastTokenIsComputed(t *testing.T) {
 	}
 }
 
-// TestOthersGoOnDuringALoad, and who comes meanwhile starts at once.
+// TestOthersGoOnDuringALoad checks that a load delays neither running nor new jobs.
 func TestOthersGoOnDuringALoad(t *testing.T) {
 	s, x := newTiered(t, 100)
 	x.takes = 500 * ms
