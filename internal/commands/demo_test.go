@@ -37,7 +37,11 @@ var smallDemo = scale{
 func TestDemo(t *testing.T) {
 	var out bytes.Buffer
 	served := false
-	code, err := runDemo(demo{scale: smallDemo, once: true, out: &out, ready: func(urls []string) {
+	size := smallDemo
+	if testing.Short() {
+		size.conversations, size.spread = size.conversations/2, size.spread/2
+	}
+	code, err := runDemo(demo{scale: size, once: true, out: &out, ready: func(urls []string) {
 		served = true
 		for _, url := range urls {
 			resp, err := http.Post(url+"/v1/chat/completions", "", strings.NewReader(curlBody))

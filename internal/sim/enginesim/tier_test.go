@@ -76,7 +76,7 @@ func TestExternalTier(t *testing.T) {
 	if again.Cached != 240 {
 		t.Errorf("cached %d, want 240", again.Cached)
 	}
-	// They are in the GPU now: only the last block is loaded.
+	// The GPU holds them now: nothing is loaded, and 10 tokens are computed.
 	warm := tiered(250, 1, 1)
 	s.Submit(warm, 2000*ms)
 	drain(t, s)
