@@ -12,12 +12,12 @@
 // # The engine
 //
 // This package has a simulation of its own beside enginesim.Scheduler, because
-// the two answer different questions. Here an engine computes the time of its
+// the two have different tasks. Here an engine computes the time of its
 // next first token or end of an answer directly, so that a dozen policies
-// replay 12,000 requests in a second; a prompt costs what its block hashes say,
-// and its cost can be noisy or unknown to the policies. The Scheduler steps
-// through every decoded token, as an HTTP server that streams them must, and
-// keeps the copies and the order of vLLM's blocks, which its KV events publish.
+// replay 12,000 requests in a second, and a prompt's true cost can be noisy. The
+// Scheduler steps through every decoded token, as an HTTP server that streams
+// them must, and keeps the copies and the order of vLLM's blocks, which its KV
+// events publish.
 //
 // An engine prefills first come, first served at a fixed number of tokens a
 // second, and keeps KV blocks as vLLM does: blocks of running requests are

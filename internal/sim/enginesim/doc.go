@@ -5,9 +5,8 @@
 // Tests and the kv-demo command run many nodes in one process to see the cost of
 // routing decisions.
 //
-// Package replay simulates engines in another way, because it needs another
-// thing: virtual time alone, and a dozen policies over a whole trace in a second.
-// The Scheduler here steps through every decoded token, as a server that streams
+// Package replay has a second simulation: it needs only virtual time, and replays a
+// whole trace under a dozen policies in a second. The Scheduler here steps through every decoded token, as a server that streams
 // them must, and keeps copies and order of the blocks, as KV events need.
 //
 // Routing depends on these parts, which work as in vLLM:
