@@ -42,14 +42,14 @@ func NewPicker(policy string, nodes []Node, blockTokens, kvTokens int, seed uint
 	case kvTokens < 1 || kvTokens > maxKVTokens:
 		return nil, errKV
 	}
-	l := &Picker{simulation: simulation{blockTokens: blockTokens, inFlight: make([]int, len(nodes)), rnd: rand.New(rand.NewPCG(seed, 1))}}
+	p := &Picker{simulation: simulation{blockTokens: blockTokens, inFlight: make([]int, len(nodes)), rnd: rand.New(rand.NewPCG(seed, 1))}}
 	for _, n := range nodes {
 		c := newCache(kvTokens / blockTokens)
-		l.caches = append(l.caches, c)
-		l.simulation.nodes = append(l.simulation.nodes, cachedNode{n, c})
+		p.caches = append(p.caches, c)
+		p.simulation.nodes = append(p.simulation.nodes, cachedNode{n, c})
 	}
-	l.simulation.policy = k.make(&l.simulation)
-	return l, nil
+	p.simulation.policy = k.make(&p.simulation)
+	return p, nil
 }
 
 // cachedNode is a real engine with a model of its cache.
@@ -64,14 +64,14 @@ func (n cachedNode) queued() int             { return n.Waiting() }
 
 // Pick chooses a node for a request. The caller reports the progress of the
 // request to the Attempt.
-func (l *Picker) Pick(r *Request) *Attempt {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t := &Attempt{picker: l, job: job{Request: r}}
-	t.job.node = l.simulation.policy.pick(&t.job, 0)
-	l.simulation.inFlight[t.job.node]++
-	t.job.pinned, _ = l.caches[t.job.node].acquire(nil, r.Chain, true)
-	return t
+func (p *Picker) Pick(r *Request) *Attempt {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := &Attempt{picker: p, job: job{Request: r}}
+	a.job.node = p.simulation.policy.pick(&a.job, 0)
+	p.simulation.inFlight[a.job.node]++
+	a.job.pinned, _ = p.caches[a.job.node].acquire(nil, r.Chain, true)
+	return a
 }
 
 // Attempt is one request sent to one node. Its methods may be called in any
@@ -83,34 +83,34 @@ type Attempt struct {
 }
 
 // Node returns the index of the node that gets the request.
-func (t *Attempt) Node() int { return t.job.node }
+func (a *Attempt) Node() int { return a.job.node }
 
 // FirstToken notes that the answer's first token has arrived.
-func (t *Attempt) FirstToken() {
-	t.picker.mu.Lock()
-	defer t.picker.mu.Unlock()
-	t.noteFirstToken()
+func (a *Attempt) FirstToken() {
+	a.picker.mu.Lock()
+	defer a.picker.mu.Unlock()
+	a.noteFirstToken()
 }
 
 // Done notes that the answer has ended, or that none will come.
-func (t *Attempt) Done() {
-	t.picker.mu.Lock()
-	defer t.picker.mu.Unlock()
-	if t.ended {
+func (a *Attempt) Done() {
+	a.picker.mu.Lock()
+	defer a.picker.mu.Unlock()
+	if a.ended {
 		return
 	}
-	t.noteFirstToken() // ends the prefill in the policy's books
-	t.ended = true
-	w := &t.picker.simulation
-	w.inFlight[t.job.node]--
-	w.policy.done(&t.job, 0)
-	t.picker.caches[t.job.node].release(t.job.pinned)
+	a.noteFirstToken() // ends the prefill in the policy's books
+	a.ended = true
+	w := &a.picker.simulation
+	w.inFlight[a.job.node]--
+	w.policy.done(&a.job, 0)
+	a.picker.caches[a.job.node].release(a.job.pinned)
 }
 
-func (t *Attempt) noteFirstToken() {
-	if !t.begun {
-		t.begun = true
-		t.picker.simulation.policy.first(&t.job, 0)
+func (a *Attempt) noteFirstToken() {
+	if !a.begun {
+		a.begun = true
+		a.picker.simulation.policy.first(&a.job, 0)
 	}
 }
 

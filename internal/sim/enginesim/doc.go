@@ -6,8 +6,9 @@
 // routing decisions.
 //
 // Package replay has a second simulation: it needs only virtual time, and replays a
-// whole trace under a dozen policies in a second. The Scheduler here steps through every decoded token, as a server that streams
-// them must, and keeps copies and order of the blocks, as KV events need.
+// whole trace under a dozen policies in a second. The Scheduler here steps
+// through every decoded token, as a server that streams them must, and keeps
+// copies and order of the blocks, as KV events need.
 //
 // Routing depends on these parts, which work as in vLLM:
 //
