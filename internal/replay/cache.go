@@ -69,6 +69,7 @@ func (c *cache) usage() float64 { return float64(c.pinned) / float64(c.capacity)
 // blocks it found. Without room for the whole chain it pins nothing; with force
 // it pins as many blocks as fit.
 func (c *cache) acquire(dst []int32, chain []uint64, force bool) (pinned []int32, matched int) {
+	dst = slices.Grow(dst, len(chain))
 	idle := 0
 	for _, h := range chain {
 		i := c.find(h)
@@ -137,7 +138,7 @@ func (c *cache) insert(hash uint64) int32 {
 		c.removeFromBucket(i)
 	} else {
 		c.blocks = append(c.blocks, block{})
-		if len(c.blocks) > len(c.buckets) {
+		if 2*len(c.blocks) > len(c.buckets) {
 			c.growBuckets()
 		}
 	}
