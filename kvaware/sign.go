@@ -98,7 +98,7 @@ func (p *Policy) routingPrompt(x *janitor.Exchange, signature janitor.Signature,
 	if p.Events != nil {
 		prompt.MessageEnds = s.prompt.Ends
 	}
-	if !t.nobody {
+	if !t.anonymous {
 		prompt.Chain = s.prompt.Chain
 	}
 	return prompt
@@ -106,8 +106,8 @@ func (p *Policy) routingPrompt(x *janitor.Exchange, signature janitor.Signature,
 
 // tenant is the party that a request belongs to.
 type tenant struct {
-	id     string // a keyed hash, never the name itself; "": tenants are not told apart
-	nobody bool   // the name is empty: the id is used once
+	id        string // a keyed hash, never the name itself; "": tenants are not told apart
+	anonymous bool   // the name is empty: the id is used once
 }
 
 // tenant returns the tenant of a request. Its name is hashed under the key, so
@@ -127,7 +127,7 @@ func (p *Policy) tenantNamed(name string, key []byte) tenant {
 	if name == "" {
 		var once [16]byte
 		rand.Read(once[:]) // never fails: crypto/rand ends the process instead
-		return tenant{id: hex.EncodeToString(once[:]), nobody: true}
+		return tenant{id: hex.EncodeToString(once[:]), anonymous: true}
 	}
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte("tenant\x00"))

@@ -21,7 +21,7 @@ func TestTenant(t *testing.T) {
 	}
 	p := &Policy{Tenant: "{http.auth.user.id}"}
 	alice := p.tenant(request("alice"), key)
-	if alice.nobody || len(alice.id) != 32 || strings.Contains(alice.id, "alice") {
+	if alice.anonymous || len(alice.id) != 32 || strings.Contains(alice.id, "alice") {
 		t.Fatalf("alice is %+v", alice)
 	}
 	if p.tenant(request("alice"), key) != alice {
@@ -31,10 +31,10 @@ func TestTenant(t *testing.T) {
 		t.Fatal("another tenant, or another key, gives the same id")
 	}
 	one, two := p.tenant(request(""), key), p.tenant(request(""), key)
-	if !one.nobody || one == two {
+	if !one.anonymous || one == two {
 		t.Fatal("requests without a tenant share")
 	}
 	if (&Policy{}).tenant(request("alice"), key) != (tenant{}) {
-		t.Fatal("tenants are told apart though nobody asked for it")
+		t.Fatal("tenants are separated though the option is not set")
 	}
 }

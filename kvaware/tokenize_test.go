@@ -33,8 +33,8 @@ func TestTokenizeOptions(t *testing.T) {
 		{name: "inline for less than nothing", p: Policy{Events: events(), Tokenize: "inline", TokenizeDeadline: -1}, err: errTokenize},
 		{name: "after a time", p: Policy{Events: events(), Tokenize: "after", TokenizeDeadline: 1}, err: errTokenize},
 		{name: "sometimes", p: Policy{Events: events(), Tokenize: "sometimes"}, err: errTokenize},
-		{name: "for nobody", p: Policy{Tokenize: "after"}, err: errTokenizeAlone},
-		{name: "a time for nobody", p: Policy{TokenizeDeadline: 1}, err: errTokenizeAlone},
+		{name: "without a need", p: Policy{Tokenize: "after"}, err: errTokenizeAlone},
+		{name: "a time without a need", p: Policy{TokenizeDeadline: 1}, err: errTokenizeAlone},
 		{name: "LMCache without tokens", p: Policy{LMCache: lmcache(), Tokenize: "off"}, err: errStagingBlind},
 		{name: "events nowhere", p: Policy{Events: &Events{}}, err: errEvents},
 	} {
