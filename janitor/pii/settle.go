@@ -43,7 +43,7 @@ func (s *Scanner) settle(text []byte, spans []Span, from int) []Span {
 			continue
 		}
 		n := sp.End - sp.Start
-		if n > longest || n == longest && rank(sp.Entity) < rank(out[last].Entity) {
+		if n > longest || n == longest && sp.Entity != out[last].Entity && rank(sp.Entity) < rank(out[last].Entity) {
 			out[last].Entity = sp.Entity
 			longest = n
 		}
