@@ -161,8 +161,8 @@ func endingKind(part []byte) nameKind {
 		if !hasEnd(part, e.end) || e.size > 0 && e.size != n {
 			continue
 		}
-		if stem := part[:n-len(e.end)]; e.kind == nameKey && len(stem) > 0 {
-			return stemKind(stem)
+		if e.kind == nameKey && n > len(e.end) {
+			return stemKind(part[:n-len(e.end)])
 		}
 		return e.kind
 	}
@@ -205,14 +205,21 @@ func partEnd(name []byte, i int) int {
 // boundaryAt reports whether a part begins at name[i], or a separator stands
 // there.
 func boundaryAt(name []byte, i int) bool {
-	c := name[i]
-	if !isAlnum(c) && c < 0x80 {
-		return true
-	}
-	prev := name[i-1]
-	return !isAlnum(prev) && prev < 0x80 || isUpper(c) && isLower(prev)
+	const inPart = clsAlnum | clsHigh
+	c, prev := class[name[i]], class[name[i-1]]
+	return c&inPart == 0 || prev&inPart == 0 || c&clsUpper != 0 && prev&clsLower != 0
 }
 
+// hasEnd compares from the end, without a call: endings are short.
 func hasEnd(name []byte, end string) bool {
-	return len(name) >= len(end) && string(name[len(name)-len(end):]) == end
+	i := len(name) - len(end)
+	if i < 0 {
+		return false
+	}
+	for k := range len(end) {
+		if name[i+k] != end[k] {
+			return false
+		}
+	}
+	return true
 }
