@@ -8,74 +8,71 @@ import "net/netip"
 // address (RFC 4291, 2.2).
 const maxIPv6 = 45
 
-// hexStretch is a stretch of hexadecimal digits, colons, and dots between
+// hexCount describes a stretch of hexadecimal digits, colons, and dots between
 // digits.
-type hexStretch struct {
-	start, end     int
+type hexCount struct {
 	colons, digits int
 	double         bool // two colons side by side
 }
 
 // hexStretch walks the stretch around the colon at text[i].
-func (r *scan) hexStretch(i int) hexStretch {
+func (r *scan) hexStretch(i int) (start, end int, n hexCount) {
 	text := r.text
-	start := i
+	start = i
 	for start > r.hexDone && i-start <= 4 && isHex(text[start-1]) && escapeBefore(text, start) == 0 {
 		start--
 	}
-	end, colons, digits, double := start, 0, 0, false
-	for ; end < len(text); end++ {
+	for end = start; end < len(text); end++ {
 		c := text[end]
-		if isDigit(c) {
-			digits++
-		} else if c == ':' {
-			colons++
-			double = double || byteAt(text, end+1) == ':'
+		if c == ':' {
+			n.colons++
+			n.double = n.double || byteAt(text, end+1) == ':'
+		} else if isDigit(c) {
+			n.digits++
 		} else if !isHex(c) && (c != '.' || !isDigit(byteAt(text, end+1)) || !isDigit(byteAt(text, end-1))) {
 			break
 		}
 	}
-	return hexStretch{start, end, colons, digits, double}
+	return start, end, n
 }
 
 // ipv6 looks at the colon at text[i] as part of an IPv6 address or a hardware
-// address. The stretch around it is settled as a whole, so a long one is walked
-// once.
+// address. The stretch around it is settled as a whole, up to hexDone, so a long
+// one is walked once.
 func (r *scan) ipv6(i int) {
-	if i < r.hexDone {
-		return
-	}
 	text := r.text
-	s := r.hexStretch(i)
-	r.hexDone = s.end
-	r.work += s.end - s.start
-	if isWord(byteAt(text, s.end)) || inWord(text, s.start) || r.finds(&mac) && r.macPairs(s.start, s.end) || !s.couldBeIPv6() {
+	start, end, n := r.hexStretch(i)
+	r.hexDone = end
+	r.work += end - start
+	if n.colons < 2 {
+		return // neither kind has so few
+	}
+	if isWord(byteAt(text, end)) || inWord(text, start) || r.finds(&mac) && r.macPairs(start, end) || !n.couldBeIPv6(end-start) {
 		return
 	}
-	if c := byteAt(text, s.start-1); c == '.' || c == '-' {
+	if c := byteAt(text, start-1); c == '.' || c == '-' {
 		return
 	}
-	end := s.trimmed(text)
-	addr, ok := parseIPv6(text[s.start:end])
-	if !ok || s.double && !r.likelyIPv6(addr, s.colons) || s.colons <= 3 && text[end-1] == ':' && byteAt(text, end) == '/' {
+	end = trimHex(text, start, end)
+	addr, ok := parseIPv6(text[start:end])
+	if !ok || n.double && !r.likelyIPv6(addr, n.colons) || n.colons <= 3 && text[end-1] == ':' && byteAt(text, end) == '/' {
 		return
 	}
-	r.addAddress(s.start, end, addr)
+	r.addAddress(start, end, addr)
 }
 
-// trimmed returns the end of the stretch without the punctuation after it.
-func (s *hexStretch) trimmed(text []byte) int {
-	end := s.end
-	for end > s.start && text[end-1] == ':' && byteAt(text, end-2) != ':' || text[end-1] == '.' {
+// trimHex returns the end of a stretch without the punctuation after it.
+func trimHex(text []byte, start, end int) int {
+	for end > start && text[end-1] == ':' && byteAt(text, end-2) != ':' || text[end-1] == '.' {
 		end--
 	}
 	return end
 }
 
-// couldBeIPv6 reports whether the stretch has the colons and the length of an
-// address.
-func (s *hexStretch) couldBeIPv6() bool {
-	return s.digits > 0 && s.end-s.start <= maxIPv6+2 && (s.colons >= 7 || s.double && s.colons >= 2)
+// couldBeIPv6 reports whether a stretch of a size has the colons and the length
+// of an address.
+func (n hexCount) couldBeIPv6(size int) bool {
+	return n.digits > 0 && size <= maxIPv6+2 && (n.colons >= 7 || n.double && n.colons >= 2)
 }
 
 // likelyIPv6 reports whether a shortened address has enough groups or is of a

@@ -12,7 +12,7 @@ import (
 func (r *scan) colon(i int) {
 	switch r.text[i] {
 	case ':':
-		if next := byteAt(r.text, i+1); (next == ':' || isHex(next)) && (r.finds(&ip) || r.finds(&ipPrivate) || r.finds(&mac)) {
+		if next := byteAt(r.text, i+1); (next == ':' || isHex(next)) && i >= r.hexDone && (r.finds(&ip) || r.finds(&ipPrivate) || r.finds(&mac)) {
 			r.ipv6(i)
 		}
 		fallthrough
