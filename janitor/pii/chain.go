@@ -76,6 +76,13 @@ func (c *chain) gap(i int) byte {
 	return c.text[c.g[i].start-1]
 }
 
+// isFraction reports whether the chain is a decimal fraction.
+func (c *chain) isFraction() bool { return c.n == 2 && c.gap(1) == '.' }
+
+// isPartOnly reports whether the chain can only be part of a word: it is a short
+// number or a decimal fraction.
+func (c *chain) isPartOnly() bool { return c.rest[0] < 6 && c.n < 3 || c.isFraction() }
+
 // begins reports whether a number can begin at group i: no part of a longer
 // number stands directly before it.
 func (c *chain) begins(i int) bool {

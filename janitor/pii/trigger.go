@@ -58,27 +58,23 @@ func (r *scan) number(p int) {
 	c.parse(text, p, end)
 	r.numDone = c.g[c.n-1].end
 	r.work += r.numDone - p
-	if !r.scannedBefore(p, r.numDone) {
-		r.numbers(c)
+	if r.scannedBefore(p, r.numDone) || c.isPartOnly() && !r.besideWord(p, r.numDone) {
+		return
 	}
+	r.numbers(c)
 }
 
 // numbers looks at every group of a chain as the beginning of a word and of a
 // number.
 func (r *scan) numbers(c *chain) {
 	p := c.g[0].start
-	// A short number or a decimal fraction can only be part of a word.
-	fraction := c.n == 2 && c.gap(1) == '.'
-	if (fraction || c.rest[0] < 6 && c.n < 3) && !r.besideWord(p, r.numDone) {
-		return
-	}
 	covered := p // by hardware addresses, as far as they follow on each other
 	for i := 0; i < c.n; i++ {
 		if end := r.groupWord(c.g[i]); c.g[i].start <= covered {
 			covered = max(covered, end)
 		}
 	}
-	if fraction || covered >= r.numDone {
+	if c.isFraction() || covered >= r.numDone {
 		return
 	}
 	for i := 0; i < c.n; {
