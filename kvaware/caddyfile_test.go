@@ -162,6 +162,8 @@ func TestProvisionErrors(t *testing.T) {
 		{name: "least_busy", policy: `{"fallback":{"policy":"least_busy"}}`},
 		{name: "least_busy nested", policy: `{"fallback":{"policy":"header","field":"X","fallback":{"policy":"least_busy"}}}`},
 		{name: "unknown field in the policy", policy: `{"depth":1}`, err: `unknown field "depth"`},
+		{name: "LMCache's legacy controller", policy: `{"lmcache":{"controller":"http://c:9000"}}`, err: `unknown field "controller"`},
+		{name: "several wrong options", policy: `{"radix_depth":-1,"usage":"guess"}`, err: "radix_depth takes a number of blocks, 0 or more"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := caddy.Validate(configOf(t, c.app, c.policy))
