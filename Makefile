@@ -6,6 +6,8 @@ PACKAGES     = ./...
 # What can be tested without a running Caddy.
 CORE         = ./radixcache/... ./janitor/... ./internal/...
 NESTED       = integration/bench/json integration/bench/metrics integration/bench/radix integration/bench/pii
+# Where goroutines share memory: all of that, without tools and simulators.
+RACED        = ./radixcache/... ./janitor/... ./kvaware $$($(GO) list ./internal/... | grep -vE '/internal/(adapter|commands|replay|sim)')
 # Runs a step and records its time.
 STEP         = $(GO) run ./.ci/report
 # Many integration tests wait for something, so more packages run at a time than
@@ -48,7 +50,7 @@ unit:
 # everything at once through a real Caddy.
 race: export GORACE = halt_on_error=1
 race:
-	$(STEP) race $(GO) test -vet=off -race -short -timeout 20m $(CORE) ./kvaware
+	$(STEP) race $(GO) test -vet=off -race -short -timeout 20m $(RACED)
 	$(STEP) race $(GO) test -vet=off -race -timeout 20m -run '^TestTraffic$$' ./integration/gateway
 
 # Proves that no code of ours can write a file. A module of its own, so that
