@@ -59,8 +59,8 @@ var kindLines = func() (n [kinds]int) {
 	return n
 }()
 
-// perPage is how many objects of each kind fit on a page, perFirstPage on the
-// first of a segment, and so on every one.
+// perPage is the number of objects of each kind that fit on a page. perFirstPage is
+// the same for the first page of a segment, and so the least of all pages.
 var perPage, perFirstPage = func() (n, first [kinds]int) {
 	for k := kindRun; k < kinds; k++ {
 		n[k] = pageLines / kindLines[k]
@@ -151,7 +151,7 @@ func firstLine(p uint32) int {
 	return 0
 }
 
-// objects is how many objects of kind k page p can hold.
+// objects returns the number of objects of kind k that page p can hold.
 func objects(p uint32, k kind) int {
 	if p%segPages == 0 {
 		return perFirstPage[k]
@@ -383,7 +383,7 @@ func (a *arena) objectsInUse(pg uint32) (set uint64) {
 	return set
 }
 
-// pagesFor is how many pages must be opened for need, beyond the free objects.
+// pagesFor returns the number of pages to open for need, beyond the free objects.
 func (a *arena) pagesFor(need *[kinds]int) (n int) {
 	for k, c := range need {
 		if c > a.freeObjects[k] {
@@ -393,7 +393,7 @@ func (a *arena) pagesFor(need *[kinds]int) (n int) {
 	return n
 }
 
-// pagesLeft is how many pages can be opened now.
+// pagesLeft returns the number of pages that can be opened now.
 func (a *arena) pagesLeft() int {
 	return a.numFreePages + max(0, min(a.maxSegs, len(a.dir.Load().segs))-a.segments)*segPages
 }

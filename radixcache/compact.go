@@ -163,7 +163,7 @@ func (t *Tree) segmentToVacate() int {
 	return last
 }
 
-// usedLines is how many lines the objects in use take.
+// usedLines returns the number of lines that the objects in use take.
 func (t *Tree) usedLines() (n int) {
 	for k := kindRun; k < kinds; k++ {
 		n += t.usedObjects[k] * kindLines[k]

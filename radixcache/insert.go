@@ -2,11 +2,11 @@
 
 package radixcache
 
-// runsPerStep is how many runs an insertion makes room for at a time.
+// runsPerStep is the number of runs that an insertion makes room for at a time.
 const runsPerStep = 64
 
-// maxRestarts is how often an insertion goes back to the root because others
-// changed what it had just recorded. After that it ends where it is.
+// maxRestarts bounds how often an insertion restarts at the root, because others
+// changed its last record. After that it ends where it is.
 const maxRestarts = 100
 
 // insertion is one Insert under way.

@@ -151,7 +151,7 @@ func distinct(r *rand.Rand, n int) []uint64 {
 	return out
 }
 
-// liveHeap is how many bytes are reachable on the heap.
+// liveHeap returns the number of reachable bytes on the heap.
 func liveHeap() int64 {
 	runtime.GC()
 	var m runtime.MemStats

@@ -6,11 +6,11 @@ import (
 	"sync/atomic"
 )
 
-// lookupTries is how often a lookup starts again before it takes the lock.
+// lookupTries bounds the tries of a lookup before it takes the lock.
 const lookupTries = 32
 
-// probeWidth is how many places of a chain are looked up side by side: their cache
-// misses overlap, which makes them some eight times cheaper than one by one.
+// probeWidth is the number of places of a chain that are looked up side by side. Their
+// cache misses overlap, so they cost some eight times less than one by one.
 const probeWidth = 8
 
 // Match says how many blocks of a chain, counted from its start, an upstream
@@ -276,7 +276,7 @@ func (l *lookup) descend(pos, end int, contained bool) bool {
 	return unchanged(r, h, s, v)
 }
 
-// matchLength is how many of the n blocks of a run are in the chain at pos.
+// matchLength returns how many of the n blocks of a run match the chain at pos.
 func (l *lookup) matchLength(r *run, n, pos int) (int, bool) {
 	rest := l.chain[pos:]
 	if n <= len(rest) && r.last.Load() == rest[n-1] {

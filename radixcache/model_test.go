@@ -29,8 +29,8 @@ func skipWithRace(t *testing.T) {
 	}
 }
 
-// seedsOf is how many of the seeds of a test run: fewer in short mode and with the
-// race detector.
+// seedsOf returns the number of seeds that a test runs with: fewer in short mode and
+// with the race detector.
 func seedsOf(full uint64) uint64 {
 	if raceEnabled || testing.Short() {
 		return max(full/10, 3)
@@ -42,7 +42,7 @@ func newModel() *model {
 	return &model{ups: map[Upstream]map[string]*[NumTiers]int{}, prefixes: map[string]bool{}}
 }
 
-// held is how many blocks of the path up holds without a hole.
+// held returns the number of blocks of the path that up holds without a hole.
 func (m *model) held(up Upstream, path string) (n int) {
 	for n < len(path) && m.ups[up][path[:n+1]] != nil {
 		n++

@@ -53,7 +53,7 @@ type runKey struct {
 	depth int
 }
 
-// maxDeferredMerges is how many runs are noted that could not be joined with their
+// maxDeferredMerges bounds the list of runs that could not be joined with their
 // child because of a path. Further ones stay until something is dropped there again.
 const maxDeferredMerges = 16
 

@@ -12,7 +12,7 @@ const MaxRun = 64
 // A run of up to two blocks has no hash list: head and last are all its hashes.
 const minHashList = 3
 
-// maxBlocksAt is how many blocks a run that starts at depth can have.
+// maxBlocksAt returns the most blocks of a run that starts at depth.
 func maxBlocksAt(depth int) int { return MaxRun - depth%MaxRun }
 
 // numStripes is the number of version numbers. Runs whose heads are equal in
@@ -63,8 +63,8 @@ func (t *Tree) hashAt(r *run, i int) uint64 {
 	return t.words(r.hashList(), r.hashListLines()*lineWords)[i].Load()
 }
 
-// matchLength is how many blocks of r the chain starts with. The first is known
-// to be equal.
+// matchLength returns the number of blocks of r that the chain starts with. The
+// first is known to be equal.
 func (t *Tree) matchLength(r *run, chain []uint64) int {
 	n := r.blocks()
 	if n <= len(chain) && r.last.Load() == chain[n-1] {

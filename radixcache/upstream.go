@@ -12,7 +12,7 @@ import (
 // slot). 0 is never valid. Calls with an invalid id do nothing.
 type Upstream uint32
 
-// MaxUpstreams is how many upstreams can be registered at a time.
+// MaxUpstreams bounds the upstreams that are registered at a time.
 const MaxUpstreams = maxHolders
 
 const (

@@ -271,7 +271,7 @@ func (v *validator) holders(ref uint32, r *run) {
 	}
 }
 
-// effective is how many effective blocks a holder should have. parent is the run
+// effective returns the number of effective blocks that a holder should have. parent is the run
 // before, whose holders are in holderIndex.
 func (v *validator) effective(ref uint32, h holder, c *claim, parent *run) int {
 	t := v.t

@@ -229,7 +229,7 @@ func eventsAgainstHistory(b *testing.B, round uint64, split bool) (events, histo
 	return events, history
 }
 
-// eventsSpeed is how much faster than real time these engines and users are.
+// eventsSpeed is the speed of these engines and users; real time is 1.
 const eventsSpeed = 8
 
 // pause waits for a random time of the engines' up to most.

@@ -27,9 +27,9 @@ const (
 	orderStep     = 20 * time.Millisecond // of one decode, and a hundredth of it for each further one
 	orderSpan     = 40 * time.Second
 
-	// orderSpeed is how much faster than real time live engines and clients run
-	// at first. The gateway learns in real time: it sees engines that are so much
-	// faster, and has as much less time to learn.
+	// orderSpeed is the first speed of live engines and clients; real time is 1.
+	// The gateway learns in real time: it sees faster engines, and has less time
+	// to learn, both by this factor.
 	orderSpeed = 4
 )
 
@@ -158,7 +158,7 @@ var blind = []string{"round_robin", "random", "least_conn"}
 // equal.
 const orderTie = 0.03
 
-// orderRounds is how many workloads the policies are compared on.
+// orderRounds is the number of workloads in the comparison.
 const orderRounds = 3
 
 func orderWorkload(round int) []arrival { return mixedTraffic(uint64(round), orderSpan, 60, 120, 60) }
@@ -214,8 +214,8 @@ func logMeans(t testing.TB, names []string, means []time.Duration) {
 	t.Logf("mean time to first token\n%s", b.String())
 }
 
-// orderLag is how late requests may be, in the engines' time, for a run to
-// count: about as long as one of them takes under the better policies. Later
+// orderLag bounds the delay of requests, in the engines' time, in a run that
+// counts: about as long as one of them takes under the better policies. Later
 // ones arrive in bursts, and the run compares how well policies take those. Then
 // the run is repeated at half the speed, which is half the work for the machine.
 const orderLag = 300 * time.Millisecond

@@ -25,7 +25,7 @@ type outcome struct {
 	busiest  float64       // prompt tokens of the busiest engine / mean
 }
 
-// sessionSpeed is how much faster than real time sessions and engines run.
+// sessionSpeed is the speed of sessions and engines; real time is 1.
 const sessionSpeed = 10
 
 // runSessions sends the sessions through a real Caddy with a policy. Turns of

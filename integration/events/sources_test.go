@@ -154,8 +154,8 @@ func TestTokenizeInline(t *testing.T) {
 	g.PredictExactly(t, "a prompt that no engine holds", harness.Chat(harness.Words(rnd, 8000), false), 0)
 }
 
-// With tokenize off no engine is asked for tokens, and routing goes by the
-// gateway's own history.
+// With tokenize off the gateway asks no engine for tokens. It routes by its own
+// history.
 func TestTokenizeOff(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, Record: 100})
 	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, "tokenize off\n"+harness.EventsOption(engines[0], 1)))

@@ -93,8 +93,8 @@ func TestEventsOfARestart(t *testing.T) {
 	}
 }
 
-// While an engine's stream is dead the gateway goes by its own history, and by the
-// engine's events again once the stream is back.
+// While an engine's stream is dead the gateway routes by its own history. Once the
+// stream is back it routes by the engine's events again.
 func TestEventsOfADeadStream(t *testing.T) {
 	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200, CacheBlocks: 600})
 	port, replay := harness.CommonPort(t, engines), harness.CommonPort(t, engines)

@@ -34,7 +34,7 @@ func poll(most time.Duration, holds func() bool) (took time.Duration, ok bool) {
 	return time.Since(began), true
 }
 
-// attempts is how often Attempt tries.
+// attempts bounds the tries of Attempt.
 const attempts = 6
 
 // Attempt runs a scenario until it reports no problem, some times at most. It is

@@ -84,8 +84,8 @@ func emptied(nodes []harness.StagingNode) {
 	}
 }
 
-// longWait is how long a request may be held in tests whose stagings end in that
-// time. The gateway expects computing a story to take longer.
+// longWait bounds the hold of a request in tests whose stagings end in that time.
+// The gateway expects computing a story to take longer.
 const longWait = 400 * time.Millisecond
 
 // notFromDisk calls do, which sends requests that are held for up to longWait, and

@@ -110,10 +110,10 @@ type assault struct {
 	// limit is GOMEMLIMIT. Anonymous memory may exceed it by a tenth: the runtime's
 	// limit is soft, and garbage that it has not collected yet comes on top.
 	limit int64
-	// answers is how many requests are answered under attack, at least.
+	// answers is the least number of requests that are answered under attack.
 	answers int64
-	// retained is how many bytes may be in flight afterwards: prompts wait to be
-	// tokenized for a while when the engine fails.
+	// retained bounds the bytes in flight afterwards: when the engine fails, prompts
+	// wait for a while to be tokenized.
 	retained int64
 	enough   func() bool // nil or what else the attack needs to prove something
 }

@@ -22,7 +22,7 @@ type flooder struct {
 	over           atomic.Bool
 }
 
-// floodRanks is how many publishers a flooder has.
+// floodRanks is the number of publishers of a flooder.
 const floodRanks = 4
 
 // startFlooder listens at consecutive ports until the end of the test.

@@ -101,7 +101,7 @@ type upstream struct {
 	Dial string `json:"dial"`
 }
 
-// failDuration is how long Caddy avoids a node after a failed connection.
+// failDuration is the time for which Caddy avoids a node after a failed connection.
 const failDuration = 10 * time.Second
 
 // build returns the Caddy config of a checked configuration. The janitor is the

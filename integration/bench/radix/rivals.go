@@ -16,10 +16,10 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache"
 )
 
-// upstreams is how many upstreams the rivals can tell apart, a bit of a word each.
+// upstreams bounds the upstreams of the rivals: each takes one bit of a word.
 const upstreams = 64
 
-// answer is how many blocks each upstream holds.
+// answer is the number of blocks that each upstream holds.
 type answer [upstreams]int32
 
 // prefixIndex is one of the compared indexes. All are safe for concurrent use.

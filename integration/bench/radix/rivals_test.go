@@ -19,8 +19,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/radixcache/w1"
 )
 
-// rounds is how often each timing is taken. The best counts: on a shared machine the
-// others measure the neighbours.
+// rounds is the number of times that each timing is taken. The best one counts: on a
+// shared machine the others measure the neighbours.
 const rounds = 5
 
 type rival struct {
@@ -115,7 +115,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// held is how many distinct blocks an index holds.
+// held is the number of distinct blocks in an index.
 func held(w *w1.Workload, x prefixIndex) int {
 	if t, ok := x.(*tree); ok {
 		return t.t.Stats().Blocks

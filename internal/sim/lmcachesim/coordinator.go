@@ -43,7 +43,7 @@ type member struct {
 	at   time.Time
 }
 
-// proxyTimeout is how long the coordinator waits for a node.
+// proxyTimeout bounds the coordinator's wait for a node.
 const proxyTimeout = 5 * time.Second
 
 // StartCoordinator returns a Coordinator without nodes that listens on an address,

@@ -14,15 +14,15 @@ import (
 
 // Sizes and speeds of one node's cache. Zero values mean the defaults.
 type Sizes struct {
-	// ChunkTokens is how many tokens are hashed and moved as one. Default: 256.
+	// ChunkTokens is the number of tokens in a chunk, which is hashed and moved as one. Default: 256.
 	ChunkTokens int
-	// MemoryChunks and DiskChunks are how many chunks L1 and L2 hold. Defaults:
+	// MemoryChunks and DiskChunks are the capacities of L1 and L2, in chunks. Defaults:
 	// 512 and 65536.
 	MemoryChunks, DiskChunks int
-	// DiskRate is how many tokens a second are read from disk. Default: 50000,
+	// DiskRate is the speed of the disk, in tokens a second. Default: 50000,
 	// which is 6.5 GB/s at 128 KiB a token.
 	DiskRate float64
-	// GPURate is how many tokens a second go from CPU memory to the GPU.
+	// GPURate is the speed from CPU memory to the GPU, in tokens a second.
 	// Default: 400000.
 	GPURate float64
 }
