@@ -24,8 +24,16 @@ var (
 	ErrSuperseded = errors.New("another observer took over")
 	// ErrOver says that Observe was called after the end of the request.
 	ErrOver = errors.New("the exchange is over")
-	// ErrAborted says that the answer was cut off, or that the handler panicked.
+	// ErrAborted says that a handler panicked, or aborted the request before its
+	// answer.
 	ErrAborted = errors.New("the exchange was aborted")
+	// ErrCut says that the engine cut the answer off: its connection broke after
+	// the header.
+	ErrCut = errors.New("the engine cut the answer off")
+	// ErrClientLeft says that the client left before it had the whole answer: its
+	// context ended, or a write to it failed. An engine is not to blame for it,
+	// but the client may have left because it waited too long.
+	ErrClientLeft = errors.New("the client left")
 )
 
 // Observer follows the answer to one request. All calls come from the goroutine
@@ -33,7 +41,8 @@ var (
 type Observer interface {
 	// Header is called once with the final status and header, just before they
 	// are sent to the client. No further attempt is possible from then on. The
-	// header must be neither changed nor kept.
+	// header must be neither changed nor kept. It is not called for status 499,
+	// with which the proxy notes that the client has left.
 	Header(status int, h http.Header)
 
 	// FirstToken is called when the first token of the answer passes through.
@@ -48,7 +57,8 @@ type Observer interface {
 	Finish(toolCalls bool)
 
 	// End is called exactly once, even after a panic. err is nil when the whole
-	// answer was passed on.
+	// answer was passed on. It is ErrCut when the engine failed in the middle of
+	// it, and ErrClientLeft when the client did. Test it with errors.Is.
 	End(err error)
 }
 

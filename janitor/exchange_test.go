@@ -163,7 +163,12 @@ func TestEndings(t *testing.T) {
 		{"upstream cut", func(w http.ResponseWriter, r *http.Request) error {
 			_ = answerJSON(`{"a":"[EMA`)(w, r)
 			panic(http.ErrAbortHandler)
-		}, "header end", ErrAborted, http.ErrAbortHandler},
+		}, "header end", ErrCut, http.ErrAbortHandler},
+		{"aborted", func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) }, "end", ErrAborted, http.ErrAbortHandler},
+		{"panic after the header", func(w http.ResponseWriter, r *http.Request) error {
+			_ = answerJSON(`{}`)(w, r)
+			panic("bug")
+		}, "header end", ErrAborted, "bug"},
 		{"panic", func(http.ResponseWriter, *http.Request) error { panic("bug") }, "end", ErrAborted, "bug"},
 	}
 	for _, c := range cases {

@@ -184,21 +184,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	h.publish(r, x)
 	rw := newResponseWriter(w, r, x)
 	defer rw.close()
+	defer func() {
+		if failure := recover(); failure != nil {
+			rw.close()
+			x.end(rw.aborted(failure))
+			panic(failure)
+		}
+	}()
 	err := next.ServeHTTP(rw, r)
 	if !rw.finish() {
 		panic(http.ErrAbortHandler) // as Caddy does with an answer cut off
 	}
-	x.end(endOf(r, err))
+	x.end(rw.ended(err))
 	return err
-}
-
-// endOf returns the error for [Observer.End]: that of the proxy, or that of a
-// client that has gone.
-func endOf(r *http.Request, err error) error {
-	if err != nil {
-		return err
-	}
-	return r.Context().Err()
 }
 
 // admit reads and scrubs the request and prepares it to be forwarded, or returns

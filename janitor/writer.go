@@ -18,6 +18,7 @@ type responseWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	r         *http.Request
 	x         *Exchange
+	client    *clientWriter
 	committed bool
 	answer    io.WriteCloser // restores and observes; nil: bytes pass unchanged
 	unpack    *unpacker      // decompresses the answer before that; nil: not compressed
@@ -26,7 +27,8 @@ type responseWriter struct {
 }
 
 func newResponseWriter(w http.ResponseWriter, r *http.Request, x *Exchange) *responseWriter {
-	return &responseWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, r: r, x: x}
+	client := &clientWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, r: r}
+	return &responseWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: client}, r: r, x: x, client: client}
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -34,8 +36,12 @@ func (w *responseWriter) WriteHeader(status int) {
 	informational := status >= 100 && status < 200 && status != http.StatusSwitchingProtocols
 	if !w.committed && !informational {
 		w.committed = true
-		w.x.begin(status, w.Header())
-		w.chooseReader(status)
+		if status == statusClientLeft && w.client.left() {
+			w.client.noted = true // the proxy's note for the log: no answer
+		} else {
+			w.x.begin(status, w.Header())
+			w.chooseReader(status)
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -196,7 +196,7 @@ func TestCompressedAnswerCutOff(t *testing.T) {
 		if got := recover(); got != http.ErrAbortHandler {
 			t.Errorf("panic %v", got)
 		}
-		o.want(t, "header end", ErrAborted)
+		o.want(t, "header end", ErrCut)
 	}()
 	_ = h.ServeHTTP(httptest.NewRecorder(), postChat("to "+mail), e)
 }
