@@ -81,6 +81,7 @@ type upstreamForecast struct {
 	WaitMS       float64 `json:"wait_ms"`    // until the prefill queued there is done
 	PrefillMS    float64 `json:"prefill_ms"` // of the uncached tokens
 	TTFTMS       float64 `json:"ttft_ms"`    // both
+	PenaltyMS    float64 `json:"penalty_ms"` // expected cost of failures there; added to the score
 	Requests     int     `json:"requests"`   // in flight there
 }
 
@@ -152,6 +153,7 @@ func (p *Policy) forecast(answer *explanation, s *signedRequest, candidates []ro
 			WaitMS:       f.Wait.Seconds() * 1000,
 			PrefillMS:    f.Prefill.Seconds() * 1000,
 			TTFTMS:       (f.Wait + f.Prefill).Seconds() * 1000,
+			PenaltyMS:    f.Penalty.Seconds() * 1000,
 			Requests:     f.InFlight,
 		})
 	}

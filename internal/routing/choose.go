@@ -26,14 +26,15 @@ type scoredCandidate struct {
 	Rate      float64       // requests sent there per nanosecond, see demand
 	InFlight  int           // requests it is prefilling or decoding
 	Footprint int64         // uncached tokens sent there so far: how full its cache is
+	Penalty   time.Duration // expected cost of failures there, see Candidate
 
 	score time.Duration // set by choose
 }
 
 // choose returns the index of the candidate with the smallest score, or -1 when
 // there is none. Among those that are equal within indifference it picks the one
-// with the fewest requests in flight, then the one that was given the least to
-// compute, whose cache has most room. It also returns the contention that the
+// with the lowest penalty, then the one with the fewest requests in flight, then
+// the one that was given the least to compute, whose cache has most room. It also returns the contention that the
 // scores account for.
 func choose(candidates []scoredCandidate) (pick int, others contention) {
 	others = contentionOf(candidates)
@@ -50,7 +51,7 @@ func choose(candidates []scoredCandidate) (pick int, others contention) {
 	}
 	lowest := candidates[pick].score
 	for i := range candidates {
-		if c := &candidates[i]; c.score-lowest < indifference && c.lessLoadedThan(&candidates[pick]) {
+		if c := &candidates[i]; c.score-lowest < indifference && c.preferredTo(&candidates[pick]) {
 			pick = i
 		}
 	}
@@ -107,8 +108,8 @@ func arrivalsUntilIdle(queued int, demand float64) float64 {
 	return float64(queued) * times
 }
 
-// computeScore returns the predicted time to first token, plus what this request
-// costs those that come after it: each waits for as long as it computes. So the
+// computeScore returns the predicted time to first token and the penalty, plus
+// what this request costs those that come after it: each waits for as long as it computes. So the
 // more there is to do, the more computing something again weighs against waiting
 // for it. Looking at the request alone would drive an overloaded fleet deeper
 // into its overload.
@@ -127,13 +128,17 @@ func (c *scoredCandidate) computeScore(others contention) time.Duration {
 	if others.behind > 0 {
 		after += others.behind * (own + float64(prefill(c.Unsent, c.PerToken))) / 2
 	}
-	return time.Duration(min(wait+own+after, float64(maxScore)))
+	return time.Duration(min(wait+own+after+float64(c.Penalty), float64(maxScore)))
 }
 
 const maxScore = 1000 * time.Hour
 
-// lessLoadedThan orders candidates that would answer equally soon.
-func (c *scoredCandidate) lessLoadedThan(than *scoredCandidate) bool {
+// preferredTo orders candidates whose scores are equal. An expected failure is
+// worse than an equally long wait: the wait ends with an answer.
+func (c *scoredCandidate) preferredTo(than *scoredCandidate) bool {
+	if riskier := c.Penalty - than.Penalty; riskier >= indifference || riskier <= -indifference {
+		return riskier < 0
+	}
 	if c.InFlight != than.InFlight {
 		return c.InFlight < than.InFlight
 	}

@@ -24,6 +24,12 @@ func TestChoose(t *testing.T) {
 		{"not equal any more", []scoredCandidate{{Uncached: 800, InFlight: 2}, {Uncached: 809, InFlight: 1}}, 0},
 		{"equal in all: the emptier cache", []scoredCandidate{{Footprint: 9}, {Footprint: 3}, {Footprint: 5}}, 1},
 		{"all equal: the first", []scoredCandidate{{}, {}, {}}, 0},
+		{"equal but for the penalty", []scoredCandidate{{Penalty: ms(2)}, {InFlight: 9, Footprint: 9}}, 1},
+		{"equal penalties", []scoredCandidate{{Penalty: ms(50), InFlight: 2}, {Penalty: ms(50), InFlight: 1}}, 1},
+		{"penalties within a millisecond", []scoredCandidate{{InFlight: 2}, {Penalty: ms(1) / 2, InFlight: 1}}, 1},
+		{"a penalty outweighs a hit", []scoredCandidate{{Uncached: 8000}, {Uncached: 100, Penalty: ms(1000)}}, 0},
+		{"a hit outweighs a penalty", []scoredCandidate{{Uncached: 8000}, {Uncached: 100, Penalty: ms(900)}}, 1},
+		{"rather wait than fail", []scoredCandidate{{Penalty: ms(100)}, {Wait: ms(100), InFlight: 5}}, 1},
 	} {
 		for i := range c.in {
 			c.in[i].PerToken, c.in[i].Unsent = startCost, c.in[i].Uncached
@@ -31,6 +37,17 @@ func TestChoose(t *testing.T) {
 		if got, _ := choose(c.in); got != c.want {
 			t.Errorf("%s: chose %d, want %d", c.name, got, c.want)
 		}
+	}
+}
+
+func TestPenaltyIsBounded(t *testing.T) {
+	c := scoredCandidate{Wait: ms(100), PerToken: startCost, Uncached: 8000, Penalty: math.MaxInt64}
+	if got := c.computeScore(contention{}); got != maxScore {
+		t.Errorf("score %v", got)
+	}
+	both := []scoredCandidate{{Penalty: math.MaxInt64, InFlight: 3}, {Penalty: math.MaxInt64, InFlight: 2}}
+	if got, _ := choose(both); got != 1 {
+		t.Errorf("of two that fail for sure chose %d, the busier one", got)
 	}
 }
 

@@ -57,6 +57,7 @@ func (r *Request) evaluate(candidates []Candidate) (longest int) {
 			Queued:    u.queue.queued,
 			InFlight:  max(u.queue.requests, c.Requests),
 			Footprint: u.footprint,
+			Penalty:   max(0, c.Penalty),
 		})
 		rt.addWait(&s.scored[i], u, now, k.lateShare)
 	}

@@ -2,7 +2,10 @@
 
 package routing
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func TestTheLastTokenIsNeverCached(t *testing.T) {
 	rt, _ := newTestRouter()
@@ -18,6 +21,36 @@ func TestRequestsOfOthersCountAsLoad(t *testing.T) {
 	d := rt.newTestRequest("ab").Route([]Candidate{{Address: "one", Requests: 3}, {Address: "two"}}, false)
 	if d.Pick != 1 {
 		t.Fatalf("picked %d, where Caddy counts three requests", d.Pick)
+	}
+}
+
+func TestPenaltyIsScoredAndNotPredicted(t *testing.T) {
+	rt, _ := newTestRouter()
+	warm := rt.newTestRequest("abcdef")
+	warm.Route(a("one"), false)
+	warm.Confirm()
+	warm.FirstToken()
+	warm.End()
+	candidates := []Candidate{{Address: "one", Penalty: time.Second}, {Address: "two", Penalty: -time.Hour}}
+	r := rt.newTestRequest("abcdef")
+	forecasts, d := r.Explain(candidates)
+	if one := forecasts[0]; one.Penalty != time.Second || one.Wait != 0 || one.Cached == 0 || one.Prefill >= time.Second {
+		t.Errorf("the holder: %+v", one)
+	}
+	if two := forecasts[1]; two.Penalty != 0 || two.Wait != 0 {
+		t.Errorf("a penalty below 0: %+v", two)
+	}
+	if d.Pick != 1 || d.Reason != Load {
+		t.Errorf("would decide %+v", d)
+	}
+	if d := r.Route(candidates, false); d.Pick != 1 || d.Reason != Load {
+		t.Errorf("decided %+v", d)
+	}
+	if got := r.Prediction(); got.Wait != 0 {
+		t.Errorf("predicted %+v", got)
+	}
+	if again := rt.newTestRequest("abcdef"); again.Assign(candidates[0]).Pick != 0 {
+		t.Error("another policy's pick was not kept")
 	}
 }
 

@@ -11,6 +11,7 @@ type Forecast struct {
 	Wait     time.Duration // until its prefill can begin
 	Prefill  time.Duration // of the tokens it does not hold
 	InFlight int           // requests it is busy with
+	Penalty  time.Duration // that the candidate came with, see Candidate
 }
 
 // Explain returns a forecast for each candidate, and the decision that Route
@@ -33,6 +34,7 @@ func (r *Request) Explain(candidates []Candidate) ([]Forecast, Decision) {
 			Wait:     c.Wait,
 			Prefill:  prefill(c.Uncached, c.PerToken),
 			InFlight: c.InFlight,
+			Penalty:  c.Penalty,
 		}
 	}
 	return forecasts, r.decide(longest, false)

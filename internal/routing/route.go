@@ -2,11 +2,17 @@
 
 package routing
 
+import "time"
+
 // Candidate is an upstream that can take a request now.
 type Candidate struct {
 	Address  string
 	Requests int      // in flight there by the caller's count, which may know of more
 	Offload  *Offload // the part of the prompt kept outside its GPU; nil: not known
+
+	// Penalty is the expected cost of failed and overdue answers there. It is
+	// added to the score, not to the predicted wait. Below 0 it counts as 0.
+	Penalty time.Duration
 }
 
 // Reason says why a request went where it went.

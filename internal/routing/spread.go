@@ -25,11 +25,11 @@ const (
 // and takes a copy of the prefix with it. How often is what the ski rental
 // problem teaches: not before the rent paid is a multiple of the buy cost. A long
 // prefix of a single conversation hence stays where there are shorter ones to
-// move.
+// move. No copy is made where failures are expected.
 func spread(candidates []scoredCandidate, pick int, others contention) (instead int, buyCost time.Duration) {
 	emptiest := pick
 	for i := range candidates {
-		if candidates[i].Footprint < candidates[emptiest].Footprint {
+		if candidates[i].Footprint < candidates[emptiest].Footprint && candidates[i].Penalty-candidates[pick].Penalty < indifference {
 			emptiest = i
 		}
 	}

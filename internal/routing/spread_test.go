@@ -53,6 +53,17 @@ func TestASharedPrefixDoesNotDrawAllToOneUpstream(t *testing.T) {
 	}
 }
 
+func TestNoCopyWhereFailuresAreExpected(t *testing.T) {
+	c := []scoredCandidate{
+		{PerToken: startCost, Uncached: 300, Footprint: 100_000},
+		{PerToken: startCost, Uncached: 4000, Footprint: 10, Penalty: ms(10)},
+		{PerToken: startCost, Uncached: 4000, Footprint: 20},
+	}
+	if instead, buyCost := spread(c, 0, contention{}); instead != 2 || buyCost <= 0 {
+		t.Errorf("instead of 0: %d for %v", instead, buyCost)
+	}
+}
+
 // answer is a request whose tokens all come at one time.
 type answer struct {
 	r  *Request
