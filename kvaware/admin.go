@@ -26,7 +26,7 @@ func init() {
 // --------|-------
 // `GET /kv_aware/tree` | The prefix tree: bytes, limit, blocks, upstreams, evictions
 // `GET /kv_aware/volatile` | How far the process is locked out of the disk, and the number of files still open for writing
-// `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, capacity, and what the engine reports
+// `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, capacity, failures, and what the engine reports
 // `GET /kv_aware/upstreams/ADDR` | One upstream
 // `DELETE /kv_aware/upstreams/ADDR` | Forgets the upstream's blocks, as after a restart of the engine
 // `DELETE /kv_aware/upstreams` | Forgets the blocks of all upstreams
@@ -113,10 +113,11 @@ type upstreamReport struct {
 	Capacity       int64  `json:"capacity,omitempty"`        // of its KV cache, in tokens; none: not known
 	CapacitySource string `json:"capacity_source,omitempty"` // config, metrics or learned
 
-	Engine  *upstreams.Report      `json:"engine,omitempty"`  // none: its metrics are not read
-	Events  []following.Report     `json:"events,omitempty"`  // of each rank; none: not followed
-	Tokens  *following.TokenReport `json:"tokens,omitempty"`  // none: it was never asked for tokens
-	Staging *staging.Report        `json:"staging,omitempty"` // none: nothing was staged there
+	Engine   *upstreams.Report      `json:"engine,omitempty"`   // none: its metrics are not read
+	Failures *failureReport         `json:"failures,omitempty"` // none: no attempt was made there
+	Events   []following.Report     `json:"events,omitempty"`   // of each rank; none: not followed
+	Tokens   *following.TokenReport `json:"tokens,omitempty"`   // none: it was never asked for tokens
+	Staging  *staging.Report        `json:"staging,omitempty"`  // none: nothing was staged there
 }
 
 // report describes the upstreams, all or the one at an address, by address.
@@ -135,6 +136,7 @@ func (s *shared) report(address string) []upstreamReport {
 			Capacity:       u.Capacity,
 			CapacitySource: s.upstreams.CapacitySource(u.Address, u.Capacity),
 			Engine:         s.upstreams.Report(u.Address),
+			Failures:       s.failures(u.Address),
 			Events:         s.events.Reports(u.Address),
 			Tokens:         s.tokens.Report(u.Address),
 			Staging:        s.stagings.Report(u.Address),

@@ -96,15 +96,22 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	        wait     <duration>
 //	        warm_gpu on|off
 //	    }
+//	    eject       off|{
+//	        failures <number>
+//	        base     <duration>
+//	        max      <duration>
+//	        share    <share>
+//	    }
 //	}
 func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
 	if d.NextArg() {
 		return d.Err("lb_policy kv_aware takes a block of options, no arguments")
 	}
-	given := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt", "capacity", "metrics", "events", "tokenize", "lmcache")
+	given := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt", "capacity", "metrics", "events", "tokenize", "lmcache", "eject")
 	blocks := map[string]func(*caddyfile.Dispenser, options) error{
 		"fallback": p.parseFallback, "events": p.parseEvents, "tokenize": p.parseTokenize, "lmcache": p.parseLMCache,
+		"eject": p.parseEject,
 	}
 	for d.NextBlock(0) {
 		option := d.Val()

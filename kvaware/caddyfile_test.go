@@ -54,7 +54,7 @@ func TestPolicyCaddyfile(t *testing.T) {
 			want: `{"radix_depth":1,"fallback":{"policy":"header","field":"X","fallback":{"policy":"first"}}}`},
 
 		{name: "argument", in: `kv_aware 3`, err: "takes a block of options, no arguments"},
-		{name: "unknown option", in: "kv_aware {\n depth 3\n}", err: "unrecognized option 'depth': lb_policy kv_aware takes block_size, cache_salt, capacity, events, fallback, lmcache, metrics, radix_depth, tenant, tokenize, unscrubbed, usage"},
+		{name: "unknown option", in: "kv_aware {\n depth 3\n}", err: "unrecognized option 'depth': lb_policy kv_aware takes block_size, cache_salt, capacity, eject, events, fallback, lmcache, metrics, radix_depth, tenant, tokenize, unscrubbed, usage"},
 		{name: "twice", in: "kv_aware {\n radix_depth 3\n radix_depth 3\n}", err: "radix_depth is given twice"},
 		{name: "no value", in: "kv_aware {\n radix_depth\n}", err: "radix_depth takes one argument"},
 		{name: "two values", in: "kv_aware {\n radix_depth 1 2\n}", err: "radix_depth takes one argument"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/bauxite/caddy-kvaware/internal/outlier"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
@@ -42,33 +43,62 @@ func (p *Policy) filterByModel(pool reverseproxy.UpstreamPool, model string, r *
 type candidates struct {
 	upstreams reverseproxy.UpstreamPool
 	scored    []routing.Candidate // the same, in the same order
+	untried   int                 // upstreams that could take the request, these and those left out
+
+	addresses []string // of upstreams, for the outlier detector
+	assessed  []outlier.Assessment
 }
 
 var candidatesPool = sync.Pool{New: func() any { return new(candidates) }}
 
-// candidates returns the available upstreams, without those in failed unless no
-// other is left. The caller releases it.
-func (p *Policy) candidates(pool reverseproxy.UpstreamPool, failed []string, r *http.Request) *candidates {
+// candidates returns the available upstreams, without those at which the request
+// was tried unless no other is left, and without those that are left out because
+// they fail. The caller releases it.
+func (p *Policy) candidates(pool reverseproxy.UpstreamPool, tried []string, r *http.Request) *candidates {
 	c := candidatesPool.Get().(*candidates)
-	untried := false
+	c.untried = 0
 	for _, u := range pool {
 		if p.available(u) {
 			c.upstreams = append(c.upstreams, u)
 			c.scored = append(c.scored, candidate(u, r))
-			untried = untried || !slices.Contains(failed, c.scored[len(c.scored)-1].Address)
+			if !slices.Contains(tried, c.scored[len(c.scored)-1].Address) {
+				c.untried++
+			}
 		}
 	}
-	if untried && len(failed) > 0 {
-		c.remove(failed)
+	if c.untried > 0 && len(tried) > 0 {
+		c.keep(func(i int) bool { return !slices.Contains(tried, c.scored[i].Address) })
+	}
+	if !p.shared.outliers.Quiet() {
+		c.admit(p.shared.outliers, p.ejection)
 	}
 	return c
 }
 
-// remove drops the upstreams at some addresses.
-func (c *candidates) remove(addresses []string) {
+// admit removes the upstreams that take no request now, and sets the penalties of
+// the others.
+func (c *candidates) admit(d *outlier.Detector, o outlier.Options) {
+	for _, s := range c.scored {
+		c.addresses = append(c.addresses, s.Address)
+	}
+	c.assessed = slices.Grow(c.assessed, len(c.scored))[:len(c.scored)]
+	d.Assess(c.addresses, c.assessed)
+	outlier.Admit(c.assessed, o)
+	for i, a := range c.assessed {
+		c.scored[i].Penalty = a.Penalty
+	}
+	c.keep(func(i int) bool { return c.assessed[i].Takes })
+}
+
+// others returns the number of upstreams that could take the request when one of
+// the candidates fails.
+func (c *candidates) others() int { return max(0, c.untried-1) }
+
+// keep drops all candidates but those of which keep reports true.
+func (c *candidates) keep(keep func(i int) bool) {
 	kept := 0
 	for i, s := range c.scored {
-		if !slices.Contains(addresses, s.Address) {
+		if keep(i) {
 			c.upstreams[kept], c.scored[kept] = c.upstreams[i], s
 			kept++
 		}
@@ -82,7 +112,9 @@ func (c *candidates) remove(addresses []string) {
 func (c *candidates) release() {
 	clear(c.upstreams)
 	clear(c.scored)
+	clear(c.addresses)
 	c.upstreams, c.scored = c.upstreams[:0], c.scored[:0]
+	c.addresses, c.assessed = c.addresses[:0], c.assessed[:0]
 	candidatesPool.Put(c)
 }
 

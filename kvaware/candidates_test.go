@@ -36,7 +36,7 @@ func TestCandidates(t *testing.T) {
 			{"c:1 b:1 {node}", "a:1", "a:1"}, // there is no other: again
 			{"a:1 b:1 c:1 {node}", "a:1", ""},
 		} {
-			p := &Policy{available: func(u *reverseproxy.Upstream) bool { return !slices.Contains(strings.Fields(c.down), u.Dial) }}
+			p := &Policy{shared: newShared(MinMemoryLimit, time.Now), available: func(u *reverseproxy.Upstream) bool { return !slices.Contains(strings.Fields(c.down), u.Dial) }}
 			s := p.candidates(pool, strings.Fields(c.failed), r)
 			var got []string
 			for i, scored := range s.scored {

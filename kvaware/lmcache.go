@@ -145,7 +145,7 @@ func (p *Policy) stage(r *http.Request, s *requestState, pool reverseproxy.Upstr
 	}
 	fetching := s.staging.Send(r.Context(), staging.Attempt{
 		Upstream: s.address,
-		Failed:   len(s.failed),
+		Failed:   len(s.tries.Tried()),
 		InPool: func(at string) bool {
 			return slices.ContainsFunc(pool, func(u *reverseproxy.Upstream) bool { return address(u, r) == at })
 		},

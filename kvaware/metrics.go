@@ -30,6 +30,7 @@ type policyMetrics struct {
 	errorRatio   prometheus.Histogram
 	ttft         *prometheus.HistogramVec
 	usageMissing *prometheus.CounterVec
+	failures     *prometheus.CounterVec
 	others       []prometheus.Collector // read at each scrape
 }
 
@@ -61,7 +62,10 @@ func newPolicyMetrics(s *shared) *policyMetrics {
 		}, []string{"upstream"}),
 		usageMissing: counter("usage_missing_total",
 			"Answers that did not report cached prompt tokens.", "upstream"),
+		failures: counter("failures_total",
+			"Attempts that failed, by kind: dial, reset, timeout, status, limited, cut or stalled.", "upstream", "kind"),
 		others: []prometheus.Collector{
+			newEjectedMetric(s),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_bytes",
 				"Memory of the prefix tree.")), func() float64 { return float64(s.router.Stats().Bytes) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_blocks",
@@ -79,7 +83,7 @@ func newPolicyMetrics(s *shared) *policyMetrics {
 
 // register enters the metrics into a config's registry.
 func (m *policyMetrics) register(r prometheus.Registerer) error {
-	own := []prometheus.Collector{m.requests, m.predicted, m.reported, m.errorRatio, m.ttft, m.usageMissing}
+	own := []prometheus.Collector{m.requests, m.predicted, m.reported, m.errorRatio, m.ttft, m.usageMissing, m.failures}
 	for _, c := range slices.Concat(own, m.others) {
 		if err := r.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err
@@ -110,4 +114,5 @@ func (m *policyMetrics) forget(address string) {
 	m.reported.DeletePartialMatch(labels)
 	m.ttft.DeletePartialMatch(labels)
 	m.usageMissing.DeletePartialMatch(labels)
+	m.failures.DeletePartialMatch(labels)
 }

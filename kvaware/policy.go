@@ -24,6 +24,7 @@ import (
 
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/internal/following"
+	"github.com/bauxite/caddy-kvaware/internal/outlier"
 	"github.com/bauxite/caddy-kvaware/internal/staging"
 	"github.com/bauxite/caddy-kvaware/internal/upstreams"
 )
@@ -58,7 +59,10 @@ func init() {
 // upstream holds (see the `kv_aware` app). Hashes are made from scrubbed prompts
 // only, so a `pii_janitor` handler has to run ahead of `reverse_proxy`. The
 // policy puts the scrubbed body back at each attempt, so retries of LLM calls
-// are safe without `request_buffers`.
+// are safe without `request_buffers`. Where the proxy has none of `lb_retries`,
+// `lb_try_duration` and `lb_retry_match`, a request that fails before its answer
+// begins is retried at up to two other upstreams. Retries are bounded to a fifth
+// of the requests and ten a second.
 //
 // Placeholders it sets:
 //
@@ -67,6 +71,7 @@ func init() {
 // `{http.kv_aware.match_tokens}` | Prompt tokens predicted to be cached at the picked upstream
 // `{http.kv_aware.prompt_tokens}` | Length of the prompt in tokens, as estimated
 // `{http.kv_aware.reason}` | The reason for the pick: hit, load, cold, fallback or unscrubbed
+// `{http.kv_aware.retry}` | true after a failed attempt that should be retried, for use in `lb_retry_match`
 type Policy struct {
 	// How many blocks of a prompt to track. Here a block is a message; the
 	// first block holds tools and system prompt, and a prompt without
@@ -145,6 +150,10 @@ type Policy struct {
 	// request is on its way. Default: off.
 	LMCache *LMCache `json:"lmcache,omitempty"`
 
+	// When an upstream that fails is left out, and for how long. Default: after
+	// three failures in a row, for 2s and up to 15s.
+	Eject *Eject `json:"eject,omitempty"`
+
 	fallback     reverseproxy.Selector
 	coldFallback bool // the fallback decides for prompts that match nothing
 	available    func(*reverseproxy.Upstream) bool
@@ -155,6 +164,10 @@ type Policy struct {
 	eventsSubscriber    *following.Subscriber
 	stager              staging.Stager
 	offloadWeights      *kvevents.TierWeights // nil: the engines keep no blocks outside their GPUs
+
+	ejection     outlier.Options
+	retries      int                         // attempts that may follow a first one
+	ownTransport *reverseproxy.HTTPTransport // made for the proxy; nil: it had one
 
 	observed *observed
 }
@@ -192,7 +205,7 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 	p.subscribe()
 	p.stager = p.newStager()
 	p.shared.join(p)
-	return nil
+	return p.wrapProxy(ctx)
 }
 
 // setDefaults fills in the options that are not configured, and replaces the
@@ -209,6 +222,7 @@ func (p *Policy) setDefaults() {
 	if p.LMCache != nil {
 		p.LMCache = p.LMCache.expanded()
 	}
+	p.ejection = p.Eject.options()
 }
 
 // subscribe makes the policy's subscribers for the shared state, and its own
@@ -243,6 +257,7 @@ func (p *Policy) Validate() error {
 		checkMetrics(p.Metrics),
 		p.Events.check(),
 		p.LMCache.check(),
+		p.Eject.check(),
 		p.checkTokenizeNeeds(),
 	)
 }
@@ -252,6 +267,9 @@ func (p *Policy) Cleanup() error {
 	if p.shared != nil {
 		p.stager.Close()
 		p.shared.leave(p)
+	}
+	if p.ownTransport != nil {
+		return p.ownTransport.Cleanup()
 	}
 	return nil
 }

@@ -3,6 +3,7 @@
 package kvaware
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/answer"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/staging"
+	"github.com/bauxite/caddy-kvaware/internal/transport"
 	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
@@ -23,11 +25,11 @@ const stateVar = "kv_aware.state"
 type requestState struct {
 	policy   *Policy
 	exchange *janitor.Exchange
+	tries    *transport.Tries
 	signedRequest
 
 	staging  staging.Task
-	fetching bool     // the prompt's tokens are being fetched
-	failed   []string // addresses of failed attempts
+	fetching bool // the prompt's tokens are being fetched
 
 	// Of the attempt under way.
 	address string // "": none is
@@ -45,7 +47,7 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 	if s, ok := caddyhttp.GetVar(r.Context(), stateVar).(*requestState); ok && s.policy == p {
 		return s
 	}
-	s := &requestState{policy: p, exchange: x}
+	s := &requestState{policy: p, exchange: x, tries: p.tries(r)}
 	caddyhttp.SetVar(r.Context(), stateVar, s)
 	signing := p.shared.signing.Load()
 	t := p.tenant(r, signing.key)
@@ -59,6 +61,7 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 		x.AskUsage()
 	}
 	s.staging = p.stager.Begin((*stagedRequest)(s))
+	s.tries.Observed = true
 	x.Observe(s)
 	return s
 }
@@ -74,7 +77,6 @@ func (s *requestState) attemptFailed() {
 		return
 	}
 	s.policy.shared.upstreams.Suspect(s.address)
-	s.failed = append(s.failed, s.address)
 	s.address = ""
 	s.request.End()
 }
@@ -130,7 +132,8 @@ func (s *requestState) Finish(toolCalls bool) {
 }
 
 // End is called once, when the request is over, however it ended.
-func (s *requestState) End(error) {
+func (s *requestState) End(err error) {
+	s.tries.End(err == nil, errors.Is(err, janitor.ErrCut))
 	s.request.End()
 	s.staging.End(s.accepted)
 	if !s.answered && s.address != "" {

@@ -19,6 +19,8 @@ import (
 // attempt, which is the only sign that the attempt before has failed.
 func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	p.refreshUpstreams(pool, r)
+	tries := p.tries(r)
+	tries.Again()
 	x, scrubbed := janitor.From(r)
 	if !scrubbed {
 		return p.selectUnscrubbed(pool, r, w)
@@ -27,14 +29,13 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	if !x.Attach(r) {
 		return nil // the answer has begun: there is nothing left to send
 	}
-	makeReplayable(r)
 	serving := p.filterByModel(pool, x.Model(), r)
 	if !state.signed() {
 		setPlaceholders(r, routing.Decision{Reason: routing.Fallback}, 0)
-		return p.fallback.Select(serving, r, w)
+		return p.selectUnsigned(serving, r, w)
 	}
 	state.attemptFailed()
-	candidates := p.candidates(serving, state.failed, r)
+	candidates := p.candidates(serving, tries.Tried(), r)
 	defer candidates.release()
 	p.recordRouted(x.Janitor(), candidates, r)
 	u, decision := p.route(candidates, state, r, w)
@@ -42,6 +43,20 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 		return nil // Caddy's own rules for "no upstream available" apply
 	}
 	p.commit(address(u, r), decision, state, pool, r)
+	p.attempt(tries, state.address, overdueAfter(state), candidates.others())
+	return u
+}
+
+// selectUnsigned has the fallback policy pick an upstream for a request without a
+// signature. Upstreams that fail are left out for it too.
+func (p *Policy) selectUnsigned(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	tries := p.tries(r)
+	candidates := p.candidates(pool, tries.Tried(), r)
+	defer candidates.release()
+	u := p.fallback.Select(candidates.upstreams, r, w)
+	if u != nil {
+		p.attempt(tries, address(u, r), 0, candidates.others())
+	}
 	return u
 }
 
@@ -73,19 +88,6 @@ func (p *Policy) commit(address string, d routing.Decision, state *requestState,
 	p.fetchTokens(state)
 	setPlaceholders(r, d, state.request.Tokens())
 }
-
-// makeReplayable lets the transport send the request again when a connection
-// that was kept alive turns out to be dead before any byte of an answer: some
-// engines close connections that they have announced as kept alive. A prompt
-// can be sent twice. The entry without a value marks it so for net/http
-// (https://pkg.go.dev/net/http#Transport) and is not sent.
-func makeReplayable(r *http.Request) {
-	if _, set := r.Header[idempotencyKey]; !set && r.GetBody != nil {
-		r.Header[idempotencyKey] = nil
-	}
-}
-
-const idempotencyKey = "Idempotency-Key"
 
 // setPlaceholders leaves the decision in the request's placeholders.
 func setPlaceholders(r *http.Request, d routing.Decision, promptTokens int) {

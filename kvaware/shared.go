@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bauxite/caddy-kvaware/internal/following"
+	"github.com/bauxite/caddy-kvaware/internal/outlier"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/staging"
 	"github.com/bauxite/caddy-kvaware/internal/upstreams"
@@ -29,6 +30,7 @@ type shared struct {
 	events    *following.Subscriptions
 	tokens    *following.TokenLinker
 	stagings  *staging.Totals
+	outliers  *outlier.Detector
 	metrics   *policyMetrics
 	now       func() time.Time
 	random    []byte // the hash key of configs that name none
@@ -103,6 +105,7 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 	rand.Read(s.random) // never fails: crypto/rand ends the process instead
 	s.signing.Store(&signingKey{key: s.random})
 	s.metrics = newPolicyMetrics(s)
+	s.outliers = outlier.New(now, &failureObserver{s.metrics})
 	return s
 }
 
@@ -195,6 +198,7 @@ func (s *shared) forgetAll() {
 // upstream.
 func (s *shared) forget(address string) bool {
 	s.events.Forget(address)
+	s.outliers.Forget(address)
 	return s.router.Forget(address)
 }
 
@@ -202,6 +206,7 @@ func (s *shared) forget(address string) bool {
 func (s *shared) sweep(now time.Time) {
 	s.router.Index().Expire(now)
 	s.events.Sweep(now)
+	s.outliers.Sweep()
 	for _, address := range s.router.Sweep() {
 		s.metrics.forget(address)
 		s.upstreams.Forget(address)

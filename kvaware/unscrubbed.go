@@ -40,7 +40,7 @@ func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Reques
 		why = unscrubbed
 	}
 	setPlaceholders(r, routing.Decision{Reason: why}, 0)
-	u := p.fallback.Select(pool, r, w)
+	u := p.selectUnsigned(pool, r, w)
 	if u != nil && why == unscrubbed {
 		p.shared.metrics.picked(address(u, r), why)
 	}

@@ -50,7 +50,7 @@ var rooms = []room{
 	{"janitor/pii", "internal/sensitive"},
 
 	{"kvaware", join("janitor internal/answer internal/endpoint internal/engine/kvevents internal/following internal/lmcache",
-		"internal/proxies internal/routing internal/staging internal/upstreams internal/volatile internal/volatile/needs",
+		"internal/outlier internal/proxies internal/routing internal/staging internal/transport internal/upstreams internal/volatile internal/volatile/needs",
 		caddy, zap, prometheus, humanize)},
 
 	{"internal/adapter", join(caddy, "go.yaml.in/yaml/v3")},
@@ -67,6 +67,7 @@ var rooms = []room{
 	{"internal/following", join("internal/endpoint internal/engine/kvevents internal/kvindex internal/prompt internal/routing internal/tokenize", prometheus)},
 	{"internal/kvindex", join("internal/blockhash internal/engine/kvevents internal/sensitive radixcache", xxhash)},
 	{"internal/lmcache", "internal/backoff"},
+	{"internal/outlier", ""},
 	{"internal/prompt", "internal/sensitive"},
 	{"internal/proxies", caddy},
 	{"internal/replay", join("internal/blockhash internal/prompt internal/routing", xxhash)},
@@ -76,6 +77,7 @@ var rooms = []room{
 	{"internal/sim/lmcachesim", join("internal/sim/enginesim", xxhash)},
 	{"internal/staging", join("internal/lmcache internal/prompt internal/routing internal/tokenize", prometheus, xxhash)},
 	{"internal/tokenize", "internal/backoff internal/prompt internal/sensitive"},
+	{"internal/transport", join("internal/outlier", caddy, zap)},
 	{"internal/upstreams", "internal/endpoint internal/engine/metrics internal/routing"},
 	{"internal/volatile", "github.com/landlock-lsm/go-landlock golang.org/x/sys"},
 	{"internal/volatile/needs", join("internal/volatile", caddy, certmagic)},
@@ -95,7 +97,7 @@ const (
 )
 
 // caddyRooms are the rooms that may import Caddy.
-var caddyRooms = []string{".", "cmd/caddy", "janitor", "kvaware", "internal/adapter", "internal/commands", "internal/proxies",
+var caddyRooms = []string{".", "cmd/caddy", "janitor", "kvaware", "internal/adapter", "internal/commands", "internal/proxies", "internal/transport",
 	"internal/volatile/needs", "integration"}
 
 // broken returns the rule that an import breaks, or "". Both are paths below the
