@@ -23,7 +23,7 @@ const (
 	// or so attempts make most of it, as they do for ejection.
 	shareStep = 0.3
 	// shareHalfLife is the time in which the failure share halves without attempts.
-	shareHalfLife = 10 * time.Second
+	shareHalfLife = 3 * time.Second
 	// negligible is the failure share below which it counts as nothing.
 	negligible = 0.01
 	// failedAttemptCost is what a failed attempt is taken to cost a client: the
