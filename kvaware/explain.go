@@ -83,6 +83,11 @@ type upstreamForecast struct {
 	TTFTMS       float64 `json:"ttft_ms"`    // both
 	PenaltyMS    float64 `json:"penalty_ms"` // expected cost of failures there; added to the score
 	Requests     int     `json:"requests"`   // in flight there
+
+	// State is the part that the upstream takes in routing: ready, returning,
+	// half-open, limited or ejected.
+	State   string `json:"state"`
+	LeftOut bool   `json:"left_out"` // it takes no request now; nothing is predicted for it
 }
 
 // serveExplain takes the body of a request as clients send it and answers with
@@ -129,9 +134,11 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		if !signed.signed() {
 			return // the fallback would take it
 		}
-		c := p.candidates(p.filterByModel(known.upstreams, x.Model(), r), nil, r)
+		serving := p.filterByModel(known.upstreams, x.Model(), r)
+		c := p.candidates(serving, nil, r)
 		defer c.release()
 		p.forecast(answer, &signed, c.scored)
+		p.addLeftOut(answer, serving, r)
 	})
 	return answer, err
 }
@@ -155,7 +162,22 @@ func (p *Policy) forecast(answer *explanation, s *signedRequest, candidates []ro
 			TTFTMS:       (f.Wait + f.Prefill).Seconds() * 1000,
 			PenaltyMS:    f.Penalty.Seconds() * 1000,
 			Requests:     f.InFlight,
+			State:        p.shared.outliers.State(f.Address).String(),
 		})
 	}
 	slices.SortStableFunc(answer.Upstreams, func(a, b upstreamForecast) int { return cmp.Compare(a.TTFTMS, b.TTFTMS) })
+}
+
+// addLeftOut adds the available upstreams that take no request now, because they
+// fail or are busy.
+func (p *Policy) addLeftOut(answer *explanation, pool reverseproxy.UpstreamPool, r *http.Request) {
+	for _, u := range pool {
+		at := address(u, r)
+		listed := func(f upstreamForecast) bool { return f.Address == at }
+		if p.available(u) && !slices.ContainsFunc(answer.Upstreams, listed) {
+			answer.Upstreams = append(answer.Upstreams, upstreamForecast{
+				Address: at, State: p.shared.outliers.State(at).String(), LeftOut: true, Requests: u.NumRequests(),
+			})
+		}
+	}
 }

@@ -63,7 +63,7 @@ func BenchmarkSelect64(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			state.request.End()
-			state.address = "" // as if it were another request with this prompt
+			state.address, state.tries.Attempt = "", nil // as if it were another request with this prompt
 			if p.Select(pool, r, w) != first {
 				b.Fatal("the holder was not picked")
 			}

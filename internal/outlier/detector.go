@@ -174,6 +174,16 @@ func (d *Detector) Report(address string) (r Report, ok bool) {
 	return u.report(now), true
 }
 
+// State returns the part that an upstream takes in routing.
+func (d *Detector) State(address string) State {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if u := d.upstreams[address]; u != nil {
+		return u.state(d.now())
+	}
+	return Ready
+}
+
 // Ejected returns the addresses of all remembered upstreams, and whether each is
 // left out at the moment.
 func (d *Detector) Ejected() map[string]bool {
