@@ -3,9 +3,12 @@
 package janitor
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/bauxite/caddy-kvaware/internal/answer"
 )
 
 // statusClientLeft is the status that reverse_proxy writes, for the access log,
@@ -19,10 +22,17 @@ type clientWriter struct {
 	r     *http.Request
 	err   error
 	noted bool // the proxy has noted that the client left
+	shut  bool // writes fail
 }
 
 // Write implements http.ResponseWriter.
 func (c *clientWriter) Write(p []byte) (int, error) {
+	if c.shut && c.err == nil {
+		c.err = ErrClientLeft
+	}
+	if c.err != nil {
+		return 0, c.err
+	}
 	n, err := c.ResponseWriter.Write(p)
 	if err != nil && c.err == nil {
 		c.err = err
@@ -33,10 +43,49 @@ func (c *clientWriter) Write(p []byte) (int, error) {
 // left reports whether the client has gone.
 func (c *clientWriter) left() bool { return c.err != nil || c.r.Context().Err() != nil }
 
+// finish passes on the bytes that are still held back when the answer ends. It
+// reports false if the engine cut the answer off, although its connection ended
+// well: a stream without its last event, or a compressed answer that is incomplete.
+// The client would not notice.
+func (w *responseWriter) finish() bool {
+	decoded := w.unpack == nil || w.unpack.finish() == nil
+	return w.closeAnswer() && (decoded || w.whole)
+}
+
+// close frees the buffers of the answer, however the request ended.
+func (w *responseWriter) close() {
+	if w.unpack != nil {
+		w.unpack.stop()
+	}
+	w.closeAnswer()
+}
+
+// closeAnswer passes on what the answer's reader holds back. It reports false if a
+// stream was cut off, after it has told the client.
+func (w *responseWriter) closeAnswer() bool {
+	if w.answer == nil || w.closed {
+		return true
+	}
+	w.closed = true
+	w.client.shut = w.client.left() // nothing is written to nobody
+	err := w.answer.Close()
+	w.whole = w.hasEnd && err == nil
+	if !errors.Is(err, answer.ErrCut) {
+		return true // the client may be gone: nothing else to do
+	}
+	if !w.client.left() {
+		_, _ = w.client.Write(refuseCut.event(w.x.api, w.stream.NextNumber()))
+		_ = w.FlushError()
+	}
+	return false
+}
+
 // ended returns the error for [Observer.End] after the handlers behind this one
 // have returned err.
 func (w *responseWriter) ended(err error) error {
 	switch {
+	case w.whole:
+		return nil
 	case err == nil && w.committed && !w.client.noted && w.client.err == nil:
 		return nil // the whole answer was passed on, even if the client has left since
 	case w.client.left():
@@ -49,6 +98,8 @@ func (w *responseWriter) ended(err error) error {
 // with http.ErrAbortHandler when it cannot pass on the rest of an answer.
 func (w *responseWriter) aborted(failure any) error {
 	switch {
+	case w.whole:
+		return nil
 	case failure != http.ErrAbortHandler:
 		return ErrAborted
 	case w.client.left():

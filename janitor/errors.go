@@ -14,8 +14,8 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// refusal is the reason why a request is not forwarded. All of its text is fixed,
-// so nothing of the request can get into it.
+// refusal is the reason why a request is not forwarded, or gets no whole answer.
+// All of its text is fixed, so nothing of the request can get into it.
 type refusal struct {
 	status  int
 	reason  string // the metric label and the error's code
@@ -55,6 +55,8 @@ var (
 		message: "the request has personal data or secrets in the key of a JSON object, where they cannot be replaced"}
 	refuseFindings = &refusal{status: http.StatusInsufficientStorage, reason: "too_many_findings",
 		message: "the request contains more personal data or secrets than this gateway handles in one request"}
+	refuseCut = &refusal{status: http.StatusBadGateway, reason: "answer_cut_off",
+		message: "the engine cut its answer off; what has arrived is incomplete"}
 )
 
 // refusalOf returns the refusal for an error of reading or parsing a body. It
@@ -100,11 +102,11 @@ type anthropicError struct {
 
 // errorShapes has a row for each prompt.ErrorShape.
 var errorShapes = [...]func(*refusal) any{
-	prompt.OpenAIError:    (*refusal).openAI,
-	prompt.AnthropicError: (*refusal).anthropic,
+	prompt.OpenAIError:    func(f *refusal) any { return f.openAI() },
+	prompt.AnthropicError: func(f *refusal) any { return f.anthropic() },
 }
 
-func (f *refusal) openAI() any {
+func (f *refusal) openAI() openAIError {
 	e := openAIError{}
 	e.Error.Message, e.Error.Type, e.Error.Code = f.message, f.openAIType(), f.reason
 	if f.param != "" {
@@ -113,7 +115,7 @@ func (f *refusal) openAI() any {
 	return e
 }
 
-func (f *refusal) anthropic() any {
+func (f *refusal) anthropic() anthropicError {
 	e := anthropicError{Type: "error"}
 	e.Error.Type, e.Error.Message = f.anthropicType(), f.message
 	return e
@@ -139,6 +141,8 @@ func (f *refusal) anthropicType() string {
 	switch {
 	case f.status == http.StatusRequestEntityTooLarge:
 		return "request_too_large"
+	case f.status == http.StatusBadGateway:
+		return "api_error"
 	case f.status >= 500:
 		return "overloaded_error"
 	}

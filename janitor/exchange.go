@@ -28,7 +28,8 @@ var (
 	// answer.
 	ErrAborted = errors.New("the exchange was aborted")
 	// ErrCut says that the engine cut the answer off: its connection broke after
-	// the header.
+	// the header, or a stream ended without the last event of its API ([DONE],
+	// message_stop, response.completed).
 	ErrCut = errors.New("the engine cut the answer off")
 	// ErrClientLeft says that the client left before it had the whole answer: its
 	// context ended, or a write to it failed. An engine is not to blame for it,

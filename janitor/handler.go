@@ -193,6 +193,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}()
 	err := next.ServeHTTP(rw, r)
 	if !rw.finish() {
+		h.logger.Warn("an answer ended before its last event", zap.Stringer("api", x.api))
 		panic(http.ErrAbortHandler) // as Caddy does with an answer cut off
 	}
 	x.end(rw.ended(err))

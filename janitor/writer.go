@@ -23,6 +23,9 @@ type responseWriter struct {
 	answer    io.WriteCloser // restores and observes; nil: bytes pass unchanged
 	unpack    *unpacker      // decompresses the answer before that; nil: not compressed
 	stream    *answer.Stream // answer, if it is a stream of events
+	hasEnd    bool           // stream has a last event by its API
+	whole     bool           // which has come, and was passed on
+	closed    bool           // closeAnswer was called
 	counted   int64          // the bytes counted for its buffers
 }
 
@@ -49,7 +52,11 @@ func (w *responseWriter) WriteHeader(status int) {
 // chooseReader decides how the body is passed on.
 func (w *responseWriter) chooseReader(status int) {
 	h := w.Header()
-	if !w.needsReading() || w.r.Method == http.MethodHead || !hasReadableBody(status) {
+	if w.r.Method == http.MethodHead || !hasReadableBody(status) {
+		return
+	}
+	w.hasEnd = w.endExpected(status, h.Get("Content-Type"))
+	if !w.hasEnd && !w.needsReading() {
 		return
 	}
 	c, err := codingOf(h)
@@ -65,7 +72,7 @@ func (w *responseWriter) chooseReader(status int) {
 		w.unpack = newUnpacker(c, reader)
 		h.Del("Content-Encoding")
 	}
-	if c.open != nil || w.x.restores() || w.x.dropUsage {
+	if c.open != nil || w.hasEnd || w.x.restores() || w.x.dropUsage {
 		dropLengths(h)
 	}
 }
@@ -73,6 +80,12 @@ func (w *responseWriter) chooseReader(status int) {
 // needsReading reports whether the answer must be restored or observed.
 func (w *responseWriter) needsReading() bool {
 	return w.x.restores() || w.x.dropUsage || w.x.observer != nil
+}
+
+// endExpected reports whether the answer is a stream that its API ends with an
+// event.
+func (w *responseWriter) endExpected(status int, contentType string) bool {
+	return w.x.bodyRead && status < 300 && answer.HasEnd(w.x.api) && answer.IsStream(contentType)
 }
 
 // newAnswer returns the reader for answers of a media type, nil if they pass
@@ -92,6 +105,9 @@ func (w *responseWriter) newAnswer(contentType string) io.WriteCloser {
 	}
 	if w.stream, ok = reader.(*answer.Stream); ok && w.x.dropUsage {
 		w.stream.HideUsage()
+	}
+	if ok && w.hasEnd {
+		w.stream.ExpectEnd()
 	}
 	return reader
 }
@@ -162,27 +178,6 @@ func (w *responseWriter) FlushError() error {
 		w.WriteHeader(http.StatusOK)
 	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
-}
-
-// finish passes on the bytes that are still held back when the answer ends. It
-// reports false if a compressed answer was incomplete, which the client could not
-// notice.
-func (w *responseWriter) finish() bool {
-	whole := w.unpack == nil || w.unpack.finish() == nil
-	if w.answer != nil {
-		_ = w.answer.Close() // the client may be gone: nothing else to do
-	}
-	return whole
-}
-
-// close frees the buffers of the answer, however the request ended.
-func (w *responseWriter) close() {
-	if w.unpack != nil {
-		w.unpack.stop()
-	}
-	if w.answer != nil {
-		_ = w.answer.Close()
-	}
 }
 
 // writerFunc is a Write method.

@@ -24,7 +24,7 @@ var placeheld = strings.Replace(restored, mail, "[EMAIL_1]", 1)
 
 // The client gets its own values back in each kind of answer.
 func TestRestoring(t *testing.T) {
-	event := "data: " + placeheld + "\n\n"
+	event := "data: " + placeheld + "\n\ndata: [DONE]\n\n"
 	cases := []struct {
 		name      string
 		configure func(*Handler)
@@ -240,6 +240,7 @@ func TestFlush(t *testing.T) {
 		if !strings.Contains(rec.Body.String(), mail) {
 			t.Errorf("a whole event waits: %q", rec.Body)
 		}
+		_, _ = io.WriteString(w, "data: [DONE]\n\n")
 		return nil
 	}}
 	if err := h.ServeHTTP(rec, postChat(mail), e); err != nil {
@@ -321,6 +322,7 @@ func TestHeldAnswerIsCounted(t *testing.T) {
 		})
 		e := new(engine)
 		start, rest := "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"", "\"}}]}\n\n"
+		const done = "data: [DONE]\n\n"
 		e.answer = func(w http.ResponseWriter, _ *http.Request) error {
 			e.exchange.Observe(new(recorder))
 			w.Header().Set("Content-Type", "text/event-stream")
@@ -336,7 +338,7 @@ func TestHeldAnswerIsCounted(t *testing.T) {
 				t.Errorf("%s: another request above the limit: status %d", method, other.Code)
 			}
 			_, _ = io.WriteString(w, rest)
-			_, _ = io.WriteString(w, start+rest)
+			_, _ = io.WriteString(w, start+rest+done)
 			if used := h.queue.Used(); used > before+4*footprintFloor {
 				t.Errorf("%s: %d bytes are still counted when the event has passed", method, used-before)
 			}
@@ -350,7 +352,7 @@ func TestHeldAnswerIsCounted(t *testing.T) {
 			r = newRequest("GET", "/v1/responses/1", nil)
 		}
 		w := serveTo(t, h, r, e)
-		want := start + mail + strings.Repeat("x", 500_000) + rest + start + rest
+		want := start + mail + strings.Repeat("x", 500_000) + rest + start + rest + done
 		if method == "GET" {
 			want = strings.Replace(want, mail, "[EMAIL_1]", 1)
 		}

@@ -20,6 +20,7 @@ func (e *event) readAnthropic() {
 		e.addEnding(ending{all: true})
 	case "message_stop":
 		e.tally.report()
+		e.tally.over = true
 		e.addEnding(ending{all: true})
 	}
 	for _, m := range e.members {

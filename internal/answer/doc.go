@@ -2,12 +2,14 @@
 
 // Package answer reads the answers of engines as they pass through.
 //
-// It does two things, in one pass and without writing any JSON anew:
+// It does three things, in one pass and without writing any JSON anew:
 //
 //   - It reports to an [Observer]: the first token, the usage with the cached
 //     tokens, and how the answer ended.
 //   - It restores: placeholders of the prompt, such as [EMAIL_1], become this
 //     client's own values again. Every other byte stays as it is.
+//   - It notices a stream that was cut off: without its API's last event, half an
+//     answer looks like a whole one.
 //
 // [Stream] reads text/event-stream, [Body] reads JSON; [New] picks one by the
 // media type. Both recognize an answer by its shape and not by the request's

@@ -88,6 +88,7 @@ func (e *event) read(doc []byte, at span) bool {
 	if string(bytes.TrimSpace(doc[at.start:at.end])) == "[DONE]" {
 		e.addEnding(ending{all: true})
 		e.tally.report()
+		e.tally.over = true
 		return true
 	}
 	e.cursor = cursor{b: doc[:at.end], i: at.start}
@@ -95,6 +96,7 @@ func (e *event) read(doc []byte, at span) bool {
 		return false
 	}
 	e.interpret()
+	e.tally.over = e.tally.over || e.isError()
 	if e.bad {
 		e.reset()
 		return false
@@ -188,6 +190,7 @@ func (e *event) readNative() {
 			e.readLane(part{key: key}, true)
 		case string(name) == "stop" && string(e.bytes(m.value)) == "true":
 			e.tally.finish(nil)
+			e.tally.over = true
 			e.addEnding(ending{all: true})
 		default:
 			e.readValue(meaningOf(name), false)

@@ -29,6 +29,8 @@ type tally struct {
 	finished  bool // the engine gave a reason for the end
 	toolCalls bool
 	reported  bool
+	over      bool // the last event of the answer, or an error, has come
+	number    int  // sequence_number of the next event, in the Responses API
 
 	// Bit sets of the choices below 64 that have begun and ended. A stream is
 	// complete when all have ended.

@@ -19,6 +19,7 @@ func (e *event) readResponse() {
 		item:  e.integerMember("content_index", "summary_index"),
 		name:  hash(base),
 	}
+	e.tally.number = int(e.integerMember("sequence_number")) + 1
 	e.endResponseLanes(kind, key)
 	for _, m := range e.members {
 		e.i = m.value.start
@@ -38,9 +39,11 @@ func (e *event) endResponseLanes(kind []byte, key laneKey) {
 		e.tally.finish(nil)
 		e.observeResponse()
 		e.tally.report()
+		e.tally.over = true
 		e.addEnding(ending{all: true})
 	case "response.failed":
 		e.observeResponse()
+		e.tally.over = true
 		e.addEnding(ending{all: true})
 	case "response.output_item.added":
 		e.observeItem()

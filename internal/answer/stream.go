@@ -12,8 +12,8 @@ import (
 var ErrClosed = errors.New("answer: write after close")
 
 // Stream passes on a text/event-stream answer. It writes an event as soon as its
-// last byte has come. Without placeholders and options it passes on every Write
-// as it is.
+// last byte has come, and so never the beginning of one that will not end. Without
+// placeholders and options the events stay as they are.
 //
 // The text of an answer comes in fragments on several lanes: choices, content and
 // reasoning, tool calls. A placeholder may be cut between any two fragments, so
@@ -27,13 +27,16 @@ type Stream struct {
 	restore   restorer
 	restoring bool
 	hideUsage bool
+	expectEnd bool
 
 	frames framer
 	event  event
 	lanes  lanes
 	spare  tail // held back by the part that is being written
 	tally  tally
+	large  bool // the last event was too large to read
 	closed bool
+	err    error // of Close
 }
 
 // NewStream returns a Stream that writes to w. When p is nil or empty, nothing is
@@ -65,18 +68,12 @@ func (s *Stream) Write(p []byte) (int, error) {
 		rest = rest[n:]
 		s.piece(piece, kind)
 	}
-	if s.verbatim() && s.out.err == nil {
-		s.out.write(p)
-	}
 	s.out.flush()
 	if s.out.err != nil {
 		return 0, s.out.err
 	}
 	return len(p), nil
 }
-
-// verbatim reports whether all bytes pass as they are.
-func (s *Stream) verbatim() bool { return !s.restoring && !s.hideUsage }
 
 func (s *Stream) piece(piece []byte, kind pieceKind) {
 	switch kind {
@@ -85,31 +82,33 @@ func (s *Stream) piece(piece []byte, kind pieceKind) {
 	case pieceRaw:
 		// It may continue lanes unseen, so the text held back goes first.
 		s.releaseAll()
-		s.append(piece)
+		s.out.append(piece)
+		s.large = true
 	case pieceLF:
-		s.append(piece)
+		s.out.append(piece)
 	}
 }
 
-// append writes bytes that were not changed.
-func (s *Stream) append(p []byte) {
-	if !s.verbatim() {
-		s.out.append(p)
-	}
-}
-
-// pass reads one event and writes it. last: the stream ends behind it.
+// pass reads one event and writes it. last: the stream ends behind it, perhaps
+// within it.
 func (s *Stream) pass(raw []byte, last bool) {
 	s.event.reset()
 	doc, at, found := s.frames.data(raw)
 	read := found && s.event.read(doc, at)
+	if last && s.cut() {
+		s.releaseAll()
+		return
+	}
+	if read {
+		s.large = false
+	}
 	if last {
 		s.event.ends = append(s.event.ends[:0], ending{all: true})
 	}
 	s.release()
 	switch {
 	case !read:
-		s.append(raw)
+		s.out.append(raw)
 	case s.hideUsage && s.event.usageOnly:
 	default:
 		s.rewrite(raw, at)
@@ -128,11 +127,11 @@ func (s *Stream) rewrite(raw []byte, at span) {
 		if held == nil && !mayRestore(s.event.bytes(p.text)) {
 			continue
 		}
-		s.append(raw[from:p.text.start])
+		s.out.append(raw[from:p.text.start])
 		s.part(p, held, raw, at)
 		from = p.text.end
 	}
-	s.append(raw[from:])
+	s.out.append(raw[from:])
 }
 
 // part writes the restored text of a part and keeps the end that its lane holds
@@ -197,10 +196,11 @@ func (s *Stream) MemorySize() int {
 // Close ends the answer: it writes the bytes held back, reports to the observer
 // and wipes every buffer that held a value. It does not close the underlying
 // writer. Call it however the answer ended, and before the values of the
-// placeholders are wiped.
+// placeholders are wiped. After [ErrCut], what was written ends with a blank line,
+// so that an event can follow.
 func (s *Stream) Close() error {
 	if s.closed {
-		return s.out.err
+		return s.err
 	}
 	s.closed = true
 	defer s.out.wipe()
@@ -209,9 +209,16 @@ func (s *Stream) Close() error {
 	} else {
 		s.releaseAll()
 	}
+	cut := s.cut()
+	if cut && s.frames.over {
+		s.out.append([]byte("\n\n"))
+	}
 	s.out.flush()
 	s.tally.report()
-	return s.out.err
+	if s.err = s.out.err; s.err == nil && cut {
+		s.err = ErrCut
+	}
+	return s.err
 }
 
 var _ io.WriteCloser = (*Stream)(nil)
