@@ -57,6 +57,8 @@ type Fault struct {
 	Count int
 	// Status is the answer's status for Status.
 	Status int
+	// RetryAfter is the answer's Retry-After header for Status. Default: none.
+	RetryAfter string
 	// Delay is the real time that Delay and SlowEvents wait.
 	Delay time.Duration
 	// Chunks is the number of records that are sent before Cut and Stall, and of
@@ -124,6 +126,7 @@ func (l *faultList) heal() {
 type requestFaults struct {
 	hang, reset, gzip bool
 	status            int
+	retryAfter        string
 	delay             time.Duration
 	cut, stall        int // records to send before; -1: no such fault
 	healed            <-chan struct{}
@@ -176,7 +179,7 @@ func (h *requestFaults) add(f *Fault) {
 	case Delay:
 		h.delay += f.Delay
 	case Status:
-		h.status = f.Status
+		h.status, h.retryAfter = f.Status, f.RetryAfter
 		if h.status == 0 {
 			h.status = http.StatusInternalServerError
 		}
@@ -205,6 +208,9 @@ func (h *requestFaults) before(c *call) bool {
 		return false
 	}
 	if h.status != 0 {
+		if h.retryAfter != "" {
+			c.w.Header().Set("Retry-After", h.retryAfter)
+		}
 		c.fail(&apiError{h.status, "InternalServerError", "the simulated engine was told to fail"})
 		return false
 	}

@@ -120,10 +120,10 @@ func TestCounting(t *testing.T) {
 			t.Errorf("health %d, want %d", status, want)
 		}
 	}
-	fault(t, e, Fault{Kind: Status, Status: 429})
+	fault(t, e, Fault{Kind: Status, Status: 429, RetryAfter: "7"})
 	for range 3 {
-		if res, body := post(t, e, "/v1/messages", chatBody("x", "")); res.StatusCode != 429 || !strings.Contains(body, `"type":"error"`) {
-			t.Errorf("%s %s", res.Status, body)
+		if res, body := post(t, e, "/v1/messages", chatBody("x", "")); res.StatusCode != 429 || res.Header.Get("Retry-After") != "7" || !strings.Contains(body, `"type":"error"`) {
+			t.Errorf("%s %s %s", res.Status, res.Header, body)
 		}
 	}
 	if err := e.Heal(); err != nil {
