@@ -253,26 +253,6 @@ func certificate(t *testing.T) (crt, key string) {
 	return write("llm.crt", "CERTIFICATE", der), write("llm.key", "PRIVATE KEY", pkcs8)
 }
 
-// fence is a code block of a document.
-type fence struct{ language, text string }
-
-func fences(markdown string) (all []fence) {
-	var open *fence
-	for _, line := range strings.SplitAfter(markdown, "\n") {
-		mark, isMark := strings.CutPrefix(strings.TrimRight(line, "\n"), "```")
-		switch {
-		case isMark && open == nil:
-			open = &fence{language: mark}
-		case isMark:
-			all = append(all, *open)
-			open = nil
-		case open != nil:
-			open.text += line
-		}
-	}
-	return all
-}
-
 // Every config in the documents adapts and provisions.
 func TestDocumentedConfigs(t *testing.T) {
 	documents, err := filepath.Glob(harness.Root + "/*.md")
@@ -290,19 +270,19 @@ func TestDocumentedConfigs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, f := range fences(string(raw)) {
-			adapter, known := map[string]string{"caddyfile": "caddyfile", "Caddyfile": "caddyfile", "yaml": "bauxite", "json": "json"}[f.language]
+		for i, f := range harness.CodeBlocks(string(raw)) {
+			adapter, known := map[string]string{"caddyfile": "caddyfile", "Caddyfile": "caddyfile", "yaml": "bauxite", "json": "json"}[f.Language]
 			if !known {
 				continue
 			}
 			found++
 			t.Run(fmt.Sprint(filepath.Base(name), " block ", i), func(t *testing.T) {
 				var c caddy.Config
-				if err := json.Unmarshal(harness.Adapt(t, adapter, f.text), &c); err != nil {
+				if err := json.Unmarshal(harness.Adapt(t, adapter, f.Text), &c); err != nil {
 					t.Fatal(err)
 				}
 				if err := caddy.Validate(&c); err != nil {
-					t.Fatalf("%v in\n%s", err, f.text)
+					t.Fatalf("%v in\n%s", err, f.Text)
 				}
 			})
 		}
