@@ -71,10 +71,11 @@ type Observer interface {
 // From then on no further attempt is possible, and the methods that need the
 // body report so.
 type Exchange struct {
-	janitor *Handler
-	api     prompt.API
-	model   string
-	stream  bool
+	janitor  *Handler
+	api      prompt.API
+	model    string
+	stream   bool
+	priority int32
 
 	bodyRead  bool          // the janitor has read the body into body
 	body      []byte        // the engine's body, without edits; nil: none, or released
@@ -115,6 +116,10 @@ func (x *Exchange) Model() string { return x.model }
 
 // Stream reports whether the client asks for a stream of events.
 func (x *Exchange) Stream() bool { return x.stream }
+
+// Priority returns the priority that the request gives itself, as vLLM reads it:
+// the smaller number goes first. 0: none.
+func (x *Exchange) Priority() int32 { return x.priority }
 
 // Body returns the scrubbed body for the engine, without the members that
 // AskUsage and Salt add. It is nil when there is none, when the janitor did not

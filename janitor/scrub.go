@@ -38,7 +38,7 @@ func (x *Exchange) parse(ctx context.Context, body []byte) error {
 	if err := x.doc.Parse(x.api, body); err != nil {
 		return err
 	}
-	x.model, x.stream = x.doc.Model, x.doc.Stream
+	x.model, x.stream, x.priority = x.doc.Model, x.doc.Stream, x.doc.Priority
 	if n := x.doc.MemorySize(); n > footprintFloor {
 		return x.lease.Grow(ctx, int64(n))
 	}

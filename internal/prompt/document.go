@@ -3,7 +3,9 @@
 package prompt
 
 import (
+	"errors"
 	"hash"
+	"strconv"
 	"unsafe"
 
 	"github.com/bauxite/caddy-kvaware/internal/sensitive"
@@ -95,6 +97,10 @@ type Document struct {
 	Model string
 	// Stream: the client asks for a streamed answer.
 	Stream bool
+	// Priority is the request's own priority, as vLLM reads it: the request with
+	// the smaller number goes first. It is bounded to 32 bits. 0: the request has
+	// none, or something that is no integer.
+	Priority int32
 	// TokenIDs: the prompt, or part of it, is token ids or embeddings, which no
 	// scrubber can read.
 	TokenIDs bool
@@ -161,7 +167,7 @@ func (d *Document) Parse(api API, body []byte) error {
 // request often names again.
 func (d *Document) clear() {
 	d.Texts, d.Segments = d.Texts[:0], d.Segments[:0]
-	d.Body, d.Stream, d.TokenIDs, d.ManyPrompts = nil, false, false, false
+	d.Body, d.Stream, d.Priority, d.TokenIDs, d.ManyPrompts = nil, false, 0, false, false
 	d.InsertAt, d.Empty, d.Media, d.Variant = 0, false, 0, 0
 	d.StreamOptions, d.IncludeUsage, d.CacheSalt = Member{}, Member{}, Member{}
 	d.message, d.item, d.items = 0, 0, 0
@@ -213,6 +219,7 @@ func (d *Document) readRoot() error {
 		d.IncludeUsage = d.member(d.find(o, nameIncludeUsage))
 	}
 	d.Variant = d.variant()
+	d.Priority = d.priority()
 	return d.readModelAndStream()
 }
 
@@ -234,6 +241,23 @@ func (d *Document) variant() (digest uint64) {
 	}
 	return digest
 }
+
+// priority returns Priority.
+func (d *Document) priority() int32 {
+	m := d.member(d.top[namePriority])
+	if !m.Present() || m.End-m.Start > longestInteger {
+		return 0
+	}
+	// Out of range, ParseInt returns the bound that is nearest.
+	n, err := strconv.ParseInt(string(d.Body[m.Start:m.End]), 10, 32)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0
+	}
+	return int32(n)
+}
+
+// longestInteger is the length of the longest priority that is read, in bytes.
+const longestInteger = 32
 
 func (d *Document) readModelAndStream() error {
 	strict := !d.dialect.AnyJSON

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 )
@@ -240,6 +241,15 @@ func TestDocumentFacts(t *testing.T) {
 		{"null model", Chat, `{"model":null,"messages":[]}`, func(d *Document) bool { return d.Model == "" }},
 		{"long model of another API is text", Other, `{"model":"` + strings.Repeat("m", 257) + `"}`, func(d *Document) bool { return d.Model == "" && len(d.Texts) == 1 }},
 		{"stream", Chat, `{"stream":true,"messages":[]}`, func(d *Document) bool { return d.Stream }},
+		{"priority", Chat, `{"priority":-7,"messages":[]}`, func(d *Document) bool { return d.Priority == -7 }},
+		{"priority of a prompt", Completions, `{"prompt":"a","priority":3}`, func(d *Document) bool { return d.Priority == 3 }},
+		{"no priority", Chat, `{"messages":[{"role":"user","content":"a","priority":4}]}`, func(d *Document) bool { return d.Priority == 0 }},
+		{"priority null", Chat, `{"priority":null,"messages":[]}`, func(d *Document) bool { return d.Priority == 0 }},
+		{"priority in words", Chat, `{"priority":"4","messages":[]}`, func(d *Document) bool { return d.Priority == 0 }},
+		{"priority with a fraction", Chat, `{"priority":4.5,"messages":[]}`, func(d *Document) bool { return d.Priority == 0 }},
+		{"priority too great", Chat, `{"priority":2147483648,"messages":[]}`, func(d *Document) bool { return d.Priority == math.MaxInt32 }},
+		{"priority too small", Chat, `{"priority":-99999999999999999999,"messages":[]}`, func(d *Document) bool { return d.Priority == math.MinInt32 }},
+		{"priority of endless digits", Chat, `{"priority":1` + strings.Repeat("0", 1000) + `,"messages":[]}`, func(d *Document) bool { return d.Priority == 0 }},
 		{"no stream", Chat, `{"stream":false,"messages":[]}`, func(d *Document) bool { return !d.Stream }},
 		{"token ids", Completions, `{"prompt":[1,2,3]}`, func(d *Document) bool { return d.TokenIDs && len(d.Segments) == 0 }},
 		{"lists of token ids", Completions, `{"prompt":[[1,2],[3]]}`, func(d *Document) bool { return d.TokenIDs && d.ManyPrompts }},

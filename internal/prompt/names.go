@@ -52,6 +52,7 @@ const (
 	nameObject
 	nameOutput
 	namePreviousResponseID
+	namePriority
 	namePrompt
 	namePromptEmbeds
 	namePromptTokenIDs
@@ -100,7 +101,7 @@ var actedOn = [numActedOn]string{
 	nameInputEmbeds: "input_embeds", nameInputIDs: "input_ids", nameInputs: "inputs",
 	nameInstructions: "instructions", nameItems: "items", nameMediaType: "media_type",
 	nameMessages: "messages", nameModel: "model", nameName: "name", nameObject: "object",
-	nameOutput: "output", namePreviousResponseID: "previous_response_id", namePrompt: "prompt",
+	nameOutput: "output", namePreviousResponseID: "previous_response_id", namePriority: "priority", namePrompt: "prompt",
 	namePromptEmbeds: "prompt_embeds", namePromptTokenIDs: "prompt_token_ids",
 	nameQueries: "queries", nameQuery: "query", nameReasoning: "reasoning",
 	nameReasoningContent: "reasoning_content", nameReasoningEffort: "reasoning_effort",
@@ -126,7 +127,7 @@ var recognized = [...]string{
 	"max_completion_tokens", "max_output_tokens", "max_tokens", "max_tool_calls", "maxItems",
 	"maxLength", "maximum", "metadata", "min_p", "min_tokens", "minItems", "minLength", "minimum",
 	"mm_processor_kwargs", "modalities", "n", "not", "oneOf", "parallel_tool_calls", "parameters",
-	"pattern", "prediction", "presence_penalty", "priority", "properties", "refs",
+	"pattern", "prediction", "presence_penalty", "properties", "refs",
 	"repetition_penalty", "required", "response_format", "safety_identifier", "schema", "seed",
 	"service_tier", "skip_special_tokens", "spaces_between_special_tokens", "stop",
 	"stop_sequences", "stop_token_ids", "store", "strict", "suffix", "temperature", "title",
