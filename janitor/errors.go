@@ -24,16 +24,15 @@ type refusal struct {
 	// early says that the body may be incomplete, so that the connection cannot
 	// serve another request.
 	early bool
+	// retryAfter is the wait that the client is asked for, in seconds; 0: none.
+	retryAfter int
 }
-
-// retryAfter is the wait that a client without room is asked for, in seconds. Room
-// comes free as soon as any answer begins.
-const retryAfter = 1
 
 var (
 	refuseTooLarge = &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large", early: true,
 		message: "the request body is larger than this gateway accepts"}
-	refuseNoRoom = &refusal{status: http.StatusInsufficientStorage, reason: "no_room", early: true,
+	// Room comes free as soon as any answer begins.
+	refuseNoRoom = &refusal{status: http.StatusInsufficientStorage, reason: "no_room", early: true, retryAfter: 1,
 		message: "the gateway has no memory left for this request; try again later"}
 	refuseTimeout = &refusal{status: http.StatusRequestTimeout, reason: "timeout", early: true,
 		message: "the request body did not arrive in time"}
@@ -121,9 +120,9 @@ func (f *refusal) anthropic() anthropicError {
 	return e
 }
 
-// body returns the refusal in the shape of the API that the path belongs to.
-func (f *refusal) body(path string) []byte {
-	b, err := json.Marshal(errorShapes[prompt.ErrorShapeOf(path)](f))
+// body returns the refusal in an API's shape.
+func (f *refusal) body(shape prompt.ErrorShape) []byte {
+	b, err := json.Marshal(errorShapes[shape](f))
 	if err != nil {
 		panic(err) // strings only: it cannot fail
 	}
@@ -131,7 +130,10 @@ func (f *refusal) body(path string) []byte {
 }
 
 func (f *refusal) openAIType() string {
-	if f.status >= 500 {
+	switch {
+	case f.status == http.StatusTooManyRequests:
+		return "rate_limit_error"
+	case f.status >= 500:
 		return "server_error"
 	}
 	return "invalid_request_error"
@@ -143,22 +145,24 @@ func (f *refusal) anthropicType() string {
 		return "request_too_large"
 	case f.status == http.StatusBadGateway:
 		return "api_error"
+	case f.status == http.StatusTooManyRequests:
+		return "rate_limit_error"
 	case f.status >= 500:
 		return "overloaded_error"
 	}
 	return "invalid_request_error"
 }
 
-// write sends the refusal. Nothing may have been written before.
-func (f *refusal) write(w http.ResponseWriter, r *http.Request) {
-	b := f.body(r.URL.Path)
+// write sends the refusal in an API's shape. Nothing may have been written before.
+func (f *refusal) write(w http.ResponseWriter, r *http.Request, shape prompt.ErrorShape) {
+	b := f.body(shape)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(b)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if f.status == http.StatusInsufficientStorage && f.reason == refuseNoRoom.reason {
-		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	if f.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(f.retryAfter))
 	}
 	if f.early && r.ProtoMajor == 1 {
 		h.Set("Connection", "close")

@@ -13,7 +13,7 @@ import (
 func TestErrorShapes(t *testing.T) {
 	for api := range prompt.NumAPIs {
 		for _, suffix := range api.Dialect().Suffixes {
-			if body := refuseTokens.body("/v1" + suffix); !json.Valid(body) {
+			if body := refuseTokens.body(prompt.ErrorShapeOf("/v1" + suffix)); !json.Valid(body) {
 				t.Errorf("an error of %v is %q", api, body)
 			}
 		}

@@ -96,6 +96,7 @@ type Exchange struct {
 	vault     *vault           // nil: nothing was replaced
 	retention *retention       // nil: nothing was retained
 	observer  Observer
+	refused   bool // see RefuseOverload
 	released  bool
 	ended     bool
 }

@@ -196,6 +196,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.logger.Warn("an answer ended before its last event", zap.Stringer("api", x.api))
 		panic(http.ErrAbortHandler) // as Caddy does with an answer cut off
 	}
+	if x.refused {
+		err = nil // the client has its answer; what the proxy makes of it is no error
+	}
 	x.end(rw.ended(err))
 	return err
 }
@@ -298,7 +301,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, f *refusal) {
 	if c := h.logger.Check(zapcore.DebugLevel, "request refused"); c != nil {
 		c.Write(zap.String("reason", f.reason), zap.Int("status", f.status))
 	}
-	f.write(w, r)
+	f.write(w, r, prompt.ErrorShapeOf(r.URL.Path))
 }
 
 // Interface guards
