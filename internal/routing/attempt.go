@@ -54,6 +54,7 @@ func (r *Request) startAttempt(u *upstream, m prefixMatch) {
 	u.demand.add(now, a.prefill)
 	u.cacheUsage.pinned += int64(uncached)
 	u.queue.reserve(&a.reservation, now, uncached, a.prefill, !r.stream)
+	r.countWork()
 	a.depths = a.depthsArray[:0]
 	if r.isCurrent() {
 		a.depths = u.reuse.use(r.chain, r.blockTokens, u.capacity.estimate, a.depths)

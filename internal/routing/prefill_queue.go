@@ -26,6 +26,7 @@ type reservation struct {
 	prev, next *reservation
 	tokens     int           // to compute
 	cost       time.Duration // predicted prefill
+	work       *tenantWork   // counts the cost while it is queued; nil: nothing does
 	timed      bool
 	queued     bool
 }
@@ -141,6 +142,8 @@ func (q *prefillQueue) unlink(r *reservation, at time.Time) {
 	}
 	r.prev, r.next, r.queued = nil, nil, false
 	q.total -= r.cost
+	r.work.remove(r.cost)
+	r.work = nil
 	if q.queued--; q.queued == 0 {
 		q.overtakenTokens, q.headStartUnknown = 0, false
 	}

@@ -77,6 +77,7 @@ type Request struct {
 	tokensKnown  bool       // see TokensKnown
 	prediction   Prediction // of the latest attempt
 	attempt      attempt
+	shedding     shedding
 }
 
 // NewRequest returns the state for a request. Nothing is recorded yet.

@@ -23,6 +23,7 @@ const (
 	Load     Reason = "load"     // another holds more, but would answer later
 	Cold     Reason = "cold"     // no candidate holds any of it
 	Fallback Reason = "fallback" // another policy decided
+	Overload Reason = "overload" // none: it would wait too long, see Shedder
 )
 
 // Decision is the pick for a request, and the reason for it.
@@ -30,17 +31,23 @@ type Decision struct {
 	Pick   int // index into the candidates, -1: none
 	Cached int // prompt tokens predicted to be cached there
 	Reason Reason
+
+	RetryAfter time.Duration // of a refused request: until it is predicted to be let in
 }
 
 // Route picks the candidate that is predicted to give the first token soonest,
 // reserves its place there and records that the upstream will hold the prompt.
 // With leaveCold, a prompt of which no candidate holds any block is left to
-// another policy, see Assign: the decision then picks none.
+// another policy, see Assign: the decision then picks none. It also picks none
+// when LimitWait has set a limit and the wait is longer everywhere.
 func (r *Request) Route(candidates []Candidate, leaveCold bool) Decision {
 	rt := r.router
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	longest := r.evaluate(candidates)
+	if retryAfter, refused := r.refused(); refused {
+		return Decision{Pick: -1, Reason: Overload, RetryAfter: retryAfter}
+	}
 	if len(candidates) == 0 || longest == 0 && leaveCold && !anyOffload(candidates) {
 		return Decision{Pick: -1, Reason: Fallback}
 	}
