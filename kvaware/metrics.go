@@ -45,7 +45,7 @@ func newPolicyMetrics(s *shared) *policyMetrics {
 	}
 	return &policyMetrics{
 		requests: counter("requests_total",
-			"Requests sent to an upstream, by the reason for picking it.", "upstream", "reason"),
+			"Requests sent to an upstream, by the reason for picking it. Without an upstream: refused requests, by the reason for that.", "upstream", "reason"),
 		predicted: counter("predicted_cached_tokens_total",
 			"Prompt tokens that were predicted to be in the upstream's KV cache, for answers that reported the true number.", "upstream"),
 		reported: counter("reported_cached_tokens_total",

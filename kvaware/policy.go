@@ -25,6 +25,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/internal/following"
 	"github.com/bauxite/caddy-kvaware/internal/outlier"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/staging"
 	"github.com/bauxite/caddy-kvaware/internal/upstreams"
 )
@@ -70,7 +71,7 @@ func init() {
 // ------------|------------
 // `{http.kv_aware.match_tokens}` | Prompt tokens predicted to be cached at the picked upstream
 // `{http.kv_aware.prompt_tokens}` | Length of the prompt in tokens, as estimated
-// `{http.kv_aware.reason}` | The reason for the pick: hit, load, cold, fallback or unscrubbed
+// `{http.kv_aware.reason}` | The reason for the pick: hit, load, cold, fallback or unscrubbed; overload for a request that `max_wait` has refused
 // `{http.kv_aware.retry}` | true after a failed attempt that should be retried, for use in `lb_retry_match`
 type Policy struct {
 	// How many blocks of a prompt to track. Here a block is a message; the
@@ -111,6 +112,24 @@ type Policy struct {
 	// there either, and none can probe another's by timing. Needs `tenant`.
 	// Default: false.
 	CacheSalt bool `json:"cache_salt,omitempty"`
+
+	// The longest time that a request may wait until an engine begins its prompt,
+	// as predicted. A request that would wait longer at every upstream is refused
+	// with status 429 and an error in the shape of its API. `Retry-After` says
+	// when it would be let in. Requests of a worse `priority` are refused at
+	// shorter waits, and so are those of a `tenant` with more than its fair share
+	// of the prompts that wait. An idle engine takes any request. Requests that
+	// have no signature (no prompt, embeddings, ...) are not refused.
+	// Default: 0, none is refused.
+	MaxWait caddy.Duration `json:"max_wait,omitempty"`
+
+	// The priority of a request, as a placeholder such as
+	// `{http.request.header.X-Priority}`: an integer, and the smaller one goes
+	// first where `max_wait` refuses. A value that is empty or no integer counts
+	// as 0. Clients can choose their own priority unless something ahead of the
+	// proxy sets what the placeholder reads. Default: none, the member `priority`
+	// of the body counts, as vLLM reads it.
+	Priority string `json:"priority,omitempty"`
 
 	// How many tokens the KV cache of each upstream holds. Older prompts are
 	// taken to be evicted there. Answers that report cached tokens correct it.
@@ -170,6 +189,7 @@ type Policy struct {
 	ownTransport *reverseproxy.HTTPTransport // made for the proxy; nil: it had one
 
 	observed *observed
+	shedder  *routing.Shedder // nil: no request is refused for its wait
 }
 
 // observed holds the facts that a provisioned policy learns from its config and
@@ -204,6 +224,7 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 	p.shared = app.(*App).shared
 	p.subscribe()
 	p.stager = p.newStager()
+	p.shedder = p.newShedder()
 	p.shared.join(p)
 	return p.wrapProxy(ctx)
 }
@@ -255,6 +276,7 @@ func (p *Policy) Validate() error {
 		checkUsage(p.Usage),
 		checkCapacity(p.Capacity),
 		checkMetrics(p.Metrics),
+		checkMaxWait(p.MaxWait),
 		p.Events.check(),
 		p.LMCache.check(),
 		p.Eject.check(),

@@ -57,6 +57,7 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 	if s.signedRequest = p.sign(x, t, signing); !s.signed() {
 		return s
 	}
+	p.limitWait(s, t, r)
 	if p.Usage == usageInject {
 		x.AskUsage()
 	}

@@ -42,6 +42,9 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	if u == nil {
 		return nil // Caddy's own rules for "no upstream available" apply
 	}
+	if u == noUpstream {
+		return u // the request was refused
+	}
 	p.commit(address(u, r), decision, state, pool, r)
 	p.attempt(tries, state.address, overdueAfter(state), candidates.others())
 	return u
@@ -61,11 +64,15 @@ func (p *Policy) selectUnsigned(pool reverseproxy.UpstreamPool, r *http.Request,
 }
 
 // route picks one of the candidates and reserves its prefill there. It returns
-// nil when there is none.
+// nil when there is none, and noUpstream when it has refused the request.
 func (p *Policy) route(c *candidates, state *requestState, r *http.Request, w http.ResponseWriter) (*reverseproxy.Upstream, routing.Decision) {
 	p.fetchTokensFirst(r, state, c.scored)
 	state.staging.Consult(c.scored)
 	d := state.request.Route(c.scored, p.coldFallback)
+	if d.Reason == routing.Overload {
+		p.refuseOverload(state.exchange, d, r, w)
+		return noUpstream, d
+	}
 	if d.Pick >= 0 {
 		return c.upstreams[d.Pick], d
 	}

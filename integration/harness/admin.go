@@ -41,6 +41,8 @@ func TryAdmin(method, path, body string) (status int, answer string, err error) 
 // UpstreamReport is one upstream in the admin API, as far as tests read it.
 type UpstreamReport struct {
 	Address        string
+	Requests       int
+	WaitMS         float64 `json:"wait_ms"`
 	Capacity       int64
 	CapacitySource string `json:"capacity_source"`
 	Engine         struct {
