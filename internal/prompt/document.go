@@ -101,6 +101,11 @@ type Document struct {
 	// the smaller number goes first. It is bounded to 32 bits. 0: the request has
 	// none, or something that is no integer.
 	Priority int32
+	// Continues: the request continues what the engine has stored, so the body
+	// does not show all of its prompt. PreviousResponse is the decoded ID of the
+	// stored response, at most MaxResponseID bytes; empty: none, or a longer one.
+	Continues        bool
+	PreviousResponse string
 	// TokenIDs: the prompt, or part of it, is token ids or embeddings, which no
 	// scrubber can read.
 	TokenIDs bool
@@ -169,6 +174,7 @@ func (d *Document) clear() {
 	d.Texts, d.Segments = d.Texts[:0], d.Segments[:0]
 	d.Body, d.Stream, d.Priority, d.TokenIDs, d.ManyPrompts = nil, false, 0, false, false
 	d.InsertAt, d.Empty, d.Media, d.Variant = 0, false, 0, 0
+	d.Continues, d.PreviousResponse = false, ""
 	d.StreamOptions, d.IncludeUsage, d.CacheSalt = Member{}, Member{}, Member{}
 	d.message, d.item, d.items = 0, 0, 0
 	clear(d.top[:])

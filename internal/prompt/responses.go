@@ -2,6 +2,8 @@
 
 package prompt
 
+import "strings"
+
 // responsesDialect is https://platform.openai.com/docs/api-reference/responses.
 var responsesDialect = Dialect{
 	Name:     "responses",
@@ -50,8 +52,35 @@ func (d *Document) responsesPrompt() error {
 func (d *Document) checkStored() {
 	for _, n := range [...]name{namePreviousResponseID, nameConversation, namePrompt} {
 		if v := d.top[n]; v != 0 && d.tape.nodes[v].kind != kindNull {
-			d.wantSegments = false
+			d.wantSegments, d.Continues = false, true
 		}
 	}
-	d.skipID(d.top[namePreviousResponseID])
+	previous := d.top[namePreviousResponseID]
+	d.skipID(previous)
+	if previous == 0 || d.tape.nodes[previous].kind != kindString {
+		return
+	}
+	if id := d.text(previous); len(id) <= MaxResponseID {
+		d.PreviousResponse = string(id)
+	}
+}
+
+// MaxResponseID is the length of the longest ID of a stored response, in bytes.
+// Longer ones are not looked at.
+const MaxResponseID = 256
+
+// StoredResponse returns the ID in a URL path that names a stored response:
+// ".../responses/ID", or a path below it with one more element, such as
+// ".../responses/ID/cancel". For other paths it returns "".
+func StoredResponse(path string) string {
+	const parent = "/responses/"
+	i := strings.LastIndex(path, parent)
+	if i < 0 {
+		return ""
+	}
+	id, below, _ := strings.Cut(strings.TrimRight(path[i+len(parent):], "/"), "/")
+	if len(id) > MaxResponseID || strings.Contains(below, "/") {
+		return ""
+	}
+	return id
 }
