@@ -69,6 +69,8 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch route, ok := routes[r.URL.Path]; {
+	case strings.HasPrefix(r.URL.Path, storedPath):
+		c.storedResponse()
 	case !ok:
 		c.json(http.StatusNotFound, map[string]string{"detail": "Not Found"})
 	case route.method != r.Method:

@@ -32,6 +32,9 @@ type Engine struct {
 	date     atomic.Pointer[string] // see SetTemplateDate
 	down     atomic.Bool            // crashed, not healed yet
 	faults   faultList
+
+	responses responseStore
+
 	log      history
 	listener listener
 }

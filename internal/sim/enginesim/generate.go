@@ -31,6 +31,7 @@ type exchange struct {
 	hideCached        bool // no cached tokens in usage
 	finishWithContent bool // finish_reason shares the last piece of text
 	tasks             []*task
+	store             *responseStore // nil: the response is not kept
 }
 
 // usage of a request, over all its prompts.
@@ -55,6 +56,7 @@ func (c *call) generate(api API) {
 	for i := range tokens {
 		x.tasks = append(x.tasks, c.start(on, w, api, i, tokens[i], texts[i], limit))
 	}
+	c.keep(x, w)
 	if x.stream {
 		c.stream(x)
 	} else {
@@ -67,6 +69,12 @@ func (c *call) generate(api API) {
 func (c *call) readPrompts(api API) (w *apiRequest, tokens [][]uint32, texts []string, limit int, failure *apiError) {
 	if w, failure = c.engine.cfg.decode(api, c.body); failure != nil {
 		return w, nil, nil, 0, failure
+	}
+	if id := w.PreviousResponseID; id != "" {
+		var found bool
+		if w.history, found = c.engine.responses.find(id); !found {
+			return w, nil, nil, 0, errStored
+		}
 	}
 	if tokens, texts, failure = w.promptTokens(api, c.engine.templateDate()); failure != nil {
 		return w, nil, nil, 0, failure

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -43,6 +44,10 @@ type apiRequest struct {
 	Dimensions          int             `json:"dimensions"`
 	Tokens              []uint32        `json:"tokens"`
 	ReturnTokenStrs     bool            `json:"return_token_strs"`
+	PreviousResponseID  string          `json:"previous_response_id"`
+	Store               *bool           `json:"store"`
+
+	history []message // of PreviousResponseID
 
 	// Inputs of the chat template, beside messages and tools.
 	AddGenerationPrompt  *bool           `json:"add_generation_prompt"`
@@ -214,7 +219,7 @@ func (w *apiRequest) chatMessages(list []message) ([]message, *apiError) {
 // responsesItems reads instructions and input of a Responses request. A
 // function call is part of the assistant's turn before it.
 func (w *apiRequest) responsesItems() ([]message, *apiError) {
-	var list []message
+	list := slices.Clone(w.history)
 	if w.Instructions != "" {
 		list = append(list, message{role: "system", parts: []part{{text: w.Instructions}}})
 	}
@@ -235,7 +240,7 @@ func (w *apiRequest) responsesItems() ([]message, *apiError) {
 		case "function_call":
 			call := part{call: &ToolCall{Name: item.Name, Arguments: item.Arguments}}
 			if n := len(list) - 1; n >= 0 && list[n].role == "assistant" {
-				list[n].parts = append(list[n].parts, call)
+				list[n].parts = append(slices.Clip(list[n].parts), call)
 			} else {
 				list = append(list, message{role: "assistant", parts: []part{call}})
 			}

@@ -15,13 +15,17 @@ func (f *responsesFormat) whole() any {
 	if f.tasks[0].out.truncated {
 		status = "incomplete"
 	}
-	return f.response(status)
+	o := f.response(status)
+	f.keepAnswer(o)
+	return o
 }
+
+func (f *responsesFormat) responseID() string { return "resp_" + f.id }
 
 // response returns the response object; output and usage appear at its end.
 func (f *responsesFormat) response(status string) object {
 	o := object{
-		"id": "resp_" + f.id, "object": "response", "created_at": f.created, "status": status, "model": f.model,
+		"id": f.responseID(), "object": "response", "created_at": f.created, "status": status, "model": f.model,
 		"error": nil, "incomplete_details": nil, "output": []any{}, "usage": nil,
 		"parallel_tool_calls": true, "tool_choice": "auto", "tools": []any{}, "metadata": nil,
 	}
@@ -139,9 +143,9 @@ func (f *responsesFormat) close(t *task, part int) []byte {
 
 func (f *responsesFormat) finish(t *task) []byte {
 	if t.out.truncated {
-		return f.event("response.incomplete", object{"response": f.response("incomplete")})
+		return f.event("response.incomplete", object{"response": f.whole()})
 	}
-	return f.event("response.completed", object{"response": f.response("completed")})
+	return f.event("response.completed", object{"response": f.whole()})
 }
 
 func (f *responsesFormat) end() []byte { return nil }
