@@ -46,6 +46,11 @@ type Observer interface {
 	// with which the proxy notes that the client has left.
 	Header(status int, h http.Header)
 
+	// Response is called at most once, when the engine names its response object
+	// (Responses API), and before the client can read the ID. The engine may keep
+	// the response, so that later requests refer to it. The ID must not be logged.
+	Response(id string)
+
 	// FirstToken is called when the first token of the answer passes through.
 	FirstToken()
 
@@ -76,6 +81,9 @@ type Exchange struct {
 	model    string
 	stream   bool
 	priority int32
+
+	stored    string // see StoredResponse
+	continues bool   // the engine has a part of the prompt
 
 	bodyRead  bool          // the janitor has read the body into body
 	body      []byte        // the engine's body, without edits; nil: none, or released
@@ -121,6 +129,24 @@ func (x *Exchange) Stream() bool { return x.stream }
 // Priority returns the priority that the request gives itself, as vLLM reads it:
 // the smaller number goes first. 0: none.
 func (x *Exchange) Priority() int32 { return x.priority }
+
+// StoredResponse returns the ID of the stored response that the request refers
+// to: that of its path, such as ".../responses/ID", or its previous_response_id.
+// "" is none. The engine that made the response is the only one that has it. The
+// ID comes from the client and must not be logged.
+func (x *Exchange) StoredResponse() string { return x.stored }
+
+// MayStore reports whether the answer may name a response object that the engine
+// keeps.
+func (x *Exchange) MayStore() bool { return x.api == prompt.Responses || x.stored != "" }
+
+// AsksForModel reports whether the request is for the model that it names, and
+// for nothing else that an engine may lack: neither a path that few engines have
+// nor a prompt that continues what one engine has stored. A status of 404 then
+// says that the engine lacks the model.
+func (x *Exchange) AsksForModel() bool {
+	return x.model != "" && x.stored == "" && !x.continues && !x.api.Dialect().AnyJSON
+}
 
 // Body returns the scrubbed body for the engine, without the members that
 // AskUsage and Salt add. It is nil when there is none, when the janitor did not

@@ -31,7 +31,8 @@ func (o *recorder) Header(status int, _ http.Header) {
 	o.calls = append(o.calls, "header")
 	o.status = status
 }
-func (o *recorder) FirstToken() { o.calls = append(o.calls, "token") }
+func (o *recorder) Response(id string) { o.calls = append(o.calls, "response "+id) }
+func (o *recorder) FirstToken()        { o.calls = append(o.calls, "token") }
 func (o *recorder) Finish(toolCalls bool) {
 	o.calls = append(o.calls, fmt.Sprint("finish ", toolCalls))
 }

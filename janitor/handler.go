@@ -173,7 +173,7 @@ func (h *Handler) Validate() error { return h.checkOptions() }
 // ServeHTTP scrubs the request, lets the handlers behind it answer, and
 // restores the answer.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	x := &Exchange{janitor: h, api: prompt.ByPath(r.URL.Path), restorable: h.restorable}
+	x := &Exchange{janitor: h, api: prompt.ByPath(r.URL.Path), stored: prompt.StoredResponse(r.URL.Path), restorable: h.restorable}
 	defer x.end(ErrAborted) // has an effect only after a panic
 	if refused := h.admit(w, r, x); refused != nil {
 		x.end(ErrAborted) // before the answer is written: the client may be slow to take it

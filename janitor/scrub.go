@@ -38,7 +38,10 @@ func (x *Exchange) parse(ctx context.Context, body []byte) error {
 	if err := x.doc.Parse(x.api, body); err != nil {
 		return err
 	}
-	x.model, x.stream, x.priority = x.doc.Model, x.doc.Stream, x.doc.Priority
+	x.model, x.stream, x.priority, x.continues = x.doc.Model, x.doc.Stream, x.doc.Priority, x.doc.Continues
+	if x.doc.PreviousResponse != "" {
+		x.stored = x.doc.PreviousResponse
+	}
 	if n := x.doc.MemorySize(); n > footprintFloor {
 		return x.lease.Grow(ctx, int64(n))
 	}

@@ -189,6 +189,13 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 // observerRelay passes the events of an answer on to the exchange's observer.
 type observerRelay struct{ x *Exchange }
 
+// Response implements answer.Observer.
+func (w observerRelay) Response(id string) {
+	if w.x.observer != nil {
+		w.x.observer.Response(id)
+	}
+}
+
 // FirstToken implements answer.Observer.
 func (w observerRelay) FirstToken() {
 	if w.x.observer != nil {

@@ -71,7 +71,7 @@ func init() {
 // ------------|------------
 // `{http.kv_aware.match_tokens}` | Prompt tokens predicted to be cached at the picked upstream
 // `{http.kv_aware.prompt_tokens}` | Length of the prompt in tokens, as estimated
-// `{http.kv_aware.reason}` | The reason for the pick: hit, load, cold, fallback or unscrubbed; overload for a request that `max_wait` has refused
+// `{http.kv_aware.reason}` | The reason for the pick: hit, load, cold, fallback, state (the upstream has the stored response that the request refers to) or unscrubbed; overload for a request that `max_wait` has refused
 // `{http.kv_aware.retry}` | true after a failed attempt that should be retried, for use in `lb_retry_match`
 type Policy struct {
 	// How many blocks of a prompt to track. Here a block is a message; the

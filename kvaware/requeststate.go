@@ -55,6 +55,9 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 		x.Salt(t.id)
 	}
 	if s.signedRequest = p.sign(x, t, signing); !s.signed() {
+		if x.MayStore() {
+			x.Observe(unsignedAnswer{s})
+		}
 		return s
 	}
 	p.limitWait(s, t, r)

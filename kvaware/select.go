@@ -31,6 +31,9 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	}
 	serving := p.filterByModel(pool, x.Model(), r)
 	if !state.signed() {
+		if u := p.selectHolder(serving, state, r); u != nil {
+			return u
+		}
 		setPlaceholders(r, routing.Decision{Reason: routing.Fallback}, 0)
 		return p.selectUnsigned(serving, r, w)
 	}

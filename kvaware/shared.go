@@ -16,6 +16,7 @@ import (
 
 	"github.com/bauxite/caddy-kvaware/internal/following"
 	"github.com/bauxite/caddy-kvaware/internal/outlier"
+	"github.com/bauxite/caddy-kvaware/internal/responses"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 	"github.com/bauxite/caddy-kvaware/internal/staging"
 	"github.com/bauxite/caddy-kvaware/internal/upstreams"
@@ -31,6 +32,7 @@ type shared struct {
 	tokens    *following.TokenLinker
 	stagings  *staging.Totals
 	outliers  *outlier.Detector
+	responses *responses.Holders
 	metrics   *policyMetrics
 	now       func() time.Time
 	random    []byte // the hash key of configs that name none
@@ -97,6 +99,7 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 		events:    following.NewSubscriptions(router),
 		tokens:    following.NewTokenLinker(router),
 		stagings:  staging.NewTotals(),
+		responses: responses.NewHolders(responses.Limit),
 		now:       now,
 		random:    make([]byte, 32),
 		policies:  make(map[*Policy]struct{}),
@@ -181,6 +184,7 @@ func (s *shared) enforce() (emptied bool) {
 		return false
 	}
 	s.signing.Store(&signingKey{key: key, epoch: s.router.Clear()})
+	s.responses.Clear() // their hashes are made with the key
 	return true
 }
 
@@ -189,6 +193,7 @@ func (s *shared) forgetAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.signing.Store(&signingKey{key: s.signing.Load().key, epoch: s.router.Clear()})
+	s.responses.Clear()
 	for _, u := range s.router.Upstreams() {
 		s.events.Forget(u.Address)
 	}
@@ -199,6 +204,7 @@ func (s *shared) forgetAll() {
 func (s *shared) forget(address string) bool {
 	s.events.Forget(address)
 	s.outliers.Forget(address)
+	s.responses.Forget(address)
 	return s.router.Forget(address)
 }
 
@@ -210,6 +216,7 @@ func (s *shared) sweep(now time.Time) {
 	for _, address := range s.router.Sweep() {
 		s.metrics.forget(address)
 		s.upstreams.Forget(address)
+		s.responses.Forget(address)
 		s.tokens.Forget(address)
 		s.warnedMu.Lock()
 		delete(s.warned, address)

@@ -50,7 +50,7 @@ var rooms = []room{
 	{"janitor/pii", "internal/sensitive"},
 
 	{"kvaware", join("janitor internal/answer internal/endpoint internal/engine/kvevents internal/following internal/lmcache",
-		"internal/outlier internal/proxies internal/routing internal/staging internal/transport internal/upstreams internal/volatile internal/volatile/needs",
+		"internal/outlier internal/proxies internal/responses internal/routing internal/staging internal/transport internal/upstreams internal/volatile internal/volatile/needs",
 		caddy, zap, prometheus, humanize)},
 
 	{"internal/adapter", join(caddy, "go.yaml.in/yaml/v3")},
@@ -71,6 +71,7 @@ var rooms = []room{
 	{"internal/prompt", "internal/sensitive"},
 	{"internal/proxies", caddy},
 	{"internal/replay", join("internal/blockhash internal/prompt internal/routing", xxhash)},
+	{"internal/responses", xxhash},
 	{"internal/routing", "internal/engine/kvevents internal/kvindex radixcache"},
 	{"internal/sensitive", ""},
 	{"internal/sim/enginesim", xxhash},

@@ -106,6 +106,7 @@ func (p *rivalPolicy) Select(pool reverseproxy.UpstreamPool, r *http.Request, _ 
 type rivalAttempt struct{ ticket *replay.Attempt }
 
 func (rivalAttempt) Header(int, http.Header) {}
+func (rivalAttempt) Response(string)         {}
 func (f rivalAttempt) FirstToken()           { f.ticket.FirstToken() }
 func (f rivalAttempt) Finish(bool)           {}
 func (rivalAttempt) Usage(answer.Usage)      {}

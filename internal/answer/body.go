@@ -2,7 +2,11 @@
 
 package answer
 
-import "io"
+import (
+	"io"
+
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
+)
 
 const (
 	longestWord = 32      // length in bytes of the names and reasons with a meaning
@@ -32,6 +36,10 @@ type Body struct {
 	word    [longestWord]byte // the beginning of a name or reason
 	wordLen int               // above longestWord when it is longer
 
+	id         [prompt.MaxResponseID]byte // the beginning of the answer's ID
+	idLen      int                        // above its size when it is longer
+	isResponse bool                       // the answer is a response object
+
 	counts      []byte // a usage or timings object, as far as it has been read
 	countsDepth int    // its depth, 0 when none is being read
 	countsFrom  int    // where it begins in the bytes being written
@@ -53,6 +61,7 @@ const (
 	textName                  // a member's name
 	textWord                  // a value for machines, which may be one to observe
 	textOther                 // a value for machines
+	textID                    // the answer's own ID
 	textPlain                 // to restore
 	textJSON                  // to restore, JSON in a string
 )
@@ -124,6 +133,9 @@ func (b *Body) between(p []byte, i int) int {
 			}
 			b.text = b.kindOfText(top)
 			b.wordLen = 0
+			if b.text == textID {
+				b.idLen = 0
+			}
 			return i + 1
 		case '{', '[':
 			b.push(top, ch == '{', i)
@@ -164,6 +176,9 @@ func (b *Body) push(top *level, object bool, at int) {
 	if b.countsDepth == 0 && b.depth == 1 && object && (next.own == meansUsage || next.own == meansTimings) {
 		b.countsDepth, b.counts, b.countsFrom = b.depth+1, b.counts[:0], at
 	}
+	if b.depth == 0 {
+		b.idLen, b.isResponse = 0, false
+	}
 	b.depth++
 	b.stack[b.depth] = next
 	b.naming = object
@@ -181,7 +196,9 @@ func (b *Body) kindOfText(top *level) textKind {
 		return textJSON
 	case yes:
 		return textPlain
-	case top.member == meansMachine:
+	case top.member == meansID && b.depth == 1 && top.object:
+		return textID
+	case top.member == meansMachine, top.member == meansID:
 		return textOther
 	}
 	return textWord
@@ -252,6 +269,10 @@ func (b *Body) piece(text []byte) {
 		if b.wordLen <= longestWord {
 			copy(b.word[b.wordLen-len(text):], text)
 		}
+	case textID:
+		if b.idLen += len(text); b.idLen <= len(b.id) {
+			copy(b.id[b.idLen-len(text):], text)
+		}
 	}
 	b.append(text)
 }
@@ -271,7 +292,17 @@ func (b *Body) endString(quote []byte) {
 	} else if b.text == textName {
 		b.stack[b.depth].member = meansText
 	}
+	if b.text == textID {
+		b.observeID()
+	}
 	b.text = textNone
+}
+
+// observeID reports the ID of a response object, once both are known.
+func (b *Body) observeID() {
+	if b.isResponse && b.idLen <= len(b.id) {
+		b.tally.response(b.id[:b.idLen])
+	}
 }
 
 // release writes the bytes held back of a string as they came.
@@ -298,6 +329,9 @@ func (b *Body) observe(word []byte) {
 		b.tally.finish(word)
 	case top.member == meansStatus && b.depth == 1:
 		b.tally.finished = b.tally.finished || string(word) == "completed" || string(word) == "incomplete"
+	case top.member == meansObject && b.depth == 1 && top.object:
+		b.isResponse = string(word) == "response"
+		b.observeID()
 	case top.member == meansType && listed && top.own == meansOutput:
 		b.tally.toolCalls = b.tally.toolCalls || clientCall(word)
 	}

@@ -18,6 +18,8 @@ const (
 	meansFinish     // never restored
 	meansStopReason // never restored
 	meansStatus     // never restored
+	meansID         // never restored
+	meansObject     // never restored
 )
 
 // meaningOf takes a raw name. One with escapes, which no engine writes, is
@@ -32,6 +34,10 @@ func meaningOf(key []byte) meaning {
 		return meansStopReason
 	case "status":
 		return meansStatus
+	case "id":
+		return meansID
+	case "object":
+		return meansObject
 	case "choices":
 		return meansChoices
 	case "output":
@@ -44,7 +50,7 @@ func meaningOf(key []byte) meaning {
 		return meansArguments
 	case "input", "parameters", "input_schema", "schema", "metadata":
 		return meansFree
-	case "id", "object", "model", "role", "system_fingerprint", "service_tier",
+	case "model", "role", "system_fingerprint", "service_tier",
 		"item_id", "call_id", "tool_call_id", "tool_use_id", "response_id", "previous_response_id",
 		"signature", "thought_signature", "encrypted_content", "data", "b64_json", "obfuscation":
 		return meansMachine
@@ -59,7 +65,7 @@ func (m meaning) restores(free bool) (yes, nested bool) {
 		return true, false
 	}
 	switch m {
-	case meansMachine, meansType, meansFinish, meansStopReason, meansStatus:
+	case meansMachine, meansType, meansFinish, meansStopReason, meansStatus, meansID, meansObject:
 		return false, false
 	}
 	return true, m == meansArguments

@@ -2,10 +2,22 @@
 
 package answer
 
+import (
+	"bytes"
+
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
+)
+
 // Observer learns about an answer as the engine sends it, before anything is
 // restored or written. Its methods run on the writing goroutine and must not
 // block. None of them ever gets text.
 type Observer interface {
+	// Response is called at most once, with the ID of the response object of the
+	// Responses API, before the client can read it there. The engine may have
+	// stored the response, so that later requests refer to it. The ID has up to
+	// prompt.MaxResponseID bytes and comes from the engine: it must not be logged.
+	Response(id string)
+
 	// FirstToken is called once, at the first content, reasoning or tool call of
 	// a stream. Role and progress events do not count. It is not called for an
 	// answer that is not streamed.
@@ -31,6 +43,7 @@ type tally struct {
 	reported  bool
 	over      bool // the last event of the answer, or an error, has come
 	number    int  // sequence_number of the next event, in the Responses API
+	responded bool // Response was called
 
 	// Bit sets of the choices below 64 that have begun and ended. A stream is
 	// complete when all have ended.
@@ -45,6 +58,16 @@ func (t *tally) firstToken() {
 	if t.observer != nil {
 		t.observer.FirstToken()
 	}
+}
+
+// response takes the raw ID of the answer's response object. One with escapes,
+// which no engine writes, is not taken.
+func (t *tally) response(id []byte) {
+	if t.responded || t.observer == nil || len(id) == 0 || len(id) > prompt.MaxResponseID || bytes.IndexByte(id, '\\') >= 0 {
+		return
+	}
+	t.responded = true
+	t.observer.Response(string(id))
 }
 
 // finish takes the engine's reason for an end: OpenAI's finish_reason or

@@ -35,6 +35,10 @@ func (e *event) readResponse() {
 // endResponseLanes adds the ending of an event: of a text, an item or the answer.
 func (e *event) endResponseLanes(kind []byte, key laneKey) {
 	switch string(kind) {
+	case "response.created", "response.queued", "response.in_progress":
+		if !e.tally.responded {
+			e.observeResponse()
+		}
 	case "response.completed", "response.incomplete":
 		e.tally.finish(nil)
 		e.observeResponse()
@@ -73,7 +77,8 @@ func (e *event) observeItem() {
 	}
 }
 
-// observeResponse reads the usage and the output items of the whole response.
+// observeResponse reads the ID, the usage and the output items of the whole
+// response.
 func (e *event) observeResponse() {
 	v, ok := e.find("response")
 	if !ok || e.b[v.start] != '{' {
@@ -86,9 +91,21 @@ func (e *event) observeResponse() {
 			e.tally.counts.readUsage(&e.cursor)
 		case meansOutput:
 			e.observeOutput()
+		case meansID:
+			e.observeID()
 		default:
 			e.skip()
 		}
+	}
+}
+
+func (e *event) observeID() {
+	if e.peek() != '"' {
+		e.skip()
+		return
+	}
+	if id := e.text(); !e.bad {
+		e.tally.response(e.bytes(id))
 	}
 }
 

@@ -123,8 +123,11 @@ type watcher struct {
 	tokens    int
 	usages    []Usage
 	finishes  []bool
+	responses []string
 	tokenSeen func()
 }
+
+func (w *watcher) Response(id string) { w.responses = append(w.responses, id) }
 
 func (w *watcher) FirstToken() {
 	w.tokens++

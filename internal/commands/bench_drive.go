@@ -204,6 +204,9 @@ func (t *benchTarget) measure(ctx context.Context, body []byte) (m measurement, 
 	return m, nil
 }
 
+// Response implements answer.Observer.
+func (m *measurement) Response(string) {}
+
 // FirstToken notes the time of the first token.
 func (m *measurement) FirstToken() { m.ttft = time.Since(m.sent) }
 

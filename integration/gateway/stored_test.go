@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/integration/harness"
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+)
+
+const responsesPath = "/v1/responses"
+
+// storedSite is a site whose answers tell the upstream and the reason.
+const storedSite = `:8080 {
+	pii_janitor
+	header >X-Upstream {http.reverse_proxy.upstream.hostport}
+	header >X-Reason {http.kv_aware.reason}
+	reverse_proxy %s {
+		lb_policy kv_aware
+		%s
+	}
+}`
+
+func startStored(t *testing.T, n int, options string) (*harness.Gateway, []*enginesim.Engine) {
+	engines := harness.StartEngines(t, n, enginesim.Config{Speed: 50, Record: 64, OutputTokens: 8})
+	return harness.StartGateway(t, "caddyfile", fmt.Sprintf(storedSite, harness.Addresses(engines), options)), engines
+}
+
+// respond sends a Responses request and returns the answer and its ID.
+func respond(t *testing.T, g *harness.Gateway, input, previous string, stream bool) (answer harness.Reply, id string) {
+	t.Helper()
+	body := map[string]any{"model": "sim", "input": input, "stream": stream}
+	if previous != "" {
+		body["previous_response_id"] = previous
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer = g.Post(t, responsesPath, string(raw))
+	if answer.Status == http.StatusOK {
+		id = responseID(t, answer.Body, stream)
+	}
+	return answer, id
+}
+
+// responseID returns the ID in a whole answer, or in the first event of a stream.
+func responseID(t *testing.T, body string, stream bool) string {
+	t.Helper()
+	var whole struct{ ID string }
+	var event struct{ Response struct{ ID string } }
+	var err error
+	if stream {
+		_, data, _ := strings.Cut(body, "data: ")
+		data, _, _ = strings.Cut(data, "\n")
+		err = json.Unmarshal([]byte(data), &event)
+	} else {
+		err = json.Unmarshal([]byte(body), &whole)
+	}
+	if id := whole.ID + event.Response.ID; err == nil && id != "" {
+		return id
+	}
+	t.Fatalf("no response: %.300s", body)
+	return ""
+}
+
+func send(t *testing.T, g *harness.Gateway, method, path string) harness.Reply {
+	t.Helper()
+	r, err := http.NewRequest(method, g.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g.Do(t, r)
+}
+
+// Conversations that go on by ID alone stay at the engine that has them, with
+// answers in one piece and streamed. So do requests about a response.
+func TestStoredResponsesAreFound(t *testing.T) {
+	g, engines := startStored(t, 4, "")
+	const conversations = 30
+	elsewhere, used := 0, make(map[string]bool)
+	for i := range conversations {
+		first, id := respond(t, g, harness.Story(fmt.Sprint("topic", i)), "", i%2 == 0)
+		if first.Status != http.StatusOK {
+			t.Fatalf("status %d: %.300s", first.Status, first.Body)
+		}
+		used[first.Header.Get("X-Upstream")] = true
+		for turn := range 3 {
+			next, nextID := respond(t, g, "And then?", id, (i+turn)%2 == 0)
+			if next.Status != http.StatusOK {
+				elsewhere++
+				break
+			}
+			if reason := next.Header.Get("X-Reason"); reason != "state" {
+				t.Errorf("the reason is %q", reason)
+			}
+			id = nextID
+		}
+		for _, c := range []struct{ method, below string }{{"GET", ""}, {"GET", "/input_items"}, {"POST", "/cancel"}, {"DELETE", ""}} {
+			if answer := send(t, g, c.method, responsesPath+"/"+id+c.below); answer.Status != http.StatusOK {
+				t.Errorf("conversation %d: %s %s: %d", i, c.method, c.below, answer.Status)
+			}
+		}
+	}
+	if elsewhere > 0 {
+		t.Errorf("%d of %d conversations went to an engine that does not have them", elsewhere, conversations)
+	}
+	if len(used) < len(engines)/2 {
+		t.Errorf("only %d engines were used", len(used))
+	}
+	if n := harness.Metric(t, "caddy_kv_aware_requests_total"); n < 4*conversations {
+		t.Errorf("%v requests counted", n)
+	}
+}
+
+// What is known of responses survives a reload.
+func TestStoredResponsesSurviveAReload(t *testing.T) {
+	g, engines := startStored(t, 4, "")
+	ids := make([]string, 12)
+	for i := range ids {
+		_, ids[i] = respond(t, g, harness.Story(fmt.Sprint("topic", i)), "", false)
+	}
+	g.Reload(t, "caddyfile", fmt.Sprintf(storedSite, harness.Addresses(engines), "lb_retries 1"))
+	for i, id := range ids {
+		if answer := g.Get(t, responsesPath+"/"+id); answer.Status != http.StatusOK {
+			t.Errorf("response %d: status %d", i, answer.Status)
+		}
+	}
+}
+
+// A wrong hint does not break serving: with the holder gone, the request goes to
+// another engine, which says what is missing.
+func TestHolderThatIsGone(t *testing.T) {
+	g, engines := startStored(t, 2, "lb_retries 2\n lb_retry_match {\n method POST\n }\n fail_duration 1h")
+	first, id := respond(t, g, "Remember this.", "", false)
+	holder, other := engines[0], engines[1]
+	if first.Header.Get("X-Upstream") == other.Addr() {
+		holder, other = other, holder
+	}
+	if err := holder.Fault(enginesim.Fault{Kind: enginesim.Refuse}); err != nil {
+		t.Fatal(err)
+	}
+	for attempt := range 2 { // first the holder fails, then it is known to be unhealthy
+		answer, _ := respond(t, g, "And then?", id, false)
+		if at := answer.Header.Get("X-Upstream"); answer.Status != http.StatusNotFound || at != other.Addr() {
+			t.Errorf("attempt %d: status %d from %s, want the other engine's 404", attempt, answer.Status, at)
+		}
+	}
+	if reply, _ := respond(t, g, "Something else.", "", false); reply.Status != http.StatusOK {
+		t.Errorf("a request of its own: status %d", reply.Status)
+	}
+}
+
+// IDs that no engine has given are routed as usual.
+func TestUnknownResponses(t *testing.T) {
+	g, _ := startStored(t, 2, "")
+	for _, id := range []string{"resp_unknown", strings.Repeat("r", 5000), "%00", "..%2f..", "a%22b"} {
+		if answer := g.Get(t, responsesPath+"/"+id); answer.Status != http.StatusNotFound {
+			t.Errorf("%.40s: status %d", id, answer.Status)
+		}
+		if answer, _ := respond(t, g, "x", id, false); answer.Status != http.StatusNotFound {
+			t.Errorf("continuing %.40s: status %d", id, answer.Status)
+		}
+	}
+}
