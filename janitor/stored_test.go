@@ -3,6 +3,7 @@
 package janitor
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -51,7 +52,11 @@ func TestObserverLearnsTheResponseFirst(t *testing.T) {
 				return err
 			}
 			if got := strings.Join(o.calls, " "); got != "header response resp_1" {
-				t.Errorf("%s: with the last byte written the observer was told %q", contentType, got)
+				t.Errorf("%s: with the ID written the observer was told %q", contentType, got)
+			}
+			if contentType == "text/event-stream" {
+				_, err := io.WriteString(w, "data: "+`{"type":"response.completed","response":{"id":"resp_1"}}`+"\n\n")
+				return err
 			}
 			return nil
 		}
