@@ -2,8 +2,6 @@
 
 package adapter
 
-import "time"
-
 // The Caddy JSON that the adapter writes. It has its own types, so that the
 // adapter needs neither the modules nor their packages; a test compares them with
 // Caddy's.
@@ -67,7 +65,6 @@ type proxyHandler struct {
 	Handler       string        `json:"handler"` // reverse_proxy
 	Transport     *transport    `json:"transport,omitempty"`
 	LoadBalancing loadBalancing `json:"load_balancing"`
-	HealthChecks  healthChecks  `json:"health_checks"`
 	Upstreams     []upstream    `json:"upstreams"`
 }
 
@@ -78,7 +75,6 @@ type transport struct {
 
 type loadBalancing struct {
 	SelectionPolicy kvAware `json:"selection_policy"`
-	Retries         int     `json:"retries"`
 }
 
 type kvAware struct {
@@ -91,18 +87,9 @@ type policy struct {
 	Policy string `json:"policy"`
 }
 
-type healthChecks struct {
-	Passive struct {
-		FailDuration time.Duration `json:"fail_duration"`
-	} `json:"passive"`
-}
-
 type upstream struct {
 	Dial string `json:"dial"`
 }
-
-// failDuration is the time for which Caddy avoids a node after a failed connection.
-const failDuration = 10 * time.Second
 
 // build returns the Caddy config of a checked configuration. The janitor is the
 // first route, so that no request can bypass it.
@@ -130,20 +117,18 @@ func build(cfg *config) caddyConfig {
 	}
 }
 
-// proxy returns the reverse proxy of one cluster. Two retries and passive health
-// checks avoid a dead node.
+// proxy returns the reverse proxy of one cluster. The policy retries by itself, and
+// leaves nodes that fail.
 func proxy(cfg *config, c *cluster) proxyHandler {
 	p := proxyHandler{
 		Handler: "reverse_proxy",
 		LoadBalancing: loadBalancing{
 			SelectionPolicy: kvAware{Policy: "kv_aware", RadixDepth: cfg.radixDepth, Fallback: policy{cfg.fallback}},
-			Retries:         2,
 		},
 	}
 	if c.https {
 		p.Transport = &transport{Protocol: "http"}
 	}
-	p.HealthChecks.Passive.FailDuration = failDuration
 	for _, dial := range c.dials {
 		p.Upstreams = append(p.Upstreams, upstream{dial})
 	}
