@@ -85,7 +85,7 @@ func (c *candidates) admit(d *outlier.Detector, o outlier.Options) {
 	d.Assess(c.addresses, c.assessed)
 	outlier.Admit(c.assessed, o)
 	for i, a := range c.assessed {
-		c.scored[i].Penalty = a.Penalty
+		c.scored[i].Penalty, c.scored[i].Overdue = a.Penalty, a.Overdue
 	}
 	c.keep(func(i int) bool { return c.assessed[i].Takes })
 }

@@ -57,6 +57,8 @@ type Assessment struct {
 	// Penalty is the expected cost of an attempt there beyond its prefill: that of
 	// a failure, and of waiting behind an answer that is overdue.
 	Penalty time.Duration
+	// Overdue is the part of Penalty that is for waiting behind an overdue answer.
+	Overdue time.Duration
 	// FailureShare is the share of attempts that failed lately, from 0 to 1.
 	FailureShare float64
 }
@@ -104,7 +106,8 @@ func (u *upstream) assess(now time.Time) Assessment {
 		a.Penalty = failureCost(a.FailureShare)
 	}
 	if !u.overdueSince.IsZero() {
-		a.Penalty += now.Sub(u.overdueSince)
+		a.Overdue = now.Sub(u.overdueSince)
+		a.Penalty += a.Overdue
 	}
 	return a
 }

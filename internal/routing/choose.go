@@ -27,6 +27,7 @@ type scoredCandidate struct {
 	InFlight  int           // requests it is prefilling or decoding
 	Footprint int64         // uncached tokens sent there so far: how full its cache is
 	Penalty   time.Duration // expected cost of failures there, see Candidate
+	Overdue   time.Duration // the part of Penalty that is a wait
 
 	score time.Duration // set by choose
 }

@@ -58,6 +58,7 @@ func (r *Request) evaluate(candidates []Candidate) (longest int) {
 			InFlight:  max(u.queue.requests, c.Requests),
 			Footprint: u.footprint,
 			Penalty:   max(0, c.Penalty),
+			Overdue:   c.Overdue,
 		})
 		rt.addWait(&s.scored[i], u, now, k.lateShare)
 	}

@@ -13,6 +13,8 @@ type Candidate struct {
 	// Penalty is the expected cost of failed and overdue answers there. It is
 	// added to the score, not to the predicted wait. Below 0 it counts as 0.
 	Penalty time.Duration
+	// Overdue is the part of Penalty that is waiting behind overdue answers.
+	Overdue time.Duration
 }
 
 // Reason says why a request went where it went.

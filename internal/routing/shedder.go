@@ -2,7 +2,10 @@
 
 package routing
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // leastShare is the share of its longest wait that a Shedder leaves to the worst
 // priority, and again to the greediest tenant: so both still get what the others
@@ -150,14 +153,22 @@ func (r *Request) refused() (retryAfter time.Duration, refused bool) {
 	return 0, false
 }
 
-// shortestWait returns the wait at the best candidate, 0 if one is idle.
+// shortestWait returns the wait at the candidate that takes a request soonest, if
+// it does not fail: the wait counts, with that behind overdue answers, and the
+// cost of failures only decides which candidate it is. An upstream that fails
+// whatever it is sent is idle, and is not where a request would go.
 func shortestWait(candidates []scoredCandidate) time.Duration {
-	shortest := candidates[0].Wait
+	var shortest time.Duration
+	least := time.Duration(math.MaxInt64)
 	for i := range candidates {
-		if candidates[i].InFlight == 0 {
-			return 0
+		c := &candidates[i]
+		wait := c.Wait + c.Overdue
+		if c.InFlight == 0 {
+			wait = 0
 		}
-		shortest = min(shortest, candidates[i].Wait)
+		if cost := wait + max(0, c.Penalty-c.Overdue); cost < least {
+			shortest, least = wait, cost
+		}
 	}
 	return shortest
 }

@@ -77,15 +77,27 @@ func TestColdPromptsAreRefusedToo(t *testing.T) {
 	}
 }
 
-// The cache of an engine may be smaller than a prompt, by what is known of it.
-// Nothing makes such a prompt's wait shorter.
-func TestAnIdleEngineTakesAnyRequest(t *testing.T) {
-	idle := []scoredCandidate{{Wait: time.Hour, InFlight: 1}, {Wait: time.Hour}}
-	if got := shortestWait(idle); got != 0 {
-		t.Fatalf("wait %v at an idle engine", got)
-	}
-	if got := shortestWait(idle[:1]); got != time.Hour {
-		t.Fatalf("wait %v at a busy engine", got)
+func TestShortestWait(t *testing.T) {
+	const long, short, second = time.Hour, time.Minute, time.Second
+	for _, c := range []struct {
+		name string
+		in   []scoredCandidate
+		want time.Duration
+	}{
+		{"one", []scoredCandidate{{Wait: short, InFlight: 1}}, short},
+		{"the shortest", []scoredCandidate{{Wait: long, InFlight: 1}, {Wait: short, InFlight: 1}}, short},
+		// A prompt may be larger than a cache is taken to be, and no time makes its
+		// wait shorter.
+		{"an idle one takes any request", []scoredCandidate{{Wait: short, InFlight: 1}, {Wait: long}}, 0},
+		{"an idle one that fails is not where it would go", []scoredCandidate{{Wait: second, InFlight: 1}, {Penalty: short}}, second},
+		{"but rather than wait for long", []scoredCandidate{{Wait: long, InFlight: 1}, {Penalty: short}}, 0},
+		{"all fail", []scoredCandidate{{Penalty: long}, {Penalty: long}}, 0},
+		{"an overdue answer is a wait", []scoredCandidate{{InFlight: 1, Penalty: short, Overdue: short}}, short},
+		{"beside another", []scoredCandidate{{InFlight: 1, Penalty: short, Overdue: short}, {Wait: second, InFlight: 1}}, second},
+	} {
+		if got := shortestWait(c.in); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
 	}
 }
 
