@@ -87,6 +87,8 @@ type Config struct {
 	// Record is the number of latest requests to keep with their headers and
 	// bodies, 64 MiB together at most. Default: none.
 	Record int
+
+	loaded *loadedAdapters // besides Models; set by withDefaults
 }
 
 // Bounds of a Config, so that a typo does not exhaust the machine's memory.
@@ -116,6 +118,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.StreamInterval, 1)
 	setDefault(&c.MaxBody, 64<<20)
 	setDefault(&c.MaxModelLen, min(c.CacheBlocks*c.BlockTokens, maxModelLen))
+	c.loaded = new(loadedAdapters)
 	if c.Responder == nil {
 		c.Responder = Words(c.OutputTokens)
 	}
@@ -164,7 +167,7 @@ func (c *Config) models() []string {
 	if len(c.Models) == 0 {
 		return []string{"simulated"}
 	}
-	return c.Models
+	return slices.Concat(c.Models, c.loaded.list())
 }
 
 // adapter returns the adapter (LoRA) that a request for this model uses, empty

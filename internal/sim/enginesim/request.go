@@ -150,12 +150,7 @@ func (c *Config) serves(model string) bool {
 	if len(c.Models) == 0 || model == "" {
 		return true
 	}
-	for _, m := range c.Models {
-		if m == model {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.models(), model)
 }
 
 // maxOutput returns the request's output limit, 0 without one.
