@@ -6,6 +6,7 @@
 package upstreams
 
 import (
+	"hash/maphash"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -35,10 +36,14 @@ type Monitor struct {
 	watcher   *metrics.Watcher
 	now       func() time.Time
 	onRestart func(address string)
+	lacking   lacking
 
 	mu         sync.Mutex
 	configured capacities
 }
+
+// ModelTable holds the lists of models by upstream.
+type ModelTable = metrics.ModelTable
 
 // Options are the parts of a Monitor.
 type Options struct {
@@ -49,7 +54,7 @@ type Options struct {
 
 // NewMonitor returns a Monitor that watches no engine yet.
 func NewMonitor(router *routing.Router, o Options) *Monitor {
-	m := &Monitor{router: router, now: o.Now, onRestart: o.OnRestart, configured: make(capacities)}
+	m := &Monitor{router: router, now: o.Now, onRestart: o.OnRestart, configured: make(capacities), lacking: lacking{seed: maphash.MakeSeed()}}
 	m.watcher = metrics.NewWatcher(metrics.Options{Transport: o.Transport, Observer: m, Now: o.Now})
 	return m
 }
@@ -81,6 +86,7 @@ func (m *Monitor) Leave(s *Subscriber) {
 // Forget drops the state of an upstream that has gone.
 func (m *Monitor) Forget(address string) {
 	m.watcher.Forget(address)
+	m.lacking.forget(address)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.configured, address)
@@ -96,7 +102,23 @@ func (m *Monitor) Suspect(address string) { m.watcher.Suspect(address) }
 func (m *Monitor) Answered(address string) { m.watcher.Answered(address) }
 
 // Models returns the lists of models by upstream.
-func (m *Monitor) Models() *metrics.ModelTable { return m.watcher.Models() }
+func (m *Monitor) Models() *ModelTable { return m.watcher.Models() }
+
+// Lacks notes that an upstream has answered that it lacks a model at an API. It
+// is left out for that for some seconds, or until its list of models, which is
+// read soon, says otherwise.
+func (m *Monitor) Lacks(address, api, model string) {
+	m.lacking.note(address, api, model, m.now())
+	m.watcher.Relist(address)
+}
+
+// Lacking returns the upstreams that are taken to lack a model at an API, by
+// their own answers and not by their lists.
+func (m *Monitor) Lacking(api, model string) []string { return m.lacking.by(api, model, m.now()) }
+
+// Relist has the models of upstreams read soon: a request names one that none of
+// them lists.
+func (m *Monitor) Relist(addresses ...string) { m.watcher.Relist(addresses...) }
 
 // setCapacity notes the capacity that a subscriber has configured.
 func (m *Monitor) setCapacity(address string, s *Subscriber) {
@@ -152,9 +174,15 @@ func (m *Monitor) LoadExpired(t metrics.Target) {
 // blocks.
 func (m *Monitor) Restarted(t metrics.Target) {
 	m.endEpochs(t.Address)
+	m.lacking.forget(t.Address) // it may serve other models now
 	if m.router.CacheLost(t.Address) && m.onRestart != nil {
 		m.onRestart(t.Address)
 	}
+}
+
+// ModelsRead implements metrics.Observer.
+func (m *Monitor) ModelsRead(t metrics.Target, list metrics.Models, asked time.Time) {
+	m.lacking.listed(t.Address, list, asked)
 }
 
 // ModelsChanged implements metrics.Observer: the same names may stand for other

@@ -19,6 +19,7 @@ type engine struct {
 	target   Target
 	wantedAt atomic.Int64  // when Watch last named it, in Unix nanoseconds
 	pollSoon chan struct{} // holds one when requestPoll was called
+	listSoon chan struct{} // holds one when requestModels was called
 	isDown   atomic.Bool
 
 	running bool // a goroutine runs; guarded by the Watcher's mu
@@ -28,11 +29,14 @@ type engine struct {
 
 	// Only run uses the rest.
 	restarts      restartDetector
-	failures      int  // to read metrics, in a row
-	unreachable   bool // these failures were without any answer
-	hasLoad       bool // the Observer has a load that has not expired
-	lastPoll      time.Time
-	nextModels    time.Time
+	failures      int       // to read metrics, in a row
+	unreachable   bool      // these failures were without any answer
+	hasLoad       bool      // the Observer has a load that has not expired
+	lastPoll      time.Time // of the metrics
+	nextPoll      time.Time
+	lastListing   time.Time // of the models
+	nextListing   time.Time
+	listed        bool   // the Watcher's table has the engine
 	lastModels    Models // the last list that could be read
 	modelFailures int    // to read the models, in a row
 }
@@ -42,14 +46,21 @@ func newEngine(w *Watcher, t Target) *engine {
 		watcher:  w,
 		target:   t,
 		pollSoon: make(chan struct{}, 1),
+		listSoon: make(chan struct{}, 1),
 		state:    State{Target: t, Reading: Reading{Usage: -1}},
 	}
 }
 
-func (e *engine) requestPoll() {
+// requestPoll asks for a poll soon.
+func (e *engine) requestPoll() { request(e.pollSoon) }
+
+// requestModels asks for a reading of the models soon.
+func (e *engine) requestModels() { request(e.listSoon) }
+
+func request(soon chan struct{}) {
 	select {
-	case e.pollSoon <- struct{}{}:
-	default:
+	case soon <- struct{}{}:
+	default: // it was asked for already
 	}
 }
 
@@ -63,33 +74,57 @@ func (e *engine) snapshot() State {
 func (e *engine) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var due time.Time
+	e.nextPoll, e.nextListing = time.Time{}, time.Time{}
 	for {
 		select {
 		case <-e.watcher.ctx.Done():
 			e.stopReporting()
 			return
 		case <-e.pollSoon:
-			if soon := e.lastPoll.Add(minPollGap); soon.Before(due) {
-				due = soon
-			}
+			e.nextPoll = earlier(e.nextPoll, e.lastPoll.Add(minPollGap))
+			e.listSoonAgain()
+		case <-e.listSoon:
+			e.listSoonAgain()
 		case <-timer.C:
 		}
 		if e.stopIfIdle() {
 			return
 		}
 		now := e.watcher.options.Now()
-		if !now.Before(due) {
+		if !now.Before(e.due()) {
 			if !e.poll() {
 				e.stopReporting()
 				return
 			}
 			now = e.watcher.options.Now()
-			due = now.Add(e.pause())
 		}
 		// Wake up in time to notice that it has become idle.
-		timer.Reset(max(0, min(due.Sub(now), idleAfter-e.sinceWanted()+1)))
+		timer.Reset(max(0, min(e.due().Sub(now), idleAfter-e.sinceWanted()+1)))
 	}
+}
+
+// listSoonAgain brings the next reading of the models forward, unless the engine
+// lists none that can be read.
+func (e *engine) listSoonAgain() {
+	if e.modelFailures == 0 {
+		e.nextListing = earlier(e.nextListing, e.lastListing.Add(minModelsGap))
+	}
+}
+
+// due returns the time of the next poll. An engine that does not answer is asked
+// for its metrics only.
+func (e *engine) due() time.Time {
+	if e.unreachable {
+		return e.nextPoll
+	}
+	return earlier(e.nextPoll, e.nextListing)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // idle reports whether Watch has not named the engine lately.
@@ -119,11 +154,11 @@ func (e *engine) stopIfIdle() bool {
 // polled.
 func (e *engine) stopReporting() {
 	e.expireLoad()
-	e.nextModels = time.Time{}
 	e.setModels(nil)
 }
 
-// poll asks the engine once. It returns false when the Watcher was closed.
+// poll asks the engine for what is due. It returns false when the Watcher was
+// closed.
 func (e *engine) poll() bool {
 	ctx := e.watcher.ctx
 	select {
@@ -132,13 +167,16 @@ func (e *engine) poll() bool {
 	case <-ctx.Done():
 		return false
 	}
-	e.lastPoll = e.watcher.options.Now()
-	reading, err := fetchMetrics(ctx, e.watcher.options.Transport, e.target.Address, e.target.Path)
-	if ctx.Err() != nil {
-		return false
+	if now := e.watcher.options.Now(); !now.Before(e.nextPoll) {
+		e.lastPoll = now
+		reading, err := fetchMetrics(ctx, e.watcher.options.Transport, e.target.Address, e.target.Path)
+		if ctx.Err() != nil {
+			return false
+		}
+		e.record(reading, err)
+		e.nextPoll = e.watcher.options.Now().Add(e.pause())
 	}
-	e.record(reading, err)
-	if !noAnswer(err) {
+	if !e.unreachable {
 		e.pollModels(ctx)
 	}
 	return ctx.Err() == nil
@@ -175,7 +213,7 @@ func (e *engine) record(r Reading, err error) {
 		e.setDown(true)
 	}
 	if restarted {
-		e.nextModels = time.Time{} // it may serve other models now
+		e.nextListing = time.Time{} // it may serve other models now
 		e.watcher.options.Observer.Restarted(e.target)
 	}
 	e.update(r, err)
@@ -230,30 +268,51 @@ func (e *engine) setDown(down bool) {
 // engine may serve anything.
 func (e *engine) pollModels(ctx context.Context) {
 	now := e.watcher.options.Now()
-	if now.Before(e.nextModels) {
+	if now.Before(e.nextListing) {
 		return
 	}
+	e.lastListing = now
 	models, err := fetchModels(ctx, e.watcher.options.Transport, e.target.Address)
 	if ctx.Err() != nil {
 		return
 	}
-	pause := modelsInterval
 	if err != nil {
 		models = nil
 		e.modelFailures++
-		pause = backoff.Pause(e.modelFailures, unreadableFirst, unreadableLongest)
 	} else {
 		e.modelFailures = 0
 	}
-	e.nextModels = now.Add(backoff.Jitter(pause, e.watcher.options.Random()))
+	e.nextListing = e.watcher.options.Now().Add(e.modelsPause(len(models)))
 	e.setModels(models)
+	if err == nil {
+		e.watcher.options.Observer.ModelsRead(e.target, models, now)
+	}
+}
+
+// modelsPause returns the time until the models are read again, after a list of so
+// many.
+func (e *engine) modelsPause(models int) time.Duration {
+	pause := e.usualPause()
+	switch {
+	case e.modelFailures > 0:
+		pause = backoff.Pause(e.modelFailures, unreadableFirst, unreadableLongest)
+	case models > fewModels:
+		pause = modelsInterval
+	case e.failures == 0: // with the next metrics
+		return e.nextPoll.Sub(e.watcher.options.Now())
+	}
+	return backoff.Jitter(pause, e.watcher.options.Random())
 }
 
 func (e *engine) setModels(models Models) {
 	e.mu.Lock()
+	same := slices.Equal(models, e.state.Models)
 	e.state.Models = models
 	e.mu.Unlock()
-	e.watcher.updateModels()
+	if !same || !e.listed {
+		e.listed = true
+		e.watcher.updateModels()
+	}
 	if len(models) == 0 {
 		return // the models are unknown
 	}
@@ -263,7 +322,7 @@ func (e *engine) setModels(models Models) {
 	e.lastModels = models
 }
 
-// pause returns the time until the next poll.
+// pause returns the time until the metrics are read again.
 func (e *engine) pause() time.Duration {
 	var pause time.Duration
 	switch {
@@ -271,10 +330,16 @@ func (e *engine) pause() time.Duration {
 		pause = backoff.Pause(e.failures, unreachableFirst, unreachableLongest)
 	case e.failures > 0:
 		pause = backoff.Pause(e.failures, unreadableFirst, unreadableLongest)
-	case e.sinceWanted() <= busyTime:
-		pause = busyInterval
 	default:
-		pause = quietInterval
+		pause = e.usualPause()
 	}
 	return backoff.Jitter(pause, e.watcher.options.Random())
+}
+
+// usualPause returns the time between two polls that succeed.
+func (e *engine) usualPause() time.Duration {
+	if e.sinceWanted() <= busyTime {
+		return busyInterval
+	}
+	return quietInterval
 }

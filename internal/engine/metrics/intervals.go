@@ -23,8 +23,13 @@ const (
 	unreadableFirst    = 10 * time.Second
 	unreadableLongest  = 5 * time.Minute
 
-	// modelsInterval lies between two readings of the list of models.
+	// A list of at most fewModels is read with every poll, so that a model that
+	// comes or goes is known at once. A longer one, which takes longer to read, is
+	// read every modelsInterval. When a request meets an answer that contradicts
+	// it, either is read soon, but no sooner than minModelsGap after the last time.
+	fewModels      = 64
 	modelsInterval = 30 * time.Second
+	minModelsGap   = 2 * time.Second
 
 	// loadLifetime is the time for which the last load counts when no newer one
 	// comes: an engine may be too busy to answer.

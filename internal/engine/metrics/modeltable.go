@@ -44,6 +44,11 @@ func (t *ModelTable) Has(address, model string) (has, known bool) {
 func (w *Watcher) updateModels() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.makeTable()
+}
+
+// makeTable builds the table of the engines' lists. The caller holds mu.
+func (w *Watcher) makeTable() {
 	all := make(map[string]Models, len(w.engines))
 	for t, e := range w.engines {
 		if list := e.snapshot().Models; len(list) > 0 || all[t.Address] == nil {

@@ -35,6 +35,9 @@ type Observer interface {
 	// Restarted is called when another process answers for the engine: its KV
 	// cache is empty.
 	Restarted(t Target)
+	// ModelsRead is called with each list that could be read. asked is the time of
+	// the request for it.
+	ModelsRead(t Target, list Models, asked time.Time)
 	// ModelsChanged is called when the engine lists other models than before.
 	ModelsChanged(t Target)
 }
@@ -103,10 +106,12 @@ func (w *Watcher) Watch(targets ...Target) {
 			e = newEngine(w, t)
 			w.engines[t] = e
 		}
-		e.wantedAt.Store(now.UnixNano())
+		quiet := now.Sub(time.Unix(0, e.wantedAt.Swap(now.UnixNano()))) > busyTime
 		if !e.running {
 			e.running = true
 			w.running.Go(e.run)
+		} else if quiet {
+			e.requestPoll() // what is known of it may be old
 		}
 	}
 }
@@ -114,6 +119,19 @@ func (w *Watcher) Watch(targets ...Target) {
 // Suspect polls an engine soon, since an attempt to use it has failed.
 func (w *Watcher) Suspect(address string) {
 	w.forAddress(address, (*engine).requestPoll)
+}
+
+// Relist has an engine's list of models read soon, since a request has met
+// something that the list does not say. However often it is called, the list is
+// read every two seconds at most.
+func (w *Watcher) Relist(addresses ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for t, e := range w.engines {
+		if e.running && slices.Contains(addresses, t.Address) {
+			e.requestModels()
+		}
+	}
 }
 
 // Answered notes that an engine has answered a request. If it refused the last
@@ -146,6 +164,7 @@ func (w *Watcher) Forget(address string) {
 		if t.Address == address && !e.running {
 			e.setDown(false)
 			delete(w.engines, t)
+			w.makeTable()
 		}
 	}
 }
