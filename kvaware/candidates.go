@@ -14,30 +14,6 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
-// filterByModel returns the upstreams that may serve the model: all but those
-// known not to list it. It returns all when no available upstream is known to
-// list it: some engines serve any name, and the client of the others is to get
-// the engine's error.
-func (p *Policy) filterByModel(pool reverseproxy.UpstreamPool, model string, r *http.Request) reverseproxy.UpstreamPool {
-	models := p.shared.upstreams.Models()
-	if model == "" || !models.Differ() {
-		return pool
-	}
-	serving := make(reverseproxy.UpstreamPool, 0, len(pool))
-	listed := false
-	for _, u := range pool {
-		has, known := models.Has(address(u, r), model)
-		if has || !known {
-			serving = append(serving, u)
-		}
-		listed = listed || has && p.available(u)
-	}
-	if !listed {
-		return pool
-	}
-	return serving
-}
-
 // candidates holds the upstreams that one routing decision chooses between. The
 // memory is pooled, so that a decision does not allocate by their number.
 type candidates struct {

@@ -45,7 +45,7 @@ func BenchmarkFilterByModel64(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				p.refreshUpstreams(pool, r)
-				if len(p.filterByModel(pool, "m", r)) == 0 {
+				if len(p.filterByModel(pool, "chat", "m", r)) == 0 {
 					b.Fatal("no upstream serves it")
 				}
 			}

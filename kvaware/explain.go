@@ -134,7 +134,7 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		if !signed.signed() {
 			return // the fallback would take it
 		}
-		serving := p.filterByModel(known.upstreams, x.Model(), r)
+		serving := p.filterByModel(known.upstreams, x.API().String(), x.Model(), r)
 		c := p.candidates(serving, nil, r)
 		defer c.release()
 		p.forecast(answer, &signed, c.scored)

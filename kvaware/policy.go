@@ -140,7 +140,8 @@ type Policy struct {
 
 	// The path of the engines' metrics, or `off`. While requests can go to an
 	// upstream, its metrics are read every two seconds: load, KV capacity and
-	// restarts (vLLM, SGLang, llama.cpp). Its list of models is read as well.
+	// restarts (vLLM, SGLang, llama.cpp). Its list of models is read as often
+	// (one of more than 64 models every 30 seconds, and when requests contradict it).
 	// Both are read over plain HTTP, in the background. An upstream that speaks
 	// only TLS, or does not answer, is asked less and less often, and routing
 	// does without. Default: /metrics.
@@ -196,6 +197,8 @@ type Policy struct {
 // its requests.
 type observed struct {
 	refresh    upstreamRefresh
+	relist     upstreamRefresh           // the last time that models were read on demand
+	unlisted   upstreamRefresh           // the last time that a model none lists was looked for at all upstreams
 	place      atomic.Pointer[placement] // nil until the config has started
 	lastRouted atomic.Pointer[routed]    // nil: nothing was routed, or the config names all
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
 	"github.com/bauxite/caddy-kvaware/internal/answer"
@@ -29,7 +30,9 @@ type requestState struct {
 	signedRequest
 
 	staging  staging.Task
-	fetching bool // the prompt's tokens are being fetched
+	fetching bool                      // the prompt's tokens are being fetched
+	unlisted bool                      // its model is looked for at all upstreams
+	pool     reverseproxy.UpstreamPool // all upstreams of the proxy, at the last attempt
 
 	// Of the attempt under way.
 	address string // "": none is
@@ -49,6 +52,9 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 	}
 	s := &requestState{policy: p, exchange: x, tries: p.tries(r)}
 	caddyhttp.SetVar(r.Context(), stateVar, s)
+	if x.AsksForModel() {
+		s.tries.LacksModel = func() bool { return s.lacksModel(r) }
+	}
 	signing := p.shared.signing.Load()
 	t := p.tenant(r, signing.key)
 	if p.CacheSalt {

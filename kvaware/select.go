@@ -29,7 +29,8 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	if !x.Attach(r) {
 		return nil // the answer has begun: there is nothing left to send
 	}
-	serving := p.filterByModel(pool, x.Model(), r)
+	serving := p.filterByModel(pool, x.API().String(), x.Model(), r)
+	state.pool = pool
 	if !state.signed() {
 		if u := p.selectHolder(serving, state, r); u != nil {
 			return u

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvaware
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/bauxite/caddy-kvaware/internal/upstreams"
+)
+
+// filterByModel returns the upstreams that may serve a model at an API: all but
+// those that are known not to list it, and those that have just answered that they
+// lack it. When no available upstream is known to list it, all may serve it that
+// have not answered so: some engines serve any name. When none is left, it returns
+// all, so that the client gets an engine's error.
+func (p *Policy) filterByModel(pool reverseproxy.UpstreamPool, api, model string, r *http.Request) reverseproxy.UpstreamPool {
+	if model == "" || len(pool) == 0 {
+		return pool
+	}
+	models := p.shared.upstreams.Models()
+	lacking := p.shared.upstreams.Lacking(api, model)
+	if lacking == nil && !models.Differ() {
+		if has, known := models.Has(address(pool[0], r), model); known && !has {
+			p.relist(pool, r)
+		}
+		return pool
+	}
+	serving := make(reverseproxy.UpstreamPool, 0, len(pool))
+	willing := make(reverseproxy.UpstreamPool, 0, len(pool))
+	listed := false
+	for _, u := range pool {
+		at := address(u, r)
+		if slices.Contains(lacking, at) {
+			continue
+		}
+		willing = append(willing, u)
+		has, known := models.Has(at, model)
+		if has || !known {
+			serving = append(serving, u)
+		}
+		listed = listed || has && p.available(u)
+	}
+	if listed {
+		return serving
+	}
+	p.relist(pool, r)
+	if slices.ContainsFunc(willing, p.available) {
+		return willing
+	}
+	return pool
+}
+
+// relist has the models of all upstreams read soon, since a request names one that
+// none of them lists. Clients may do so at will: it has an effect once a second.
+func (p *Policy) relist(pool reverseproxy.UpstreamPool, r *http.Request) {
+	if !p.observed.relist.due(p.shared.now()) {
+		return
+	}
+	addresses := make([]string, len(pool))
+	for i, u := range pool {
+		addresses[i] = address(u, r)
+	}
+	p.shared.upstreams.Relist(addresses...)
+}
+
+// lacksModel notes that the upstream of the attempt under way has answered 404, and
+// nothing but the model can be missing there. The upstream is left out for this
+// model for some seconds, or until its list says otherwise. It reports whether
+// another upstream that has not been tried may serve the model: one that lists it,
+// or whose list is not known. Where the lists are out of date, any other may.
+func (s *requestState) lacksModel(r *http.Request) (elsewhere bool) {
+	monitor := s.policy.shared.upstreams
+	api, model, at := s.exchange.API().String(), s.exchange.Model(), s.tries.Attempt.Address()
+	monitor.Lacks(at, api, model)
+	models, lacking := monitor.Models(), monitor.Lacking(api, model)
+	outdated := s.listsOutdated(models, at, model, r)
+	s.tries.Untried = 0
+	for _, u := range s.pool {
+		other := address(u, r)
+		if slices.Contains(s.tries.Tried(), other) || slices.Contains(lacking, other) || !s.policy.available(u) {
+			continue
+		}
+		if has, known := models.Has(other, model); has || !known || outdated {
+			s.tries.Untried++
+		}
+	}
+	return s.tries.Untried > 0
+}
+
+// listsOutdated reports whether the engines' lists of models may be out of date: the
+// upstream at an address lists the model and has answered 404, or none lists it.
+// Clients can make up names that none lists, and retries are limited: it believes
+// them for one request a second.
+func (s *requestState) listsOutdated(models *upstreams.ModelTable, at, model string, r *http.Request) bool {
+	if has, _ := models.Has(at, model); has || s.unlisted {
+		return true
+	}
+	for _, u := range s.pool {
+		if has, _ := models.Has(address(u, r), model); has {
+			return false
+		}
+	}
+	s.unlisted = s.policy.observed.unlisted.due(s.policy.shared.now())
+	return s.unlisted
+}
