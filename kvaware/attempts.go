@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/bauxite/caddy-kvaware/internal/transport"
+	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
 // triesVar is the request variable that holds the attempts of a request.
@@ -28,8 +29,19 @@ func (p *Policy) tries(r *http.Request) *transport.Tries {
 	}
 	t := &policyTries{policy: p}
 	t.tries.Retries = p.retries
+	t.tries.Repeatable = isRepeatable(r)
 	caddyhttp.SetVar(r.Context(), triesVar, t)
 	return &t.tries
+}
+
+// isRepeatable reports whether a request does no harm when it is sent twice.
+func isRepeatable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	x, scrubbed := janitor.From(r)
+	return scrubbed && !x.API().Dialect().AnyJSON
 }
 
 // triesOf returns the attempts of a request, nil when this policy has not picked

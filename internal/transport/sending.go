@@ -39,7 +39,7 @@ func (s *sending) send(req *http.Request) (*http.Response, error) {
 	ctx, overdue := s.watch(req)
 	var first error
 	for replays := 0; ; replays++ {
-		var c connection
+		c := connection{since: time.Now()}
 		res, err := s.base.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, c.trace())))
 		if err == nil {
 			s.bodySent = false
@@ -51,7 +51,7 @@ func (s *sending) send(req *http.Request) (*http.Response, error) {
 		if overdue() {
 			err = errOverdue
 		}
-		if !c.isStale() || replays == maxReplays || ctx.Err() != nil || !rewind(req) {
+		if !c.isStale(s.tries.Repeatable) || replays == maxReplays || ctx.Err() != nil || !rewind(req) {
 			s.stop()
 			if s.bodySent && errorKind(err) == outlier.Dial {
 				err = first // it took the request and is gone now: that is no failed dial
@@ -84,6 +84,7 @@ func (s *sending) watch(req *http.Request) (ctx context.Context, overdue func() 
 // connection records what happens on the connection of one round trip. net/http
 // calls the trace from other goroutines.
 type connection struct {
+	since                   time.Time
 	reused, wrote, answered atomic.Bool
 }
 
@@ -96,8 +97,15 @@ func (c *connection) trace() *httptrace.ClientTrace {
 }
 
 // isStale reports whether a failed round trip may be the fault of a connection
-// that was kept alive.
-func (c *connection) isStale() bool { return c.reused.Load() && !c.answered.Load() }
+// that was kept alive, and the request can be sent again. A stale connection shows
+// at once.
+func (c *connection) isStale(repeatable bool) bool {
+	return c.reused.Load() && !c.answered.Load() && (repeatable || !c.wrote.Load()) && time.Since(c.since) < staleTime
+}
+
+// staleTime is the time within which a stale connection shows. An engine that ends
+// a connection later has worked on the request.
+const staleTime = time.Second
 
 // isReplayable reports whether the request's body can be sent again.
 func isReplayable(req *http.Request) bool {

@@ -87,7 +87,7 @@ func (t *Transport) failed(req *http.Request, s *sending, err error) {
 	if s.bodySent && k == outlier.Reset {
 		tries.resets++
 	}
-	if !t.retry(req, tries) && tries.resets == maxResets {
+	if !t.retry(req, tries, tries.Repeatable) && tries.resets == maxResets {
 		t.Logger.Warn("two upstreams reset the connection behind the body of one request: it is not tried at a third",
 			zap.String("upstream", tries.Attempt.Address()))
 	}
@@ -118,7 +118,7 @@ func (t *Transport) answered(req *http.Request, s *sending, res *http.Response) 
 		return
 	case failed:
 		attempt.Fail(k, retryAfter(res.Header, t.Now()))
-		t.retry(req, tries)
+		t.retry(req, tries, tries.Repeatable || k == outlier.Limited)
 	case res.StatusCode >= 400:
 		t.refused(req, tries, res)
 	default:
@@ -140,15 +140,16 @@ func (t *Transport) refused(req *http.Request, tries *Tries, res *http.Response)
 		return
 	}
 	lacksModel := res.StatusCode == http.StatusNotFound && tries.LacksModel != nil && tries.LacksModel()
-	if (doubtful || lacksModel) && t.retry(req, tries) && doubtful {
+	if (doubtful || lacksModel) && t.retry(req, tries, true) && doubtful {
 		tries.doubted = attempt
 	}
 }
 
 // retry reports whether the request should be tried at another upstream, and says
-// so in the placeholder.
-func (t *Transport) retry(req *http.Request, tries *Tries) bool {
-	if tries.number > tries.Retries || tries.Untried == 0 || tries.resets >= maxResets || !tries.replayable {
+// so in the placeholder. harmless says that this upstream has not acted on it, or
+// that it may act twice.
+func (t *Transport) retry(req *http.Request, tries *Tries, harmless bool) bool {
+	if !harmless || tries.number > tries.Retries || tries.Untried == 0 || tries.resets >= maxResets || !tries.replayable {
 		return false
 	}
 	if !t.Budget.Retry() {

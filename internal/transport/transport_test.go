@@ -50,7 +50,7 @@ type fixture struct {
 }
 
 func newFixture(base http.RoundTripper) *fixture {
-	f := &fixture{failures: &failures{}, replacer: caddy.NewReplacer(), tries: &Tries{Retries: 2}, now: time.Unix(1_800_000_000, 0)}
+	f := &fixture{failures: &failures{}, replacer: caddy.NewReplacer(), tries: &Tries{Retries: 2, Repeatable: true}, now: time.Unix(1_800_000_000, 0)}
 	now := func() time.Time { return f.now }
 	f.detector = outlier.New(now, f.failures)
 	core, logs := observer.New(zap.WarnLevel)
@@ -213,7 +213,7 @@ func TestSecondOpinion(t *testing.T) {
 		return answer(other), nil
 	}))
 	refuse := func() (retry bool) {
-		f.tries = &Tries{Retries: 2}
+		f.tries = &Tries{Retries: 2, Repeatable: true}
 		_, retry, _ = f.attempt(t, "bad", 1, "http://bad/")
 		return retry
 	}
@@ -294,7 +294,7 @@ func TestClosedKeepAlives(t *testing.T) {
 	defer base.CloseIdleConnections()
 	f := newFixture(base)
 	for i := range 300 {
-		f.tries = &Tries{Retries: 2}
+		f.tries = &Tries{Retries: 2, Repeatable: true}
 		status, retry, err := f.attempt(t, "a", 0, server.URL)
 		if status != 200 || retry || err != nil {
 			t.Fatalf("request %d: status %d, error %v", i, status, err)
@@ -371,5 +371,32 @@ func TestStaleConnectionsAreReplayed(t *testing.T) {
 	status, _, err := f.attempt(t, "a", 0, "http://a/")
 	if status != 200 || err != nil || calls != maxReplays+1 || len(f.failures.seen) != 0 {
 		t.Errorf("status %d, error %v after %d calls, failures %q", status, err, calls, f.failures.seen)
+	}
+}
+
+// TestUnknownRequestsAreNotSentTwice checks that a request that is none to a model
+// is tried again only where the upstream has not taken it.
+func TestUnknownRequestsAreNotSentTwice(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		base  roundTripper
+		retry bool
+	}{
+		{"500", func(*http.Request) (*http.Response, error) { return answer(500), nil }, false},
+		{"429", func(*http.Request) (*http.Response, error) { return answer(429), nil }, true},
+		{"reset", func(r *http.Request) (*http.Response, error) {
+			onConnection(r, true)
+			return nil, errReset
+		}, false},
+	} {
+		calls := 0
+		f := newFixture(roundTripper(func(r *http.Request) (*http.Response, error) {
+			calls++
+			return c.base(r)
+		}))
+		f.tries.Repeatable = false
+		if _, retry, _ := f.attempt(t, "a", 1, "http://a/"); retry != c.retry || calls != 1 {
+			t.Errorf("%s: retry %v after %d calls", c.name, retry, calls)
+		}
 	}
 }

@@ -16,6 +16,11 @@ type Tries struct {
 	Untried int              // other upstreams that could take the request
 	Retries int              // attempts that may follow the first
 
+	// Repeatable says that the request does no harm when it is sent twice: it asks
+	// for an answer of a model, or its method is idempotent. Others are tried again
+	// only if the upstream has not taken them.
+	Repeatable bool
+
 	// Observed says that the answer's end is reported by End: only a reader of the
 	// answer can tell a whole one from one that ends early.
 	Observed bool
