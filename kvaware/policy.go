@@ -5,7 +5,7 @@
 // routes.
 //
 // Options, signing and the shared state are tested beside their files. Tests of
-// what needs a running Caddy (select.go, requeststate.go, explain.go,
+// what needs a running Caddy (select.go, requeststate.go, overload.go, explain.go,
 // unscrubbed.go, metrics.go, fallback.go) are in integration/gateway,
 // integration/events and integration/staging.
 package kvaware
@@ -119,7 +119,8 @@ type Policy struct {
 	// when it would be let in. Requests of a worse `priority` are refused at
 	// shorter waits, and so are those of a `tenant` with more than its fair share
 	// of the prompts that wait. An idle engine takes any request. Requests that
-	// have no signature (no prompt, embeddings, ...) are not refused.
+	// have no signature (no prompt, embeddings, ...) are not refused. Where no
+	// answers are streamed, the prediction needs the engines' `metrics`.
 	// Default: 0, none is refused.
 	MaxWait caddy.Duration `json:"max_wait,omitempty"`
 

@@ -55,6 +55,7 @@ func (r *Request) startAttempt(u *upstream, m prefixMatch) {
 	u.cacheUsage.pinned += int64(uncached)
 	u.queue.reserve(&a.reservation, now, uncached, a.prefill, !r.stream)
 	r.countWork()
+	u.backlog.started++
 	a.depths = a.depthsArray[:0]
 	if r.isCurrent() {
 		a.depths = u.reuse.use(r.chain, r.blockTokens, u.capacity.estimate, a.depths)
@@ -74,6 +75,7 @@ func (r *Request) endAttempt() {
 	}
 	now := r.router.now()
 	if a.confirmed {
+		a.upstream.backlog.ended++
 		r.learnCost()
 		if a.hasFirstToken && r.stream {
 			r.router.blockLifetime.learn(a.prefill + now.Sub(a.firstTokenAt))

@@ -21,6 +21,7 @@ type scoredCandidate struct {
 	PerToken  time.Duration // cost of a prompt token there
 	Uncached  int           // prompt tokens it would have to compute
 	Unsent    int           // the same if it still held all it was ever sent
+	Backlog   time.Duration // wait that its engine's reports show, see backlog
 	Queued    int           // prompts there whose prefill is not done
 	Demand    float64       // share of its time that its prefill takes, see demand
 	Rate      float64       // requests sent there per nanosecond, see demand

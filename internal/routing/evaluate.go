@@ -59,6 +59,7 @@ func (r *Request) evaluate(candidates []Candidate) (longest int) {
 			Footprint: u.footprint,
 			Penalty:   max(0, c.Penalty),
 			Overdue:   c.Overdue,
+			Backlog:   u.backlog.wait(now, prefill(rt.typicalCost.meanPrompt(), k.perToken)),
 		})
 		rt.addWait(&s.scored[i], u, now, k.lateShare)
 	}

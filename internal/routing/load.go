@@ -33,6 +33,7 @@ func (rt *Router) SetLoad(address string, l EngineLoad) {
 	defer rt.mu.Unlock()
 	u, now := rt.upstream(address), rt.now()
 	u.queue.advance(now)
+	u.backlog.report(now, l, u.queue.requests)
 	others := max(0, max(0, l.Waiting)+max(0, l.Running)-u.queue.requests)
 	waiting := min(others, max(0, l.Waiting-u.queue.queued))
 	u.reported = reportedLoad{EngineLoad{Waiting: waiting, Running: others - waiting}, now}

@@ -15,8 +15,8 @@ const leastShare = 1.0 / 4
 // Shedder refuses requests that would wait too long, so that an overload is an
 // answer and not a queue without end. Engines compute prompts in the order in which they
 // come, so whatever is let in makes all wait that come later. Therefore a request is
-// judged by the wait that it finds, the shortest at any of its candidates, and one
-// that matters less finds less of it acceptable:
+// judged by the wait that it finds, the shortest at any of its candidates, and the
+// less a request matters, the less of a wait is acceptable:
 //
 //	limit = longest wait x priority's share x tenant's share
 //
@@ -37,6 +37,9 @@ const leastShare = 1.0 / 4
 // Neither share gets below leastShare. A candidate with no request in flight takes
 // any request: where nothing runs, a long wait is an error of the prediction.
 // An attempt after the first is not judged again, because its request was let in.
+//
+// The wait is the router's prediction, or what the engine's own reports show where
+// that is more, see backlog.
 //
 // A Shedder holds the latest 16 priorities and tenants, and the tenants with prefill
 // queued. The mu of the one router whose requests it judges guards it.
@@ -162,7 +165,7 @@ func shortestWait(candidates []scoredCandidate) time.Duration {
 	least := time.Duration(math.MaxInt64)
 	for i := range candidates {
 		c := &candidates[i]
-		wait := c.Wait + c.Overdue
+		wait := max(c.Wait, c.Backlog) + c.Overdue
 		if c.InFlight == 0 {
 			wait = 0
 		}

@@ -17,6 +17,7 @@ type upstream struct {
 	sentID        radixcache.Upstream // in the tree: what it was sent, see recordSent
 	queue         prefillQueue
 	reported      reportedLoad
+	backlog       backlog
 	cost          cost
 	demand        demand
 	rentPaid      time.Duration // prefill computed there while it had too much, see spread
