@@ -117,12 +117,14 @@ func (r *Request) TokensKnown() bool {
 }
 
 // NeedsTokens reports, for a request that is still to be routed, whether some
-// followed candidate cannot be matched by the whole prompt's tokens.
+// followed candidate cannot be matched by the whole prompt's tokens. One that would
+// be refused needs none.
 func (r *Request) NeedsTokens(candidates []Candidate) bool {
 	r.router.mu.Lock()
 	defer r.router.mu.Unlock()
 	r.evaluate(candidates)
-	return !r.tokensKnown
+	_, refused := r.refused()
+	return !r.tokensKnown && !refused
 }
 
 // Confirm notes that the engine has accepted the prompt: it will hold it.

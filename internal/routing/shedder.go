@@ -128,7 +128,7 @@ type shedding struct {
 	shedder  *Shedder // nil: none
 	priority int32
 	tenant   string
-	admitted bool // an attempt was let in
+	admitted bool // an attempt was started
 }
 
 // LimitWait makes s refuse the request when it would wait too long, see
@@ -149,11 +149,8 @@ func (r *Request) refused() (retryAfter time.Duration, refused bool) {
 		return 0, false
 	}
 	limit := s.shedder.limit(r.router.now(), s.priority, s.tenant)
-	if wait := shortestWait(scored); wait > limit {
-		return wait - limit, true
-	}
-	s.admitted = true
-	return 0, false
+	wait := shortestWait(scored)
+	return wait - limit, wait > limit
 }
 
 // shortestWait returns the wait at the candidate that takes a request soonest, if
@@ -179,7 +176,9 @@ func shortestWait(candidates []scoredCandidate) time.Duration {
 // countWork counts the prefill that the attempt has reserved for the request's
 // tenant. The caller holds mu.
 func (r *Request) countWork() {
-	if a := &r.attempt; r.shedding.shedder != nil {
-		a.reservation.work = r.shedding.shedder.add(r.shedding.tenant, a.reservation.cost)
+	s, a := &r.shedding, &r.attempt
+	if s.shedder != nil {
+		s.admitted = true
+		a.reservation.work = s.shedder.add(s.tenant, a.reservation.cost)
 	}
 }

@@ -65,6 +65,25 @@ func TestAFurtherAttemptIsNotRefused(t *testing.T) {
 	}
 }
 
+// No engine is asked for the tokens of a prompt that it will not get.
+func TestRefusedPromptsNeedNoTokens(t *testing.T) {
+	rt, _ := newTestRouter()
+	rt.followRanks("one", 1)
+	s := NewShedder(time.Second)
+	r := rt.followedRequest("abc")
+	r.LimitWait(s, 0, "")
+	if !r.NeedsTokens(a("one")) {
+		t.Fatal("a request that is not refused needs no tokens")
+	}
+	rt.ask(s, 0, "", 5*perSecond, a("one"))
+	if r.NeedsTokens(a("one")) {
+		t.Fatal("a refused request needs tokens")
+	}
+	if d := r.Route(a("one"), false); d.Reason != Overload {
+		t.Fatalf("%+v", d)
+	}
+}
+
 // A prompt that matches nothing is refused before another policy is asked.
 func TestColdPromptsAreRefusedToo(t *testing.T) {
 	rt, _ := newTestRouter()
