@@ -166,6 +166,9 @@ func amex(d []byte) bool { return d[0] == '3' && (d[1] == '4' || d[1] == '7') }
 // printed reports whether k groups from i on, the first of four digits, are
 // grouped as on a card, with one kind of separator.
 func (c *chain) printed(i, k int) bool {
+	if !c.cardLens(i, k) {
+		return false
+	}
 	sep := c.gap(i + 1)
 	if sep != ' ' && sep != '-' && sep != '.' {
 		return false
@@ -175,15 +178,19 @@ func (c *chain) printed(i, k int) bool {
 			return false
 		}
 	}
-	if k == 3 {
-		return c.g[i+1].len() == 6 && (c.g[i+2].len() == 5 || c.g[i+2].len() == 4)
+	return true
+}
+
+// cardLens reports whether k groups from i on, the first of four digits, have
+// the lengths of those on a card.
+func (c *chain) cardLens(i, k int) bool {
+	g := c.g[i : i+k]
+	if last := g[k-1].len(); k == 3 {
+		return g[1].len() == 6 && (last == 5 || last == 4)
+	} else if k == 5 && last > 3 {
+		return false
 	}
-	for j := 1; j < 4; j++ {
-		if c.g[i+j].len() != 4 {
-			return false
-		}
-	}
-	return k == 4 || c.g[i+4].len() <= 3
+	return g[1].len() == 4 && g[2].len() == 4 && g[3].len() == 4
 }
 
 // looseCard takes any grouping; the caller has seen a word for card.

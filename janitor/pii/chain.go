@@ -28,11 +28,11 @@ type chain struct {
 
 // parse makes c the chain that begins with the run of digits text[p:end].
 func (c *chain) parse(text []byte, p, end int) {
-	c.text, c.n, c.done, c.asked = text, 0, 0, false
+	c.text, c.done, c.asked = text, 0, false
+	n := 0
 	for {
-		c.g[c.n] = group{p, end}
-		c.n++
-		if c.n == maxGroups {
+		c.g[n] = group{p, end}
+		if n++; n == maxGroups {
 			break
 		}
 		p = end
@@ -44,8 +44,9 @@ func (c *chain) parse(text []byte, p, end int) {
 		}
 		end = digitsEnd(text, p)
 	}
+	c.n = n
 	total := 0
-	for i := c.n - 1; i >= 0; i-- {
+	for i := n - 1; i >= 0; i-- {
 		total += c.g[i].len()
 		c.rest[i] = total
 	}
@@ -228,9 +229,6 @@ func (c *chain) outsideTable(i, k int) bool {
 	if c.gap(i+1) != ' ' {
 		return true
 	}
-	if c.besideHex(i, i+k-1) {
-		return false // part of a row of hexadecimal numbers
-	}
 	size := c.g[i].len()
 	if i+k < c.n && c.gap(i+k) == ' ' && c.g[i+k].len() == size {
 		return false
@@ -241,7 +239,7 @@ func (c *chain) outsideTable(i, k int) bool {
 	if i > c.done && c.gap(i) == ' ' && c.g[i-1].len() == size && (i == c.done+1 || c.gap(i-1) == ' ') {
 		return false
 	}
-	return true
+	return !c.besideHex(i, i+k-1) // part of a row of hexadecimal numbers
 }
 
 // besideHex reports whether a short word of letters and digits stands one space
