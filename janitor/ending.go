@@ -4,6 +4,7 @@ package janitor
 
 import (
 	"errors"
+	"io"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -48,12 +49,17 @@ func (c *clientWriter) left() bool { return c.err != nil || c.r.Context().Err() 
 // well: a stream without its last event, or a compressed answer that is incomplete.
 // The client would not notice.
 func (w *responseWriter) finish() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	decoded := w.unpack == nil || w.unpack.finish() == nil
 	return w.closeAnswer() && (decoded || w.whole)
 }
 
-// close frees the buffers of the answer, however the request ended.
+// close frees the buffers of the answer, however the request ended. Nothing is
+// written to the client from then on.
 func (w *responseWriter) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.unpack != nil {
 		w.unpack.stop()
 	}
@@ -61,23 +67,36 @@ func (w *responseWriter) close() {
 }
 
 // closeAnswer passes on what the answer's reader holds back. It reports false if a
-// stream was cut off, after it has told the client.
+// stream was cut off, after it has told the client. mu is held.
 func (w *responseWriter) closeAnswer() bool {
+	w.keep.stop()
 	if w.answer == nil || w.closed {
 		return true
 	}
 	w.closed = true
 	w.client.shut = w.client.left() // nothing is written to nobody
 	err := w.answer.Close()
+	if w.late != nil {
+		w.sendFailure()
+		return true
+	}
 	w.whole = w.hasEnd && err == nil
 	if !errors.Is(err, answer.ErrCut) {
 		return true // the client may be gone: nothing else to do
 	}
-	if !w.client.left() {
-		_, _ = w.client.Write(refuseCut.event(w.x.api, w.stream.NextNumber()))
-		_ = w.FlushError()
-	}
+	w.sendEvent(w.client, refuseCut.event(w.x.api, w.stream.NextNumber()))
 	return false
+}
+
+// sendEvent sends the client an error event, behind which nothing comes. mu is
+// held. A client that has gone gets nothing.
+func (w *responseWriter) sendEvent(to io.Writer, event []byte) {
+	if w.client.left() {
+		return
+	}
+	if _, err := to.Write(event); err == nil {
+		_ = w.flush() // what comes next is the end in any case
+	}
 }
 
 // ended returns the error for [Observer.End] after the handlers behind this one

@@ -103,6 +103,7 @@ type Exchange struct {
 	lease     *admission.Lease // nil: nothing is held
 	vault     *vault           // nil: nothing was replaced
 	retention *retention       // nil: nothing was retained
+	writer    *responseWriter  // of the answer; nil until the request is let through
 	observer  Observer
 	refused   bool // see RefuseOverload
 	released  bool

@@ -183,6 +183,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	h.publish(r, x)
 	rw := newResponseWriter(w, r, x)
+	x.writer = rw
 	defer rw.close()
 	defer func() {
 		if failure := recover(); failure != nil {
@@ -192,6 +193,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}()
 	err := next.ServeHTTP(rw, r)
+	late := rw.failedLate(err)
 	if !rw.finish() {
 		h.logger.Warn("an answer ended before its last event", zap.Stringer("api", x.api))
 		panic(http.ErrAbortHandler) // as Caddy does with an answer cut off
@@ -200,7 +202,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		err = nil // the client has its answer; what the proxy makes of it is no error
 	}
 	x.end(rw.ended(err))
+	if late {
+		h.logLate(x, err)
+		panic(http.ErrAbortHandler) // so that clients that do not read events notice
+	}
 	return err
+}
+
+// logLate logs a failure that the client got as an event. The server does not log
+// it, because the status was sent before.
+func (h *Handler) logLate(x *Exchange, err error) {
+	level := zapcore.DebugLevel
+	if err != nil && statusOf(err) >= 500 {
+		level = zapcore.ErrorLevel
+	}
+	if c := h.logger.Check(level, "a request failed behind keep-alive comments"); c != nil {
+		c.Write(zap.Stringer("api", x.api), zap.Error(err))
+	}
 }
 
 // admit reads and scrubs the request and prepares it to be forwarded, or returns

@@ -5,6 +5,7 @@ package janitor
 import (
 	"io"
 	"net/http"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -16,15 +17,20 @@ import (
 // every byte passes unchanged.
 type responseWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	r         *http.Request
-	x         *Exchange
-	client    *clientWriter
-	committed bool
+	r      *http.Request
+	x      *Exchange
+	client *clientWriter
+	keep   *keepAlive // nil: no comments are sent
+
+	// mu keeps comments out of events. Only the timer of keep contends for it.
+	mu        sync.Mutex
+	committed bool           // the answer's final header has come
 	answer    io.WriteCloser // restores and observes; nil: bytes pass unchanged
 	unpack    *unpacker      // decompresses the answer before that; nil: not compressed
 	stream    *answer.Stream // answer, if it is a stream of events
 	hasEnd    bool           // stream has a last event by its API
 	whole     bool           // which has come, and was passed on
+	late      *lateFailure   // answer, if it comes too late to be sent as it is
 	closed    bool           // closeAnswer was called
 	counted   int64          // the bytes counted for its buffers
 }
@@ -34,10 +40,25 @@ func newResponseWriter(w http.ResponseWriter, r *http.Request, x *Exchange) *res
 	return &responseWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: client}, r: r, x: x, client: client}
 }
 
+// Header implements http.ResponseWriter.
+func (w *responseWriter) Header() http.Header {
+	if w.keep != nil && w.keep.header != nil {
+		return w.keep.header
+	}
+	return w.ResponseWriter.Header()
+}
+
 // WriteHeader implements http.ResponseWriter.
 func (w *responseWriter) WriteHeader(status int) {
-	informational := status >= 100 && status < 200 && status != http.StatusSwitchingProtocols
-	if !w.committed && !informational {
+	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
+		if w.keep == nil { // a comment may have sent the final header
+			w.ResponseWriter.WriteHeader(status)
+		}
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.committed {
 		w.committed = true
 		if status == statusClientLeft && w.client.left() {
 			w.client.noted = true // the proxy's note for the log: no answer
@@ -46,7 +67,7 @@ func (w *responseWriter) WriteHeader(status int) {
 			w.chooseReader(status)
 		}
 	}
-	w.ResponseWriter.WriteHeader(status)
+	w.sendHeader(status)
 }
 
 // chooseReader decides how the body is passed on.
@@ -135,6 +156,8 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	if !w.committed {
 		w.WriteHeader(http.StatusOK)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	switch {
 	case w.unpack != nil:
 		defer w.countBuffers()
@@ -177,6 +200,13 @@ func (w *responseWriter) FlushError() error {
 	if !w.committed {
 		w.WriteHeader(http.StatusOK)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.flush()
+}
+
+// flush sends the client what was written. mu is held.
+func (w *responseWriter) flush() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
@@ -198,6 +228,7 @@ func (w observerRelay) Response(id string) {
 
 // FirstToken implements answer.Observer.
 func (w observerRelay) FirstToken() {
+	w.x.waited()
 	if w.x.observer != nil {
 		w.x.observer.FirstToken()
 	}

@@ -86,6 +86,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	    cache_salt  on|off
 //	    max_wait    <duration>
 //	    priority    <placeholder>
+//	    keepalive   <duration>
 //	    capacity    <tokens>
 //	    metrics     <path>|off
 //	    events      <address>|listen <address> {
@@ -110,7 +111,7 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("lb_policy kv_aware takes a block of options, no arguments")
 	}
-	given := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt", "max_wait", "priority", "capacity", "metrics", "events", "tokenize", "lmcache", "eject")
+	given := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt", "max_wait", "priority", "keepalive", "capacity", "metrics", "events", "tokenize", "lmcache", "eject")
 	blocks := map[string]func(*caddyfile.Dispenser, options) error{
 		"fallback": p.parseFallback, "events": p.parseEvents, "tokenize": p.parseTokenize, "lmcache": p.parseLMCache,
 		"eject": p.parseEject,
@@ -155,6 +156,8 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if p.Priority = value; value == "" {
 				err = errPriority
 			}
+		case "keepalive":
+			p.KeepAlive, err = parseKeepAlive(value)
 		case "capacity":
 			if p.Capacity, err = strconv.ParseInt(value, 10, 64); err != nil || p.Capacity == 0 {
 				p.Capacity = -1 // out of range

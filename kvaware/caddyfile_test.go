@@ -44,10 +44,11 @@ func TestPolicyCaddyfile(t *testing.T) {
 			cache_salt on
 			max_wait 10s
 			priority {http.request.header.X-Priority}
+			keepalive 15s
 			capacity 1500000
 			metrics /engine/metrics
 		}`, want: `{"radix_depth":3,"block_size":1024,"fallback":{"policy":"least_conn"},"unscrubbed":"fallback",
-			"usage":"inject","tenant":"{http.auth.user.id}","cache_salt":true,"max_wait":10000000000,"priority":"{http.request.header.X-Priority}","capacity":1500000,"metrics":"/engine/metrics"}`},
+			"usage":"inject","tenant":"{http.auth.user.id}","cache_salt":true,"max_wait":10000000000,"priority":"{http.request.header.X-Priority}","keepalive":15000000000,"capacity":1500000,"metrics":"/engine/metrics"}`},
 		{name: "no metrics", in: "kv_aware {\n metrics off\n}", want: `{"metrics":"off"}`},
 		{name: "fallback with an argument", in: "kv_aware {\n fallback header X-Session-Id\n}", want: `{"fallback":{"policy":"header","field":"X-Session-Id"}}`},
 		{name: "least_busy nested", in: "kv_aware {\n fallback header X-Session-Id {\n fallback least_busy\n }\n}",
@@ -56,7 +57,7 @@ func TestPolicyCaddyfile(t *testing.T) {
 			want: `{"radix_depth":1,"fallback":{"policy":"header","field":"X","fallback":{"policy":"first"}}}`},
 
 		{name: "argument", in: `kv_aware 3`, err: "takes a block of options, no arguments"},
-		{name: "unknown option", in: "kv_aware {\n depth 3\n}", err: "unrecognized option 'depth': lb_policy kv_aware takes block_size, cache_salt, capacity, eject, events, fallback, lmcache, max_wait, metrics, priority, radix_depth, tenant, tokenize, unscrubbed, usage"},
+		{name: "unknown option", in: "kv_aware {\n depth 3\n}", err: "unrecognized option 'depth': lb_policy kv_aware takes block_size, cache_salt, capacity, eject, events, fallback, keepalive, lmcache, max_wait, metrics, priority, radix_depth, tenant, tokenize, unscrubbed, usage"},
 		{name: "twice", in: "kv_aware {\n radix_depth 3\n radix_depth 3\n}", err: "radix_depth is given twice"},
 		{name: "no value", in: "kv_aware {\n radix_depth\n}", err: "radix_depth takes one argument"},
 		{name: "two values", in: "kv_aware {\n radix_depth 1 2\n}", err: "radix_depth takes one argument"},
@@ -75,6 +76,9 @@ func TestPolicyCaddyfile(t *testing.T) {
 		{name: "no priority", in: "kv_aware {\n priority\n}", err: "priority takes one argument"},
 		{name: "empty priority", in: "kv_aware {\n priority \"\"\n}", err: "priority takes a placeholder such as {http.request.header.X-Priority}"},
 		{name: "priority twice", in: "kv_aware {\n priority {a}\n priority {b}\n}", err: "priority is given twice"},
+		{name: "short keepalive", in: "kv_aware {\n keepalive 999ms\n}", err: "keepalive takes a duration of 1s or more"},
+		{name: "keepalive without a unit", in: "kv_aware {\n keepalive 15\n}", err: "keepalive takes a duration of 1s or more"},
+		{name: "keepalive twice", in: "kv_aware {\n keepalive 15s\n keepalive 15s\n}", err: "keepalive is given twice"},
 		{name: "capacity of nothing", in: "kv_aware {\n capacity 0\n}", err: "capacity takes a number of tokens, 1 or more"},
 		{name: "capacity in bytes", in: "kv_aware {\n capacity 20GB\n}", err: "capacity takes a number of tokens, 1 or more"},
 		{name: "huge capacity", in: "kv_aware {\n capacity 1000000000001\n}", err: "capacity takes a number of tokens, 1 or more"},
@@ -164,6 +168,9 @@ func TestProvisionErrors(t *testing.T) {
 		{name: "negative max_wait", policy: `{"max_wait":"-1s"}`, err: "max_wait takes a duration above 0 such as 10s"},
 		{name: "max_wait", policy: `{"max_wait":"10s","priority":"{http.request.header.X-Priority}"}`},
 		{name: "priority alone", policy: `{"priority":"{http.request.header.X-Priority}"}`},
+		{name: "short keepalive", policy: `{"keepalive":"999ms"}`, err: "keepalive takes a duration of 1s or more"},
+		{name: "negative keepalive", policy: `{"keepalive":"-15s"}`, err: "keepalive takes a duration of 1s or more"},
+		{name: "keepalive", policy: `{"keepalive":"1s"}`},
 		{name: "negative capacity", policy: `{"capacity":-1}`, err: "capacity takes a number of tokens"},
 		{name: "huge capacity", policy: `{"capacity":1000000000001}`, err: "capacity takes a number of tokens"},
 		{name: "capacity and no metrics", policy: `{"capacity":1000,"metrics":"off"}`},

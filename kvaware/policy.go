@@ -132,6 +132,14 @@ type Policy struct {
 	// of the body counts, as vLLM reads it.
 	Priority string `json:"priority,omitempty"`
 
+	// How often a client that waits for the first token of a streamed answer gets a
+	// comment, so that proxies with an idle timeout between it and the gateway keep
+	// the connection; at least 1s. The first comment sends status 200 and
+	// `text/event-stream`. Retries go on behind it, but headers that an answer
+	// brings later are lost, and a failure becomes the API's error event, behind
+	// which the connection is aborted. Default: 0, no comments.
+	KeepAlive caddy.Duration `json:"keepalive,omitempty"`
+
 	// How many tokens the KV cache of each upstream holds. Older prompts are
 	// taken to be evicted there. Answers that report cached tokens correct it.
 	// When policies configure different capacities for an upstream, the largest
@@ -281,6 +289,7 @@ func (p *Policy) Validate() error {
 		checkCapacity(p.Capacity),
 		checkMetrics(p.Metrics),
 		checkMaxWait(p.MaxWait),
+		checkKeepAlive(p.KeepAlive),
 		p.Events.check(),
 		p.LMCache.check(),
 		p.Eject.check(),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -54,6 +55,9 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 	caddyhttp.SetVar(r.Context(), stateVar, s)
 	if x.AsksForModel() {
 		s.tries.LacksModel = func() bool { return s.lacksModel(r) }
+	}
+	if p.KeepAlive > 0 {
+		x.KeepAlive(time.Duration(p.KeepAlive))
 	}
 	signing := p.shared.signing.Load()
 	t := p.tenant(r, signing.key)

@@ -181,6 +181,10 @@ func (s *Stream) releaseAll() {
 	s.release()
 }
 
+// WithinEvent reports whether the output ends within an event, because it is too
+// large to be held back.
+func (s *Stream) WithinEvent() bool { return s.frames.over }
+
 // MemorySize returns the bytes of memory of the Stream's buffers. They are large
 // only while a large event arrives, and shrink with the next Write.
 func (s *Stream) MemorySize() int {
