@@ -139,15 +139,24 @@ func (f *refusal) openAIType() string {
 	return "invalid_request_error"
 }
 
+// anthropicTypes are the types of Anthropic's errors, by status. Other statuses are
+// of the client's making below 500, else overload.
+var anthropicTypes = map[int]string{
+	http.StatusUnauthorized:          "authentication_error",
+	http.StatusForbidden:             "permission_error",
+	http.StatusNotFound:              "not_found_error",
+	http.StatusRequestEntityTooLarge: "request_too_large",
+	http.StatusTooManyRequests:       "rate_limit_error",
+	http.StatusInternalServerError:   "api_error",
+	http.StatusBadGateway:            "api_error",
+	http.StatusGatewayTimeout:        "timeout_error",
+}
+
 func (f *refusal) anthropicType() string {
-	switch {
-	case f.status == http.StatusRequestEntityTooLarge:
-		return "request_too_large"
-	case f.status == http.StatusBadGateway:
-		return "api_error"
-	case f.status == http.StatusTooManyRequests:
-		return "rate_limit_error"
-	case f.status >= 500:
+	if kind := anthropicTypes[f.status]; kind != "" {
+		return kind
+	}
+	if f.status >= 500 {
 		return "overloaded_error"
 	}
 	return "invalid_request_error"
