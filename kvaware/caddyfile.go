@@ -89,6 +89,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	    keepalive   <duration>
 //	    capacity    <tokens>
 //	    metrics     <path>|off
+//	    models      union|off
 //	    events      <address>|listen <address> {
 //	        replay      <address>
 //	        ranks       <number>
@@ -111,7 +112,7 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("lb_policy kv_aware takes a block of options, no arguments")
 	}
-	given := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt", "max_wait", "priority", "keepalive", "capacity", "metrics", "events", "tokenize", "lmcache", "eject")
+	given := newOptions("lb_policy kv_aware", "radix_depth", "block_size", "fallback", "unscrubbed", "usage", "tenant", "cache_salt", "max_wait", "priority", "keepalive", "capacity", "metrics", "models", "events", "tokenize", "lmcache", "eject")
 	blocks := map[string]func(*caddyfile.Dispenser, options) error{
 		"fallback": p.parseFallback, "events": p.parseEvents, "tokenize": p.parseTokenize, "lmcache": p.parseLMCache,
 		"eject": p.parseEject,
@@ -165,6 +166,8 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = checkCapacity(p.Capacity)
 		case "metrics":
 			p.Metrics, err = value, checkMetrics(value)
+		case "models":
+			p.Models, err = value, checkModels(value)
 		}
 		if err != nil {
 			return d.WrapErr(err)

@@ -47,8 +47,9 @@ func TestPolicyCaddyfile(t *testing.T) {
 			keepalive 15s
 			capacity 1500000
 			metrics /engine/metrics
+			models union
 		}`, want: `{"radix_depth":3,"block_size":1024,"fallback":{"policy":"least_conn"},"unscrubbed":"fallback",
-			"usage":"inject","tenant":"{http.auth.user.id}","cache_salt":true,"max_wait":10000000000,"priority":"{http.request.header.X-Priority}","keepalive":15000000000,"capacity":1500000,"metrics":"/engine/metrics"}`},
+			"usage":"inject","tenant":"{http.auth.user.id}","cache_salt":true,"max_wait":10000000000,"priority":"{http.request.header.X-Priority}","keepalive":15000000000,"capacity":1500000,"metrics":"/engine/metrics","models":"union"}`},
 		{name: "no metrics", in: "kv_aware {\n metrics off\n}", want: `{"metrics":"off"}`},
 		{name: "fallback with an argument", in: "kv_aware {\n fallback header X-Session-Id\n}", want: `{"fallback":{"policy":"header","field":"X-Session-Id"}}`},
 		{name: "least_busy nested", in: "kv_aware {\n fallback header X-Session-Id {\n fallback least_busy\n }\n}",
@@ -57,7 +58,7 @@ func TestPolicyCaddyfile(t *testing.T) {
 			want: `{"radix_depth":1,"fallback":{"policy":"header","field":"X","fallback":{"policy":"first"}}}`},
 
 		{name: "argument", in: `kv_aware 3`, err: "takes a block of options, no arguments"},
-		{name: "unknown option", in: "kv_aware {\n depth 3\n}", err: "unrecognized option 'depth': lb_policy kv_aware takes block_size, cache_salt, capacity, eject, events, fallback, keepalive, lmcache, max_wait, metrics, priority, radix_depth, tenant, tokenize, unscrubbed, usage"},
+		{name: "unknown option", in: "kv_aware {\n depth 3\n}", err: "unrecognized option 'depth': lb_policy kv_aware takes block_size, cache_salt, capacity, eject, events, fallback, keepalive, lmcache, max_wait, metrics, models, priority, radix_depth, tenant, tokenize, unscrubbed, usage"},
 		{name: "twice", in: "kv_aware {\n radix_depth 3\n radix_depth 3\n}", err: "radix_depth is given twice"},
 		{name: "no value", in: "kv_aware {\n radix_depth\n}", err: "radix_depth takes one argument"},
 		{name: "two values", in: "kv_aware {\n radix_depth 1 2\n}", err: "radix_depth takes one argument"},
@@ -86,6 +87,10 @@ func TestPolicyCaddyfile(t *testing.T) {
 		{name: "metrics on", in: "kv_aware {\n metrics on\n}", err: "metrics takes a path such as /metrics, or off"},
 		{name: "metrics elsewhere", in: "kv_aware {\n metrics http://node:9000/metrics\n}", err: "metrics takes a path such as /metrics, or off"},
 		{name: "metrics with a query", in: "kv_aware {\n metrics /metrics?a=b\n}", err: "metrics takes a path such as /metrics, or off"},
+		{name: "models", in: "kv_aware {\n models off\n}", want: `{"models":"off"}`},
+		{name: "models on", in: "kv_aware {\n models on\n}", err: "models takes union or off"},
+		{name: "no models", in: "kv_aware {\n models\n}", err: "models takes one argument"},
+		{name: "models twice", in: "kv_aware {\n models off\n models union\n}", err: "models is given twice"},
 		{name: "no path", in: "kv_aware {\n metrics\n}", err: "metrics takes one argument"},
 		{name: "no fallback", in: "kv_aware {\n fallback\n}", err: "fallback takes the name of a load balancing policy"},
 		{name: "unknown fallback", in: "kv_aware {\n fallback fastest\n}", err: "fallback: 'fastest' is not a load balancing policy"},
@@ -175,6 +180,7 @@ func TestProvisionErrors(t *testing.T) {
 		{name: "huge capacity", policy: `{"capacity":1000000000001}`, err: "capacity takes a number of tokens"},
 		{name: "capacity and no metrics", policy: `{"capacity":1000,"metrics":"off"}`},
 		{name: "metrics", policy: `{"metrics":"metrics"}`, err: "metrics takes a path such as /metrics, or off"},
+		{name: "models", policy: `{"models":"all"}`, err: "models takes union or off"},
 		{name: "metrics with a space", policy: `{"metrics":"/metrics x"}`, err: "metrics takes a path such as /metrics, or off"},
 		{name: "unknown fallback", policy: `{"fallback":{"policy":"fastest"}}`, err: "loading the fallback policy"},
 		{name: "itself", policy: `{"fallback":{"policy":"kv_aware"}}`, err: "kv_aware cannot be its own fallback"},

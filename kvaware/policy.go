@@ -156,6 +156,13 @@ type Policy struct {
 	// does without. Default: /metrics.
 	Metrics string `json:"metrics,omitempty"`
 
+	// Whether `GET /v1/models` is answered with the models that all upstreams list:
+	// `union` asks them at the same time, with the client's own headers, and leaves
+	// out those that do not answer within two seconds. Of a model that several
+	// list, the first upstream's entry counts. When none answers with a list, and
+	// with `off`, one upstream answers. Default: off.
+	Models string `json:"models,omitempty"`
+
 	// Where engines publish their KV events: which blocks they store and evict.
 	// Two policies cannot follow one upstream in different ways. Default: off,
 	// the policy goes by its own history and by the cached tokens that answers
@@ -248,6 +255,7 @@ func (p *Policy) setDefaults() {
 	p.Unscrubbed = cmp.Or(p.Unscrubbed, unscrubbedRefuse)
 	p.Usage = cmp.Or(p.Usage, usageObserve)
 	p.Metrics = cmp.Or(p.Metrics, DefaultMetrics)
+	p.Models = cmp.Or(p.Models, modelsOff)
 	p.setTokenizeDefaults()
 	if p.Events != nil {
 		p.Events = p.Events.expanded()
@@ -288,6 +296,7 @@ func (p *Policy) Validate() error {
 		checkUsage(p.Usage),
 		checkCapacity(p.Capacity),
 		checkMetrics(p.Metrics),
+		checkModels(p.Models),
 		checkMaxWait(p.MaxWait),
 		checkKeepAlive(p.KeepAlive),
 		p.Events.check(),

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/http"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -40,13 +41,18 @@ func (p *Policy) wrapProxy(ctx caddy.Context) error {
 		}
 		h.Transport, p.ownTransport = own, own
 	}
-	h.Transport = &transport.Transport{
+	watched := &transport.Transport{
 		Base:   h.Transport,
 		Budget: outlier.NewBudget(p.shared.now),
 		Logger: p.logger,
 		Now:    p.shared.now,
 		Tries:  p.triesOf,
 	}
+	if p.Models == modelsUnion {
+		union := newModelUnion(watched.Base)
+		watched.Intercept = func(req *http.Request) (*http.Response, error) { return union.intercept(p, req) }
+	}
+	h.Transport = watched
 	p.retries = p.setRetries(h.LoadBalancing)
 	return nil
 }

@@ -21,6 +21,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	p.refreshUpstreams(pool, r)
 	tries := p.tries(r)
 	tries.Again()
+	pool = p.forModelsPath(pool, tries.Tried(), r)
 	x, scrubbed := janitor.From(r)
 	if !scrubbed {
 		return p.selectUnscrubbed(pool, r, w)
