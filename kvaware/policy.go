@@ -214,6 +214,7 @@ type Policy struct {
 type observed struct {
 	refresh    upstreamRefresh
 	relist     upstreamRefresh           // the last time that models were read on demand
+	searched   upstreamRefresh           // the last time that a stored response was looked for at several upstreams
 	unlisted   upstreamRefresh           // the last time that a model none lists was looked for at all upstreams
 	place      atomic.Pointer[placement] // nil until the config has started
 	lastRouted atomic.Pointer[routed]    // nil: nothing was routed, or the config names all

@@ -33,6 +33,8 @@ type requestState struct {
 	staging  staging.Task
 	fetching bool                      // the prompt's tokens are being fetched
 	unlisted bool                      // its model is looked for at all upstreams
+	atHolder bool                      // it was sent to the upstream that has its stored response
+	searched bool                      // its stored response is looked for at several upstreams
 	pool     reverseproxy.UpstreamPool // all upstreams of the proxy, at the last attempt
 
 	// Of the attempt under way.
@@ -53,8 +55,11 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 	}
 	s := &requestState{policy: p, exchange: x, tries: p.tries(r)}
 	caddyhttp.SetVar(r.Context(), stateVar, s)
-	if x.AsksForModel() {
+	switch {
+	case x.AsksForModel():
 		s.tries.LacksModel = func() bool { return s.lacksModel(r) }
+	case x.StoredResponse() != "":
+		s.tries.LacksModel = func() bool { return s.lacksResponse(r) }
 	}
 	if p.KeepAlive > 0 {
 		x.KeepAlive(time.Duration(p.KeepAlive))

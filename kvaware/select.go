@@ -121,9 +121,12 @@ const refreshInterval = time.Second
 type upstreamRefresh struct{ last atomic.Int64 }
 
 // due reports true to one caller in each interval.
-func (u *upstreamRefresh) due(now time.Time) bool {
+func (u *upstreamRefresh) due(now time.Time) bool { return u.dueEvery(refreshInterval, now) }
+
+// dueEvery is due with another interval.
+func (u *upstreamRefresh) dueEvery(interval time.Duration, now time.Time) bool {
 	last := u.last.Load()
-	return now.UnixNano()-last >= int64(refreshInterval) && u.last.CompareAndSwap(last, now.UnixNano())
+	return now.UnixNano()-last >= int64(interval) && u.last.CompareAndSwap(last, now.UnixNano())
 }
 
 // refreshUpstreams tells the shared state which upstreams the policy may send

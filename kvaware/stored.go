@@ -5,6 +5,7 @@ package kvaware
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -52,8 +53,25 @@ func (p *Policy) selectHolder(pool reverseproxy.UpstreamPool, s *requestState, r
 	at := address(u, r)
 	setPlaceholders(r, routing.Decision{Reason: stored}, 0)
 	p.shared.metrics.picked(at, stored)
+	s.atHolder = true
 	p.attempt(s.tries, at, 0, 0)
 	return u
+}
+
+// searchInterval is the time between two requests whose stored response is looked
+// for. Clients can make up IDs, and retries are limited.
+const searchInterval = 100 * time.Millisecond
+
+// lacksResponse reports whether a request that was answered 404, since it refers to
+// a stored response, should be sent to another upstream: this gateway does not know
+// the holder when another gateway has routed the response, or when it has been
+// restarted. An engine refuses such a request before it computes anything.
+func (s *requestState) lacksResponse(r *http.Request) (elsewhere bool) {
+	if s.atHolder {
+		return false
+	}
+	s.searched = s.searched || s.policy.observed.searched.dueEvery(searchInterval, s.policy.shared.now())
+	return s.searched && s.tries.Untried > 0
 }
 
 // remember notes that an upstream has the response with this ID.

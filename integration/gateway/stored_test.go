@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bauxite/caddy-kvaware/integration/harness"
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
@@ -153,6 +154,47 @@ func TestHolderThatIsGone(t *testing.T) {
 	}
 	if reply, _ := respond(t, g, "Something else.", "", false); reply.Status != http.StatusOK {
 		t.Errorf("a request of its own: status %d", reply.Status)
+	}
+}
+
+// A holder that is busy answers for itself: any other engine would say that the
+// response does not exist.
+func TestHolderThatIsBusy(t *testing.T) {
+	g, engines := startStored(t, 3, "")
+	first, id := respond(t, g, "Remember this.", "", false)
+	for _, e := range engines {
+		if e.Addr() != first.Header.Get("X-Upstream") {
+			continue
+		}
+		if err := e.Fault(enginesim.Fault{Kind: enginesim.Status, Status: http.StatusServiceUnavailable, RetryAfter: "1", Count: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busy, _ := respond(t, g, "And then?", id, false)
+	if busy.Status != http.StatusServiceUnavailable || busy.Header.Get("Retry-After") != "1" {
+		t.Errorf("status %d, Retry-After %q: %.200s", busy.Status, busy.Header.Get("Retry-After"), busy.Body)
+	}
+	if again, _ := respond(t, g, "And then?", id, false); again.Status != http.StatusOK {
+		t.Errorf("after that: status %d", again.Status)
+	}
+}
+
+// A response that another gateway has routed is looked for at the engines, and
+// remembered once it is found.
+func TestResponseOfAnotherGateway(t *testing.T) {
+	g, engines := startStored(t, 3, "")
+	for i, e := range engines {
+		direct := &harness.Gateway{URL: e.URL(), Client: g.Client}
+		_, id := respond(t, direct, fmt.Sprint("Remember this, ", i), "", false)
+		time.Sleep(200 * time.Millisecond) // more than the least time between two searches
+		if answer := g.Get(t, responsesPath+"/"+id); answer.Status != http.StatusOK || answer.Header.Get("X-Upstream") != e.Addr() {
+			t.Errorf("status %d from %s", answer.Status, answer.Header.Get("X-Upstream"))
+		}
+		for range 5 {
+			if answer, _ := respond(t, g, "And then?", id, false); answer.Status != http.StatusOK || answer.Header.Get("X-Reason") != "state" {
+				t.Errorf("once it is found: status %d, reason %s", answer.Status, answer.Header.Get("X-Reason"))
+			}
+		}
 	}
 }
 

@@ -26,8 +26,9 @@ type Tries struct {
 	Observed bool
 
 	// LacksModel is called when the upstream answers 404. It notes that the
-	// upstream does not have the model of the request, and reports whether another
-	// one may have it. nil: the request names no model.
+	// upstream does not have the model of the request, or the stored response that
+	// it refers to, and reports whether another one may have it. nil: the request
+	// names neither.
 	LacksModel func() bool
 
 	tried      []string // addresses of attempts that failed
