@@ -5,7 +5,7 @@ STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES     = ./...
 # What can be tested without a running Caddy.
 CORE         = ./radixcache/... ./janitor/... ./internal/...
-NESTED       = integration/bench/json integration/bench/metrics integration/bench/radix integration/bench/pii
+NESTED       = integration/bench/json integration/bench/metrics integration/bench/radix integration/bench/pii integration/faults
 # Where goroutines share memory: all of that, without tools and simulators.
 RACED        = ./radixcache/... ./janitor/... ./kvaware $$($(GO) list ./internal/... | grep -vE '/internal/(adapter|commands|replay|sim)')
 # Runs a step and records its time.

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/bauxite/caddy-kvaware/integration/harness"
+)
+
+// site is one scenario: a config in front of engines of its own.
+type site struct {
+	host  string
+	setup setup
+	nodes []*node
+	// replace replaces what the documents have instead of this site's upstreams.
+	replace *strings.Replacer
+	report
+}
+
+// newSite returns a site for these engines.
+func newSite(name string, in setup, nodes []*node) *site {
+	addresses := make([]string, len(nodes))
+	for i, n := range nodes {
+		addresses[i] = n.address()
+	}
+	var replace []string
+	for _, upstreams := range exampleUpstreams {
+		replace = append(replace, upstreams, strings.Join(addresses, " "))
+	}
+	return &site{host: hostOf(name, in.name), setup: in, nodes: nodes, replace: strings.NewReplacer(replace...)}
+}
+
+// hostOf returns the name of a site in the config.
+func hostOf(names ...string) string {
+	return strings.NewReplacer(" ", "-", ",", "", "_", "-").Replace(strings.Join(names, ".")) + ".test"
+}
+
+// report holds what a scenario has seen, until its test shows it.
+type report struct {
+	mu       sync.Mutex
+	figures  []string
+	problems []string
+}
+
+func (r *report) logf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.figures = append(r.figures, fmt.Sprintf(format, args...))
+}
+
+func (r *report) errorf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.problems = append(r.problems, fmt.Sprintf(format, args...))
+}
+
+// show reports to the scenario's test.
+func (r *report) show(t *testing.T) {
+	t.Helper()
+	for _, figure := range r.figures {
+		t.Log(figure)
+	}
+	for _, problem := range r.problems {
+		t.Error(problem)
+	}
+}
+
+// gateway is one Caddy with a site for each scenario.
+type gateway struct {
+	url    string
+	client *http.Client
+	config []byte
+}
+
+// startGateway runs Caddy with all sites until the end of the test.
+func startGateway(t *testing.T, sites []*site) *gateway {
+	t.Helper()
+	t.Setenv("KV_HASH_KEY", "a key for the test")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	socket, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	g := &gateway{
+		url: "http://" + listener.Addr().String(), client: harness.NewClient(t),
+		config: mergeSites(t, sites, fmt.Sprint("fd/", socket.Fd())),
+	}
+	t.Cleanup(func() { checkStopped(t) }) // runs when Caddy has stopped
+	harness.Run(t, g.config)
+	return g
+}
+
+// mergeSites returns one config with all sites, told apart by their hosts.
+func mergeSites(t *testing.T, sites []*site, address string) []byte {
+	t.Helper()
+	routes, apps := []any{}, map[string]any{}
+	for _, s := range sites {
+		own, app := s.setup.routes(t, s.replace)
+		if app != nil {
+			apps["kv_aware"] = app
+		}
+		routes = append(routes, map[string]any{
+			"match": []any{map[string]any{"host": []string{s.host}}},
+			"handle": []any{
+				map[string]any{"handler": "test_arrivals"},
+				map[string]any{"handler": "map", "source": "user", "destinations": []string{"{http.auth.user.id}"}, "defaults": []string{"alice"}},
+				map[string]any{"handler": "subroute", "routes": own},
+			},
+			"terminal": true,
+		})
+	}
+	apps["http"] = map[string]any{"servers": map[string]any{"faults": map[string]any{
+		"routes": routes, "automatic_https": map[string]bool{"disable": true},
+	}}}
+	raw, err := json.Marshal(map[string]any{"apps": apps})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c map[string]any
+	if err := json.Unmarshal(harness.Adapt(t, "json", string(raw)), &c); err != nil {
+		t.Fatal(err)
+	}
+	// One socket for all reloads: each would reset the connections that wait in
+	// its own. And no debug lines: there are too many.
+	c["apps"].(map[string]any)["http"].(map[string]any)["servers"].(map[string]any)["faults"].(map[string]any)["listen"] = []string{address}
+	c["logging"].(map[string]any)["logs"].(map[string]any)["default"].(map[string]any)["level"] = "INFO"
+	out, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// reloadInterval lies between two reloads.
+const reloadInterval = 6 * time.Second
+
+// reloading reloads the config again and again, until stop is called.
+func (g *gateway) reloading(t *testing.T) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(reloadInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				if err := caddy.Load(g.config, true); err != nil {
+					t.Errorf("reloading: %v", err)
+				}
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
+}
+
+// picks returns how many attempts the policy has sent to a node.
+func picks(n *node) int {
+	families, err := harness.Registry().Gather()
+	if err != nil {
+		return -1
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != "caddy_kv_aware_requests_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, label := range m.GetLabel() {
+				if label.GetName() == "upstream" && label.GetValue() == n.address() {
+					sum += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return int(sum)
+}
+
+// probes returns the number of probes that have been sent to a node in a time that
+// ends now: one behind each ejection. They are no more than the schedule of
+// ejections gives: after 2 s, another 4 s, another 8 s, and then every 15 s, or
+// every 5 s for an engine that is only busy. Jitter may bring one more.
+func probes(n *node, in time.Duration) int {
+	ejected, busy := ejections(n)
+	most, gap := 1, 2*time.Second
+	for left := in; left >= gap; most++ {
+		left -= gap
+		gap = min(2*gap, 15*time.Second)
+	}
+	return min(ejected, most) + min(busy, int(in/(5*time.Second))+1)
+}
+
+// ejections returns how often the log says that a node is left out, because it
+// fails and because it is busy.
+func ejections(n *node) (failing, busy int) {
+	for line := range strings.Lines(harness.Log.String()) {
+		if !strings.Contains(line, fmt.Sprintf("%q", n.address())) {
+			continue
+		}
+		switch {
+		case strings.Contains(line, "is ejected because it fails"):
+			failing++
+		case strings.Contains(line, "is left out because it is busy"):
+			busy++
+		}
+	}
+	return failing, busy
+}

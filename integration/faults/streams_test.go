@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
+)
+
+// The streams of the sites where one of four engines cuts every stream.
+const (
+	cutStreams = 200
+	mostCut    = 10
+)
+
+func cutScenarios(t *testing.T) (all []scenario) {
+	for _, in := range documented {
+		all = append(all, scenario{newSite("cuts streams", in, startNodes(t, engineConfig, 1, 4)), (*gateway).runCut})
+	}
+	return all
+}
+
+// runCut sends streams while the first engine ends each after its second record.
+// A stream that has begun cannot be sent again.
+func (g *gateway) runCut(s *site) {
+	faulty := s.nodes[0]
+	if err := faulty.engine.Fault(enginesim.Fault{Kind: enginesim.Cut, Chunks: 2}); err != nil {
+		s.errorf("%v", err)
+		return
+	}
+	count := g.pace(s, 0, cutStreams, pause, func(n int) string { return conversationTurn(fmt.Sprint(s.host, n/4), n%4, true) }, nil)
+	s.logf("%v", count)
+	cut := count.causes["cut"]
+	if s.setup.ours && cut > mostCut {
+		s.errorf("%d of %d streams are cut, want at most %d", cut, cutStreams, mostCut)
+	}
+	s.checkLost(count.lost-cut, cutStreams)
+}
+
+// The streams through engines that close each connection after its answer, and the
+// number for the sites that get less traffic.
+const (
+	manyStreams = 2000
+	someStreams = 500
+	atATime     = 8
+)
+
+func closingScenarios(t *testing.T) (all []scenario) {
+	for _, in := range slices.Concat(documented, []setup{startFailDuration}) {
+		nodes := startNodes(t, fastEngine, 2, 2)
+		for _, n := range nodes {
+			if err := n.toxic(closeAfterAnswerType, "downstream", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all = append(all, scenario{newSite("closes connections", in, nodes), (*gateway).runClosing})
+	}
+	return all
+}
+
+// runClosing sends streams, some at a time, one behind the other. Whether an idle
+// connection is closed or about to be used again is a race that the gateway loses
+// now and then.
+func (g *gateway) runClosing(s *site) {
+	streams := int64(manyStreams)
+	if s.setup.checksHealth || !s.setup.ours {
+		streams = someStreams
+	}
+	var count tally
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range atATime {
+		workers.Go(func() {
+			for n := next.Add(1); n <= streams; n = next.Add(1) {
+				count.add(g.send(context.Background(), s, conversationTurn(fmt.Sprint(s.host, n), 0, true)))
+			}
+		})
+	}
+	workers.Wait()
+	s.logf("%v", &count)
+	if s.setup.ours && count.lost > 0 {
+		s.errorf("%v, want none", &count)
+	}
+}
