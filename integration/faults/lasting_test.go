@@ -45,6 +45,9 @@ var lasting = []fault{
 	{"answers 429, Retry-After", status(http.StatusTooManyRequests, "5"), 0, 20, false},
 	{"answers 400", status(http.StatusBadRequest, ""), 3, 20, false},
 	{"resets behind the body", func(n *node) error { return n.engine.Fault(enginesim.Fault{Kind: enginesim.Reset}) }, 0, 5, true},
+	{"closes in the body", func(n *node) error {
+		return n.toxic("limit_data", "upstream", map[string]any{"bytes": 700})
+	}, 0, 5, true},
 	{"resets before the body", func(n *node) error { return n.toxic("reset_peer", "upstream", nil) }, 0, 5, true},
 }
 

@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -42,28 +43,46 @@ func (g *gateway) runSlow(s *site) {
 	}
 }
 
-// restartTime is the time between the death of an engine and its next start.
-const restartTime = 3 * time.Second
+// laterFault is a fault that comes under traffic and goes again.
+type laterFault struct {
+	name  string
+	fault enginesim.Fault
+	sites []setup
+}
 
-func restartScenarios(t *testing.T) (all []scenario) {
-	for _, in := range documented {
-		all = append(all, scenario{newSite("is killed", in, startNodes(t, engineConfig, 0, 4)), (*gateway).runRestart})
+var laterFaults = []laterFault{
+	// Its connections end, and it starts again with an empty cache.
+	{"is killed", enginesim.Fault{Kind: enginesim.Crash}, documented},
+	{"answers 500 later", enginesim.Fault{Kind: enginesim.Status, Status: http.StatusInternalServerError}, []setup{start, leastConn}},
+	{"answers 503 later", enginesim.Fault{Kind: enginesim.Status, Status: http.StatusServiceUnavailable}, []setup{start, leastConn}},
+	{"answers 429 later", enginesim.Fault{Kind: enginesim.Status, Status: http.StatusTooManyRequests}, []setup{start, leastConn}},
+}
+
+// laterTime is the time between the fault and its end.
+const laterTime = 3 * time.Second
+
+func laterScenarios(t *testing.T) (all []scenario) {
+	for _, f := range laterFaults {
+		for _, in := range f.sites {
+			s := newSite(f.name, in, startNodes(t, engineConfig, 0, 4))
+			all = append(all, scenario{s, func(g *gateway, s *site) { g.runLater(s, f) }})
+		}
 	}
 	return all
 }
 
-// runRestart kills the first engine under traffic, with all its connections, and
-// starts it again with an empty cache.
-func (g *gateway) runRestart(s *site) {
-	killed := s.nodes[0]
+// runLater has the first engine fail after a quarter of the traffic, for some
+// seconds.
+func (g *gateway) runLater(s *site, f laterFault) {
+	faulty := s.nodes[0]
 	requests, interval := s.traffic()
 	count := g.pace(s, 0, requests, interval, s.request, func(n int) {
 		var err error
 		switch n {
 		case requests / 4:
-			err = killed.engine.Fault(enginesim.Fault{Kind: enginesim.Crash})
-		case requests/4 + int(restartTime/interval):
-			err = killed.engine.Heal()
+			err = faulty.engine.Fault(f.fault)
+		case requests/4 + int(laterTime/interval):
+			err = faulty.engine.Heal()
 		}
 		if err != nil {
 			s.errorf("%v", err)
@@ -71,5 +90,5 @@ func (g *gateway) runRestart(s *site) {
 	})
 	s.logf("%v", count)
 	s.checkLost(count.lost, requests)
-	g.awaitShare(s, killed, requests)
+	g.awaitShare(s, faulty, requests)
 }

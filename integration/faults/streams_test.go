@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
@@ -86,5 +87,44 @@ func (g *gateway) runClosing(s *site) {
 	s.logf("%v", &count)
 	if s.setup.ours && count.lost > 0 {
 		s.errorf("%v, want none", &count)
+	}
+}
+
+// A stream that stalls is overdue after 20 seconds. Clients wait for longer at
+// first, and then no more.
+const (
+	stalledStreams = 40 // in each of two rounds
+	stallPatience  = 30 * time.Second
+	noPatience     = time.Second
+	mostStalled    = 5 // of the second round
+)
+
+func stallScenarios(t *testing.T) (all []scenario) {
+	for _, in := range []setup{start, leastConn} {
+		all = append(all, scenario{newSite("stalls", in, startNodes(t, engineConfig, 0, 4)), (*gateway).runStalled})
+	}
+	return all
+}
+
+// runStalled sends streams while the first engine stops each after its second
+// record. When clients have given up on some, others do not go there.
+func (g *gateway) runStalled(s *site) {
+	faulty := s.nodes[0].engine
+	if err := faulty.Fault(enginesim.Fault{Kind: enginesim.Stall, Chunks: 2}); err != nil {
+		s.errorf("%v", err)
+		return
+	}
+	stream := func(n int) string { return conversationTurn(fmt.Sprint(s.host, n), 0, true) }
+	began := time.Now()
+	first := g.paceFor(s, 0, stalledStreams, 2*pause, stallPatience, stream, nil)
+	before := faulty.Stats().Requests
+	second := g.paceFor(s, stalledStreams, 2*stalledStreams, 2*pause, noPatience, stream, nil)
+	went, probes := int(faulty.Stats().Requests-before), probes(s.nodes[0], time.Since(began))
+	s.logf("first %v, then %v; %d of these went to the stalling engine, %d probes among them", first, second, went, probes)
+	if s.setup.ours && went-probes > mostStalled {
+		s.errorf("%d of %d streams went to the stalling engine, want at most %d", went-probes, stalledStreams, mostStalled)
+	}
+	if err := faulty.Heal(); err != nil {
+		s.errorf("%v", err)
 	}
 }

@@ -143,8 +143,14 @@ func wholeAnswer(resp *http.Response) (lost string) {
 const mostInFlight = 16
 
 // pace sends requests from to to-1 of a site's traffic, one every interval
-// whatever becomes of those before, and waits for all answers.
+// whatever becomes of those before, and waits for all answers. before is called
+// before each; nil: nothing is.
 func (g *gateway) pace(s *site, from, to int, interval time.Duration, body func(n int) string, before func(n int)) *tally {
+	return g.paceFor(s, from, to, interval, 2*time.Minute, body, before)
+}
+
+// paceFor is pace with clients that give up after some time.
+func (g *gateway) paceFor(s *site, from, to int, interval, patience time.Duration, body func(n int) string, before func(n int)) *tally {
 	var count tally
 	var answers sync.WaitGroup
 	inFlight := make(chan struct{}, mostInFlight)
@@ -156,7 +162,9 @@ func (g *gateway) pace(s *site, from, to int, interval time.Duration, body func(
 		}
 		inFlight <- struct{}{}
 		answers.Go(func() {
-			count.add(g.send(context.Background(), s, body(n)))
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			count.add(g.send(ctx, s, body(n)))
 			<-inFlight
 		})
 		<-tick.C
