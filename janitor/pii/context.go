@@ -5,6 +5,7 @@ package pii
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 	"strings"
 )
 
@@ -75,6 +76,7 @@ type mention struct {
 type vicinity struct {
 	to      int // the text before this offset has been read
 	line    int // the last line end read
+	from    int // words before this offset do not count: a placeholder follows them
 	recent  [16]mention
 	last    int // where the last mention ends
 	written int // mentions so far; modulo the size, the place of the next one
@@ -93,59 +95,73 @@ func (r *scan) topicsBefore(i int) context {
 		}
 	}
 	r.work += max(0, i-w.to) + len(w.recent)
-	for w.to < i {
-		if w.to+8 <= i && saysNothing(binary.LittleEndian.Uint64(r.text[w.to:])) {
-			w.to += 8
-			continue
-		}
-		c := r.text[w.to]
-		if isLetter(c) {
-			w.readWord(r.text, i)
-			continue
-		}
-		w.to++
-		switch c {
-		case '\n':
-			w.line = w.to
-		case ']':
-			if closesPlaceholder(r.text, w.to) {
-				w.recent = [16]mention{}
-			}
-		}
+	if w.to < i {
+		w.read(r.text, i)
 	}
-	if w.last <= low {
+	if low = max(low, w.from); w.last <= low {
 		return 0
 	}
 	return w.between(low, i)
 }
 
-// saysNothing reports whether there is no letter, bracket or line end among eight
-// bytes.
-func saysNothing(x uint64) bool {
+// read reads the words from w.to up to text[i].
+func (w *vicinity) read(text []byte, i int) {
+	at := w.to
+	for at < i {
+		if at+8 <= i {
+			quiet := quietBytes(binary.LittleEndian.Uint64(text[at:]))
+			if at += quiet; quiet == 8 {
+				continue
+			}
+		}
+		c := text[at]
+		if isLetter(c) {
+			at = w.readWord(text, at, i)
+			continue
+		}
+		at++
+		switch c {
+		case '\n':
+			w.line = at
+		case ']':
+			if w.last > w.from && closesPlaceholder(text, at) {
+				w.from = at
+			}
+		}
+	}
+	w.to = at
+}
+
+// quietBytes returns the number of bytes, of eight, before the first that could
+// be a letter, a bracket or a line end.
+func quietBytes(x uint64) int {
 	y := x & lows
 	letter := (y | ones*0x20) + ones*(0x80-0x5b)
 	control := ^(y + ones*(0x80-0x20))
-	return (letter|x|control)&highs == 0
+	return bits.TrailingZeros64((letter|x|control)&highs) / 8
 }
 
-// readWord reads the word that begins at w.to, up to text[i].
-func (w *vicinity) readWord(text []byte, i int) {
-	start := w.to
-	for w.to < i && isLetter(text[w.to]) {
-		w.to++
+// readWord reads the word that begins at text[start], up to text[i], and returns
+// its end.
+func (w *vicinity) readWord(text []byte, start, i int) int {
+	end := start + 1
+	for end < i && isLetter(text[end]) {
+		end++
 	}
-	if w.to-start <= 3 && (isDigit(byteAt(text, start-1)) || isDigit(byteAt(text, w.to))) {
-		return // part of a hexadecimal number
+	size := end - start
+	if size < 2 || size <= 3 && (isDigit(byteAt(text, start-1)) || isDigit(byteAt(text, end))) {
+		return end // a single letter, or part of a hexadecimal number
 	}
-	topics := topicsOf(text[start:w.to])
+	topics := topicsOf(text[start:end])
 	if topics == 0 && byteAt(text, start-1) == '\\' {
-		topics = topicsOf(text[min(start+escapeAt(text, start), w.to):w.to])
+		topics = topicsOf(text[min(start+escapeAt(text, start), end):end])
 	}
 	if topics != 0 {
-		w.recent[w.written%len(w.recent)] = mention{w.to, topics}
+		w.recent[w.written%len(w.recent)] = mention{end, topics}
 		w.written++
-		w.last = w.to
+		w.last = end
 	}
+	return end
 }
 
 // between returns the topics of the words that end in text[low:i].
@@ -269,7 +285,13 @@ func (r *scan) numbersOnly() bool {
 // look.
 func (r *scan) topicsAround(c *chain) context {
 	if !c.asked {
-		c.topics, c.asked = r.topicsBefore(c.g[0].start)|r.topicsAfter(c.g[c.n-1].end), true
+		r.readAround(c)
 	}
 	return c.topics
+}
+
+// readAround reads the words for topicsAround, which stays short enough to
+// inline.
+func (r *scan) readAround(c *chain) {
+	c.topics, c.asked = r.topicsBefore(c.g[0].start)|r.topicsAfter(c.g[c.n-1].end), true
 }
