@@ -2,15 +2,19 @@
 
 package pii
 
+// maxDocument is the longest number of a document.
+const maxDocument = 20
+
 // document looks at a word with digits at text[start:] as the number of a
 // passport or a driver's licence. Almost anything has their formats, so a word
-// before it must mean "passport", or "driver" together with "licence".
-func (r *scan) document(start int) {
+// before it must mean "passport", or "driver" together with "licence". The
+// digits text[start:end] begin it.
+func (r *scan) document(start, end int) {
 	if !documentBegins(r.text, start) {
 		return
 	}
-	end := documentEnd(r.text, start)
-	if end == 0 || isWord(byteAt(r.text, end)) || joinedBefore(r.text, start) || !r.finds(&passport) && !r.finds(&driverLicense) {
+	end = documentEnd(r.text, start, end)
+	if end == 0 || isWord(byteAt(r.text, end)) || !r.finds(&passport) && !r.finds(&driverLicense) {
 		return
 	}
 	topics := r.topicsBefore(start)
@@ -35,18 +39,18 @@ func documentBegins(text []byte, start int) bool {
 
 // documentEnd returns the end of the word at text[start:] if it has six to
 // twenty letters, digits, and hyphens before digits, at least four of them
-// digits; zero for other words, ranges of years and dates.
-func documentEnd(text []byte, start int) int {
-	end, digits := start, 0
-	for end < len(text) && (isAlnum(text[end]) || text[end] == '-' && isDigit(byteAt(text, end+1))) {
-		if isDigit(text[end]) {
+// digits; zero for other words, ranges of years and dates. The digits
+// text[start:end] begin it.
+func documentEnd(text []byte, start, end int) int {
+	digits := end - start
+	for ; end < len(text) && end-start <= maxDocument; end++ {
+		if c := class[text[end]]; c&clsDigit != 0 {
 			digits++
-		}
-		if end++; end-start > 20 {
-			return 0
+		} else if c&clsAlpha == 0 && (text[end] != '-' || !isDigit(byteAt(text, end+1))) {
+			break
 		}
 	}
-	if end-start < 6 || digits < 4 || isYearsOrDate(text[start:end]) {
+	if n := end - start; n < 6 || n > maxDocument || digits < 4 || isYearsOrDate(text[start:end]) {
 		return 0
 	}
 	return end

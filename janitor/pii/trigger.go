@@ -50,7 +50,7 @@ func (r *scan) number(p int) {
 	if end-p < 6 && !separator(next) && !isAlpha(next) && (next != ',' || !isAlpha(byteAt(text, p-2))) {
 		r.numDone = end
 		if end-p >= 5 && !inWord(text, p) {
-			r.document(p)
+			r.document(p, end)
 		}
 		return // too few digits for any number, and nothing follows
 	}
@@ -101,7 +101,7 @@ func (r *scan) groupWord(g group) int {
 		return 0 // no word begins here
 	}
 	if g.len() >= 4 {
-		r.document(g.start)
+		r.document(g.start, g.end)
 	}
 	end := 0
 	if r.dottedMAC(g.start) {
@@ -177,7 +177,7 @@ func (r *scan) numberAfterLetters(p int) {
 		r.iban(start, p)
 	}
 	if letters <= 3 {
-		r.document(start)
+		r.document(start, start)
 		r.dottedMAC(start)
 	}
 	digits := 1
