@@ -41,17 +41,19 @@ func (c *chain) nationalPhone(i int) int {
 	case '0', '.', '-', '/', '_', ',', '|', ';':
 		return 0
 	}
-	if len(first) < 2 || !freeBefore(c.text, start) {
+	zero := len(first) >= 2 && first[0] == '0' && first[1] != '0'
+	china := len(first) == 3 && first[0] == '1' && first[1] >= '3' // 138 1234 5678
+	if !zero && !china || !freeBefore(c.text, start) {
 		return 0
 	}
-	if first[0] == '0' && first[1] != '0' {
+	if zero {
 		for k := range zeroShapes {
 			if lens := zeroShapes[k].lens; c.hasShape(i, lens) {
 				return len(lens)
 			}
 		}
 	}
-	if len(first) == 3 && first[0] == '1' && first[1] >= '3' && c.hasShape(i, "344") { // CN 138 1234 5678
+	if china && c.hasShape(i, "344") {
 		return 3
 	}
 	return 0
