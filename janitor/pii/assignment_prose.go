@@ -97,11 +97,19 @@ func (r *scan) prosePassword(p int) {
 	}
 }
 
+// inPassword marks the bytes of a password: printable ASCII without quotes.
+var inPassword = func() (t [256]bool) {
+	for c := byte('!'); c < 0x80; c++ {
+		t[c] = !isQuote(c)
+	}
+	return t
+}()
+
 // passwordStart returns the start of the word around the digit at text[p], -1
 // when it has an earlier digit or is too long.
 func passwordStart(text []byte, p int) int {
 	start := p
-	for start > 0 && text[start-1] > ' ' && text[start-1] < 0x80 && !isQuote(text[start-1]) {
+	for start > 0 && inPassword[text[start-1]] {
 		if start--; p-start > maxBeforeDigit || isDigit(text[start]) {
 			return -1
 		}

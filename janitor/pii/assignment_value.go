@@ -5,6 +5,7 @@ package pii
 import (
 	"bytes"
 	"encoding/base64"
+	"math/bits"
 )
 
 // isTemplate reports whether a value stands for a secret without being one: a
@@ -241,7 +242,6 @@ func looksLikeCredential(v []byte) bool {
 func looksRandom(v []byte) bool {
 	var digit, letter bool
 	var seen [4]uint64
-	distinct := 0
 	for _, c := range v {
 		switch {
 		case isDigit(c):
@@ -251,16 +251,16 @@ func looksRandom(v []byte) bool {
 		case alphabetBits[c]&(1<<abAny) == 0 && c != '!' && c != '@' && c != '#' && c != '&' && c != '^' && c != '$' && c != '(' && c != ')':
 			return false
 		}
-		if bit := uint64(1) << (c & 63); seen[c>>6]&bit == 0 {
-			seen[c>>6] |= bit
-			distinct++
-		}
+		seen[c>>6] |= 1 << (c & 63)
 	}
-	n := changes(v)
+	distinct := 0
+	for _, x := range seen {
+		distinct += bits.OnesCount64(x)
+	}
 	if !digit {
-		return letter && len(v) >= 20 && distinct >= 14 && n >= len(v)/4
+		return letter && len(v) >= 20 && distinct >= 14 && changes(v) >= len(v)/4
 	}
-	return letter && distinct >= 8 && n >= max(3, len(v)/9)
+	return letter && distinct >= 8 && changes(v) >= max(3, len(v)/9)
 }
 
 // changes counts the neighbouring letters and digits of different classes:
