@@ -8,6 +8,10 @@ import "bytes"
 // alone, but stand beside a secret and name the account.
 const googleClientDomain = ".apps.googleusercontent.com"
 
+// minShapeWord is the length of the shortest word of letters and digits that a
+// shape begins with, except those of a chat bot: that of maxMindKey.
+const minShapeWord = 6
+
 // shapeAt returns the end of a secret at text[p] that has a shape of its own
 // instead of a prefix, or p. A word boundary stands before text[p].
 func (r *scan) shapeAt(p int) int {
@@ -22,6 +26,9 @@ func (r *scan) shapeAt(p int) int {
 		}
 	}
 	word := r.runEnd(abAlnum, p)
+	if word-p < minShapeWord {
+		return p
+	}
 	if w := r.text[p:word]; azurePlatformKey(w) || newRelicInsertKey(w) {
 		return word
 	}
