@@ -79,6 +79,7 @@ type upstreamForecast struct {
 	Address      string  `json:"address"`
 	CachedTokens int     `json:"cached_tokens"`
 	WaitMS       float64 `json:"wait_ms"`    // until the prefill queued there is done
+	BacklogMS    float64 `json:"backlog_ms"` // wait that the engine's own reports show; max_wait goes by the longer one
 	PrefillMS    float64 `json:"prefill_ms"` // of the uncached tokens
 	TTFTMS       float64 `json:"ttft_ms"`    // both
 	PenaltyMS    float64 `json:"penalty_ms"` // expected cost of failures there; added to the score
@@ -130,10 +131,12 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 	err = known.janitor.Examine(w, r, func(x *janitor.Exchange) {
 		answer.Findings = x.Findings()
 		signing := p.shared.signing.Load()
-		signed := p.sign(x, p.tenantNamed(tenant, signing.key), signing)
+		named := p.tenantNamed(tenant, signing.key)
+		signed := p.sign(x, named, signing)
 		if !signed.signed() {
 			return // the fallback would take it
 		}
+		p.limitWait(&signed, x, named, r)
 		serving := p.filterByModel(known.upstreams, x.API().String(), x.Model(), r)
 		c := p.candidates(serving, nil, r)
 		defer c.release()
@@ -150,6 +153,9 @@ func (p *Policy) forecast(answer *explanation, s *signedRequest, candidates []ro
 	stored := slices.ContainsFunc(offloads, func(o routing.Offload) bool { return o.Storage > 0 })
 	forecasts, d := s.request.Explain(candidates)
 	answer.PromptTokens = s.request.Tokens()
+	if d.Reason == routing.Overload {
+		answer.Reason = string(d.Reason)
+	}
 	if d.Pick >= 0 && (d.Reason != routing.Cold || stored || !p.coldFallback) {
 		answer.Upstream, answer.Reason = candidates[d.Pick].Address, string(d.Reason)
 	}
@@ -158,6 +164,7 @@ func (p *Policy) forecast(answer *explanation, s *signedRequest, candidates []ro
 			Address:      f.Address,
 			CachedTokens: f.Cached,
 			WaitMS:       f.Wait.Seconds() * 1000,
+			BacklogMS:    f.Backlog.Seconds() * 1000,
 			PrefillMS:    f.Prefill.Seconds() * 1000,
 			TTFTMS:       (f.Wait + f.Prefill).Seconds() * 1000,
 			PenaltyMS:    f.Penalty.Seconds() * 1000,

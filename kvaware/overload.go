@@ -38,7 +38,7 @@ func (p *Policy) newShedder() *routing.Shedder {
 const anonymousTenants = "anonymous"
 
 // limitWait makes the router refuse the request when it would wait too long.
-func (p *Policy) limitWait(s *requestState, t tenant, r *http.Request) {
+func (p *Policy) limitWait(s *signedRequest, x *janitor.Exchange, t tenant, r *http.Request) {
 	if p.shedder == nil {
 		return
 	}
@@ -46,7 +46,7 @@ func (p *Policy) limitWait(s *requestState, t tenant, r *http.Request) {
 	if t.anonymous {
 		id = anonymousTenants
 	}
-	s.request.LimitWait(p.shedder, p.priority(s.exchange, r), id)
+	s.request.LimitWait(p.shedder, p.priority(x, r), id)
 }
 
 // priority returns the priority of a request, as configured, else as its body has

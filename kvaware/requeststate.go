@@ -75,7 +75,7 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 		}
 		return s
 	}
-	p.limitWait(s, t, r)
+	p.limitWait(&s.signedRequest, x, t, r)
 	if p.Usage == usageInject {
 		x.AskUsage()
 	}

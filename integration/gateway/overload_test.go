@@ -154,6 +154,11 @@ func TestMaxWaitRefuses(t *testing.T) {
 		t.Fatalf("not an error of Anthropic's API: %s", answer.Body)
 	}
 
+	_, explained := harness.Admin(t, http.MethodPost, "/kv_aware/explain", harness.Chat("hi", false))
+	if !strings.Contains(explained, `"reason":"overload"`) || strings.Contains(explained, `"upstream":`) {
+		t.Errorf("explained as %s", explained)
+	}
+
 	if n := o.requests(); n != 2 {
 		t.Errorf("the engines got %d requests, want the 2 that they hold", n)
 	}

@@ -9,6 +9,7 @@ type Forecast struct {
 	Address  string
 	Cached   int           // prompt tokens it is predicted to hold
 	Wait     time.Duration // until its prefill can begin
+	Backlog  time.Duration // wait that the engine's own reports show
 	Prefill  time.Duration // of the tokens it does not hold
 	InFlight int           // requests it is busy with
 	Penalty  time.Duration // that the candidate came with, see Candidate
@@ -32,10 +33,14 @@ func (r *Request) Explain(candidates []Candidate) ([]Forecast, Decision) {
 			Address:  candidates[i].Address,
 			Cached:   rt.scratch.prefixMatches[i].tokens,
 			Wait:     c.Wait,
+			Backlog:  c.Backlog,
 			Prefill:  prefill(c.Uncached, c.PerToken),
 			InFlight: c.InFlight,
 			Penalty:  c.Penalty,
 		}
+	}
+	if d, refused := r.refused(); refused {
+		return forecasts, d
 	}
 	return forecasts, r.decide(longest, false)
 }

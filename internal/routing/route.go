@@ -47,8 +47,9 @@ func (r *Request) Route(candidates []Candidate, leaveCold bool) Decision {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	longest := r.evaluate(candidates)
-	if retryAfter, refused := r.refused(); refused {
-		return Decision{Pick: -1, Reason: Overload, RetryAfter: retryAfter}
+	r.noteAsking()
+	if d, refused := r.refused(); refused {
+		return d
 	}
 	if len(candidates) == 0 || longest == 0 && leaveCold && !anyOffload(candidates) {
 		return Decision{Pick: -1, Reason: Fallback}

@@ -94,19 +94,22 @@ func (w *tenantWork) remove(prefill time.Duration) {
 	}
 }
 
-// limit notes that a request asks, and returns the longest wait that is acceptable
-// to it.
-func (s *Shedder) limit(now time.Time, priority int32, tenant string) time.Duration {
+// note notes that a request asks.
+func (s *Shedder) note(now time.Time, priority int32, tenant string) {
 	s.priorities.note(priority, now)
 	if tenant != "" {
 		s.tenants.note(tenant, now)
 	}
+}
+
+// limit returns the longest wait that is acceptable to a request.
+func (s *Shedder) limit(now time.Time, priority int32, tenant string) time.Duration {
 	return time.Duration(float64(s.longestWait) * s.priorityShare(now, priority) * s.tenantShare(now, tenant))
 }
 
 // priorityShare returns the share of the longest wait that a priority has.
 func (s *Shedder) priorityShare(now time.Time, priority int32) float64 {
-	all := s.priorities.count(now, func(int32) bool { return true })
+	all := 1 + s.priorities.count(now, func(p int32) bool { return p != priority })
 	better := s.priorities.count(now, func(p int32) bool { return p < priority })
 	return max(leastShare, float64(all-better)/float64(all))
 }
@@ -117,7 +120,7 @@ func (s *Shedder) tenantShare(now time.Time, tenant string) float64 {
 	if w == nil || w.queued <= 0 {
 		return 1
 	}
-	all := s.tenants.count(now, func(string) bool { return true })
+	all := 1 + s.tenants.count(now, func(t string) bool { return t != tenant })
 	fair := float64(s.total) / float64(max(all, len(s.work)))
 	return min(1, max(leastShare, fair/float64(w.queued)))
 }
@@ -140,17 +143,24 @@ func (r *Request) LimitWait(s *Shedder, priority int32, tenant string) {
 	r.shedding = shedding{shedder: s, priority: priority, tenant: tenant}
 }
 
-// refused reports whether the evaluated request must be refused, and the predicted
-// time until it would be let in. The caller holds mu.
-func (r *Request) refused() (retryAfter time.Duration, refused bool) {
+// refused reports whether the evaluated request must be refused, and returns the
+// decision for it. It records nothing. The caller holds mu.
+func (r *Request) refused() (d Decision, refused bool) {
 	s := &r.shedding
 	scored := r.router.scratch.scored
 	if s.shedder == nil || s.admitted || len(scored) == 0 {
-		return 0, false
+		return d, false
 	}
 	limit := s.shedder.limit(r.router.now(), s.priority, s.tenant)
 	wait := shortestWait(scored)
-	return wait - limit, wait > limit
+	return Decision{Pick: -1, Reason: Overload, RetryAfter: wait - limit}, wait > limit
+}
+
+// noteAsking notes that the request asks for a place. The caller holds mu.
+func (r *Request) noteAsking() {
+	if s := &r.shedding; s.shedder != nil {
+		s.shedder.note(r.router.now(), s.priority, s.tenant)
+	}
 }
 
 // shortestWait returns the wait at the candidate that takes a request soonest, if

@@ -31,6 +31,9 @@ func TestRequestsThatWouldWaitTooLongAreRefused(t *testing.T) {
 	if d != (Decision{Pick: -1, Reason: Overload, RetryAfter: 2 * time.Second}) {
 		t.Fatalf("%+v", d)
 	}
+	if forecasts, e := r.Explain(two); e != d || len(forecasts) != 2 {
+		t.Fatalf("explained as %+v with %d forecasts", e, len(forecasts))
+	}
 	if got := rt.Upstreams(); got[0].Requests != 1 || got[1].Requests != 1 || r.attempt.upstream != nil {
 		t.Fatalf("a refused request has a place: %+v", got)
 	}
@@ -136,8 +139,14 @@ func TestPrioritiesShareInSteps(t *testing.T) {
 		{9, 3 * time.Second},
 		{11, 3 * time.Second}, // not below leastShare
 	} {
+		s.note(now, c.priority, "")
 		if got := s.limit(now, c.priority, ""); got != c.want {
 			t.Errorf("priority %d: limit %v, want %v", c.priority, got, c.want)
+		}
+	}
+	for range 2 { // it counts for itself, and nothing is noted
+		if got := s.limit(now, 6, ""); got != 8*time.Second {
+			t.Errorf("a priority that only looks: limit %v", got)
 		}
 	}
 	if got := s.limit(now.Add(recentTime), 11, ""); got != 12*time.Second {
@@ -149,6 +158,7 @@ func TestTenantsWithMoreThanTheirFairShareWaitLess(t *testing.T) {
 	s := NewShedder(12 * time.Second)
 	limit := func(tenant string, want time.Duration) {
 		t.Helper()
+		s.note(epoch, 0, tenant)
 		if got := s.limit(epoch, 0, tenant); got.Round(time.Millisecond) != want {
 			t.Errorf("%s: limit %v, want %v", tenant, got, want)
 		}
@@ -161,7 +171,7 @@ func TestTenantsWithMoreThanTheirFairShareWaitLess(t *testing.T) {
 	limit("small", 12*time.Second)
 	limit("greedy", 8*time.Second) // three quarters where one half is fair
 	for i := range 9 {
-		s.limit(epoch, 0, fmt.Sprint("tenant ", i))
+		s.note(epoch, 0, fmt.Sprint("tenant ", i))
 	}
 	limit("greedy", 3*time.Second) // not below leastShare
 	limit("", 12*time.Second)
