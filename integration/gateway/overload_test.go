@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/bauxite/caddy-kvaware/integration/harness"
@@ -188,6 +190,56 @@ func TestMaxWaitRefuses(t *testing.T) {
 			u := harness.Upstream(t, e)
 			return u.WaitMS == 0 && u.Requests == 0
 		})
+	}
+}
+
+// Sixty clients at once ask for 7 s of work. Each gets an answer or a refusal, the
+// engines get what was let in, and when it is done all are served again.
+func TestMaxWaitUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
+	engines := harness.StartEngines(t, 2, enginesim.Config{CacheBlocks: 100_000, OutputTokens: 4})
+	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(overloadSite, harness.Addresses(engines), "max_wait 1s"))
+	rnd := rand.New(rand.NewPCG(13, 9))
+	var served, refused atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 60 {
+		body := harness.Ask("sim", harness.Words(rnd, 8000), i%2 == 0, 4)
+		wg.Go(func() {
+			answer, err := g.Client.Post(g.URL+harness.ChatPath, "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			io.Copy(io.Discard, answer.Body)
+			answer.Body.Close()
+			switch answer.StatusCode {
+			case http.StatusOK:
+				served.Add(1)
+			case http.StatusTooManyRequests:
+				refused.Add(1)
+			default:
+				t.Errorf("status %d", answer.StatusCode)
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("served %d, refused %d", served.Load(), refused.Load())
+	if served.Load() < 2 || refused.Load() < 1 {
+		t.Errorf("served %d, refused %d", served.Load(), refused.Load())
+	}
+	if n := engines[0].Stats().Requests + engines[1].Stats().Requests; n != served.Load() {
+		t.Errorf("the engines got %d requests, %d were served", n, served.Load())
+	}
+	for _, e := range engines {
+		harness.Await(t, "nothing is left reserved", func() bool {
+			u := harness.Upstream(t, e)
+			return u.WaitMS == 0 && u.Requests == 0
+		})
+	}
+	for range 2 {
+		g.Must(t, harness.Ask("sim", harness.Words(rnd, 8000), false, 4))
 	}
 }
 
