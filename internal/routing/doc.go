@@ -10,7 +10,8 @@
 //
 // Both are uncached prompt tokens times the cost of a token there. The wait is
 // longer where the KV cache has no room for the prompt before other requests end
-// (see cacheUsage). The score adds what the request's prefill costs those that
+// (see cacheUsage), and where answers are not streamed and the engine reports more
+// that waits (see backlog). The score adds what the request's prefill costs those that
 // come after it (see computeScore), and the candidate's penalty. The unit is time, so there is nothing to
 // weigh: a prefix that many requests share spills to a second upstream exactly
 // when waiting for it costs more than computing it again.

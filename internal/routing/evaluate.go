@@ -123,4 +123,7 @@ func (rt *Router) addWait(c *scoredCandidate, u *upstream, now time.Time, lateSh
 	// The requests ahead need room too, and are computed while this one waits.
 	room := u.cacheUsage.waitForRoom(c.Uncached, u.foreignTokens(now), u.capacity.size(), rt.blockLifetime.mean())
 	c.Wait = max(c.Wait, room)
+	if u.queue.unstreamed > 0 {
+		c.Wait = max(c.Wait, c.Backlog) // nothing else shows when their prefill ends
+	}
 }

@@ -13,6 +13,7 @@ type prefillQueue struct {
 	total      time.Duration // predicted prefill of all that are queued
 	queued     int           // prompts whose prefill is not done
 	requests   int           // reservations that have not ended, decoding ones included
+	unstreamed int           // of these, the timed ones
 
 	overtakenTokens  int  // tokens of prompts that were done before the head, in its time
 	headStartUnknown bool // nothing showed when the head's prefill began
@@ -58,6 +59,9 @@ func (q *prefillQueue) reserve(r *reservation, now time.Time, tokens int, prefil
 	q.total += r.cost
 	q.queued++
 	q.requests++
+	if timed {
+		q.unstreamed++
+	}
 }
 
 // firstToken ends the prefill of r: others no longer wait for its tokens. It may
@@ -105,6 +109,9 @@ func (r *reservation) release(now time.Time) {
 		q.unlink(r, now)
 	}
 	q.requests--
+	if r.timed {
+		q.unstreamed--
+	}
 	r.queue = nil
 }
 

@@ -185,6 +185,15 @@ func TestQueueAgainstGoldenModel(t *testing.T) {
 			if l.requests != len(live) {
 				t.Fatalf("seed %d: %d requests, want %d", seed, l.requests, len(live))
 			}
+			unstreamed := 0
+			for _, r := range live {
+				if r.timed {
+					unstreamed++
+				}
+			}
+			if l.unstreamed != unstreamed {
+				t.Fatalf("seed %d: %d unstreamed requests, want %d", seed, l.unstreamed, unstreamed)
+			}
 		}
 	}
 }
