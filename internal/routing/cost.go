@@ -33,8 +33,10 @@ const (
 	// prediction until enough were observed: a third, squared.
 	startVariance = 0.1
 	// certain is the number of standard errors by which an upstream's own cost must
-	// differ from the average to count at all.
-	certain = 2
+	// differ from that of its like to count at all. It is compared at every decision,
+	// so a difference that chance makes once in twenty times (two standard errors)
+	// would count at one of several upstreams nearly always.
+	certain = 3
 )
 
 // cost is the time that a prompt token takes to compute, learned from first
@@ -66,6 +68,21 @@ func (c *cost) learn(s prefillSample, start time.Duration) {
 	c.decoding.requests = c.decoding.requests*fade + float64(s.tokens)*beside.requests
 	c.deviationSquares = c.deviationSquares*fade*fade + (took-expected)*(took-expected)
 	c.expectedSquares = c.expectedSquares*fade*fade + expected*expected
+}
+
+// fade lets all that was observed count for a share of what it did. What is left
+// of an upstream that is not tried any more comes to deserve another try.
+func (c *cost) fade(share float64) {
+	if c.tokens *= share; c.tokens < 1 {
+		*c = cost{}
+		return
+	}
+	c.took *= share
+	c.count *= share
+	c.decoding.active *= share
+	c.decoding.requests *= share
+	c.deviationSquares *= share * share
+	c.expectedSquares *= share * share
 }
 
 // perToken returns the time a token costs; start is the prior.
@@ -102,7 +119,7 @@ func (c *cost) meanDecoding() decodeLoad {
 }
 
 // shrunkPerToken returns the time a token costs on one of several upstreams;
-// typical is the cost over all. Noise must not make equal upstreams look unequal,
+// typical is the cost on its like, see commonCost. Noise must not make equal upstreams look unequal,
 // or they get unequal work for nothing. So a difference counts only by as much as
 // it exceeds what its standard error explains (shrinkage, after James and Stein).
 func (c *cost) shrunkPerToken(typical time.Duration) time.Duration {

@@ -15,9 +15,10 @@ const (
 	// forgotten: as long as Caddy keeps the counters of dynamic ones.
 	upstreamTTL = time.Hour
 
-	// footprintDecay is the share of an upstream's footprint that a sweep takes
-	// off: at a sweep a minute half of it is gone after eleven minutes. So an
-	// upstream that was once busy, or is new, is not judged by that for ever.
+	// footprintDecay is the share of an upstream's footprint, and of what is known of
+	// its cost, that a sweep takes off: at a sweep a minute half of it is gone after
+	// eleven minutes. So an upstream that was once busy or slow, or is new, is not
+	// judged by that for ever.
 	footprintDecay = 16
 )
 
@@ -43,6 +44,7 @@ type Router struct {
 	typicalCost    cost    // over all upstreams
 	evaluation     uint64  // number of the latest evaluation
 	decodeSlowdown decodeSlowdown
+	commonCost     commonCost
 	blockLifetime  blockLifetime
 	truncated      truncatedPrompts
 	tokenSizes     tokenSizes
@@ -64,13 +66,14 @@ func New(limit int64, now func() time.Time) *Router {
 }
 
 // Sweep forgets upstreams that have been no candidate for an hour, decays
-// footprints, and returns the addresses it forgot. Call it once a minute.
+// footprints and learned costs, and returns the addresses it forgot. Call it once a minute.
 func (rt *Router) Sweep() (forgotten []string) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	now := rt.now()
 	for address, u := range rt.upstreams {
 		u.footprint -= u.footprint / footprintDecay
+		u.cost.fade(1 - 1.0/footprintDecay)
 		if u.queue.requests == 0 && now.Sub(u.lastAvailable) > upstreamTTL {
 			rt.remove(u)
 			forgotten = append(forgotten, address)

@@ -71,7 +71,7 @@ type averages struct {
 
 func (rt *Router) averages() averages {
 	return averages{
-		perToken:  rt.typicalCost.perToken(startCost),
+		perToken:  rt.commonCost.value(),
 		decoding:  rt.typicalCost.meanDecoding(),
 		slowdown:  rt.decodeSlowdown.coefficients(),
 		lateShare: rt.typicalCost.lateShare(),
@@ -91,7 +91,7 @@ func (u *upstream) perToken(k *averages) time.Duration {
 
 // learnCost learns from the time that a prefill on u took. The caller holds mu.
 func (rt *Router) learnCost(u *upstream, s prefillSample) {
-	typical := rt.typicalCost.perToken(startCost)
+	typical := rt.commonCost.value()
 	mean := float64(s.tokens) * float64(u.cost.perToken(typical))
 	more := decodeLoadOf(s.decoding).minus(rt.typicalCost.meanDecoding())
 	factor := rt.decodeSlowdown.factor(more)
@@ -102,6 +102,7 @@ func (rt *Router) learnCost(u *upstream, s prefillSample) {
 	s.took = time.Duration(float64(s.took) / factor)
 	u.cost.learn(s, typical)
 	rt.typicalCost.learn(s, startCost)
+	rt.updateCommonCost()
 }
 
 // SetCapacity sets the size of an upstream's KV cache in tokens, as configured or as
