@@ -22,6 +22,10 @@ type StoredBlocks struct {
 	Blocks []uint64
 	Weight uint32 // tokens a block
 	Tier   Tier
+
+	// Repeated says that the event may repeat what is known: a block that up has
+	// in the tier already gets no further copy.
+	Repeated bool
 }
 
 // Stored records blocks that an engine stored, and makes up's claims on the way

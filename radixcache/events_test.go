@@ -80,6 +80,31 @@ func TestRenamedBlockIsLost(t *testing.T) {
 	}
 }
 
+// An event that may repeat what is known counts only blocks that are not in its tier.
+func TestRepeatedEventsAddNoCopy(t *testing.T) {
+	chain := distinct(rand.New(rand.NewPCG(5, 9)), 200)
+	tree := New(1 << 20)
+	up := tree.Register("up")
+	tree.Stored(up, storedChain(chain[:100], GPU))
+	again := storedChain(chain, GPU)
+	again.Repeated = true
+	for range 300 {
+		tree.Stored(up, again)
+	}
+	tree.Stored(up, StoredBlocks{Parent: chain[98], Keys: chain[99:100], Blocks: chain[99:100], Weight: 16})
+	tree.Removed(up, chain[90:], GPU)
+	if got, want := tree.Lookup(chain, nil), []Match{{up, 90}}; !slices.Equal(got, want) {
+		t.Fatalf("%v, want %v", got, want)
+	}
+	tree.Stored(up, StoredBlocks{Root: true, Keys: chain[:99], Blocks: chain[:99], Weight: 16})
+	if got, want := tree.Lookup(chain, nil), []Match{{up, 100}}; !slices.Equal(got, want) {
+		t.Fatalf("%v, want %v: one of two copies is left", got, want)
+	}
+	if err := tree.validate(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Evicted stays true until the upstream is forgotten. Removals, cuts and trims are
 // no evictions.
 func TestEvicted(t *testing.T) {

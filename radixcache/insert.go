@@ -141,7 +141,7 @@ func (in *insertion) addBlocks(first, n int) {
 		return
 	}
 	for i := range n {
-		t.addCopy(in.claim, first+i, first+n, in.event.Keys[in.done+first+i-in.from], in.event.Tier)
+		t.addCopy(in.claim, first+i, first+n, in.event.Keys[in.done+first+i-in.from], in.event)
 	}
 }
 

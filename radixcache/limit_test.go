@@ -29,7 +29,7 @@ func TestUnderCeilingNeverSaysMore(t *testing.T) {
 					t.Fatalf("seed %d step %d: held %d, more than %d", seed, step, got, want)
 				}
 			case x < 32:
-				p.m.stored(up, path, 0, CPU)
+				p.m.stored(up, path, 0, CPU, false)
 				p.tree.Stored(up, StoredBlocks{Root: true, Keys: keysOf(up, path, 0), Blocks: chain, Weight: 16, Tier: CPU})
 			case x < 36:
 				i := r.IntN(len(path))

@@ -66,7 +66,7 @@ func (m *model) reported(up Upstream, path string) bool {
 	return c != nil && *c != [NumTiers]int{}
 }
 
-func (m *model) stored(up Upstream, path string, from int, tier Tier) bool {
+func (m *model) stored(up Upstream, path string, from int, tier Tier, repeated bool) bool {
 	if from > 0 && !m.reported(up, path[:from]) {
 		return false
 	}
@@ -74,7 +74,9 @@ func (m *model) stored(up Upstream, path string, from int, tier Tier) bool {
 		if m.ups[up][path[:i]] == nil {
 			m.ups[up][path[:i]] = new([NumTiers]int)
 		}
-		m.ups[up][path[:i]][tier]++
+		if c := m.ups[up][path[:i]]; !repeated || c[tier] == 0 {
+			c[tier]++
+		}
 	}
 	return true
 }
@@ -220,11 +222,11 @@ func (p *player) step(op, arg byte, up Upstream, path string) error {
 		if arg == 255 {
 			from = len(path) / 2 // most likely not known
 		}
-		e := StoredBlocks{Root: from == 0, Keys: keysOf(up, path, from), Blocks: chain[from:], Weight: 16, Tier: Tier(arg % 3)}
+		e := StoredBlocks{Root: from == 0, Keys: keysOf(up, path, from), Blocks: chain[from:], Weight: 16, Tier: Tier(arg % 3), Repeated: arg%5 == 0}
 		if from > 0 {
 			e.Parent = keysOf(up, path[:from], from-1)[0]
 		}
-		if got, want := p.tree.Stored(up, e), p.m.stored(up, path, from, e.Tier); got != want {
+		if got, want := p.tree.Stored(up, e), p.m.stored(up, path, from, e.Tier, e.Repeated); got != want {
 			return fmt.Errorf("stored %d %s from %d: %v, want %v", up, path, from, got, want)
 		}
 	case 8, 9:

@@ -69,9 +69,10 @@ func (t *Tree) findKey(u *upstream, key uint64) (ref uint32, block int) {
 	return 0, 0
 }
 
-// addCopy counts another copy of a block of a claim. Blocks up to end are about to
-// get keys. The memory is reserved, see needRecord.
-func (t *Tree) addCopy(ref uint32, block, end int, key uint64, tier Tier) {
+// addCopy counts another copy of a block of a claim, unless the event may repeat
+// the one that is known. Blocks up to end are about to get keys. The memory is
+// reserved, see needRecord.
+func (t *Tree) addCopy(ref uint32, block, end int, key uint64, e *StoredBlocks) {
 	c := t.claim(ref)
 	if n := int(c.recordLines.Load()); n == 0 || end > recordCapacity(n) {
 		t.resizeRecord(ref, c, recordKind(end))
@@ -92,7 +93,9 @@ func (t *Tree) addCopy(ref uint32, block, end int, key uint64, tier Tier) {
 		h := keyHash(c.slot.Load(), key)
 		t.byKey.insert(h, newKeySlot(h, ref, block))
 	}
-	t.recordOf(c).setCopies(block, n.add(tier))
+	if !e.Repeated || n.in(e.Tier) == 0 {
+		t.recordOf(c).setCopies(block, n.add(e.Tier))
+	}
 }
 
 // forgetKey forgets the key and the copies of a block, and frees the record with

@@ -146,7 +146,7 @@ func (f *Feed) markIncomplete() bool {
 // hash parent.
 func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) bool {
 	n := e.BlockSize
-	stored := radixcache.StoredBlocks{Root: e.Root, Parent: e.Parent, Weight: uint32(n), Tier: e.Tier}
+	stored := radixcache.StoredBlocks{Root: e.Root, Parent: e.Parent, Weight: uint32(n), Tier: e.Tier, Repeated: f.mayRepeat(up, e)}
 	for at := 0; at < len(e.Hashes); {
 		end := min(at+eventBlocks, len(e.Hashes))
 		for i := at; i < end; i++ {
@@ -174,6 +174,27 @@ func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) b
 	}
 	f.blockTokens.Store(f.sizes.note(n, len(e.Hashes), e.Tier == kvevents.GPU))
 	return true
+}
+
+// mayRepeat reports whether an event may name blocks that the engine only reuses.
+// vLLM publishes those once more for a request with kv_cache_report_mode "full", each
+// time that it tries to schedule it, but it removes a block once for each time that
+// it computed it. Such an event starts with the first block of a prompt, which is
+// there. Then every other request would have reused that block too, and its event
+// would start behind it: what follows a parent was computed. Only requests that must
+// not read the cache (prompt_logprobs) compute a first block that is there. Their
+// events look the same, and their copies are not counted: the next event brings back
+// a copy too few, but nothing would ever remove one too many. Where the feed is
+// partial, the first block may be there although the feed lacks it.
+func (f *Feed) mayRepeat(up radixcache.Upstream, e *kvevents.Event) bool {
+	if !e.Root || e.Tier != kvevents.GPU {
+		return false
+	}
+	if f.Partial() || f.Knowledge() == kvevents.Partial {
+		return true
+	}
+	_, there := f.x.tree.BlockByKey(up, e.Hashes[0])
+	return there
 }
 
 // copied enters copies of known blocks in another tier.

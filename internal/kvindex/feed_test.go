@@ -38,12 +38,20 @@ func (m *modelFeed) has(path string) bool {
 	return c != nil && *c != [kvevents.NumTiers]int{}
 }
 
-func (m *modelFeed) store(path string, tier kvevents.Tier, now int64) {
-	if m.copies[path] == nil {
-		m.copies[path] = new([kvevents.NumTiers]int)
+// store counts the blocks of an event. One that starts with a first block that is
+// there may only repeat what the GPU has.
+func (m *modelFeed) store(path string, from int, tier kvevents.Tier, now int64) {
+	repeats := from == 0 && tier == kvevents.GPU && m.has(path[:2])
+	for i := from; i < len(path)-1; i++ {
+		block := path[:i+2]
+		if m.copies[block] == nil {
+			m.copies[block] = new([kvevents.NumTiers]int)
+		}
+		if !repeats || m.copies[block][tier] == 0 {
+			m.copies[block][tier]++
+		}
+		m.wait(block, tier, now)
 	}
-	m.copies[path][tier]++
-	m.wait(path, tier, now)
 }
 
 func (m *modelFeed) wait(path string, tier kvevents.Tier, now int64) {
@@ -171,8 +179,8 @@ func (f *feeder) step(r *rand.Rand) error {
 		if got := f.f.Apply(event(path, from, tier)); got != want {
 			return fmt.Errorf("stored %s from %d: %v, want %v", path, from, got, want)
 		}
-		for i := from; want && i < len(path)-1; i++ {
-			f.m.store(path[:i+2], tier, f.now)
+		if want {
+			f.m.store(path, from, tier, f.now)
 		}
 	case op < 20: // without tokens
 		e := event(path, 0, tier)
@@ -219,7 +227,7 @@ func (f *feeder) step(r *rand.Rand) error {
 		f.f.Clear()
 		f.m = newModelFeed()
 		f.f.Apply(event("-a", 0, kvevents.GPU)) // selects the group
-		f.m.store("-a", kvevents.GPU, f.now)
+		f.m.store("-a", 0, kvevents.GPU, f.now)
 	}
 	return nil
 }
@@ -269,7 +277,7 @@ func TestFeedAgainstModel(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		f := newFeeder(64 << 20)
 		f.f.Apply(event("-a", 0, kvevents.GPU))
-		f.m.store("-a", kvevents.GPU, f.now)
+		f.m.store("-a", 0, kvevents.GPU, f.now)
 		for step := range 300 {
 			if err := f.step(r); err != nil {
 				t.Fatalf("seed %d step %d: %v", seed, step, err)
@@ -298,7 +306,7 @@ func TestFeedAtTheCeiling(t *testing.T) {
 		f := newFeeder(int64(250+r.IntN(300)) << 10)
 		other := f.tree.Register("other")
 		f.f.Apply(event("-a", 0, kvevents.GPU))
-		f.m.store("-a", kvevents.GPU, f.now)
+		f.m.store("-a", 0, kvevents.GPU, f.now)
 		for step := range 600 {
 			path := "-" + strings.Repeat(string(rune('a'+r.IntN(26))), r.IntN(30)) + randomBlocks(r)[1:]
 			switch tier := kvevents.Tier(r.IntN(3)); r.IntN(8) {
@@ -318,9 +326,7 @@ func TestFeedAtTheCeiling(t *testing.T) {
 				f.m.expire(f.now)
 			default:
 				f.f.Apply(event(path, 0, tier))
-				for i := range len(path) - 1 {
-					f.m.store(path[:i+2], tier, f.now)
-				}
+				f.m.store(path, 0, tier, f.now)
 			}
 			if err := f.check(path, !f.f.Partial()); err != nil {
 				t.Fatalf("seed %d step %d: %v", seed, step, err)
@@ -344,6 +350,43 @@ func TestFeedAtTheCeiling(t *testing.T) {
 	if partial < int(all)/2 {
 		t.Fatalf("the limit was reached in %d cases only", partial)
 	}
+}
+
+// vLLM publishes reused blocks again for a request with kv_cache_report_mode "full",
+// and removes each block once. A block that was computed twice is removed twice.
+func TestReusedBlocksAreNoCopies(t *testing.T) {
+	f := newFeeder(64 << 20)
+	removed := func(path string) {
+		for i := len(path) - 1; i > 0; i-- { // leaves first
+			f.f.Apply(&kvevents.Event{Kind: kvevents.Removed, Hashes: []uint64{nameOf(path[:i+1])}})
+		}
+	}
+	holds := func(path string, want int) {
+		t.Helper()
+		s := f.x.Space(TokenKey{BlockTokens: testBlock})
+		got := f.tree.Lookup(f.x.Chain(s, tokensOf(path[1:]), nil), nil)
+		if want == 0 && len(got) != 0 || want > 0 && (len(got) != 1 || int(got[0].Blocks) != want) {
+			t.Fatalf("%v of %s, want %d", got, path, want)
+		}
+	}
+	f.f.Apply(event("-abcd", 0, kvevents.GPU))
+	for range 400 {
+		f.f.Apply(event("-abc", 0, kvevents.GPU))  // reused
+		f.f.Apply(event("-abcd", 3, kvevents.GPU)) // the last block is computed again
+		f.f.Apply(&kvevents.Event{Kind: kvevents.Removed, Hashes: []uint64{nameOf("-abcd")}})
+	}
+	f.f.Apply(event("-abcd", 3, kvevents.GPU))
+	f.f.Apply(event("-abcef", 3, kvevents.GPU))
+	removed("-abcd")
+	holds("-abcd", 0)
+	f.f.Apply(event("-abcef", 0, kvevents.GPU)) // its first block was gone: all of it is computed
+	holds("-abcef", 5)
+	holds("-abcd", 4) // one of two copies
+	removed("-abcef")
+	f.f.Apply(event("-abc", 0, kvevents.GPU))
+	holds("-abcef", 5) // the other copies of its last blocks
+	removed("-abcef")
+	holds("-abcef", 0)
 }
 
 // Blocks that the tree evicts for others make a feed partial. Salt and adapter make
