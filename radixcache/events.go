@@ -167,6 +167,27 @@ func (t *Tree) Copied(up Upstream, keys []uint64, tier Tier) (known int) {
 	return known
 }
 
+// SingleCopies records that up's engine has no second copy on the GPU of the blocks
+// chain[from:]. Blocks that it does not hold are passed over.
+func (t *Tree) SingleCopies(up Upstream, chain []uint64, from int) {
+	t.lock()
+	defer t.unlock()
+	for i := max(from, 0); i < len(chain); i++ {
+		u := t.upstreamOf(up)
+		if u == nil {
+			return
+		}
+		if ref, block := t.findClaim(u, chain, i); ref != 0 {
+			if n := t.copiesOf(t.claim(ref), block); n.in(GPU) > 1 {
+				t.recordOf(t.claim(ref)).setCopies(block, n.single(GPU))
+			}
+		}
+		if t.addWork(2); t.overBudget() {
+			t.yield()
+		}
+	}
+}
+
 // Removed records that an engine removed a copy of each of these blocks from a
 // tier. A block goes with its last copy; what lies behind it counts no more
 // until it is back. Unknown keys are passed over.

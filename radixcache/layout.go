@@ -269,6 +269,9 @@ func (c copies) remove(tier Tier) copies {
 	return c
 }
 
+// single returns c with one copy in a tier.
+func (c copies) single(tier Tier) copies { return c&^(maxCopies<<(8*tier)) | 1<<(8*tier) }
+
 // page describes one page.
 type page struct {
 	state atomic.Uint64

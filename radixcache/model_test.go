@@ -81,6 +81,14 @@ func (m *model) stored(up Upstream, path string, from int, tier Tier, repeated b
 	return true
 }
 
+func (m *model) singleCopies(up Upstream, path string, from int) {
+	for i := from + 1; i <= len(path); i++ {
+		if c := m.ups[up][path[:i]]; c != nil {
+			c[GPU] = min(c[GPU], 1)
+		}
+	}
+}
+
 func (m *model) removed(up Upstream, path string, tier Tier) {
 	if c := m.ups[up][path]; c != nil && c[tier] > 0 {
 		if c[tier]--; *c == [NumTiers]int{} {
@@ -249,6 +257,10 @@ func (p *player) step(op, arg byte, up Upstream, path string) error {
 		delete(p.m.ups[up], path[:i+1])
 		p.tree.DropBlock(up, chain, i)
 	case 14:
+		if from := int(arg) % (len(path) + 1); arg%3 == 0 {
+			p.m.singleCopies(up, path, from)
+			p.tree.SingleCopies(up, chain, from)
+		}
 		if arg < 16 {
 			p.m.ups[up] = map[string]*[NumTiers]int{}
 			p.tree.Forget(up)

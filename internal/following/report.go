@@ -17,6 +17,7 @@ type Report struct {
 	Restarts       uint64   `json:"restarts"`
 	Blocks         uint64   `json:"blocks"` // entered so far, copies counted
 	UnknownParents uint64   `json:"unknown_parents"`
+	Contradicted   uint64   `json:"contradicted,omitempty"` // blocks dropped because answers did not have them
 	BlockTokens    int      `json:"block_tokens,omitempty"`
 	Failure        string   `json:"failure,omitempty"`
 }
@@ -40,7 +41,8 @@ func (s *Subscriptions) Reports(address string) (reports []Report) {
 		if feed := s.feed(state.Publisher); feed != nil {
 			stats := feed.Stats()
 			r.Known = min(state.Knowledge, feed.Knowledge()).String()
-			r.Blocks, r.UnknownParents, r.BlockTokens = stats.Blocks, stats.UnknownParents, feed.BlockTokens()
+			r.Blocks, r.UnknownParents, r.Contradicted = stats.Blocks, stats.UnknownParents, stats.Contradicted
+			r.BlockTokens = feed.BlockTokens()
 		}
 		reports = append(reports, r)
 	}

@@ -36,6 +36,7 @@ type Feed struct {
 	sendsRemovals [expiringTiers]bool
 	hashes        [eventBlocks]uint64
 	external      externalCache
+	stores        storeLog
 
 	knowledge      atomic.Uint32
 	incomplete     atomic.Bool // something was not entered for want of room
@@ -46,6 +47,7 @@ type Feed struct {
 	unknownParents atomic.Uint64
 	ignored        atomic.Uint64
 	expired        atomic.Uint64
+	contradicted   atomic.Uint64
 }
 
 const (
@@ -61,6 +63,7 @@ type FeedStats struct {
 	UnknownParents uint64 // events ignored because their parent is not known
 	Ignored        uint64 // events about other than the prefix cache, or that do not add up
 	Expired        uint64 // copies that ended after TTL, or earlier for want of room
+	Contradicted   uint64 // blocks dropped because an answer contradicted them
 	Expiring       int    // copies that are yet to expire
 }
 
@@ -147,6 +150,7 @@ func (f *Feed) markIncomplete() bool {
 func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) bool {
 	n := e.BlockSize
 	stored := radixcache.StoredBlocks{Root: e.Root, Parent: e.Parent, Weight: uint32(n), Tier: e.Tier, Repeated: f.mayRepeat(up, e)}
+	first := uint64(0)
 	for at := 0; at < len(e.Hashes); {
 		end := min(at+eventBlocks, len(e.Hashes))
 		for i := at; i < end; i++ {
@@ -156,6 +160,9 @@ func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) b
 			}
 			parent = blockhash.Tokens(parent, extra, e.Tokens[i*n:(i+1)*n])
 			f.hashes[i-at] = parent
+		}
+		if at == 0 {
+			first = f.hashes[0]
 		}
 		stored.Keys, stored.Blocks = e.Hashes[at:end], f.hashes[:end-at]
 		if !f.x.tree.Stored(up, stored) {
@@ -171,6 +178,8 @@ func (f *Feed) enter(up radixcache.Upstream, e *kvevents.Event, parent uint64) b
 	}
 	if e.Tier != kvevents.GPU {
 		f.tiered.Store(true)
+	} else {
+		f.stores.add(first, len(e.Hashes))
 	}
 	f.blockTokens.Store(f.sizes.note(n, len(e.Hashes), e.Tier == kvevents.GPU))
 	return true
@@ -331,7 +340,7 @@ func (f *Feed) Tiered() bool { return f.tiered.Load() }
 func (f *Feed) Stats() FeedStats {
 	s := FeedStats{
 		Blocks: f.blocks.Load(), Removed: f.removed.Load(), UnknownParents: f.unknownParents.Load(),
-		Ignored: f.ignored.Load(), Expired: f.expired.Load(),
+		Ignored: f.ignored.Load(), Expired: f.expired.Load(), Contradicted: f.contradicted.Load(),
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -17,7 +17,8 @@ type attempt struct {
 	cached       int  // prompt tokens predicted to be cached there
 	cachedBySent int  // the same, from what was sent there alone
 	byEvents     bool // the prediction is from the upstream's events
-	uncached     int  // prompt tokens it is predicted to compute
+	mapped       mappedPrefix
+	uncached     int // prompt tokens it is predicted to compute
 	sentAt       time.Time
 	prefill      time.Duration // predicted
 	firstTokenAt time.Time
@@ -43,6 +44,7 @@ func (r *Request) startAttempt(u *upstream, m prefixMatch) {
 		cached:       m.tokens,
 		cachedBySent: r.matchBySent(u),
 		byEvents:     m.byEvents,
+		mapped:       r.mappedOn(u),
 		uncached:     uncached,
 		sentAt:       now,
 		prefill:      prefill(uncached, u.perToken(&k)),

@@ -42,6 +42,7 @@ type followedUpstream struct {
 	// What its events say about the prompt under evaluation, over all ranks.
 	evaluation uint64
 	tokens     int                    // that it holds
+	mapped     int                    // blocks that the events name, without guessed answers
 	weighted   float64                // the same, weighted by tier
 	outsideGPU [kvevents.NumTiers]int // of the tokens, those not on a GPU, by kvevents.Tier
 }
@@ -125,7 +126,7 @@ func (fu *followedUpstream) knowledge(now time.Time) kvevents.Knowledge {
 // reset drops what an earlier evaluation has stored.
 func (fu *followedUpstream) reset(rt *Router) {
 	if fu.evaluation != rt.evaluation {
-		fu.evaluation, fu.tokens, fu.weighted, fu.outsideGPU = rt.evaluation, 0, 0, [kvevents.NumTiers]int{}
+		fu.evaluation, fu.tokens, fu.mapped, fu.weighted, fu.outsideGPU = rt.evaluation, 0, 0, 0, [kvevents.NumTiers]int{}
 	}
 }
 
@@ -142,6 +143,7 @@ func (fu *followedUpstream) addRank(r *Request, m radixcache.Match, tm *tokenMat
 		answer = r.answerBlocks(m.Upstream, tm) * tm.blockTokens
 	}
 	fu.tokens += len(blocks)*tm.blockTokens + answer
+	fu.mapped += len(blocks)
 	fu.weighted += weighted + float64(answer)*fu.Weights[kvevents.GPU]
 }
 

@@ -192,6 +192,7 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 	if a.byEvents && a.upstream.followed != nil {
 		a.upstream.followed.checkPrediction(r.router.now(), a.cached, a.cachedBySent, cached, r.promptTokens)
 	}
+	r.contradictEvents(promptTokens, cachedTokens)
 	r.learnCached(cached)
 }
 
