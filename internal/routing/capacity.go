@@ -20,13 +20,26 @@ const (
 	// is gone may have been used more recently, by this factor, than one still there.
 	implausibleFactor = 2
 
+	// olderFactor is the difference between depths that are of different times: they
+	// are measured to about a tenth. A block that was gone, although one last used as
+	// long ago was there, was not evicted: engines evict by the time of use. Its tokens
+	// are others in this prompt, or the cached tokens end elsewhere in the text.
+	olderFactor = 1.25
+
+	// doubtAfter misses, and none of them refuted since by a block that was still there
+	// after a longer time, show that an upstream holds less than it reports: others
+	// fill its cache too.
+	doubtAfter = 8
+
 	// restartAfter answers in a row with nothing cached, where something should have
 	// been, mean that the upstream has restarted.
 	restartAfter = 3
 )
 
 // capacity is the size of an upstream's KV cache in tokens: as configured or
-// reported at first, then as its answers show.
+// reported at first, then as its answers show. They lower what was reported on strong
+// evidence only: a block is also missing when its tokens are others in the new prompt,
+// or when the engine never had it as a whole block.
 type capacity struct {
 	initial       int64 // tokens, as configured or reported; 0: not known
 	estimate      int64 // tokens; 0: not known, the tree forgets nothing
@@ -36,6 +49,8 @@ type capacity struct {
 	observed      bool  // its answers have shown whether blocks were there
 	bounded       bool  // a block was seen gone
 	lowerings     int64 // of the estimate
+	doubts        int   // blocks in a row that were gone before the reported capacity was used
+	shallowest    int64 // of the doubts, the fewest tokens ago that a block was last used
 	missesInRow   int   // answers in a row with nothing cached that should have been
 }
 
@@ -43,7 +58,7 @@ type capacity struct {
 func (c *capacity) setInitial(tokens int64) {
 	if tokens = max(0, tokens); tokens != c.initial {
 		c.initial, c.estimate = tokens, tokens
-		c.bounded, c.lowerings = false, 0
+		c.bounded, c.lowerings, c.doubts = false, 0, 0
 	}
 }
 
@@ -69,15 +84,22 @@ func (c *capacity) size() int64 {
 // and the next one was gone. depths says how long ago each was last used.
 func (c *capacity) learn(depths []depth, cached int) {
 	c.observed = true
+	found := int64(0) // the most tokens ago that a block of this prompt was used and still there
 	for _, d := range depths {
 		if d.tokens == 0 {
 			continue // perhaps used by a prompt that is still being computed
 		}
 		if int(d.block) >= cached {
-			c.evicted(d.tokens)
+			if !d.partial && older(d.tokens, found) {
+				c.evicted(d.tokens)
+			}
 			return
 		}
+		found = max(found, d.tokens)
 		c.deepest = max(c.deepest, d.tokens)
+		if older(d.tokens, c.shallowest) {
+			c.doubts = 0 // blocks used longer ago are there
+		}
 		if c.estimate > 0 && d.tokens > c.estimate {
 			c.estimate += (d.tokens - c.estimate) / raiseShare
 		}
@@ -92,6 +114,9 @@ func (c *capacity) evicted(tokens int64) {
 		c.deepest -= c.deepest / lowerShareAtMost
 		return
 	}
+	if tokens < c.initial && !c.doubted(tokens) {
+		return
+	}
 	if c.estimate == 0 {
 		// One answer may be wrong. Start from the most the cache can have: all
 		// that was ever computed there.
@@ -102,6 +127,20 @@ func (c *capacity) evicted(tokens int64) {
 		c.lowerings++
 		c.estimate -= (c.estimate - tokens) / min(1+c.lowerings, lowerShareAtMost)
 	}
+}
+
+// older reports whether a block at one depth is clearly evicted before one at another.
+func older(depth, than int64) bool { return float64(depth) > olderFactor*float64(than) }
+
+// doubted notes a block that was gone although the upstream reports room for all that
+// was used since. It reports whether there are enough of them.
+func (c *capacity) doubted(tokens int64) bool {
+	if c.doubts == 0 {
+		c.shallowest = tokens
+	}
+	c.doubts++
+	c.shallowest = min(c.shallowest, tokens)
+	return c.doubts >= doubtAfter
 }
 
 // restarted reports whether the upstream seems to have lost its whole cache:

@@ -58,6 +58,71 @@ func TestCapacityIsFoundFromAnswers(t *testing.T) {
 	}
 }
 
+// An engine that evicts nothing keeps the capacity that it reports, although it never
+// has all that the chains say: its blocks are larger, the last one of a prompt is not
+// whole, an answer is other tokens when it comes back, and text is denser in places.
+func TestAReportedCapacityIsAFloor(t *testing.T) {
+	const perBlock, engineBlock, reported = 64, 128, 524_288
+	for seed := range uint64(20) {
+		rnd := rand.New(rand.NewPCG(seed, 6))
+		var c capacity
+		var u reuseSampler
+		c.setInitial(reported)
+		type session struct {
+			chain  []uint64
+			weight []int // tokens in each block
+		}
+		sessions := make([]session, 40)
+		for range 2000 {
+			s := &sessions[rnd.IntN(len(sessions))]
+			if len(s.chain) > 150 {
+				*s = session{}
+			}
+			known := 0 // tokens of the prompt that the engine has
+			for _, w := range s.weight {
+				known += w
+			}
+			for range 2 + rnd.IntN(20) {
+				s.chain, s.weight = append(s.chain, rnd.Uint64()), append(s.weight, 30+rnd.IntN(60))
+			}
+			all := 0
+			for _, w := range s.weight {
+				all += w
+			}
+			if rnd.IntN(3) == 0 {
+				known -= min(known, rnd.IntN(300)) // an answer
+			}
+			cached := known / engineBlock * engineBlock * len(s.chain) / all
+			c.learn(u.use(s.chain, perBlock, c.estimate, nil), cached)
+		}
+		if c.estimate != reported || c.bounded {
+			t.Errorf("seed %d: an engine that reports %d tokens is taken for one with %d, bounded is %v", seed, reported, c.estimate, c.bounded)
+		}
+	}
+}
+
+// Blocks that are gone refute what an engine reports when there are enough of them,
+// and none used longer ago is there.
+func TestDoubtsAboutAReportedCapacity(t *testing.T) {
+	var c capacity
+	c.setInitial(1_000_000)
+	gone := func(n int) {
+		for range n {
+			c.learn([]depth{{block: 9, tokens: 100_000}}, 0)
+		}
+	}
+	gone(doubtAfter - 1)
+	c.learn([]depth{{block: 9, tokens: 150_000}}, 20)
+	gone(doubtAfter - 1)
+	if c.estimate != 1_000_000 || c.bounded {
+		t.Fatalf("refuted doubts lower the estimate to %d", c.estimate)
+	}
+	gone(20)
+	if c.estimate > 200_000 || !c.bounded {
+		t.Errorf("after many misses the estimate is %d", c.estimate)
+	}
+}
+
 func TestOneWrongAnswerDoesNotEmptyTheTree(t *testing.T) {
 	c := capacity{filled: 1_000_000}
 	c.learn([]depth{{block: 3, tokens: 10}}, 0)

@@ -13,6 +13,9 @@ const (
 	// sampledCapacities is the length of the history, in capacities: a block that was
 	// last used longer ago is gone in any case.
 	sampledCapacities = 4
+	// wholeTokens behind a block, in the prompt that used it last, fill the engine's own
+	// block around its end: few have more.
+	wholeTokens = 128
 )
 
 // reuseSampler measures how long ago, in tokens, blocks of a prompt were last
@@ -32,12 +35,14 @@ type reuseSampler struct {
 type sampledBlock struct {
 	hash uint64
 	used uint64 // the clock at its last use
+	end  int32  // length of the chain that used it last
 }
 
 // depth is the number of tokens used on an upstream since a block of a prompt was.
 type depth struct {
-	block  int32 // index in the chain
-	tokens int64
+	block   int32 // index in the chain
+	tokens  int64
+	partial bool // the engine may never have had it as a whole block of its own
 }
 
 // use notes that a prompt is sent to the upstream and appends the depths of its
@@ -56,13 +61,14 @@ func (s *reuseSampler) use(chain []uint64, perBlock int, capacity int64, dst []d
 		}
 		k := slices.IndexFunc(s.sampled, func(f sampledBlock) bool { return f.hash == h })
 		if k < 0 {
-			s.sample(h, perBlock, capacity)
+			s.sample(h, len(chain), perBlock, capacity)
 			continue
 		}
 		if n := s.usedSince(s.sampled[k].used); s.sampled[k].used < s.clock {
-			dst = append(dst, depth{int32(i), int64(n) * int64(perBlock) << s.shift})
+			partial := (int(s.sampled[k].end)-1-i)*perBlock < wholeTokens
+			dst = append(dst, depth{int32(i), int64(n) * int64(perBlock) << s.shift, partial})
 		}
-		s.sampled[k].used = s.clock
+		s.sampled[k].used, s.sampled[k].end = s.clock, int32(len(chain))
 	}
 	return dst
 }
@@ -80,7 +86,7 @@ func (s *reuseSampler) usedSince(used uint64) (n int) {
 }
 
 // sample enters a block, making room for it.
-func (s *reuseSampler) sample(hash uint64, perBlock int, capacity int64) {
+func (s *reuseSampler) sample(hash uint64, end, perBlock int, capacity int64) {
 	if len(s.sampled) >= maxSampled {
 		covered := int64(maxSampled) * int64(perBlock) << s.shift
 		if capacity > 0 && covered >= sampledCapacities*capacity {
@@ -90,7 +96,7 @@ func (s *reuseSampler) sample(hash uint64, perBlock int, capacity int64) {
 			return
 		}
 	}
-	s.sampled = append(s.sampled, sampledBlock{hash, s.clock})
+	s.sampled = append(s.sampled, sampledBlock{hash, s.clock, int32(end)})
 }
 
 // halve samples half as many blocks from now on, to look back twice as far.
