@@ -214,7 +214,7 @@ func TestNoise(t *testing.T) {
 			w.keep(malformedTime, publisher)
 		}
 		w.check(t, Complete)
-		if s := w.state(); s.Malformed != 5*(maxMalformed-1) || s.Restarts != 1 || s.Failure != nil {
+		if s := w.state(); s.Malformed != 5*(maxMalformed-1) || s.Restarts != 0 || s.Failure != nil {
 			t.Errorf("%+v", s)
 		}
 		noise(maxMalformed)

@@ -27,7 +27,7 @@ type State struct {
 	Gaps      uint64 // gaps, found by sequence numbers or after silence
 	Losses    uint64 // gaps that could not be closed, so that all was dropped
 	Replays   uint64 // replays that were whole
-	Restarts  uint64 // restarts and connections, after which all is learned anew
+	Restarts  uint64 // restarts, and connections after the first: all is learned anew
 
 	Failure error // of connecting or of reading history, with a fixed text; nil: none
 }

@@ -39,6 +39,7 @@ type subscription struct {
 	failures        int       // to get a connection that lasts, in a row
 	historyFailures int       // to read history, in a row
 	noHistoryBefore time.Time // when history may be asked for again
+	connectedBefore bool
 	lastRestart     time.Time // when the live stream last showed a restart
 	historyMissing  bool      // history must be read from its start, which has failed
 	spare           []message
@@ -155,7 +156,13 @@ func (sub *subscription) connectOnce() {
 	a, err := sub.connect()
 	if err == nil {
 		began := time.Now()
-		sub.update(func(s *State) { s.Connected, s.Failure = true, nil; s.Restarts++ })
+		sub.update(func(s *State) {
+			s.Connected, s.Failure = true, nil
+			if sub.connectedBefore {
+				s.Restarts++
+			}
+		})
+		sub.connectedBefore = true
 		err = sub.session(a)
 		sub.setKnowledge(Unknown)
 		if time.Since(began) >= lastingConn {

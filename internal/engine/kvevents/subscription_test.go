@@ -338,7 +338,7 @@ func TestRestart(t *testing.T) {
 			w.p.store(20)
 			w.p.store(21)
 			w.check(t, Complete)
-			if s := w.state(); s.Restarts != 2 {
+			if s := w.state(); s.Restarts != 1 {
 				t.Errorf("%+v", s)
 			}
 		})
