@@ -44,7 +44,8 @@ type requestState struct {
 	// Of the answer.
 	answered bool // its header has come
 	accepted bool // with a status of success
-	reported bool // the engine has reported the cached prompt tokens
+	counted  bool // the engine has reported how long the prompt was
+	reported bool // and how much of it was cached
 }
 
 // requestState returns the state of a request. The first attempt makes it, and
@@ -128,6 +129,7 @@ func (s *requestState) Usage(u answer.Usage) {
 	if !s.accepted {
 		return
 	}
+	s.counted = true
 	router := s.policy.shared.router
 	if s.media > 0 {
 		router.LearnMedia(s.model, s.media, s.promptBytes, u.PromptTokens)
@@ -138,6 +140,7 @@ func (s *requestState) Usage(u answer.Usage) {
 		return
 	}
 	s.reported = true
+	s.policy.shared.cacheReports.reported(s.address)
 	s.request.Reported(u.PromptTokens, u.CachedTokens)
 	s.policy.shared.metrics.compare(s.address, s.cached, u)
 	s.staging.Reported(s.address, u.CachedTokens)
@@ -159,19 +162,23 @@ func (s *requestState) End(err error) {
 		s.policy.shared.upstreams.Suspect(s.address) // it may be gone
 	}
 	if s.accepted && !s.reported {
-		s.unreported()
+		s.unreported(err)
 	}
 }
 
-// unreported notes that the answer did not report cached tokens.
-func (s *requestState) unreported() {
+// unreported notes that the answer did not report cached tokens. Only whole answers
+// say something about the engine, and only to prompts that it should have had in part:
+// older vLLM leaves a count of 0 out.
+func (s *requestState) unreported(err error) {
 	shared := s.policy.shared
 	s.staging.Unreported(s.address)
 	shared.metrics.usageMissing.WithLabelValues(s.address).Inc()
-	if shared.firstWarning(s.address) {
-		s.policy.logger.Warn("the engine does not report cached tokens, so predictions cannot be checked "+
-			"(vLLM: --enable-prompt-tokens-details; in streams only with stream_options.include_usage)",
-			zap.String("upstream", s.address))
+	if err != nil || s.cached == 0 {
+		return
+	}
+	unasked := !s.counted && s.exchange.Stream() && s.policy.Usage != usageInject
+	if warning := shared.cacheReports.unreported(s.address, unasked); warning != "" {
+		s.policy.logger.Warn(warning, zap.String("upstream", s.address))
 	}
 }
 

@@ -42,8 +42,7 @@ type shared struct {
 	settings []*settings // of the running configs, the newest last
 	policies map[*Policy]struct{}
 
-	warnedMu sync.Mutex
-	warned   map[string]bool // upstreams that do not report cached tokens
+	cacheReports cacheReports
 }
 
 // signingKey keys the prefix hashes. A signature made in another epoch of the
@@ -103,7 +102,6 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 		now:       now,
 		random:    make([]byte, 32),
 		policies:  make(map[*Policy]struct{}),
-		warned:    make(map[string]bool),
 	}
 	rand.Read(s.random) // never fails: crypto/rand ends the process instead
 	s.signing.Store(&signingKey{key: s.random})
@@ -218,21 +216,8 @@ func (s *shared) sweep(now time.Time) {
 		s.upstreams.Forget(address)
 		s.responses.Forget(address)
 		s.tokens.Forget(address)
-		s.warnedMu.Lock()
-		delete(s.warned, address)
-		s.warnedMu.Unlock()
+		s.cacheReports.forget(address)
 	}
-}
-
-// firstWarning reports true once for each upstream.
-func (s *shared) firstWarning(address string) bool {
-	s.warnedMu.Lock()
-	defer s.warnedMu.Unlock()
-	if s.warned[address] {
-		return false
-	}
-	s.warned[address] = true
-	return true
 }
 
 // Interface guards
