@@ -118,9 +118,9 @@ func (o *benchOptions) run(ctx context.Context, in io.Reader, out io.Writer) err
 		results = append(results, work.drive(ctx, t, uint64(i)))
 	}
 	if o.asJSON {
-		err = writeBenchJSON(out, results)
+		err = writeBenchJSON(out, results, work.trace.Skipped)
 	} else {
-		err = writeBenchTable(out, results)
+		err = writeBenchTable(out, results, work.trace.Skipped)
 	}
 	if err != nil {
 		return err

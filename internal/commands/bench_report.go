@@ -12,6 +12,8 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+
+	"github.com/bauxite/caddy-kvaware/internal/replay"
 )
 
 // measurements collects the measurements of one endpoint.
@@ -108,8 +110,9 @@ func (r *benchResult) failures() (n int) {
 	return n
 }
 
-// writeBenchTable prints results as a table, then the reasons of failures.
-func writeBenchTable(out io.Writer, results []benchResult) error {
+// writeBenchTable prints results as a table, then the reasons of failures, and which
+// rows of the trace were skipped.
+func writeBenchTable(out io.Writer, results []benchResult, skipped replay.Skipped) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "endpoint\tanswers\tfailed\tlate\tTTFT mean\tp50\tp90\tp99\tTPOT\tcached")
 	for i := range results {
@@ -131,7 +134,11 @@ func writeBenchTable(out io.Writer, results []benchResult) error {
 			}
 		}
 	}
-	return nil
+	if skipped.Rows == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintln(out, skipped.String())
+	return err
 }
 
 // milliseconds returns d in milliseconds, rounded down to the microsecond.
@@ -151,8 +158,9 @@ type benchJSON struct {
 	Cached   int64              `json:"cached_tokens"`
 }
 
-// writeBenchJSON prints results as {"endpoints":[...]}.
-func writeBenchJSON(out io.Writer, results []benchResult) error {
+// writeBenchJSON prints results as {"endpoints":[...]}, with the number of skipped rows
+// of the trace as "skipped" where there are any.
+func writeBenchJSON(out io.Writer, results []benchResult, skipped replay.Skipped) error {
 	all := make([]benchJSON, len(results))
 	for i := range results {
 		r := &results[i]
@@ -168,5 +176,9 @@ func writeBenchJSON(out io.Writer, results []benchResult) error {
 			all[i].HitRate = &rate
 		}
 	}
-	return json.NewEncoder(out).Encode(map[string]any{"endpoints": all})
+	report := map[string]any{"endpoints": all}
+	if skipped.Rows > 0 {
+		report["skipped"] = skipped.Rows
+	}
+	return json.NewEncoder(out).Encode(report)
 }

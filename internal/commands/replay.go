@@ -33,7 +33,8 @@ A trace is a file of JSON lines, gzipped or not; - is standard input. Each line
 is a Mooncake request (timestamp, input_length, output_length, hash_ids), a text
 (timestamp, input, output, session_id), or a logged request body, bare or in
 {"timestamp": ..., "path": ..., "body": ..., "output_tokens": ...}. The command
-prints and keeps only numbers of a trace.
+prints and keeps only numbers of a trace. Rows that are no usable request, such as
+those with an empty input, are skipped and counted.
 
 Policies: ` + policyList() + `.
 `,

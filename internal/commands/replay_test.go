@@ -127,7 +127,15 @@ func TestReplayRefuses(t *testing.T) {
 			t.Errorf("%v: printed %q", c.args, out)
 		}
 	}
-	if _, err := runReplay(t, smallTrace+"{secret\n", "--trace", "-"); err == nil || !strings.HasPrefix(err.Error(), "line 3: ") || strings.Contains(err.Error(), "secret") {
+	if _, err := runReplay(t, "{secret\n", "--trace", "-"); err == nil || !strings.HasPrefix(err.Error(), "line 1: ") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a broken line: %v", err)
+	}
+}
+
+func TestReplaySkipsUnusableRows(t *testing.T) {
+	empty := `{"timestamp": 900, "input_length": 0, "output_length": 10, "hash_ids": []}` + "\n"
+	out, err := runReplay(t, empty+smallTrace+"{secret\n", "--trace", "-", "--policy", "round_robin")
+	if err != nil || !strings.Contains(out, "2 rows of the trace were skipped, first line 1: token counts") || strings.Contains(out, "secret") {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -3,6 +3,7 @@
 package replay
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -107,7 +108,9 @@ type traceReader struct {
 	timed   bool
 }
 
-// Read reads a trace. Its errors name the line that is wrong, never its content.
+// Read reads a trace. Rows that are no usable request are skipped and counted in
+// Trace.Skipped; without any other the first of them is the error. Errors name the line
+// that is wrong, never its content.
 func Read(r io.Reader, o ReadOptions) (*Trace, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -125,18 +128,29 @@ func Read(r io.Reader, o ReadOptions) (*Trace, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := rd.add(line); err != nil {
+		err = rd.add(line)
+		switch {
+		case err == nil:
+		case unusable(err):
+			rd.trace.Skipped.add(l.fail(err))
+		default:
 			return nil, l.fail(err)
 		}
 	}
 	if len(rd.trace.Requests) == 0 {
-		return nil, errEmpty
+		return nil, cmp.Or(rd.trace.Skipped.First, errEmpty)
 	}
 	if !rd.timed {
 		rd.makeArrivals()
 	}
 	rd.trace.finish()
 	return &rd.trace, nil
+}
+
+// unusable reports whether an error is about one row. The others are about the whole
+// trace, such as another block size than the one assumed.
+func unusable(err error) bool {
+	return errors.Is(err, errTokens) || errors.Is(err, errBody) || errors.Is(err, errJSON) || errors.Is(err, errFormat)
 }
 
 func (rd *traceReader) add(line []byte) error {

@@ -131,7 +131,6 @@ func TestReadRefuses(t *testing.T) {
 		line     int
 	}{
 		{"empty", "\n \n", ReadOptions{}, errEmpty, 0},
-		{"not JSON", good + "\nsecret", ReadOptions{}, errJSON, 3},
 		{"first line not JSON", "secret", ReadOptions{}, errJSON, 1},
 		{"an array", "[1]", ReadOptions{}, errJSON, 1},
 		{"unknown fields", `{"secret": 1}`, ReadOptions{}, errFormat, 1},
@@ -163,6 +162,43 @@ func TestReadRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want it to name line %d", c.name, err, c.line)
 		case strings.Contains(err.Error(), "secret"):
 			t.Errorf("%s: content in %v", c.name, err)
+		}
+	}
+}
+
+// Rows that are no usable request do not stop the rest.
+func TestUnusableRowsAreSkipped(t *testing.T) {
+	for name, c := range map[string]struct {
+		in              string
+		rows, line      int
+		reason          error
+		requests, block int
+	}{
+		"none": {`{"timestamp": 1, "input": "a"}`, 0, 0, nil, 1, 64},
+		"empty inputs": {`{"timestamp": 1, "input": ""}
+{"timestamp": 2, "input": "a"}
+
+{"timestamp": 3, "input": ""}
+{"timestamp": 4, "input": "b"}`, 2, 1, errTokens, 2, 64},
+		"no lengths": {`{"timestamp": 5, "input_length": 600, "hash_ids": [1]}
+{"timestamp": 6, "input_length": 0, "hash_ids": []}`, 1, 2, errTokens, 1, 512},
+		"other requests": {`{"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+{"model": "m", "input": ["secret"]}
+{"model": "m", "prompt": ["two", "prompts"]}
+{"model": "m", "mess`, 3, 2, errBody, 1, 64},
+		"no format at first": {"log begins\n{}\n" + `{"prompt": "x"}`, 2, 1, errJSON, 1, 64},
+	} {
+		trace := mustRead(t, c.in, ReadOptions{})
+		var at *LineError
+		got := trace.Skipped
+		if got.Rows != c.rows || !errors.Is(got.First, c.reason) || errors.As(got.First, &at) && at.Line != c.line {
+			t.Errorf("%s: %d rows skipped, first %v", name, got.Rows, got.First)
+		}
+		if len(trace.Requests) != c.requests || trace.Requests[0].At != 0 || trace.BlockTokens != c.block {
+			t.Errorf("%s: %+v", name, trace)
+		}
+		if s := got.String(); (s == "") != (c.rows == 0) || strings.Contains(s, "secret") {
+			t.Errorf("%s: %q", name, s)
 		}
 	}
 }

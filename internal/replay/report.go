@@ -31,7 +31,18 @@ func WriteTable(w io.Writer, results []Result) error {
 	if bounds {
 		fmt.Fprintln(b, "\n* a bound to compare with: no gateway can know, or have, that")
 	}
+	if skipped := skippedRows(results); skipped.Rows > 0 {
+		fmt.Fprintf(b, "\n%s\n", skipped.String())
+	}
 	return b.Flush()
+}
+
+// skippedRows returns the rows of the trace that all policies had to do without.
+func skippedRows(results []Result) Skipped {
+	if len(results) == 0 {
+		return Skipped{}
+	}
+	return results[0].Skipped
 }
 
 // jsonResult is one policy's result in WriteJSON.
@@ -51,11 +62,13 @@ type jsonTTFT struct {
 	P99  float64 `json:"p99"`
 }
 
-// WriteJSON prints results as {"policies":[...]}.
+// WriteJSON prints results as {"policies":[...]}, with the number of skipped rows as
+// "skipped" where there are any.
 func WriteJSON(w io.Writer, results []Result) error {
 	out := struct {
 		Policies []jsonResult `json:"policies"`
-	}{make([]jsonResult, len(results))}
+		Skipped  int          `json:"skipped,omitempty"`
+	}{make([]jsonResult, len(results)), skippedRows(results).Rows}
 	for i := range results {
 		r := &results[i]
 		out.Policies[i] = jsonResult{

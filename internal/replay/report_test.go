@@ -88,6 +88,21 @@ func TestSVGIsWellFormed(t *testing.T) {
 	}
 }
 
+func TestSkippedRowsAreReported(t *testing.T) {
+	results := someResults()
+	results[0].Skipped = Skipped{Rows: 3, First: &LineError{Line: 7, Err: errTokens}}
+	for want, write := range map[string]func(io.Writer, []Result) error{
+		"\n3 rows of the trace were skipped, first line 7: token counts": WriteTable,
+		`}],"skipped":3}`:                     WriteJSON,
+		">3 rows of the trace were skipped, ": WriteSVG,
+	} {
+		var b strings.Builder
+		if err := write(&b, results); err != nil || !strings.Contains(b.String(), want) {
+			t.Errorf("%v, no %q in %s", err, want, b.String())
+		}
+	}
+}
+
 type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

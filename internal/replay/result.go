@@ -16,6 +16,7 @@ type Result struct {
 	TTFT     Distribution
 	TPOT     time.Duration // mean over the answers of at least two tokens
 	Busiest  float64       // computed prompt tokens of the busiest node / the mean
+	Skipped  Skipped       // rows of the trace
 
 	// For the chart: TTFTs in ascending order, and the requests in flight over
 	// time, on all nodes and on the busiest.
@@ -77,6 +78,7 @@ func (w *simulation) result(t *Trace, k *policySpec) Result {
 		Bound:    k.bound,
 		Requests: len(r.ttfts),
 		HitRate:  float64(r.cached) / float64(max(1, t.tokens())),
+		Skipped:  t.Skipped,
 		TTFT:     distribution(r.ttfts),
 		TPOT:     time.Duration(r.tpot / float64(max(1, r.answers))),
 		sorted:   r.ttfts,

@@ -38,6 +38,9 @@ func WriteSVG(w io.Writer, results []Result) error {
 	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", svgWidth, height)
 	fmt.Fprintf(b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", svgWidth, height)
 	drawTTFT(b, results)
+	if skipped := skippedRows(results); skipped.Rows > 0 {
+		text(b, svgLeft, float64(height-6), "start", skipped.String())
+	}
 	drawLoads(b, results, svgTop+svgCDF+svgSection)
 	fmt.Fprintln(b, "</svg>")
 	return b.Flush()

@@ -4,6 +4,7 @@ package replay
 
 import (
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -29,6 +30,30 @@ type Trace struct {
 	// BlockTokens is the number of tokens in a block; the last block of a Chain
 	// may be shorter.
 	BlockTokens int
+	Skipped     Skipped
+}
+
+// Skipped counts the rows of a trace that are no usable request.
+type Skipped struct {
+	Rows  int
+	First error // a *LineError: which line it is, and the reason; nil: none
+}
+
+func (s *Skipped) add(err error) {
+	if s.Rows++; s.First == nil {
+		s.First = err
+	}
+}
+
+// String returns a sentence about the rows, without a full stop; "" when there are none.
+func (s *Skipped) String() string {
+	switch s.Rows {
+	case 0:
+		return ""
+	case 1:
+		return "one row of the trace was skipped: " + s.First.Error()
+	}
+	return strconv.Itoa(s.Rows) + " rows of the trace were skipped, first " + s.First.Error()
 }
 
 // finish sorts the requests, makes times start at zero and fills in sessions.
