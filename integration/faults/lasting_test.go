@@ -17,6 +17,7 @@ const firstRequests = 20
 type fault struct {
 	name  string
 	begin func(n *node) error
+	kind  string // of the failures, in metrics
 	// mayLose is the number of requests that are lost in any case: those with which
 	// the gateway finds out that the engine is to blame.
 	mayLose int
@@ -37,18 +38,18 @@ func status(status int, retryAfter string) func(n *node) error {
 // lasting lists the faults that an engine has from the start and for the whole
 // row.
 var lasting = []fault{
-	{"refuses", func(n *node) error { n.proxy.Stop(); return nil }, 0, 5, true},
-	{"answers 500", status(http.StatusInternalServerError, ""), 0, 5, false},
-	{"answers 502", status(http.StatusBadGateway, ""), 0, 5, false},
-	{"answers 503", status(http.StatusServiceUnavailable, ""), 0, 20, false},
-	{"answers 429", status(http.StatusTooManyRequests, ""), 0, 20, false},
-	{"answers 429, Retry-After", status(http.StatusTooManyRequests, "5"), 0, 20, false},
-	{"answers 400", status(http.StatusBadRequest, ""), 3, 20, false},
-	{"resets behind the body", func(n *node) error { return n.engine.Fault(enginesim.Fault{Kind: enginesim.Reset}) }, 0, 5, true},
+	{"refuses", func(n *node) error { n.proxy.Stop(); return nil }, "dial", 0, 5, true},
+	{"answers 500", status(http.StatusInternalServerError, ""), "status", 0, 5, false},
+	{"answers 502", status(http.StatusBadGateway, ""), "status", 0, 5, false},
+	{"answers 503", status(http.StatusServiceUnavailable, ""), "limited", 0, 20, false},
+	{"answers 429", status(http.StatusTooManyRequests, ""), "limited", 0, 20, false},
+	{"answers 429, Retry-After", status(http.StatusTooManyRequests, "5"), "limited", 0, 20, false},
+	{"answers 400", status(http.StatusBadRequest, ""), "status", 3, 20, false},
+	{"resets behind the body", func(n *node) error { return n.engine.Fault(enginesim.Fault{Kind: enginesim.Reset}) }, "reset", 0, 5, true},
 	{"closes in the body", func(n *node) error {
 		return n.toxic("limit_data", "upstream", map[string]any{"bytes": 700})
-	}, 0, 5, true},
-	{"resets before the body", func(n *node) error { return n.toxic("reset_peer", "upstream", nil) }, 0, 5, true},
+	}, "reset", 0, 5, true},
+	{"resets before the body", func(n *node) error { return n.toxic("reset_peer", "upstream", nil) }, "reset", 0, 5, true},
 }
 
 func lastingScenarios(t *testing.T) (all []scenario) {
@@ -86,6 +87,9 @@ func (g *gateway) runLasting(s *site, f fault) {
 	if s.setup.ours && after-probes > f.mostAttempts {
 		s.errorf("%d attempts and %d probes went to the faulty engine after the first %d requests, want at most %d attempts", after-probes, probes, firstRequests, f.mostAttempts)
 	}
+	if s.setup.ours && !s.setup.checksHealth && failures(faulty, f.kind) == 0 {
+		s.errorf("no failure of the kind %q is counted", f.kind)
+	}
 	if err := faulty.heal(); err != nil {
 		s.errorf("%v", err)
 		return
@@ -117,6 +121,9 @@ func (g *gateway) awaitShare(s *site, healed *node, n int) {
 		if last := len(served) - 1; last >= 10 && served[last]-served[last-10] >= want {
 			s.logf("half its share is back after %.0f s", time.Since(began).Seconds())
 			s.checkLost(lost, max(sent, 4*shareWindow))
+			if leftOut(healed) {
+				s.errorf("the metrics say that the engine is still left out")
+			}
 			return
 		}
 	}
