@@ -76,7 +76,12 @@ func (n *node) address() string {
 // toxic is a fault of toxiproxy, in one direction: "upstream" to the engine,
 // "downstream" from it.
 func (n *node) toxic(kind, direction string, attributes map[string]any) error {
-	raw, err := json.Marshal(map[string]any{"type": kind, "stream": direction, "attributes": attributes})
+	return n.toxicSometimes(kind, direction, 1, attributes)
+}
+
+// toxicSometimes is toxic for a share of the connections.
+func (n *node) toxicSometimes(kind, direction string, share float64, attributes map[string]any) error {
+	raw, err := json.Marshal(map[string]any{"type": kind, "stream": direction, "toxicity": share, "attributes": attributes})
 	if err != nil {
 		return err
 	}

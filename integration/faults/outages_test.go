@@ -86,3 +86,28 @@ func TestPoisonousPrompt(t *testing.T) {
 	}
 	checkNothingIsLeft(t)
 }
+
+// A client that leaves says nothing of the engine, as long as its answer is not
+// overdue.
+func TestClientsThatLeave(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends some hundred requests")
+	}
+	const clients = 200
+	slow := engineConfig
+	slow.OutputTokens = 200 // for a second
+	nodes := startNodes(t, slow, 0, 4)
+	s := newSite("clients leave", start, nodes)
+	g := startGateway(t, []*site{s})
+	left := g.paceFor(s, 0, clients, 2*time.Millisecond, 50*time.Millisecond, s.request, nil)
+	t.Log(left)
+	if left.lost < clients/2 {
+		t.Fatalf("only %d of %d clients have left", left.lost, clients)
+	}
+	checkNothingIsLeft(t)
+	for i, n := range nodes {
+		if failed := metric("caddy_kv_aware_failures_total", "upstream", n.address()); failed != 0 || leftOut(n) {
+			t.Errorf("engine %d: %v failures are counted", i, failed)
+		}
+	}
+}

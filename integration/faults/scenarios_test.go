@@ -49,7 +49,8 @@ type scenario struct {
 // minute, those of the second have clients that give up, and those of the third
 // take all of the machine.
 func TestPacedFaults(t *testing.T) {
-	runScenarios(t, lastingScenarios(t), cutScenarios(t), slowScenarios(t), laterScenarios(t), stallScenarios(t), dynamicScenarios(t))
+	runScenarios(t, lastingScenarios(t), laterScenarios(t), partialScenarios(t), hiccupScenarios(t),
+		cutScenarios(t), stallScenarios(t), slowScenarios(t), dynamicScenarios(t))
 }
 
 func TestFaultsOfHolders(t *testing.T) { runScenarios(t, holderScenarios(t)) }
