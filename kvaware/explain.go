@@ -82,13 +82,17 @@ type upstreamForecast struct {
 	BacklogMS    float64 `json:"backlog_ms"` // wait that the engine's own reports show; max_wait goes by the longer one
 	PrefillMS    float64 `json:"prefill_ms"` // of the uncached tokens
 	TTFTMS       float64 `json:"ttft_ms"`    // both
-	PenaltyMS    float64 `json:"penalty_ms"` // expected cost of failures there; added to the score
 	Requests     int     `json:"requests"`   // in flight there
 
 	// State is the part that the upstream takes in routing: ready, returning,
 	// half-open, limited or ejected.
 	State   string `json:"state"`
 	LeftOut bool   `json:"left_out"` // it takes no request now; nothing is predicted for it
+
+	// Added to the score, and no part of the TTFT: the time by which the requests
+	// there delay the end of the answer, and the expected cost of failures there.
+	DecodeDelayMS float64 `json:"decode_delay_ms"`
+	PenaltyMS     float64 `json:"penalty_ms"`
 }
 
 // serveExplain takes the body of a request as clients send it and answers with
@@ -167,9 +171,11 @@ func (p *Policy) forecast(answer *explanation, s *signedRequest, candidates []ro
 			BacklogMS:    f.Backlog.Seconds() * 1000,
 			PrefillMS:    f.Prefill.Seconds() * 1000,
 			TTFTMS:       (f.Wait + f.Prefill).Seconds() * 1000,
-			PenaltyMS:    f.Penalty.Seconds() * 1000,
 			Requests:     f.InFlight,
 			State:        p.shared.outliers.State(f.Address).String(),
+
+			DecodeDelayMS: f.DecodeDelay.Seconds() * 1000,
+			PenaltyMS:     f.Penalty.Seconds() * 1000,
 		})
 	}
 	slices.SortStableFunc(answer.Upstreams, func(a, b upstreamForecast) int { return cmp.Compare(a.TTFTMS, b.TTFTMS) })

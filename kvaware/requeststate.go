@@ -136,6 +136,7 @@ func (s *requestState) Usage(u answer.Usage) {
 	} else {
 		router.LearnTokens(s.model, s.promptBytes, u.PromptTokens)
 	}
+	s.request.Generated(u.CompletionTokens)
 	if s.reported || !u.Cached {
 		return
 	}

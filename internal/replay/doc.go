@@ -35,8 +35,9 @@
 // # Tests
 //
 // policies_test.go tests all policies and the bounds, kvaware_test.go the
-// room that kv_aware makes for blocks, starve_test.go that a slow engine takes no
-// work from the others, and order_test.go the order of all policies on whole
-// traces. read_test.go tests every format, report_test.go every kind of output.
+// room that kv_aware makes for blocks, herd_test.go the copies that it makes for
+// many equal prompts at once, starve_test.go that a slow engine takes no work from
+// the others, and order_test.go the order of all policies on whole traces.
+// read_test.go tests every format, report_test.go every kind of output.
 // engine_test.go and cache_test.go compare with slow, obvious models.
 package replay

@@ -163,7 +163,7 @@ func TestOrderOnARecordedTrace(t *testing.T) {
 						s.KVAware = knowledge
 						ours := mustRun(t, trace, s, "kv_aware")
 						for _, r := range others {
-							wantLower(t, ours, r, 0.01)
+							wantLower(t, ours, r, 0.02) // chance moves the p99 of one seed by a tenth
 						}
 						if float64(ours.TTFT.Mean) > 1.05*float64(exact.TTFT.Mean) {
 							t.Errorf("mean %v, with exact knowledge %v", ours.TTFT.Mean, exact.TTFT.Mean)

@@ -26,6 +26,7 @@ type attempt struct {
 	confirmed     bool
 	hasFirstToken bool
 	reported      bool
+	generated     int           // tokens in the answer, as reported; 0: not reported
 	sample        prefillSample // learned from at the end, when the cached tokens are known
 	depths        []depth       // of its blocks there
 	depthsArray   [sampledPerPrompt]depth

@@ -30,6 +30,8 @@ type scoredCandidate struct {
 	Penalty   time.Duration // expected cost of failures there, see Candidate
 	Overdue   time.Duration // the part of Penalty that is a wait
 
+	DecodeDelay time.Duration // of its answer by the requests there, see addDecodeDelays
+
 	score time.Duration // set by choose
 }
 
@@ -110,10 +112,10 @@ func arrivalsUntilIdle(queued int, demand float64) float64 {
 	return float64(queued) * times
 }
 
-// computeScore returns the predicted time to first token and the penalty, plus
-// what this request costs those that come after it: each waits for as long as it computes. So the
-// more there is to do, the more computing something again weighs against waiting
-// for it. Looking at the request alone would drive an overloaded fleet deeper
+// computeScore returns the predicted time to first token, the delay of the rest of
+// the answer and the penalty, plus what this request costs those that come after
+// it: each waits for as long as it computes. So the more there is to do, the more
+// computing something again weighs against waiting for it. Looking at the request alone would drive an overloaded fleet deeper
 // into its overload.
 //
 // Those after it are the requests that come to just this upstream while it waits
@@ -130,7 +132,8 @@ func (c *scoredCandidate) computeScore(others contention) time.Duration {
 	if others.behind > 0 {
 		after += others.behind * (own + float64(prefill(c.Unsent, c.PerToken))) / 2
 	}
-	return time.Duration(min(wait+own+after+float64(c.Penalty), float64(maxScore)))
+	all := wait + own + float64(c.DecodeDelay) + float64(c.Penalty) + after
+	return time.Duration(min(all, float64(maxScore)))
 }
 
 const maxScore = 1000 * time.Hour

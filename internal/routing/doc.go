@@ -11,13 +11,14 @@
 // Both are uncached prompt tokens times the cost of a token there. The wait is
 // longer where the KV cache has no room for the prompt before other requests end
 // (see cacheUsage), and where answers are not streamed and the engine reports more
-// that waits (see backlog). The score adds what the request's prefill costs those that
-// come after it (see computeScore), and the candidate's penalty. The unit is time, so there is nothing to
-// weigh: a prefix that many requests share spills to a second upstream exactly
-// when waiting for it costs more than computing it again.
+// that waits (see backlog). The score adds what a growing batch costs the rest of
+// the answer (see addDecodeDelays), what the request's prefill costs those that
+// come after it (see computeScore), and the candidate's penalty. The unit is time,
+// so there is nothing to weigh: a prefix that many requests share spills to a
+// second upstream exactly when waiting for it costs more than computing it again.
 //
 // A radix tree of prompt-prefix hashes says which upstream caches a prefix. The rest is
 // learned: the cost of a token from the times of first tokens, what running
-// decodes add to it, and the size of each KV cache from the cached tokens that
+// decodes add to it, the length of answers, and the size of each KV cache from the cached tokens that
 // answers report or their times imply.
 package routing

@@ -13,6 +13,10 @@ type Forecast struct {
 	Prefill  time.Duration // of the tokens it does not hold
 	InFlight int           // requests it is busy with
 	Penalty  time.Duration // that the candidate came with, see Candidate
+
+	// DecodeDelay is the time by which the requests there delay the end of its
+	// answer.
+	DecodeDelay time.Duration
 }
 
 // Explain returns a forecast for each candidate, and the decision that Route
@@ -37,6 +41,8 @@ func (r *Request) Explain(candidates []Candidate) ([]Forecast, Decision) {
 			Prefill:  prefill(c.Uncached, c.PerToken),
 			InFlight: c.InFlight,
 			Penalty:  c.Penalty,
+
+			DecodeDelay: c.DecodeDelay,
 		}
 	}
 	if d, refused := r.refused(); refused {

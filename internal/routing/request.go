@@ -196,6 +196,18 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 	r.learnCached(cached)
 }
 
+// Generated notes the engine's count of the tokens in the answer.
+func (r *Request) Generated(tokens int) {
+	r.router.mu.Lock()
+	defer r.router.mu.Unlock()
+	a := &r.attempt
+	if a.upstream == nil || a.generated > 0 || tokens <= 0 {
+		return
+	}
+	a.generated = min(tokens, maxAnswer)
+	r.router.batchCost.learn(a.generated)
+}
+
 // End releases everything that is reserved. An attempt that was not confirmed
 // takes back what it has recorded.
 func (r *Request) End() {

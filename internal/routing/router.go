@@ -44,6 +44,7 @@ type Router struct {
 	typicalCost    cost    // over all upstreams
 	evaluation     uint64  // number of the latest evaluation
 	decodeSlowdown decodeSlowdown
+	batchCost      batchCost
 	commonCost     commonCost
 	blockLifetime  blockLifetime
 	truncated      truncatedPrompts
