@@ -116,7 +116,7 @@ type Document struct {
 	// InsertAt is the offset behind the first '{', where a member can be added:
 	// `"name":value`, with a comma behind it unless Empty. 0: not an object.
 	InsertAt int
-	// Empty: the object has no members.
+	// Empty: the object has no members but those in Taken.
 	Empty bool
 	// StreamOptions and CacheSalt are the top-level members of these names,
 	// IncludeUsage is a member of StreamOptions.
@@ -125,7 +125,11 @@ type Document struct {
 	// neither its start nor its rendition. Two requests with equal renditions
 	// have equal tokens only when their variants are equal. 0: no such option.
 	Variant uint64
+	// Taken are the engine members that ParseWithout was told to find, in no
+	// order. Texts has no string of them.
+	Taken []Taken
 
+	take         EngineMembers
 	dialect      *Dialect
 	tape         tape
 	top          [numActedOn]uint32 // value node of each top-level member that the package acts on; 0: none
@@ -145,9 +149,14 @@ const maxModel = 256
 
 // Parse reads body as a request of the given API. It neither copies nor changes
 // body. An error is an *Error and leaves the document without meaning.
-func (d *Document) Parse(api API, body []byte) error {
+func (d *Document) Parse(api API, body []byte) error { return d.ParseWithout(api, body, 0) }
+
+// ParseWithout is Parse for a body that must lose some engine members: Taken has
+// those of them that are in the body. Until they are spliced out, Body still has
+// them.
+func (d *Document) ParseWithout(api API, body []byte, take EngineMembers) error {
 	d.clear()
-	d.Body, d.API, d.dialect = body, api, api.Dialect()
+	d.Body, d.API, d.dialect, d.take = body, api, api.Dialect(), take
 	d.wantSegments = d.dialect.Signable
 	if err := d.tape.parse(body); err != nil {
 		return err
@@ -160,6 +169,9 @@ func (d *Document) Parse(api API, body []byte) error {
 			return err
 		}
 	}
+	if len(d.Taken) > maxTaken {
+		return errEngineMembers
+	}
 	d.item = 0
 	d.sweep(0, uint32(len(d.tape.nodes)))
 	if !d.wantSegments || d.TokenIDs || d.ManyPrompts {
@@ -171,7 +183,7 @@ func (d *Document) Parse(api API, body []byte) error {
 // clear empties the document. It keeps the memory, and the model, which the next
 // request often names again.
 func (d *Document) clear() {
-	d.Texts, d.Segments = d.Texts[:0], d.Segments[:0]
+	d.Texts, d.Segments, d.Taken = d.Texts[:0], d.Segments[:0], d.Taken[:0]
 	d.Body, d.Stream, d.Priority, d.TokenIDs, d.ManyPrompts = nil, false, 0, false, false
 	d.InsertAt, d.Empty, d.Media, d.Variant = 0, false, 0, 0
 	d.Continues, d.PreviousResponse = false, ""
@@ -197,6 +209,7 @@ func (d *Document) MemorySize() int {
 	return int(unsafe.Sizeof(*d)) +
 		cap(d.tape.nodes)*int(unsafe.Sizeof(node{})) + cap(d.tape.keys.slots)*slot +
 		cap(d.Texts)*int(unsafe.Sizeof(Text{})) + cap(d.Segments)*int(unsafe.Sizeof(Segment{})) +
+		cap(d.Taken)*int(unsafe.Sizeof(Taken{})) +
 		8*cap(d.deltas) + cap(d.chunk) + cap(d.plain) +
 		cap(d.tape.keys.plain) + cap(d.tape.keys.plain2)
 }
@@ -207,16 +220,22 @@ func (d *Document) readRoot() error {
 	nodes := d.tape.nodes
 	if nodes[0].kind != kindObject {
 		if d.dialect.AnyJSON {
+			d.takeEngineMembers()
 			d.setModel(nil)
 			return nil
 		}
 		return ErrType
 	}
 	d.InsertAt, d.Empty = int(nodes[0].start)+1, nodes[0].next == 1
+	carries := d.dialect.AnyJSON
 	for k := uint32(1); k < nodes[0].next; k = nodes[k+1].next {
 		if n := nodes[k].name; n != nameNone && n < numActedOn {
 			d.top[n] = k + 1
+			carries = carries || n >= firstCarrier
 		}
+	}
+	if carries {
+		d.takeEngineMembers()
 	}
 	d.StreamOptions = d.member(d.top[nameStreamOptions])
 	d.CacheSalt = d.member(d.top[nameCacheSalt])

@@ -72,6 +72,8 @@ var (
 	errPrompt       = wrongType("prompt", "'prompt' must be a string, a list of strings or token ids")
 	errInput        = wrongType("input", "'input' must be a string or a list")
 
+	errEngineMembers = &Error{400, "too_many_engine_members", "", "the request body has too many members that steer an engine"}
+
 	errNoMessages = missing("messages")
 	errNoPrompt   = missing("prompt")
 	errNoInput    = missing("input")

@@ -131,8 +131,8 @@ func (d *Document) addRaw(start, end int) {
 }
 
 // addRawExcept adds value n as raw segments without one member: of n itself or,
-// when n is a list, of its elements. The segments read as if the member had
-// never been there.
+// when n is a list, of its elements. The segments read as if the member, and the
+// engine members that are taken, had never been there.
 func (d *Document) addRawExcept(n uint32, without name) {
 	if !d.wantSegments {
 		return
@@ -154,25 +154,38 @@ func (d *Document) addRawExcept(n uint32, without name) {
 	}
 }
 
-// addRawBefore adds the bytes from start to one member of the object, leaves out the
-// member and its comma, and returns the offset behind them.
+// addRawBefore adds the bytes from start to the last member of the object that is
+// left out, without those members, and returns the offset behind them.
 func (d *Document) addRawBefore(object uint32, without name, start int) int {
 	nodes := d.tape.nodes
+	left := false
 	for k := object + 1; k < nodes[object].next; k = nodes[k+1].next {
-		if nodes[k].name != without {
+		if nodes[k].name != without && nodes[k].flags&flagTaken == 0 {
+			left = true
 			continue
 		}
-		from, _ := d.tape.raw(k)
-		_, to := d.tape.raw(k + 1)
-		if k > object+1 {
-			from = d.commaBefore(from)
-		} else if after := nodes[k+1].next; after < nodes[object].next {
-			to, _ = d.tape.raw(after)
+		from, to := d.memberRange(object, k, left)
+		if start < from {
+			d.addRaw(start, from)
 		}
-		d.addRaw(start, from)
-		return to
+		start = to
 	}
 	return start
+}
+
+// memberRange returns the raw range of the member with key k and of the comma by
+// which it leaves the object well-formed: the one before it, if a member before it
+// is left, otherwise the one behind it.
+func (d *Document) memberRange(object, k uint32, left bool) (from, to int) {
+	nodes := d.tape.nodes
+	from, _ = d.tape.raw(k)
+	_, to = d.tape.raw(k + 1)
+	if left {
+		from = d.commaBefore(from)
+	} else if after := nodes[k+1].next; after < nodes[object].next {
+		to, _ = d.tape.raw(after)
+	}
+	return from, to
 }
 
 // commaBefore returns the offset of the comma in front of i. Only white space

@@ -83,7 +83,47 @@ const (
 	nameTools
 	nameToolUseID
 	nameType
+
+	// The parts of a message's content that hold media.
+	nameAudioURL
+	nameImagePIL
+	nameImageURL
+	nameInputAudio
+	nameVideoURL
+
+	// The members below which engine members can be.
+	nameParameters
+	nameSamplingParams
+	nameVLLMXArgs
+
+	// The engine members.
+	nameBootstrapHost
+	nameBootstrapPairKey
+	nameBootstrapPort
+	nameBootstrapRoom
+	nameCustomLogitProcessor
+	nameDataParallelRank
+	nameDecodeTPSize
+	nameDisaggPrefillDPRank
+	nameDisaggregatedParams
+	nameECTransferParams
+	nameEncoderURLs
+	nameHTTPWorkerIPC
+	nameKVCacheReportMode
+	nameKVRouterHint
+	nameKVTransferParams
+	nameMMContentHashes
+	nameMMHashes
+	nameNeedWaitForMMInputs
+	nameNumItemsAssigned
+	nameRequestID
+	nameRoutedDPRank
+	nameSessionParams
+	nameUUID
 	numActedOn // the first number of recognized
+
+	firstCarrier      = nameParameters
+	firstEngineMember = nameBootstrapHost
 )
 
 // actedOn holds the spelling of the names above.
@@ -112,28 +152,41 @@ var actedOn = [numActedOn]string{
 	nameTokenIDs: "token_ids", nameTokens: "tokens", nameToolCallID: "tool_call_id",
 	nameToolCalls: "tool_calls", nameToolChoice: "tool_choice", nameTools: "tools", nameToolUseID: "tool_use_id",
 	nameType: "type",
+
+	nameAudioURL: "audio_url", nameImagePIL: "image_pil", nameImageURL: "image_url", nameInputAudio: "input_audio",
+	nameVideoURL: "video_url", nameParameters: "parameters", nameSamplingParams: "sampling_params", nameVLLMXArgs: "vllm_xargs",
+
+	nameBootstrapHost: "bootstrap_host", nameBootstrapPairKey: "bootstrap_pair_key", nameBootstrapPort: "bootstrap_port",
+	nameBootstrapRoom: "bootstrap_room", nameCustomLogitProcessor: "custom_logit_processor",
+	nameDataParallelRank: "data_parallel_rank", nameDecodeTPSize: "decode_tp_size",
+	nameDisaggPrefillDPRank: "disagg_prefill_dp_rank", nameDisaggregatedParams: "disaggregated_params",
+	nameECTransferParams: "ec_transfer_params", nameEncoderURLs: "encoder_urls", nameHTTPWorkerIPC: "http_worker_ipc",
+	nameKVCacheReportMode: "kv_cache_report_mode", nameKVRouterHint: "kv_router_hint",
+	nameKVTransferParams: "kv_transfer_params", nameMMContentHashes: "mm_content_hashes", nameMMHashes: "mm_hashes",
+	nameNeedWaitForMMInputs: "need_wait_for_mm_inputs", nameNumItemsAssigned: "num_items_assigned",
+	nameRequestID: "request_id", nameRoutedDPRank: "routed_dp_rank", nameSessionParams: "session_params", nameUUID: "uuid",
 }
 
 // recognized holds other member names of the APIs and of JSON Schema. They cannot
 // be personal data.
 var recognized = [...]string{
-	"$defs", "$ref", "$schema", "additionalProperties", "allOf", "annotations", "anyOf", "audio_url", "best_of", "budget_tokens",
+	"$defs", "$ref", "$schema", "additionalProperties", "allOf", "annotations", "anyOf", "best_of", "budget_tokens",
 	"citations", "const", "context", "default", "delta", "description",
 	"dimensions", "disable_parallel_tool_use", "document", "echo", "encoding_format", "enum",
 	"ephemeral", "examples", "exclusiveMaximum", "exclusiveMinimum", "file", "file_url",
-	"filename", "frequency_penalty", "guided_json", "ignore_eos", "image", "image_url", "include",
-	"include_reasoning", "include_stop_str_in_output", "index", "input_audio", "input_schema",
+	"filename", "frequency_penalty", "guided_json", "ignore_eos", "image", "include",
+	"include_reasoning", "include_stop_str_in_output", "index", "input_schema",
 	"instruction", "is_error", "json_schema", "length_penalty", "logit_bias", "logprobs",
 	"max_completion_tokens", "max_output_tokens", "max_tokens", "max_tool_calls", "maxItems",
 	"maxLength", "maximum", "metadata", "min_p", "min_tokens", "minItems", "minLength", "minimum",
-	"mm_processor_kwargs", "modalities", "n", "not", "oneOf", "parallel_tool_calls", "parameters",
+	"mm_processor_kwargs", "modalities", "n", "not", "oneOf", "parallel_tool_calls",
 	"pattern", "prediction", "presence_penalty", "properties", "refs",
 	"repetition_penalty", "required", "response_format", "safety_identifier", "schema", "seed",
 	"service_tier", "skip_special_tokens", "spaces_between_special_tokens", "stop",
 	"stop_sequences", "stop_token_ids", "store", "strict", "suffix", "temperature", "title",
 	"token_type", "top_k", "top_logprobs", "top_n", "top_p", "truncate_prompt_tokens",
 	"truncation", "ttl", "uniqueItems", "url", "use_beam_search", "user", "value", "verbosity",
-	"video_url", "vllm_xargs", "kv_transfer_params", "prompt_cache_key",
+	"prompt_cache_key",
 }
 
 const numNames = int(numActedOn) + len(recognized)

@@ -34,6 +34,7 @@ const (
 const (
 	flagEscaped uint8 = 1 << iota // the string or key has a backslash
 	flagDone                      // the string is listed or deliberately left out
+	flagTaken                     // the key is that of a Taken
 )
 
 // node is one value or key of the body. Nodes are in body order: the content of a

@@ -89,6 +89,8 @@ func (d *Document) skipPartIDs(n uint32) {
 			d.skipID(k + 1)
 		case nameSignature, nameEncryptedContent:
 			d.skipOpaque(k + 1)
+		case nameUUID:
+			d.takeMembers(n, placePart)
 		}
 	}
 }

@@ -36,8 +36,8 @@ func Splice(body []byte, edits []Edit, dst []byte) []byte {
 }
 
 // Splice makes the edits by the function Splice and returns the new Body. Each
-// edit is inside one string or at InsertAt. Segments, InsertAt and the Members
-// move along; Texts are dropped. Without edits nothing changes, and the body is
+// edit is inside one string, at InsertAt, or the range of a Taken. Segments,
+// InsertAt and the Members move along; Texts are dropped. Without edits nothing changes, and the body is
 // the same slice.
 func (d *Document) Splice(edits []Edit, dst []byte) []byte {
 	if len(edits) == 0 {
