@@ -39,14 +39,15 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	    pattern         <name> <regex>
 //	    allow           <value...>
 //	    unknown         refuse|pass
+//	    engine_members  strip|refuse|pass [<name...>]
 //	    max_size        <size>
 //	    in_flight_limit <size>
 //	    admit_wait      <duration>
 //	    read_timeout    <duration>
 //	}
 //
-// All options are optional. mode (with entities), pattern and allow may be
-// repeated. "restore on" with entities restores only these, secrets included.
+// All options are optional. mode (with entities), pattern, allow and
+// engine_members may be repeated. "restore on" with entities restores only these, secrets included.
 // "restore off" with entities restores all the others, but no secrets.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
@@ -77,17 +78,18 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-var repeatable = []string{"mode", "pattern", "allow"}
+var repeatable = []string{"mode", "pattern", "allow", "engine_members"}
 
 var options map[string]func(*Handler, *caddyfile.Dispenser) error
 
 func init() {
 	options = map[string]func(*Handler, *caddyfile.Dispenser) error{
-		"mode":        (*Handler).parseMode,
-		"restore":     (*Handler).parseRestore,
-		"recognizers": (*Handler).parseRecognizers,
-		"pattern":     (*Handler).parsePattern,
-		"allow":       (*Handler).parseAllow,
+		"mode":           (*Handler).parseMode,
+		"restore":        (*Handler).parseRestore,
+		"recognizers":    (*Handler).parseRecognizers,
+		"pattern":        (*Handler).parsePattern,
+		"allow":          (*Handler).parseAllow,
+		"engine_members": (*Handler).parseEngineMembers,
 		"placeholder": func(h *Handler, d *caddyfile.Dispenser) error {
 			return parseChoice(d, &h.Placeholder, checkPlaceholder)
 		},
@@ -243,6 +245,16 @@ func (h *Handler) parseAllow(d *caddyfile.Dispenser) error {
 		}
 	}
 	return nil
+}
+
+func (h *Handler) parseEngineMembers(d *caddyfile.Dispenser) error {
+	_, mode, err := value(d)
+	if err != nil {
+		return err
+	}
+	rule := EngineMemberRule{Mode: mode, Names: d.RemainingArgs()}
+	h.EngineMembers = append(h.EngineMembers, rule)
+	return located(d, checkEngineMembers(rule))
 }
 
 // Interface guard

@@ -28,6 +28,8 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 		{"{\n pattern ticket \"TCK-[0-9]{6}\"\n pattern staff S[0-9]{5}\n}", `{"patterns":{"staff":"S[0-9]{5}","ticket":"TCK-[0-9]{6}"}}`},
 		{"{\n allow a@example.org 192.0.2.1\n allow b@example.org\n}", `{"allow":["a@example.org","192.0.2.1","b@example.org"]}`},
 		{"{\n unknown pass\n}", `{"unknown":"pass"}`},
+		{"{\n engine_members refuse\n engine_members pass kv_transfer_params x-vllm-priority\n engine_members strip kv_transfer_params\n}",
+			`{"engine_members":[{"mode":"refuse"},{"mode":"pass","names":["kv_transfer_params","x-vllm-priority"]},{"mode":"strip","names":["kv_transfer_params"]}]}`},
 		{"{\n max_size 1MB\n in_flight_limit 64MiB\n}", `{"max_size":1000000,"in_flight_limit":67108864}`},
 		{"{\n admit_wait 250ms\n read_timeout 1m\n}", `{"admit_wait":250000000,"read_timeout":60000000000}`},
 	}
@@ -55,7 +57,7 @@ func TestCaddyfileErrors(t *testing.T) {
 		want  []string
 	}{
 		{`on`, []string{"pii_janitor"}},
-		{"{\n modus redact\n}", []string{"unrecognized option 'modus'", "takes admit_wait, allow, in_flight_limit, max_size, mode, pattern"}},
+		{"{\n modus redact\n}", []string{"unrecognized option 'modus'", "takes admit_wait, allow, engine_members, in_flight_limit, max_size, mode, pattern"}},
 		{"{\n mode\n}", []string{"mode: argument missing", "placeholder, redact, block or detect"}},
 		{"{\n mode mask\n}", []string{"mode: 'mask' is not valid", "placeholder, redact, block or detect"}},
 		{"{\n mode redact\n mode block\n}", []string{"mode is specified already"}},
@@ -77,6 +79,9 @@ func TestCaddyfileErrors(t *testing.T) {
 		{"{\n allow\n}", []string{"allow: argument missing"}},
 		{"{\n allow \"\"\n}", []string{"allow: '' is not valid"}},
 		{"{\n unknown maybe\n}", []string{"unknown: 'maybe'", "refuse or pass"}},
+		{"{\n engine_members\n}", []string{"engine_members: argument missing", "strip, refuse or pass"}},
+		{"{\n engine_members drop\n}", []string{"engine_members: 'drop' is not valid", "strip, refuse or pass"}},
+		{"{\n engine_members pass kv_params\n}", []string{`engine_members: unknown name "kv_params": must be one of`, "kv_transfer_params", "management", "x-override-*"}},
 		{"{\n max_size\n}", []string{"max_size: argument missing"}},
 		{"{\n max_size -5MB\n}", []string{"max_size: '-5MB' is not valid", "a size above 0"}},
 		{"{\n max_size 0\n}", []string{"max_size: '0' is not valid"}},

@@ -59,6 +59,7 @@ func (h *Handler) parseOptions() {
 		h.entityModes[pii.Entity(e)], _ = parseMode(name)
 	}
 	h.pass = h.Unknown == unknownPass
+	h.steering = newSteering(h.EngineMembers)
 }
 
 // takes describes the values of each option, for error messages.
@@ -70,6 +71,7 @@ var takes = map[string]string{
 	"pattern":         "a name and a regular expression",
 	"allow":           "values that are not empty",
 	"unknown":         "refuse or pass",
+	"engine_members":  "strip, refuse or pass, and the names of members and headers",
 	"max_size":        "a size above 0 such as 32MB",
 	"in_flight_limit": "a size above 0 such as 512MB",
 	"admit_wait":      "a duration above 0 such as 1s",
@@ -140,6 +142,9 @@ func (h *Handler) checkOptions() error {
 	}
 	for _, name := range h.EntityModes {
 		errs = append(errs, checkMode(name))
+	}
+	for _, rule := range h.EngineMembers {
+		errs = append(errs, checkEngineMembers(rule))
 	}
 	for _, name := range h.Recognizers {
 		errs = append(errs, checkRecognizer(name))

@@ -65,6 +65,8 @@ func TestProvisionErrors(t *testing.T) {
 		{`{"patterns":{"x":"("}}`, `pattern "x"`},
 		{`{"patterns":{"x y":"a"}}`, `pattern`},
 		{`{"patterns":{"x":".*"}}`, `pattern "x"`},
+		{`{"engine_members":[{}]}`, "engine_members: '' is not valid; it takes strip, refuse or pass"},
+		{`{"engine_members":[{"mode":"pass","names":["kv"]}]}`, `engine_members: unknown name "kv": must be one of bootstrap_host, `},
 		{`{"max_size":-1}`, "max_size: '-1' is not valid; it takes a size above 0"},
 		{`{"in_flight_limit":-1}`, "in_flight_limit: '-1' is not valid"},
 		{`{"admit_wait":-1}`, "admit_wait: '-1' is not valid; it takes a duration above 0"},

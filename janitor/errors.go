@@ -26,6 +26,8 @@ type refusal struct {
 	early bool
 	// retryAfter is the wait that the client is asked for, in seconds; 0: none.
 	retryAfter int
+	// allow is the value of the header Allow; "": none.
+	allow string
 }
 
 var (
@@ -133,6 +135,8 @@ func (f *refusal) openAIType() string {
 	switch {
 	case f.status == http.StatusTooManyRequests:
 		return "rate_limit_error"
+	case f.status == http.StatusForbidden:
+		return "permission_error"
 	case f.status >= 500:
 		return "server_error"
 	}
@@ -172,6 +176,9 @@ func (f *refusal) write(w http.ResponseWriter, r *http.Request, shape prompt.Err
 	h.Set("X-Content-Type-Options", "nosniff")
 	if f.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(f.retryAfter))
+	}
+	if f.allow != "" {
+		h.Set("Allow", f.allow)
 	}
 	if f.early && r.ProtoMajor == 1 {
 		h.Set("Connection", "close")

@@ -99,6 +99,14 @@ type Handler struct {
 	// counts it. Default: `refuse`.
 	Unknown string `json:"unknown,omitempty"`
 
+	// What happens to members and headers of requests that steer an engine from
+	// inside, because they name another host, another request, or what the engine
+	// files in its cache: `kv_transfer_params`, `bootstrap_host` and the like. The
+	// rules apply in their order, and a later one wins. By default all are taken out
+	// of the request, and requests that manage an engine, such as `/flush_cache`, are
+	// refused. Gateways that are stacked may need `pass`. Default: none.
+	EngineMembers []EngineMemberRule `json:"engine_members,omitempty"`
+
 	// The largest body in bytes, as sent and when decompressed. Larger bodies are
 	// refused with status 413. Default: 32000000.
 	MaxSize int64 `json:"max_size,omitempty"`
@@ -126,6 +134,7 @@ type Handler struct {
 	counters    map[pii.Entity]prometheus.Counter // findings
 	keys        hashKeyer                         // nil: numbered
 	pass        bool                              // unknown bodies are forwarded
+	steering    steering
 	queue       *admission.Queue
 	logger      *zap.Logger
 }
@@ -225,11 +234,16 @@ func (h *Handler) logLate(x *Exchange, err error) {
 // the refusal.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *refusal {
 	dropH2C(r)
+	if refused := h.steerHead(r); refused != nil {
+		return h.unread(w, r, x, refused)
+	}
 	if isUpgrade(r) {
-		return h.unknown(refuseUpgrade)
+		if refused := h.unknown(refuseUpgrade); refused != nil || hasBody(r) || r.Method == http.MethodConnect {
+			return refused
+		}
 	}
 	if !hasBody(r) {
-		return nil
+		return h.bodyless(r, x.api)
 	}
 	x.arrival = h.newArrival(w, r)
 	x.lease = x.arrival.lease
@@ -240,7 +254,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 	x.arrival = nil
 	if len(body) == 0 {
 		r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
-		return nil
+		return h.bodyless(r, x.api)
 	}
 	understood := false
 	defer func() {
@@ -256,6 +270,18 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, x *Exchange) *re
 	return nil
 }
 
+// unread returns the refusal of a request whose body, if it has one, was not read.
+func (h *Handler) unread(w http.ResponseWriter, r *http.Request, x *Exchange, f *refusal) *refusal {
+	if !hasBody(r) {
+		return f
+	}
+	x.arrival = h.newArrival(w, r)
+	x.lease = x.arrival.lease
+	early := *f
+	early.early = true
+	return &early
+}
+
 // understand parses and scrubs the body. On the paths of known APIs it must be
 // JSON. On others its first byte decides, and never the Content-Type, which
 // engines ignore too.
@@ -265,8 +291,11 @@ func (h *Handler) understand(r *http.Request, x *Exchange, body []byte) *refusal
 		x.body = body
 		return h.unknown(refuseUnknown)
 	}
-	if err := x.parse(r.Context(), body); err != nil {
+	if err := x.parse(r.Context(), body, h.steering.take); err != nil {
 		return refusalOf(err)
+	}
+	if refused := h.steerBody(x.doc); refused != nil {
+		return refused
 	}
 	if x.doc.TokenIDs {
 		if refused := h.unknown(refuseTokens); refused != nil {

@@ -132,7 +132,12 @@ func TestTable(t *testing.T) {
 		signed                   bool
 	}{
 		{name: "models", method: "GET", path: "/v1/models", status: 200},
-		{name: "empty post", method: "POST", path: chatPath, status: 200},
+		{name: "empty post", method: "POST", path: chatPath, status: 400},
+		{name: "empty post elsewhere", method: "POST", path: "/x", status: 405},
+		{name: "management", path: "/collective_rpc", body: `{"method":"f"}`, status: 403},
+		{name: "engine members", path: chatPath, body: `{"kv_transfer_params":{"host":"` + mail2 + `"},` + chat(mail)[1:], status: 200,
+			forwarded: chat("[EMAIL_1]"), signed: true},
+		{name: "engine members of other JSON", path: "/x", body: `{"a":"b","kv_transfer_params":{}}`, status: 200, forwarded: `{"a":"b"}`},
 		{name: "chat", path: chatPath, body: chat("to " + mail), status: 200, forwarded: chat("to [EMAIL_1]"), signed: true},
 		{name: "stripped prefix", path: "/chat/completions", body: chat(mail), status: 200, forwarded: chat("[EMAIL_1]"), signed: true},
 		{name: "other prefix", path: "/llama/v1/chat/completions/", body: chat(mail), status: 200, forwarded: chat("[EMAIL_1]"), signed: true},

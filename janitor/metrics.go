@@ -28,6 +28,13 @@ var (
 		Help:      "Requests that were not forwarded, by reason.",
 	}, []string{"reason"})
 
+	engineMembersTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "pii_janitor",
+		Name:      "engine_members_total",
+		Help:      "Members and headers of requests that steer an engine from inside, by name and by what was done: strip or refuse.",
+	}, []string{"member", "action"})
+
 	passedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy",
 		Subsystem: "pii_janitor",
@@ -49,7 +56,7 @@ var processQueue = admission.New()
 // registerMetrics adds the collectors to a configuration's registry, unless
 // another handler of the configuration has done so.
 func registerMetrics(r *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{findingsTotal, refusedTotal, passedTotal, inFlightBytes} {
+	for _, c := range []prometheus.Collector{findingsTotal, refusedTotal, engineMembersTotal, passedTotal, inFlightBytes} {
 		if err := r.Register(c); err != nil {
 			var already prometheus.AlreadyRegisteredError
 			if !errors.As(err, &already) {

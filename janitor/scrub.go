@@ -32,10 +32,11 @@ func releaseDocument(d *prompt.Document) {
 	}
 }
 
-// parse parses the body according to the request's API.
-func (x *Exchange) parse(ctx context.Context, body []byte) error {
+// parse parses the body according to the request's API, and finds the engine
+// members to take out of it.
+func (x *Exchange) parse(ctx context.Context, body []byte, take prompt.EngineMembers) error {
 	x.doc = documents.Get().(*prompt.Document)
-	if err := x.doc.Parse(x.api, body); err != nil {
+	if err := x.doc.ParseWithout(x.api, body, take); err != nil {
 		return err
 	}
 	x.model, x.stream, x.priority, x.continues = x.doc.Model, x.doc.Stream, x.doc.Priority, x.doc.Continues
@@ -49,8 +50,8 @@ func (x *Exchange) parse(ctx context.Context, body []byte) error {
 }
 
 // scrub replaces the values that must not reach the engine. Afterwards x holds
-// the body to forward and the rendition to sign. A body without findings is
-// forwarded as it is: the same slice, and nothing is allocated.
+// the body to forward and the rendition to sign. A body without findings and
+// engine members is forwarded as it is: the same slice, and nothing is allocated.
 func (h *Handler) scrub(ctx context.Context, x *Exchange) *refusal {
 	f := finders.Get().(*finder)
 	defer f.release()
@@ -65,7 +66,7 @@ func (h *Handler) scrub(ctx context.Context, x *Exchange) *refusal {
 		}
 		defer x.lease.Shrink(n)
 	}
-	if len(f.found) == 0 {
+	if len(f.found) == 0 && len(x.doc.Taken) == 0 {
 		x.body, x.places = x.doc.Body, membersOf(x.doc)
 		return nil
 	}
@@ -127,6 +128,7 @@ func (h *Handler) refuseByMode(f *finder, d *prompt.Document) (signable bool, re
 func (h *Handler) edits(x *Exchange, f *finder) (forward, hidden []prompt.Edit) {
 	m := replacer{h: h, x: x, f: f}
 	m.run()
+	m.forward = append(m.forward, removals(x.doc)...)
 	for _, edits := range [][]prompt.Edit{m.forward, m.hidden} {
 		slices.SortFunc(edits, func(a, b prompt.Edit) int { return cmp.Compare(a.Start, b.Start) })
 	}

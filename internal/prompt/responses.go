@@ -2,7 +2,10 @@
 
 package prompt
 
-import "strings"
+import (
+	"net/http"
+	"strings"
+)
 
 // responsesDialect is https://platform.openai.com/docs/api-reference/responses.
 var responsesDialect = Dialect{
@@ -63,6 +66,23 @@ func (d *Document) checkStored() {
 	if id := d.text(previous); len(id) <= MaxResponseID {
 		d.PreviousResponse = string(id)
 	}
+}
+
+// EndsResponse reports whether a request cancels or deletes a stored response:
+// POST .../responses/ID/cancel or DELETE .../responses/ID. Neither has a body.
+func EndsResponse(method, path string) bool {
+	id := StoredResponse(path)
+	if id == "" {
+		return false
+	}
+	path = strings.TrimRight(path, "/")
+	switch method {
+	case http.MethodPost:
+		return strings.HasSuffix(path, "/"+id+"/cancel")
+	case http.MethodDelete:
+		return strings.HasSuffix(path, "/responses/"+id)
+	}
+	return false
 }
 
 // MaxResponseID is the length of the longest ID of a stored response, in bytes.
