@@ -108,7 +108,8 @@ func TestEventsThatDialOut(t *testing.T) {
 func TestEventsOfRanks(t *testing.T) {
 	events := enginesim.EventsConfig{Replay: true}
 	engines := harness.StartPublishingEngines(t, 1, enginesim.Config{Speed: 200, Ranks: 2, Events: &events})
-	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, harness.EventsOption(engines[0], 2)))
+	g := harness.StartGateway(t, "caddyfile", strings.Replace(harness.PolicySite(engines, harness.EventsOption(engines[0], 2)),
+		"pii_janitor\n", "pii_janitor {\nengine_members pass x-data-parallel-rank\n}\n", 1))
 	rnd := rand.New(rand.NewPCG(1, 10))
 	prompt := harness.Chat(harness.Words(rnd, 8000), false)
 	rank := func(n string) {
