@@ -5,6 +5,7 @@ package janitor
 import (
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -151,6 +152,21 @@ func TestEngineMemberNames(t *testing.T) {
 		}
 		if passes > 1 || s.headers[name] != membersPass || (s.management == membersPass) != (name == management) {
 			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+// The documents describe every name.
+func TestEngineMembersAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/scrubbing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## What steers an engine")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, name := range engineMemberNames() {
+		if !strings.Contains(section, "`"+name+"`") {
+			t.Errorf("%s is missing", name)
 		}
 	}
 }

@@ -101,7 +101,7 @@ var managementPaths = map[string]managed{
 	"api/pull":   managedAll,
 	"api/push":   managedAll,
 
-	// TensorRT-LLM: a GET takes the events away from those that follow them.
+	// TensorRT-LLM: a reader takes the events away from the others.
 	"kv_cache_events": managedAll,
 }
 

