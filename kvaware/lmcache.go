@@ -150,7 +150,9 @@ func (p *Policy) stage(r *http.Request, s *requestState, pool reverseproxy.Upstr
 			return slices.ContainsFunc(pool, func(u *reverseproxy.Upstream) bool { return address(u, r) == at })
 		},
 	})
-	s.fetching = s.fetching || fetching
+	if fetching {
+		s.tokens = tokenFetch{from: s.address}
+	}
 }
 
 // stagedRequest is a request's state as its staging task sees it.

@@ -31,7 +31,7 @@ type requestState struct {
 	signedRequest
 
 	staging  staging.Task
-	fetching bool                      // the prompt's tokens are being fetched
+	tokens   tokenFetch
 	unlisted bool                      // its model is looked for at all upstreams
 	atHolder bool                      // it was sent to the upstream that has its stored response
 	searched bool                      // its stored response is looked for at several upstreams
@@ -97,6 +97,7 @@ func (s *requestState) attemptFailed() {
 		return
 	}
 	s.policy.shared.upstreams.Suspect(s.address)
+	s.tokens.attemptFailed(s.address)
 	s.address = ""
 	s.request.End()
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -103,7 +104,7 @@ func (p *Policy) parseTokenize(d *caddyfile.Dispenser, o options) error {
 // fetchTokens has the prompt's tokens fetched beside the request, if later
 // prompts can use them.
 func (p *Policy) fetchTokens(s *requestState) {
-	if s.fetching || p.Events == nil || p.Tokenize == tokenizeOff || s.request.TokensKnown() {
+	if p.Events == nil || p.Tokenize == tokenizeOff || s.tokens.awaited(s.address) || s.request.TokensKnown() {
 		return
 	}
 	p.fetch(s, s.address, s.staging.Await())
@@ -113,7 +114,7 @@ func (p *Policy) fetchTokens(s *requestState) {
 // wanted and they are not known, until the deadline. The fetch goes on beside
 // the request.
 func (p *Policy) fetchTokensFirst(r *http.Request, s *requestState, candidates []routing.Candidate) {
-	if s.fetching || p.Events == nil || p.Tokenize != tokenizeInline || !s.request.NeedsTokens(candidates) {
+	if p.Events == nil || p.Tokenize != tokenizeInline || s.tokens.from != "" || !s.request.NeedsTokens(candidates) {
 		return
 	}
 	address := p.leastBusyTokenizer(candidates)
@@ -143,13 +144,50 @@ func (p *Policy) leastBusyTokenizer(candidates []routing.Candidate) string {
 // fetch has the prompt's tokens fetched from an engine. It calls use once: with
 // the tokens or with nil, at once when it returns false.
 func (p *Policy) fetch(s *requestState, address string, use func(ids []uint32)) bool {
-	s.fetching = true
+	s.tokens.begin(address)
+	s.prompt.Attempt = s.tokens.number
+	vain := s.tokens.vain
+	found := func(ids []uint32) {
+		vain.Store(ids == nil)
+		use(ids)
+	}
 	kept, ok := s.exchange.Retain()
-	if ok && p.shared.tokens.Fetch(s.prompt, kept, address, use) {
+	if ok && p.shared.tokens.Fetch(s.prompt, kept, address, found) {
 		return true
 	}
-	use(nil)
+	found(nil)
 	return false
+}
+
+// tokenFetch is the latest fetch of a prompt's tokens, for one request. The tokens are
+// to come from the engine that answers the request: the one asked first may be dead.
+type tokenFetch struct {
+	from   string       // the engine that was asked; "": none is
+	vain   *atomic.Bool // there are no tokens from it; nil: staging gets them
+	number uint64       // of the fetch
+}
+
+// begin notes that an engine is asked. A further fetch has another number, since the
+// one before may still be under way.
+func (f *tokenFetch) begin(from string) {
+	if f.vain != nil {
+		f.number++
+	}
+	f.from, f.vain = from, new(atomic.Bool)
+}
+
+// awaited reports whether a fetch for a request that goes to an upstream would be one
+// too many. Another engine that gave nothing is not asked again, but this one is.
+func (f *tokenFetch) awaited(upstream string) bool {
+	return f.from != "" && (f.from == upstream || f.vain == nil || !f.vain.Load())
+}
+
+// attemptFailed notes that the request has failed at an upstream: its tokens may not
+// come either.
+func (f *tokenFetch) attemptFailed(upstream string) {
+	if f.from == upstream {
+		f.from = ""
+	}
 }
 
 // waitFor waits until done is closed, but not longer than d.

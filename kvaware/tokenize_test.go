@@ -71,3 +71,36 @@ func TestWaitFor(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// Tokens come from the engine that answers: not from one that has failed, nor from
+// another one that gave none.
+func TestTokensComeFromTheAnsweringEngine(t *testing.T) {
+	var f tokenFetch
+	if f.awaited("a") {
+		t.Error("nothing was fetched yet")
+	}
+	f.begin("a")
+	if !f.awaited("a") || !f.awaited("b") || f.number != 0 {
+		t.Errorf("under way: %+v", f)
+	}
+	f.vain.Store(true)
+	if !f.awaited("a") || f.awaited("b") {
+		t.Error("a gave nothing: b is to be asked, a is not")
+	}
+	f.vain.Store(false)
+	f.attemptFailed("b")
+	if !f.awaited("b") {
+		t.Error("an attempt at b says nothing about a's tokens")
+	}
+	f.attemptFailed("a")
+	if f.awaited("b") {
+		t.Error("the attempt at a has failed: b is to be asked")
+	}
+	if f.begin("b"); f.number != 1 {
+		t.Error("two fetches with one number")
+	}
+	f = tokenFetch{from: "a"} // staging fetches them
+	if !f.awaited("a") || !f.awaited("b") {
+		t.Error("the tokens for staging serve both")
+	}
+}

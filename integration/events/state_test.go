@@ -93,6 +93,36 @@ func TestEventsOfARestart(t *testing.T) {
 	}
 }
 
+// When an engine dies, the prompts that were meant for it are known by the tokens of
+// the one that answers them.
+func TestTokensOfADeadEnginesPrompts(t *testing.T) {
+	engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 200})
+	rnd := rand.New(rand.NewPCG(1, 9))
+	for _, tokenize := range []string{"after", "inline 2s"} {
+		t.Run(tokenize, func(t *testing.T) {
+			g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, "metrics off\neject off\ntokenize "+tokenize+"\n"+harness.EventsOption(engines[0], 1)))
+			first := harness.Words(rnd, 8000)
+			g.PredictExactly(t, "a new prompt", harness.Chat(first, false), 0)
+			harness.AwaitQuiet(t, engines)
+			holder, other := engines[0], engines[1]
+			if now := harness.Forecast(t, harness.Chat(first, false)); now[other.Addr()] > now[holder.Addr()] {
+				holder, other = other, holder
+			}
+			if err := holder.Fault(enginesim.Fault{Kind: enginesim.Crash}); err != nil {
+				t.Fatal(err)
+			}
+			longer := harness.Chat(first+harness.Words(rnd, 8000), false)
+			g.Predict(t, harness.ChatPath, longer)
+			harness.AwaitQuiet(t, []*enginesim.Engine{other})
+			g.PredictExactly(t, "the prompt again", longer, 3900)
+			if err := holder.Heal(); err != nil {
+				t.Fatal(err)
+			}
+			harness.AwaitQuiet(t, engines)
+		})
+	}
+}
+
 // While an engine's stream is dead the gateway routes by its own history. Once the
 // stream is back it routes by the engine's events again.
 func TestEventsOfADeadStream(t *testing.T) {
