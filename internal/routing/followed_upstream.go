@@ -89,6 +89,25 @@ func (rt *Router) unfollow(u *upstream) {
 	rt.followed--
 }
 
+// CacheCleared notes that the engine at an address has cleared its KV cache, before
+// its events say so: vLLM publishes that only when it has work again. Blocks that it
+// keeps outside its GPU stay.
+func (rt *Router) CacheCleared(address string) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	u := rt.upstreams[address]
+	if u == nil {
+		return
+	}
+	rt.cacheLost(u)
+	if u.followed == nil {
+		return
+	}
+	for _, feed := range u.followed.Ranks {
+		feed.Apply(&kvevents.Event{Kind: kvevents.Cleared})
+	}
+}
+
 // BlockSizes returns the block sizes, in tokens, of all followed engines that
 // have reported blocks, and of the caches outside them.
 func (rt *Router) BlockSizes() (sizes []int) {

@@ -166,3 +166,23 @@ func TestRanksCountAsTheirMean(t *testing.T) {
 		t.Errorf("after a rank has ended there are blocks of sizes %v", sizes)
 	}
 }
+
+// An engine that has cleared its cache holds nothing, whatever it has published.
+func TestAClearedCacheHoldsNothing(t *testing.T) {
+	rt, _ := newTestRouter()
+	rt.link(t, "abcd")
+	feed := rt.followRanks("one", 1)[0]
+	publish(t, feed, kvevents.GPU, idsOf("abcd"))
+	rt.recordSentTo("one", "abcd")
+	rt.recordSentTo("two", "abcd")
+	rt.CacheCleared("one")
+	rt.CacheCleared("two")
+	rt.CacheCleared("three")
+	wantMatch(t, rt.followedRequest("abcd?"), "one", prefixMatch{byEvents: true})
+	wantMatch(t, rt.followedRequest("abcd?"), "two", prefixMatch{})
+	feed.SetKnowledge(kvevents.Unknown)
+	wantMatch(t, rt.followedRequest("abcd?"), "one", prefixMatch{})
+	feed.SetKnowledge(kvevents.Complete)
+	publish(t, feed, kvevents.GPU, idsOf("ab"))
+	wantMatch(t, rt.followedRequest("abcd?"), "one", prefixMatch{tokens: 128, weighted: 128, byEvents: true})
+}

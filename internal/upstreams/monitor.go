@@ -180,6 +180,9 @@ func (m *Monitor) Restarted(t metrics.Target) {
 	}
 }
 
+// FellAsleep implements metrics.Observer: the engine holds no block any more.
+func (m *Monitor) FellAsleep(t metrics.Target) { m.router.CacheCleared(t.Address) }
+
 // ModelsRead implements metrics.Observer.
 func (m *Monitor) ModelsRead(t metrics.Target, list metrics.Models, asked time.Time) {
 	m.lacking.listed(t.Address, list, asked)

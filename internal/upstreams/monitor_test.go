@@ -160,6 +160,36 @@ func TestARestartedEngineIsForgotten(t *testing.T) {
 	})
 }
 
+// An engine that sleeps has discarded its KV cache. What it holds when it is awake
+// again is not forgotten.
+func TestASleepingEngineIsForgotten(t *testing.T) {
+	const asleep = "vllm:engine_sleep_state{sleep_state=\"weights_offloaded\"} %d\n"
+	awake := vllmSays(0, 0, 1000, 100) + fmt.Sprintf(asleep, 0)
+	testEngines(t, map[string]string{"a:1/metrics": awake}, []string{"a:1"}, func(e *engineTest) {
+		e.refresh()
+		e.sendPrompt("a:1", 1, 2, 3)
+		holds := func(when string, want int) {
+			t.Helper()
+			e.refresh()
+			time.Sleep(5 * time.Second) // virtual
+			synctest.Wait()
+			if n := e.router.Stats().Blocks; n != want {
+				t.Errorf("%s: %d blocks, want %d", when, n, want)
+			}
+			if got := e.known(t, "a:1").Engine.Asleep; got != strings.HasPrefix(when, "asleep") {
+				t.Errorf("%s: asleep is %v", when, got)
+			}
+		}
+		holds("awake", 3)
+		e.pages.set("a:1/metrics", vllmSays(0, 0, 1000, 100)+fmt.Sprintf(asleep, 1))
+		holds("asleep", 0)
+		e.sendPrompt("a:1", 4)
+		holds("asleep with a prompt that waits", 1)
+		e.pages.set("a:1/metrics", awake)
+		holds("awake again", 1)
+	})
+}
+
 // A queue that this gateway did not send makes an engine busy, until the engine
 // no longer reports it.
 func TestForeignLoadReachesTheRouter(t *testing.T) {

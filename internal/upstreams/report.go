@@ -14,6 +14,7 @@ type Report struct {
 	ReadAgo  *float64 `json:"read_seconds_ago,omitempty"` // since its metrics were read; none: never
 	Failure  string   `json:"failure,omitempty"`          // of the last attempt to read them
 	Refused  bool     `json:"refused,omitempty"`          // nothing listened there
+	Asleep   bool     `json:"asleep,omitempty"`           // it has discarded its KV cache
 	Running  *int     `json:"running,omitempty"`          // requests
 	Waiting  *int     `json:"waiting,omitempty"`
 	KVUsage  *float64 `json:"kv_usage,omitempty"` // 0 to 1
@@ -41,6 +42,7 @@ func newReport(s metrics.State, now time.Time) *Report {
 	}
 	ago := now.Sub(s.ReadAt).Seconds()
 	r.Kind, r.ReadAgo, r.Capacity = string(s.Reading.Engine), &ago, s.Reading.Capacity
+	r.Asleep = s.Reading.Asleep
 	if s.Reading.HasLoad {
 		r.Running, r.Waiting = &s.Reading.Running, &s.Reading.Waiting
 	}

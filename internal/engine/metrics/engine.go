@@ -31,6 +31,7 @@ type engine struct {
 	restarts      restartDetector
 	failures      int       // to read metrics, in a row
 	unreachable   bool      // these failures were without any answer
+	asleep        bool      // at the last reading
 	hasLoad       bool      // the Observer has a load that has not expired
 	lastPoll      time.Time // of the metrics
 	nextPoll      time.Time
@@ -239,6 +240,10 @@ func (e *engine) update(r Reading, err error) {
 		return
 	}
 	e.failures = 0
+	if r.Asleep && !e.asleep {
+		e.watcher.options.Observer.FellAsleep(e.target)
+	}
+	e.asleep = r.Asleep
 	e.hasLoad = true
 	e.watcher.options.Observer.Reported(e.target, r)
 }

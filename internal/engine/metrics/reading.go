@@ -28,6 +28,7 @@ type Reading struct {
 	Waiting  int     // requests in the engine's queue
 	Usage    float64 // share of the KV cache in use, 0 to 1; -1: unknown
 	Capacity int64   // of the KV cache, in tokens; 0: unknown
+	Asleep   bool    // it sleeps and has discarded its KV cache
 	Started  float64 // start of the process, in seconds of Unix time; 0: unknown
 
 	totals [numTotals]float64 // counters since the start; -1: unknown
@@ -53,6 +54,7 @@ const (
 	usage
 	cacheConfig
 	cacheTokens
+	asleep
 	started
 
 	numTotals = cacheHits + 1
@@ -68,6 +70,7 @@ var series = map[string]struct {
 	"vllm:kv_cache_usage_perc":            {VLLM, usage},
 	"vllm:gpu_cache_usage_perc":           {VLLM, usage}, // before v0.10
 	"vllm:cache_config_info":              {VLLM, cacheConfig},
+	"vllm:engine_sleep_state":             {VLLM, asleep},
 	"vllm:prompt_tokens_total":            {VLLM, promptTokens},
 	"vllm:generation_tokens_total":        {VLLM, outputTokens},
 	"vllm:prefix_cache_queries_total":     {VLLM, cacheQueries},
@@ -163,12 +166,22 @@ func (f quantity) value(s *sample) (value float64, ok bool) {
 		ok = value > 0
 	case cacheTokens:
 		ok = value >= 1 && value <= 1e12
+	case asleep:
+		ok = value <= 1 && discardsCache(s)
 	case started:
 		ok = value >= 1 && value <= 1e11
 	default: // a total
 		ok = value <= 1e18
 	}
 	return value, ok && value >= 0 // not for NaN
+}
+
+// discardsCache reports whether a sample is of a sleep that empties the KV cache. In
+// level 0, where the engine is only not awake, it keeps its blocks. Nothing in vLLM's
+// metrics shows that its prefix cache was reset.
+func discardsCache(s *sample) bool {
+	state := string(s.label("sleep_state"))
+	return state == "weights_offloaded" || state == "discard_all" // levels 1 and 2
 }
 
 // configuredCapacity returns the capacity in tokens from an engine's cache
@@ -226,6 +239,7 @@ func (p *page) reading() Reading {
 	if counts[usage] > 0 {
 		r.Usage = sums[usage] / float64(counts[usage])
 	}
+	r.Asleep = sums[asleep] > 0
 	r.Capacity = int64(sums[cacheConfig])
 	if r.Capacity == 0 {
 		r.Capacity = int64(sums[cacheTokens])

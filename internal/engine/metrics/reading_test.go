@@ -53,6 +53,15 @@ llamacpp:requests_deferred 2
 `
 )
 
+// sleepPage is how vLLM 0.32 tells its sleep state.
+func sleepPage(awake, offloaded, discarded int) string {
+	return fmt.Sprintf(`vllm:cache_config_info{block_size="16",num_gpu_blocks="0"} 1.0
+vllm:engine_sleep_state{engine="0",model_name="m",sleep_state="awake"} %d.0
+vllm:engine_sleep_state{engine="0",model_name="m",sleep_state="weights_offloaded"} %d.0
+vllm:engine_sleep_state{engine="0",model_name="m",sleep_state="discard_all"} %d.0
+`, awake, offloaded, discarded)
+}
+
 func TestReadMetrics(t *testing.T) {
 	for _, c := range []struct {
 		name, page string
@@ -73,6 +82,10 @@ func TestReadMetrics(t *testing.T) {
 		{"old vllm", "vllm:gpu_cache_usage_perc 0.5\nvllm:num_requests_running 1\n", Reading{
 			Engine: VLLM, Usage: 0.5, totals: [4]float64{-1, -1, -1, -1},
 		}},
+		{"a sleeping vllm", sleepPage(0, 1, 0), Reading{Engine: VLLM, Usage: -1, Asleep: true, totals: [4]float64{-1, -1, -1, -1}}},
+		{"one in deep sleep", sleepPage(0, 0, 1), Reading{Engine: VLLM, Usage: -1, Asleep: true, totals: [4]float64{-1, -1, -1, -1}}},
+		{"one that pauses", sleepPage(0, 0, 0), Reading{Engine: VLLM, Usage: -1, totals: [4]float64{-1, -1, -1, -1}}},
+		{"one that is awake", sleepPage(1, 0, 0), Reading{Engine: VLLM, Usage: -1, totals: [4]float64{-1, -1, -1, -1}}},
 		{"sglang pages", `sglang:cache_config_info{page_size="64",num_pages="100"} 1` + "\nsglang:max_total_num_tokens 9\n", Reading{
 			Engine: SGLang, Usage: -1, Capacity: 6400, totals: [4]float64{-1, -1, -1, -1},
 		}},

@@ -113,6 +113,7 @@ func (s *recorder) Reported(t Target, r Reading) {
 }
 func (s *recorder) LoadExpired(t Target) { s.add("silent " + t.Address) }
 func (s *recorder) Restarted(t Target)   { s.add("restarted " + t.Address) }
+func (s *recorder) FellAsleep(t Target)  { s.add("asleep " + t.Address) }
 func (s *recorder) ModelsRead(t Target, list Models, asked time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
