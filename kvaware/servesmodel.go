@@ -29,24 +29,25 @@ func (p *Policy) filterByModel(pool reverseproxy.UpstreamPool, api, model string
 		return pool
 	}
 	serving := make(reverseproxy.UpstreamPool, 0, len(pool))
-	willing := make(reverseproxy.UpstreamPool, 0, len(pool))
 	listed := false
 	for _, u := range pool {
 		at := address(u, r)
-		if slices.Contains(lacking, at) {
-			continue
-		}
-		willing = append(willing, u)
 		has, known := models.Has(at, model)
-		if has || !known {
+		if (has || !known) && !slices.Contains(lacking, at) {
 			serving = append(serving, u)
+			listed = listed || has && p.available(u)
 		}
-		listed = listed || has && p.available(u)
 	}
 	if listed {
 		return serving
 	}
 	p.relist(pool, r)
+	willing := serving[:0]
+	for _, u := range pool {
+		if !slices.Contains(lacking, address(u, r)) {
+			willing = append(willing, u)
+		}
+	}
 	if slices.ContainsFunc(willing, p.available) {
 		return willing
 	}
