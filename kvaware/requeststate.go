@@ -72,6 +72,7 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 	}
 	if s.signedRequest = p.sign(x, t, signing); !s.signed() {
 		if x.MayStore() {
+			s.tries.Observed = true
 			x.Observe(unsignedAnswer{s})
 		}
 		return s

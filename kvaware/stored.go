@@ -3,6 +3,7 @@
 package kvaware
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -105,7 +106,7 @@ func (unsignedAnswer) Usage(answer.Usage) {}
 func (unsignedAnswer) Finish(bool) {}
 
 // End implements janitor.Observer.
-func (unsignedAnswer) End(error) {}
+func (a unsignedAnswer) End(err error) { a.tries.End(err == nil, errors.Is(err, janitor.ErrCut)) }
 
 // Interface guards
 var _ janitor.Observer = unsignedAnswer{}

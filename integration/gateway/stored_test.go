@@ -5,7 +5,9 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -195,6 +197,33 @@ func TestResponseOfAnotherGateway(t *testing.T) {
 				t.Errorf("once it is found: status %d, reason %s", answer.Status, answer.Header.Get("X-Reason"))
 			}
 		}
+	}
+}
+
+// A continued answer that ends before its time counts against the holder, as any
+// other does.
+func TestContinuedAnswerThatIsCut(t *testing.T) {
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		const created = `data: {"type":"response.created","response":{"id":"resp_1","object":"response"}}` + "\n\n"
+		io.WriteString(w, created) // and no response.completed
+	}))
+	t.Cleanup(engine.Close)
+	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(storedSite, engine.Listener.Addr(), ""))
+	for i, c := range []struct{ previous, reason string }{{"null", "cold"}, {`"resp_1"`, "state"}} {
+		answer, err := g.Client.Post(g.URL+responsesPath, "application/json",
+			strings.NewReader(`{"model":"sim","input":"Go on.","stream":true,"previous_response_id":`+c.previous+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, answer.Body) // ends early
+		answer.Body.Close()
+		if reason := answer.Header.Get("X-Reason"); reason != c.reason {
+			t.Errorf("the reason is %q, want %q", reason, c.reason)
+		}
+		harness.Await(t, "the cut answer counts as a failure", func() bool {
+			return harness.Metric(t, "caddy_kv_aware_failures_total") == float64(i+1)
+		})
 	}
 }
 
