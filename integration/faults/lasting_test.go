@@ -119,7 +119,7 @@ func (g *gateway) awaitShare(s *site, healed *node, n int) {
 		lost += g.pace(s, n+sent, n+sent+step, pause, s.request, nil).lost
 		served = append(served, healed.engine.Stats().Served)
 		if last := len(served) - 1; last >= 10 && served[last]-served[last-10] >= want {
-			s.logf("half its share is back after %.0f s", time.Since(began).Seconds())
+			s.logf("half its share is back after %.0f s and %d requests", time.Since(began).Seconds(), sent+step)
 			s.checkLost(lost, max(sent, 4*shareWindow))
 			if leftOut(healed) {
 				s.errorf("the metrics say that the engine is still left out")

@@ -55,17 +55,23 @@ func leftOut(n *node) bool {
 }
 
 // probes returns the number of probes that have been sent to a node in a time that
-// ends now: one behind each ejection. They are no more than the schedule of
-// ejections gives: after 2 s, another 4 s, another 8 s, and then every 15 s, or
-// every 5 s for an engine that is only busy. Jitter may bring one more.
+// ends now: one behind each ejection. They are no more than are scheduled, or one
+// every 5 s for an engine that is only busy.
 func probes(n *node, in time.Duration) int {
 	ejected, busy := ejections(n)
-	most, gap := 1, 2*time.Second
-	for left := in; left >= gap; most++ {
-		left -= gap
+	return min(ejected, scheduledProbes(in)) + min(busy, int(in/(5*time.Second))+1)
+}
+
+// scheduledProbes returns the most probes that ejections leave room for: they come
+// after 2 s, another 4 s, another 8 s, and then every 15 s. Jitter may bring one
+// more.
+func scheduledProbes(in time.Duration) int {
+	most := 1
+	for gap := 2 * time.Second; in >= gap; most++ {
+		in -= gap
 		gap = min(2*gap, 15*time.Second)
 	}
-	return min(ejected, most) + min(busy, int(in/(5*time.Second))+1)
+	return most
 }
 
 // ejections returns how often the log says that a node is left out, because it
