@@ -4,6 +4,7 @@ package janitor
 
 import (
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"slices"
@@ -167,6 +168,63 @@ func TestEngineMembersAreDocumented(t *testing.T) {
 	for _, name := range engineMemberNames() {
 		if !strings.Contains(section, "`"+name+"`") {
 			t.Errorf("%s is missing", name)
+		}
+	}
+}
+
+// A client that reads nothing before it has sent its whole body gets the refusal
+// of its head, and then the connection ends.
+func TestRefusedHeadIsAnswered(t *testing.T) {
+	_, addr, _ := newServer(t, rules(EngineMemberRule{Mode: "refuse"}))
+	for _, size := range []int{10, 3_000_000} {
+		for _, announced := range []int{size, -1} {
+			c := dialPlain(t, addr)
+			if err := c.send("X-Prefiller-Host-Port: h:1\r\n", announced, size); err != nil {
+				t.Errorf("%d bytes, announced %d: %v", size, announced, err)
+				continue
+			}
+			if got := c.status(); got != http.StatusBadRequest {
+				t.Errorf("%d bytes, announced %d: status %d", size, announced, got)
+			}
+		}
+	}
+}
+
+// Taking engine members out and replacing values in one go gives what one after
+// the other gives, in each mode.
+func TestStripAndScrub(t *testing.T) {
+	r := rand.New(rand.NewPCG(51, 52))
+	value := func() string {
+		return [...]string{`"` + mail + `"`, `"` + mail2 + ` x"`, `1`, `{"a":"` + mail + `"}`, `["` + mail2 + `",2]`, `null`}[r.IntN(6)]
+	}
+	rounds := 600
+	if testing.Short() {
+		rounds = 150
+	}
+	for round := range rounds {
+		names := []string{"kv_transfer_params", "bootstrap_host", "metadata", "user", "session_params", "note", "mm_hashes"}
+		r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		members := []string{`"messages":[{"role":"user","content":[{"type":"image_url","uuid":` + value() + `,"image_url":{"url":"https://h/` + mail + `"}},{"type":"text","text":"to ` + mail2 + `"}]}]`}
+		for _, name := range names[:r.IntN(len(names)+1)] {
+			members = append(members, `"`+name+`" : `+value())
+		}
+		members = append(members, `"vllm_xargs":{"x":`+value()+`,"kv_cache_report_mode":`+value()+`,"y":`+value()+`}`)
+		r.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
+		body := "{" + strings.Join(members, " , ") + "}"
+
+		mode := modeNames[[...]int{int(modePlaceholder), int(modeRedact), int(modeDetect)}[round%3]]
+		configure := func(h *Handler) { h.Mode = mode }
+		var d prompt.Document
+		if err := d.ParseWithout(prompt.Chat, []byte(body), prompt.AllEngineMembers); err != nil {
+			t.Fatal(err)
+		}
+		edits := removals(&d)
+		slices.SortFunc(edits, func(a, b prompt.Edit) int { return a.Start - b.Start })
+		stripped := string(prompt.Splice([]byte(body), edits, nil))
+		passing := newHandler(t, configure, rules(EngineMemberRule{Mode: "pass"}))
+		want := forwarded(t, passing, chatPath, stripped)
+		if got := forwarded(t, newHandler(t, configure), chatPath, body); got != want {
+			t.Fatalf("%s: %s\nbecame\n%s\nwant\n%s", mode, body, got, want)
 		}
 	}
 }
