@@ -197,9 +197,37 @@ func TestAClientThatGivesUpOnAHang(t *testing.T) {
 	}
 }
 
+// One failure costs an upstream two seconds, not all requests until it has faded.
+func TestAHiccupIsForgiven(t *testing.T) {
+	b := newFixture(Options{})
+	b.fail("a", Reset, 2)
+	b.fail("hung", Stalled, 1)
+	b.clock.advance(trialAfter - 1)
+	if b.assess("a").Penalty == 0 {
+		t.Fatal("forgiven too soon")
+	}
+	b.clock.advance(1)
+	if b.assess("a").Penalty != 0 || b.assess("hung").Penalty == 0 {
+		t.Fatalf("penalties %v and, after a hang, %v", b.assess("a").Penalty, b.assess("hung").Penalty)
+	}
+	trial := b.start("a", 0)
+	if b.assess("a").Penalty == 0 {
+		t.Fatal("a second trial beside the first")
+	}
+	trial.Succeed()
+	if a := b.assess("a"); a.Penalty != 0 || a.FailureShare != 0 {
+		t.Errorf("after a successful trial: %+v", a)
+	}
+	b.fail("a", Reset, 1)
+	if b.assess("a").Penalty == 0 {
+		t.Error("a new failure costs nothing")
+	}
+}
+
 func TestTheCostOfFailuresFades(t *testing.T) {
 	b := newFixture(Options{})
 	b.start("a", 0).Succeed()
+	b.start("a", 0) // it has requests: no trial is due
 	before := time.Duration(0)
 	for i := range 2 {
 		b.fail("a", Status, 1)

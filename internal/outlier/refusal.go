@@ -43,7 +43,7 @@ func (a *Attempt) Contradicted() {
 	u, now := d.upstream(a.address), d.now()
 	out := time.Duration(0)
 	if !u.out && !a.options.Off {
-		u.kind, u.hasFailed, u.contradicted = Status, true, true
+		u.kind, u.hasFailed, u.failedAt, u.contradicted = Status, true, now, true
 		u.learn(now, 1)
 		out = u.eject(a.options, now)
 		d.countTroubled(now)

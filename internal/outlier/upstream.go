@@ -26,6 +26,11 @@ const (
 	shareHalfLife = 3 * time.Second
 	// negligible is the failure share below which it counts as nothing.
 	negligible = 0.01
+	// trialAfter is the time after a failure after which one request at a time goes
+	// to an upstream that was not ejected as if it had not failed. Otherwise one
+	// hiccup would keep a lightly loaded upstream without requests until the failure
+	// share has faded. After a hang it has to fade: a trial would cost too much.
+	trialAfter = 2 * time.Second
 	// failedAttemptCost is what a failed attempt is taken to cost a client: the
 	// time until it fails, and the prefill that another upstream has to do.
 	failedAttemptCost = 2 * time.Second
@@ -70,6 +75,7 @@ type upstream struct {
 	inFlight []*Attempt
 
 	kind      Kind // of the last failure
+	failedAt  time.Time
 	hasFailed bool
 	inARow    int // failures since the last success, by weight
 	share     float64
@@ -102,7 +108,7 @@ func (u *upstream) assess(now time.Time) Assessment {
 	case HalfOpen:
 		a.Takes = !u.probing && !now.Before(u.claimedUntil)
 	}
-	if a.State != HalfOpen {
+	if a.State != HalfOpen && !u.trialDue(now) {
 		a.Penalty = failureCost(a.FailureShare)
 	}
 	if !u.overdueSince.IsZero() {
@@ -110,6 +116,16 @@ func (u *upstream) assess(now time.Time) Assessment {
 		a.Penalty += a.Overdue
 	}
 	return a
+}
+
+// trialDue reports whether a request shall find out if the upstream is well again.
+func (u *upstream) trialDue(now time.Time) bool {
+	return len(u.inFlight) == 0 && u.isForgiven(now)
+}
+
+// isForgiven reports whether the last failure is some time ago and was no hang.
+func (u *upstream) isForgiven(now time.Time) bool {
+	return u.hasFailed && u.kind.weight() == 1 && now.Sub(u.failedAt) >= trialAfter
 }
 
 func (u *upstream) state(now time.Time) State {
@@ -165,7 +181,9 @@ func (u *upstream) succeeded(now time.Time, probe bool) (returned bool) {
 		return false // it was sent before the upstream was left out
 	}
 	u.inARow = 0
-	u.learn(now, 0)
+	if u.learn(now, 0); u.isForgiven(now) {
+		u.share = 0
+	}
 	if !u.out {
 		u.allowed++
 		return false
@@ -179,7 +197,7 @@ func (u *upstream) succeeded(now time.Time, probe bool) (returned bool) {
 // failed notes a failed attempt and returns for how long the upstream is left out
 // because of it; 0: not.
 func (u *upstream) failed(a *Attempt, k Kind, retryAfter time.Duration, now time.Time) (ejected time.Duration) {
-	u.kind, u.hasFailed = k, true
+	u.kind, u.hasFailed, u.failedAt = k, true, now
 	for range k.weight() {
 		u.learn(now, 1)
 	}
