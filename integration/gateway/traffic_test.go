@@ -18,12 +18,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
+// trafficSite tries a request again as often as the engines can fail: each of the
+// two twice in each of three rounds.
 const trafficSite = `:8080 {
 	pii_janitor {
 		in_flight_limit 64MB
 	}
 	reverse_proxy %s {
-		lb_retries 3
+		lb_retries 12
 		lb_retry_match {
 			method POST
 		}
