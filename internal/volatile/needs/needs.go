@@ -18,7 +18,9 @@
 package needs
 
 import (
+	"os"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -49,11 +51,12 @@ func Of(ctx caddy.Context) (needs []Need) {
 	if volatile.State() != volatile.Locked && volatile.OpenedForWriting() > 0 {
 		needs = append(needs, OpenFiles)
 	}
-	if _, files := ctx.Storage().(*certmagic.FileStorage); !files {
+	files, ok := ctx.Storage().(*certmagic.FileStorage)
+	if !ok {
 		return needs
 	}
 	if app, err := ctx.AppIfConfigured("tls"); err == nil {
-		needs = append(needs, ofTLS(ctx, app.(*caddytls.TLS))...)
+		needs = append(needs, ofTLS(ctx, app.(*caddytls.TLS), files)...)
 	}
 	if app, err := ctx.AppIfConfigured("pki"); err == nil && len(app.(*caddypki.PKI).CAs) > 0 {
 		needs = append(needs, Authority)
@@ -61,7 +64,7 @@ func Of(ctx caddy.Context) (needs []Need) {
 	return needs
 }
 
-func ofTLS(ctx caddy.Context, tls *caddytls.TLS) (needs []Need) {
+func ofTLS(ctx caddy.Context, tls *caddytls.TLS, files *certmagic.FileStorage) (needs []Need) {
 	if !tls.DisableStorageCheck {
 		needs = append(needs, StorageCheck)
 	}
@@ -71,7 +74,7 @@ func ofTLS(ctx caddy.Context, tls *caddytls.TLS) (needs []Need) {
 	if tls.EncryptedClientHello != nil {
 		needs = append(needs, ECH)
 	}
-	if onDemand(tls) || managesNames(ctx, tls) {
+	if onDemand(tls) || managesNames(ctx, tls, files) {
 		needs = append(needs, Certificates)
 	}
 	return needs
@@ -84,7 +87,7 @@ func onDemand(tls *caddytls.TLS) bool {
 
 // managesNames reports whether automatic HTTPS obtains a certificate for any host
 // of the HTTP servers.
-func managesNames(ctx caddy.Context, tls *caddytls.TLS) bool {
+func managesNames(ctx caddy.Context, tls *caddytls.TLS, files *certmagic.FileStorage) bool {
 	app, err := ctx.AppIfConfigured("http")
 	if err != nil {
 		return false
@@ -94,7 +97,7 @@ func managesNames(ctx caddy.Context, tls *caddytls.TLS) bool {
 		if auto == nil || auto.Disabled || auto.DisableCerts {
 			continue
 		}
-		if slices.ContainsFunc(hosts(server), func(name string) bool { return manages(auto, tls, name) }) {
+		if slices.ContainsFunc(hosts(server), func(name string) bool { return manages(auto, tls, files, name) }) {
 			return true
 		}
 	}
@@ -103,12 +106,30 @@ func managesNames(ctx caddy.Context, tls *caddytls.TLS) bool {
 
 // manages reports whether automatic HTTPS obtains a certificate for a name, by
 // the rules of Caddy's automaticHTTPSPhase1.
-func manages(auto *caddyhttp.AutoHTTPSConfig, tls *caddytls.TLS, name string) bool {
+func manages(auto *caddyhttp.AutoHTTPSConfig, tls *caddytls.TLS, files *certmagic.FileStorage, name string) bool {
 	switch {
 	case slices.Contains(auto.Skip, name), slices.Contains(auto.SkipCerts, name), !certmagic.SubjectQualifiesForCert(name):
 		return false
 	}
-	return auto.IgnoreLoadedCerts || !tls.HasCertificateForSubject(name)
+	return auto.IgnoreLoadedCerts || !tls.HasCertificateForSubject(name) || isStored(files, name)
+}
+
+// isStored reports whether the storage has a certificate for a name. If the HTTP app
+// has started already, the certificate that Caddy has for the name may be one that
+// it manages, and that it has to renew.
+func isStored(files *certmagic.FileStorage, name string) bool {
+	issuers, err := os.ReadDir(files.Filename("certificates"))
+	if err != nil {
+		return false // there is none
+	}
+	_, parent, _ := strings.Cut(name, ".")
+	return slices.ContainsFunc(issuers, func(issuer os.DirEntry) bool {
+		has := func(subject string) bool {
+			_, err := os.Stat(files.Filename(certmagic.StorageKeys.SiteCert(issuer.Name(), subject)))
+			return err == nil
+		}
+		return has(name) || has("*."+parent)
+	})
 }
 
 // hosts returns the hosts that a server's routes match.
