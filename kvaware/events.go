@@ -31,7 +31,10 @@ type Events struct {
 	// The URL of an upstream's events, such as
 	// `tcp://{http.reverse_proxy.upstream.host}:5557`. Of the request's
 	// placeholders only `{http.reverse_proxy.upstream.host}`, `.port`,
-	// `.hostport` and `.address` can be used.
+	// `.hostport` and `.address` can be used. A port with a plus sign is added to
+	// the upstream's, for several engines on one host:
+	// `tcp://{http.reverse_proxy.upstream.host}:+1000` is port 9000 for an
+	// upstream at port 8000.
 	Address string `json:"address,omitempty"`
 
 	// In place of `address`: the address to listen at for engines that connect
@@ -40,12 +43,13 @@ type Events struct {
 	Listen string `json:"listen,omitempty"`
 
 	// The URL where past events can be read again (vLLM: `replay_endpoint`), with
-	// the same placeholders. Without it missed events stay unknown: those from
+	// the same placeholders and relative ports. Without it missed events stay unknown: those from
 	// before the gateway's start, and after a gap all of them.
 	Replay string `json:"replay,omitempty"`
 
 	// The number of data-parallel ranks of each engine. Each rank publishes at a
-	// port of its own: the configured port plus its number. Default: 1.
+	// port of its own: the configured port plus its number. With a relative port
+	// the upstreams on one host must have ports at least so far apart. Default: 1.
 	Ranks int `json:"ranks,omitempty"`
 
 	// The worth of a token in each tier (`gpu`, `cpu`, `disk`), from 0, as if it

@@ -51,8 +51,8 @@ const maxStagingWait = time.Minute
 // Give either `address` or `coordinator`.
 type LMCache struct {
 	// The URL of each node's LMCache server (multi-process mode), such as
-	// `http://{http.reverse_proxy.upstream.host}:8080`, with the same placeholders as
-	// `events`.
+	// `http://{http.reverse_proxy.upstream.host}:8080`, with the same placeholders and
+	// relative ports as `events`.
 	Address string `json:"address,omitempty"`
 
 	// The URL of the coordinator that knows all nodes, in place of `address`. A node
@@ -80,9 +80,10 @@ type LMCache struct {
 }
 
 var (
-	errLMCache    = errors.New("lmcache takes a URL such as http://{http.reverse_proxy.upstream.host}:8080, or coordinator and a URL")
-	errController = errors.New("lmcache: the legacy controller of in-process LMCache is no longer supported: run LMCache's multi-process server with a coordinator, and give its URL: lmcache coordinator <url>")
-	errWait       = errors.New("lmcache: wait takes a duration from 0s to 1m")
+	errLMCache     = errors.New("lmcache takes a URL such as http://{http.reverse_proxy.upstream.host}:8080, or coordinator and a URL")
+	errCoordinator = errors.New("lmcache: the URL of the coordinator takes no placeholders of an upstream and no relative port")
+	errController  = errors.New("lmcache: the legacy controller of in-process LMCache is no longer supported: run LMCache's multi-process server with a coordinator, and give its URL: lmcache coordinator <url>")
+	errWait        = errors.New("lmcache: wait takes a duration from 0s to 1m")
 )
 
 // check refuses options that are out of range.
@@ -93,10 +94,18 @@ func (l *LMCache) check() error {
 	switch {
 	case (l.Address == "") == (l.Coordinator == ""), !endpoint.Template(expand(l.Address + l.Coordinator)).Valid("http"):
 		return errLMCache
+	case l.Coordinator != "" && !plainURL(expand(l.Coordinator)):
+		return errCoordinator
 	case l.Wait < 0 || time.Duration(l.Wait) > maxStagingWait:
 		return errWait
 	}
 	return nil
+}
+
+// plainURL reports whether a URL depends on no upstream: a coordinator serves all.
+func plainURL(raw string) bool {
+	_, err := url.Parse(raw)
+	return err == nil
 }
 
 // expanded returns l with the placeholders replaced that mean the same for all

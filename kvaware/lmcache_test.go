@@ -16,6 +16,10 @@ func TestLMCacheCaddyfile(t *testing.T) {
 			want: `{"lmcache":{"address":"http://{http.reverse_proxy.upstream.host}:8080"}}`},
 		{name: "coordinator", in: "coordinator http://coordinator:9300", want: `{"lmcache":{"coordinator":"http://coordinator:9300"}}`},
 
+		{name: "one host", in: "http://{http.reverse_proxy.upstream.host}:+1000", want: `{"lmcache":{"address":"http://{http.reverse_proxy.upstream.host}:+1000"}}`},
+		{name: "a coordinator for each upstream", in: "coordinator http://{http.reverse_proxy.upstream.host}:9300", err: "takes no placeholders"},
+		{name: "a coordinator at a relative port", in: "coordinator http://coordinator:+1000", err: "no relative port"},
+
 		{name: "nowhere", in: "", err: "lmcache takes a URL such as"},
 		{name: "controller", in: "controller http://controller:9000", err: "lmcache coordinator <url>"},
 		{name: "two URLs", in: "http://a:1 http://b:1", err: "lmcache takes a URL such as"},

@@ -149,8 +149,9 @@ type Policy struct {
 
 	// The path of the engines' metrics, or `off`. While requests can go to an
 	// upstream, its metrics are read every two seconds: load, KV capacity,
-	// restarts and sleep (vLLM, SGLang, llama.cpp). Its list of models is read as often
-	// (one of more than 64 models every 30 seconds, and when requests contradict it).
+	// restarts and sleep (vLLM, SGLang, llama.cpp). Its list of models is read as
+	// often (one of more than 64 models every 30 seconds, and when requests
+	// contradict it).
 	// Both are read over plain HTTP, in the background. An upstream that speaks
 	// only TLS, or does not answer, is asked less and less often, and routing
 	// does without. Default: /metrics.

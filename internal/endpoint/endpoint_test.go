@@ -16,6 +16,20 @@ func TestTemplate(t *testing.T) {
 		{"tcp://{http.reverse_proxy.upstream.hostport}", "node-a:8000", "node-a:8000"},
 		{"tcp://{http.reverse_proxy.upstream.address}", "[::1]:8000", "[::1]:8000"},
 		{"tcp://events.example.com:1", "node-a:8000", "events.example.com:1"},
+		{host + ":+1000", "node-a:8000", "node-a:9000"},
+		{host + ":+1000", "node-a:8001", "node-a:9001"},
+		{host + ":+0", "[::1]:8000", "[::1]:8000"},
+		{host + ":+1000/path", "[fe80::1]:8000", "[fe80::1]:9000"},
+		{"tcp://events.example.com:+57535", "node-a:8000", "events.example.com:65535"},
+		{"tcp://events.example.com:+57536", "node-a:8000", ""},
+		{host + ":+65535", "node-a:65535", ""},
+		{host + ":+-1", "node-a:8000", ""},
+		{host + ":++1", "node-a:8000", ""},
+		{host + ":+", "node-a:8000", ""},
+		{host + ":+1000", "node-a:http", ""},
+		{host + ":+1000", "node-a:8000-8001", ""},
+		{"tcp://{http.reverse_proxy.upstream.hostport}:+1", "node-a:8000", ""},
+		{host + ":1/x:+1", "node-a:8000", "node-a:1"},
 		{host + ":5557", "unix//run/engine", ""},
 		{host + ":5557", "user@node-a:8000", ""},
 		{host + ":5557", "node-a/x?:8000", ""},
@@ -37,6 +51,9 @@ func TestTemplate(t *testing.T) {
 	}
 	if !Template(host + ":5557").Valid("tcp") {
 		t.Error("an ordinary template is refused")
+	}
+	if Template(host+":5557").Relative() || Template(host+":1/:+1").Relative() || !Template(host+":+5557").Relative() {
+		t.Error("which port is relative")
 	}
 	if Template(host + ":1" + strings.Repeat(" ", maxTemplate)).Valid("tcp") {
 		t.Error("a template over the limit is accepted")

@@ -63,9 +63,9 @@ func (e *Events) dialingIn(upstream string) []kvevents.Publisher {
 }
 
 // PortsOverlap reports whether the events of one rank would be at the replay
-// port of another.
+// port of another. With one port relative to the upstream's it depends on that one.
 func (e *Events) PortsOverlap() bool {
-	if e.Replay == "" || e.Address == "" {
+	if e.Replay == "" || e.Address == "" || e.Address.Relative() != e.Replay.Relative() {
 		return false
 	}
 	const example = "192.0.2.1:8000"

@@ -19,6 +19,14 @@ func TestPublishersOfAnUpstream(t *testing.T) {
 	if got := e.Publishers("[::1]:8000"); !slices.Equal(got, want) {
 		t.Fatalf("got %v, want %v", got, want)
 	}
+	e = Events{Address: host + ":+1000", Replay: host + ":+2000", Ranks: 1}
+	for upstream, port := range map[string]string{"a:8000": "000", "a:8001": "001"} {
+		want := []kvevents.Publisher{{Upstream: upstream, Events: "a:9" + port, Replay: "a:10" + port}}
+		if got := e.Publishers(upstream); !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	}
+	e = Events{Address: host + ":5557", Replay: host + ":5567", Ranks: 2}
 	for _, dial := range []string{"unix//run/engine.sock", "node-a", ""} {
 		if got := e.Publishers(dial); got != nil {
 			t.Errorf("%q: got %v", dial, got)
@@ -45,6 +53,9 @@ func TestPortsOverlap(t *testing.T) {
 		{Events{Address: host + ":5557", Replay: host + ":5559", Ranks: 2}, false},
 		{Events{Address: host + ":5557", Replay: "tcp://other:5557", Ranks: 2}, false},
 		{Events{Address: host + ":5557", Ranks: 2}, false},
+		{Events{Address: host + ":+1000", Replay: host + ":+1001", Ranks: 2}, true},
+		{Events{Address: host + ":+1000", Replay: host + ":+1002", Ranks: 2}, false},
+		{Events{Address: host + ":+1000", Replay: host + ":9001", Ranks: 2}, false},
 		{Events{Listen: "0.0.0.0:5557", Ranks: 2}, false},
 	} {
 		if got := c.events.PortsOverlap(); got != c.want {
