@@ -5,6 +5,7 @@ package events
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/bauxite/caddy-kvaware/integration/harness"
@@ -91,6 +92,32 @@ func TestEventsOfARestart(t *testing.T) {
 			g.PredictExactly(t, how+": the prompt again", p, 1900)
 		}
 	}
+}
+
+// vLLM publishes reused blocks as stored again for a request that asks it to. That
+// adds no copies, which would outlast the block: it is removed once.
+func TestReusedBlocksAreEvictedAtOnce(t *testing.T) {
+	engines := harness.StartPublishingEngines(t, 1, enginesim.Config{Speed: 500, CacheBlocks: 400})
+	g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, "metrics off\n"+harness.EventsOption(engines[0], 1)))
+	rnd := rand.New(rand.NewPCG(1, 10))
+	prompt := harness.Chat(harness.Words(rnd, 8000), false)
+	g.PredictExactly(t, "a new prompt", prompt, 0)
+	harness.AwaitQuiet(t, engines)
+	g.PredictExactly(t, "the prompt again", prompt, 1900)
+	for range 3 {
+		harness.SendDirect(t, engines[0], harness.ChatPath, strings.Replace(prompt, "{", `{"vllm_xargs":{"kv_cache_report_mode":"full"},`, 1))
+	}
+	harness.AwaitQuiet(t, engines)
+	g.PredictExactly(t, "the prompt after reports of its reuse", prompt, 1900)
+	for range 4 {
+		harness.SendDirect(t, engines[0], harness.ChatPath, harness.Chat(harness.Words(rnd, 8000), false))
+	}
+	harness.AwaitQuiet(t, engines)
+	if p := g.PredictExactly(t, "the prompt that was evicted", prompt, 0); p.Reported > 100 {
+		t.Errorf("%d tokens of it were still cached: this proves nothing", p.Reported)
+	}
+	harness.AwaitQuiet(t, engines)
+	g.PredictExactly(t, "the prompt that was computed again", prompt, 1900)
 }
 
 // When an engine dies, the prompts that were meant for it are known by the tokens of

@@ -118,7 +118,7 @@ func (c *call) start(on *rank, w *apiRequest, api API, index int, prompt []uint3
 	return &task{index: index, out: out, run: c.engine.submit(on, Job{
 		PromptTokens: len(prompt), OutputTokens: len(out.tokens),
 		Chain:  blockChain(adapter, w.salt(), all, cfg.BlockTokens),
-		Tokens: all, Adapter: adapter, Salt: w.salt(),
+		Tokens: all, Adapter: adapter, Salt: w.salt(), Reports: w.Extra.KVCacheReportMode == "full",
 	})}
 }
 

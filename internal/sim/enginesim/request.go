@@ -40,6 +40,7 @@ type apiRequest struct {
 	N                   *int            `json:"n"`
 	IgnoreEOS           bool            `json:"ignore_eos"`
 	CacheSalt           *string         `json:"cache_salt"`
+	Extra               extraArgs       `json:"vllm_xargs"`
 	EncodingFormat      string          `json:"encoding_format"`
 	Dimensions          int             `json:"dimensions"`
 	Tokens              []uint32        `json:"tokens"`
@@ -54,6 +55,11 @@ type apiRequest struct {
 	ContinueFinalMessage bool            `json:"continue_final_message"`
 	ChatTemplate         string          `json:"chat_template"`
 	ChatTemplateKwargs   json.RawMessage `json:"chat_template_kwargs"`
+}
+
+// extraArgs are vLLM's own arguments of a request.
+type extraArgs struct {
+	KVCacheReportMode any `json:"kv_cache_report_mode"` // "full": reused blocks are published as stored
 }
 
 type streamOptions struct {

@@ -17,6 +17,7 @@ type Job struct {
 	Tokens  []uint32 // of prompt and output
 	Adapter string   // LoRA, empty: the base model
 	Salt    string   // cache_salt
+	Reports bool     // its reused blocks are reported as stored
 
 	// OnProgress, if set, is called after each change of Produced or Done. It runs
 	// inside the Scheduler's method and must not call back into it.
@@ -73,7 +74,8 @@ type Scheduler struct {
 // back into the Scheduler.
 type cacheWatcher interface {
 	// stored reports that blocks from to to-1 of j's chain entered the cache, each
-	// in a block of its own, even if others hold the same hash.
+	// in a block of its own, even if others hold the same hash. For a job that reports
+	// its reused blocks, it also names those, from 0.
 	stored(j *Job, from, to int)
 	// removed reports that one copy of this block was evicted.
 	removed(hash uint64)
@@ -253,6 +255,9 @@ func (s *Scheduler) admit(j *Job, at time.Duration) bool {
 	j.Scheduled, j.started = at, true
 	s.queries += int64(j.PromptTokens)
 	s.hits += int64(j.Cached)
+	if j.Reports && hits > 0 && s.watcher != nil {
+		s.watcher.stored(j, 0, hits)
+	}
 	s.load(j, at)
 	return true
 }
