@@ -138,7 +138,6 @@ func (s *requestState) Usage(u answer.Usage) {
 	} else {
 		router.LearnTokens(s.model, s.promptBytes, u.PromptTokens)
 	}
-	s.request.Generated(u.CompletionTokens)
 	if s.reported || !u.Cached {
 		return
 	}

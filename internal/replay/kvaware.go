@@ -117,7 +117,6 @@ func (p *kvAware) done(j *job, now time.Duration) {
 	p.setTime(now)
 	if p.knowledge.Usage {
 		p.requests[j].Reported(j.Tokens, j.cached)
-		p.requests[j].Generated(j.Output)
 	}
 	p.requests[j].End()
 	delete(p.requests, j)

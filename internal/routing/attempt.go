@@ -22,11 +22,11 @@ type attempt struct {
 	sentAt       time.Time
 	prefill      time.Duration // predicted
 	firstTokenAt time.Time
+	busyBefore   time.Duration // its upstream's time with prefill, up to firstTokenAt
 
 	confirmed     bool
 	hasFirstToken bool
 	reported      bool
-	generated     int           // tokens in the answer, as reported; 0: not reported
 	sample        prefillSample // learned from at the end, when the cached tokens are known
 	depths        []depth       // of its blocks there
 	depthsArray   [sampledPerPrompt]depth
@@ -82,6 +82,7 @@ func (r *Request) endAttempt() {
 		r.learnCost()
 		if a.hasFirstToken && r.stream {
 			r.router.blockLifetime.learn(a.prefill + now.Sub(a.firstTokenAt))
+			r.learnBatchCost(now)
 		}
 	} else {
 		r.undo() // a failed or refused attempt looks fast and teaches nothing
@@ -177,6 +178,16 @@ func (r *Request) learnCached(cached int) {
 	default:
 		c.learn(a.depths, (cached+r.blockTokens/2)/r.blockTokens)
 	}
+}
+
+// learnBatchCost learns from the time of the answer, which ends now. The time in
+// which its upstream had prefill to do is left out: most of it the answer stood
+// still. The caller holds mu.
+func (r *Request) learnBatchCost(now time.Time) {
+	a := &r.attempt
+	q := &a.upstream.queue
+	prefilling := q.busyUntil(now) - a.busyBefore
+	r.router.batchCost.learn(now.Sub(a.firstTokenAt)-prefilling, q.requests-q.queued-1)
 }
 
 // learnCost learns from the time of the attempt's first token. The caller holds

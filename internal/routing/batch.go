@@ -8,40 +8,46 @@ import (
 )
 
 const (
-	// startAnswer is the number of tokens in an answer until engines reported some:
-	// the median of a production chat service (Patel et al., "Splitwise", ISCA 2024,
+	// startAnswer is the number of tokens in an answer until some were observed: the
+	// median of a production chat service (Patel et al., "Splitwise", ISCA 2024,
 	// section III).
 	startAnswer = 128
-	// startAnswers is the weight of the start value, in answers observed.
-	startAnswers = 8
+	// startAnswers is the weight of the start value, in answers observed: little,
+	// because answers differ from service to service more than within one.
+	startAnswers = 2
+	// decodeTokens is the number of prompt tokens that an engine computes in the time
+	// that each request in a batch adds to a decode step: 0.25 ms at startCost, in
+	// which an H100 (3.35 TB/s) reads the KV cache of 6,000 tokens of 128 KiB (Llama
+	// 3 8B).
+	decodeTokens = 2
 
-	// maxAnswer bounds the length of an answer that is believed, in tokens: more
-	// than any model can generate at once.
-	maxAnswer = 1 << 20
-
-	// decodePerRequest is the time that each request in a batch adds to a decode
-	// step, in which the engine reads that request's own KV cache: 6,000 tokens of
-	// 128 KiB (Llama 3 8B) at the 3.35 TB/s of an H100.
-	decodePerRequest = 250 * time.Microsecond
+	// weightsInRequests is the number of requests whose KV caches an engine reads in
+	// the time in which it reads the model's weights: 16 GB for Llama 3 8B in BF16,
+	// 0.26 GB for a request with 2,000 tokens. A decode step reads the weights once,
+	// and the KV cache of each request in the batch.
+	weightsInRequests = 64
 )
 
 // batchCost is the time by which one request that an engine decodes all the while
 // delays the end of another's answer: each step that decodes both takes longer. It
-// is the same for all upstreams. The zero value has learned nothing.
+// is learned from the time that streamed answers take, which needs no count of
+// their tokens, and is the same for all upstreams. The zero value has learned
+// nothing.
 type batchCost struct {
-	answers, tokens float64 // fading
+	answers, delay float64 // fading; ns
 }
 
-// learn adds an answer of so many tokens.
-func (b *batchCost) learn(tokens int) {
+// learn adds an answer that took so long to decode, beside other requests.
+func (b *batchCost) learn(decode time.Duration, beside int) {
 	const fade = 1 - 1.0/(8*costMemory) // over all upstreams
 	b.answers = b.answers*fade + 1
-	b.tokens = b.tokens*fade + float64(tokens)
+	b.delay = b.delay*fade + float64(max(0, decode))/float64(weightsInRequests+max(0, beside))
 }
 
-func (b *batchCost) perRequest() time.Duration {
-	answer := (b.tokens + startAnswers*startAnswer) / (b.answers + startAnswers)
-	return time.Duration(answer * float64(decodePerRequest))
+// perRequest returns the cost; perToken is the cost of a prompt token.
+func (b *batchCost) perRequest(perToken time.Duration) time.Duration {
+	start := startAnswer * decodeTokens * float64(perToken)
+	return time.Duration((b.delay + startAnswers*start) / (b.answers + startAnswers))
 }
 
 // addDecodeDelays fills in by how long the requests in flight at each candidate

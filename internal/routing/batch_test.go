@@ -4,37 +4,75 @@ package routing
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
 
 func TestBatchCostFollowsTheAnswers(t *testing.T) {
 	var b batchCost
-	if got := b.perRequest(); got != startAnswer*decodePerRequest {
+	if got := b.perRequest(startCost); got != 32*time.Millisecond {
 		t.Errorf("before any answer %v", got)
 	}
+	if got := b.perRequest(startCost / 10); got != 3200*time.Microsecond {
+		t.Errorf("before any answer of a quick engine %v", got)
+	}
+	rnd := rand.New(rand.NewPCG(1, 51))
 	for _, tokens := range []int{1000, 10} {
 		for range 20_000 {
-			b.learn(tokens)
+			// A step takes 16 ms and 0.25 ms for each request.
+			beside := rnd.IntN(100)
+			b.learn(time.Duration(tokens)*(16*time.Millisecond+time.Duration(beside)*250*time.Microsecond), beside)
 		}
-		if got, want := b.perRequest(), time.Duration(tokens)*decodePerRequest; got < want*99/100 || got > want*11/10 {
+		if got, want := b.perRequest(startCost), time.Duration(tokens)*250*time.Microsecond; got < want*98/100 || got > want*11/10 {
 			t.Errorf("answers of %d tokens: %v a request, want %v", tokens, got, want)
 		}
 	}
+	b.learn(-time.Hour, -5)
+	if got := b.perRequest(startCost); got <= 0 || got > 10*time.Millisecond {
+		t.Errorf("after a negative time %v", got)
+	}
 }
 
-func TestGeneratedTokensAreLearnedOnceAndBounded(t *testing.T) {
-	rt, _ := newTestRouter()
-	r := rt.newTestRequest("ab")
-	r.Generated(500) // before it is sent anywhere
-	r.Route(a("n"), false)
-	for _, tokens := range []int{-1, 0, math.MaxInt, 7, 7} {
-		r.Generated(tokens)
+// An answer stands still while other prompts are computed. That time says nothing
+// of the batch.
+func TestPrefillBesideAnAnswerIsLeftOut(t *testing.T) {
+	rt, c := newTestRouter()
+	first, second, third := rt.newTestRequest("aa"), rt.newTestRequest("bb"), rt.newTestRequest("cc")
+	first.Route(a("n"), false)
+	first.Confirm()
+	c.add(ms(10))
+	first.FirstToken()
+	c.add(ms(640))
+	second.Route(a("n"), false)
+	c.add(ms(100))
+	third.Route(a("n"), false)
+	c.add(ms(100))
+	for _, r := range []*Request{second, third} {
+		r.Confirm()
+		c.add(ms(100))
+		r.FirstToken()
 	}
-	r.End()
-	r.Generated(9)
-	if b := rt.batchCost; b.answers != 1 || b.tokens != maxAnswer {
-		t.Errorf("learned %+v", b)
+	c.add(ms(660))
+	first.End() // 1,300 ms without the 400 of prefill, beside two others
+	if got := rt.batchCost; got.answers != 1 || math.Abs(got.delay-float64(ms(1300))/66) > 1 {
+		t.Errorf("learned %+v", got)
+	}
+	second.End()
+	if rt.batchCost.answers < 1.9 {
+		t.Errorf("learned %+v", rt.batchCost)
+	}
+	refused := rt.newTestRequest("dd")
+	refused.Route(a("n"), false)
+	refused.FirstToken()
+	refused.End()
+	whole := rt.NewRequest(Prompt{Chain: chainOf("e"), Tokens: 64, BlockTokens: 64})
+	whole.Route(a("n"), false)
+	whole.Confirm()
+	whole.FirstToken()
+	whole.End()
+	if rt.batchCost.answers > 2 {
+		t.Errorf("a refused answer or one that was not streamed taught something: %+v", rt.batchCost)
 	}
 }
 

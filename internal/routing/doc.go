@@ -17,8 +17,9 @@
 // so there is nothing to weigh: a prefix that many requests share spills to a
 // second upstream exactly when waiting for it costs more than computing it again.
 //
-// A radix tree of prompt-prefix hashes says which upstream caches a prefix. The rest is
-// learned: the cost of a token from the times of first tokens, what running
-// decodes add to it, the length of answers, and the size of each KV cache from the cached tokens that
-// answers report or their times imply.
+// A radix tree of prompt-prefix hashes says which upstream caches a prefix. The
+// rest is learned: the cost of a token from the times of first tokens, what running
+// decodes add to it, what the requests of one batch add to each other's answers,
+// and the size of each KV cache from the cached tokens that answers report or their
+// times imply.
 package routing

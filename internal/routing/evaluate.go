@@ -63,7 +63,7 @@ func (r *Request) evaluate(candidates []Candidate) (longest int) {
 		})
 		rt.addWait(&s.scored[i], u, now, k.lateShare)
 	}
-	addDecodeDelays(s.scored, rt.batchCost.perRequest())
+	addDecodeDelays(s.scored, rt.batchCost.perRequest(k.perToken))
 	return longest
 }
 

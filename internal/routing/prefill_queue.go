@@ -14,6 +14,8 @@ type prefillQueue struct {
 	queued     int           // prompts whose prefill is not done
 	requests   int           // reservations that have not ended, decoding ones included
 	unstreamed int           // of these, the timed ones
+	busy       time.Duration // in which something was queued, up to busySince
+	busySince  time.Time     // when the queue was last empty; only while it is not
 
 	overtakenTokens  int  // tokens of prompts that were done before the head, in its time
 	headStartUnknown bool // nothing showed when the head's prefill began
@@ -51,7 +53,7 @@ func (q *prefillQueue) reserve(r *reservation, now time.Time, tokens int, prefil
 	q.advance(now)
 	*r = reservation{queue: q, tokens: tokens, cost: max(prefill, 0), timed: timed, queued: true, prev: q.tail}
 	if q.tail == nil {
-		q.head, q.headSince = r, now
+		q.head, q.headSince, q.busySince = r, now, now
 	} else {
 		q.tail.next = r
 	}
@@ -126,6 +128,15 @@ func (q *prefillQueue) wait(now time.Time, late float64) time.Duration {
 	return q.total - q.head.cost + left
 }
 
+// busyUntil returns the time in which something was queued.
+func (q *prefillQueue) busyUntil(now time.Time) time.Duration {
+	q.advance(now)
+	if q.head == nil {
+		return q.busy
+	}
+	return q.busy + now.Sub(q.busySince)
+}
+
 // advance drops timed reservations whose prefill is over.
 func (q *prefillQueue) advance(now time.Time) {
 	for q.head != nil && q.head.timed && now.Sub(q.headSince) >= q.head.cost {
@@ -152,6 +163,7 @@ func (q *prefillQueue) unlink(r *reservation, at time.Time) {
 	r.work.remove(r.cost)
 	r.work = nil
 	if q.queued--; q.queued == 0 {
+		q.busy += at.Sub(q.busySince)
 		q.overtakenTokens, q.headStartUnknown = 0, false
 	}
 }

@@ -162,6 +162,7 @@ func (r *Request) FirstToken() (ttft time.Duration, ok bool) {
 	now := r.router.now()
 	a.hasFirstToken, a.firstTokenAt = true, now
 	a.sample = a.reservation.firstToken(now)
+	a.busyBefore = a.upstream.queue.busyUntil(now)
 	return now.Sub(a.sentAt), true
 }
 
@@ -194,18 +195,6 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 	}
 	r.contradictEvents(promptTokens, cachedTokens)
 	r.learnCached(cached)
-}
-
-// Generated notes the engine's count of the tokens in the answer.
-func (r *Request) Generated(tokens int) {
-	r.router.mu.Lock()
-	defer r.router.mu.Unlock()
-	a := &r.attempt
-	if a.upstream == nil || a.generated > 0 || tokens <= 0 {
-		return
-	}
-	a.generated = min(tokens, maxAnswer)
-	r.router.batchCost.learn(a.generated)
 }
 
 // End releases everything that is reserved. An attempt that was not confirmed
