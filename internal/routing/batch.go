@@ -61,7 +61,8 @@ func (b *batchCost) perRequest(perToken time.Duration) time.Duration {
 // leaving a prefix for it would cost cache hits for nothing. So of the requests
 // past their prefill only those count that exceed the mean by more than chance
 // explains (shrinkage as in cost.shrunkPerToken, where the variance is the mean:
-// Poisson).
+// Poisson). Where the KV cache is full, the queued ones begin as others end, and the
+// batch does not grow.
 func addDecodeDelays(candidates []scoredCandidate, perRequest time.Duration) {
 	decoding := 0
 	for i := range candidates {
@@ -74,7 +75,10 @@ func addDecodeDelays(candidates []scoredCandidate, perRequest time.Duration) {
 		if c.Queued <= 0 && c.decoding() <= byChance {
 			continue // nearly always
 		}
-		beside := float64(max(0, c.Queued)) + excess(float64(c.decoding()), mean)
+		beside := excess(float64(c.decoding()), mean)
+		if !c.Full {
+			beside += float64(max(0, c.Queued))
+		}
 		c.DecodeDelay = time.Duration(min(beside/2*float64(perRequest), float64(maxScore)))
 	}
 }

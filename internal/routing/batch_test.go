@@ -104,6 +104,11 @@ func TestDecodeDelays(t *testing.T) {
 		}
 	}
 	addDecodeDelays(nil, each)
+	full := []scoredCandidate{{Queued: 3, InFlight: 103, Full: true}, {}, {}, {}}
+	addDecodeDelays(full, each)
+	if got, want := full[0].DecodeDelay, (75*75-225)*each/75/2; (got - want).Abs() > time.Microsecond {
+		t.Errorf("where the cache is full %v, want %v", got, want)
+	}
 }
 
 // A prefix is worth waiting for beside a few decodes, not beside a hundred.

@@ -30,6 +30,7 @@ type scoredCandidate struct {
 	Penalty   time.Duration // expected cost of failures there, see Candidate
 	Overdue   time.Duration // the part of Penalty that is a wait
 
+	Full        bool          // the KV cache there has no room for the prompt yet
 	DecodeDelay time.Duration // of its answer by the requests there, see addDecodeDelays
 
 	score time.Duration // set by choose

@@ -123,7 +123,7 @@ func (rt *Router) addWait(c *scoredCandidate, u *upstream, now time.Time, lateSh
 	}
 	// The requests ahead need room too, and are computed while this one waits.
 	room := u.cacheUsage.waitForRoom(c.Uncached, u.foreignTokens(now), u.capacity.size(), rt.blockLifetime.mean())
-	c.Wait = max(c.Wait, room)
+	c.Wait, c.Full = max(c.Wait, room), room > 0
 	if u.queue.unstreamed > 0 {
 		c.Wait = max(c.Wait, c.Backlog) // nothing else shows when their prefill ends
 	}
