@@ -46,7 +46,7 @@ type Job struct {
 	// Upstream is the engine to ask, host:port.
 	Upstream string
 	// Key identifies the prompt: while a job is in the queue, no other with its key
-	// is accepted.
+	// is accepted, unless the job waits for an engine that fails.
 	Key uint64
 	// API and Body are the request. Body must not be changed any more.
 	API  prompt.API
@@ -70,7 +70,7 @@ type Queue struct {
 
 	mu        sync.Mutex
 	upstreams map[string]*upstreamJobs
-	keys      map[uint64]struct{} // of jobs that wait or run
+	keys      map[uint64]*upstreamJobs // of jobs that wait or run
 	running   int
 	blocked   []*upstreamJobs // those that could run but for maxRunningTotal, longest first
 	expiry    *time.Timer     // nil while no job waits
@@ -117,7 +117,7 @@ func newQueue(fetch func(context.Context, string, prompt.API, []byte) (*Tokens, 
 	if random == nil {
 		random = rand.Float64
 	}
-	q := &Queue{fetch: fetch, random: random, upstreams: make(map[string]*upstreamJobs), keys: make(map[uint64]struct{})}
+	q := &Queue{fetch: fetch, random: random, upstreams: make(map[string]*upstreamJobs), keys: make(map[uint64]*upstreamJobs)}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	return q
 }
@@ -128,14 +128,20 @@ func newQueue(fetch func(context.Context, string, prompt.API, []byte) (*Tokens, 
 func (q *Queue) Add(j Job) bool {
 	q.mu.Lock()
 	u := q.upstream(j.Upstream)
-	if _, there := q.keys[j.Key]; q.closed || u == nil || there {
+	if q.closed || u == nil {
 		q.mu.Unlock()
 		return false
 	}
-	q.keys[j.Key] = struct{}{}
+	replaced := q.takeFromFailing(j.Key, u)
+	if q.keys[j.Key] != nil {
+		q.mu.Unlock()
+		return false
+	}
+	q.keys[j.Key] = u
 	u.waiting = append(u.waiting, waitingJob{j, time.Now()})
 	out := u.takeExpired()
 	q.drop(u, out)
+	out = append(out, replaced...)
 	q.dispatch(u)
 	if len(u.waiting) > 0 && q.expiry == nil {
 		q.expiry = time.AfterFunc(maxWait, q.expire)
@@ -143,6 +149,23 @@ func (q *Queue) Add(j Job) bool {
 	q.mu.Unlock()
 	failAll(out, ErrDropped)
 	return true
+}
+
+// takeFromFailing takes the job with a key out if it waits for an engine that fails,
+// and u does not: the tokens come from there sooner.
+func (q *Queue) takeFromFailing(key uint64, u *upstreamJobs) []waitingJob {
+	other := q.keys[key]
+	if other == nil || other.failures == 0 || u.failures > 0 {
+		return nil
+	}
+	i := slices.IndexFunc(other.waiting, func(w waitingJob) bool { return w.Key == key })
+	if i < 0 {
+		return nil // it is being asked
+	}
+	out := []waitingJob{other.waiting[i]}
+	other.waiting = slices.Delete(other.waiting, i, i+1)
+	q.drop(other, out)
+	return out
 }
 
 // expire drops jobs that have waited too long: prompts are kept no longer than that,

@@ -107,6 +107,36 @@ func (o *results) want(t *testing.T, want map[error]int) {
 // half is a random source that leaves pauses as they are.
 func half() float64 { return 0.5 }
 
+// A prompt that waits for an engine that fails does not keep others from its tokens.
+func TestAFailingEngineHoldsNoPromptBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, dead, alive := newEngines(), new(results), new(results)
+		q := newQueue(e.fetch, half)
+		defer q.Close()
+		e.set("dead:1", ErrUnreachable)
+		add := func(upstream string, key uint64, o *results) bool {
+			return q.Add(Job{Upstream: upstream, Key: key, Body: []byte(upstream), Done: o.done})
+		}
+		for key := range uint64(4) { // two are asked at once, two wait
+			add("dead:1", key, dead)
+		}
+		if add("alive:1", 0, alive) || add("alive:1", 3, alive) {
+			t.Error("nothing has failed yet: a second job was accepted")
+		}
+		time.Sleep(1100 * time.Millisecond) // virtual
+		if add("dead:1", 3, dead) {
+			t.Error("a second job for the same engine was accepted")
+		}
+		if !add("alive:1", 3, alive) || add("alive:1", 3, alive) {
+			t.Error("the job was not accepted, or twice")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		alive.want(t, map[error]int{nil: 1})
+		dead.want(t, map[error]int{ErrUnreachable: 2, ErrDropped: 1})
+	})
+}
+
 // Every job is done once, in order, two at a time; equal ones once.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
