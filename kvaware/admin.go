@@ -29,7 +29,7 @@ func init() {
 // `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, capacity, failures, and what the engine reports
 // `GET /kv_aware/upstreams/ADDR` | One upstream
 // `DELETE /kv_aware/upstreams/ADDR` | Forgets the upstream's blocks and failures, as after a restart of the engine
-// `DELETE /kv_aware/upstreams` | Forgets the blocks of all upstreams
+// `DELETE /kv_aware/upstreams` | Forgets the blocks and failures of all upstreams
 // `POST /kv_aware/explain?path=/v1/chat/completions` | Where a request with this body would go, and why; nothing is sent or recorded. With `tenant=NAME` as that tenant
 type Admin struct{}
 

@@ -186,7 +186,7 @@ func (s *shared) enforce() (emptied bool) {
 	return true
 }
 
-// forgetAll drops the records of all upstreams.
+// forgetAll drops the records and failures of all upstreams.
 func (s *shared) forgetAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,10 +194,11 @@ func (s *shared) forgetAll() {
 	s.responses.Clear()
 	for _, u := range s.router.Upstreams() {
 		s.events.Forget(u.Address)
+		s.outliers.Forget(u.Address)
 	}
 }
 
-// forget drops the records of one upstream. It reports whether there is such an
+// forget drops the records and failures of one upstream. It reports whether there is such an
 // upstream.
 func (s *shared) forget(address string) bool {
 	s.events.Forget(address)

@@ -110,38 +110,112 @@ func TestExamplesServe(t *testing.T) {
 		for _, form := range []string{"as it is", "its JSON"} {
 			t.Run(filepath.Base(name)+", "+form, func(t *testing.T) {
 				engines := harness.StartEngines(t, 4, enginesim.Config{Speed: 50, Record: 4, Responder: enginesim.Echo})
-				adapter, file := "caddyfile", name
-				if filepath.Ext(name) == ".yaml" {
-					adapter = "bauxite"
-				}
-				if form == "its JSON" {
-					adapter, file = "json", strings.TrimSuffix(name, ".Caddyfile")+".json"
-					if filepath.Ext(name) == ".yaml" {
-						file = name + ".json"
-					}
-				}
-				raw, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				config := strings.NewReplacer(
-					// The lock would hold for all later tests. The test under strace runs
-					// this example unchanged.
-					"volatile_only require", "volatile_only off", `"volatile_only": "require"`, `"volatile_only": "off"`,
-					"node-a:8000", engines[0].Addr(), "node-b:8000", engines[1].Addr(),
-					"node-c:8000", engines[2].Addr(), "node-d:8000", engines[3].Addr(),
-					"vllm.internal 8000 {", "localhost "+port(engines[0])+" {\n versions ipv4",
-					`"name": "vllm.internal"`, `"name": "localhost", "versions": {"ipv4": true}`,
-					`"port": "8000"`, `"port": "`+port(engines[0])+`"`,
-				).Replace(string(raw))
-				if filepath.Base(name) == "production.Caddyfile" {
-					adapter, config = "json", withCertificate(t, harness.Adapt(t, adapter, config), crt, key)
-				}
-				g := harness.StartGateway(t, adapter, config)
+				g := startExample(t, name, form == "its JSON", engines, crt, key)
 				askExample(t, g, engines, filepath.Base(name))
 			})
 		}
 	}
+}
+
+// startExample starts an example, or its JSON, before these engines.
+func startExample(t *testing.T, name string, asJSON bool, engines []*enginesim.Engine, crt, key string) *harness.Gateway {
+	t.Helper()
+	adapter, file := "caddyfile", name
+	if filepath.Ext(name) == ".yaml" {
+		adapter = "bauxite"
+	}
+	if asJSON {
+		adapter, file = "json", strings.TrimSuffix(name, ".Caddyfile")+".json"
+		if filepath.Ext(name) == ".yaml" {
+			file = name + ".json"
+		}
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := strings.NewReplacer(
+		// The lock would hold for all later tests. The test under strace runs
+		// this example unchanged.
+		"volatile_only require", "volatile_only off", `"volatile_only": "require"`, `"volatile_only": "off"`,
+		"node-a:8000", engines[0].Addr(), "node-b:8000", engines[1].Addr(),
+		"node-c:8000", engines[2].Addr(), "node-d:8000", engines[3].Addr(),
+		"vllm.internal 8000 {", "localhost "+port(engines[0])+" {\n versions ipv4",
+		`"name": "vllm.internal"`, `"name": "localhost", "versions": {"ipv4": true}`,
+		`"port": "8000"`, `"port": "`+port(engines[0])+`"`,
+	).Replace(string(raw))
+	if filepath.Base(name) == "production.Caddyfile" {
+		adapter, config = "json", withCertificate(t, harness.Adapt(t, adapter, config), crt, key)
+	}
+	g := harness.StartGateway(t, adapter, config)
+	if filepath.Base(name) == "production.Caddyfile" {
+		g.URL = strings.Replace(g.URL, "http://", "https://", 1)
+		g.Client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ServerName: "llm.example.com"}
+	}
+	return g
+}
+
+// TestExamplesLoseNothing has one engine of each example fail in several ways. No
+// request may be lost. The example with dynamic upstreams has one engine here; the
+// tests of faults have it with several.
+func TestExamplesLoseNothing(t *testing.T) {
+	crt, key := certificate(t)
+	for _, name := range exampleFiles(t) {
+		if filepath.Base(name) == "dynamic.Caddyfile" {
+			continue
+		}
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			engines := harness.StartEngines(t, 4, enginesim.Config{Speed: 50, Responder: enginesim.Echo})
+			g := startExample(t, name, false, engines, crt, key)
+			for _, fault := range []enginesim.Fault{
+				{Kind: enginesim.Status, Status: 500}, {Kind: enginesim.Status, Status: 502}, {Kind: enginesim.Status, Status: 503},
+				{Kind: enginesim.Status, Status: 429}, {Kind: enginesim.Reset}, {Kind: enginesim.Refuse},
+			} {
+				loseNothing(t, g, filepath.Base(name), engines, fault)
+			}
+		})
+	}
+}
+
+// loseNothing sends requests while the first engine that the example uses fails.
+func loseNothing(t *testing.T, g *harness.Gateway, name string, engines []*enginesim.Engine, fault enginesim.Fault) {
+	t.Helper()
+	_, _, used := exampleRequest(t, g, name, "hello")
+	bad := engines[max(0, used)]
+	if err := bad.Fault(fault); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 8 {
+		r, _, _ := exampleRequest(t, g, name, fmt.Sprint("Question ", i))
+		if answer := g.Do(t, r); answer.Status != http.StatusOK {
+			t.Errorf("%+v, request %d: status %d, body %.200s", fault, i, answer.Status, answer.Body)
+		}
+	}
+	if err := bad.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	harness.Admin(t, http.MethodDelete, "/kv_aware/upstreams", "") // the next fault meets a gateway that knows none
+}
+
+// exampleRequest returns a request of a client of that example, the path of the
+// API, and the index of the first engine that serves its model, -1 for any.
+func exampleRequest(t *testing.T, g *harness.Gateway, name, question string) (r *http.Request, path string, engine int) {
+	t.Helper()
+	path, model, engine := "/v1/chat/completions", "sim", -1
+	switch name {
+	case "models.Caddyfile":
+		model, engine = "qwen-32b", 2
+	case "beside-a-site.Caddyfile":
+		path = "/llm" + path
+	}
+	r, err := http.NewRequest(http.MethodPost, g.URL+path, strings.NewReader(strings.Replace(harness.Chat(question, false), `"sim"`, `"`+model+`"`, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name == "production.Caddyfile" {
+		r.Host = "llm.example.com"
+	}
+	return r, path, engine
 }
 
 func port(e *enginesim.Engine) string {
@@ -173,10 +247,9 @@ func withCertificate(t *testing.T, config []byte, crt, key string) string {
 // askExample sends the request of a client of that example.
 func askExample(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine, name string) {
 	t.Helper()
-	path, model, wantEngine := "/v1/chat/completions", "sim", -1
+	r, path, wantEngine := exampleRequest(t, g, name, "Mail "+harness.SecretMail)
 	switch name {
 	case "models.Caddyfile":
-		model, wantEngine = "qwen-32b", 2
 		if list := g.Get(t, "/v1/models"); !strings.Contains(list.Body, "llama-70b") || !strings.Contains(list.Body, "qwen-32b") {
 			t.Fatalf("/v1/models lists %s", list.Body)
 		}
@@ -184,7 +257,6 @@ func askExample(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine, n
 			t.Fatalf("an unknown model: status %d", answer.Status)
 		}
 	case "beside-a-site.Caddyfile":
-		path = "/llm" + path
 		if page := g.Get(t, "/"); page.Status != http.StatusOK || !strings.Contains(page.Body, "A site") {
 			t.Fatalf("the site answers %d", page.Status)
 		}
@@ -192,16 +264,6 @@ func askExample(t *testing.T, g *harness.Gateway, engines []*enginesim.Engine, n
 		if answer := g.Post(t, "/vllm-prod"+path, harness.Chat("hi", false)); answer.Status != http.StatusOK {
 			t.Fatalf("the cluster by its name: status %d", answer.Status)
 		}
-	case "production.Caddyfile":
-		g.URL = strings.Replace(g.URL, "http://", "https://", 1)
-		g.Client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ServerName: "llm.example.com"}
-	}
-	r, err := http.NewRequest(http.MethodPost, g.URL+path, strings.NewReader(strings.Replace(harness.Chat("Mail "+harness.SecretMail, false), `"sim"`, `"`+model+`"`, 1)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if name == "production.Caddyfile" {
-		r.Host = "llm.example.com"
 	}
 	answer := g.Do(t, r)
 	if answer.Status != http.StatusOK || !strings.Contains(answer.Body, harness.SecretMail) {
