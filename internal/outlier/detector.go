@@ -109,12 +109,18 @@ func (d *Detector) countTroubled(now time.Time) {
 	d.troubled.Store(n)
 }
 
+// maxUpstreams bounds the number of upstreams that are remembered: addresses with
+// placeholders can be a client's choice. More are taken for ready.
+const maxUpstreams = 4096
+
 // upstream returns the state of an address, new if need be. The caller holds mu.
 func (d *Detector) upstream(address string) *upstream {
 	u := d.upstreams[address]
 	if u == nil {
 		u = &upstream{address: address}
-		d.upstreams[address] = u
+		if len(d.upstreams) < maxUpstreams {
+			d.upstreams[address] = u
+		}
 	}
 	u.lastUsed = d.now()
 	return u

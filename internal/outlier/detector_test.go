@@ -3,6 +3,7 @@
 package outlier
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -290,6 +291,18 @@ func TestOff(t *testing.T) {
 	if len(b.log.lines) != 0 {
 		t.Errorf("log %q", b.log.lines)
 	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	b := newFixture(Options{})
+	for i := range maxUpstreams + 10 {
+		b.fail(fmt.Sprint(i), Dial, 3)
+	}
+	if n := len(b.Ejected()); n != maxUpstreams {
+		t.Errorf("%d upstreams are remembered", n)
+	}
+	b.wantState(t, fmt.Sprint(maxUpstreams+9), Ready, true)
+	b.wantState(t, "0", Out, false)
 }
 
 func TestSweepAndForget(t *testing.T) {
