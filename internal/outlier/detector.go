@@ -142,11 +142,13 @@ func (d *Detector) Sweep() {
 
 const upstreamTTL = time.Hour
 
-// Forget drops what is remembered of an upstream.
+// Forget drops what is remembered of an upstream, except for attempts under way.
 func (d *Detector) Forget(address string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if u := d.upstreams[address]; u != nil && len(u.inFlight) == 0 {
+	if u := d.upstreams[address]; u != nil && len(u.inFlight) > 0 {
+		*u = upstream{address: address, lastUsed: u.lastUsed, inFlight: u.inFlight}
+	} else {
 		delete(d.upstreams, address)
 	}
 	d.countTroubled(d.now())

@@ -323,6 +323,23 @@ func TestSweepAndForget(t *testing.T) {
 	}
 }
 
+// Failures are forgotten at once, also while requests are under way; these still end
+// as they should.
+func TestForgetWhileRequestsAreUnderWay(t *testing.T) {
+	b := newFixture(Options{})
+	open := b.start("a", 0)
+	b.fail("a", Dial, 3)
+	b.Forget("a")
+	b.wantState(t, "a", Ready, true)
+	if r, _ := b.Report("a"); r.InFlight != 1 || r.Failed {
+		t.Errorf("report %+v", r)
+	}
+	open.Succeed()
+	if r, _ := b.Report("a"); r.InFlight != 0 || !b.Quiet() {
+		t.Errorf("report %+v", r)
+	}
+}
+
 // TestRandomOutcomes runs random attempts and checks after each what must always
 // hold.
 func TestRandomOutcomes(t *testing.T) {
