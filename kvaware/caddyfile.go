@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -152,13 +154,13 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "cache_salt":
 			p.CacheSalt, err = parseSwitch(option, value)
 		case "max_wait":
-			p.MaxWait, err = parseMaxWait(value)
+			p.MaxWait, err = parseDuration(value, 1, errMaxWait)
 		case "priority":
 			if p.Priority = value; value == "" {
 				err = errPriority
 			}
 		case "keepalive":
-			p.KeepAlive, err = parseKeepAlive(value)
+			p.KeepAlive, err = parseDuration(value, MinKeepAlive, errKeepAlive)
 		case "capacity":
 			if p.Capacity, err = strconv.ParseInt(value, 10, 64); err != nil || p.Capacity == 0 {
 				p.Capacity = -1 // out of range
@@ -228,6 +230,15 @@ func parseSize(option, value string) (int64, error) {
 		return 0, fmt.Errorf("%s takes a size such as 20MB", option)
 	}
 	return int64(size), nil
+}
+
+// parseDuration reads a duration of at least least; anything else is wrong.
+func parseDuration(value string, least time.Duration, wrong error) (caddy.Duration, error) {
+	d, err := caddy.ParseDuration(value)
+	if err != nil || d < least {
+		return 0, wrong
+	}
+	return caddy.Duration(d), nil
 }
 
 // parseSwitch reads on or off.

@@ -159,12 +159,12 @@ func (e *Eject) set(option, value string) (err error) {
 		}
 		return e.checkFailures()
 	case "base":
-		e.Base, err = parseEjectDuration(value, errEjectBase)
+		e.Base, err = parseDuration(value, 1, errEjectBase)
 		if err == nil {
 			err = e.checkBase()
 		}
 	case "max":
-		e.Max, err = parseEjectDuration(value, errEjectMax)
+		e.Max, err = parseDuration(value, 1, errEjectMax)
 	case "share":
 		number, percent := strings.CutSuffix(value, "%")
 		if e.Share, err = strconv.ParseFloat(number, 64); err != nil || e.Share == 0 {
@@ -176,12 +176,4 @@ func (e *Eject) set(option, value string) (err error) {
 		return e.checkShare()
 	}
 	return err
-}
-
-func parseEjectDuration(value string, wrong error) (caddy.Duration, error) {
-	d, err := caddy.ParseDuration(value)
-	if err != nil || d <= 0 {
-		return 0, wrong
-	}
-	return caddy.Duration(d), nil
 }

@@ -15,15 +15,6 @@ const MinKeepAlive = time.Second
 
 var errKeepAlive = fmt.Errorf("keepalive takes a duration of %v or more", MinKeepAlive)
 
-// parseKeepAlive reads the argument of keepalive.
-func parseKeepAlive(value string) (caddy.Duration, error) {
-	d, err := caddy.ParseDuration(value)
-	if err != nil || d < MinKeepAlive {
-		return 0, errKeepAlive
-	}
-	return caddy.Duration(d), nil
-}
-
 // checkKeepAlive takes 0 for no comments.
 func checkKeepAlive(d caddy.Duration) error {
 	if d != 0 && d < caddy.Duration(MinKeepAlive) {

@@ -239,11 +239,9 @@ func (p *Policy) parseLMCache(d *caddyfile.Dispenser, o options) error {
 		}
 		switch option {
 		case "wait":
-			wait, err := caddy.ParseDuration(value)
-			if err != nil || wait < 0 {
-				return d.WrapErr(errWait)
+			if l.Wait, err = parseDuration(value, 0, errWait); err != nil {
+				return d.WrapErr(err)
 			}
-			l.Wait = caddy.Duration(wait)
 		case "warm_gpu":
 			if l.WarmGPU, err = parseSwitch("lmcache: warm_gpu", value); err != nil {
 				return d.WrapErr(err)

@@ -84,15 +84,6 @@ var (
 	errPriority = errors.New("priority takes a placeholder such as {http.request.header.X-Priority}")
 )
 
-// parseMaxWait reads the argument of max_wait.
-func parseMaxWait(value string) (caddy.Duration, error) {
-	d, err := caddy.ParseDuration(value)
-	if err != nil || d <= 0 {
-		return 0, errMaxWait
-	}
-	return caddy.Duration(d), nil
-}
-
 // checkMaxWait takes 0 for a wait without a limit.
 func checkMaxWait(d caddy.Duration) error {
 	if d < 0 {

@@ -87,17 +87,17 @@ func (p *Policy) parseTokenize(d *caddyfile.Dispenser, o options) error {
 	if len(args) == 0 || len(args) > 2 || len(args) == 2 && args[0] != tokenizeInline {
 		return d.WrapErr(errTokenize)
 	}
-	var deadline time.Duration
+	var deadline caddy.Duration
 	if len(args) == 2 {
 		var err error
-		if deadline, err = caddy.ParseDuration(args[1]); err != nil || deadline <= 0 {
-			return d.WrapErr(errTokenize)
+		if deadline, err = parseDuration(args[1], 1, errTokenize); err != nil {
+			return d.WrapErr(err)
 		}
 	}
-	if err := checkTokenize(args[0], deadline); err != nil {
+	if err := checkTokenize(args[0], time.Duration(deadline)); err != nil {
 		return d.WrapErr(err)
 	}
-	p.Tokenize, p.TokenizeDeadline = args[0], caddy.Duration(deadline)
+	p.Tokenize, p.TokenizeDeadline = args[0], deadline
 	return nil
 }
 
