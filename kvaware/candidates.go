@@ -98,6 +98,15 @@ func candidate(u *reverseproxy.Upstream, r *http.Request) routing.Candidate {
 	return routing.Candidate{Address: address(u, r), Requests: u.NumRequests()}
 }
 
+// addressesOf returns the keys of upstreams.
+func addressesOf(pool reverseproxy.UpstreamPool, r *http.Request) []string {
+	addresses := make([]string, len(pool))
+	for i, u := range pool {
+		addresses[i] = address(u, r)
+	}
+	return addresses
+}
+
 // address returns the key of an upstream: its dial address. Placeholders in it
 // may stand for another engine with each request.
 func address(u *reverseproxy.Upstream, r *http.Request) string {

@@ -53,9 +53,9 @@ func TestCandidates(t *testing.T) {
 }
 
 func TestUpstreamsAreRefreshedOnceASecond(t *testing.T) {
-	var u upstreamRefresh
+	var u throttle
 	now := time.Unix(1000, 0)
-	if !u.due(now) || u.due(now) || u.due(now.Add(refreshInterval-1)) || !u.due(now.Add(refreshInterval)) {
+	if !u.due(refreshInterval, now) || u.due(refreshInterval, now) || u.due(refreshInterval, now.Add(refreshInterval-1)) || !u.due(refreshInterval, now.Add(refreshInterval)) {
 		t.Fatal("not once a second")
 	}
 }

@@ -213,10 +213,10 @@ type Policy struct {
 // observed holds the facts that a provisioned policy learns from its config and
 // its requests.
 type observed struct {
-	refresh    upstreamRefresh
-	relist     upstreamRefresh           // the last time that models were read on demand
-	searched   upstreamRefresh           // the last time that a stored response was looked for at several upstreams
-	unlisted   upstreamRefresh           // the last time that a model none lists was looked for at all upstreams
+	refresh    throttle
+	relist     throttle                  // the last time that models were read on demand
+	searched   throttle                  // the last time that a stored response was looked for at several upstreams
+	unlisted   throttle                  // the last time that a model none lists was looked for at all upstreams
 	place      atomic.Pointer[placement] // nil until the config has started
 	lastRouted atomic.Pointer[routed]    // nil: nothing was routed, or the config names all
 }

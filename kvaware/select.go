@@ -117,28 +117,22 @@ func replacer(r *http.Request) *caddy.Replacer {
 // short enough for dynamic ones, and at no cost to each request.
 const refreshInterval = time.Second
 
-// upstreamRefresh is the time of a policy's last refresh, in Unix nanoseconds.
-type upstreamRefresh struct{ last atomic.Int64 }
+// throttle holds the time at which something was last done, in Unix nanoseconds.
+type throttle struct{ last atomic.Int64 }
 
 // due reports true to one caller in each interval.
-func (u *upstreamRefresh) due(now time.Time) bool { return u.dueEvery(refreshInterval, now) }
-
-// dueEvery is due with another interval.
-func (u *upstreamRefresh) dueEvery(interval time.Duration, now time.Time) bool {
-	last := u.last.Load()
-	return now.UnixNano()-last >= int64(interval) && u.last.CompareAndSwap(last, now.UnixNano())
+func (t *throttle) due(interval time.Duration, now time.Time) bool {
+	last := t.last.Load()
+	return now.UnixNano()-last >= int64(interval) && t.last.CompareAndSwap(last, now.UnixNano())
 }
 
 // refreshUpstreams tells the shared state which upstreams the policy may send
 // requests to. It does not block.
 func (p *Policy) refreshUpstreams(pool reverseproxy.UpstreamPool, r *http.Request) {
-	if !p.observed.refresh.due(p.shared.now()) {
+	if !p.observed.refresh.due(refreshInterval, p.shared.now()) {
 		return
 	}
-	addresses := make([]string, len(pool))
-	for i, u := range pool {
-		addresses[i] = address(u, r)
-	}
+	addresses := addressesOf(pool, r)
 	p.shared.upstreams.Refresh(p.upstreamsSubscriber, addresses)
 	p.shared.events.Follow(p.eventsSubscriber, addresses)
 }

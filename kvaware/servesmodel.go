@@ -5,6 +5,7 @@ package kvaware
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -54,17 +55,16 @@ func (p *Policy) filterByModel(pool reverseproxy.UpstreamPool, api, model string
 	return pool
 }
 
+// lookAgainInterval is the time between two requests that make the gateway look again
+// for a model that no engine lists. Clients can make up names.
+const lookAgainInterval = time.Second
+
 // relist has the models of all upstreams read soon, since a request names one that
 // none of them lists. Clients may do so at will: it has an effect once a second.
 func (p *Policy) relist(pool reverseproxy.UpstreamPool, r *http.Request) {
-	if !p.observed.relist.due(p.shared.now()) {
-		return
+	if p.observed.relist.due(lookAgainInterval, p.shared.now()) {
+		p.shared.upstreams.Relist(addressesOf(pool, r)...)
 	}
-	addresses := make([]string, len(pool))
-	for i, u := range pool {
-		addresses[i] = address(u, r)
-	}
-	p.shared.upstreams.Relist(addresses...)
 }
 
 // lacksModel notes that the upstream of the attempt under way has answered 404, and
@@ -104,6 +104,6 @@ func (s *requestState) listsOutdated(models *upstreams.ModelTable, at, model str
 			return false
 		}
 	}
-	s.unlisted = s.policy.observed.unlisted.due(s.policy.shared.now())
+	s.unlisted = s.policy.observed.unlisted.due(lookAgainInterval, s.policy.shared.now())
 	return s.unlisted
 }

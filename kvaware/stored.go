@@ -71,7 +71,7 @@ func (s *requestState) lacksResponse(r *http.Request) (elsewhere bool) {
 	if s.atHolder {
 		return false
 	}
-	s.searched = s.searched || s.policy.observed.searched.dueEvery(searchInterval, s.policy.shared.now())
+	s.searched = s.searched || s.policy.observed.searched.due(searchInterval, s.policy.shared.now())
 	return s.searched && s.tries.Untried > 0
 }
 
