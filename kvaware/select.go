@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/transport"
 	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
@@ -24,7 +25,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	pool = p.forModelsPath(pool, tries.Tried(), r)
 	x, scrubbed := janitor.From(r)
 	if !scrubbed {
-		return p.selectUnscrubbed(pool, r, w)
+		return p.selectUnscrubbed(pool, tries, r, w)
 	}
 	state := p.requestState(x, r)
 	if !x.Attach(r) {
@@ -37,7 +38,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 			return u
 		}
 		setPlaceholders(r, routing.Decision{Reason: routing.Fallback}, 0)
-		return p.selectUnsigned(serving, r, w)
+		return p.selectUnsigned(serving, tries, r, w)
 	}
 	state.attemptFailed()
 	candidates := p.candidates(serving, tries.Tried(), r)
@@ -57,8 +58,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 
 // selectUnsigned has the fallback policy pick an upstream for a request without a
 // signature. Upstreams that fail are left out for it too.
-func (p *Policy) selectUnsigned(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	tries := p.tries(r)
+func (p *Policy) selectUnsigned(pool reverseproxy.UpstreamPool, tries *transport.Tries, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	candidates := p.candidates(pool, tries.Tried(), r)
 	defer candidates.release()
 	u := p.fallback.Select(candidates.upstreams, r, w)

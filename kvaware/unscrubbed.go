@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/transport"
 )
 
 // unscrubbed is the reason for requests that no janitor has seen.
@@ -29,7 +30,7 @@ const unscrubbedBody = `{"type":"error","error":{"type":"api_error","code":"unsc
 
 // selectUnscrubbed handles a request that no janitor has seen. One without a
 // body has no prompt to protect: the fallback takes it.
-func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, tries *transport.Tries, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	why := routing.Fallback
 	if p.Unscrubbed == unscrubbedRefuse {
 		if hasBody(r) {
@@ -40,7 +41,7 @@ func (p *Policy) selectUnscrubbed(pool reverseproxy.UpstreamPool, r *http.Reques
 		why = unscrubbed
 	}
 	setPlaceholders(r, routing.Decision{Reason: why}, 0)
-	u := p.selectUnsigned(pool, r, w)
+	u := p.selectUnsigned(pool, tries, r, w)
 	if u != nil && why == unscrubbed {
 		p.shared.metrics.picked(address(u, r), why)
 	}

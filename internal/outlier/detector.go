@@ -16,7 +16,7 @@ type Detector struct {
 	now      func() time.Time
 	observer Observer
 
-	// troubled and nextDue let Assess skip the lock while all is well: the number
+	// troubled and nextDue let Quiet answer without the lock: the number
 	// of upstreams with a failure that still counts, and the time in Unix
 	// nanoseconds at which the next answer can be overdue.
 	troubled atomic.Int32
@@ -117,7 +117,7 @@ const maxUpstreams = 4096
 func (d *Detector) upstream(address string) *upstream {
 	u := d.upstreams[address]
 	if u == nil {
-		u = &upstream{address: address}
+		u = new(upstream)
 		if len(d.upstreams) < maxUpstreams {
 			d.upstreams[address] = u
 		}
@@ -147,7 +147,7 @@ func (d *Detector) Forget(address string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if u := d.upstreams[address]; u != nil && len(u.inFlight) > 0 {
-		*u = upstream{address: address, lastUsed: u.lastUsed, inFlight: u.inFlight}
+		*u = upstream{lastUsed: u.lastUsed, inFlight: u.inFlight}
 	} else {
 		delete(d.upstreams, address)
 	}
@@ -156,7 +156,6 @@ func (d *Detector) Forget(address string) {
 
 // Report describes what is remembered of an upstream.
 type Report struct {
-	Address      string
 	State        State
 	Failed       bool          // it has failed at some time
 	Kind         Kind          // of the last failure

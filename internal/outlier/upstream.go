@@ -70,7 +70,6 @@ type Assessment struct {
 
 // upstream is what is remembered of one upstream. The detector's mu guards it.
 type upstream struct {
-	address  string
 	lastUsed time.Time
 	inFlight []*Attempt
 
@@ -249,7 +248,6 @@ func (u *upstream) leaveOut(d time.Duration, now time.Time) {
 // report describes the upstream.
 func (u *upstream) report(now time.Time) Report {
 	r := Report{
-		Address:      u.address,
 		State:        u.state(now),
 		Failed:       u.hasFailed,
 		Kind:         u.kind,

@@ -45,10 +45,10 @@ func (l *lacking) hash(model string) uint64 { return maphash.String(l.seed, mode
 
 // note takes in that an upstream lacks a model.
 func (l *lacking) note(address, api, model string, now time.Time) {
-	new := lack{address, api, l.hash(model), now}
+	noted := lack{address, api, l.hash(model), now}
 	l.change(func(old lack) bool {
-		return now.Sub(old.since) >= lackingFor || old.address == address && old.api == api && old.model == new.model
-	}, new)
+		return now.Sub(old.since) >= lackingFor || old.address == address && old.api == api && old.model == noted.model
+	}, noted)
 }
 
 // listed takes in an upstream's list of models: it has all of them, whatever it
