@@ -73,7 +73,7 @@ const (
 	requestIDName   = "request_id"
 )
 
-// steering is what the handler does with all that steers an engine.
+// steering holds the modes of all members, headers and paths that steer an engine.
 type steering struct {
 	take       prompt.EngineMembers   // to find in bodies: all that do not pass
 	refuse     prompt.EngineMembers   // those of them that are refused

@@ -25,7 +25,7 @@ type keepAlive struct {
 	begun bool // a comment has sent the header
 	over  bool // no more comments
 
-	// header is what the handlers behind the janitor see as the answer's header.
+	// header stands for the answer's header in the handlers behind the janitor.
 	// The server's own belongs to the timer until the answer begins; then header
 	// is nil, unless a comment came first.
 	header http.Header

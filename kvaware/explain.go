@@ -79,7 +79,7 @@ type upstreamForecast struct {
 	Address      string  `json:"address"`
 	CachedTokens int     `json:"cached_tokens"`
 	WaitMS       float64 `json:"wait_ms"`    // until the prefill queued there is done
-	BacklogMS    float64 `json:"backlog_ms"` // wait that the engine's own reports show; max_wait goes by the longer one
+	BacklogMS    float64 `json:"backlog_ms"` // the same by the engine's reports; max_wait takes the longer of both
 	PrefillMS    float64 `json:"prefill_ms"` // of the uncached tokens
 	TTFTMS       float64 `json:"ttft_ms"`    // both
 	Requests     int     `json:"requests"`   // in flight there

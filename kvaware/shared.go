@@ -198,8 +198,8 @@ func (s *shared) forgetAll() {
 	}
 }
 
-// forget drops the records and failures of one upstream. It reports whether there is such an
-// upstream.
+// forget drops the records and failures of one upstream. It reports whether there
+// is such an upstream.
 func (s *shared) forget(address string) bool {
 	s.events.Forget(address)
 	s.outliers.Forget(address)

@@ -4,7 +4,7 @@ package faults
 
 import "testing"
 
-// slowdown is how much slower the slow engine of four equal ones is.
+// slowdown divides the speed of one engine; the other three are equal.
 const slowdown = 10
 
 func slowScenarios(t *testing.T) (all []scenario) {

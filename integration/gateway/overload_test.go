@@ -256,8 +256,9 @@ func TestMaxWaitCountsNoWorkOfClientsThatLeft(t *testing.T) {
 	o.waiting.Wait()
 }
 
-// The engine holds eight prompts, of which the last seven count for 22 s of 40 s,
-// with the first one for at most 25 s: more than half, which is what the worse of two has.
+// The engine holds eight prompts: the last seven count for 22 s, all for at most 25 s.
+// The worse of two priorities, and the greedier of two tenants, may wait for half of
+// the 40 s.
 func TestMaxWaitRefusesByPriorityAndTenant(t *testing.T) {
 	const held, bytes = 8, 100_000
 	ask := func(priority string) string {

@@ -105,8 +105,8 @@ func (a *Attempt) Succeed() {
 	}
 }
 
-// Fail notes that the attempt has failed. retryAfter is what a Limited upstream
-// asks for, 0 for nothing.
+// Fail notes that the attempt has failed. retryAfter is the time that a Limited
+// upstream asks to wait, 0 without one.
 func (a *Attempt) Fail(k Kind, retryAfter time.Duration) {
 	ejected, ended := time.Duration(0), false
 	a.end(func(u *upstream, now time.Time) {

@@ -31,8 +31,8 @@ const (
 	// hiccup would keep a lightly loaded upstream without requests until the failure
 	// share has faded. After a hang it has to fade: a trial would cost too much.
 	trialAfter = 2 * time.Second
-	// failedAttemptCost is what a failed attempt is taken to cost a client: the
-	// time until it fails, and the prefill that another upstream has to do.
+	// failedAttemptCost is the assumed cost of a failed attempt: the time until it
+	// fails, and the prefill at another upstream.
 	failedAttemptCost = 2 * time.Second
 	// maxShare bounds the failure share in the cost, which would be infinite at 1.
 	maxShare = 0.9
@@ -54,7 +54,7 @@ var stateNames = [...]string{"ready", "returning", "half-open", "limited", "ejec
 // String returns the state's name, as logs and the admin API show it.
 func (s State) String() string { return stateNames[s] }
 
-// Assessment is what routing needs to know of an upstream.
+// Assessment describes an upstream to the router.
 type Assessment struct {
 	State State
 	// Takes says that the upstream takes one more request at this moment.
@@ -68,7 +68,7 @@ type Assessment struct {
 	FailureShare float64
 }
 
-// upstream is what is remembered of one upstream. The detector's mu guards it.
+// upstream holds the failures of one upstream. The detector's mu guards it.
 type upstream struct {
 	lastUsed time.Time
 	inFlight []*Attempt
@@ -96,7 +96,7 @@ type upstream struct {
 	overdueSince time.Time // when its oldest overdue answer was asked for; zero: none is
 }
 
-// assess returns what routing needs to know.
+// assess describes the upstream to the router.
 func (u *upstream) assess(now time.Time) Assessment {
 	a := Assessment{State: u.state(now), FailureShare: u.failureShare(now)}
 	switch a.State {

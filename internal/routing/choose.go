@@ -39,8 +39,8 @@ type scoredCandidate struct {
 // choose returns the index of the candidate with the smallest score, or -1 when
 // there is none. Among those that are equal within indifference it picks the one
 // with the lowest penalty, then the one with the fewest requests in flight, then
-// the one that was given the least to compute, whose cache has most room. It also returns the contention that the
-// scores account for.
+// the one that was given the least to compute, whose cache has most room. It also
+// returns the contention that the scores account for.
 func choose(candidates []scoredCandidate) (pick int, others contention) {
 	others = contentionOf(candidates)
 	pick = -1
@@ -116,8 +116,8 @@ func arrivalsUntilIdle(queued int, demand float64) float64 {
 // computeScore returns the predicted time to first token, the delay of the rest of
 // the answer and the penalty, plus what this request costs those that come after
 // it: each waits for as long as it computes. So the more there is to do, the more
-// computing something again weighs against waiting for it. Looking at the request alone would drive an overloaded fleet deeper
-// into its overload.
+// computing something again weighs against waiting for it. Looking at the request
+// alone would drive an overloaded fleet deeper into its overload.
 //
 // Those after it are the requests that come to just this upstream while it waits
 // and computes, and the requests that have nowhere else to go, see contention.

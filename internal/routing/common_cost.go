@@ -25,7 +25,7 @@ type commonCost struct {
 	sorted   []evidence    // reused
 }
 
-// evidence is what was observed of one upstream.
+// evidence holds the time and the tokens of one upstream's observed prefills.
 type evidence struct{ took, tokens float64 }
 
 func (e evidence) perToken() float64 { return e.took / e.tokens }

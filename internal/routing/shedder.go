@@ -125,7 +125,7 @@ func (s *Shedder) tenantShare(now time.Time, tenant string) float64 {
 	return min(1, max(leastShare, fair/float64(w.queued)))
 }
 
-// shedding is what a Shedder needs to know of one request. The zero value is never
+// shedding describes one request to a Shedder. The zero value is never
 // refused.
 type shedding struct {
 	shedder  *Shedder // nil: none

@@ -53,7 +53,7 @@ llamacpp:requests_deferred 2
 `
 )
 
-// sleepPage is how vLLM 0.32 tells its sleep state.
+// sleepPage holds the lines by which vLLM 0.32 reports its sleep state.
 func sleepPage(awake, offloaded, discarded int) string {
 	return fmt.Sprintf(`vllm:cache_config_info{block_size="16",num_gpu_blocks="0"} 1.0
 vllm:engine_sleep_state{engine="0",model_name="m",sleep_state="awake"} %d.0
