@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"net/http"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/bauxite/caddy-kvaware/internal/modelunion"
 	"github.com/bauxite/caddy-kvaware/internal/outlier"
 	"github.com/bauxite/caddy-kvaware/internal/transport"
 )
@@ -49,8 +49,7 @@ func (p *Policy) wrapProxy(ctx caddy.Context) error {
 		Tries:  p.triesOf,
 	}
 	if p.Models == modelsUnion {
-		union := newModelUnion(watched.Base)
-		watched.Intercept = func(req *http.Request) (*http.Response, error) { return union.intercept(p, req) }
+		watched.Intercept = p.uniteModels(modelunion.New(watched.Base))
 	}
 	h.Transport = watched
 	p.retries = p.setRetries(h.LoadBalancing)

@@ -142,7 +142,7 @@ func (s *requestState) Usage(u answer.Usage) {
 		return
 	}
 	s.reported = true
-	s.policy.shared.cacheReports.reported(s.address)
+	s.policy.shared.cacheReports.Reported(s.address)
 	s.request.Reported(u.PromptTokens, u.CachedTokens)
 	s.policy.shared.metrics.compare(s.address, s.cached, u)
 	s.staging.Reported(s.address, u.CachedTokens)
@@ -179,7 +179,7 @@ func (s *requestState) unreported(err error) {
 		return
 	}
 	unasked := !s.counted && s.exchange.Stream() && s.policy.Usage != usageInject
-	if warning := shared.cacheReports.unreported(s.address, unasked); warning != "" {
+	if warning := shared.cacheReports.Unreported(s.address, unasked); warning != "" {
 		s.policy.logger.Warn(warning, zap.String("upstream", s.address))
 	}
 }

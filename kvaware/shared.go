@@ -42,7 +42,7 @@ type shared struct {
 	settings []*settings // of the running configs, the newest last
 	policies map[*Policy]struct{}
 
-	cacheReports cacheReports
+	cacheReports upstreams.CacheReports
 }
 
 // signingKey keys the prefix hashes. A signature made in another epoch of the
@@ -217,7 +217,7 @@ func (s *shared) sweep(now time.Time) {
 		s.upstreams.Forget(address)
 		s.responses.Forget(address)
 		s.tokens.Forget(address)
-		s.cacheReports.forget(address)
+		s.cacheReports.Forget(address)
 	}
 }
 

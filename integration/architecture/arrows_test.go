@@ -49,7 +49,7 @@ var rooms = []room{
 		"github.com/andybalholm/brotli github.com/klauspost/compress")},
 	{"janitor/pii", "internal/sensitive"},
 
-	{"kvaware", join("janitor internal/answer internal/endpoint internal/engine/kvevents internal/following internal/lmcache",
+	{"kvaware", join("janitor internal/answer internal/endpoint internal/engine/kvevents internal/following internal/lmcache internal/modelunion",
 		"internal/outlier internal/proxies internal/responses internal/routing internal/staging internal/transport internal/upstreams internal/volatile internal/volatile/needs",
 		caddy, zap, prometheus, humanize)},
 
@@ -67,6 +67,7 @@ var rooms = []room{
 	{"internal/following", join("internal/endpoint internal/engine/kvevents internal/kvindex internal/prompt internal/routing internal/tokenize", prometheus)},
 	{"internal/kvindex", join("internal/blockhash internal/engine/kvevents internal/sensitive radixcache", xxhash)},
 	{"internal/lmcache", "internal/backoff"},
+	{"internal/modelunion", join("internal/transport", caddy)},
 	{"internal/outlier", ""},
 	{"internal/prompt", "internal/sensitive"},
 	{"internal/proxies", caddy},
@@ -98,7 +99,7 @@ const (
 )
 
 // caddyRooms are the rooms that may import Caddy.
-var caddyRooms = []string{".", "cmd/caddy", "janitor", "kvaware", "internal/adapter", "internal/commands", "internal/proxies", "internal/transport",
+var caddyRooms = []string{".", "cmd/caddy", "janitor", "kvaware", "internal/adapter", "internal/commands", "internal/modelunion", "internal/proxies", "internal/transport",
 	"internal/volatile/needs", "integration"}
 
 // broken returns the rule that an import breaks, or "". Both are paths below the

@@ -42,9 +42,8 @@ type Transport struct {
 	// routed, such as a health check.
 	Tries func(*http.Request) *Tries
 
-	// Intercept may answer a routed request itself. It returns nil, nil to have it
-	// sent.
-	Intercept func(*http.Request) (*http.Response, error)
+	// Intercept may answer a routed request itself. It returns nil to have it sent.
+	Intercept func(*http.Request) *http.Response
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -54,8 +53,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.Base.RoundTrip(req)
 	}
 	if t.Intercept != nil {
-		if res, err := t.Intercept(req); res != nil || err != nil {
-			return res, err
+		if res := t.Intercept(req); res != nil {
+			return res, nil
 		}
 	}
 	tries.begin(req)

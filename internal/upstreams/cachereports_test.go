@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kvaware
+package upstreams
 
 import "testing"
 
@@ -14,22 +14,22 @@ func TestWarningsOfMissingCacheReports(t *testing.T) {
 		"the count before":                  {"rsssssssssssssssssss", ""},
 		"the count among the first answers": {"sssssrssssssssssssss", ""},
 	} {
-		var reports cacheReports
+		var reports CacheReports
 		warnings, got := 0, ""
 		for _, a := range c.answers {
 			if a == reported {
-				reports.reported("n")
-			} else if w := reports.unreported("n", a == unasked); w != "" {
+				reports.Reported("n")
+			} else if w := reports.Unreported("n", a == unasked); w != "" {
 				warnings, got = warnings+1, w
 			}
 		}
 		if got != c.want || warnings > 1 {
 			t.Errorf("%s: %d warnings, %q, want %q", name, warnings, got, c.want)
 		}
-		if reports.unreported("other", true) != "" {
+		if reports.Unreported("other", true) != "" {
 			t.Errorf("%s: a warning of another upstream", name)
 		}
-		reports.forget("n")
+		reports.Forget("n")
 		if len(reports.byAddr) != 1 {
 			t.Errorf("%s: a forgotten upstream is remembered", name)
 		}

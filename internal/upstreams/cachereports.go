@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kvaware
+package upstreams
 
 import "sync"
 
@@ -8,9 +8,9 @@ import "sync"
 // needs: one with the count may come among the first.
 const warnAfter = 8
 
-// cacheReports remembers which upstreams report cached tokens, so that the log warns
+// CacheReports remembers which upstreams report cached tokens, so that the log warns
 // once of those that seem not to, with the cure. The zero value is empty.
-type cacheReports struct {
+type CacheReports struct {
 	mu     sync.Mutex
 	byAddr map[string]*cacheReport
 }
@@ -27,16 +27,16 @@ const (
 	uncountedUsage = "the engine does not report cached tokens, so predictions cannot be checked (vLLM: --enable-prompt-tokens-details)"
 )
 
-// reported notes that an answer of the upstream had the count.
-func (c *cacheReports) reported(address string) {
+// Reported notes that an answer of the upstream had the count.
+func (c *CacheReports) Reported(address string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.of(address).quiet = true
 }
 
-// unreported notes an answer without the count, and says whether it is a stream whose
+// Unreported notes an answer without the count, and says whether it is a stream whose
 // client did not ask for usage. It returns the warning that is due, or "".
-func (c *cacheReports) unreported(address string, unasked bool) (warning string) {
+func (c *CacheReports) Unreported(address string, unasked bool) (warning string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.of(address)
@@ -57,15 +57,15 @@ func (c *cacheReports) unreported(address string, unasked bool) (warning string)
 	return uncountedUsage
 }
 
-// forget drops what is known of an upstream.
-func (c *cacheReports) forget(address string) {
+// Forget drops what is known of an upstream.
+func (c *CacheReports) Forget(address string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.byAddr, address)
 }
 
 // of returns the state kept for an upstream, new if need be. The caller holds mu.
-func (c *cacheReports) of(address string) *cacheReport {
+func (c *CacheReports) of(address string) *cacheReport {
 	r := c.byAddr[address]
 	if r == nil {
 		if c.byAddr == nil {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kvaware
+// Package modelunion answers requests for the list of models with what all upstreams
+// of a proxy list.
+package modelunion
 
 import (
 	"bytes"
@@ -14,8 +16,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/bauxite/caddy-kvaware/internal/transport"
@@ -29,36 +29,33 @@ const (
 	maxUnionSize = 16 << 20        // bytes of all lists of one request
 )
 
-// modelUnion answers requests for the list of models with what all upstreams list.
-type modelUnion struct {
+// Union asks the upstreams of one proxy for their lists.
+type Union struct {
 	base  http.RoundTripper // of the proxy
 	slots chan struct{}     // holds one for each request under way
 }
 
-func newModelUnion(base http.RoundTripper) *modelUnion {
-	return &modelUnion{base: base, slots: make(chan struct{}, maxUnions)}
+// New returns a Union that asks through a proxy's transport.
+func New(base http.RoundTripper) *Union {
+	return &Union{base: base, slots: make(chan struct{}, maxUnions)}
 }
 
-// intercept implements the hook of transport.Transport. When no upstream answers
-// with a list, it has the request sent, so that the client gets an engine's own
-// answer. Engines see the client's own headers, and so its credentials.
-func (m *modelUnion) intercept(p *Policy, req *http.Request) (*http.Response, error) {
-	pool, ok := caddyhttp.GetVar(req.Context(), poolVar).(reverseproxy.UpstreamPool)
-	if !ok {
-		return nil, nil
-	}
+// Answer returns the answer to a request for the list of models, made of the lists of
+// the upstreams at infos, or nil when none of them answers with a list in time. Then
+// the request should be sent, so that the client gets an engine's own answer. Engines
+// see the client's own headers, and so its credentials.
+func (u *Union) Answer(req *http.Request, infos []reverseproxy.DialInfo) *http.Response {
 	ctx, cancel := context.WithTimeout(req.Context(), unionTimeout)
 	defer cancel()
 	select {
-	case m.slots <- struct{}{}:
-		defer func() { <-m.slots }()
+	case u.slots <- struct{}{}:
+		defer func() { <-u.slots }()
 	case <-ctx.Done():
-		return nil, nil
+		return nil
 	}
-	lists := m.fetchAll(ctx, req, p.dialInfos(pool, req))
-	body := mergeModels(lists)
+	body := mergeModels(u.fetchAll(ctx, req, infos))
 	if body == nil {
-		return nil, nil
+		return nil
 	}
 	return &http.Response{
 		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -67,33 +64,12 @@ func (m *modelUnion) intercept(p *Policy, req *http.Request) (*http.Response, er
 			"Content-Length": {strconv.Itoa(len(body))},
 		},
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)), Request: req,
-	}, nil
-}
-
-// dialInfos returns where to reach the upstreams that take requests, each once and
-// in their order.
-func (p *Policy) dialInfos(pool reverseproxy.UpstreamPool, r *http.Request) (infos []reverseproxy.DialInfo) {
-	c := p.candidates(pool, nil, r)
-	defer c.release()
-	for i, u := range c.upstreams {
-		a, err := caddy.ParseNetworkAddress(c.scored[i].Address)
-		if err != nil || a.PortRangeSize() != 1 {
-			continue
-		}
-		info := reverseproxy.DialInfo{
-			Upstream: u, Network: a.Network, Address: a.JoinHostPort(0),
-			Host: a.Host, Port: strconv.FormatUint(uint64(a.StartPort), 10),
-		}
-		if !slices.ContainsFunc(infos, func(other reverseproxy.DialInfo) bool { return other.String() == info.String() }) {
-			infos = append(infos, info)
-		}
 	}
-	return infos
 }
 
 // fetchAll returns the lists of the upstreams, in their order. One that gives none
 // in time is left out.
-func (m *modelUnion) fetchAll(ctx context.Context, req *http.Request, infos []reverseproxy.DialInfo) [][]listedModel {
+func (u *Union) fetchAll(ctx context.Context, req *http.Request, infos []reverseproxy.DialInfo) [][]listedModel {
 	lists := make([][]listedModel, len(infos))
 	asking := make(chan struct{}, maxUnionAsks)
 	room := new(atomic.Int64)
@@ -103,7 +79,7 @@ func (m *modelUnion) fetchAll(ctx context.Context, req *http.Request, infos []re
 		asking <- struct{}{}
 		all.Go(func() {
 			defer func() { <-asking }()
-			lists[i] = m.fetch(transport.Elsewhere(ctx, req, info), room)
+			lists[i] = u.fetch(transport.Elsewhere(ctx, req, info), room)
 		})
 	}
 	all.Wait()
@@ -118,11 +94,11 @@ type listedModel struct {
 
 // fetch returns the list of one upstream, nil without one that can be read. room is
 // the number of bytes that the lists of a request may still take.
-func (m *modelUnion) fetch(req *http.Request, room *atomic.Int64) []listedModel {
+func (u *Union) fetch(req *http.Request, room *atomic.Int64) []listedModel {
 	for _, name := range [...]string{"Accept-Encoding", "Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", "If-Range"} {
 		req.Header.Del(name)
 	}
-	answer, err := m.base.RoundTrip(req)
+	answer, err := u.base.RoundTrip(req)
 	if err != nil {
 		return nil
 	}
