@@ -34,6 +34,9 @@ func (s *Stream) cut() bool {
 	return s.expectEnd && !s.tally.over && (!s.large || s.frames.over)
 }
 
+// Failed reports whether an error has come in place of the rest of the answer.
+func (s *Stream) Failed() bool { return s.tally.failed }
+
 // NextNumber returns the sequence_number that the next event would have, in the
 // Responses API. In others it is 0.
 func (s *Stream) NextNumber() int { return s.tally.number }

@@ -138,6 +138,34 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// An error in a stream is told from the end of a whole answer.
+func TestFailed(t *testing.T) {
+	token := `{"choices":[{"index":0,"delta":{"content":"x"}}]}`
+	for _, c := range []struct {
+		events []string
+		want   bool
+	}{
+		{[]string{token, `{"error":{"message":"out of memory"}}`, `[DONE]`}, true},
+		{[]string{`{"error":"out of memory"}`}, true},
+		{[]string{token, `{"object":"error","message":"out of memory","code":500}`}, true},
+		{[]string{`{"type":"error","error":{"type":"overloaded_error","message":"later"}}`}, true},
+		{[]string{`{"type":"response.failed","response":{}}`}, true},
+		{[]string{token, `[DONE]`}, false},
+		{[]string{token, `{"choices":[],"error":null}`, `[DONE]`}, false},
+		{[]string{`{"type":"message_stop"}`}, false},
+		{[]string{`{"type":"response.completed","response":{}}`}, false},
+		{[]string{token}, false},
+	} {
+		s := NewStream(io.Discard, nil, nil)
+		if _, err := s.Write(sse(c.events...)); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Failed(); got != c.want {
+			t.Errorf("%q: %t", c.events, got)
+		}
+	}
+}
+
 // Without ExpectEnd the unfinished event passes as it is.
 func TestEndNotExpected(t *testing.T) {
 	wire := "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x"

@@ -96,7 +96,9 @@ func (e *event) read(doc []byte, at span) bool {
 		return false
 	}
 	e.interpret()
-	e.tally.over = e.tally.over || e.isError()
+	if e.isError() {
+		e.tally.over, e.tally.failed = true, true
+	}
 	if e.bad {
 		e.reset()
 		return false

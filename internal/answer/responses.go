@@ -47,7 +47,7 @@ func (e *event) endResponseLanes(kind []byte, key laneKey) {
 		e.addEnding(ending{all: true})
 	case "response.failed":
 		e.observeResponse()
-		e.tally.over = true
+		e.tally.over, e.tally.failed = true, true
 		e.addEnding(ending{all: true})
 	case "response.output_item.added":
 		e.observeItem()

@@ -26,6 +26,8 @@ var (
 	errUnreachable = errors.New("the endpoint cannot be reached, or broke the connection")
 	errSlow        = errors.New("no whole answer within --timeout")
 	errNoStream    = errors.New("the answer is not a stream of events")
+	errInStream    = errors.New("the stream reports an error instead of the rest of the answer")
+	errCut         = errors.New("the stream ended before the answer")
 	errNoModels    = errors.New("the endpoint lists no models: name one with --model")
 )
 
@@ -191,11 +193,18 @@ func (t *benchTarget) measure(ctx context.Context, body []byte) (m measurement, 
 		return m, errNoStream
 	}
 	reader := answer.NewStream(io.Discard, nil, &m)
-	if _, err := io.Copy(reader, io.LimitReader(resp.Body, maxBenchAnswer)); err != nil {
-		return m, failure(err)
-	}
+	reader.ExpectEnd()
+	_, err = io.Copy(reader, io.LimitReader(resp.Body, maxBenchAnswer))
 	m.total = time.Since(m.sent)
-	if reader.Close() != nil || m.ttft == 0 && !m.finished {
+	closed := reader.Close()
+	switch {
+	case reader.Failed(): // a gateway breaks the connection behind it
+		return m, errInStream
+	case err != nil:
+		return m, failure(err)
+	case closed != nil && m.ttft > 0:
+		return m, errCut
+	case closed != nil || m.ttft == 0 && !m.finished:
 		return m, errNoStream
 	}
 	if m.ttft == 0 {

@@ -196,6 +196,43 @@ func TestBenchCountsFailures(t *testing.T) {
 	}
 }
 
+// An error in a stream and a stream without an end are no answers, whatever came
+// before.
+func TestBenchCountsBrokenStreams(t *testing.T) {
+	const token = `data: {"choices":[{"index":0,"delta":{"content":"x"}}]}` + "\n\n"
+	const inStream = `data: {"error":{"message":"the secret reason"}}` + "\n\n"
+	for _, c := range []struct {
+		stream string
+		aborts bool
+		want   error
+	}{
+		{token + inStream + "data: [DONE]\n\n", false, errInStream},
+		{inStream, false, errInStream},
+		{token + inStream, true, errInStream}, // as this gateway ends a cut stream
+		{token, true, errUnreachable},
+		{token, false, errCut},
+		{": comment\n\n", false, errNoStream},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			io.WriteString(w, c.stream)
+			w.(http.Flusher).Flush()
+			if c.aborts {
+				panic(http.ErrAbortHandler)
+			}
+		}))
+		out, err := runBench(t.Context(), t, "", "--url", s.URL, "--model", "m", "--sessions", "2", "--turns", "1", "--rate", "1000", "--json")
+		s.Close()
+		if !errors.Is(err, errNoAnswer) || strings.Contains(out, "secret") {
+			t.Errorf("%q: %v\n%s", c.stream, err, out)
+			continue
+		}
+		if got := decodeBench(t, out); got[0].Failed[c.want.Error()] != 2 || len(got[0].Failed) != 1 {
+			t.Errorf("%q: failed %v, want %v", c.stream, got[0].Failed, c.want)
+		}
+	}
+}
+
 func TestBenchGivesUpOnTheSlow(t *testing.T) {
 	e := benchEngine(t, enginesim.Config{PrefillRate: 1})
 	out, err := runBench(t.Context(), t, "", "--url", e.URL(), "--json", "--sessions", "1", "--turns", "1", "--timeout", "200ms")
