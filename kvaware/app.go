@@ -71,6 +71,7 @@ type App struct {
 	ctx      caddy.Context
 	shared   *shared // nil until joined
 	settings *settings
+	places   map[*Policy]*placement // of the started config's policies
 	stop     context.CancelFunc
 	logger   *zap.Logger
 }
@@ -153,7 +154,7 @@ func (a *App) Start() error {
 		a.logger.Info("hash_key has changed: the prefix tree starts empty")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	a.stop = cancel
+	a.places, a.stop = places, cancel
 	go a.sweepUntil(ctx)
 	// Now, so that subscriptions of the config before go on without a break.
 	go a.followUntil(ctx, places, a.follow(places))
@@ -210,8 +211,12 @@ func (a *App) follow(places map[*Policy]*placement) <-chan struct{} {
 	return freed
 }
 
-// Stop takes the options back.
+// Stop takes the options back. Caddy stops all apps of a config before it cancels
+// health checks.
 func (a *App) Stop() error {
+	for p, place := range a.places {
+		p.rememberHealth(place.upstreams)
+	}
 	if a.stop != nil {
 		a.stop()
 	}

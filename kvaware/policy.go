@@ -194,6 +194,7 @@ type Policy struct {
 	fallback     reverseproxy.Selector
 	coldFallback bool // the fallback decides for prompts that match nothing
 	available    func(*reverseproxy.Upstream) bool
+	ended        func() bool // the config has stopped, and its health checks are cancelled
 	logger       *zap.Logger
 
 	shared              *shared
@@ -219,6 +220,9 @@ type observed struct {
 	unlisted   throttle                  // the last time that a model none lists was looked for at all upstreams
 	place      atomic.Pointer[placement] // nil until the config has started
 	lastRouted atomic.Pointer[routed]    // nil: nothing was routed, or the config names all
+
+	// The upstreams that were healthy when the config began to stop; nil before.
+	healthy atomic.Pointer[reverseproxy.UpstreamPool]
 }
 
 // CaddyModule returns the Caddy module information.
@@ -233,7 +237,8 @@ func (Policy) CaddyModule() caddy.ModuleInfo {
 // process's shared state.
 func (p *Policy) Provision(ctx caddy.Context) error {
 	p.logger = ctx.Logger()
-	p.available = (*reverseproxy.Upstream).Available
+	p.available = p.isAvailable
+	p.ended = func() bool { return ctx.Err() != nil }
 	p.setDefaults()
 	if err := p.loadFallback(ctx); err != nil {
 		return err

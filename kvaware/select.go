@@ -61,7 +61,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 func (p *Policy) selectUnsigned(pool reverseproxy.UpstreamPool, tries *transport.Tries, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	candidates := p.candidates(pool, tries.Tried(), r)
 	defer candidates.release()
-	u := p.fallback.Select(candidates.upstreams, r, w)
+	u := p.selectFallback(candidates.upstreams, r, w)
 	if u != nil {
 		p.attempt(tries, address(u, r), 0, candidates.others())
 	}
@@ -84,7 +84,7 @@ func (p *Policy) route(c *candidates, state *requestState, r *http.Request, w ht
 	if len(c.upstreams) == 0 {
 		return nil, d
 	}
-	u := p.fallback.Select(c.upstreams, r, w)
+	u := p.selectFallback(c.upstreams, r, w)
 	if u == nil {
 		return nil, d
 	}

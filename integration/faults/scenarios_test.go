@@ -25,16 +25,9 @@ func (s *site) traffic() (requests int, interval time.Duration) {
 	return requestsOfRow, pause
 }
 
-// checkLost reports more lost requests than a site may lose: with the shortest
-// config 2 %. With active health checks a reload can cost some more: Caddy takes a
-// check that the reload cancels for an ill engine, and the requests that the old
-// config still has find none that is well.
+// checkLost reports more lost requests than a site may lose.
 func (s *site) checkLost(lost, requests int) {
-	most := requests / 50
-	if s.setup.checksHealth {
-		most = requests / 20
-	}
-	if s.setup.ours && lost > most {
+	if most := requests / 50; s.setup.ours && lost > most {
 		s.errorf("%d of %d requests are lost, want at most %d", lost, requests, most)
 	}
 }
