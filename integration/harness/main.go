@@ -6,6 +6,8 @@
 //   - gateway: requests, retries, reloads, uploads, bad input, examples
 //   - events: following the engines' KV events
 //   - staging: LMCache
+//   - llamacpp: in front of llama.cpp's own server
+//   - clients: the official SDKs as clients
 //   - faults: engines that fail, in a module of its own
 //   - volatile: nothing reaches the disk, and memory stays bounded
 //   - bench: figures, which only `make bench` measures

@@ -87,11 +87,12 @@ var series = map[string]struct {
 	"sglang:generation_tokens_total": {SGLang, outputTokens},
 	"sglang:cached_tokens_total":     {SGLang, cacheHits},
 
-	"llamacpp:requests_processing":    {LlamaCPP, running},
-	"llamacpp:requests_deferred":      {LlamaCPP, waiting},
-	"llamacpp:kv_cache_usage_ratio":   {LlamaCPP, usage}, // until 2025
-	"llamacpp:prompt_tokens_total":    {LlamaCPP, promptTokens},
-	"llamacpp:tokens_predicted_total": {LlamaCPP, outputTokens},
+	"llamacpp:requests_processing":        {LlamaCPP, running},
+	"llamacpp:requests_deferred":          {LlamaCPP, waiting},
+	"llamacpp:kv_cache_usage_ratio":       {LlamaCPP, usage}, // until 2025
+	"llamacpp:prompt_tokens_total":        {LlamaCPP, promptTokens},
+	"llamacpp:prompt_tokens_cached_total": {LlamaCPP, cacheHits},
+	"llamacpp:tokens_predicted_total":     {LlamaCPP, outputTokens},
 
 	"process_start_time_seconds": {"", started},
 }

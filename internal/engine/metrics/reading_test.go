@@ -45,6 +45,7 @@ sglang:cache_hit_rate{model_name="qwen"} NaN
 `
 	llamaPage = `# TYPE llamacpp:prompt_tokens_total counter
 llamacpp:prompt_tokens_total 6886
+llamacpp:prompt_tokens_cached_total 4630
 llamacpp:tokens_predicted_total 3469
 llamacpp:prompt_tokens_seconds 2.37151
 llamacpp:kv_cache_usage_ratio 0.1
@@ -77,7 +78,7 @@ func TestReadMetrics(t *testing.T) {
 		}},
 		{"llama.cpp", llamaPage, Reading{
 			Engine: LlamaCPP, HasLoad: true, Running: 1, Waiting: 2, Usage: 0.1,
-			totals: [4]float64{6886, 3469, -1, -1},
+			totals: [4]float64{6886, 3469, -1, 4630},
 		}},
 		{"old vllm", "vllm:gpu_cache_usage_perc 0.5\nvllm:num_requests_running 1\n", Reading{
 			Engine: VLLM, Usage: 0.5, totals: [4]float64{-1, -1, -1, -1},
