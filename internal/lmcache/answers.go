@@ -88,26 +88,28 @@ type nodeStatus struct {
 	worldSizes  map[string]int // ranks by model
 }
 
-// readStatus reads a node's status. Newer versions name the list of engines
-// cache_context_meta.
+// readStatus reads a node's status. It lists the engines by the way in which their
+// blocks are moved: by LMCache from CUDA devices, or by the engine itself from all
+// others. Older versions have another name for the first list.
 func readStatus(r io.Reader) (s nodeStatus, err error) {
 	type contexts map[string]struct {
 		Model string `json:"model_name"`
 		World int    `json:"world_size"`
 	}
 	var a struct {
-		ChunkTokens int      `json:"chunk_size"`
-		Now         contexts `json:"cache_context_meta"`
-		Before      contexts `json:"gpu_context_meta"`
+		ChunkTokens   int      `json:"chunk_size"`
+		LMCacheDriven contexts `json:"cache_context_meta"`
+		Older         contexts `json:"gpu_context_meta"`
+		EngineDriven  contexts `json:"non_cuda_context_meta"`
 	}
 	if err := readJSON(r, &a); err != nil {
 		return s, err
 	}
-	if a.ChunkTokens < 1 || a.ChunkTokens > maxChunk || len(a.Now)+len(a.Before) > maxContexts {
+	if a.ChunkTokens < 1 || a.ChunkTokens > maxChunk || len(a.LMCacheDriven)+len(a.Older)+len(a.EngineDriven) > maxContexts {
 		return s, ErrAnswer
 	}
 	s = nodeStatus{chunkTokens: a.ChunkTokens, worldSizes: make(map[string]int)}
-	for _, list := range []contexts{a.Before, a.Now} {
+	for _, list := range []contexts{a.Older, a.LMCacheDriven, a.EngineDriven} {
 		for _, c := range list {
 			if c.World >= 1 && c.World <= maxWorldSize && c.Model != "" {
 				s.worldSizes[c.Model] = max(s.worldSizes[c.Model], c.World)

@@ -105,6 +105,33 @@ func TestNodeOlderStatus(t *testing.T) {
 		`POST http://a:8080/cache/prefetches {"model_name":"/models/qwen","world_size":4,"token_ids":[0,1,2],"cache_salt":"","source_tier":"l2","target_tier":"l1"}`)
 }
 
+// TestNodeEngineDriven: an engine on another device than CUDA moves its blocks itself,
+// and LMCache lists it apart. Its model has the name that the engine was started with.
+func TestNodeEngineDriven(t *testing.T) {
+	const head = `{"is_healthy":true,"engine_type":"MPCacheServer","chunk_size":64,"hash_algorithm":"blake3","active_sessions":0,`
+	w := &wire{answers: map[string]reply{
+		"GET http://a:8080/status":            {status: 200, body: head + `"registered_gpu_ids":[],"cache_context_meta":{},"registered_non_cuda_instance_ids":[],"non_cuda_context_meta":{}}`},
+		"POST http://a:8080/cache/prefetches": {status: 503, body: `{"detail":"no layout registered for model_name='qwen' world_size=1; the model has not allocated KV cache on this node yet"}`},
+	}}
+	n := newTestNode(t, w)
+	prompt := &Prefix{Model: "qwen", Tokens: count(3)}
+	if _, err := n.Submit(t.Context(), "a:8000", prompt); err != ErrNoLayout {
+		t.Fatal(err)
+	}
+	w.sent = nil
+
+	// The engine has started. A status from before it says nothing any more.
+	w.answers["GET http://a:8080/status"] = reply{status: 200, body: head + `"registered_gpu_ids":[],"cache_context_meta":{},"registered_non_cuda_instance_ids":[7219],` +
+		`"non_cuda_context_meta":{"7219":{"model_name":"/models/qwen","world_size":2,"block_size":32,"use_mla":false}},"active_prefetch_jobs":0}`}
+	w.answers["POST http://a:8080/cache/prefetches"] = reply{status: 202, body: `{"request_id":"x-1","chunks":1,"status":"submitted"}`}
+	j, err := n.Submit(t.Context(), "a:8000", prompt)
+	if err != nil || j != (Job{ID: "x-1", Chunks: 1, ChunkTokens: 64}) {
+		t.Errorf("%+v, %v", j, err)
+	}
+	w.expect(t, "GET http://a:8080/status",
+		`POST http://a:8080/cache/prefetches {"model_name":"/models/qwen","world_size":2,"token_ids":[0,1,2],"cache_salt":"","source_tier":"l2","target_tier":"l1"}`)
+}
+
 // TestNodeWithoutStatus: the defaults are used, and a status that failed is not asked
 // for each time.
 func TestNodeWithoutStatus(t *testing.T) {
@@ -195,6 +222,35 @@ func TestCoordinatorContract(t *testing.T) {
 	w.answers["POST http://c:9300/cache/prefetches"] = reply{err: syscall.ECONNREFUSED}
 	if _, err := c.Submit(t.Context(), "10.0.0.1:8000", p); err != ErrUnreachable {
 		t.Error(err)
+	}
+}
+
+// TestCoordinatorReportsNodesRefusal: what a node refuses comes as 502, with the node's
+// status in the text. It is not the coordinator's failure.
+func TestCoordinatorReportsNodesRefusal(t *testing.T) {
+	w := &wire{answers: map[string]reply{"GET http://c:9300/instances": {status: 200, body: instancesAnswer}}}
+	c := newTestCoordinator(t, w)
+	refusal := func(kind, status string) string {
+		return `{"detail":"prefetch submit to 'mp-1' failed: ` + kind + ` '` + status + `' for url 'http://10.0.0.1:8080/cache/prefetches'\nFor more information check: https://developer.mozilla.org/"}`
+	}
+	for _, a := range []struct {
+		status int
+		body   string
+		want   error
+	}{
+		{502, refusal("Server error", "503 Service Unavailable"), ErrNoLayout},
+		{502, refusal("Client error", "409 Conflict"), ErrNoLayout},
+		{502, refusal("Client error", "404 Not Found"), ErrNotFound},
+		{502, refusal("Client error", "400 Bad Request"), ErrRefused},
+		{502, refusal("Server error", "500 Internal Server Error"), ErrServer},
+		{502, `{"detail":"prefetch submit to 'mp-1' failed: All connection attempts failed"}`, ErrServer},
+		{502, `{"detail":"x"}`, ErrServer}, {502, `{"detail":" error '503 "}`, ErrServer}, {502, "", ErrServer},
+		{503, refusal("Server error", "503 Service Unavailable"), ErrServer}, // the coordinator's own
+	} {
+		w.answers["POST http://c:9300/cache/prefetches"] = reply{status: a.status, body: a.body}
+		if _, err := c.Submit(t.Context(), "10.0.0.1:8000", &Prefix{Model: "m", Tokens: count(3)}); err != a.want {
+			t.Errorf("%d %s: %v, want %v", a.status, a.body, err, a.want)
+		}
 	}
 }
 

@@ -58,10 +58,15 @@ type modelFormat struct {
 func (c *Coordinator) format(ctx context.Context, node instance, p *Prefix) (f modelFormat, reported bool) {
 	var status nodeStatus
 	if node.port > 0 {
-		status = c.statuses.get(ctx, &url.URL{Scheme: "http", Host: net.JoinHostPort(node.host, strconv.Itoa(node.port))})
+		status = c.statuses.get(ctx, node.base())
 	}
 	model, world := status.model(p.Model)
 	return modelFormat{model, world, status.chunkSize()}, len(status.worldSizes) > 0
+}
+
+// base returns the URL of the node's own API.
+func (i instance) base() *url.URL {
+	return &url.URL{Scheme: "http", Host: net.JoinHostPort(i.host, strconv.Itoa(i.port))}
 }
 
 // formatOfAny returns the format of the first of some upstreams that answers. It asks
@@ -109,7 +114,7 @@ func (c *Coordinator) Submit(ctx context.Context, upstream string, p *Prefix) (J
 	f, _ := c.format(ctx, node, p)
 	var j Job
 	err = do(ctx, c.options.Transport, request{
-		method: http.MethodPost, base: c.options.Base, path: prefetchesPath,
+		method: http.MethodPost, base: c.options.Base, path: prefetchesPath, order: true, passed: true,
 		tokens: stagingBody(quote(node.id), f.model, f.world, tokens, p.Salt),
 	}, func(r io.Reader) (err error) {
 		j, err = readSubmitted(r, len(tokens))
@@ -118,8 +123,11 @@ func (c *Coordinator) Submit(ctx context.Context, upstream string, p *Prefix) (J
 	if err == nil && j.ID != "" && j.Node != node.id {
 		return Job{}, ErrAnswer
 	}
-	if err == ErrNotFound {
+	switch err {
+	case ErrNotFound:
 		c.nodes.forget() // the node has another name now, or is gone
+	case ErrNoLayout:
+		c.statuses.expire(node.base()) // as in Node.Submit
 	}
 	j.Node, j.ChunkTokens = node.id, f.chunkTokens
 	return j, err

@@ -13,6 +13,8 @@ const (
 	maxDirectory = 32 << 20
 	// maxElement bounds the part of it that is in memory at a time: one element.
 	maxElement = 2 << 20
+	// maxGroups bounds the object groups of a model.
+	maxGroups = 16
 	// maxPlacements bounds the places of one key.
 	maxPlacements = 4096
 )
@@ -30,32 +32,75 @@ type placement struct {
 	Shared bool   `json:"shared"` // every node can read it
 }
 
-// directoryKey is one chunk of one rank. The tokens in it are skipped.
+// directoryKey is one object group of one chunk of one rank. The tokens in it are
+// skipped.
 type directoryKey struct {
 	Key struct {
-		Hash string `json:"chunk_hash_hex"`
+		Hash  string `json:"chunk_hash_hex"`
+		Group int    `json:"object_group_id"`
 	} `json:"key"`
 	Placements []placement `json:"placements"`
 }
 
 // directory counts the leading chunks that each node holds. LMCache can use a chunk
-// only if it holds that and all chunks before it, for every rank.
+// only if it holds that and all chunks before it, for every rank. Of a model with
+// several kinds of layers it keeps a group of objects for each (see run).
 type directory struct {
 	in        *json.Decoder
 	limit     *limitedReader
 	worldSize int
-	hash      string // of the chunk that is being read
-	keys      int    // of that chunk, so far
-	chunks    int    // before that chunk
+	hash      string      // of the chunk that is being read
+	keys      byGroup     // of that chunk, so far
+	chunks    int         // before that chunk
+	groups    map[int]int // by LMCache's number: the order in which they were seen
+	known     groupSet    // all groups so far
 	nodes     map[string]*nodeCount
-	shared    nodeCount
+	shared    run
+	sharedHas byGroup // ranks of the chunk being read that are in shared places
 }
 
-// nodeCount counts one node's leading chunks so far, and the ranks of the chunk being
-// read that it holds.
+// groupSet is a set of object groups, byGroup a count for each.
+type (
+	groupSet uint16
+	byGroup  [maxGroups]int
+)
+
+// run follows how far a prefix is held. A model's layers with full attention need
+// each chunk of it. Those with a sliding window or a recurrent state need only its
+// last chunks, and LMCache may not even have the others. Which group has which layers
+// is not in the answer. So a prefix counts when some group is held without a gap and
+// each group's last chunk is there. Of a single group that is each chunk.
+type run struct {
+	unbroken groupSet // groups held up to the chunk being read, without a gap
+	chunks   int      // the longest prefix that counts
+	of       groupSet // the groups known then: with a further one it does not count
+}
+
+// newRun returns a run that has no gap yet.
+func newRun() run { return run{unbroken: ^groupSet(0)} }
+
+// add ends a chunk, of which these groups are held. known are all groups so far, and
+// before the number of the chunks before it.
+func (r *run) add(held, known groupSet, before int) {
+	r.unbroken &= held
+	if r.unbroken != 0 && held == known {
+		r.chunks, r.of = before+1, known
+	}
+}
+
+// length returns the length of the prefix that counts, given all groups.
+func (r *run) length(all groupSet) int {
+	if r.of != all {
+		return 0
+	}
+	return r.chunks
+}
+
+// nodeCount follows the prefix that one node holds, and counts the ranks of the chunk
+// being read that it holds, by group.
 type nodeCount struct {
-	extent
-	memoryRanks, allRanks int
+	memory, all       run
+	inMemory, inPlace byGroup
 }
 
 // limitedReader limits each element, and all elements together. A json.Decoder has no
@@ -77,11 +122,15 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 }
 
 // readDirectory reads a coordinator's answer to a lookup, key by key: its results are
-// the chunks in order, each with all of its ranks. It returns the extents in chunks,
-// by node. Those of shared places, which every node can read, are under "".
+// the chunks in order, each with all of its ranks, each with its object groups. It
+// returns the extents in chunks, by node. Those of shared places, which every node can
+// read, are under "".
 func readDirectory(r io.Reader, ranks int) (map[string]extent, error) {
 	limited := &limitedReader{from: r, all: maxDirectory}
-	d := directory{worldSize: ranks, in: json.NewDecoder(limited), limit: limited, nodes: make(map[string]*nodeCount)}
+	d := directory{
+		worldSize: ranks, in: json.NewDecoder(limited), limit: limited,
+		groups: make(map[int]int), nodes: make(map[string]*nodeCount), shared: newRun(),
+	}
 	if !d.expect('{') {
 		return nil, ErrAnswer
 	}
@@ -153,7 +202,11 @@ func (d *directory) add(k *directoryKey) error {
 		}
 		d.hash = hash
 	}
-	d.keys++
+	group, ok := d.group(k.Key.Group)
+	if !ok {
+		return ErrAnswer
+	}
+	d.keys[group]++
 	counted := make(map[string]extent, len(k.Placements)) // a node may have a key in several places of a tier
 	for _, p := range k.Placements {
 		if p.Node == "" || len(p.Node) > maxID {
@@ -170,71 +223,92 @@ func (d *directory) add(k *directoryKey) error {
 		}
 		counted[node] = had
 	}
-	for node, had := range counted {
-		h := d.count(node)
-		if h == nil {
-			return ErrAnswer
+	return d.count(group, counted)
+}
+
+// group returns the number of a group in a groupSet. It reports false when there are
+// too many.
+func (d *directory) group(id int) (int, bool) {
+	g, seen := d.groups[id]
+	if !seen {
+		if len(d.groups) == maxGroups {
+			return 0, false
 		}
-		h.memoryRanks += had.memory
-		h.allRanks += had.all
+		g = len(d.groups)
+		d.groups[id] = g
+		d.known |= 1 << g
+	}
+	return g, true
+}
+
+// count counts the nodes that hold a key of a group.
+func (d *directory) count(group int, holders map[string]extent) error {
+	for node, had := range holders {
+		if node == "" {
+			d.sharedHas[group]++
+			continue
+		}
+		n := d.nodes[node]
+		if n == nil {
+			if len(d.nodes) == maxNodes {
+				return ErrAnswer
+			}
+			n = &nodeCount{memory: newRun(), all: d.shared}
+			if d.chunks > 0 {
+				n.memory.unbroken = 0
+			}
+			d.nodes[node] = n
+		}
+		n.inMemory[group] += had.memory
+		n.inPlace[group] += had.all
 	}
 	return nil
 }
 
-// count returns the counts of a node; nil when there are too many nodes.
-func (d *directory) count(node string) *nodeCount {
-	if node == "" {
-		return &d.shared
-	}
-	h := d.nodes[node]
-	if h == nil && len(d.nodes) < maxNodes {
-		h = &nodeCount{extent: extent{all: d.shared.extent.all}}
-		d.nodes[node] = h
-	}
-	return h
-}
-
 // endChunk ends the chunk that is being read. It reports false when that had too few
-// ranks, or too many.
+// keys, or too many. The first group is in the answer whether it is held or not, others
+// only for the ranks that some node holds.
 func (d *directory) endChunk() bool {
-	if d.keys == 0 {
+	if d.keys == (byGroup{}) {
 		return true
 	}
-	if d.keys != d.worldSize {
-		return false
+	for group, keys := range d.keys {
+		if keys > d.worldSize || group == 0 && keys < d.worldSize {
+			return false
+		}
 	}
-	shared := d.shared.allRanks
-	d.shared.endChunk(d.chunks, d.worldSize, 0)
-	for _, h := range d.nodes {
-		h.endChunk(d.chunks, d.worldSize, shared)
+	shared := d.complete(&d.sharedHas)
+	d.shared.add(shared, d.known, d.chunks)
+	for _, n := range d.nodes {
+		n.memory.add(d.complete(&n.inMemory), d.known, d.chunks)
+		n.all.add(d.complete(&n.inPlace)|shared, d.known, d.chunks)
+		n.inMemory, n.inPlace = byGroup{}, byGroup{}
 	}
+	d.sharedHas, d.keys = byGroup{}, byGroup{}
 	d.chunks++
-	d.keys = 0
 	return true
 }
 
-// endChunk makes the extents one chunk longer, if they reach up to the chunk and the
-// node holds every rank of it: all in its own places, or all in shared ones.
-func (h *nodeCount) endChunk(before, ranks, shared int) {
-	if h.extent.memory == before && h.memoryRanks >= ranks {
-		h.extent.memory++
+// complete returns the groups with all ranks of the chunk.
+func (d *directory) complete(ranks *byGroup) (groups groupSet) {
+	for group, n := range ranks {
+		if n > 0 && n >= d.worldSize {
+			groups |= 1 << group
+		}
 	}
-	if h.extent.all == before && (h.allRanks >= ranks || shared >= ranks) {
-		h.extent.all++
-	}
-	h.memoryRanks, h.allRanks = 0, 0
+	return groups
 }
 
 // extents returns the result.
 func (d *directory) extents() map[string]extent {
 	extents := make(map[string]extent, len(d.nodes)+1)
-	for node, h := range d.nodes {
-		if h.extent.all > 0 {
-			extents[node] = h.extent
+	for node, n := range d.nodes {
+		if all := n.all.length(d.known); all > 0 {
+			extents[node] = extent{n.memory.length(d.known), all}
 		}
 	}
-	if d.shared.extent.all > 0 {
-		extents[""] = d.shared.extent
+	if all := d.shared.length(d.known); all > 0 {
+		extents[""] = extent{all: all}
 	}
 	return extents
 }

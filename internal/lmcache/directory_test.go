@@ -10,26 +10,38 @@ import (
 	"testing"
 )
 
-// world is a random set of nodes: the places of each chunk and rank.
+// world is a random set of nodes: the places of each chunk, rank and object group.
 type world struct {
-	chunks, ranks int
-	nodes         []string
-	memory, disk  map[[3]int]bool // node, chunk, rank
-	shared        map[[2]int]bool // chunk, rank
+	chunks, ranks, groups int
+	nodes                 []string
+	memory, disk          map[[4]int]bool // node, chunk, rank, group
+	shared                map[[3]int]bool // chunk, rank, group
 }
 
 func randomWorld(r *rand.Rand) *world {
-	w := &world{chunks: r.IntN(8), ranks: 1 + r.IntN(3), memory: map[[3]int]bool{}, disk: map[[3]int]bool{}, shared: map[[2]int]bool{}}
+	w := &world{
+		chunks: r.IntN(8), ranks: 1 + r.IntN(3), groups: 1 + max(0, r.IntN(6)-3),
+		memory: map[[4]int]bool{}, disk: map[[4]int]bool{}, shared: map[[3]int]bool{},
+	}
 	for n := range 1 + r.IntN(4) {
 		w.nodes = append(w.nodes, fmt.Sprintf("n%d", n))
 	}
 	likely := r.Float64()
-	for c := range w.chunks {
-		for k := range w.ranks {
-			w.shared[[2]int{c, k}] = r.Float64() < likely/3
-			for n := range w.nodes {
-				w.memory[[3]int{n, c, k}] = r.Float64() < likely
-				w.disk[[3]int{n, c, k}] = r.Float64() < likely
+	for g := range w.groups {
+		if g > 0 {
+			likely = []float64{likely, r.Float64(), 1}[r.IntN(3)]
+		}
+		first := 0 // a window may leave out the beginning
+		if g > 0 && r.IntN(2) == 0 {
+			first = r.IntN(w.chunks + 1)
+		}
+		for c := first; c < w.chunks; c++ {
+			for k := range w.ranks {
+				w.shared[[3]int{c, k, g}] = r.Float64() < likely/3
+				for n := range w.nodes {
+					w.memory[[4]int{n, c, k, g}] = r.Float64() < likely
+					w.disk[[4]int{n, c, k, g}] = r.Float64() < likely
+				}
 			}
 		}
 	}
@@ -41,30 +53,55 @@ func (w *world) answer(r *rand.Rand) string {
 	results := []string{}
 	for c := range w.chunks {
 		for k := range w.ranks {
-			var places []string
-			add := func(node, tier string, shared bool) {
-				places = append(places, fmt.Sprintf(`{"instance_id":%q,"incarnation":1,"tier":%q,"backend":"b%d","size_bytes":1,"shared":%v}`, node, tier, r.IntN(9), shared))
-			}
-			for n, name := range w.nodes {
-				if w.memory[[3]int{n, c, k}] {
-					add(name, "l1", false)
+			for g := range w.groups {
+				var places []string
+				add := func(node, tier string, shared bool) {
+					places = append(places, fmt.Sprintf(`{"instance_id":%q,"incarnation":1,"tier":%q,"backend":"b%d","size_bytes":1,"shared":%v}`, node, tier, r.IntN(9), shared))
 				}
-				for range 2 { // the node may have it on two disks
-					if w.disk[[3]int{n, c, k}] {
-						add(name, "l2", false)
+				for n, name := range w.nodes {
+					if w.memory[[4]int{n, c, k, g}] {
+						add(name, "l1", false)
+					}
+					for range 2 { // the node may have it on two disks
+						if w.disk[[4]int{n, c, k, g}] {
+							add(name, "l2", false)
+						}
 					}
 				}
+				if w.shared[[3]int{c, k, g}] {
+					add("whoever", "l2", true)
+				}
+				if g > 0 && len(places) == 0 {
+					continue
+				}
+				results = append(results, fmt.Sprintf(`{"key":{"chunk_hash_hex":"%04x","model_name":"m","kv_rank":%d,"object_group_id":%d,"cache_salt":""},"placements":[%s],"token_ids":[1,2]}`, c, k, g, strings.Join(places, ",")))
 			}
-			if w.shared[[2]int{c, k}] {
-				add("whoever", "l2", true)
-			}
-			results = append(results, fmt.Sprintf(`{"key":{"chunk_hash_hex":"%04x","model_name":"m","kv_rank":%d,"cache_salt":""},"placements":[%s],"token_ids":[1,2]}`, c, k, strings.Join(places, ",")))
 		}
 	}
 	return fmt.Sprintf(`{"chunks":%d,"results":[%s]}`, w.chunks, strings.Join(results, ","))
 }
 
-// extents counts by the definition: leading chunks with every rank.
+// seen returns the groups in the answer.
+func (w *world) seen() (groups []int) {
+	for g := range w.groups {
+		found := g == 0
+		for c := range w.chunks {
+			for k := range w.ranks {
+				found = found || w.shared[[3]int{c, k, g}]
+				for n := range w.nodes {
+					found = found || w.memory[[4]int{n, c, k, g}] || w.disk[[4]int{n, c, k, g}]
+				}
+			}
+		}
+		if found {
+			groups = append(groups, g)
+		}
+	}
+	return groups
+}
+
+// extents counts by the definition: the longest prefix with every rank of some group
+// in each chunk, and of every group in the last.
 func (w *world) extents() map[string]extent {
 	every := func(have func(rank int) bool) bool {
 		for k := range w.ranks {
@@ -74,23 +111,34 @@ func (w *world) extents() map[string]extent {
 		}
 		return true
 	}
-	lead := func(have func(chunk int) bool) (n int) {
-		for n < w.chunks && have(n) {
-			n++
+	groups := w.seen()
+	longest := func(have func(chunk, group int) bool) (n int) {
+		for length := 1; length <= w.chunks; length++ {
+			last, whole := true, false
+			for _, g := range groups {
+				last = last && have(length-1, g)
+				all := true
+				for c := range length {
+					all = all && have(c, g)
+				}
+				whole = whole || all
+			}
+			if last && whole {
+				n = length
+			}
 		}
 		return n
 	}
 	all := map[string]extent{}
-	shared := func(c int) bool { return every(func(k int) bool { return w.shared[[2]int{c, k}] }) }
-	if n := lead(shared); n > 0 {
+	shared := func(c, g int) bool { return every(func(k int) bool { return w.shared[[3]int{c, k, g}] }) }
+	if n := longest(shared); n > 0 {
 		all[""] = extent{all: n}
 	}
 	for n, name := range w.nodes {
-		in := func(c, k int) bool { return w.memory[[3]int{n, c, k}] }
 		held := extent{
-			memory: lead(func(c int) bool { return every(func(k int) bool { return in(c, k) }) }),
-			all: lead(func(c int) bool {
-				return shared(c) || every(func(k int) bool { return in(c, k) || w.disk[[3]int{n, c, k}] })
+			memory: longest(func(c, g int) bool { return every(func(k int) bool { return w.memory[[4]int{n, c, k, g}] }) }),
+			all: longest(func(c, g int) bool {
+				return shared(c, g) || every(func(k int) bool { return w.memory[[4]int{n, c, k, g}] || w.disk[[4]int{n, c, k, g}] })
 			}),
 		}
 		if held.all > 0 {
@@ -126,16 +174,26 @@ func TestDirectoryCountsLikeTheDefinition(t *testing.T) {
 
 func TestDirectoryIsChecked(t *testing.T) {
 	one := `{"key":{"chunk_hash_hex":"aa"},"placements":[{"instance_id":"n","tier":"l1"}]}`
+	group := func(id int) string {
+		return strings.Replace(one, `"aa"`, fmt.Sprintf(`"aa","object_group_id":%d`, id), 1)
+	}
+	manyGroups := ""
+	for id := range maxGroups {
+		manyGroups += "," + group(1+id)
+	}
 	for body, want := range map[string]bool{
-		`{"chunks":1,"results":[` + one + `]}`:                           true,
-		`{"results":[` + one + `],"chunks":1}`:                           true,
-		`{"chunks":1,"results":[` + one + `,` + one + `]}`:               false, // a rank too many
-		`{"chunks":1,"results":[` + one + `],"results":[]}`:              false,
-		`{"chunks":1,"results":[` + one + `]`:                            false,
-		`{"chunks":1,"results":null}`:                                    false,
-		`{"chunks":1}`:                                                   false,
-		`{"results":[{"placements":[]}]}`:                                false,
-		`{"results":[{"key":{"chunk_hash_hex":"a"},"placements":[{}]}]}`: false,
+		`{"chunks":1,"results":[` + one + `]}`:                                   true,
+		`{"results":[` + one + `],"chunks":1}`:                                   true,
+		`{"chunks":1,"results":[` + one + `,` + one + `]}`:                       false, // a rank too many
+		`{"chunks":1,"results":[` + one + `,` + group(1) + `]}`:                  true,
+		`{"chunks":1,"results":[` + one + `,` + group(1) + `,` + group(1) + `]}`: false,
+		`{"chunks":1,"results":[` + one + manyGroups + `]}`:                      false,
+		`{"chunks":1,"results":[` + one + `],"results":[]}`:                      false,
+		`{"chunks":1,"results":[` + one + `]`:                                    false,
+		`{"chunks":1,"results":null}`:                                            false,
+		`{"chunks":1}`:                                                           false,
+		`{"results":[{"placements":[]}]}`:                                        false,
+		`{"results":[{"key":{"chunk_hash_hex":"a"},"placements":[{}]}]}`:         false,
 		`[]`: false, ``: false,
 	} {
 		if _, err := readDirectory(strings.NewReader(body), 1); (err == nil) != want {

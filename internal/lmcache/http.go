@@ -3,6 +3,7 @@
 package lmcache
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -45,7 +48,8 @@ type request struct {
 	base   *url.URL
 	path   string // escaped, with its leading slash
 	tokens *tokenBody
-	layout bool // 503 means that the model has no KV layout on the node
+	order  bool // a node answers 503 when it has no KV layout of the model
+	passed bool // a coordinator passes it on, and answers 502 when the node refuses it
 }
 
 // do sends a request and passes the body of a 200 or 202 to read. It follows no
@@ -59,7 +63,7 @@ func do(ctx context.Context, t http.RoundTripper, q request, read func(io.Reader
 		return failure(ctx, err)
 	}
 	defer answer.Body.Close()
-	if err := q.statusError(answer.StatusCode); err != nil {
+	if err := q.statusError(answer); err != nil {
 		return err
 	}
 	if err := read(answer.Body); err != nil {
@@ -81,14 +85,56 @@ func failure(ctx context.Context, err error) error {
 	return ErrUnreachable
 }
 
-// statusError returns the error of a status. A node answers an order with 503 while it
-// has no layout yet; the first version answered 409.
-func (q *request) statusError(status int) error {
-	switch {
-	case status == http.StatusOK || status == http.StatusAccepted:
+// maxDetail bounds the bytes of an error's text that are read.
+const maxDetail = 4 << 10
+
+// nodeStatus returns the status that a node has answered to a request, and 0 when the
+// answer is the coordinator's own.
+func (q *request) nodeStatus(answer *http.Response) int {
+	if !q.passed {
+		return answer.StatusCode
+	}
+	var a struct {
+		Detail string `json:"detail"`
+	}
+	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxDetail))
+	if err != nil || answer.StatusCode != http.StatusBadGateway || json.Unmarshal(raw, &a) != nil {
+		return 0
+	}
+	return quotedStatus(a.Detail)
+}
+
+// quotedStatus returns the status that the text of a coordinator's error quotes, or 0:
+// it names the node, and ends with the error of its HTTP client, such as "Server error
+// '503 Service Unavailable' for url 'http://10.0.0.7:8080/cache/prefetches'".
+func quotedStatus(detail string) int {
+	_, quoted, found := strings.Cut(detail, "failed: ")
+	if !found {
+		return 0
+	}
+	_, quoted, found = strings.Cut(quoted, " error '")
+	if !found || len(quoted) < 4 || quoted[3] != ' ' {
+		return 0
+	}
+	status, err := strconv.Atoi(quoted[:3])
+	if err != nil || status < 400 || status > 599 {
+		return 0
+	}
+	return status
+}
+
+// statusError returns the error that the status of an answer stands for. A node answers
+// an order with 503 while it has no layout yet; the first version answered 409. What a
+// node refuses is not the coordinator's failure.
+func (q *request) statusError(answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusAccepted {
 		return nil
-	case q.layout && (status == http.StatusServiceUnavailable || status == http.StatusConflict):
+	}
+	node := q.nodeStatus(answer)
+	if q.order && (node == http.StatusServiceUnavailable || node == http.StatusConflict) {
 		return ErrNoLayout
+	}
+	switch status := cmp.Or(node, answer.StatusCode); {
 	case status == http.StatusNotFound:
 		return ErrNotFound
 	case status >= 500:

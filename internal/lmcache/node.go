@@ -57,12 +57,15 @@ func (n *Node) Submit(ctx context.Context, upstream string, p *Prefix) (Job, err
 	tokens := p.cut()
 	var j Job
 	err := do(ctx, n.options.Transport, request{
-		method: http.MethodPost, base: base, path: prefetchesPath, layout: true,
+		method: http.MethodPost, base: base, path: prefetchesPath, order: true,
 		tokens: stagingBody(nil, model, world, tokens, p.Salt),
 	}, func(r io.Reader) (err error) {
 		j, err = readSubmitted(r, len(tokens))
 		return err
 	})
+	if err == ErrNoLayout {
+		n.statuses.expire(base) // the engine has started since, or its model has another name
+	}
 	j.ChunkTokens = status.chunkSize()
 	return j, err
 }

@@ -81,6 +81,17 @@ func (s *statuses) get(ctx context.Context, base *url.URL) nodeStatus {
 	return known.nodeStatus
 }
 
+// expire has the status of the node at base read again when it is next needed. A node
+// that does not report its status is not asked more often for that.
+func (s *statuses) expire(base *url.URL) {
+	key := base.String()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.known[key]; known != nil && known.failures == 0 {
+		delete(s.known, key)
+	}
+}
+
 // fetch asks a node for its status, at the paths of newer and then of older versions.
 func (s *statuses) fetch(ctx context.Context, base *url.URL) (status nodeStatus, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)

@@ -69,7 +69,7 @@ func TestNodeAnswers(t *testing.T) {
 	n.EvictMemory()
 	const order = `POST /cache/prefetches {"model_name":"m","world_size":2,"token_ids":[1,2,3,4,5,6,7,8,9],"cache_salt":"s"`
 	expectAnswers(t, n.URL(),
-		`GET /status`, `200 {"is_healthy":true,"engine_type":"MPCacheServer","chunk_size":4,"hash_algorithm":"blake3","registered_gpu_ids":[0],"cache_context_meta":{"0":{"model_name":"m","world_size":2}},"active_prefetch_jobs":0}`,
+		`GET /status`, `200 {"is_healthy":true,"engine_type":"MPCacheServer","chunk_size":4,"hash_algorithm":"blake3","registered_gpu_ids":[0],"cache_context_meta":{"0":{"model_name":"m","world_size":2}},"registered_non_cuda_instance_ids":[],"non_cuda_context_meta":{},"active_prefetch_jobs":0}`,
 		`GET /api/status`, `404 {"detail":"Not Found"}`,
 		`GET /healthcheck`, `200 {"status":"healthy"}`,
 		order+`,"source_tier":"l2","target_tier":"l1"}`, `202 {"request_id":"00000000000000000000000000000001","chunks":2,"status":"submitted"}`,
@@ -131,13 +131,15 @@ func TestCoordinatorAnswers(t *testing.T) {
 	b.EvictMemory()
 	chain := a.Chain("m", "", eight())
 	key := func(i, rank int) string {
-		return fmt.Sprintf(`"key":{"chunk_hash_hex":"%016x","model_name":"m","kv_rank":%d,"cache_salt":""}`, chain[i], rank)
+		return fmt.Sprintf(`"key":{"chunk_hash_hex":"%016x","model_name":"m","kv_rank":%d,"object_group_id":0,"cache_salt":""}`, chain[i], rank)
 	}
 	place := func(node, tier, backend string) string {
 		return fmt.Sprintf(`{"instance_id":%q,"incarnation":1,"tier":%q,"backend":%q,"size_bytes":262144,"shared":false}`, node, tier, backend)
 	}
 	both := `"placements":[` + place("mp/a", "l1", "cpu") + "," + place("mp/a", "l2", "fs") + "," + place("mp-b", "l2", "fs") + `],"token_ids":[1,2,3,4]}`
 	one := `"placements":[` + place("mp-b", "l2", "fs") + `],"token_ids":[5,6,7,8]}`
+	refused := `{"detail":"prefetch submit to 'mp-b' failed: Server error '503 Service Unavailable' for url '` + b.URL() +
+		`/cache/prefetches'\nFor more information check: https://developer.mozilla.org/en-US/docs/Web/HTTP/Status/503"}`
 	expectAnswers(t, c.URL(),
 		`GET /instances`, `200 {"instances":[{"instance_id":"mp/a","ip":"127.0.0.1","http_port":PORT,"registration_time":TIME,"metadata":{},"p2p_advertised_url":"","mq_port":0},{"instance_id":"mp-b","ip":"127.0.0.2","http_port":PORT,"registration_time":TIME,"metadata":{},"p2p_advertised_url":"","mq_port":0}]}`,
 		`POST /directory/lookup {"token_ids":[1,2,3,4,5,6,7,8,9],"model_name":"m","world_size":2,"cache_salt":""}`,
@@ -148,7 +150,7 @@ func TestCoordinatorAnswers(t *testing.T) {
 		`GET /cache/prefetches/mp%2Fa/00000000000000000000000000000001`, `200 {"request_id":"00000000000000000000000000000001","status":"completed","found_keys":2,"total_keys":2}`,
 		`GET /cache/prefetches/mp%2Fa/00000000000000000000000000000001`, `404 {"detail":"unknown prefetch request_id (already completed or never submitted)"}`,
 		`POST /cache/prefetches {"instance_id":"mp-b","model_name":"m","world_size":2,"token_ids":[1]}`, `200 {"instance_id":"mp-b","request_id":"","chunks":0,"status":"noop"}`,
-		`POST /cache/prefetches {"instance_id":"mp-b","model_name":"other","world_size":2,"token_ids":[1]}`, `502 {"detail":"prefetch submit to the instance failed"}`,
+		`POST /cache/prefetches {"instance_id":"mp-b","model_name":"other","world_size":2,"token_ids":[1]}`, "502 "+refused,
 		`POST /cache/prefetches {"instance_id":"mp-c","model_name":"m","world_size":2,"token_ids":[1]}`, `404 {"detail":"no MP server registered with that instance_id"}`,
 		`GET /cache/prefetches/mp-c/x`, `404 {"detail":"no MP server registered with that instance_id"}`,
 		`GET /healthz`, `200 {"status":"ok"}`,

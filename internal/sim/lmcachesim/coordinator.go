@@ -5,7 +5,6 @@ package lmcachesim
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -214,12 +213,12 @@ func (c *Coordinator) submit(q *call) {
 	}
 	if err == nil {
 		defer answer.Body.Close()
-		if answer.StatusCode != http.StatusAccepted || json.NewDecoder(answer.Body).Decode(&a) != nil {
-			err = errRefused
+		if err = refusal(answer, m.node.URL()+prefetches); err == nil {
+			err = json.NewDecoder(answer.Body).Decode(&a)
 		}
 	}
 	if err != nil {
-		q.detail(http.StatusBadGateway, "prefetch submit to the instance failed")
+		q.detail(http.StatusBadGateway, fmt.Sprintf("prefetch submit to '%s' failed: %v", m.id, err))
 		return
 	}
 	q.json(http.StatusOK, struct {
@@ -230,7 +229,18 @@ func (c *Coordinator) submit(q *call) {
 	}{m.id, a.ID, a.Chunks, a.Status})
 }
 
-var errRefused = errors.New("lmcachesim: the node refused")
+// refusal returns the error of a node's answer, as the coordinator's HTTP client words it.
+func refusal(answer *http.Response, url string) error {
+	kind := "Client"
+	switch {
+	case answer.StatusCode < 300:
+		return nil
+	case answer.StatusCode >= 500:
+		kind = "Server"
+	}
+	return fmt.Errorf("%s error '%d %s' for url '%s'\nFor more information check: https://developer.mozilla.org/en-US/docs/Web/HTTP/Status/%d",
+		kind, answer.StatusCode, http.StatusText(answer.StatusCode), url, answer.StatusCode)
+}
 
 // poll forwards a poll to its node.
 func (c *Coordinator) poll(q *call, node, id string) {
@@ -260,6 +270,7 @@ type (
 		Hash  string `json:"chunk_hash_hex"`
 		Model string `json:"model_name"`
 		Rank  int    `json:"kv_rank"`
+		Group int    `json:"object_group_id"`
 		Salt  string `json:"cache_salt"`
 	}
 	placement struct {
@@ -310,8 +321,12 @@ func (c *Coordinator) lookup(q *call) {
 			if len(places) > 0 {
 				tokens = (*o.Tokens)[i*size : (i+1)*size]
 			}
-			for rank := range ranks {
-				results = append(results, placements{encodedKey{fmt.Sprintf("%016x", chunk), *o.Model, rank, o.Salt}, places, tokens})
+			groups := members[0].node.cfg.ObjectGroups
+			if len(places) == 0 {
+				groups = 1 // the others are not known then
+			}
+			for n := range ranks * groups {
+				results = append(results, placements{encodedKey{fmt.Sprintf("%016x", chunk), *o.Model, n / groups, n % groups, o.Salt}, places, tokens})
 			}
 		}
 	}

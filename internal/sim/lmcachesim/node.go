@@ -22,6 +22,12 @@ type NodeConfig struct {
 	WorldSize int
 	// Speed divides the simulated time of a node without an engine. Default: 1.
 	Speed float64
+	// EngineDriven has the engine move its blocks itself, as LMCache has it on all
+	// devices but CUDA. The status lists such engines apart.
+	EngineDriven bool
+	// ObjectGroups is the number of objects that a chunk of one rank is kept as, for a
+	// model with several kinds of layers (--separate-object-groups). Default: 1.
+	ObjectGroups int
 	// OlderPaths serves status and health at the paths of the first half of 2026.
 	OlderPaths bool
 }
@@ -70,7 +76,8 @@ func StartNode(address string, cfg NodeConfig) (*Node, error) {
 	cfg.Sizes = sizes
 	setDefault(&cfg.WorldSize, 1)
 	setDefault(&cfg.Speed, 1)
-	if cfg.WorldSize < 1 || !(cfg.Speed > 0) {
+	setDefault(&cfg.ObjectGroups, 1)
+	if cfg.WorldSize < 1 || cfg.ObjectGroups < 1 || !(cfg.Speed > 0) {
 		return nil, errSizes
 	}
 	n := &Node{cfg: cfg, start: time.Now(), store: newStore(sizes), layouts: make(map[string]int), jobs: make(map[string]job)}
@@ -261,12 +268,13 @@ func (n *Node) submit(c *call) {
 // begin stages a chain. The caller holds state.
 func (n *Node) begin(chain []uint64, ranks int, lie FaultKind) job {
 	now := n.now()
-	j := job{ready: now, found: len(chain) * ranks, total: len(chain) * ranks}
+	total := len(chain) * ranks * n.cfg.ObjectGroups
+	j := job{ready: now, found: total, total: total}
 	if lie == Lie {
 		return j
 	}
 	found, ready := n.store.stage(now, chain)
-	j.found, j.ready = found*ranks, ready
+	j.found, j.ready = found*ranks*n.cfg.ObjectGroups, ready
 	n.stats.Stagings++
 	n.stats.Staged += found
 	return j
@@ -314,18 +322,31 @@ func (n *Node) status(c *call) {
 		contexts[fmt.Sprint(len(ids))] = layout{model, world}
 		ids = append(ids, len(ids))
 	}
+	type older struct {
+		Contexts map[string]layout `json:"gpu_context_meta"`
+	}
+	type newer struct {
+		Contexts     map[string]layout `json:"cache_context_meta"`
+		EngineIDs    []int             `json:"registered_non_cuda_instance_ids"`
+		EngineDriven map[string]layout `json:"non_cuda_context_meta"`
+	}
 	answer := struct {
-		Healthy bool              `json:"is_healthy"`
-		Engine  string            `json:"engine_type"`
-		Chunk   int               `json:"chunk_size"`
-		Hash    string            `json:"hash_algorithm"`
-		IDs     []int             `json:"registered_gpu_ids"`
-		Older   map[string]layout `json:"gpu_context_meta,omitempty"`
-		Newer   map[string]layout `json:"cache_context_meta,omitempty"`
-		Jobs    int               `json:"active_prefetch_jobs"`
-	}{true, "MPCacheServer", n.cfg.ChunkTokens, "blake3", ids, nil, contexts, len(n.jobs)}
-	if n.cfg.OlderPaths {
-		answer.Engine, answer.Hash, answer.Older, answer.Newer = "MPCacheEngine", "builtin", contexts, nil
+		Healthy bool   `json:"is_healthy"`
+		Engine  string `json:"engine_type"`
+		Chunk   int    `json:"chunk_size"`
+		Hash    string `json:"hash_algorithm"`
+		IDs     []int  `json:"registered_gpu_ids"`
+		*older
+		*newer
+		Jobs int `json:"active_prefetch_jobs"`
+	}{true, "MPCacheServer", n.cfg.ChunkTokens, "blake3", ids, nil, nil, len(n.jobs)}
+	switch none := map[string]layout{}; {
+	case n.cfg.OlderPaths:
+		answer.Engine, answer.Hash, answer.older = "MPCacheEngine", "builtin", &older{contexts}
+	case n.cfg.EngineDriven:
+		answer.IDs, answer.newer = []int{}, &newer{none, ids, contexts}
+	default:
+		answer.newer = &newer{contexts, []int{}, none}
 	}
 	c.json(http.StatusOK, answer)
 }

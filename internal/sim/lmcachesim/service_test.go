@@ -84,15 +84,17 @@ func ended(t *testing.T, st *lmcache.Staging) (lmcache.Result, int) {
 }
 
 func TestNodeStages(t *testing.T) {
-	for _, older := range []bool{false, true} {
-		n := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{WorldSize: 4, OlderPaths: older, Speed: 10})
-		n.Register("m")
-		onDisk(n, prompt(1))
+	for _, cfg := range []lmcachesim.NodeConfig{{}, {OlderPaths: true}, {EngineDriven: true}, {ObjectGroups: 3}} {
+		cfg.WorldSize, cfg.Speed = 4, 10
+		n := startNode(t, "127.0.0.1:0", cfg)
+		n.Register("/models/m") // LMCache does not know the name that requests use
+		n.Store(0, n.Chain("/models/m", "", prompt(1)))
+		n.EvictMemory()
 		s := service(t, n, lmcache.Options{})
 		if r, got := ended(t, s.Stage("any:8000", prefix(1), func() {})); r != lmcache.Completed || got != tokens {
 			t.Errorf("%v, %d tokens", r, got)
 		}
-		if memory, _ := n.Held("m", "", prompt(1)); memory != tokens {
+		if memory, _ := n.Held("/models/m", "", prompt(1)); memory != tokens {
 			t.Errorf("%d tokens in memory", memory)
 		}
 		if s.ExpectedTime("any:8000", tokens) <= 0 {
@@ -105,7 +107,14 @@ func TestNodeStages(t *testing.T) {
 }
 
 func TestCoordinatorStagesAndLooksUp(t *testing.T) {
-	a, b := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{Speed: 10}), startNode(t, "127.0.0.2:0", lmcachesim.NodeConfig{Speed: 10})
+	for groups := 1; groups <= 3; groups += 2 {
+		t.Run(fmt.Sprint(groups, " object groups"), func(t *testing.T) { stageAndLookUp(t, groups) })
+	}
+}
+
+func stageAndLookUp(t *testing.T, groups int) {
+	cfg := lmcachesim.NodeConfig{Speed: 10, ObjectGroups: groups}
+	a, b := startNode(t, "127.0.0.1:0", cfg), startNode(t, "127.0.0.2:0", cfg)
 	c, err := lmcachesim.StartCoordinator("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +123,7 @@ func TestCoordinatorStagesAndLooksUp(t *testing.T) {
 	for id, n := range map[string]*lmcachesim.Node{"mp-a": a, "mp-b": b} {
 		c.Register(id, n)
 		n.Register("m")
+		n.Register("other")
 	}
 	onDisk(b, prompt(1))
 	s := lmcache.NewService(lmcache.Options{
@@ -156,6 +166,20 @@ func TestCoordinatorStagesAndLooksUp(t *testing.T) {
 	}
 	if r, _ := ended(t, s.Stage("127.0.0.3:8000", prefix(1), func() {})); r != lmcache.Unmapped {
 		t.Errorf("an upstream without LMCache: %v", r)
+	}
+	// The node refuses what its engine has not started. Neither it nor the coordinator
+	// is left alone for that.
+	unknown := prefix(4)
+	unknown.Model = "third"
+	for range 4 {
+		unknown.Key++
+		unknown.Model += "x"
+		if r, _ := ended(t, s.Stage(upstreams[0], unknown, func() {})); r != lmcache.NoLayout {
+			t.Errorf("a model that the node does not have: %v", r)
+		}
+	}
+	if r, _ := ended(t, s.Stage(upstreams[0], prefix(2), func() {})); r != lmcache.Completed {
+		t.Errorf("after that: %v", r)
 	}
 }
 
