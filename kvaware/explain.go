@@ -78,11 +78,13 @@ type explanation struct {
 type upstreamForecast struct {
 	Address      string  `json:"address"`
 	CachedTokens int     `json:"cached_tokens"`
-	WaitMS       float64 `json:"wait_ms"`    // until the prefill queued there is done
-	BacklogMS    float64 `json:"backlog_ms"` // the same by the engine's reports; max_wait takes the longer of both
-	PrefillMS    float64 `json:"prefill_ms"` // of the uncached tokens
-	TTFTMS       float64 `json:"ttft_ms"`    // both
-	Requests     int     `json:"requests"`   // in flight there
+	External     int     `json:"external_tokens"` // of these, to be loaded from outside its GPU, such as by LMCache
+	WaitMS       float64 `json:"wait_ms"`         // until the prefill queued there is done
+	BacklogMS    float64 `json:"backlog_ms"`      // the same by the engine's reports; max_wait takes the longer of both
+	LoadMS       float64 `json:"load_ms"`         // of the external tokens
+	PrefillMS    float64 `json:"prefill_ms"`      // of the uncached tokens
+	TTFTMS       float64 `json:"ttft_ms"`         // wait, load and prefill
+	Requests     int     `json:"requests"`        // in flight there
 
 	// State is the part that the upstream takes in routing: ready, returning,
 	// half-open, limited or ejected.
@@ -167,10 +169,12 @@ func (p *Policy) forecast(answer *explanation, s *signedRequest, candidates []ro
 		answer.Upstreams = append(answer.Upstreams, upstreamForecast{
 			Address:      f.Address,
 			CachedTokens: f.Cached,
+			External:     f.External,
 			WaitMS:       f.Wait.Seconds() * 1000,
 			BacklogMS:    f.Backlog.Seconds() * 1000,
+			LoadMS:       f.Load.Seconds() * 1000,
 			PrefillMS:    f.Prefill.Seconds() * 1000,
-			TTFTMS:       (f.Wait + f.Prefill).Seconds() * 1000,
+			TTFTMS:       (f.Wait + f.Load + f.Prefill).Seconds() * 1000,
 			Requests:     f.InFlight,
 			State:        p.shared.outliers.State(f.Address).String(),
 

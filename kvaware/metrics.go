@@ -26,6 +26,7 @@ const (
 type policyMetrics struct {
 	requests     *prometheus.CounterVec
 	predicted    *prometheus.CounterVec
+	external     *prometheus.CounterVec
 	reported     *prometheus.CounterVec
 	errorRatio   prometheus.Histogram
 	ttft         *prometheus.HistogramVec
@@ -48,8 +49,10 @@ func newPolicyMetrics(s *shared) *policyMetrics {
 			"Requests sent to an upstream, by the reason for picking it. Without an upstream: refused requests, by the reason for that.", "upstream", "reason"),
 		predicted: counter("predicted_cached_tokens_total",
 			"Prompt tokens that were predicted to be in the upstream's KV cache, for answers that reported the true number.", "upstream"),
+		external: counter("predicted_external_tokens_total",
+			"Of the predicted cached tokens, those that the engine was predicted to load from outside its GPU, such as by LMCache.", "upstream"),
 		reported: counter("reported_cached_tokens_total",
-			"Prompt tokens that the upstream reported as cached.", "upstream"),
+			"Prompt tokens that the upstream reported as cached, on its GPU or outside.", "upstream"),
 		errorRatio: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "prediction_error_ratio",
 			Help:    "|predicted - reported cached tokens| / prompt tokens.",
@@ -66,6 +69,7 @@ func newPolicyMetrics(s *shared) *policyMetrics {
 			"Attempts that failed, by kind: dial, reset, timeout, status, limited, cut or stalled.", "upstream", "kind"),
 		others: []prometheus.Collector{
 			newEjectedMetric(s),
+			newEnginePromptsMetric(s),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_bytes",
 				"Memory of the prefix tree.")), func() float64 { return float64(s.router.Stats().Bytes) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("tree_blocks",
@@ -83,7 +87,7 @@ func newPolicyMetrics(s *shared) *policyMetrics {
 
 // register enters the metrics into a config's registry.
 func (m *policyMetrics) register(r prometheus.Registerer) error {
-	own := []prometheus.Collector{m.requests, m.predicted, m.reported, m.errorRatio, m.ttft, m.usageMissing, m.failures}
+	own := []prometheus.Collector{m.requests, m.predicted, m.external, m.reported, m.errorRatio, m.ttft, m.usageMissing, m.failures}
 	for _, c := range slices.Concat(own, m.others) {
 		if err := r.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err
@@ -98,8 +102,9 @@ func (m *policyMetrics) picked(address string, why routing.Reason) {
 }
 
 // compare counts a prediction against the engine's report.
-func (m *policyMetrics) compare(address string, predicted int, u answer.Usage) {
+func (m *policyMetrics) compare(address string, predicted, external int, u answer.Usage) {
 	m.predicted.WithLabelValues(address).Add(float64(predicted))
+	m.external.WithLabelValues(address).Add(float64(external))
 	m.reported.WithLabelValues(address).Add(float64(u.CachedTokens))
 	if u.PromptTokens > 0 {
 		m.errorRatio.Observe(math.Abs(float64(predicted-u.CachedTokens)) / float64(u.PromptTokens))
@@ -111,6 +116,7 @@ func (m *policyMetrics) forget(address string) {
 	labels := prometheus.Labels{"upstream": address}
 	m.requests.DeletePartialMatch(labels)
 	m.predicted.DeletePartialMatch(labels)
+	m.external.DeletePartialMatch(labels)
 	m.reported.DeletePartialMatch(labels)
 	m.ttft.DeletePartialMatch(labels)
 	m.usageMissing.DeletePartialMatch(labels)

@@ -38,8 +38,9 @@ type requestState struct {
 	pool     reverseproxy.UpstreamPool // all upstreams of the proxy, at the last attempt
 
 	// Of the attempt under way.
-	address string // "": none is
-	cached  int    // prompt tokens predicted to be cached there
+	address  string // "": none is
+	cached   int    // prompt tokens predicted to be cached there
+	external int    // of these, to be loaded from outside its GPU
 
 	// Of the answer.
 	answered bool // its header has come
@@ -89,7 +90,7 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 
 // beginAttempt notes an attempt's upstream.
 func (s *requestState) beginAttempt(address string, d routing.Decision) {
-	s.address, s.cached = address, d.Cached
+	s.address, s.cached, s.external = address, d.Cached, d.External
 }
 
 // attemptFailed ends the attempt before, if there was one.
@@ -144,7 +145,7 @@ func (s *requestState) Usage(u answer.Usage) {
 	s.reported = true
 	s.policy.shared.cacheReports.Reported(s.address)
 	s.request.Reported(u.PromptTokens, u.CachedTokens)
-	s.policy.shared.metrics.compare(s.address, s.cached, u)
+	s.policy.shared.metrics.compare(s.address, s.cached, s.external, u)
 	s.staging.Reported(s.address, u.CachedTokens)
 }
 

@@ -4,6 +4,7 @@ package kvaware
 
 import (
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,9 @@ func (p *Policy) route(c *candidates, state *requestState, r *http.Request, w ht
 	u := p.selectFallback(c.upstreams, r, w)
 	if u == nil {
 		return nil, d
+	}
+	if i := slices.Index(c.upstreams, u); i >= 0 {
+		return u, state.request.Assign(c.scored[i]) // with what is known of its LMCache
 	}
 	return u, state.request.Assign(candidate(u, r))
 }

@@ -69,6 +69,8 @@ type Client interface {
 	Submit(ctx context.Context, upstream string, p *Prefix) (Job, error)
 	// Poll asks for the progress of a Job. LMCache reports its end only once.
 	Poll(ctx context.Context, upstream string, j Job) (Progress, error)
+	// ChunkTokens asks for the number of tokens in a chunk of an upstream's LMCache.
+	ChunkTokens(ctx context.Context, upstream string) (int, error)
 	// Lookup asks how much of a prefix some upstreams hold. Upstreams without a known
 	// LMCache are not in the answer.
 	Lookup(ctx context.Context, p *Prefix, upstreams []string) ([]Holding, error)

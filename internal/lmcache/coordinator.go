@@ -145,6 +145,18 @@ func (c *Coordinator) Poll(ctx context.Context, _ string, j Job) (p Progress, er
 	return p, err
 }
 
+// ChunkTokens gets the status of the upstream's node, if that is not known.
+func (c *Coordinator) ChunkTokens(ctx context.Context, upstream string) (int, error) {
+	node, err := c.nodes.node(ctx, upstream, c.listNodes)
+	if err != nil {
+		return 0, err
+	}
+	if node.port == 0 {
+		return 0, ErrUnmapped
+	}
+	return c.statuses.chunkTokens(ctx, node.base())
+}
+
 // Lookup sends POST /directory/lookup. The answer is up to about a second old, and
 // covers only nodes that report their events to the coordinator.
 func (c *Coordinator) Lookup(ctx context.Context, p *Prefix, upstreams []string) ([]Holding, error) {

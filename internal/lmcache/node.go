@@ -85,6 +85,15 @@ func (n *Node) Poll(ctx context.Context, upstream string, j Job) (p Progress, er
 	return p, err
 }
 
+// ChunkTokens gets the node's status, if that is not known.
+func (n *Node) ChunkTokens(ctx context.Context, upstream string) (int, error) {
+	base := n.options.Base(upstream)
+	if base == nil {
+		return 0, ErrUnmapped
+	}
+	return n.statuses.chunkTokens(ctx, base)
+}
+
 // Lookup returns ErrUnsupported.
 func (n *Node) Lookup(context.Context, *Prefix, []string) ([]Holding, error) {
 	return nil, ErrUnsupported

@@ -102,6 +102,7 @@ type Service struct {
 	sendSlots chan struct{} // one element for each prompt that is being sent
 	running   sync.WaitGroup
 	counters  counters
+	chunks    chunkSizes
 
 	mu           sync.Mutex
 	closed       bool

@@ -61,6 +61,8 @@ func (f *fakeClient) Lookup(ctx context.Context, p *Prefix, _ []string) ([]Holdi
 	return f.lookup(ctx, p)
 }
 
+func (f *fakeClient) ChunkTokens(context.Context, string) (int, error) { return 256, nil }
+
 func (f *fakeClient) CanLookup() bool { return f.lookup != nil }
 func (f *fakeClient) Close()          { f.closed = true }
 

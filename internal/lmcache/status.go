@@ -81,6 +81,14 @@ func (s *statuses) get(ctx context.Context, base *url.URL) nodeStatus {
 	return known.nodeStatus
 }
 
+// chunkTokens returns the chunk size of the node at base.
+func (s *statuses) chunkTokens(ctx context.Context, base *url.URL) (int, error) {
+	if status := s.get(ctx, base); status.chunkTokens > 0 {
+		return status.chunkTokens, nil
+	}
+	return 0, ErrUnreachable
+}
+
 // expire has the status of the node at base read again when it is next needed. A node
 // that does not report its status is not asked more often for that.
 func (s *statuses) expire(base *url.URL) {

@@ -15,7 +15,9 @@ type attempt struct {
 	knownBlocks  int  // blocks recorded as held there before this attempt
 	sentBlocks   int  // blocks recorded as sent there before it, -1: not tracked
 	cached       int  // prompt tokens predicted to be cached there
-	cachedBySent int  // the same, from what was sent there alone
+	onGPU        int  // of these, the ones predicted to be on its GPU
+	assumed      int  // tokens assumed to be outside its GPU, see prefixMatch
+	cachedBySent int  // like cached, without the upstream's events
 	byEvents     bool // the prediction is from the upstream's events
 	mapped       mappedPrefix
 	uncached     int // prompt tokens it is predicted to compute
@@ -43,6 +45,8 @@ func (r *Request) startAttempt(u *upstream, m prefixMatch) {
 		upstream:     u,
 		sentBlocks:   -1,
 		cached:       m.tokens,
+		onGPU:        m.tokens - r.external(u, m),
+		assumed:      m.assumed,
 		cachedBySent: r.matchBySent(u),
 		byEvents:     m.byEvents,
 		mapped:       r.mappedOn(u),
@@ -51,6 +55,9 @@ func (r *Request) startAttempt(u *upstream, m prefixMatch) {
 		prefill:      prefill(uncached, u.perToken(&k)),
 	}
 	a := &r.attempt
+	if m.offloaded > 0 {
+		a.cachedBySent = max(a.cachedBySent, m.tokens)
+	}
 	u.offloads = u.offloads || r.offloadWeights != nil
 	u.footprint += int64(uncached)
 	u.capacity.filled += int64(uncached)
@@ -166,6 +173,19 @@ func (r *Request) endPrefill() {
 	}
 }
 
+// computed returns the prompt tokens that the upstream has computed, given those it
+// reports as cached. Of the latter, some were not on its GPU: loading them takes as long
+// as computing the tokens that are added for it.
+func (r *Request) computed(cached int) int {
+	a := &r.attempt
+	tokens := r.promptTokens - cached
+	if external := a.cached - a.onGPU; external > 0 {
+		load := max(0, a.cached-(r.promptTokens-a.uncached))
+		tokens += load * min(max(0, cached-a.onGPU), external) / external
+	}
+	return tokens
+}
+
 // learnCached learns from the number of prompt tokens that were in the cache.
 // The caller holds mu.
 func (r *Request) learnCached(cached int) {
@@ -173,7 +193,7 @@ func (r *Request) learnCached(cached int) {
 	c := &a.upstream.capacity
 	switch {
 	case r.truncated:
-	case !a.byEvents && c.restarted(a.cached, cached):
+	case !a.byEvents && c.restarted(a.onGPU, cached):
 		r.router.cacheLost(a.upstream)
 	default:
 		c.learn(a.depths, (cached+r.blockTokens/2)/r.blockTokens)
@@ -202,7 +222,7 @@ func (r *Request) learnCost() {
 	if waiting, _ := u.foreignRequests(rt.now()); waiting > 0 {
 		return // in that time it may have computed what others have sent
 	}
-	if !u.capacity.reportsCached && !a.byEvents && s.tokens == r.promptTokens-a.cached && r.isCurrent() {
+	if !u.capacity.reportsCached && !a.byEvents && a.onGPU == a.cached && s.tokens == r.promptTokens-a.cached && r.isCurrent() {
 		k := rt.averages()
 		cached, confident := inferCached(s.took, r.promptTokens, a.cached, u.perToken(&k))
 		if confident {

@@ -42,10 +42,10 @@ func (r *Request) evaluate(candidates []Candidate) (longest int) {
 	for i, c := range candidates {
 		u := s.upstreams[i]
 		m := r.predictMatch(u, now)
-		longest = max(longest, m.tokens)
 		if r.offloadWeights != nil {
-			m.weighted = max(m.weighted, min(m.weighted+r.offloadWorth(c, u, m.tokens), r.promptTokens-1))
+			r.addOffload(&m, c, u)
 		}
+		longest = max(longest, m.tokens)
 		s.prefixMatches = append(s.prefixMatches, m)
 		share, rate := u.demand.lately(now)
 		s.scored = append(s.scored, scoredCandidate{

@@ -7,10 +7,12 @@ import "time"
 // Forecast is the prediction for a request on one upstream.
 type Forecast struct {
 	Address  string
-	Cached   int           // prompt tokens it is predicted to hold
+	Cached   int           // prompt tokens it is predicted to have cached
+	External int           // of these, the ones that it loads from outside its GPU
 	Wait     time.Duration // until its prefill can begin
 	Backlog  time.Duration // wait that the engine's own reports show
-	Prefill  time.Duration // of the tokens it does not hold
+	Load     time.Duration // of the external tokens
+	Prefill  time.Duration // of the tokens that are not cached
 	InFlight int           // requests it is busy with
 	Penalty  time.Duration // that the candidate came with, see Candidate
 
@@ -32,13 +34,16 @@ func (r *Request) Explain(candidates []Candidate) ([]Forecast, Decision) {
 	}
 	forecasts := make([]Forecast, len(candidates))
 	for i := range candidates {
-		c := &rt.scratch.scored[i]
+		c, m := &rt.scratch.scored[i], rt.scratch.prefixMatches[i]
+		load := max(0, m.tokens-m.weighted)
 		forecasts[i] = Forecast{
 			Address:  candidates[i].Address,
-			Cached:   rt.scratch.prefixMatches[i].tokens,
+			Cached:   m.tokens,
+			External: r.external(rt.scratch.upstreams[i], m),
 			Wait:     c.Wait,
 			Backlog:  c.Backlog,
-			Prefill:  prefill(c.Uncached, c.PerToken),
+			Load:     prefill(load, c.PerToken),
+			Prefill:  prefill(c.Uncached-load, c.PerToken),
 			InFlight: c.InFlight,
 			Penalty:  c.Penalty,
 

@@ -84,8 +84,8 @@ func TestPredictionAfterARestart(t *testing.T) {
 	}
 }
 
-// Blocks in a tier beside the GPU count with that tier's weight, and are not
-// predicted to be cached.
+// Blocks in a tier beside the GPU count with that tier's weight, and are predicted to
+// be cached: the engine loads them.
 func TestOffloadCounts(t *testing.T) {
 	now := time.Unix(1000, 0)
 	rt := New(2_000_000, func() time.Time { return now })
@@ -96,13 +96,13 @@ func TestOffloadCounts(t *testing.T) {
 		return d
 	}
 	memory, disk, none := &Offload{CPU: 512, Storage: 512}, &Offload{Storage: 512}, &Offload{}
-	if d := choose(none, disk); d.Pick != 1 || d.Cached != 0 {
+	if d := choose(none, disk); d.Pick != 1 || d.Cached != 512 || d.External != 512 {
 		t.Errorf("disk against nothing: %+v", d)
 	}
-	if d := choose(memory, disk); d.Pick != 0 || d.Cached != 0 {
+	if d := choose(memory, disk); d.Pick != 0 || d.Cached != 512 || d.External != 512 {
 		t.Errorf("memory against disk: %+v", d)
 	}
-	if d := choose(disk, memory); d.Pick != 1 || d.Cached != 0 {
+	if d := choose(disk, memory); d.Pick != 1 || d.Cached != 512 || d.External != 512 {
 		t.Errorf("disk against memory: %+v", d)
 	}
 	if d := choose(&Offload{Storage: 1 << 40}, none); d.Pick != 0 {
@@ -142,5 +142,129 @@ func TestOffloadedIsNotLearned(t *testing.T) {
 	}
 	if got := limit(nil); got <= 2048 {
 		t.Errorf("a capacity of %d was learned from blocks on the GPU: the test proves nothing", got)
+	}
+}
+
+// TestExternalIsPredicted: what an engine was sent and its GPU has lost is predicted to
+// be loaded from outside, in whole chunks, for as long as answers do not refute it.
+func TestExternalIsPredicted(t *testing.T) {
+	now := time.Unix(1000, 0)
+	rt := New(2_000_000, func() time.Time { return now })
+	serveOn(offloading(rt, 1), "one")
+	ask := func(candidate Candidate) Decision {
+		r := offloading(rt, 1)
+		defer r.End()
+		candidate.Address = "one"
+		return r.Route([]Candidate{candidate}, false)
+	}
+	if d := ask(Candidate{OffloadChunk: 256}); d.Cached != 1024 || d.External != 0 {
+		t.Errorf("on the GPU: %+v", d)
+	}
+	rt.CacheLost("one")
+	for chunk, want := range map[int]int{0: 1024, 64: 1024, 300: 900, 2048: 0} {
+		d := ask(Candidate{OffloadChunk: chunk})
+		if d.Cached != want || d.External != want || (d.Reason == Cold) != (want == 0) {
+			t.Errorf("chunks of %d: %+v, want %d tokens", chunk, d, want)
+		}
+		rt.CacheLost("one")
+	}
+	if d := ask(Candidate{Offload: &Offload{CPU: 256, Storage: 512}}); d.Cached != 512 || d.External != 512 {
+		t.Errorf("reported: %+v", d)
+	}
+	report := func(cached int) {
+		rt.CacheLost("one")
+		r := offloading(rt, 1)
+		r.Assign(Candidate{Address: "one", OffloadChunk: 256})
+		r.Confirm()
+		r.Reported(1200, cached)
+		r.End()
+		rt.CacheLost("one")
+	}
+	report(1024)
+	report(0)
+	if d := ask(Candidate{OffloadChunk: 256}); d.Cached != 1024 {
+		t.Errorf("after one of two was not found: %+v", d)
+	}
+	report(0)
+	report(0)
+	if d := ask(Candidate{OffloadChunk: 256}); d.Cached != 0 || d.External != 0 {
+		t.Errorf("after three of four were not found: %+v", d)
+	}
+	for range 8 {
+		report(1024)
+	}
+	if d := ask(Candidate{OffloadChunk: 256}); d.Cached != 1024 {
+		t.Errorf("after they were found again: %+v", d)
+	}
+}
+
+// TestExternalForecast: loading is neither free nor prefill. The parts make up the time
+// that the choice goes by.
+func TestExternalForecast(t *testing.T) {
+	now := time.Unix(1000, 0)
+	rt := New(2_000_000, func() time.Time { return now })
+	r := offloading(rt, 1)
+	forecasts, _ := r.Explain([]Candidate{{Address: "one", Offload: &Offload{CPU: 500, Storage: 1000}}, {Address: "two"}})
+	one, two := forecasts[0], forecasts[1]
+	if one.Cached != 1000 || one.External != 1000 || one.Prefill != 200*startCost || one.Load != (100+350)*startCost {
+		t.Errorf("%+v", one)
+	}
+	if two.Cached != 0 || two.External != 0 || two.Prefill != 1200*startCost || two.Load != 0 {
+		t.Errorf("%+v", two)
+	}
+}
+
+// TestLoadingIsNotPrefill: the time to load blocks does not make computed tokens look
+// more expensive.
+func TestLoadingIsNotPrefill(t *testing.T) {
+	now := time.Unix(1000, 0)
+	rt := New(2_000_000, func() time.Time { return now })
+	for range 50 {
+		r := offloading(rt, 1)
+		r.stream = true
+		r.Assign(Candidate{Address: "one", Offload: &Offload{Storage: 1024}})
+		rt.upstreams["one"].capacity.reportsCached = true
+		r.Confirm()
+		now = now.Add((1200 - 1024) * startCost).Add(1024 * 7 / 10 * startCost) // a token on disk costs 0.7 of a computed one
+		r.FirstToken()
+		r.Reported(1200, 1024)
+		r.End()
+		rt.CacheLost("one")
+		rt.CacheLost("one")
+		now = now.Add(time.Minute)
+	}
+	if c := rt.upstreams["one"].cost.perToken(startCost); c < startCost*98/100 || c > startCost*102/100 {
+		t.Errorf("a token costs %v, want %v", c, startCost)
+	}
+}
+
+// TestExternalLeavesEventsTrusted: cached tokens that come from outside the GPU do not
+// contradict events, which say nothing about them.
+func TestExternalLeavesEventsTrusted(t *testing.T) {
+	for name, weights := range map[string]*kvevents.TierWeights{"with": &tierWeights, "without": nil} {
+		rt, _ := newTestRouter()
+		rt.link(t, "abcd")
+		feed := rt.followRanks("one", 1)[0]
+		publish(t, feed, kvevents.GPU, idsOf("xyz"))
+		rt.recordSentTo("one", "abcd")
+		request := func() *Request {
+			r := rt.followedRequest("abcd")
+			r.offloadWeights = weights
+			return r
+		}
+		for range 2 * distrustAfter {
+			r := request()
+			r.Route(a("one"), false)
+			r.Confirm()
+			r.FirstToken()
+			r.Reported(257, 256)
+			r.End()
+		}
+		want := prefixMatch{tokens: 255, weighted: 76, byEvents: true, offloaded: 255, assumed: 255}
+		if weights == nil {
+			want = prefixMatch{tokens: 255, weighted: 255} // by history: the events are distrusted
+		}
+		t.Log(name, "anything outside the GPU")
+		wantMatch(t, request(), "one", want)
 	}
 }

@@ -42,7 +42,7 @@ func (r *Request) Prediction() Prediction {
 // mu.
 func (r *Request) predict(i int, offload *Offload) {
 	s := &r.router.scratch
-	c, cached := &s.scored[i], s.prefixMatches[i].tokens
+	c, cached := &s.scored[i], s.prefixMatches[i].own()
 	sent := r.everSent(i)
 	p := Prediction{
 		OnGPU:            cached,
@@ -76,16 +76,16 @@ func (r *Request) predict(i int, offload *Offload) {
 func (r *Request) everSent(i int) int {
 	s := &r.router.scratch
 	u := s.upstreams[i]
-	return max(s.prefixMatches[i].tokens, r.tokensIn(u.sentBlocks), r.tokensIn(u.heldBlocks))
+	return max(s.prefixMatches[i].own(), r.tokensIn(u.sentBlocks), r.tokensIn(u.heldBlocks))
 }
 
-// splitByTier returns the number of matched tokens on u's GPU, and of those there or
-// in CPU memory, according to its events; all of them without such events.
+// splitByTier returns the number of an upstream's own matched tokens on u's GPU, and of
+// those there or in CPU memory, according to its events; all of them without such events.
 func (r *Request) splitByTier(u *upstream, m prefixMatch) (onGPU, inMemory int) {
-	fu := u.followed
-	if !m.byEvents || fu == nil || fu.evaluation != r.router.evaluation || fu.tokens == 0 || m.tokens != r.eventMatch(u).tokens {
-		return m.tokens, m.tokens
+	fu, own := u.followed, m.own()
+	if !m.byEvents || fu == nil || fu.evaluation != r.router.evaluation || fu.tokens == 0 || own != r.eventMatch(u).tokens {
+		return own, own
 	}
-	share := func(tokens int) int { return int(int64(m.tokens) * int64(tokens) / int64(fu.tokens)) }
-	return m.tokens - share(fu.outsideGPU[kvevents.CPU]+fu.outsideGPU[kvevents.Disk]), m.tokens - share(fu.outsideGPU[kvevents.Disk])
+	share := func(tokens int) int { return int(int64(own) * int64(tokens) / int64(fu.tokens)) }
+	return own - share(fu.outsideGPU[kvevents.CPU]+fu.outsideGPU[kvevents.Disk]), own - share(fu.outsideGPU[kvevents.Disk])
 }

@@ -13,7 +13,16 @@ type prefixMatch struct {
 	tokens   int
 	weighted int  // tokens on the GPU that are worth as much
 	byEvents bool // the upstream's events say so
+
+	// offloaded is the part of tokens that is predicted from what is kept outside the
+	// GPU, and not by the upstream's events. assumed is the same as far as only what
+	// was sent there suggests it, believed or not.
+	offloaded, assumed int
 }
+
+// own returns the number of tokens that the upstream is predicted to hold without
+// those that are known or assumed to be outside its GPU.
+func (m prefixMatch) own() int { return m.tokens - m.offloaded }
 
 // predictMatch returns the part of the prompt that u is predicted to hold. Its events
 // count as far as they reach. Beyond that, and while they are not up to date,

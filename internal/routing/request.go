@@ -36,9 +36,9 @@ type Prompt struct {
 	// OffloadWeights says that the engines keep KV blocks outside their GPU too,
 	// and what a token in each kvevents.Tier counts; nil: they do not. Blocks
 	// that an upstream was sent and no longer holds on its GPU are then taken to
-	// be on its disk, unless the candidate says better. Cached tokens that such
-	// an engine reports can exceed what its GPU held, and say nothing about the
-	// size of its cache.
+	// be on its disk, unless the candidate says better or answers refute it. Cached
+	// tokens that such an engine reports include those it has loaded from there, and
+	// say nothing about the size of its GPU's cache.
 	OffloadWeights *kvevents.TierWeights
 }
 
@@ -185,13 +185,19 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 	// In the tokens the prompt was estimated to have.
 	cached := int(int64(cachedTokens) * int64(r.promptTokens) / int64(promptTokens))
 	if a.sample.tokens > 0 {
-		a.sample.tokens = max(1, a.sample.tokens+r.promptTokens-a.uncached-cached)
+		a.sample.tokens = max(1, a.sample.tokens+r.computed(cached)-a.uncached)
 	}
-	if r.offloadWeights != nil && cached > a.cached {
-		return
+	if r.offloadWeights != nil {
+		a.upstream.offloadShare.learn(a.assumed, cached-a.onGPU)
+		if cached > a.cached {
+			return
+		}
 	}
 	if a.byEvents && a.upstream.followed != nil {
 		a.upstream.followed.checkPrediction(r.router.now(), a.cached, a.cachedBySent, cached, r.promptTokens)
+	}
+	if r.offloadWeights != nil && cached > a.onGPU {
+		return // what the engine has loaded it may have had on its GPU too, or not
 	}
 	r.contradictEvents(promptTokens, cachedTokens)
 	r.learnCached(cached)

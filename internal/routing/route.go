@@ -10,6 +10,10 @@ type Candidate struct {
 	Requests int      // in flight there by the caller's count, which may know of more
 	Offload  *Offload // the part of the prompt kept outside its GPU; nil: not known
 
+	// OffloadChunk is the number of tokens that the cache outside its GPU keeps as one;
+	// 0: not known.
+	OffloadChunk int
+
 	// Penalty is the expected cost of failed and overdue answers there. It is
 	// added to the score, not to the predicted wait. Below 0 it counts as 0.
 	Penalty time.Duration
@@ -33,6 +37,10 @@ type Decision struct {
 	Pick   int // index into the candidates, -1: none
 	Cached int // prompt tokens predicted to be cached there
 	Reason Reason
+
+	// External is the part of Cached that the engine is predicted to load from outside
+	// its GPU.
+	External int
 
 	RetryAfter time.Duration // of a refused request: until it is predicted to be let in
 }
@@ -67,6 +75,7 @@ func (r *Request) Assign(c Candidate) Decision {
 	defer rt.mu.Unlock()
 	r.evaluate([]Candidate{c})
 	d := Decision{Cached: rt.scratch.prefixMatches[0].tokens, Reason: Fallback}
+	d.External = r.external(rt.scratch.upstreams[0], rt.scratch.prefixMatches[0])
 	r.predict(0, c.Offload)
 	r.startAttempt(rt.scratch.upstreams[0], rt.scratch.prefixMatches[0])
 	return d
@@ -89,6 +98,7 @@ func (r *Request) decide(longest int, pay bool) Decision {
 		}
 	}
 	d := Decision{Pick: pick, Cached: s.prefixMatches[pick].tokens, Reason: Hit}
+	d.External = r.external(s.upstreams[pick], s.prefixMatches[pick])
 	switch {
 	case longest == 0:
 		d.Reason = Cold

@@ -28,7 +28,8 @@ type upstream struct {
 	followed      *followedUpstream // nil: its events are not followed
 	pending       []*Request        // recorded, but not yet answered
 	offloads      bool              // it keeps blocks outside its GPU too, see Prompt
-	lastAvailable time.Time         // when it was last a candidate
+	offloadShare  offloadShare
+	lastAvailable time.Time // when it was last a candidate
 
 	// What the tree says about the prompt under evaluation.
 	evaluation uint64

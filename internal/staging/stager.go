@@ -85,6 +85,9 @@ func (s *stager) learnLead(took time.Duration) {
 
 // Consult implements Stager.
 func (s *stager) Consult(p *Prompt, candidates []routing.Candidate, buf []routing.Offload) (offloads []routing.Offload, known bool) {
+	for i := range candidates {
+		candidates[i].OffloadChunk = s.service.ChunkTokens(candidates[i].Address)
+	}
 	if !s.lookups {
 		return buf[:0], false
 	}

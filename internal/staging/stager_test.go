@@ -49,6 +49,21 @@ func TestConsult(t *testing.T) {
 	})
 }
 
+// TestConsultTellsChunks: the sizes of chunks are known also without lookups.
+func TestConsultTellsChunks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{Client: &readyClient{}, Totals: NewTotals()})
+		defer s.Close()
+		candidates := []routing.Candidate{{Address: "a:1"}}
+		for _, want := range []int{0, 128} {
+			if _, known := s.Consult(&Prompt{}, candidates, nil); known || candidates[0].OffloadChunk != want {
+				t.Errorf("known %v, %+v, want a chunk of %d", known, candidates[0], want)
+			}
+			synctest.Wait()
+		}
+	})
+}
+
 func TestLearnLead(t *testing.T) {
 	s := newTestStager()
 	defer s.Close()

@@ -21,7 +21,7 @@ type Stager interface {
 	// Begin returns the task of a request.
 	Begin(r Request) Task
 	// Consult sets the Offload of each candidate whose LMCache is known to hold some
-	// of a prompt. It keeps the offloads in buf, which it returns, and reports
+	// of a prompt, and the chunk size of each one's LMCache. It keeps the offloads in buf, which it returns, and reports
 	// whether any are known.
 	Consult(p *Prompt, candidates []routing.Candidate, buf []routing.Offload) (offloads []routing.Offload, known bool)
 	// Close ends all staging and waits for its end.
@@ -31,7 +31,7 @@ type Stager interface {
 // Task stages the blocks of one request, and those of the turn that follows it.
 // Only the goroutine that serves the request may call its methods.
 type Task interface {
-	// Consult sets the Offload of each candidate, as Stager.Consult does.
+	// Consult sets what is known of each candidate's LMCache, as Stager.Consult does.
 	Consult(candidates []routing.Candidate)
 	// Send has the prompt's blocks staged at the attempt's upstream, if that helps. It
 	// holds the request for the staging while the request gains by that, within the

@@ -62,12 +62,11 @@ func (s *stager) Begin(r Request) Task {
 
 // Consult implements Task.
 func (t *task) Consult(candidates []routing.Candidate) {
-	if !t.stager.lookups {
-		return
-	}
-	t.candidates = t.candidates[:0]
-	for i := range candidates {
-		t.candidates = append(t.candidates, candidates[i].Address)
+	if t.stager.lookups {
+		t.candidates = t.candidates[:0]
+		for i := range candidates {
+			t.candidates = append(t.candidates, candidates[i].Address)
+		}
 	}
 	t.offloads, t.offloadsKnown = t.stager.Consult(&t.prompt, candidates, t.offloads)
 }
@@ -268,7 +267,7 @@ func (t *task) stageNext(next *nextTurn, tokens *sharedTokens) {
 // prompt on its GPU than it was sent.
 func evicted(request *routing.Request, upstream string) bool {
 	forecasts, _ := request.Explain([]routing.Candidate{{Address: upstream}})
-	return len(forecasts) == 1 && request.Tokens()-forecasts[0].Cached >= leastStaged
+	return len(forecasts) == 1 && request.Tokens()-(forecasts[0].Cached-forecasts[0].External) >= leastStaged
 }
 
 // End implements Task.

@@ -30,6 +30,8 @@ func (c *readyClient) Lookup(context.Context, *lmcache.Prefix, []string) ([]lmca
 	return nil, lmcache.ErrUnsupported
 }
 
+func (c *readyClient) ChunkTokens(context.Context, string) (int, error) { return 128, nil }
+
 func (c *readyClient) CanLookup() bool { return false }
 func (c *readyClient) Close()          {}
 

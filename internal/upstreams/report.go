@@ -8,6 +8,18 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/engine/metrics"
 )
 
+// Prompts returns the sources of each engine's prompt tokens, by address, for engines
+// that tell them apart.
+func (m *Monitor) Prompts() map[string]metrics.Sources {
+	prompts := make(map[string]metrics.Sources)
+	for _, s := range m.watcher.States("") { // an engine's latest reading first
+		if _, known := prompts[s.Target.Address]; !known && s.Reading.Prompts != (metrics.Sources{}) {
+			prompts[s.Target.Address] = s.Reading.Prompts
+		}
+	}
+	return prompts
+}
+
 // Report holds an engine's own figures, as the admin API shows them.
 type Report struct {
 	Kind     string   `json:"kind,omitempty"`             // vllm, sglang or llama.cpp

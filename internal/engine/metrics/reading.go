@@ -30,8 +30,18 @@ type Reading struct {
 	Capacity int64   // of the KV cache, in tokens; 0: unknown
 	Asleep   bool    // it sleeps and has discarded its KV cache
 	Started  float64 // start of the process, in seconds of Unix time; 0: unknown
+	Prompts  Sources
 
 	totals [numTotals]float64 // counters since the start; -1: unknown
+}
+
+// Sources counts the prompt tokens of all clients since the engine's start, by where
+// their KV blocks came from. Before any prompt, and where an engine does not tell them
+// apart, all are 0.
+type Sources struct {
+	Computed float64
+	GPU      float64 // cached on the GPU
+	External float64 // loaded from outside the GPU, such as by LMCache
 }
 
 // ErrNoEngine: the page has no metrics of a known engine.
@@ -55,7 +65,12 @@ const (
 	cacheConfig
 	cacheTokens
 	asleep
-	started
+	bySource
+	fromCompute
+	fromGPU
+	fromOutside
+	externalHits
+	started // the last
 
 	numTotals = cacheHits + 1
 )
@@ -65,18 +80,20 @@ var series = map[string]struct {
 	kind   Kind
 	figure quantity
 }{
-	"vllm:num_requests_running":           {VLLM, running},
-	"vllm:num_requests_waiting":           {VLLM, waiting},
-	"vllm:kv_cache_usage_perc":            {VLLM, usage},
-	"vllm:gpu_cache_usage_perc":           {VLLM, usage}, // before v0.10
-	"vllm:cache_config_info":              {VLLM, cacheConfig},
-	"vllm:engine_sleep_state":             {VLLM, asleep},
-	"vllm:prompt_tokens_total":            {VLLM, promptTokens},
-	"vllm:generation_tokens_total":        {VLLM, outputTokens},
-	"vllm:prefix_cache_queries_total":     {VLLM, cacheQueries},
-	"vllm:prefix_cache_hits_total":        {VLLM, cacheHits},
-	"vllm:gpu_prefix_cache_queries_total": {VLLM, cacheQueries},
-	"vllm:gpu_prefix_cache_hits_total":    {VLLM, cacheHits},
+	"vllm:num_requests_running":             {VLLM, running},
+	"vllm:num_requests_waiting":             {VLLM, waiting},
+	"vllm:kv_cache_usage_perc":              {VLLM, usage},
+	"vllm:gpu_cache_usage_perc":             {VLLM, usage}, // before v0.10
+	"vllm:cache_config_info":                {VLLM, cacheConfig},
+	"vllm:engine_sleep_state":               {VLLM, asleep},
+	"vllm:prompt_tokens_total":              {VLLM, promptTokens},
+	"vllm:generation_tokens_total":          {VLLM, outputTokens},
+	"vllm:prompt_tokens_by_source_total":    {VLLM, bySource},
+	"vllm:external_prefix_cache_hits_total": {VLLM, externalHits},
+	"vllm:prefix_cache_queries_total":       {VLLM, cacheQueries},
+	"vllm:prefix_cache_hits_total":          {VLLM, cacheHits},
+	"vllm:gpu_prefix_cache_queries_total":   {VLLM, cacheQueries},
+	"vllm:gpu_prefix_cache_hits_total":      {VLLM, cacheHits},
 
 	"sglang:num_running_reqs":        {SGLang, running},
 	"sglang:num_queue_reqs":          {SGLang, waiting},
@@ -138,6 +155,13 @@ func (p *page) wanted(name []byte) bool {
 
 func (p *page) add(s *sample) error {
 	what := series[string(s.name)]
+	if what.figure == bySource {
+		source, known := sources[string(s.label("source"))]
+		if !known {
+			return nil
+		}
+		what.figure = source
+	}
 	if what.kind != "" {
 		p.kind = what.kind
 	}
@@ -152,6 +176,13 @@ func (p *page) add(s *sample) error {
 	}
 	p.values[key] = max(old, value)
 	return nil
+}
+
+// sources are the values of the label that splits vLLM's prompt tokens.
+var sources = map[string]quantity{
+	"local_compute":        fromCompute,
+	"local_cache_hit":      fromGPU,
+	"external_kv_transfer": fromOutside,
 }
 
 // value returns the value of a sample; ok is false outside any sensible range.
@@ -241,6 +272,11 @@ func (p *page) reading() Reading {
 		r.Usage = sums[usage] / float64(counts[usage])
 	}
 	r.Asleep = sums[asleep] > 0
+	r.Prompts = Sources{sums[fromCompute], sums[fromGPU], sums[fromOutside]}
+	if counts[fromCompute] == 0 && counts[externalHits] > 0 { // older vLLM
+		r.Prompts.External, r.Prompts.GPU = sums[externalHits], sums[cacheHits]
+		r.Prompts.Computed = max(0, sums[promptTokens]-sums[cacheHits]-sums[externalHits])
+	}
 	r.Capacity = int64(sums[cacheConfig])
 	if r.Capacity == 0 {
 		r.Capacity = int64(sums[cacheTokens])

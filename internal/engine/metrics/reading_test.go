@@ -34,6 +34,20 @@ vllm:cache_config_info{block_size="16",cache_dtype="auto",engine="0",num_gpu_blo
 vllm:cache_config_info{block_size="16",cache_dtype="auto",engine="1",num_gpu_blocks="2000",sliding_window="None"} 1.0
 vllm:time_to_first_token_seconds_bucket{engine="0",le="0.001",model_name="llama"} 0.0
 `
+	olderLMCachePage = `vllm:prefix_cache_queries_total{engine="0",model_name="tiny"} 6658.0
+vllm:prefix_cache_hits_total{engine="0",model_name="tiny"} 3072.0
+vllm:external_prefix_cache_queries_total{engine="0",model_name="tiny"} 3586.0
+vllm:external_prefix_cache_hits_total{engine="0",model_name="tiny"} 2176.0
+vllm:prompt_tokens_total{engine="0",model_name="tiny"} 6658.0
+`
+	lmcachePage = olderLMCachePage + `vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="local_compute"} 1410.0
+vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="local_cache_hit"} 3072.0
+vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="external_kv_transfer"} 2176.0
+vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="of_tomorrow"} 9.0
+vllm:prompt_tokens_cached_total{engine="0",model_name="tiny"} 5248.0
+vllm:prompt_tokens_cached_by_source_total{engine="0",model_name="tiny",source="device"} 3072.0
+vllm:prompt_tokens_cached_by_source_total{engine="0",model_name="tiny",source="external_unspecified"} 2176.0
+`
 	sglangPage = `sglang:num_running_reqs{engine_type="unified",model_name="qwen",pp_rank="0",tp_rank="0"} 5.0
 sglang:num_running_reqs{engine_type="unified",model_name="qwen",pp_rank="0",tp_rank="1"} 5.0
 sglang:num_queue_reqs{engine_type="unified",model_name="qwen",pp_rank="0",tp_rank="0"} 2.0
@@ -75,6 +89,14 @@ func TestReadMetrics(t *testing.T) {
 		{"sglang", sglangPage, Reading{
 			Engine: SGLang, HasLoad: true, Running: 5, Waiting: 2, Usage: 0.5, Capacity: 471258,
 			totals: [4]float64{-1, -1, -1, 150},
+		}},
+		{"vllm with LMCache", lmcachePage, Reading{
+			Engine: VLLM, Usage: -1, Prompts: Sources{Computed: 1410, GPU: 3072, External: 2176},
+			totals: [4]float64{6658, -1, 6658, 3072},
+		}},
+		{"older vllm with LMCache", olderLMCachePage, Reading{
+			Engine: VLLM, Usage: -1, Prompts: Sources{Computed: 1410, GPU: 3072, External: 2176},
+			totals: [4]float64{6658, -1, 6658, 3072},
 		}},
 		{"llama.cpp", llamaPage, Reading{
 			Engine: LlamaCPP, HasLoad: true, Running: 1, Waiting: 2, Usage: 0.1,
