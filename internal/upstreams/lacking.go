@@ -59,7 +59,7 @@ func (l *lacking) listed(address string, list metrics.Models, asked time.Time) {
 	}
 	has := make(map[uint64]bool, len(list))
 	for _, model := range list {
-		has[l.hash(model)] = true
+		has[l.hash(model.Name)] = true
 	}
 	l.change(func(old lack) bool {
 		return old.address == address && old.since.Before(asked) && has[old.model]

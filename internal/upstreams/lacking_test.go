@@ -35,7 +35,7 @@ func TestLackingAgainstModel(t *testing.T) {
 				}
 			case 1:
 				asked := now.Add(-time.Duration(random.IntN(5)) * time.Second)
-				l.listed(k.address, metrics.Models{k.model, "another"}, asked)
+				l.listed(k.address, metrics.Models{{Name: k.model}, {Name: "another"}}, asked)
 				for other, at := range since {
 					if other.address == k.address && other.model == k.model && at.Before(asked) {
 						delete(since, other)

@@ -37,6 +37,7 @@ type Monitor struct {
 	now       func() time.Time
 	onRestart func(address string)
 	lacking   lacking
+	lineages  *lineageTable
 
 	mu         sync.Mutex
 	configured capacities
@@ -54,7 +55,7 @@ type Options struct {
 
 // NewMonitor returns a Monitor that watches no engine yet.
 func NewMonitor(router *routing.Router, o Options) *Monitor {
-	m := &Monitor{router: router, now: o.Now, onRestart: o.OnRestart, configured: make(capacities), lacking: lacking{seed: maphash.MakeSeed()}}
+	m := &Monitor{router: router, now: o.Now, onRestart: o.OnRestart, configured: make(capacities), lacking: lacking{seed: maphash.MakeSeed()}, lineages: newLineageTable()}
 	m.watcher = metrics.NewWatcher(metrics.Options{Transport: o.Transport, Observer: m, Now: o.Now})
 	return m
 }
@@ -87,6 +88,7 @@ func (m *Monitor) Leave(s *Subscriber) {
 func (m *Monitor) Forget(address string) {
 	m.watcher.Forget(address)
 	m.lacking.forget(address)
+	m.lineages.set(address, nil)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.configured, address)
@@ -103,6 +105,9 @@ func (m *Monitor) Answered(address string) { m.watcher.Answered(address) }
 
 // Models returns the lists of models by upstream.
 func (m *Monitor) Models() *ModelTable { return m.watcher.Models() }
+
+// Lineages returns what the names of models stand for at each upstream.
+func (m *Monitor) Lineages() *Lineages { return m.lineages.current.Load() }
 
 // Lacks notes that an upstream has answered that it lacks a model at an API. It
 // is left out for that for some seconds, or until its list of models, which is
@@ -186,17 +191,30 @@ func (m *Monitor) FellAsleep(t metrics.Target) { m.router.CacheCleared(t.Address
 // ModelsRead implements metrics.Observer.
 func (m *Monitor) ModelsRead(t metrics.Target, list metrics.Models, asked time.Time) {
 	m.lacking.listed(t.Address, list, asked)
+	if len(list) > 0 {
+		m.lineages.set(t.Address, list)
+	}
 }
 
 // ModelsChanged implements metrics.Observer: the same names may stand for other
-// tokens.
-func (m *Monitor) ModelsChanged(t metrics.Target) { m.endEpochs(t.Address) }
+// tokens. Those that the engine has read from the same place as before, and those
+// that are only further names of a model, do not.
+func (m *Monitor) ModelsChanged(t metrics.Target, before, now metrics.Models) {
+	for _, model := range now {
+		if model.Lineage != model.Name {
+			continue
+		}
+		if old := before.Find(model.Name); old == nil || model.Root == "" || old.Root != model.Root || old.Parent != model.Parent {
+			m.router.Index().EndEpoch(model.Name)
+		}
+	}
+}
 
 // endEpochs ends the epochs of the models that an engine lists.
 func (m *Monitor) endEpochs(address string) {
-	for _, state := range m.watcher.States(address) {
-		for _, model := range state.Models {
-			m.router.Index().EndEpoch(model)
+	for _, model := range m.Lineages().Listed(address) {
+		if model.Lineage == model.Name {
+			m.router.Index().EndEpoch(model.Name)
 		}
 	}
 }

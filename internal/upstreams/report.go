@@ -32,6 +32,9 @@ type Report struct {
 	KVUsage  *float64 `json:"kv_usage,omitempty"` // 0 to 1
 	Capacity int64    `json:"capacity,omitempty"` // tokens
 	Models   int      `json:"models,omitempty"`   // number of listed ones
+
+	Aliases  map[string]string `json:"aliases,omitempty"`  // further names of a model, with its first one
+	Adapters map[string]string `json:"adapters,omitempty"` // LoRA adapters, with the model of each
 }
 
 // Report returns the figures of the engine at an address; nil when it is not
@@ -41,7 +44,29 @@ func (m *Monitor) Report(address string) *Report {
 	if len(states) == 0 {
 		return nil
 	}
-	return newReport(states[0], m.now())
+	r := newReport(states[0], m.now())
+	r.addKin(m.Lineages().Listed(address))
+	return r
+}
+
+// addKin adds the aliases and adapters of a list.
+func (r *Report) addKin(list metrics.Models) {
+	for _, model := range list {
+		switch {
+		case model.Parent != "":
+			r.Adapters = added(r.Adapters, model.Name, model.Parent)
+		case model.Lineage != model.Name:
+			r.Aliases = added(r.Aliases, model.Name, model.Lineage)
+		}
+	}
+}
+
+func added(to map[string]string, name, of string) map[string]string {
+	if to == nil {
+		to = make(map[string]string)
+	}
+	to[name] = of
+	return to
 }
 
 func newReport(s metrics.State, now time.Time) *Report {

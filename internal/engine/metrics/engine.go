@@ -322,7 +322,7 @@ func (e *engine) setModels(models Models) {
 		return // the models are unknown
 	}
 	if len(e.lastModels) > 0 && !slices.Equal(models, e.lastModels) {
-		e.watcher.options.Observer.ModelsChanged(e.target)
+		e.watcher.options.Observer.ModelsChanged(e.target, e.lastModels, models)
 	}
 	e.lastModels = models
 }

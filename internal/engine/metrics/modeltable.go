@@ -2,8 +2,6 @@
 
 package metrics
 
-import "slices"
-
 // ModelTable holds the models of each engine, as far as they are known. It is
 // immutable.
 type ModelTable struct {
@@ -24,7 +22,7 @@ func newModelTable(all map[string]Models) *ModelTable {
 		if first == nil {
 			first = list
 		}
-		t.differs = t.differs || !slices.Equal(first, list)
+		t.differs = t.differs || !first.sameNames(list)
 	}
 	return t
 }

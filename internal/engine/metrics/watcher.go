@@ -41,8 +41,9 @@ type Observer interface {
 	// ModelsRead is called with each list that could be read. asked is the time of
 	// the request for it.
 	ModelsRead(t Target, list Models, asked time.Time)
-	// ModelsChanged is called when the engine lists other models than before.
-	ModelsChanged(t Target)
+	// ModelsChanged is called when the engine lists other models than before, or
+	// the same with another meaning.
+	ModelsChanged(t Target, before, now Models)
 }
 
 // Options configure a Watcher.

@@ -119,7 +119,7 @@ func (s *recorder) ModelsRead(t Target, list Models, asked time.Time) {
 	defer s.mu.Unlock()
 	s.lists++
 }
-func (s *recorder) ModelsChanged(t Target) { s.add("relisted " + t.Address) }
+func (s *recorder) ModelsChanged(t Target, before, now Models) { s.add("relisted " + t.Address) }
 
 func (s *recorder) take() []string {
 	s.mu.Lock()
@@ -173,7 +173,7 @@ func TestWatchReads(t *testing.T) {
 			t.Fatalf("told %+v", r)
 		}
 		states := w.States("a:1")
-		if len(states) != 1 || states[0].Failure != nil || states[0].Down || !slices.Equal(states[0].Models, Models{"m"}) || !states[0].ReadAt.Equal(time.Now()) {
+		if len(states) != 1 || states[0].Failure != nil || states[0].Down || !slices.Equal(states[0].Models, modelsNamed("m")) || !states[0].ReadAt.Equal(time.Now()) {
 			t.Fatalf("states %+v", states)
 		}
 		if !lacks(w, "a:1", "x") || lacks(w, "a:1", "m") {
