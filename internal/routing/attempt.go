@@ -11,6 +11,7 @@ import (
 // it.
 type attempt struct {
 	upstream     *upstream // nil: no attempt is under way
+	identity     *Identity // of the prompt there
 	reservation  reservation
 	knownBlocks  int  // blocks recorded as held there before this attempt
 	sentBlocks   int  // blocks recorded as sent there before it, -1: not tracked
@@ -43,6 +44,7 @@ func (r *Request) startAttempt(u *upstream, m prefixMatch) {
 	k := rt.averages()
 	r.attempt = attempt{
 		upstream:     u,
+		identity:     r.on(u),
 		sentBlocks:   -1,
 		cached:       m.tokens,
 		onGPU:        m.tokens - r.external(u, m),
@@ -68,7 +70,7 @@ func (r *Request) startAttempt(u *upstream, m prefixMatch) {
 	u.backlog.started++
 	a.depths = a.depthsArray[:0]
 	if r.isCurrent() {
-		a.depths = u.reuse.use(r.chain, r.blockTokens, u.capacity.estimate, a.depths)
+		a.depths = u.reuse.use(a.identity.Chain, r.blockTokens, u.capacity.estimate, a.depths)
 	}
 	a.knownBlocks = r.record(u)
 	u.pending = append(u.pending, r)
@@ -104,9 +106,9 @@ func (r *Request) endAttempt() {
 // were known there before. The caller holds mu.
 func (r *Request) record(u *upstream) (known int) {
 	if !r.isCurrent() {
-		return len(r.chain)
+		return len(r.attempt.identity.Chain)
 	}
-	known = r.router.tree.Insert(u.id, r.chain, uint32(r.blockTokens))
+	known = r.router.tree.Insert(u.id, r.attempt.identity.Chain, uint32(r.blockTokens))
 	limit := u.capacity.treeLimit()
 	if limit > 0 || u.offloads {
 		r.recordSent(u)
@@ -128,7 +130,7 @@ func (r *Request) recordSent(u *upstream) {
 		}
 		rt.byID.set(u.sentID, u)
 	}
-	known := rt.tree.Insert(u.sentID, r.chain, uint32(r.blockTokens))
+	known := rt.tree.Insert(u.sentID, r.attempt.identity.Chain, uint32(r.blockTokens))
 	if r.attempt.sentBlocks < 0 {
 		r.attempt.sentBlocks = known
 	}
@@ -142,16 +144,17 @@ func (r *Request) undo() {
 	u := a.upstream
 	u.footprint = max(0, u.footprint-int64(a.uncached))
 	u.capacity.filled = max(0, u.capacity.filled-int64(a.uncached))
-	if a.knownBlocks >= len(r.chain) || !r.isCurrent() {
+	chain := a.identity.Chain
+	if a.knownBlocks >= len(chain) || !r.isCurrent() {
 		return
 	}
-	r.router.tree.Cut(u.id, r.chain, a.knownBlocks)
+	r.router.tree.Cut(u.id, chain, a.knownBlocks)
 	if u.sentID != 0 {
-		r.router.tree.Cut(u.sentID, r.chain, max(a.knownBlocks, a.sentBlocks))
+		r.router.tree.Cut(u.sentID, chain, max(a.knownBlocks, a.sentBlocks))
 	}
 	for _, other := range u.pending {
 		// The blocks are the other request's now, to keep or to take back.
-		if commonBlocks(other, r) > a.knownBlocks {
+		if other.commonBlocks(r, a.identity) > a.knownBlocks {
 			other.attempt.knownBlocks = min(other.attempt.knownBlocks, other.record(u))
 		}
 	}

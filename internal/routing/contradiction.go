@@ -40,10 +40,10 @@ func (r *Request) contradictEvents(promptTokens, cachedTokens int) {
 	if held >= m.blocks {
 		return
 	}
-	key := r.tokenKey
+	key := r.attempt.identity.TokenKey
 	key.BlockTokens = m.blockTokens
 	space := r.router.index.Space(key)
-	chain, tokens, _ := r.router.index.Match(space, r.chain, nil)
+	chain, tokens, _ := r.router.index.Match(space, r.attempt.identity.Chain, nil)
 	m.blocks = min(m.blocks, len(chain))
 	if held < m.blocks && held*m.blockTokens+r.blockTokens < tokens {
 		fu.Ranks[0].Contradict(chain[:m.blocks], held, m.stores)

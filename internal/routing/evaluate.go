@@ -27,16 +27,9 @@ func (r *Request) evaluate(candidates []Candidate) (longest int) {
 	rt := r.router
 	s := &rt.scratch
 	now := rt.now()
-	s.scored, s.treeMatches, s.prefixMatches = s.scored[:0], s.treeMatches[:0], s.prefixMatches[:0]
-	if r.isCurrent() {
-		s.treeMatches = rt.tree.Lookup(r.chain, s.treeMatches)
-	}
-	rt.recordMatches(s.treeMatches)
-	s.findUpstreams(rt, candidates)
-	for _, u := range s.upstreams {
-		u.lastAvailable = now
-		u.resetMatch(rt.evaluation)
-	}
+	s.scored, s.prefixMatches = s.scored[:0], s.prefixMatches[:0]
+	others := r.beginEvaluation(candidates)
+	r.matchTree(candidates, others)
 	r.matchTokens(s.upstreams)
 	k := rt.averages()
 	for i, c := range candidates {
@@ -65,36 +58,6 @@ func (r *Request) evaluate(candidates []Candidate) (longest int) {
 	}
 	addDecodeDelays(s.scored, rt.batchCost.perRequest(k.perToken))
 	return longest
-}
-
-// recordMatches begins an evaluation and stores at each upstream what the tree
-// knows of it, and in the scratch which upstream has most.
-func (rt *Router) recordMatches(matches []radixcache.Match) {
-	rt.evaluation++
-	s := &rt.scratch
-	s.longestOn, s.longestBlocks = nil, 0
-	for _, m := range matches {
-		u := rt.byID.find(m.Upstream)
-		if u == nil {
-			continue
-		}
-		if m.Blocks > s.longestBlocks {
-			s.longestOn, s.longestBlocks = u, m.Blocks
-		}
-		u.resetMatch(rt.evaluation)
-		if m.Upstream == u.id {
-			u.heldBlocks = m.Blocks
-		} else {
-			u.sentBlocks = m.Blocks
-		}
-	}
-}
-
-// resetMatch drops what an earlier evaluation has stored.
-func (u *upstream) resetMatch(evaluation uint64) {
-	if u.evaluation != evaluation {
-		u.evaluation, u.heldBlocks, u.sentBlocks = evaluation, 0, 0
-	}
 }
 
 // findUpstreams fills in the upstreams of the candidates. Most decisions are

@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -35,13 +36,19 @@ func (rt *Router) link(t *testing.T, text string) {
 // linkIn links it in blocks of a size.
 func (rt *Router) linkIn(t *testing.T, text string, blockTokens int) {
 	t.Helper()
-	chain := chainOf(text)
-	anchors := make([]kvindex.Anchor, len(chain))
+	rt.linkIdentity(t, Identity{Chain: chainOf(text), TokenKey: TokenKey{Model: "m", BlockTokens: blockTokens}}, text)
+}
+
+// linkIdentity links a text under an identity.
+func (rt *Router) linkIdentity(t *testing.T, identity Identity, text string) {
+	t.Helper()
+	anchors := make([]kvindex.Anchor, len(identity.Chain))
 	for i := range anchors {
 		anchors[i] = kvindex.Anchor{Tokens: (i + 1) * letterTokens, Exact: true}
 	}
-	space := rt.Index().Space(TokenKey{Model: "m", BlockTokens: blockTokens})
-	if rt.Index().Link(space, chain, anchors, idsOf(text)) {
+	key := identity.TokenKey
+	key.BlockTokens = cmp.Or(key.BlockTokens, engineBlock)
+	if rt.Index().Link(rt.Index().Space(key), identity.Chain, anchors, idsOf(text)) {
 		t.Fatal("the links contradict each other")
 	}
 }

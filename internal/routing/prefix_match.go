@@ -55,8 +55,8 @@ func (r *Request) predictMatch(u *upstream, now time.Time) prefixMatch {
 // prompts sent there.
 func (r *Request) matchBySent(u *upstream) int {
 	cached := r.tokensIn(u.heldBlocks)
-	if r.truncated && int(u.heldBlocks) == len(r.chain) {
-		cached = max(cached, min(r.router.truncated.tokens(u.id, r.chain), r.promptTokens-1))
+	if r.truncated && int(u.heldBlocks) == len(r.on(u).Chain) {
+		cached = max(cached, min(r.router.truncated.tokens(u.id, r.on(u).Chain), r.promptTokens-1))
 	}
 	return cached
 }
@@ -87,7 +87,7 @@ func (r *Request) reusable(blockTokens int) int {
 func (r *Request) sharedWithPrefilling(u *upstream, tm *tokenMatch) int {
 	most := 0
 	for _, other := range u.followed.prefilling {
-		most = max(most, commonBlocks(other, r))
+		most = max(most, other.commonBlocks(r, r.on(u)))
 	}
 	if most == 0 || tm.textBlocks == 0 {
 		return r.tokensIn(int32(most))

@@ -58,15 +58,13 @@ type MessageEnd struct {
 // more than once; a call that makes no sense at that point does nothing.
 type Request struct {
 	router      *Router
-	chain       []uint64
+	own         Identity
 	epoch       uint64
 	blockTokens int
 	stream      bool
 	truncated   bool
 
 	// For upstreams whose events are followed, see tokenMatch.
-	tokenKey        TokenKey
-	messageEnds     []MessageEnd
 	promptBytes     int
 	blockBytes      int
 	estimatedTokens int // from the text alone
@@ -84,13 +82,11 @@ type Request struct {
 func (rt *Router) NewRequest(p Prompt) *Request {
 	return &Request{
 		router:          rt,
-		chain:           p.Chain,
+		own:             Identity{Chain: p.Chain, MessageEnds: p.MessageEnds, TokenKey: p.TokenKey},
 		epoch:           p.Epoch,
 		blockTokens:     max(1, p.BlockTokens),
 		stream:          p.Stream,
 		truncated:       p.Truncated,
-		tokenKey:        p.TokenKey,
-		messageEnds:     p.MessageEnds,
 		promptBytes:     p.Bytes,
 		blockBytes:      p.BlockBytes,
 		estimatedTokens: max(1, p.Tokens),
@@ -141,10 +137,10 @@ func (r *Request) Confirm() {
 	r.removePending()
 	r.record(a.upstream)
 	if r.truncated && r.isCurrent() {
-		r.router.truncated.add(a.upstream.id, r.chain, r.promptTokens)
+		r.router.truncated.add(a.upstream.id, a.identity.Chain, r.promptTokens)
 	}
 	for _, other := range a.upstream.pending {
-		other.attempt.knownBlocks = max(other.attempt.knownBlocks, commonBlocks(other, r))
+		other.attempt.knownBlocks = max(other.attempt.knownBlocks, other.commonBlocks(r, a.identity))
 	}
 }
 
@@ -220,15 +216,17 @@ func (r *Request) tokensIn(blocks int32) int {
 	return min(int(blocks)*r.blockTokens, r.promptTokens-1)
 }
 
-// commonBlocks returns the number of blocks that two prompts share from the start. An
-// equal hash means an equal prefix, because each hash covers all before it.
-func commonBlocks(a, b *Request) int {
-	if a.epoch != b.epoch {
+// commonBlocks returns the number of blocks that the prompt of the attempt under way
+// shares from the start with another prompt, which has that identity there. An equal
+// hash means an equal prefix, because each hash covers all before it.
+func (r *Request) commonBlocks(other *Request, identity *Identity) int {
+	if r.epoch != other.epoch {
 		return 0
 	}
-	low, high := 0, min(len(a.chain), len(b.chain))
+	a, b := r.attempt.identity.Chain, identity.Chain
+	low, high := 0, min(len(a), len(b))
 	for low < high {
-		if mid := (low + high + 1) / 2; a.chain[mid-1] == b.chain[mid-1] {
+		if mid := (low + high + 1) / 2; a[mid-1] == b[mid-1] {
 			low = mid
 		} else {
 			high = mid - 1

@@ -13,6 +13,9 @@ type Candidate struct {
 	// OffloadChunk is the number of tokens that the cache outside its GPU keeps as one;
 	// 0: not known.
 	OffloadChunk int
+	// Identity is the prompt's identity there, where it is not the prompt's own:
+	// the name of the model stands for another lineage there. nil: it is.
+	Identity *Identity
 
 	// Penalty is the expected cost of failed and overdue answers there. It is
 	// added to the score, not to the predicted wait. Below 0 it counts as 0.

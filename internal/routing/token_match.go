@@ -16,8 +16,10 @@ const answerSlack = 2
 // out: the block size is the upstream's.
 type TokenKey = kvindex.TokenKey
 
-// tokenMatch is the known part of a prompt's tokens, in blocks of one size.
+// tokenMatch is the known part of a prompt's tokens under one identity, in blocks of
+// one size.
 type tokenMatch struct {
+	identity    *Identity
 	blockTokens int
 	chain       []uint64 // hashes of its token blocks, as the KV index has them
 	tokens      int      // that are known
@@ -38,15 +40,16 @@ func (r *Request) matchTokens(upstreams []*upstream) {
 		if u.followed == nil {
 			continue
 		}
+		identity := r.on(u)
 		for _, feed := range u.followed.Ranks {
 			size := feed.BlockTokens()
-			if size > 0 && r.tokenMatchFor(size) == nil {
-				r.lookUpTokens(size)
+			if size > 0 && r.tokenMatchFor(identity, size) == nil {
+				r.lookUpTokens(identity, size)
 			}
-			tm := r.tokenMatchFor(size)
-			r.tokensKnown = r.tokensKnown && tm != nil && tm.textBlocks >= len(r.chain)
+			tm := r.tokenMatchFor(identity, size)
+			r.tokensKnown = r.tokensKnown && tm != nil && tm.textBlocks >= len(identity.Chain)
 		}
-		r.addExternal(u.followed)
+		r.addExternal(u.followed, identity)
 	}
 	r.updateLength()
 }
@@ -54,7 +57,7 @@ func (r *Request) matchTokens(upstreams []*upstream) {
 // addExternal adds the part of the prompt that is kept beside an engine, in
 // chunks of another size. It counts where it reaches further than the engine's own
 // blocks. The caller holds mu.
-func (r *Request) addExternal(fu *followedUpstream) {
+func (r *Request) addExternal(fu *followedUpstream, identity *Identity) {
 	rt := r.router
 	inMemory, all := 0, 0 // tokens, over all ranks
 	for _, feed := range fu.Ranks {
@@ -62,11 +65,11 @@ func (r *Request) addExternal(fu *followedUpstream) {
 		if id == 0 || size == 0 {
 			continue
 		}
-		if r.tokenMatchFor(size) == nil {
-			r.lookUpTokens(size)
+		if r.tokenMatchFor(identity, size) == nil {
+			r.lookUpTokens(identity, size)
 		}
-		tm := r.tokenMatchFor(size)
-		r.tokensKnown = r.tokensKnown && tm.textBlocks >= len(r.chain)
+		tm := r.tokenMatchFor(identity, size)
+		r.tokensKnown = r.tokensKnown && tm.textBlocks >= len(identity.Chain)
 		tiers := rt.tree.BlocksByTier(id, tm.chain)
 		near := int(tiers[kvevents.GPU]+tiers[kvevents.CPU]) * size
 		inMemory, all = inMemory+near, all+near+int(tiers[kvevents.Disk])*size
@@ -83,10 +86,11 @@ func (r *Request) addExternal(fu *followedUpstream) {
 	fu.outsideGPU[kvevents.Disk] += onDisk
 }
 
-// tokenMatchFor returns the match in blocks of a size, nil when there is none.
-func (r *Request) tokenMatchFor(blockTokens int) *tokenMatch {
+// tokenMatchFor returns the match under an identity in blocks of a size, nil when
+// there is none.
+func (r *Request) tokenMatchFor(identity *Identity, blockTokens int) *tokenMatch {
 	for i := range r.router.scratch.tokenMatches {
-		if tm := &r.router.scratch.tokenMatches[i]; tm.blockTokens == blockTokens {
+		if tm := &r.router.scratch.tokenMatches[i]; tm.blockTokens == blockTokens && tm.identity == identity {
 			return tm
 		}
 	}
@@ -96,12 +100,12 @@ func (r *Request) tokenMatchFor(blockTokens int) *tokenMatch {
 // tokenMatchOn returns the match in the upstream's block size, nil when there is
 // none.
 func (r *Request) tokenMatchOn(u *upstream) *tokenMatch {
-	return r.tokenMatchFor(u.followed.Ranks[0].BlockTokens())
+	return r.tokenMatchFor(r.on(u), u.followed.Ranks[0].BlockTokens())
 }
 
-// lookUpTokens looks up the prompt's tokens in blocks of a size, and which
-// upstreams hold them.
-func (r *Request) lookUpTokens(blockTokens int) {
+// lookUpTokens looks up the prompt's tokens under an identity in blocks of a size, and
+// which upstreams with that identity hold them.
+func (r *Request) lookUpTokens(identity *Identity, blockTokens int) {
 	rt := r.router
 	s := &rt.scratch
 	n := len(s.tokenMatches)
@@ -110,16 +114,16 @@ func (r *Request) lookUpTokens(blockTokens int) {
 	}
 	s.tokenMatches = s.tokenMatches[:n+1] // with the chain's memory from before
 	tm := &s.tokenMatches[n]
-	tm.blockTokens = blockTokens
-	key := r.tokenKey
+	tm.identity, tm.blockTokens = identity, blockTokens
+	key := identity.TokenKey
 	key.BlockTokens = blockTokens
 	space := rt.index.Space(key)
-	tm.chain, tm.tokens, tm.textBlocks = rt.index.Match(space, r.chain, tm.chain[:0])
+	tm.chain, tm.tokens, tm.textBlocks = rt.index.Match(space, identity.Chain, tm.chain[:0])
 	tm.textBytes, tm.answerBytes = tm.textBlocks*r.blockBytes, 0
 	r.extendToMessageEnd(space, tm)
 	s.treeMatches = rt.tree.Lookup(tm.chain, s.treeMatches[:0])
 	for _, m := range s.treeMatches {
-		if u := rt.byFeed.find(m.Upstream); u != nil && u.followed != nil {
+		if u := rt.byFeed.find(m.Upstream); u != nil && u.followed != nil && r.on(u) == identity {
 			u.followed.addRank(r, m, tm)
 		}
 	}
@@ -128,8 +132,9 @@ func (r *Request) lookUpTokens(blockTokens int) {
 // extendToMessageEnd extends the match from its last text block to the end of a
 // message, where the index knows that.
 func (r *Request) extendToMessageEnd(space kvindex.Space, tm *tokenMatch) {
-	for i := len(r.messageEnds) - 1; i >= 0; i-- {
-		end := r.messageEnds[i]
+	ends := tm.identity.MessageEnds
+	for i := len(ends) - 1; i >= 0; i-- {
+		end := ends[i]
 		if end.Bytes < tm.textBytes {
 			return
 		}
@@ -141,8 +146,8 @@ func (r *Request) extendToMessageEnd(space kvindex.Space, tm *tokenMatch) {
 			continue
 		}
 		tm.chain, tm.tokens, tm.textBytes = chain, tokens, end.Bytes
-		if last := len(r.messageEnds) - 1; end.Answered && i+1 < last { // the last message is new
-			tm.answerBytes = r.messageEnds[last-1].Bytes - end.Bytes
+		if last := len(ends) - 1; end.Answered && i+1 < last { // the last message is new
+			tm.answerBytes = ends[last-1].Bytes - end.Bytes
 		}
 		return
 	}

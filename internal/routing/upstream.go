@@ -33,8 +33,9 @@ type upstream struct {
 
 	// What the tree says about the prompt under evaluation.
 	evaluation uint64
-	heldBlocks int32 // blocks of the prompt that it holds
-	sentBlocks int32 // blocks of the prompt that it was ever sent
+	identity   *Identity // of the prompt on it; nil: the prompt's own
+	heldBlocks int32     // blocks of the prompt that it holds
+	sentBlocks int32     // blocks of the prompt that it was ever sent
 }
 
 // upstream returns the state kept for an address, new if need be. The caller
