@@ -199,7 +199,7 @@ func (r *Request) learnCached(cached int) {
 	case !a.byEvents && c.restarted(a.onGPU, cached):
 		r.router.cacheLost(a.upstream)
 	default:
-		c.learn(a.depths, (cached+r.blockTokens/2)/r.blockTokens)
+		c.learn(a.depths, (cached+r.blockTokens/2)/r.blockTokens, r.blockTokens)
 	}
 }
 

@@ -28,8 +28,15 @@ const (
 
 	// doubtAfter misses, and none of them refuted since by a block that was still there
 	// after a longer time, show that an upstream holds less than it reports: others
-	// fill its cache too.
+	// fill its cache too, and running requests keep their blocks in it.
 	doubtAfter = 8
+
+	// A miss counts for lostMisses when as much is gone as no other reason explains:
+	// at least lostTokens, and one token in lostShare, of what the prompt shares with
+	// one before it.
+	lostMisses = 4
+	lostTokens = 8 * wholeTokens
+	lostShare  = 4
 
 	// restartAfter answers in a row with nothing cached, where something should have
 	// been, mean that the upstream has restarted.
@@ -49,7 +56,7 @@ type capacity struct {
 	observed      bool  // its answers have shown whether blocks were there
 	bounded       bool  // a block was seen gone
 	lowerings     int64 // of the estimate
-	doubts        int   // blocks in a row that were gone before the reported capacity was used
+	doubts        int   // misses in a row before the reported capacity was used
 	shallowest    int64 // of the doubts, the fewest tokens ago that a block was last used
 	missesInRow   int   // answers in a row with nothing cached that should have been
 }
@@ -81,8 +88,9 @@ func (c *capacity) size() int64 {
 }
 
 // learn learns from an answer: the prompt's first cached blocks were still there,
-// and the next one was gone. depths says how long ago each was last used.
-func (c *capacity) learn(depths []depth, cached int) {
+// and the next one was gone. depths says how long ago each was last used, and
+// perBlock is the tokens in a block.
+func (c *capacity) learn(depths []depth, cached, perBlock int) {
 	c.observed = true
 	found := int64(0) // the most tokens ago that a block of this prompt was used and still there
 	for _, d := range depths {
@@ -90,8 +98,8 @@ func (c *capacity) learn(depths []depth, cached int) {
 			continue // perhaps used by a prompt that is still being computed
 		}
 		if int(d.block) >= cached {
-			if !d.partial && older(d.tokens, found) {
-				c.evicted(d.tokens)
+			if n := d.misses(found, cached, perBlock); n > 0 {
+				c.evicted(d.tokens, n)
 			}
 			return
 		}
@@ -106,15 +114,31 @@ func (c *capacity) learn(depths []depth, cached int) {
 	}
 }
 
-// evicted learns from a block that was gone, last used that many tokens ago.
-func (c *capacity) evicted(tokens int64) {
+// misses returns how many misses a block counts for that was gone, where found is the
+// most tokens ago that a block before it was used; 0: it was perhaps not evicted.
+func (d *depth) misses(found int64, cached, perBlock int) int {
+	lost := int(d.end) - cached
+	switch {
+	case d.partial:
+		return 0
+	case lost*perBlock >= lostTokens && lost*lostShare >= int(d.end):
+		return lostMisses
+	case older(d.tokens, found):
+		return 1
+	}
+	return 0
+}
+
+// evicted learns from a block that was gone, last used that many tokens ago, and
+// counts for so many misses.
+func (c *capacity) evicted(tokens int64, misses int) {
 	if tokens < c.deepest/implausibleFactor {
 		// Blocks used longer ago were still there. If this repeats, the cache
 		// has shrunk since.
 		c.deepest -= c.deepest / lowerShareAtMost
 		return
 	}
-	if tokens < c.initial && !c.doubted(tokens) {
+	if tokens < c.initial && !c.doubted(tokens, misses) {
 		return
 	}
 	if c.estimate == 0 {
@@ -132,13 +156,13 @@ func (c *capacity) evicted(tokens int64) {
 // older reports whether a block at one depth is clearly evicted before one at another.
 func older(depth, than int64) bool { return float64(depth) > olderFactor*float64(than) }
 
-// doubted notes a block that was gone although the upstream reports room for all that
-// was used since. It reports whether there are enough of them.
-func (c *capacity) doubted(tokens int64) bool {
+// doubted notes misses although the upstream reports room for all that was used since.
+// It reports whether there are enough of them.
+func (c *capacity) doubted(tokens int64, misses int) bool {
 	if c.doubts == 0 {
 		c.shallowest = tokens
 	}
-	c.doubts++
+	c.doubts += misses
 	c.shallowest = min(c.shallowest, tokens)
 	return c.doubts >= doubtAfter
 }

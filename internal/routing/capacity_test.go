@@ -49,7 +49,7 @@ func TestCapacityIsFoundFromAnswers(t *testing.T) {
 			held := engine.held(*s)
 			c.filled += int64((len(*s) - held) * perBlock)
 			if known > 0 {
-				c.learn(depths, held)
+				c.learn(depths, held, perBlock)
 			}
 		}
 		if low, high := int64(perBlock*size*7/10), int64(perBlock*size*3/2); c.estimate < low || c.estimate > high || c.treeLimit() != c.estimate {
@@ -93,7 +93,7 @@ func TestAReportedCapacityIsAFloor(t *testing.T) {
 				known -= min(known, rnd.IntN(300)) // an answer
 			}
 			cached := known / engineBlock * engineBlock * len(s.chain) / all
-			c.learn(u.use(s.chain, perBlock, c.estimate, nil), cached)
+			c.learn(u.use(s.chain, perBlock, c.estimate, nil), cached, perBlock)
 		}
 		if c.estimate != reported || c.bounded {
 			t.Errorf("seed %d: an engine that reports %d tokens is taken for one with %d, bounded is %v", seed, reported, c.estimate, c.bounded)
@@ -108,11 +108,11 @@ func TestDoubtsAboutAReportedCapacity(t *testing.T) {
 	c.setInitial(1_000_000)
 	gone := func(n int) {
 		for range n {
-			c.learn([]depth{{block: 9, tokens: 100_000}}, 0)
+			c.learn([]depth{{block: 9, tokens: 100_000}}, 0, 64)
 		}
 	}
 	gone(doubtAfter - 1)
-	c.learn([]depth{{block: 9, tokens: 150_000}}, 20)
+	c.learn([]depth{{block: 9, tokens: 150_000}}, 20, 64)
 	gone(doubtAfter - 1)
 	if c.estimate != 1_000_000 || c.bounded {
 		t.Fatalf("refuted doubts lower the estimate to %d", c.estimate)
@@ -123,16 +123,44 @@ func TestDoubtsAboutAReportedCapacity(t *testing.T) {
 	}
 }
 
+// Running requests keep their blocks, so of a cache that has room for a few prompts
+// less is left for others than it reports. Where most of a prompt is gone, two are
+// enough to doubt; a single one, or little of each, is not.
+func TestLostPromptsDoubtAReportedCapacity(t *testing.T) {
+	const perBlock, reported = 64, 150_000
+	for _, test := range []struct {
+		name        string
+		prompts     int
+		end, cached int // blocks
+		lowered     bool
+	}{
+		{"half of two prompts", 2, 600, 300, true},
+		{"half of one prompt", 1, 600, 300, false},
+		{"a tenth of two prompts, as where text is denser", 2, 600, 540, false},
+		{"half of two short prompts, as an answer that comes back as other tokens", 2, 24, 12, false},
+	} {
+		var c capacity
+		c.setInitial(reported)
+		for range test.prompts {
+			last := int32(test.end)
+			c.learn([]depth{{block: 3, tokens: 60_000, end: last}, {block: last - 5, tokens: 60_000, end: last}}, test.cached, perBlock)
+		}
+		if (c.estimate < reported) != test.lowered {
+			t.Errorf("%s: estimate %d", test.name, c.estimate)
+		}
+	}
+}
+
 func TestOneWrongAnswerDoesNotEmptyTheTree(t *testing.T) {
 	c := capacity{filled: 1_000_000}
-	c.learn([]depth{{block: 3, tokens: 10}}, 0)
+	c.learn([]depth{{block: 3, tokens: 10}}, 0, 64)
 	if c.estimate < 400_000 {
 		t.Errorf("one answer lowered the estimate to %d", c.estimate)
 	}
 	c = capacity{}
 	c.setInitial(1_000_000)
-	c.learn([]depth{{block: 3, tokens: 800_000}}, 9) // cached, although used long ago
-	c.learn([]depth{{block: 3, tokens: 1000}}, 0)    // so this cannot be the cache's size
+	c.learn([]depth{{block: 3, tokens: 800_000}}, 9, 64) // cached, although used long ago
+	c.learn([]depth{{block: 3, tokens: 1000}}, 0, 64)    // so this cannot be the cache's size
 	if c.estimate != 1_000_000 {
 		t.Errorf("an implausible answer lowered the estimate to %d", c.estimate)
 	}
@@ -144,11 +172,11 @@ func TestAnUnboundedCapacityIsNotTrimmedTo(t *testing.T) {
 	if c.treeLimit() != 1000 {
 		t.Errorf("without answers the limit is %d", c.treeLimit())
 	}
-	c.learn([]depth{{block: 0, tokens: 500}}, 1)
+	c.learn([]depth{{block: 0, tokens: 500}}, 1, 64)
 	if c.treeLimit() != 2000 {
 		t.Errorf("before a block was seen gone the limit is %d", c.treeLimit())
 	}
-	c.learn([]depth{{block: 0, tokens: 1500}}, 0)
+	c.learn([]depth{{block: 0, tokens: 1500}}, 0, 64)
 	if c.treeLimit() != 1000 || c.estimate != 1000 {
 		t.Errorf("after a block used longer ago than the capacity was gone: limit %d, estimate %d", c.treeLimit(), c.estimate)
 	}

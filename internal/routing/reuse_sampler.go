@@ -42,7 +42,8 @@ type sampledBlock struct {
 type depth struct {
 	block   int32 // index in the chain
 	tokens  int64
-	partial bool // the engine may never have had it as a whole block of its own
+	partial bool  // the engine may never have had it as a whole block of its own
+	end     int32 // length of the chain that used it last
 }
 
 // use notes that a prompt is sent to the upstream and appends the depths of its
@@ -66,7 +67,7 @@ func (s *reuseSampler) use(chain []uint64, perBlock int, capacity int64, dst []d
 		}
 		if n := s.usedSince(s.sampled[k].used); s.sampled[k].used < s.clock {
 			partial := (int(s.sampled[k].end)-1-i)*perBlock < wholeTokens
-			dst = append(dst, depth{int32(i), int64(n) * int64(perBlock) << s.shift, partial})
+			dst = append(dst, depth{int32(i), int64(n) * int64(perBlock) << s.shift, partial, s.sampled[k].end})
 		}
 		s.sampled[k].used, s.sampled[k].end = s.clock, int32(len(chain))
 	}
