@@ -84,7 +84,7 @@ func TestStagingByEvents(t *testing.T) {
 			harness.Await(t, "the conversation is staged", func() bool { return harness.Metric(t, "caddy_kv_aware_staged_tokens_total") > tokens })
 			got := stagedBy(t, node.Cache.Received())
 			o := got[len(got)-1]
-			if o.Model != "sim" || o.Salt != salt || o.World != 1 {
+			if o.Model != "/models/sim" || o.Salt != salt || o.World != 1 {
 				t.Errorf("the staging was for %s with the salt %q over %d ranks", o.Model, o.Salt, o.World)
 			}
 			var report struct {

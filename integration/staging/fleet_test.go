@@ -199,7 +199,7 @@ func throughCoordinator(t *testing.T, round int) (problem string) {
 				}
 			}
 		}
-		if o := orders[0]; o.Node != fmt.Sprint("mp-", at) || o.Model != "sim" || o.World != 2 || sent.Salt == "" || o.Salt != sent.Salt || len(o.Tokens) < 4000 {
+		if o := orders[0]; o.Node != fmt.Sprint("mp-", at) || o.Model != "/models/sim" || o.World != 2 || sent.Salt == "" || o.Salt != sent.Salt || len(o.Tokens) < 4000 {
 			t.Errorf("conversation %d on node %d, with the salt %q: %s of %s over %d ranks, %d tokens, with the salt %q", i, at, sent.Salt, o.Node, o.Model, o.World, len(o.Tokens), o.Salt)
 		}
 		polled := slices.ContainsFunc(received, func(r lmcachesim.Received) bool {

@@ -15,6 +15,9 @@ type Config struct {
 	// (LoRA) after it. Requests for another model get 404. Default: none, which
 	// serves one model under any name and lists "simulated" in /v1/models.
 	Models []string
+	// Aliases are further names of the base model, as with more than one
+	// --served-model-name. Default: none.
+	Aliases []string
 
 	// Ranks is the number of data-parallel ranks: engine cores, each with its own
 	// cache, queue and events, behind one HTTP server. Requests go to them in
@@ -167,13 +170,17 @@ func (c *Config) models() []string {
 	if len(c.Models) == 0 {
 		return []string{"simulated"}
 	}
-	return slices.Concat(c.Models, c.loaded.list())
+	return slices.Concat(c.Models[:1], c.Aliases, c.Models[1:], c.loaded.list())
 }
+
+// root returns the path that the base model was loaded from, by which LMCache
+// knows it.
+func (c *Config) root() string { return "/models/" + c.models()[0] }
 
 // adapter returns the adapter (LoRA) that a request for this model uses, empty
 // for the base model. Without Models every name is one for the base model.
 func (c *Config) adapter(model string) string {
-	if len(c.Models) == 0 || model == c.Models[0] {
+	if len(c.Models) == 0 || model == c.Models[0] || slices.Contains(c.Aliases, model) {
 		return ""
 	}
 	return model

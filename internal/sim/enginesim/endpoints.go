@@ -19,17 +19,17 @@ func (c *call) load() {
 	c.json(http.StatusOK, map[string]int64{"server_load": c.engine.active.Load()})
 }
 
-// models lists the base model and its adapters.
+// models lists the base model, its aliases and its adapters, as vLLM does.
 func (c *call) models() {
 	names := c.engine.cfg.models()
 	data := make([]object, 0, len(names))
-	for i, name := range names {
+	for _, name := range names {
 		m := object{
 			"id": name, "object": "model", "created": c.engine.created, "owned_by": "vllm",
-			"root": name, "parent": nil, "max_model_len": c.engine.cfg.MaxModelLen, "permission": []any{},
+			"root": c.engine.cfg.root(), "parent": nil, "max_model_len": c.engine.cfg.MaxModelLen, "permission": []any{},
 		}
-		if i > 0 {
-			m["parent"] = names[0]
+		if adapter := c.engine.cfg.adapter(name); adapter != "" {
+			m["root"], m["parent"], m["max_model_len"] = "/adapters/"+adapter, names[0], nil
 		}
 		data = append(data, m)
 	}

@@ -52,7 +52,7 @@ type externalState struct {
 // attach gives the external tier the model and the clock.
 func (e *Engine) attach() {
 	if e.cfg.External != nil {
-		e.cfg.External.Attach(e.cfg.models()[0], e.clock.now)
+		e.cfg.External.Attach(e.cfg.root(), e.clock.now)
 	}
 }
 
@@ -66,7 +66,7 @@ func (s *Scheduler) load(j *Job, at time.Duration) {
 	}
 	model := j.Adapter
 	if model == "" {
-		model = s.cfg.models()[0]
+		model = s.cfg.root()
 	}
 	size, block := x.ChunkTokens(), s.cfg.BlockTokens
 	j.external.chain = x.Chain(model, j.Salt, j.Tokens)

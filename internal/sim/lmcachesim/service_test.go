@@ -23,6 +23,8 @@ import (
 const (
 	ms     = time.Millisecond
 	tokens = 2048 // eight chunks
+
+	loadedFrom = "/models/m" // the engine's model m, as LMCache knows it
 )
 
 func startNode(t *testing.T, address string, cfg lmcachesim.NodeConfig) *lmcachesim.Node {
@@ -46,12 +48,12 @@ func prompt(number int) []uint32 {
 
 // onDisk stores a prompt on a node's disk only.
 func onDisk(n *lmcachesim.Node, list []uint32) {
-	n.Store(0, n.Chain("m", "", list))
+	n.Store(0, n.Chain(loadedFrom, "", list))
 	n.EvictMemory()
 }
 
 func prefix(number int) lmcache.Prefix {
-	return lmcache.Prefix{Model: "m", Tokens: prompt(number), Key: uint64(number)}
+	return lmcache.Prefix{Model: loadedFrom, Tokens: prompt(number), Key: uint64(number)}
 }
 
 func mustURL(t *testing.T, s string) *url.URL {
@@ -87,14 +89,13 @@ func TestNodeStages(t *testing.T) {
 	for _, cfg := range []lmcachesim.NodeConfig{{}, {OlderPaths: true}, {EngineDriven: true}, {ObjectGroups: 3}} {
 		cfg.WorldSize, cfg.Speed = 4, 10
 		n := startNode(t, "127.0.0.1:0", cfg)
-		n.Register("/models/m") // LMCache does not know the name that requests use
-		n.Store(0, n.Chain("/models/m", "", prompt(1)))
-		n.EvictMemory()
+		n.Register(loadedFrom)
+		onDisk(n, prompt(1))
 		s := service(t, n, lmcache.Options{})
 		if r, got := ended(t, s.Stage("any:8000", prefix(1), func() {})); r != lmcache.Completed || got != tokens {
 			t.Errorf("%v, %d tokens", r, got)
 		}
-		if memory, _ := n.Held("/models/m", "", prompt(1)); memory != tokens {
+		if memory, _ := n.Held(loadedFrom, "", prompt(1)); memory != tokens {
 			t.Errorf("%d tokens in memory", memory)
 		}
 		if s.ExpectedTime("any:8000", tokens) <= 0 {
@@ -122,7 +123,7 @@ func stageAndLookUp(t *testing.T, groups int) {
 	t.Cleanup(c.Close)
 	for id, n := range map[string]*lmcachesim.Node{"mp-a": a, "mp-b": b} {
 		c.Register(id, n)
-		n.Register("m")
+		n.Register(loadedFrom)
 		n.Register("other")
 	}
 	onDisk(b, prompt(1))
@@ -155,11 +156,11 @@ func stageAndLookUp(t *testing.T, groups int) {
 	if r, got := ended(t, s.Stage(upstreams[1], prefix(1), func() {})); r != lmcache.Completed || got != tokens {
 		t.Errorf("%v, %d tokens", r, got)
 	}
-	if memory, _ := b.Held("m", "", prompt(1)); memory != tokens {
+	if memory, _ := b.Held(loadedFrom, "", prompt(1)); memory != tokens {
 		t.Errorf("%d tokens in b's memory", memory)
 	}
 	onDisk(a, prompt(2))
-	a.Store(0, a.Chain("m", "", prompt(2)[:512]))
+	a.Store(0, a.Chain(loadedFrom, "", prompt(2)[:512]))
 	lookup(2)
 	if h, _ := s.LastLookup(2, upstreams[0]); h.Memory != 512 || h.Storage != tokens {
 		t.Errorf("a holds %+v", h)
@@ -209,14 +210,14 @@ func TestStagingFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := startNode(t, "127.0.0.1:0", lmcachesim.NodeConfig{Speed: 1000})
-			n.Register("m")
+			n.Register(loadedFrom)
 			onDisk(n, prompt(1))
 			n.Fault(c.fault)
 			s := service(t, n, lmcache.Options{SubmitTimeout: time.Second, StageTimeout: time.Second})
 			var group sync.WaitGroup
 			for i := range 4 {
 				group.Add(1)
-				st := s.Stage("a:8000", lmcache.Prefix{Model: "m", Tokens: prompt(1), Key: uint64(i)}, group.Done)
+				st := s.Stage("a:8000", lmcache.Prefix{Model: loadedFrom, Tokens: prompt(1), Key: uint64(i)}, group.Done)
 				want := c.want
 				if i == 3 {
 					want = c.after
@@ -300,7 +301,7 @@ func TestStagedPromptsComeFromMemory(t *testing.T) {
 	run := func(staged bool) (ttft []time.Duration, fromDisk int, e *enginesim.Engine) {
 		e, n := engineWith(t)
 		for i := range prompts {
-			n.Store(0, n.Chain("m", "", prompt(i)))
+			n.Store(0, n.Chain(loadedFrom, "", prompt(i)))
 		}
 		n.EvictMemory()
 		s := service(t, n, lmcache.Options{})
@@ -364,7 +365,7 @@ func TestWriteThrough(t *testing.T) {
 	if got := ask(); got != 0 {
 		t.Errorf("%d tokens cached at first", got)
 	}
-	if memory, all := n.Held("m", "", prompt(1)); memory != tokens || all != tokens {
+	if memory, all := n.Held(loadedFrom, "", prompt(1)); memory != tokens || all != tokens {
 		t.Errorf("%d tokens in memory, %d in all", memory, all)
 	}
 	e.Reset() // the GPU's cache only
