@@ -91,6 +91,9 @@ type upstreamForecast struct {
 	State   string `json:"state"`
 	LeftOut bool   `json:"left_out"` // it takes no request now; nothing is predicted for it
 
+	Lineage string `json:"lineage,omitempty"` // first name of the model there; none: the request names it
+	Parent  string `json:"parent,omitempty"`  // the model there that the named LoRA adapter belongs to; none: no adapter
+
 	// Added to the score, and no part of the TTFT: the time by which the requests
 	// there delay the end of the answer, and the expected cost of failures there.
 	DecodeDelayMS float64 `json:"decode_delay_ms"`
@@ -138,7 +141,7 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		answer.Findings = x.Findings()
 		signing := p.shared.signing.Load()
 		named := p.tenantNamed(tenant, signing.key)
-		signed := p.sign(x, named, signing)
+		signed := p.sign(x, named, signing, known.upstreams, r)
 		if !signed.signed() {
 			return // the fallback would take it
 		}
@@ -146,6 +149,7 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		serving := p.filterByModel(known.upstreams, x.API().String(), x.Model(), r)
 		c := p.candidates(serving, nil, r)
 		defer c.release()
+		p.identify(&signed, x, c.scored)
 		p.forecast(answer, &signed, c.scored)
 		p.addLeftOut(answer, serving, r)
 	})
@@ -166,6 +170,7 @@ func (p *Policy) forecast(answer *explanation, s *signedRequest, candidates []ro
 		answer.Upstream, answer.Reason = candidates[d.Pick].Address, string(d.Reason)
 	}
 	for _, f := range forecasts {
+		lineage, parent := s.lineages.shown(f.Address)
 		answer.Upstreams = append(answer.Upstreams, upstreamForecast{
 			Address:      f.Address,
 			CachedTokens: f.Cached,
@@ -177,6 +182,8 @@ func (p *Policy) forecast(answer *explanation, s *signedRequest, candidates []ro
 			TTFTMS:       (f.Wait + f.Load + f.Prefill).Seconds() * 1000,
 			Requests:     f.InFlight,
 			State:        p.shared.outliers.State(f.Address).String(),
+			Lineage:      lineage,
+			Parent:       parent,
 
 			DecodeDelayMS: f.DecodeDelay.Seconds() * 1000,
 			PenaltyMS:     f.Penalty.Seconds() * 1000,

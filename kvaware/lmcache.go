@@ -183,12 +183,12 @@ func (s *stagedRequest) Retain() (staging.Retained, bool) {
 	if !ok {
 		return nil, false
 	}
-	return &retainedPrompt{kept, s.prompt, s.policy.shared.tokens}, true
+	return &retainedPrompt{kept, s.signedRequest, s.policy.shared.tokens}, true
 }
 
 // stagingPrompt returns the signed prompt as staging needs it.
 func (s *signedRequest) stagingPrompt() staging.Prompt {
-	p := staging.Prompt{Model: s.model, Salt: s.prompt.Salt, Variant: s.prompt.Variant, Chain: s.prompt.Chain}
+	p := staging.Prompt{Model: s.lineages.storedAs(), Salt: s.prompt.Salt, Variant: s.prompt.Variant, Chain: s.prompt.Chain}
 	for _, end := range s.prompt.Ends {
 		p.Ends = append(p.Ends, end.Hash)
 	}
@@ -198,14 +198,15 @@ func (s *signedRequest) stagingPrompt() staging.Prompt {
 // retainedPrompt is a request that is kept beyond its answer, with its prompt.
 type retainedPrompt struct {
 	*janitor.Retained
-	prompt following.SignedPrompt
+	signed signedRequest // a copy: the request goes on meanwhile
 	tokens *following.TokenLinker
 }
 
 // Fetch implements staging.Retained.
 func (k *retainedPrompt) Fetch(upstream string, attempt int, use func(ids []uint32)) bool {
-	k.prompt.Attempt = uint64(attempt)
-	return k.tokens.Fetch(k.prompt, k.Retained, upstream, use)
+	prompt := k.signed.promptAt(upstream)
+	prompt.Attempt = uint64(attempt)
+	return k.tokens.Fetch(prompt, k.Retained, upstream, use)
 }
 
 // parseLMCache reads

@@ -50,8 +50,8 @@ type requestState struct {
 }
 
 // requestState returns the state of a request. The first attempt makes it, and
-// adds the policy's members to the body.
-func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestState {
+// adds the policy's members to the body. pool holds all upstreams of the proxy.
+func (p *Policy) requestState(x *janitor.Exchange, pool reverseproxy.UpstreamPool, r *http.Request) *requestState {
 	if s, ok := caddyhttp.GetVar(r.Context(), stateVar).(*requestState); ok && s.policy == p {
 		return s
 	}
@@ -71,7 +71,7 @@ func (p *Policy) requestState(x *janitor.Exchange, r *http.Request) *requestStat
 	if p.CacheSalt {
 		x.Salt(t.id)
 	}
-	if s.signedRequest = p.sign(x, t, signing); !s.signed() {
+	if s.signedRequest = p.sign(x, t, signing, pool, r); !s.signed() {
 		if x.MayStore() {
 			s.tries.Observed = true
 			x.Observe(unsignedAnswer{s})
@@ -135,9 +135,9 @@ func (s *requestState) Usage(u answer.Usage) {
 	s.counted = true
 	router := s.policy.shared.router
 	if s.media > 0 {
-		router.LearnMedia(s.model, s.media, s.promptBytes, u.PromptTokens)
+		router.LearnMedia(s.lineages.base.Lineage, s.media, s.promptBytes, u.PromptTokens)
 	} else {
-		router.LearnTokens(s.model, s.promptBytes, u.PromptTokens)
+		router.LearnTokens(s.lineages.base.Lineage, s.promptBytes, u.PromptTokens)
 	}
 	if s.reported || !u.Cached {
 		return

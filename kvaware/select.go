@@ -28,7 +28,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	if !scrubbed {
 		return p.selectUnscrubbed(pool, tries, r, w)
 	}
-	state := p.requestState(x, r)
+	state := p.requestState(x, pool, r)
 	if !x.Attach(r) {
 		return nil // the answer has begun: there is nothing left to send
 	}
@@ -44,6 +44,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	state.attemptFailed()
 	candidates := p.candidates(serving, tries.Tried(), r)
 	defer candidates.release()
+	p.identify(&state.signedRequest, x, candidates.scored)
 	p.recordRouted(x.Janitor(), candidates, r)
 	u, decision := p.route(candidates, state, r, w)
 	if u == nil {
@@ -90,9 +91,11 @@ func (p *Policy) route(c *candidates, state *requestState, r *http.Request, w ht
 		return nil, d
 	}
 	if i := slices.Index(c.upstreams, u); i >= 0 {
-		return u, state.request.Assign(c.scored[i]) // with what is known of its LMCache
+		return u, state.request.Assign(c.scored[i]) // with what is known of it
 	}
-	return u, state.request.Assign(candidate(u, r))
+	picked := []routing.Candidate{candidate(u, r)}
+	p.identify(&state.signedRequest, state.exchange, picked)
+	return u, state.request.Assign(picked[0])
 }
 
 // commit carries out a decision: metrics, placeholders, staging, and fetching

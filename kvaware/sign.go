@@ -9,6 +9,8 @@ import (
 	"encoding/hex"
 	"net/http"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/internal/following"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
@@ -20,43 +22,68 @@ import (
 type signedRequest struct {
 	request     *routing.Request // nil: it has no signature, the fallback routes it
 	prompt      following.SignedPrompt
-	model       string
-	promptBytes int // of its rendition
-	media       int // images and the like in it
+	lineages    lineages
+	others      []*lineagePrompt // under lineages that are not the usual one
+	promptBytes int              // of its rendition
+	media       int              // images and the like in it
+	signer      signer
+}
+
+// signer holds what a signature depends on besides the prompt.
+type signer struct {
+	tenant   tenant
+	salt     string // cache_salt, as the engine gets it
+	key      *signingKey
+	sharedBy string // the tenant and salt
 }
 
 // signed reports whether the request has a signature.
 func (s *signedRequest) signed() bool { return s.request != nil }
 
-// sign signs a scrubbed request for a tenant.
-func (p *Policy) sign(x *janitor.Exchange, t tenant, signing *signingKey) signedRequest {
-	sharedBy, salt := t.id, x.CacheSalt()
-	if salt != t.id {
-		sharedBy += "\x00" + salt // the client's own salt: the engine separates by it
+// sign signs a scrubbed request for a tenant. pool holds all upstreams of the proxy.
+func (p *Policy) sign(x *janitor.Exchange, t tenant, signing *signingKey, pool reverseproxy.UpstreamPool, r *http.Request) signedRequest {
+	s := signedRequest{
+		lineages: p.lineagesOf(x.Model(), pool, r),
+		signer:   signer{tenant: t, salt: x.CacheSalt(), key: signing, sharedBy: t.id},
 	}
-	signature, ok := x.Sign(signing.key, x.Model(), sharedBy, p.BlockSize, p.RadixDepth)
+	if s.signer.salt != t.id {
+		s.signer.sharedBy += "\x00" + s.signer.salt // the client's own salt: the engine separates by it
+	}
+	own, signature, ok := p.signAs(s.lineages.usual, x, &s.signer)
 	if !ok {
 		return signedRequest{}
 	}
-	s := signedRequest{
-		prompt:      p.signedPrompt(x, signature, salt, signing.epoch),
-		model:       x.Model(),
-		promptBytes: signature.PromptBytes(),
-		media:       signature.Media(),
-	}
-	s.request = p.shared.router.NewRequest(p.routingPrompt(x, signature, t, &s))
+	s.prompt, s.promptBytes, s.media = own.prompt, signature.PromptBytes(), signature.Media()
+	s.request = p.shared.router.NewRequest(p.routingPrompt(x, signature, &own.identity, &s))
 	return s
 }
 
+// signAs signs a scrubbed request under a lineage of its model.
+func (p *Policy) signAs(l lineage, x *janitor.Exchange, by *signer) (own lineagePrompt, signature janitor.Signature, ok bool) {
+	signature, ok = x.Sign(by.key.key, l.model, by.sharedBy, p.BlockSize, p.RadixDepth)
+	if !ok {
+		return own, signature, false
+	}
+	own = lineagePrompt{lineage: l, prompt: p.signedPrompt(signature, l, by)}
+	own.identity.TokenKey = own.prompt.TokenKey
+	if p.Events != nil {
+		own.identity.MessageEnds = own.prompt.Ends
+	}
+	if !by.tenant.anonymous {
+		own.identity.Chain = own.prompt.Chain
+	}
+	return own, signature, true
+}
+
 // signedPrompt returns the prompt as the token linker and the stager need it.
-func (p *Policy) signedPrompt(x *janitor.Exchange, signature janitor.Signature, salt string, epoch uint64) following.SignedPrompt {
+func (p *Policy) signedPrompt(signature janitor.Signature, l lineage, by *signer) following.SignedPrompt {
 	prompt := following.SignedPrompt{
 		Chain:        signature.Chain(),
 		BlockBytes:   signature.BlockSize(),
 		CoveredBytes: signature.CoveredBytes(),
 		Variant:      signature.Variant(),
-		Epoch:        epoch,
-		Salt:         salt,
+		Epoch:        by.key.epoch,
+		Salt:         by.salt,
 		Unlinked:     p.Events == nil,
 	}
 	if p.Events == nil && p.LMCache == nil {
@@ -67,9 +94,9 @@ func (p *Policy) signedPrompt(x *janitor.Exchange, signature janitor.Signature, 
 	}
 	if p.Events != nil {
 		prompt.TokenKey = routing.TokenKey{
-			Model:   x.Model(),
-			Adapter: p.shared.router.Index().Adapter(x.Model()),
-			Salt:    kvevents.SaltExtra(salt),
+			Model:   l.model,
+			Adapter: l.adapter,
+			Salt:    kvevents.SaltExtra(by.salt),
 			Variant: signature.Variant(),
 		}
 	}
@@ -77,29 +104,25 @@ func (p *Policy) signedPrompt(x *janitor.Exchange, signature janitor.Signature, 
 }
 
 // routingPrompt returns the prompt as the router needs it.
-func (p *Policy) routingPrompt(x *janitor.Exchange, signature janitor.Signature, t tenant, s *signedRequest) routing.Prompt {
+func (p *Policy) routingPrompt(x *janitor.Exchange, signature janitor.Signature, own *routing.Identity, s *signedRequest) routing.Prompt {
 	router := p.shared.router
-	perToken := router.BytesPerToken(s.model)
+	perToken := router.BytesPerToken(s.lineages.base.Lineage)
 	prompt := routing.Prompt{
+		Chain:          own.Chain,
 		Tokens:         int(float64(s.promptBytes) / perToken),
 		BlockTokens:    max(1, int(float64(signature.BlockSize())/perToken)),
 		Epoch:          s.prompt.Epoch,
 		Stream:         x.Stream(),
 		Truncated:      signature.Cut(),
 		BlockBytes:     signature.BlockSize(),
-		TokenKey:       s.prompt.TokenKey,
+		MessageEnds:    own.MessageEnds,
+		TokenKey:       own.TokenKey,
 		OffloadWeights: p.offloadWeights,
 	}
 	if s.media > 0 {
-		prompt.Tokens += int(float64(s.media) * router.MediaTokens(s.model))
+		prompt.Tokens += int(float64(s.media) * router.MediaTokens(s.lineages.base.Lineage))
 	} else {
 		prompt.Bytes = s.promptBytes
-	}
-	if p.Events != nil {
-		prompt.MessageEnds = s.prompt.Ends
-	}
-	if !t.anonymous {
-		prompt.Chain = s.prompt.Chain
 	}
 	return prompt
 }

@@ -104,7 +104,10 @@ func (p *Policy) parseTokenize(d *caddyfile.Dispenser, o options) error {
 // fetchTokens has the prompt's tokens fetched beside the request, if later
 // prompts can use them.
 func (p *Policy) fetchTokens(s *requestState) {
-	if p.Events == nil || p.Tokenize == tokenizeOff || s.tokens.awaited(s.address) || s.request.TokensKnown() {
+	if p.Events == nil || p.Tokenize == tokenizeOff || s.request.TokensKnown() {
+		return
+	}
+	if s.tokens.awaited(s.address) && s.lineages.at(s.tokens.from) == s.lineages.at(s.address) {
 		return
 	}
 	p.fetch(s, s.address, s.staging.Await())
@@ -145,14 +148,15 @@ func (p *Policy) leastBusyTokenizer(candidates []routing.Candidate) string {
 // the tokens or with nil, at once when it returns false.
 func (p *Policy) fetch(s *requestState, address string, use func(ids []uint32)) bool {
 	s.tokens.begin(address)
-	s.prompt.Attempt = s.tokens.number
+	prompt := s.promptAt(address)
+	prompt.Attempt = s.tokens.number
 	vain := s.tokens.vain
 	found := func(ids []uint32) {
 		vain.Store(ids == nil)
 		use(ids)
 	}
 	kept, ok := s.exchange.Retain()
-	if ok && p.shared.tokens.Fetch(s.prompt, kept, address, found) {
+	if ok && p.shared.tokens.Fetch(prompt, kept, address, found) {
 		return true
 	}
 	found(nil)
