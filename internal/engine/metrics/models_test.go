@@ -5,6 +5,7 @@ package metrics
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +57,26 @@ func TestReadModels(t *testing.T) {
 	}
 }
 
-// TestLineages reads lists as vLLM 0.32 writes them, and lists that prove nothing.
+// vLLM 0.32 lists two names that it was started with, and an adapter. The list was
+// recorded; only the paths were shortened.
+func TestReadModelsOfVLLM(t *testing.T) {
+	page, err := os.Open("testdata/models.vllm-0.32.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Close()
+	got, err := ReadModels(page)
+	want := Models{
+		{"tiny", "tiny", "", "/models/tiny"},
+		{"tiny-alias", "tiny", "", "/models/tiny"},
+		{"tiny-lora", "tiny-lora", "tiny", "/models/adapter"},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// TestLineages reads lists that look like vLLM's, and lists that prove nothing.
 func TestLineages(t *testing.T) {
 	listed := func(id, root, more string) string {
 		return fmt.Sprintf(`{"id":%q,"object":"model","created":1796085000,"owned_by":"vllm","root":%q%s}`, id, root, more)
