@@ -14,7 +14,7 @@ STEP         = $(GO) run ./.ci/report
 # there are cores.
 PARALLEL     = -p 4
 
-.PHONY: demo test quick build lint unit nested race callgraph bench fuzz prerequisites slowest
+.PHONY: demo test quick real build lint unit nested race callgraph bench fuzz prerequisites slowest
 
 # Shows what cache-aware routing gives, on simulated engines, in one process.
 demo:
@@ -30,6 +30,11 @@ test: prerequisites lint build unit nested race callgraph slowest
 quick:
 	$(GO) test -short -timeout 20m $(CORE)
 
+# The gateway in front of real engines: vLLM and LMCache, installed below the
+# user's cache folder. Writes docs/compatibility.md. Not in CI.
+real:
+	@root=$$(integration/real/install.sh) && CADDY_KVAWARE_REAL=$$root $(GO) test -tags real -vet=off -count=1 -v -timeout 90m ./integration/real
+
 # The gateway as one binary, ./caddy.
 build:
 	$(STEP) build $(GO) build -o caddy ./cmd/caddy
@@ -39,7 +44,9 @@ lint:
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	$(STEP) vet $(GO) vet $(PACKAGES) ./.ci/report
+	$(STEP) vet $(GO) vet -tags real ./integration/real
 	$(STEP) staticcheck $(GO) run $(STATICCHECK) $(PACKAGES) ./.ci/report
+	$(STEP) staticcheck $(GO) run $(STATICCHECK) -tags real ./integration/real
 
 # Without the race detector: memory and allocations are only right here. vet has
 # run before, so tests do not run it again.

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build real
+
+package real
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/integration/harness"
+)
+
+// The prediction error that is acceptable, as a share of the prompt tokens.
+const (
+	mostWithEvents  = 0.01
+	mostInEviction  = 0.02
+	mostFromHistory = 0.03
+	mostWithLMCache = 0.03
+)
+
+// resetCache drops an engine's whole KV cache.
+func resetCache(t *testing.T, e *engine) {
+	t.Helper()
+	if a := post(t, e.url(), "/reset_prefix_cache", ""); a.Status != http.StatusOK {
+		t.Fatalf("resetting the cache: status %d: %.300s", a.Status, a.Body)
+	}
+	read(t, post(t, e.url(), "/v1/completions", object("model", "tiny", "prompt", "x", "max_tokens", 1))) // publishes it
+}
+
+// judge adds the figures to the document and checks the error.
+func (s *suite) judge(t *testing.T, what string, f figures, most float64) {
+	t.Helper()
+	s.seen("prediction error "+what, "%v", &f)
+	if f.share() > most {
+		t.Errorf("the error %s is %.2f %%, want at most %.0f %%", what, 100*f.share(), 100*most)
+	}
+	if f.cold == f.requests {
+		t.Errorf("all requests were cold: this proves nothing")
+	}
+}
+
+func (s *suite) predictWithEvents(t *testing.T) {
+	resetCache(t, s.wide)
+	g := gateway(t, []*engine{s.wide}, followEvents())
+	s.judge(t, "with events, 8 conversations of 9 turns, blocks of 32", converse(t, g, 1, 9, nil), mostWithEvents)
+}
+
+func (s *suite) predictFromHistory(t *testing.T) {
+	resetCache(t, s.wide)
+	g := gateway(t, []*engine{s.wide})
+	s.judge(t, "from own history, the same", converse(t, g, 2, 9, nil), mostFromHistory)
+}
+
+// predictWithLMCache loses the GPU's blocks and those in LMCache's memory now and
+// then: what is cached comes from the GPU, from memory and from disk.
+func (s *suite) predictWithLMCache(t *testing.T) {
+	resetCache(t, s.offloading)
+	g := gateway(t, []*engine{s.offloading}, followEvents(), "lmcache "+s.lmcache.url())
+	n := 0
+	f := converse(t, g, 3, 6, func() {
+		if n++; n%7 == 0 {
+			resetCache(t, s.offloading)
+			settle(t)
+		}
+		if n%11 == 0 {
+			s.lmcache.clearMemory(t)
+		}
+	})
+	s.judge(t, "with LMCache and events; the GPU's cache is reset before each 7th request, LMCache's memory cleared before each 11th; blocks of 64", f, mostWithLMCache)
+	if external := harness.Metric(t, "caddy_kv_aware_predicted_external_tokens_total"); external == 0 {
+		t.Errorf("nothing was predicted to come from LMCache")
+	}
+}

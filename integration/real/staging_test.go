@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build real
+
+package real
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"testing"
+
+	"github.com/bauxite/caddy-kvaware/integration/harness"
+)
+
+// clearMemory drops what LMCache has in CPU memory. What is on disk stays.
+func (l *lmcache) clearMemory(t *testing.T) {
+	t.Helper()
+	if a := post(t, l.url(), "/cache/clear", `{"tier":"l1","force":true}`); a.Status != http.StatusOK {
+		t.Fatalf("clearing LMCache's memory: status %d: %.300s", a.Status, a.Body)
+	}
+}
+
+// stagings is the number of prompts that are staged in each way.
+const stagings = 6
+
+// staging has prompts staged from disk, by the node's server and through the
+// coordinator.
+func (s *suite) staging(t *testing.T) {
+	for _, c := range []struct{ what, option string }{
+		{"the node's server", "lmcache " + s.lmcache.url() + " {\nwait 5s\n}"},
+		{"the coordinator", "lmcache coordinator " + s.lmcache.coordinatorURL() + " {\nwait 5s\n}"},
+	} {
+		g := gateway(t, []*engine{s.offloading}, followEvents(), c.option)
+		rnd := rand.New(rand.NewPCG(11, uint64(len(c.option))))
+		var bodies []string
+		for range stagings {
+			bodies = append(bodies, chat("tiny", words(rnd, 1200)))
+			ask(t, g, harness.ChatPath, bodies[len(bodies)-1])
+		}
+		completed := func() int {
+			return int(harness.ResultMetric(t, "caddy_kv_aware_staging_total", "completed"))
+		}
+		before := completed()
+		resetCache(t, s.offloading)
+		s.lmcache.clearMemory(t)
+		settle(t)
+		cached := 0
+		for _, body := range bodies {
+			if a := ask(t, g, harness.ChatPath, body); a.cached > a.prompt*9/10 {
+				cached++
+			}
+		}
+		harness.Soon(func() bool { return completed()-before >= stagings })
+		if n := completed() - before; n < stagings || cached < stagings {
+			t.Errorf("%s: %d of %d stagings completed, and %d prompts were found", c.what, n, stagings, cached)
+		}
+		s.seen("staging from disk through "+c.what, "%d of %d completed, %d of %d prompts were then found in LMCache", completed()-before, stagings, cached, stagings)
+	}
+}
