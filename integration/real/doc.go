@@ -8,4 +8,5 @@
 //   - install.sh, constraints.txt: the environment
 //   - model.py: the tiny model that the engines serve
 //   - clients.py: the questions that the SDKs ask
+//   - install-loadclients.sh: guidellm, aiperf and inference-perf, beside kv-bench
 package real

@@ -45,6 +45,7 @@ func TestReal(t *testing.T) {
 	s.check("reset", s.reset)
 	s.check("steering", s.steering)
 	s.check("one host", s.oneHost)
+	s.check("load clients", s.measureLoad)
 	s.check("staging", s.staging)
 	s.check("prediction with LMCache", s.predictWithLMCache)
 	s.check("crash", s.crash)
