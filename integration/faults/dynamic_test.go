@@ -5,7 +5,6 @@ package faults
 import (
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -80,20 +79,34 @@ const (
 
 func dynamicScenarios(t *testing.T) []scenario {
 	names := startNameServer(t)
-	nodes := startSamePort(t, 4)
-	port := harness.PortOf(nodes[0].address())
-	s := newSite("moves in DNS", dynamic, nodes)
-	s.replace = strings.NewReplacer(
-		"vllm.internal 8000 {", "vllm.internal "+port+" {\n versions ipv4\n resolvers "+names.address(),
-		"refresh 10s", "refresh 200ms")
+	nodes := startSamePort(t, engineConfig, 4)
+	moving := dynamic
+	moving.replace = func(_ *testing.T, nodes []*node) []string { return names.replacements(nodes) }
 	names.set(nodes[:3])
+	s := newSite(t, "moves in DNS", moving, nodes)
 	return []scenario{{s, func(g *gateway, s *site) { g.runDynamic(s, names) }}}
 }
 
+// replacements returns what the dynamic example needs replaced to look up nodes at
+// this name server.
+func (n *nameServer) replacements(nodes []*node) []string {
+	return []string{
+		"vllm.internal 8000 {", "vllm.internal " + harness.PortOf(nodes[0].address()) + " {\n versions ipv4\n resolvers " + n.address(),
+		"refresh 10s", "refresh 200ms",
+	}
+}
+
+// fixedNames starts a name server that always names the same nodes.
+func fixedNames(t *testing.T, nodes []*node) []string {
+	names := startNameServer(t)
+	names.set(nodes)
+	return names.replacements(nodes)
+}
+
 // startSamePort starts engines at the same port of different hosts.
-func startSamePort(t *testing.T, n int) []*node {
+func startSamePort(t *testing.T, config enginesim.Config, n int) []*node {
 	t.Helper()
-	engines, err := enginesim.StartNodes(engineConfig, 1)
+	engines, err := enginesim.StartNodes(config, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +115,7 @@ func startSamePort(t *testing.T, n int) []*node {
 	nodes := []*node{{engine: engines[0]}}
 	for try := 0; len(nodes) < n; try++ {
 		host := net.IPv4(127, 13, byte(len(nodes)), byte(1+try)).String()
-		e, err := enginesim.StartAt(engineConfig, net.JoinHostPort(host, port))
+		e, err := enginesim.StartAt(config, net.JoinHostPort(host, port))
 		if err != nil {
 			if try > 100 {
 				t.Fatal(err)

@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -28,14 +29,22 @@ type site struct {
 }
 
 // newSite returns a site for these engines.
-func newSite(name string, in setup, nodes []*node) *site {
+func newSite(t *testing.T, name string, in setup, nodes []*node) *site {
+	t.Helper()
 	addresses := make([]string, len(nodes))
 	for i, n := range nodes {
 		addresses[i] = n.address()
 	}
 	var replace []string
 	for _, upstreams := range exampleUpstreams {
-		replace = append(replace, upstreams, strings.Join(addresses, " "))
+		list := strings.Join(addresses, " ")
+		if upstreams == yamlUpstreams {
+			list = `"http://` + strings.Join(addresses, `", "http://`) + `"`
+		}
+		replace = append(replace, upstreams, list)
+	}
+	if in.replace != nil {
+		replace = append(replace, in.replace(t, nodes)...)
 	}
 	return &site{host: hostOf(name, in.name), setup: in, nodes: nodes, replace: strings.NewReplacer(replace...)}
 }
@@ -108,11 +117,16 @@ func startGateway(t *testing.T, sites []*site) *gateway {
 // mergeSites returns one config with all sites, told apart by their hosts.
 func mergeSites(t *testing.T, sites []*site, address string) []byte {
 	t.Helper()
-	routes, apps := []any{}, map[string]any{}
+	routes, options := []any{}, map[string]any{} // of all sites together
 	for _, s := range sites {
 		own, app := s.setup.routes(t, s.replace)
+		if text, _ := json.Marshal(own); bytes.Contains(text, []byte("node-")) || bytes.Contains(text, []byte(`"port":"8000"`)) {
+			t.Fatalf("upstreams of the config %q are not replaced: %s", s.setup.name, text)
+		}
 		if app != nil {
-			apps["kv_aware"] = app
+			if err := json.Unmarshal(app, &options); err != nil {
+				t.Fatal(err)
+			}
 		}
 		routes = append(routes, map[string]any{
 			"match": []any{map[string]any{"host": []string{s.host}}},
@@ -124,6 +138,7 @@ func mergeSites(t *testing.T, sites []*site, address string) []byte {
 			"terminal": true,
 		})
 	}
+	apps := map[string]any{"kv_aware": options}
 	apps["http"] = map[string]any{"servers": map[string]any{"faults": map[string]any{
 		"routes": routes, "automatic_https": map[string]bool{"disable": true},
 	}}}

@@ -5,6 +5,7 @@ package faults
 import (
 	"context"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,8 +29,8 @@ var holderFaults = []holderFault{
 
 func holderScenarios(t *testing.T) (all []scenario) {
 	for _, f := range holderFaults {
-		for _, in := range documented {
-			s := newSite(f.name, in, startNodes(t, engineConfig, 0, 4))
+		for _, in := range slices.Concat(documented, examples) {
+			s := newSite(t, f.name, in, in.startNodes(t, engineConfig, 4))
 			all = append(all, scenario{s, func(g *gateway, s *site) { g.runHolder(s, f) }})
 		}
 	}
@@ -46,7 +47,7 @@ const (
 // on with the conversation.
 func (g *gateway) runHolder(s *site, f holderFault) {
 	g.pace(s, 0, warmRequests, pause, s.request, nil)
-	before := s.received()
+	before := s.attempts()
 	const name = "the long conversation"
 	for turn := range warmTurns {
 		if lost := g.send(context.Background(), s, conversationTurn(s.host+name, turn, false)); lost != "" {
@@ -55,8 +56,9 @@ func (g *gateway) runHolder(s *site, f holderFault) {
 		}
 	}
 	holder := 0
-	for i, n := range s.received() {
-		if n-before[i] > s.received()[holder]-before[holder] {
+	warmed := s.attempts()
+	for i, n := range warmed {
+		if n-before[i] > warmed[holder]-before[holder] {
 			holder = i
 		}
 	}
@@ -65,15 +67,19 @@ func (g *gateway) runHolder(s *site, f holderFault) {
 		s.errorf("%v", err)
 		return
 	}
-	at, began := engine.Stats().Requests, time.Now()
+	at, began := s.attempts()[holder], time.Now()
 	var count tally
+	patience := f.patient
+	if !s.setup.ours {
+		patience = min(patience, noPatience) // many turns hang there
+	}
 	for turn := range f.turns {
-		ctx, cancel := context.WithTimeout(context.Background(), f.patient)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		count.add(g.send(ctx, s, conversationTurn(s.host+name, warmTurns+turn, true)))
 		cancel()
 		time.Sleep(f.pause)
 	}
-	went := int(engine.Stats().Requests - at)
+	went := s.attempts()[holder] - at
 	probes := probes(s.nodes[holder], time.Since(began))
 	s.logf("%d of %d turns went to the holder, %d probes among them; %v", went, f.turns, probes, &count)
 	if s.setup.ours && went-probes > f.mostAt {
@@ -82,6 +88,20 @@ func (g *gateway) runHolder(s *site, f holderFault) {
 	if err := engine.Heal(); err != nil {
 		s.errorf("%v", err)
 	}
+}
+
+// attempts returns the number of requests that were sent to each engine. Without
+// the plugin only the engine counts them, and it counts requests for tokens too.
+func (s *site) attempts() []int {
+	all := make([]int, len(s.nodes))
+	for i, n := range s.nodes {
+		if s.setup.ours {
+			all[i] = picks(n)
+		} else {
+			all[i] = int(n.engine.Stats().Requests)
+		}
+	}
+	return all
 }
 
 // received returns the number of requests that each engine has received.

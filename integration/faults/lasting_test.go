@@ -55,7 +55,7 @@ var lasting = []fault{
 func lastingScenarios(t *testing.T) (all []scenario) {
 	for _, f := range lasting {
 		for _, in := range documented {
-			s := newSite(f.name, in, startNodes(t, engineConfig, 1, 4))
+			s := newSite(t, f.name, in, startNodes(t, engineConfig, 1, 4))
 			all = append(all, scenario{s, func(g *gateway, s *site) { g.runLasting(s, f) }})
 		}
 	}

@@ -31,7 +31,7 @@ const laterTime = 3 * time.Second
 func laterScenarios(t *testing.T) (all []scenario) {
 	for _, f := range laterFaults {
 		for _, in := range f.sites {
-			s := newSite(f.name, in, startNodes(t, engineConfig, 0, 4))
+			s := newSite(t, f.name, in, startNodes(t, engineConfig, 0, 4))
 			all = append(all, scenario{s, func(g *gateway, s *site) { g.runLater(s, f) }})
 		}
 	}

@@ -4,8 +4,8 @@
 // every way that engines do, and counts what clients lose. All of it is in
 // tests:
 //
-//   - setups_test.go: the configs, which are the README's and the examples', with
-//     stock Caddy's least_conn beside them
+//   - setups_test.go, examples_test.go: the configs, which are the README's and the
+//     examples', with stock Caddy's least_conn beside them
 //   - node_test.go: the engines, and toxiproxy in front of the faulty ones
 //   - traffic_test.go: paced conversations and what becomes of each request
 //   - gateway_test.go: one Caddy with a site for each scenario, which reloads its

@@ -13,6 +13,7 @@ import (
 	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/rs/zerolog"
 
+	"github.com/bauxite/caddy-kvaware/integration/harness"
 	"github.com/bauxite/caddy-kvaware/internal/sim/enginesim"
 )
 
@@ -20,6 +21,8 @@ import (
 type node struct {
 	engine *enginesim.Engine
 	proxy  *toxiproxy.Proxy // nil: the gateway connects to the engine itself
+
+	cachePort string // of the LMCache on its host, if it has one
 }
 
 // engineConfig is an engine that computes a conversation's first turn in some 20
@@ -49,20 +52,38 @@ func startNodes(t *testing.T, config enginesim.Config, n, total int) []*node {
 	for i := range nodes {
 		nodes[i] = startNode(t, config)
 		if i < n {
-			nodes[i].putProxy(t)
+			nodes[i].putProxy(t, "0")
 		}
 	}
 	return nodes
 }
 
-// putProxy puts a fault proxy without faults in front of the engine.
-func (n *node) putProxy(t *testing.T) {
+// putProxy puts a fault proxy without faults in front of the engine, on its host.
+// Port 0 is any.
+func (n *node) putProxy(t *testing.T, port string) {
 	t.Helper()
-	n.proxy = toxiproxy.NewProxy(faultProxies, n.engine.Addr(), "127.0.0.1:0", n.engine.Addr())
+	n.proxy = toxiproxy.NewProxy(faultProxies, n.engine.Addr(), harness.AtPort(n.engine, port), n.engine.Addr())
 	if err := n.proxy.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.proxy.Stop)
+}
+
+// putProxies puts a fault proxy in front of each engine, all at the same port if
+// the config wants that.
+func putProxies(t *testing.T, in setup, nodes []*node) {
+	t.Helper()
+	port := "0"
+	if in.samePort {
+		engines := make([]*enginesim.Engine, len(nodes))
+		for i, n := range nodes {
+			engines[i] = n.engine
+		}
+		port = harness.CommonPort(t, engines)
+	}
+	for _, n := range nodes {
+		n.putProxy(t, port)
+	}
 }
 
 // address returns the address at which the gateway reaches the engine.

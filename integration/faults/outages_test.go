@@ -26,7 +26,7 @@ func TestEveryEngineFails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := newSite("all fail", start, nodes)
+	s := newSite(t, "all fail", start, nodes)
 	g := startGateway(t, []*site{s})
 	began := time.Now()
 	for n := range requests {
@@ -57,7 +57,7 @@ func TestEveryEngineFails(t *testing.T) {
 // A prompt that kills the engine that reads it is not sent to every engine in turn.
 func TestPoisonousPrompt(t *testing.T) {
 	nodes := startNodes(t, fastEngine, 0, 4)
-	s := newSite("poison", start, nodes)
+	s := newSite(t, "poison", start, nodes)
 	g := startGateway(t, []*site{s})
 	if count := g.pace(s, 0, warmRequests, time.Millisecond, s.request, nil); count.lost > 0 {
 		t.Fatal(count)
@@ -97,7 +97,7 @@ func TestClientsThatLeave(t *testing.T) {
 	slow := engineConfig
 	slow.OutputTokens = 200 // for a second
 	nodes := startNodes(t, slow, 0, 4)
-	s := newSite("clients leave", start, nodes)
+	s := newSite(t, "clients leave", start, nodes)
 	g := startGateway(t, []*site{s})
 	left := g.paceFor(s, 0, clients, 2*time.Millisecond, 50*time.Millisecond, s.request, nil)
 	t.Log(left)

@@ -38,7 +38,7 @@ var partialFaults = []partialFault{
 func partialScenarios(t *testing.T) (all []scenario) {
 	for _, f := range partialFaults {
 		for _, in := range []setup{start, leastConn} {
-			s := newSite(f.name, in, startNodes(t, engineConfig, 2, 4))
+			s := newSite(t, f.name, in, startNodes(t, engineConfig, 2, 4))
 			all = append(all, scenario{s, func(g *gateway, s *site) { g.runPartial(s, f) }})
 		}
 	}
@@ -57,7 +57,7 @@ func (g *gateway) runPartial(s *site, f partialFault) {
 
 // A hiccup is one failure. It does not eject an engine, and is soon forgotten.
 func hiccupScenarios(t *testing.T) []scenario {
-	s := newSite("fails once", start, startNodes(t, engineConfig, 0, 4))
+	s := newSite(t, "fails once", start, startNodes(t, engineConfig, 0, 4))
 	return []scenario{{s, (*gateway).runHiccup}}
 }
 

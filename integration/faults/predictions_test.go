@@ -54,7 +54,7 @@ func TestRefusalsChangeNoPrediction(t *testing.T) {
 	}
 	const rounds, promptBytes = 2, 200_000
 	nodes := startNodes(t, engineConfig, 0, 2)
-	s := newSite("refusals", start, nodes)
+	s := newSite(t, "refusals", start, nodes)
 	g := startGateway(t, []*site{s})
 	if count := g.pace(s, 0, warmRequests, time.Millisecond, s.request, nil); count.lost > 0 {
 		t.Fatal(count)

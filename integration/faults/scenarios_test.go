@@ -39,14 +39,16 @@ type scenario struct {
 }
 
 // Scenarios that take turns: those of the first test are paced and take most of a
-// minute, those of the second have clients that give up, and those of the third
-// take all of the machine.
+// minute; those of the second take ten seconds, with few requests for each of many
+// configs; those of the third take all of the machine.
 func TestPacedFaults(t *testing.T) {
 	runScenarios(t, lastingScenarios(t), laterScenarios(t), partialScenarios(t), hiccupScenarios(t),
-		cutScenarios(t), stallScenarios(t), slowScenarios(t), dynamicScenarios(t))
+		stallScenarios(t), slowScenarios(t), dynamicScenarios(t))
 }
 
-func TestFaultsOfHolders(t *testing.T) { runScenarios(t, holderScenarios(t)) }
+func TestCutsAndHolders(t *testing.T) {
+	runScenarios(t, holderScenarios(t), cutScenarios(t), briefScenarios(t))
+}
 
 func TestClosedConnections(t *testing.T) { runScenarios(t, closingScenarios(t)) }
 

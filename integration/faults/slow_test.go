@@ -13,7 +13,7 @@ func slowScenarios(t *testing.T) (all []scenario) {
 	for _, in := range documented {
 		nodes := startNodes(t, engineConfig, 0, 3)
 		nodes = append([]*node{startNode(t, slow)}, nodes...)
-		all = append(all, scenario{newSite("is slow", in, nodes), (*gateway).runSlow})
+		all = append(all, scenario{newSite(t, "is slow", in, nodes), (*gateway).runSlow})
 	}
 	return all
 }

@@ -21,8 +21,8 @@ const (
 )
 
 func cutScenarios(t *testing.T) (all []scenario) {
-	for _, in := range documented {
-		all = append(all, scenario{newSite("cuts streams", in, startNodes(t, engineConfig, 1, 4)), (*gateway).runCut})
+	for _, in := range slices.Concat(documented, examples) {
+		all = append(all, scenario{newSite(t, "cuts streams", in, in.startNodes(t, engineConfig, 4)), (*gateway).runCut})
 	}
 	return all
 }
@@ -39,9 +39,12 @@ func (g *gateway) runCut(s *site) {
 	count := g.pace(s, 0, cutStreams, pause, func(n int) string { return conversationTurn(fmt.Sprint(s.host, n/4), n%4, true) }, nil)
 	s.logf("%v", count)
 	// Each probe costs a stream. A busy machine needs longer, so there are more.
-	cut, most := count.causes["cut"], mostCut+scheduledProbes(time.Since(began))-scheduledProbes(cutStreams*pause)
+	cut, most := count.causes[lostCut]+count.causes[lostSilently], mostCut+scheduledProbes(time.Since(began))-scheduledProbes(cutStreams*pause)
 	if s.setup.ours && cut > most {
 		s.errorf("%d of %d streams are cut, want at most %d", cut, cutStreams, most)
+	}
+	if n := count.causes[lostSilently]; s.setup.ours && n > 0 {
+		s.errorf("%d of %d streams ended without an error event", n, cutStreams)
 	}
 	s.checkLost(count.lost-cut, cutStreams)
 }
@@ -51,30 +54,39 @@ func (g *gateway) runCut(s *site) {
 const (
 	manyStreams = 2000
 	someStreams = 500
+	fewStreams  = 200 // for each example
 	atATime     = 8
 )
 
 func closingScenarios(t *testing.T) (all []scenario) {
-	for _, in := range slices.Concat(documented, []setup{startFailDuration}) {
-		nodes := startNodes(t, fastEngine, 2, 2)
-		for _, n := range nodes {
-			if err := n.toxic(closeAfterAnswerType, "downstream", nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		all = append(all, scenario{newSite("closes connections", in, nodes), (*gateway).runClosing})
+	for _, in := range []setup{start, startFailDuration} {
+		all = append(all, closingScenario(t, in, manyStreams))
+	}
+	for _, in := range []setup{options, production, leastConn} {
+		all = append(all, closingScenario(t, in, someStreams))
+	}
+	for _, in := range examples {
+		all = append(all, closingScenario(t, in, fewStreams))
 	}
 	return all
+}
+
+func closingScenario(t *testing.T, in setup, streams int64) scenario {
+	t.Helper()
+	nodes := in.startNodes(t, fastEngine, 2)
+	putProxies(t, in, nodes)
+	for _, n := range nodes {
+		if err := n.toxic(closeAfterAnswerType, "downstream", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return scenario{newSite(t, "closes connections", in, nodes), func(g *gateway, s *site) { g.runClosing(s, streams) }}
 }
 
 // runClosing sends streams, some at a time, one behind the other. Whether an idle
 // connection is closed or about to be used again is a race that the gateway loses
 // now and then.
-func (g *gateway) runClosing(s *site) {
-	streams := int64(manyStreams)
-	if s.setup.checksHealth || !s.setup.ours {
-		streams = someStreams
-	}
+func (g *gateway) runClosing(s *site, streams int64) {
 	var count tally
 	var next atomic.Int64
 	var workers sync.WaitGroup
@@ -103,7 +115,7 @@ const (
 
 func stallScenarios(t *testing.T) (all []scenario) {
 	for _, in := range []setup{start, leastConn} {
-		all = append(all, scenario{newSite("stalls", in, startNodes(t, engineConfig, 0, 4)), (*gateway).runStalled})
+		all = append(all, scenario{newSite(t, "stalls", in, startNodes(t, engineConfig, 0, 4)), (*gateway).runStalled})
 	}
 	return all
 }

@@ -111,7 +111,10 @@ const mostTries = 20
 var requestNumber atomic.Int64
 
 func (g *gateway) post(ctx context.Context, s *site, body, number string) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+harness.ChatPath, strings.NewReader(body))
+	if m := s.setup.model; m != "" {
+		body = strings.Replace(body, `"model":"sim"`, `"model":"`+m+`"`, 1)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+s.setup.path+harness.ChatPath, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +123,12 @@ func (g *gateway) post(ctx context.Context, s *site, body, number string) (*http
 	r.Header.Set(arrivalHeader, number)
 	return g.client.Do(r)
 }
+
+// The losses of streams: with an error event at the end, and without.
+const (
+	lostCut      = "cut"
+	lostSilently = "cut without an error event"
+)
 
 // wholeAnswer reads an answer and returns what is wrong with it, or "".
 func wholeAnswer(resp *http.Response) (lost string) {
@@ -130,7 +139,10 @@ func wholeAnswer(resp *http.Response) (lost string) {
 		return fmt.Sprint("status ", resp.StatusCode)
 	case strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream"):
 		if err != nil || !bytes.Contains(answer, []byte("data: [DONE]")) {
-			return "cut"
+			if bytes.Contains(answer, []byte(`data: {"error"`)) {
+				return lostCut
+			}
+			return lostSilently
 		}
 	case err != nil || !json.Valid(answer):
 		return "half an answer"
