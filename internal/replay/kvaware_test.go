@@ -65,12 +65,12 @@ func TestPromptsThatShareBlocksFindRoom(t *testing.T) {
 	traces, s := tracesOf("chat"), scarce(80_000)
 	reported := meanOf(t, traces, s, "kv_aware")
 	for _, policy := range []string{"least_conn", "dynamo", "llm_d"} {
-		if theirs := meanOf(t, traces, s, policy); reported > theirs {
+		if theirs := meanOf(t, traces, s, policy); reported > theirs*19/20 {
 			t.Errorf("mean TTFT %v, %s %v", reported, policy, theirs)
 		}
 	}
 	s.KVAware.Metrics = false
-	if without := meanOf(t, traces, s, "kv_aware"); reported > without*21/20 {
+	if without := meanOf(t, traces, s, "kv_aware"); reported > without*51/50 {
 		t.Errorf("mean TTFT %v with the engines' metrics, %v without", reported, without)
 	}
 }

@@ -59,7 +59,7 @@ func TestOverloadOfSlowEnginesWithoutStreams(t *testing.T) {
 
 // One of four engines is ten times slower than the others, and no answer is
 // streamed: with reports it gets about as much as it can compute, a thirtieth, and
-// the longest wait is a fraction of that without.
+// the longest wait is a few answers of the slow engine (two seconds each).
 func TestASlowEngineWithoutStreams(t *testing.T) {
 	for seed := range seeds(3) {
 		whole := wholeAnswers{slowness: []time.Duration{10, 1, 1, 1}, load: .75}
@@ -67,7 +67,7 @@ func TestASlowEngineWithoutStreams(t *testing.T) {
 		whole.reports = true
 		with, hasShare := whole.longestWait(seed)
 		t.Logf("longest wait %v with reports, %v without; share of the slow engine %.3f and %.3f", with, without, hasShare, hadShare)
-		if hasShare > .08 || with > without/3 {
+		if hasShare > .05 || with > 16*time.Second || with > without/3 {
 			t.Errorf("seed %d: longest wait %v, without reports %v; share of the slow engine %.3f and %.3f", seed, with, without, hasShare, hadShare)
 		}
 	}
