@@ -128,3 +128,20 @@ func TestAHealedEngineGetsItsShare(t *testing.T) {
 		}
 	}
 }
+
+// A slow engine gets less to compute because it is slow, not because its cache is
+// empty: where the others are idle it gets the prompts that show how slow it is, and
+// no copies.
+func TestASlowEngineGetsNoCopies(t *testing.T) {
+	for _, concurrency := range []int{1, 4, 16} {
+		for seed := range uint64(8) {
+			s := oneSlowOfFour(seed)
+			s.Model.Noise = 0.2
+			l := newClosedLoop(t, &s, 64, "kv_aware")
+			picks := l.send(uniquePrompts(400, rand.New(rand.NewPCG(seed, 33))), concurrency, time.Second)
+			if picks[0] > 15 {
+				t.Errorf("%d at a time, seed %d: %v", concurrency, seed, picks)
+			}
+		}
+	}
+}

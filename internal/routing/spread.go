@@ -12,6 +12,10 @@ const (
 	// rentFactor is the multiple of a copy's cost that must have been computed before
 	// one is made: copies take at most that share of all prefill.
 	rentFactor = 2
+
+	// muchSlower is the factor in cost beyond which an upstream gets no copies: more
+	// than a generation of GPUs makes (A100 and H100: 3.2, see alike).
+	muchSlower = 4
 )
 
 // spread returns the candidate to take instead of pick, and the buy cost: the
@@ -25,11 +29,12 @@ const (
 // and takes a copy of the prefix with it. How often is what the ski rental
 // problem teaches: not before the rent paid is a multiple of the buy cost. A long
 // prefix of a single conversation hence stays where there are shorter ones to
-// move. No copy is made where failures are expected.
+// move. No copy is made where failures are expected, nor on an engine that is much
+// slower: that one was given less because it is slow.
 func spread(candidates []scoredCandidate, pick int, others contention) (instead int, buyCost time.Duration) {
 	emptiest := pick
 	for i := range candidates {
-		if candidates[i].Footprint < candidates[emptiest].Footprint && candidates[i].Penalty-candidates[pick].Penalty < indifference {
+		if candidates[i].Footprint < candidates[emptiest].Footprint && candidates[i].mayTakeCopyOf(&candidates[pick]) {
 			emptiest = i
 		}
 	}
@@ -38,4 +43,9 @@ func spread(candidates []scoredCandidate, pick int, others contention) (instead 
 		return pick, 0
 	}
 	return emptiest, rentFactor * max(0, e.computeScore(others)-p.computeScore(others))
+}
+
+// mayTakeCopyOf reports whether a copy of what p holds is worth having at c.
+func (c *scoredCandidate) mayTakeCopyOf(p *scoredCandidate) bool {
+	return c.Penalty-p.Penalty < indifference && c.PerToken <= muchSlower*p.PerToken
 }
