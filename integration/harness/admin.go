@@ -131,19 +131,28 @@ func EventsKnown(t testing.TB, how string, engines ...*enginesim.Engine) bool {
 // predicted to have cached now, by address. It sends the engines nothing.
 func Forecast(t testing.TB, body string) map[string]int {
 	t.Helper()
+	cached, _ := Forecasts(t, body)
+	return cached
+}
+
+// Forecasts is Forecast. It also returns the tokens that are predicted to be loaded
+// from outside the GPU.
+func Forecasts(t testing.TB, body string) (cached, external map[string]int) {
+	t.Helper()
 	var e struct {
 		Upstreams []struct {
-			Address string
-			Cached  int `json:"cached_tokens"`
+			Address  string
+			Cached   int `json:"cached_tokens"`
+			External int `json:"external_tokens"`
 		}
 	}
 	_, answer := Admin(t, http.MethodPost, "/kv_aware/explain", body)
 	if err := json.Unmarshal([]byte(answer), &e); err != nil || len(e.Upstreams) == 0 {
 		t.Fatalf("%v: %s", err, answer)
 	}
-	cached := make(map[string]int)
+	cached, external = make(map[string]int), make(map[string]int)
 	for _, u := range e.Upstreams {
-		cached[u.Address] = u.Cached
+		cached[u.Address], external[u.Address] = u.Cached, u.External
 	}
-	return cached
+	return cached, external
 }

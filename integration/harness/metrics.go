@@ -67,8 +67,14 @@ func UpstreamMetric(t testing.TB, name, upstream string) (value float64, ok bool
 // ResultMetric returns a metric's value for one result.
 func ResultMetric(t testing.TB, name, result string) float64 {
 	t.Helper()
+	return LabelMetric(t, name, "result", result)
+}
+
+// LabelMetric returns the first value of a metric that has a label.
+func LabelMetric(t testing.TB, name, label, value string) float64 {
+	t.Helper()
 	for _, s := range samples(t, name) {
-		if s.labels["result"] == result {
+		if s.labels[label] == value {
 			return s.value
 		}
 	}

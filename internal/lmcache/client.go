@@ -25,6 +25,8 @@ type Prefix struct {
 	Salt string
 	// Tokens are the prompt's token ids, from the first one on.
 	Tokens []uint32
+	// Expected is the number of tokens that LMCache is estimated to hold. 0: all.
+	Expected int
 	// Deadline is the latest time to begin the staging: by then the engine has
 	// scheduled the request and reads the same blocks itself. Zero: none.
 	Deadline time.Time
@@ -58,8 +60,9 @@ type Progress struct {
 // gap, in tokens.
 type Holding struct {
 	Upstream string
-	Memory   int // in CPU memory
-	Storage  int // in any tier; at least Memory
+	Memory   int  // in CPU memory
+	Storage  int  // in any tier; at least Memory
+	Whole    bool // Storage is all of the prefix but for a last part of a chunk
 }
 
 // Client is one way to reach LMCache. It is safe for concurrent use. A call may take as

@@ -198,7 +198,7 @@ func TestCoordinatorContract(t *testing.T) {
 	}
 	w.expect(t, "POST http://c:9300/cache/prefetches "+order)
 
-	if found, err := c.Lookup(t.Context(), p, []string{"node-b:8000"}); err != nil || !reflect.DeepEqual(found, []Holding{{"node-b:8000", 0, 0}}) {
+	if found, err := c.Lookup(t.Context(), p, []string{"node-b:8000"}); err != nil || !reflect.DeepEqual(found, []Holding{{"node-b:8000", 0, 0, true}}) {
 		t.Errorf("%+v, %v", found, err)
 	}
 	w.expect(t, `POST http://c:9300/directory/lookup {"token_ids":[7,8,9],"model_name":"m","world_size":2,"cache_salt":"s"}`)
@@ -278,7 +278,7 @@ func TestCoordinatorAsksNodesForFormat(t *testing.T) {
 		`POST http://c:9300/cache/prefetches {"instance_id":"mp-1","model_name":"Qwen/Qwen3-8B","world_size":2,"token_ids":[7,8,9],"cache_salt":"","source_tier":"l2","target_tier":"l1"}`)
 	p.Tokens = count(200)
 	found, err := c.Lookup(t.Context(), p, []string{"nowhere:1", "10.0.0.1:8000"})
-	if want := []Holding{{"10.0.0.1:8000", 0, 128}}; err != nil || !reflect.DeepEqual(found, want) {
+	if want := []Holding{{"10.0.0.1:8000", 0, 128, true}}; err != nil || !reflect.DeepEqual(found, want) {
 		t.Errorf("%+v, %v", found, err)
 	}
 	if last := w.sent[len(w.sent)-1]; !strings.HasSuffix(last, `],"model_name":"Qwen/Qwen3-8B","world_size":2,"cache_salt":""}`) {
@@ -323,7 +323,7 @@ func TestCoordinatorLookup(t *testing.T) {
 	}}
 	c := newTestCoordinator(t, w)
 	got, err := c.Lookup(t.Context(), &Prefix{Model: "m", Tokens: count(800)}, []string{"10.0.0.1:8000", "node-b:8000", "nowhere:1", "10.0.0.3:8001"}) // the last two have no node, or two
-	want := []Holding{{"10.0.0.1:8000", 256, 768}, {"node-b:8000", 0, 256}}
+	want := []Holding{{"10.0.0.1:8000", 256, 768, true}, {"node-b:8000", 0, 256, false}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}

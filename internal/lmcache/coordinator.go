@@ -174,12 +174,14 @@ func (c *Coordinator) Lookup(ctx context.Context, p *Prefix, upstreams []string)
 		return nil, err
 	}
 	shared := extents[""].all
-	return c.nodes.holdings(ctx, upstreams, c.listNodes, func(node string) extent {
+	return c.nodes.holdings(ctx, upstreams, c.listNodes, func(node string) Holding {
 		held := extents[node]
-		held.all = max(held.all, shared)
-		held.memory = min(held.memory*f.chunkTokens, len(tokens))
-		held.all = min(held.all*f.chunkTokens, len(tokens))
-		return held
+		storage := max(held.all, shared) * f.chunkTokens
+		return Holding{
+			Memory:  min(held.memory*f.chunkTokens, len(tokens)),
+			Storage: min(storage, len(tokens)),
+			Whole:   storage+f.chunkTokens > len(tokens),
+		}
 	})
 }
 

@@ -27,7 +27,7 @@ func TestLookups(t *testing.T) {
 			if failing.Load() {
 				return nil, ErrTimeout
 			}
-			return []Holding{{"a", 256, 512}, {"b", 0, 0}}, nil
+			return []Holding{{"a", 256, 512, true}, {"b", 0, 0, false}}, nil
 		}}
 		s, end := newService(t, f, nil)
 		defer end()
@@ -49,7 +49,7 @@ func TestLookups(t *testing.T) {
 		if ask(1) != Deduplicated || released.Load() != 3 {
 			t.Errorf("released %d times", released.Load())
 		}
-		for upstream, want := range map[string]Holding{"a": {"a", 256, 512}, "b": {"b", 0, 0}} {
+		for upstream, want := range map[string]Holding{"a": {"a", 256, 512, true}, "b": {"b", 0, 0, false}} {
 			if got, known := s.LastLookup(1, upstream); !known || got != want {
 				t.Errorf("%s: %+v, %v", upstream, got, known)
 			}
@@ -99,7 +99,7 @@ func TestLookups(t *testing.T) {
 // TestLookupsWait: lookups are made after the delay.
 func TestLookupsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{lookup: func(context.Context, *Prefix) ([]Holding, error) { return []Holding{{"a", 0, 512}}, nil }}
+		f := &fakeClient{lookup: func(context.Context, *Prefix) ([]Holding, error) { return []Holding{{"a", 0, 512, false}}, nil }}
 		s, end := newService(t, f, func(o *Options) { o.LookupDelay, o.LookupTTL = 2*time.Second, time.Minute })
 		ended := false
 		defer func() {
@@ -210,7 +210,7 @@ func BenchmarkKnown(b *testing.B) {
 	s := NewService(Options{Client: &fakeClient{}})
 	defer s.Close()
 	a := s.lookups.add(7)
-	a.at, a.holdings = time.Now().Add(time.Hour), []Holding{{"a:8000", 1, 2}, {"b:8000", 3, 4}}
+	a.at, a.holdings = time.Now().Add(time.Hour), []Holding{{"a:8000", 1, 2, false}, {"b:8000", 3, 4, false}}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, known := s.LastLookup(7, "b:8000"); !known {

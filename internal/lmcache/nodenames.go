@@ -122,7 +122,7 @@ func (n *nodeNames) addresses(ctx context.Context, host string) map[netip.Addr]b
 }
 
 // holdings returns the holdings of upstreams, by those of their nodes.
-func (n *nodeNames) holdings(ctx context.Context, upstreams []string, list func(context.Context) ([]instance, error), held func(node string) extent) ([]Holding, error) {
+func (n *nodeNames) holdings(ctx context.Context, upstreams []string, list func(context.Context) ([]instance, error), held func(node string) Holding) ([]Holding, error) {
 	var found []Holding
 	var all []instance
 	asked := func(ctx context.Context) (_ []instance, err error) { // once for all of them
@@ -140,7 +140,8 @@ func (n *nodeNames) holdings(ctx context.Context, upstreams []string, list func(
 			return nil, err
 		}
 		h := held(node.id)
-		found = append(found, Holding{Upstream: upstream, Memory: h.memory, Storage: h.all})
+		h.Upstream = upstream
+		found = append(found, h)
 	}
 	return found, nil
 }

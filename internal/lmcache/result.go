@@ -13,7 +13,7 @@ type Result uint8
 const (
 	Submitted    Result = iota // LMCache has accepted it
 	Completed                  // done; for a lookup: answered
-	Partial                    // done, but not all of it was found below CPU memory
+	Partial                    // done, but less was found below CPU memory than expected
 	Noop                       // nothing to do: shorter than one chunk
 	Deduplicated               // under way already, or just done
 	Limited                    // too many at once, for one node or together

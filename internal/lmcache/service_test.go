@@ -218,16 +218,19 @@ func TestLate(t *testing.T) {
 func TestEnds(t *testing.T) {
 	job := Job{ID: "j", Chunks: 4, ChunkTokens: 256}
 	for _, c := range []struct {
-		name    string
-		job     Job
-		err     error
-		p       Progress
-		pollErr error
-		want    Result
-		tokens  int
+		name     string
+		job      Job
+		err      error
+		p        Progress
+		pollErr  error
+		expected int // 0: all 1000 tokens
+		want     Result
+		tokens   int
 	}{
 		{name: "completed", job: job, p: Progress{true, 8, 8}, want: Completed, tokens: 1000}, // not more than there are
 		{name: "partial", job: job, p: Progress{true, 2, 8}, want: Partial, tokens: 256},
+		{name: "all that was expected", job: job, p: Progress{true, 6, 8}, expected: 800, want: Completed, tokens: 768},
+		{name: "less than expected", job: job, p: Progress{true, 6, 8}, expected: 900, want: Partial, tokens: 768},
 		{name: "nothing found", job: job, p: Progress{true, 0, 0}, want: Partial},
 		{name: "noop", want: Noop},
 		{name: "huge", job: Job{ID: "j", Chunks: 1 << 40, ChunkTokens: 1 << 20}, p: Progress{true, 1 << 60, 1 << 60}, want: Completed, tokens: 1000},
@@ -252,10 +255,11 @@ func TestEnds(t *testing.T) {
 					poll:   func(context.Context, int) (Progress, error) { return c.p, c.pollErr },
 				}, nil)
 				defer end()
-				st, released := stage(s, "a", 1, 1000)
+				released := 0
+				st := s.Stage("a", Prefix{Model: "m", Tokens: count(1000), Key: 1, Expected: c.expected}, func() { released++ })
 				expectResult(t, st, c.want, c.tokens)
-				if released() != 1 {
-					t.Errorf("released %d times", released())
+				if released != 1 {
+					t.Errorf("released %d times", released)
 				}
 				if n := s.Counts().Results[c.want]; n != 1 {
 					t.Errorf("counted %d times", n)

@@ -3,6 +3,7 @@
 package lmcache
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"sync/atomic"
@@ -16,6 +17,11 @@ const (
 	lastPoll  = 100 * time.Millisecond
 	// pollTimeout bounds the wait for the answer to a poll.
 	pollTimeout = time.Second
+
+	// nearlyAll is the share of the expected tokens from which on a staging counts as
+	// complete: the expectation is an estimate from the prompt's text, and LMCache keeps
+	// whole chunks only.
+	nearlyAll = 0.9
 
 	// newestShare is the weight of the latest value in a moving average.
 	newestShare = 0.3
@@ -106,6 +112,7 @@ func (s *Service) run(st *Staging, p *Prefix, release func()) {
 		return
 	}
 	tokens, model := len(p.Tokens), p.Model
+	expected := cmp.Or(min(p.Expected, tokens), tokens)
 	job, err := s.submit(st.key.upstream, p)
 	release()
 	if err != nil {
@@ -120,7 +127,7 @@ func (s *Service) run(st *Staging, p *Prefix, release func()) {
 		return
 	}
 	s.counters.add(Submitted)
-	s.pollUntilDone(st, job, tokens)
+	s.pollUntilDone(st, job, tokens, expected)
 }
 
 // acquireSlot waits until the node may work on another staging, and reports whether
@@ -162,7 +169,7 @@ func (s *Service) noLayout(n *node, model string) {
 
 // pollUntilDone polls to the end, also of stagings that nothing waits for: LMCache
 // forgets a job only after it has reported its end.
-func (s *Service) pollUntilDone(st *Staging, job Job, tokens int) {
+func (s *Service) pollUntilDone(st *Staging, job Job, tokens, expected int) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.options.StageTimeout)
 	defer cancel()
 	start := s.options.Now()
@@ -182,7 +189,7 @@ func (s *Service) pollUntilDone(st *Staging, job Job, tokens int) {
 		case err != nil:
 			s.end(st, resultOf(err), 0, verdictOf(err))
 		case progress.Done:
-			s.staged(st, job, progress, tokens, s.options.Now().Sub(start))
+			s.staged(st, job, progress, tokens, expected, s.options.Now().Sub(start))
 		default:
 			continue
 		}
@@ -196,16 +203,17 @@ func (s *Service) poll(ctx context.Context, upstream string, job Job) (Progress,
 	return s.options.Client.Poll(ctx, upstream, job)
 }
 
-// staged ends a staging that LMCache reports as completed.
-func (s *Service) staged(st *Staging, job Job, p Progress, tokens int, took time.Duration) {
-	result := Completed
-	if p.Found < p.Total || p.Total == 0 {
-		result = Partial
-	}
+// staged ends a staging that LMCache reports as completed. What a prompt says anew
+// cannot be found.
+func (s *Service) staged(st *Staging, job Job, p Progress, tokens, expected int, took time.Duration) {
 	staged := 0
 	if p.Total > 0 {
 		share := float64(p.Found) / float64(p.Total)
 		staged = min(int(share*float64(job.Chunks)*float64(max(job.ChunkTokens, 1))), tokens)
+	}
+	result := Completed
+	if p.Total == 0 || p.Found < p.Total && (expected == tokens || float64(staged) < nearlyAll*float64(expected)) {
+		result = Partial
 	}
 	if staged > 0 && took > 0 {
 		st.node.secondsPerToken.learn(took.Seconds() / float64(staged))

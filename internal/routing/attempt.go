@@ -17,7 +17,8 @@ type attempt struct {
 	sentBlocks   int  // blocks recorded as sent there before it, -1: not tracked
 	cached       int  // prompt tokens predicted to be cached there
 	onGPU        int  // of these, the ones predicted to be on its GPU
-	assumed      int  // tokens assumed to be outside its GPU, see prefixMatch
+	stored       int  // tokens known to be there, or outside its GPU, see prefixMatch
+	assumed      int  // tokens after these that may be outside its GPU
 	cachedBySent int  // like cached, without the upstream's events
 	byEvents     bool // the prediction is from the upstream's events
 	mapped       mappedPrefix
@@ -48,6 +49,7 @@ func (r *Request) startAttempt(u *upstream, m prefixMatch) {
 		sentBlocks:   -1,
 		cached:       m.tokens,
 		onGPU:        m.tokens - r.external(u, m),
+		stored:       m.stored,
 		assumed:      m.assumed,
 		cachedBySent: r.matchBySent(u),
 		byEvents:     m.byEvents,

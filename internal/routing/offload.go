@@ -10,6 +10,10 @@ import "github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 type Offload struct {
 	CPU     int // in CPU memory
 	Storage int // there, or on disk or remote; at least CPU
+
+	// Whole says that Storage is all that was asked for. A conversation's next turn
+	// goes on where the turn before ended, so more may be stored.
+	Whole bool
 }
 
 const (
@@ -40,17 +44,17 @@ func (s *offloadShare) value() float64 {
 	return (s.found + offloadTrust) / (s.expected + offloadTrust)
 }
 
-// offloadOn returns the part of the prompt that is kept outside the GPU of u. Where
-// nothing reports it (assumed), that is what u was ever sent, on disk, in whole chunks.
-func (r *Request) offloadOn(c Candidate, u *upstream) (o Offload, assumed bool) {
-	if c.Offload != nil {
-		return *c.Offload, false
+// assumedOffload returns the number of the prompt's tokens that are assumed to be on disk
+// beside u where nothing reports it: all that u was ever sent, in whole chunks.
+func (r *Request) assumedOffload(c Candidate, u *upstream) int {
+	if c.Offload != nil && !c.Offload.Whole {
+		return 0
 	}
 	sent := r.tokensOn(u, max(u.sentBlocks, u.heldBlocks))
 	if c.OffloadChunk > 0 {
 		sent = sent / c.OffloadChunk * c.OffloadChunk
 	}
-	return Offload{Storage: sent}, true
+	return sent
 }
 
 // tokensOn returns the tokens of the prompt's first blocks of text: the tokens
@@ -67,23 +71,24 @@ func (r *Request) tokensOn(u *upstream, blocks int32) int {
 // addOffload adds the part of the prompt that u's engine can load from outside its GPU.
 // It is worth less than blocks on the GPU: loading takes time.
 func (r *Request) addOffload(m *prefixMatch, c Candidate, u *upstream) {
-	o, assumed := r.offloadOn(c, u)
-	share := 1.0
-	if assumed {
-		share = u.offloadShare.value()
+	var known Offload
+	if c.Offload != nil {
+		known = *c.Offload
 	}
-	inMemory := max(0, o.CPU-m.tokens)
-	onDisk := max(0, o.Storage-max(o.CPU, m.tokens))
-	worth := share * (float64(inMemory)*r.offloadWeights[kvevents.CPU] + float64(onDisk)*r.offloadWeights[kvevents.Disk])
-	m.weighted = max(m.weighted, int(min(float64(m.weighted)+worth, float64(r.promptTokens-1))))
-	more := max(0, min(max(o.CPU, o.Storage), r.promptTokens-1)-m.tokens)
-	if assumed {
-		m.assumed = more
-	}
+	limit := max(r.promptTokens-1, m.tokens)
+	inMemory := min(max(known.CPU, m.tokens), limit)
+	m.stored = min(max(known.Storage, inMemory), limit)
+	m.assumed = max(0, min(r.assumedOffload(c, u), limit)-m.stored)
+	share := u.offloadShare.value()
+
+	disk := float64(m.stored-inMemory) + share*float64(m.assumed)
+	worth := float64(inMemory-m.tokens)*r.offloadWeights[kvevents.CPU] + disk*r.offloadWeights[kvevents.Disk]
+	m.weighted = min(m.weighted+int(worth), limit)
+	m.offloaded = m.stored - m.tokens
 	if share >= offloadBelieved {
-		m.offloaded = more
-		m.tokens += more
+		m.offloaded += m.assumed
 	}
+	m.tokens += m.offloaded
 }
 
 // external returns the number of the matched tokens that are predicted to be outside

@@ -171,6 +171,10 @@ func TestExternalIsPredicted(t *testing.T) {
 	if d := ask(Candidate{Offload: &Offload{CPU: 256, Storage: 512}}); d.Cached != 512 || d.External != 512 {
 		t.Errorf("reported: %+v", d)
 	}
+	// A conversation goes on after the turn that was looked up.
+	if d := ask(Candidate{OffloadChunk: 64, Offload: &Offload{Storage: 512, Whole: true}}); d.Cached != 1024 || d.External != 1024 {
+		t.Errorf("reported up to the turn before: %+v", d)
+	}
 	report := func(cached int) {
 		rt.CacheLost("one")
 		r := offloading(rt, 1)

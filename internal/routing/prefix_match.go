@@ -15,9 +15,10 @@ type prefixMatch struct {
 	byEvents bool // the upstream's events say so
 
 	// offloaded is the part of tokens that is predicted from what is kept outside the
-	// GPU, and not by the upstream's events. assumed is the same as far as only what
-	// was sent there suggests it, believed or not.
-	offloaded, assumed int
+	// GPU, and not by the upstream's events. assumed is what may follow the stored
+	// tokens there: only what was sent to the upstream suggests it. It is part of
+	// offloaded when it is believed.
+	offloaded, stored, assumed int
 }
 
 // own returns the number of tokens that the upstream is predicted to hold without

@@ -184,7 +184,7 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 		a.sample.tokens = max(1, a.sample.tokens+r.computed(cached)-a.uncached)
 	}
 	if r.offloadWeights != nil {
-		a.upstream.offloadShare.learn(a.assumed, cached-a.onGPU)
+		a.upstream.offloadShare.learn(a.assumed, cached-a.stored)
 		if cached > a.cached {
 			return
 		}

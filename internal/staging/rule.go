@@ -36,6 +36,12 @@ func missing(o routing.Prediction) (all, own int) {
 	return max(own, o.Longest-near), own
 }
 
+// expected returns the number of a prompt's tokens that some LMCache is estimated to
+// hold: what follows is new.
+func expected(o routing.Prediction) int {
+	return max(o.EverSent, o.Offload.Storage, o.Longest)
+}
+
 // decide returns whether to stage, and how long the request may be held for that.
 //
 // Staging helps only when it has a head start on the engine: one that is idle

@@ -106,7 +106,7 @@ func (s *stager) Consult(p *Prompt, candidates []routing.Candidate, buf []routin
 func (s *stager) offload(p *Prompt, upstream string) (o routing.Offload, known bool) {
 	for _, end := range slices.Backward(p.Ends) {
 		if h, ok := s.service.LastLookup(p.key(end), upstream); ok {
-			return routing.Offload{CPU: h.Memory, Storage: h.Storage}, true
+			return routing.Offload{CPU: h.Memory, Storage: h.Storage, Whole: h.Whole}, true
 		}
 	}
 	return routing.Offload{}, false

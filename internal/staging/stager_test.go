@@ -17,7 +17,7 @@ type knowingClient struct{ readyClient }
 
 func (c *knowingClient) CanLookup() bool { return true }
 func (c *knowingClient) Lookup(context.Context, *lmcache.Prefix, []string) ([]lmcache.Holding, error) {
-	return []lmcache.Holding{{Upstream: "a:1", Memory: 256, Storage: 1024}}, nil
+	return []lmcache.Holding{{Upstream: "a:1", Memory: 256, Storage: 1024, Whole: true}}, nil
 }
 
 // TestConsult: a lookup of one turn finds the next turn's blocks.
@@ -34,7 +34,7 @@ func TestConsult(t *testing.T) {
 		next := Prompt{Model: "m", Ends: []uint64{10, 11}}
 		candidates := []routing.Candidate{{Address: "b:1"}, {Address: "a:1"}}
 		offloads, known := s.Consult(&next, candidates, nil)
-		want := routing.Offload{CPU: 256, Storage: 1024}
+		want := routing.Offload{CPU: 256, Storage: 1024, Whole: true}
 		if !known || len(offloads) != 1 || candidates[0].Offload != nil || candidates[1].Offload == nil || *candidates[1].Offload != want {
 			t.Errorf("known %v, %+v at %+v", known, offloads, candidates)
 		}

@@ -44,6 +44,7 @@ type task struct {
 type stagingOrder struct {
 	upstream string // "": there is no order
 	key      uint64 // of the part of the prompt to stage
+	expected int    // tokens of it that LMCache is estimated to hold
 	deadline time.Time
 }
 
@@ -87,7 +88,7 @@ func (t *task) Send(ctx context.Context, a Attempt) (fetching bool) {
 	if n, _ := s.service.NodeCounts(a.Upstream); n.Resting {
 		hold = 0 // it will not be asked
 	}
-	underWay := stage && t.stage(stagingOrder{a.Upstream, t.prompt.stored(o), m.until(time.Now(), hold)})
+	underWay := stage && t.stage(stagingOrder{a.Upstream, t.prompt.stored(o), expected(o), m.until(time.Now(), hold)})
 	fetching = (stage && !underWay || s.lookups && !t.offloadsKnown) && t.needsTokens(a.Failed)
 	if fetching {
 		t.fetch(a)
@@ -121,7 +122,7 @@ func (t *task) giveOrder() {
 		return
 	}
 	p := t.prefix(t.tokens, t.wanted.key)
-	p.Deadline = t.wanted.deadline
+	p.Expected, p.Deadline = t.wanted.expected, t.wanted.deadline
 	t.staging, t.stagingAt = t.stager.order(t.wanted.upstream, p, t.tokens), t.wanted.upstream
 	t.wanted = stagingOrder{}
 }

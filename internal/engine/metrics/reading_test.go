@@ -34,19 +34,20 @@ vllm:cache_config_info{block_size="16",cache_dtype="auto",engine="0",num_gpu_blo
 vllm:cache_config_info{block_size="16",cache_dtype="auto",engine="1",num_gpu_blocks="2000",sliding_window="None"} 1.0
 vllm:time_to_first_token_seconds_bucket{engine="0",le="0.001",model_name="llama"} 0.0
 `
-	olderLMCachePage = `vllm:prefix_cache_queries_total{engine="0",model_name="tiny"} 6658.0
-vllm:prefix_cache_hits_total{engine="0",model_name="tiny"} 3072.0
-vllm:external_prefix_cache_queries_total{engine="0",model_name="tiny"} 3586.0
-vllm:external_prefix_cache_hits_total{engine="0",model_name="tiny"} 2176.0
-vllm:prompt_tokens_total{engine="0",model_name="tiny"} 6658.0
+	// As recorded from vLLM 0.32 with LMCache 0.5.6; older versions have only these lines.
+	olderLMCachePage = `vllm:prefix_cache_queries_total{engine="0",model_name="tiny"} 6198.0
+vllm:prefix_cache_hits_total{engine="0",model_name="tiny"} 0.0
+vllm:external_prefix_cache_queries_total{engine="0",model_name="tiny"} 6198.0
+vllm:external_prefix_cache_hits_total{engine="0",model_name="tiny"} 3008.0
+vllm:prompt_tokens_total{engine="0",model_name="tiny"} 6198.0
 `
-	lmcachePage = olderLMCachePage + `vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="local_compute"} 1410.0
-vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="local_cache_hit"} 3072.0
-vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="external_kv_transfer"} 2176.0
-vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="of_tomorrow"} 9.0
-vllm:prompt_tokens_cached_total{engine="0",model_name="tiny"} 5248.0
-vllm:prompt_tokens_cached_by_source_total{engine="0",model_name="tiny",source="device"} 3072.0
-vllm:prompt_tokens_cached_by_source_total{engine="0",model_name="tiny",source="external_unspecified"} 2176.0
+	lmcachePage = olderLMCachePage + `vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="local_compute"} 3190.0
+vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="local_cache_hit"} 0.0
+vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="external_kv_transfer"} 3008.0
+vllm:prompt_tokens_by_source_created{engine="0",model_name="tiny",source="local_compute"} 1.7960903407462518e+09
+vllm:prompt_tokens_cached_total{engine="0",model_name="tiny"} 3008.0
+vllm:prompt_tokens_cached_by_source_total{engine="0",model_name="tiny",source="device"} 0.0
+vllm:prompt_tokens_cached_by_source_total{engine="0",model_name="tiny",source="external_unspecified"} 3008.0
 `
 	sglangPage = `sglang:num_running_reqs{engine_type="unified",model_name="qwen",pp_rank="0",tp_rank="0"} 5.0
 sglang:num_running_reqs{engine_type="unified",model_name="qwen",pp_rank="0",tp_rank="1"} 5.0
@@ -91,13 +92,17 @@ func TestReadMetrics(t *testing.T) {
 			totals: [4]float64{-1, -1, -1, 150},
 		}},
 		{"vllm with LMCache", lmcachePage, Reading{
-			Engine: VLLM, Usage: -1, Prompts: Sources{Computed: 1410, GPU: 3072, External: 2176},
-			totals: [4]float64{6658, -1, 6658, 3072},
+			Engine: VLLM, Usage: -1, Prompts: Sources{Computed: 3190, External: 3008},
+			totals: [4]float64{6198, -1, 6198, 0},
 		}},
 		{"older vllm with LMCache", olderLMCachePage, Reading{
-			Engine: VLLM, Usage: -1, Prompts: Sources{Computed: 1410, GPU: 3072, External: 2176},
-			totals: [4]float64{6658, -1, 6658, 3072},
+			Engine: VLLM, Usage: -1, Prompts: Sources{Computed: 3190, External: 3008},
+			totals: [4]float64{6198, -1, 6198, 0},
 		}},
+		{"a source of tomorrow", `vllm:prompt_tokens_by_source_total{source="moon"} 9.0
+vllm:prompt_tokens_by_source_total{source="local_compute"} 2.0
+vllm:prompt_tokens_by_source_total{source="local_cache_hit"} 1.0
+`, Reading{Engine: VLLM, Usage: -1, Prompts: Sources{Computed: 2, GPU: 1}, totals: [4]float64{-1, -1, -1, -1}}},
 		{"llama.cpp", llamaPage, Reading{
 			Engine: LlamaCPP, HasLoad: true, Running: 1, Waiting: 2, Usage: 0.1,
 			totals: [4]float64{6886, 3469, -1, 4630},
