@@ -13,6 +13,7 @@ import (
 
 	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
 	"github.com/bauxite/caddy-kvaware/internal/following"
+	"github.com/bauxite/caddy-kvaware/internal/routing"
 
 	"github.com/bauxite/caddy-kvaware/internal/endpoint"
 )
@@ -57,11 +58,8 @@ type Events struct {
 	TierWeight map[string]float64 `json:"tier_weight,omitempty"`
 }
 
-// tierNames are the names of the tiers, and defaultWeights their worth.
-var (
-	tierNames      = []string{kvevents.GPU: "gpu", kvevents.CPU: "cpu", kvevents.Disk: "disk"}
-	defaultWeights = [...]float64{kvevents.GPU: 1, kvevents.CPU: 0.8, kvevents.Disk: 0.3}
-)
+// tierNames are the names of the tiers.
+var tierNames = []string{kvevents.GPU: "gpu", kvevents.CPU: "cpu", kvevents.Disk: "disk"}
 
 var (
 	errEvents  = errors.New("events takes an address such as tcp://{http.reverse_proxy.upstream.host}:5557, or listen and an address such as tcp://0.0.0.0:5557")
@@ -113,7 +111,7 @@ func (e *Events) listener() string {
 
 // weights returns the worth of a token in each tier.
 func (e *Events) weights() (w kvevents.TierWeights) {
-	w = defaultWeights
+	w = routing.DefaultTierWeights
 	for tier, name := range tierNames {
 		if configured, ok := e.TierWeight[name]; ok {
 			w[tier] = configured

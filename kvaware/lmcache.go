@@ -45,6 +45,9 @@ const maxStagingWait = time.Minute
 // blocks by the weights of the tiers (see `events`). It also counts, for less, blocks
 // that an upstream's GPU has evicted, or lost in a restart.
 //
+// Engines report as cached also what LMCache gives them, so the predicted cached tokens
+// include it: what is known or was sent there before, until answers refute it.
+//
 // LMCache needs a prompt's tokens. Engines report those of chats and completions
 // (`tokenize`), so prompts of other APIs are not staged.
 //
@@ -122,7 +125,7 @@ func (p *Policy) newStager() staging.Stager {
 	if p.LMCache == nil {
 		return staging.Nop
 	}
-	weights := defaultWeights
+	weights := routing.DefaultTierWeights
 	if p.Events != nil {
 		weights = p.Events.weights()
 	}

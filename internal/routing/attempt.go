@@ -62,7 +62,7 @@ func (r *Request) startAttempt(u *upstream, m prefixMatch) {
 	if m.offloaded > 0 {
 		a.cachedBySent = max(a.cachedBySent, m.tokens)
 	}
-	u.offloads = u.offloads || r.offloadWeights != nil
+	u.offloads = r.tierWeights(u) != nil || u.offloads
 	u.footprint += int64(uncached)
 	u.capacity.filled += int64(uncached)
 	u.demand.add(now, a.prefill)

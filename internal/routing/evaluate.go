@@ -35,9 +35,7 @@ func (r *Request) evaluate(candidates []Candidate) (longest int) {
 	for i, c := range candidates {
 		u := s.upstreams[i]
 		m := r.predictMatch(u, now)
-		if r.offloadWeights != nil {
-			r.addOffload(&m, c, u)
-		}
+		r.addOffload(&m, c, u)
 		longest = max(longest, m.tokens)
 		s.prefixMatches = append(s.prefixMatches, m)
 		share, rate := u.demand.lately(now)

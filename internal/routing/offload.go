@@ -44,6 +44,25 @@ func (s *offloadShare) value() float64 {
 	return (s.found + offloadTrust) / (s.expected + offloadTrust)
 }
 
+// DefaultTierWeights are the weights of the tiers where none are configured.
+var DefaultTierWeights = kvevents.TierWeights{kvevents.GPU: 1, kvevents.CPU: 0.8, kvevents.Disk: 0.3}
+
+// SetExternalCache notes that the engine at an address reports prompt tokens that it has
+// loaded from outside its GPU: it has a cache there, whether the config says so or not.
+func (rt *Router) SetExternalCache(address string) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.upstream(address).external = true
+}
+
+// tierWeights returns the weights of the tiers beside u, nil when it has none.
+func (r *Request) tierWeights(u *upstream) *kvevents.TierWeights {
+	if r.offloadWeights == nil && u.external {
+		return &DefaultTierWeights
+	}
+	return r.offloadWeights
+}
+
 // assumedOffload returns the number of the prompt's tokens that are assumed to be on disk
 // beside u where nothing reports it: all that u was ever sent, in whole chunks.
 func (r *Request) assumedOffload(c Candidate, u *upstream) int {
@@ -71,6 +90,10 @@ func (r *Request) tokensOn(u *upstream, blocks int32) int {
 // addOffload adds the part of the prompt that u's engine can load from outside its GPU.
 // It is worth less than blocks on the GPU: loading takes time.
 func (r *Request) addOffload(m *prefixMatch, c Candidate, u *upstream) {
+	weights := r.tierWeights(u)
+	if weights == nil {
+		return
+	}
 	var known Offload
 	if c.Offload != nil {
 		known = *c.Offload
@@ -82,7 +105,7 @@ func (r *Request) addOffload(m *prefixMatch, c Candidate, u *upstream) {
 	share := u.offloadShare.value()
 
 	disk := float64(m.stored-inMemory) + share*float64(m.assumed)
-	worth := float64(inMemory-m.tokens)*r.offloadWeights[kvevents.CPU] + disk*r.offloadWeights[kvevents.Disk]
+	worth := float64(inMemory-m.tokens)*weights[kvevents.CPU] + disk*weights[kvevents.Disk]
 	m.weighted = min(m.weighted+int(worth), limit)
 	m.offloaded = m.stored - m.tokens
 	if share >= offloadBelieved {

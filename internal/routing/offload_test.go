@@ -202,6 +202,30 @@ func TestExternalIsPredicted(t *testing.T) {
 	}
 }
 
+// TestExternalIsNoticed: an engine that reports tokens from outside its GPU is treated
+// as if the config named its cache.
+func TestExternalIsNoticed(t *testing.T) {
+	now := time.Unix(1000, 0)
+	rt := New(2_000_000, func() time.Time { return now })
+	request := func() *Request {
+		r := offloading(rt, 1)
+		r.offloadWeights = nil
+		return r
+	}
+	for _, noticed := range []bool{false, true} {
+		if noticed {
+			rt.SetExternalCache("one")
+		}
+		serveOn(request(), "one")
+		rt.CacheLost("one")
+		r := request()
+		if d := r.Route(a("one"), false); (d.Cached == 1024 && d.External == 1024) != noticed {
+			t.Errorf("noticed %v: %+v", noticed, d)
+		}
+		r.End()
+	}
+}
+
 // TestExternalForecast: loading is neither free nor prefill. The parts make up the time
 // that the choice goes by.
 func TestExternalForecast(t *testing.T) {

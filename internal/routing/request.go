@@ -183,7 +183,8 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 	if a.sample.tokens > 0 {
 		a.sample.tokens = max(1, a.sample.tokens+r.computed(cached)-a.uncached)
 	}
-	if r.offloadWeights != nil {
+	offloads := r.tierWeights(a.upstream) != nil
+	if offloads {
 		a.upstream.offloadShare.learn(a.assumed, cached-a.stored)
 		if cached > a.cached {
 			return
@@ -192,7 +193,7 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 	if a.byEvents && a.upstream.followed != nil {
 		a.upstream.followed.checkPrediction(r.router.now(), a.cached, a.cachedBySent, cached, r.promptTokens)
 	}
-	if r.offloadWeights != nil && cached > a.onGPU {
+	if offloads && cached > a.onGPU {
 		return // what the engine has loaded it may have had on its GPU too, or not
 	}
 	r.contradictEvents(promptTokens, cachedTokens)

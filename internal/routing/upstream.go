@@ -27,6 +27,7 @@ type upstream struct {
 	reuse         reuseSampler
 	followed      *followedUpstream // nil: its events are not followed
 	pending       []*Request        // recorded, but not yet answered
+	external      bool              // its engine reports that, see SetExternalCache
 	offloads      bool              // it keeps blocks outside its GPU too, see Prompt
 	offloadShare  offloadShare
 	lastAvailable time.Time // when it was last a candidate

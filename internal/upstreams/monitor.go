@@ -163,6 +163,9 @@ func (m *Monitor) Reported(t metrics.Target, r metrics.Reading) {
 	if r.HasLoad {
 		m.router.SetLoad(t.Address, routing.EngineLoad{Running: r.Running, Waiting: r.Waiting, Usage: max(0, r.Usage)})
 	}
+	if r.Prompts.External > 0 {
+		m.router.SetExternalCache(t.Address)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.configured.of(t.Address) == 0 && r.Capacity > 0 {

@@ -100,6 +100,27 @@ func vllmSays(running, waiting, blocks int, started float64) string {
 		"vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"%d\"} 1\n", started, running, waiting, blocks)
 }
 
+// TestExternalCachesReachTheRouter: an engine that has loaded tokens from outside its GPU
+// still has them when its GPU has lost them.
+func TestExternalCachesReachTheRouter(t *testing.T) {
+	const external = "vllm:external_prefix_cache_hits_total 64\n"
+	testEngines(t, map[string]string{"a:1/metrics": vllmSays(0, 0, 1000, 100), "b:1/metrics": vllmSays(0, 0, 1000, 100) + external}, []string{"a:1", "b:1"}, func(e *engineTest) {
+		e.refresh()
+		for address, want := range map[string]bool{"a:1": false, "b:1": true} {
+			e.sendPrompt(address, 1, 2)
+			e.router.CacheLost(address)
+			r := e.router.NewRequest(routing.Prompt{Chain: []uint64{1, 2}, Tokens: 1000, BlockTokens: 64})
+			if d := r.Route([]routing.Candidate{{Address: address}}, false); (d.External > 0) != want {
+				t.Errorf("%s: %+v", address, d)
+			}
+			r.End()
+		}
+		if prompts := e.Prompts(); len(prompts) != 1 || prompts["b:1"].External != 64 {
+			t.Errorf("%+v", prompts)
+		}
+	})
+}
+
 func TestReportsReachTheRouter(t *testing.T) {
 	testEngines(t, map[string]string{
 		"a:1/metrics":   vllmSays(4, 3, 1000, 100),
