@@ -26,7 +26,7 @@ func init() {
 // --------|-------
 // `GET /kv_aware/tree` | The prefix tree: bytes, limit, blocks, upstreams, evictions
 // `GET /kv_aware/volatile` | How far the process is locked out of the disk, and the number of files still open for writing
-// `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, capacity, failures, and what the engine reports
+// `GET /kv_aware/upstreams` | All upstreams: requests in flight, prefill queued, capacity, failures, and what the engine reports, with the aliases and adapters of its models
 // `GET /kv_aware/upstreams/ADDR` | One upstream
 // `DELETE /kv_aware/upstreams/ADDR` | Forgets the upstream's blocks and failures, as after a restart of the engine
 // `DELETE /kv_aware/upstreams` | Forgets the blocks and failures of all upstreams

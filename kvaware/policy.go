@@ -151,7 +151,8 @@ type Policy struct {
 	// upstream, its metrics are read every two seconds: load, KV capacity,
 	// restarts and sleep (vLLM, SGLang, llama.cpp). Its list of models is read as
 	// often (one of more than 64 models every 30 seconds, and when requests
-	// contradict it).
+	// contradict it). Names that it gives the same root are one model there, and
+	// share their history.
 	// Both are read over plain HTTP, in the background. An upstream that speaks
 	// only TLS, or does not answer, is asked less and less often, and routing
 	// does without. Default: /metrics.
