@@ -5,6 +5,7 @@
 package real
 
 import (
+	"math/rand/v2"
 	"net/http"
 	"testing"
 
@@ -50,6 +51,30 @@ func (s *suite) predictFromHistory(t *testing.T) {
 	resetCache(t, s.wide)
 	g := gateway(t, []*engine{s.wide})
 	s.judge(t, "from own history, the same", converse(t, g, 2, 9, nil), mostFromHistory)
+	s.capacity(t, g)
+}
+
+// capacity checks, after many conversations, that the capacity which an engine
+// reports was not doubted: it has evicted nothing.
+func (s *suite) capacity(t *testing.T, g *harness.Gateway) {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(15, 15))
+	var bodies []string
+	for range 40 {
+		bodies = append(bodies, chat("tiny", words(rnd, 600)))
+		read(t, g.Post(t, harness.ChatPath, bodies[len(bodies)-1]))
+	}
+	converse(t, g, 5, 4, nil)
+	for _, body := range bodies {
+		if a := read(t, g.Post(t, harness.ChatPath, body)); a.predicted < 500 || a.cached < 500 {
+			t.Errorf("of %d tokens, %d were predicted to be cached and %d were", a.prompt, a.predicted, a.cached)
+		}
+	}
+	u := harness.Upstreams(t)[s.wide.address()]
+	if u.CapacitySource != "metrics" || u.Capacity < 400_000 {
+		t.Errorf("the capacity is %d (%s)", u.Capacity, u.CapacitySource)
+	}
+	s.seen("the capacity that the engine reports, after 264 prompts of which it has evicted none", "%d tokens, still believed; all 40 prompts of long before are predicted to be cached, and are", u.Capacity)
 }
 
 // predictWithLMCache loses the GPU's blocks and those in LMCache's memory now and
