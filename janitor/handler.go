@@ -215,6 +215,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.logLate(x, err)
 		panic(http.ErrAbortHandler) // so that clients that do not read events notice
 	}
+	if err != nil {
+		h.answerFailure(w, r, rw, err)
+	}
 	return err
 }
 

@@ -57,8 +57,7 @@ func (w *responseWriter) failedLate(err error) bool {
 	if err != nil {
 		status = statusOf(err)
 	}
-	w.late = &lateFailure{reason: &refusal{status: status, reason: "no_answer",
-		message: fmt.Sprintf("no engine could answer (status %d)", status)}}
+	w.late = &lateFailure{reason: noAnswer(status)}
 	w.answer = w.late
 	return true
 }

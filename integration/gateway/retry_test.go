@@ -90,8 +90,8 @@ func TestRetryAfterResetBehindTheBody(t *testing.T) {
 	})
 }
 
-// With every upstream down, Caddy's own answer stands, and nothing is left
-// reserved.
+// With every upstream down, Caddy's status stands, with an error object of the API,
+// and nothing is left reserved.
 func TestEveryUpstreamDown(t *testing.T) {
 	engines := harness.StartEngines(t, 2, enginesim.Config{Speed: 50})
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(retryProxy, harness.Addresses(engines), ""))
@@ -100,8 +100,10 @@ func TestEveryUpstreamDown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if answer := g.Post(t, "/v1/chat/completions", harness.Chat("hello", false)); answer.Status != http.StatusBadGateway {
-		t.Fatalf("status %d, want 502", answer.Status)
+	answer := g.Post(t, "/v1/chat/completions", harness.Chat("hello", false))
+	const want = `{"error":{"message":"no engine could answer (status 502)","type":"server_error","param":null,"code":"no_answer"}}`
+	if answer.Status != http.StatusBadGateway || strings.TrimSpace(answer.Body) != want {
+		t.Fatalf("status %d, %s", answer.Status, answer.Body)
 	}
 	for _, e := range engines {
 		if err := e.Heal(); err != nil {
