@@ -233,7 +233,7 @@ func (r *loadRun) aiperf() loadFigures {
 func (r *loadRun) inferencePerf() loadFigures {
 	r.t.Helper()
 	config := fmt.Sprintf(`
-load: {type: constant, stages: [{rate: %g, duration: %d}]}
+load: {type: constant, stages: [{rate: %v, duration: %d}]}
 api: {type: chat, streaming: true}
 server: {type: vllm, model_name: tiny, base_url: %q, ignore_eos: true}
 tokenizer: {pretrained_model_name_or_path: %q}
