@@ -39,8 +39,7 @@ func TestStagingUnderAnAlias(t *testing.T) {
 	for i := range home {
 		question := strings.Replace(harness.NextTurn(harness.Story(fmt.Sprint("alias", i))), `"sim"`, `"alias"`, 1)
 		harness.Await(t, "the restart is known", func() bool {
-			cached := harness.Forecast(t, question)
-			return cached[nodes[0].Engine.Addr()]+cached[nodes[1].Engine.Addr()] == 0
+			return onlyExternal(t, question, nodes[home[i]])
 		})
 		before := orders(nodes[home[i]].Cache)
 		notFromDisk(t, nodes, func() {

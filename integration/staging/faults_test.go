@@ -114,7 +114,7 @@ func TestStagingInTime(t *testing.T) {
 }
 
 // TestStagingNotHeldForNothing: a request is not held when its prompt is new, is on
-// the GPU, or is computed sooner than it could be staged.
+// the GPU, or is too short for a staging to gain anything.
 func TestStagingNotHeldForNothing(t *testing.T) {
 	nodes, cachePort := harness.StartNodes(t, 1, harness.QuietNode, lmcachesim.NodeConfig{})
 	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, heldOptions(cachePort)))
@@ -123,9 +123,10 @@ func TestStagingNotHeldForNothing(t *testing.T) {
 	g.Must(t, harness.Ask("sim", harness.Story("new"), false, 2))
 	g.Must(t, harness.Ask("sim", harness.Story("new")+" And then?", false, 2))
 	for i := range 20 { // together they push the first of them off the GPU
-		g.Must(t, harness.Ask("sim", fmt.Sprint("Short ", i, strings.Repeat(" words", 900)), false, 2))
+		g.Must(t, harness.Ask("sim", fmt.Sprint("Short ", i, strings.Repeat(" words", 100)), false, 2))
+		g.Must(t, harness.Ask("sim", fmt.Sprint("Other ", i, strings.Repeat(" words", 900)), false, 2))
 	}
-	g.Must(t, harness.Ask("sim", fmt.Sprint("Short ", 0, strings.Repeat(" words", 900)), false, 2))
+	g.Must(t, harness.Ask("sim", fmt.Sprint("Short ", 0, strings.Repeat(" words", 100)), false, 2))
 	if waits := harness.Metric(t, "caddy_kv_aware_staging_waits_total") - before; waits != 0 {
 		t.Errorf("%v requests were held", waits)
 	}

@@ -225,9 +225,7 @@ func TestStagingAfterARestart(t *testing.T) {
 	for i := range home {
 		question := harness.NextTurn(harness.Story(fmt.Sprint("restart", i)))
 		harness.Await(t, "the restart is known", func() bool {
-			cached, external := harness.Forecasts(t, question)
-			at := nodes[home[i]].Engine.Addr()
-			return cached[at] > 4000 && cached[at] == external[at] // LMCache has it, and its GPU nothing
+			return onlyExternal(t, question, nodes[home[i]])
 		})
 		before := orders(nodes[home[i]].Cache)
 		notFromDisk(t, nodes, func() {
@@ -237,6 +235,15 @@ func TestStagingAfterARestart(t *testing.T) {
 		})
 		harness.Await(t, "the conversation is staged", func() bool { return orders(nodes[home[i]].Cache) == before+1 })
 	}
+}
+
+// onlyExternal reports whether a story is predicted to be in a node's LMCache, and not on
+// its GPU.
+func onlyExternal(t *testing.T, body string, n harness.StagingNode) bool {
+	t.Helper()
+	cached, external := harness.Forecasts(t, body)
+	at := n.Engine.Addr()
+	return cached[at] > 4000 && cached[at] == external[at]
 }
 
 // TestWastedStagings: a staging counts as wasted when the next turn of its

@@ -22,12 +22,8 @@ func Gain(tokens int, secondsPerToken float64) time.Duration {
 
 // HoldTime returns the longest time that a request may be held for its staging; 0:
 // not at all. It is never longer than limit, always shorter than gain, and 0 when
-// the staging is expected to take longer. If expected is 0, because it is not known,
-// the staging is assumed to take limit.
+// the staging is expected to take longer.
 func HoldTime(gain, expected, limit time.Duration) time.Duration {
-	if expected <= 0 {
-		expected = limit
-	}
 	longest := min(limit, gain-1)
 	if longest <= 0 || expected > longest {
 		return 0

@@ -17,8 +17,8 @@ func TestHoldTime(t *testing.T) {
 		{80 * ms, 40 * ms, 100 * ms, 80*ms - 1},
 		{40 * ms, 40 * ms, 100 * ms, 0}, // nothing is gained
 		{101 * ms, 0, 100 * ms, 100 * ms},
-		{100 * ms, 0, 100 * ms, 0}, // not known: it may take as long as the limit
-		{500 * ms, 40 * ms, 0, 0},  // not allowed
+		{100 * ms, 0, 100 * ms, 100*ms - 1},
+		{500 * ms, 40 * ms, 0, 0}, // not allowed
 		{0, 0, 100 * ms, 0},
 		{-ms, 0, 100 * ms, 0},
 		{1, 1, 1, 0},

@@ -57,9 +57,10 @@ func (m moment) decide() (stage bool, hold time.Duration) {
 	if m.missing < leastStaged {
 		return false, 0
 	}
-	takes, needs := m.lead+m.expected, m.lead+m.expected
+	takes := m.lead + m.expected
+	needs := takes
 	if m.expected == 0 {
-		takes, needs = 0, m.limit
+		needs = m.limit // it becomes known by the first staging, so hold for that
 	}
 	if m.own >= leastStaged && m.wait < needs {
 		hold = lmcache.HoldTime(lmcache.Gain(m.own, m.perToken.Seconds()), takes, m.limit)
