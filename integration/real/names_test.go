@@ -48,7 +48,7 @@ func (s *suite) names(t *testing.T) {
 func (s *suite) stagedNames(t *testing.T) {
 	t.Helper()
 	const prompts = 3
-	g := gateway(t, []*engine{s.offloading}, "lmcache "+s.lmcache.url()+" {\nwait 5s\n}")
+	g := gateway(t, []*engine{s.offloading}, followEvents(), "lmcache "+s.lmcache.url()+" {\nwait 5s\n}")
 	rnd := rand.New(rand.NewPCG(13, 13))
 	var texts []string
 	for range prompts {
@@ -59,8 +59,9 @@ func (s *suite) stagedNames(t *testing.T) {
 	before, cached := completed(), 0
 	resetCache(t, s.offloading)
 	s.lmcache.clearMemory(t)
-	harness.Await(t, "the gateway stops believing in the blocks", func() bool {
-		return harness.Forecast(t, chat("tiny-alias", texts[0]))[s.offloading.address()] == 0
+	harness.Await(t, "the gateway stops believing in the GPU's blocks", func() bool {
+		cached, external := harness.Forecasts(t, chat("tiny-alias", texts[0]))
+		return cached[s.offloading.address()] == external[s.offloading.address()]
 	})
 	for _, text := range texts {
 		if a := ask(t, g, harness.ChatPath, chat("tiny-alias", text)); a.cached > a.prompt*9/10 {
@@ -71,7 +72,7 @@ func (s *suite) stagedNames(t *testing.T) {
 	if n := completed() - before; n < prompts || cached < prompts {
 		t.Errorf("%d of %d stagings under another name completed, and %d prompts were found", n, prompts, cached)
 	}
-	s.seen("staging from disk under the second name, from own history", "%d of %d completed, %d of %d prompts were then found in LMCache", completed()-before, prompts, cached, prompts)
+	s.seen("staging from disk under the second name", "%d of %d completed, %d of %d prompts were then found in LMCache", completed()-before, prompts, cached, prompts)
 }
 
 // kinOf returns an engine's aliases and adapters as the admin API shows them.
