@@ -59,14 +59,16 @@ type LMCache struct {
 	Address string `json:"address,omitempty"`
 
 	// The URL of the coordinator that knows all nodes, in place of `address`. A node
-	// must have registered with its upstream's IP address. It is asked at the port that
-	// it has registered with for the name and the number of ranks of a model.
+	// must have registered with its upstream's IP address, and be the only one there. It
+	// is asked at the port that it has registered with for the name and the number of
+	// ranks of a model.
 	Coordinator string `json:"coordinator,omitempty"`
 
 	// How long a request may be held for its staging, the fetching of its tokens
-	// included, at most 1m. A request is held only when computing the tokens that were
-	// on that upstream before is predicted to take longer than that, and when it would
-	// not wait in the engine's queue for as long anyway. Default: 0, not at all.
+	// included, at most 1m. A request is held for less time than computing the tokens that
+	// were on that upstream before is predicted to take. It is not held when LMCache is
+	// expected to need longer, as its last stagings show, or when the request would wait
+	// in the engine's queue for as long anyway. Default: 0, not at all.
 	Wait caddy.Duration `json:"wait,omitempty"`
 
 	// Whether to send the engine a one-token request with the prompt of a conversation
