@@ -149,7 +149,7 @@ type Policy struct {
 
 	// The path of the engines' metrics, or `off`. While requests can go to an
 	// upstream, its metrics are read every two seconds: load, KV capacity,
-	// restarts and sleep (vLLM, SGLang, llama.cpp). Its list of models is read as
+	// restarts, sleep and resets of an idle engine (vLLM, SGLang, llama.cpp). Its list of models is read as
 	// often (one of more than 64 models every 30 seconds, and when requests
 	// contradict it). Names that it gives the same root are one model there, and
 	// share their history.

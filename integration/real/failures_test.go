@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/bauxite/caddy-kvaware/integration/harness"
 )
@@ -42,6 +43,11 @@ func (s *suite) reset(t *testing.T) {
 	after := ask(t, g, harness.ChatPath, body)
 	s.progress("the first request after the reset: %d predicted, %d cached", after.predicted, after.cached)
 	exactly(t, g, "the second request after the reset", harness.ChatPath, body, 500)
+	asked := time.Now()
+	harness.Await(t, "the gateway sees that the engine is idle", func() bool {
+		ago := harness.Upstreams(t)[s.wide.address()].Engine.ReadAgo
+		return ago != nil && time.Duration(*ago*float64(time.Second)) < time.Since(asked)
+	})
 	if a := post(t, s.wide.url(), "/reset_prefix_cache", ""); a.Status != http.StatusOK {
 		t.Fatal(a.Status)
 	}

@@ -188,8 +188,8 @@ func (m *Monitor) Restarted(t metrics.Target) {
 	}
 }
 
-// FellAsleep implements metrics.Observer: the engine holds no block any more.
-func (m *Monitor) FellAsleep(t metrics.Target) { m.router.CacheCleared(t.Address) }
+// CacheCleared implements metrics.Observer: the engine holds no block any more.
+func (m *Monitor) CacheCleared(t metrics.Target) { m.router.CacheCleared(t.Address) }
 
 // ModelsRead implements metrics.Observer.
 func (m *Monitor) ModelsRead(t metrics.Target, list metrics.Models, asked time.Time) {

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+	"github.com/bauxite/caddy-kvaware/internal/kvindex"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
 )
 
@@ -208,6 +210,34 @@ func TestASleepingEngineIsForgotten(t *testing.T) {
 		holds("asleep with a prompt that waits", 1)
 		e.pages.set("a:1/metrics", awake)
 		holds("awake again", 1)
+	})
+}
+
+// An idle engine whose prefix cache was reset holds nothing, and publishes that only
+// with its next step.
+func TestAResetEngineIsForgotten(t *testing.T) {
+	page := func(resets int) string {
+		return vllmSays(0, 0, 1000, 100) + "vllm:prompt_tokens_total 1000\n" +
+			fmt.Sprintf("http_requests_total{handler=\"/reset_prefix_cache\",method=\"POST\",status=\"2xx\"} %d\n", resets)
+	}
+	testEngines(t, map[string]string{"a:1/metrics": page(1)}, []string{"a:1"}, func(e *engineTest) {
+		feed := e.router.Index().Feed("a:1")
+		feed.SetKnowledge(kvevents.Complete)
+		e.router.Follow("a:1", routing.Feeds{Ranks: []*kvindex.Feed{feed}})
+		e.refresh()
+		for _, c := range []struct{ resets, blocks int }{{1, 4}, {2, 0}, {2, 4}, {4, 0}} {
+			e.sendPrompt("a:1", 1, 2, 3)
+			if !feed.Apply(&kvevents.Event{Kind: kvevents.Stored, Root: true, Hashes: []uint64{1}, Tokens: make([]uint32, 16), BlockSize: 16}) {
+				t.Fatal("an event could not be used")
+			}
+			e.pages.set("a:1/metrics", page(c.resets))
+			e.refresh()
+			time.Sleep(5 * time.Second) // virtual
+			synctest.Wait()
+			if n := e.router.Stats().Blocks; n != c.blocks {
+				t.Errorf("%d resets: %d blocks, want %d", c.resets, n, c.blocks)
+			}
+		}
 	})
 }
 

@@ -196,6 +196,7 @@ func noAnswer(err error) bool {
 // nothing.
 func (e *engine) record(r Reading, err error) {
 	answered := !noAnswer(err)
+	cleared := err == nil && e.restarts.resetWhileIdle(r)
 	back := answered && e.isDown.Load()
 	restarted := false
 	if err == nil {
@@ -218,6 +219,9 @@ func (e *engine) record(r Reading, err error) {
 		e.watcher.options.Observer.Restarted(e.target)
 	}
 	e.update(r, err)
+	if cleared && !restarted {
+		e.watcher.options.Observer.CacheCleared(e.target)
+	}
 }
 
 // update keeps a reading and passes it on.
@@ -241,7 +245,7 @@ func (e *engine) update(r Reading, err error) {
 	}
 	e.failures = 0
 	if r.Asleep && !e.asleep {
-		e.watcher.options.Observer.FellAsleep(e.target)
+		e.watcher.options.Observer.CacheCleared(e.target)
 	}
 	e.asleep = r.Asleep
 	e.hasLoad = true

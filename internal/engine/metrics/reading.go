@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"bytes"
 	"errors"
 	"hash/maphash"
 	"io"
@@ -33,7 +34,11 @@ type Reading struct {
 	Prompts  Sources
 
 	totals [numTotals]float64 // counters since the start; -1: unknown
+	resets float64            // requests to reset the prefix cache that were answered
 }
+
+// idle reports whether the engine has no requests.
+func (r *Reading) idle() bool { return r.HasLoad && r.Running == 0 && r.Waiting == 0 }
 
 // Sources counts the prompt tokens of all clients since the engine's start, by where
 // their KV blocks came from. Before any prompt, and where an engine does not tell them
@@ -70,6 +75,7 @@ const (
 	fromGPU
 	fromOutside
 	externalHits
+	resets
 	started // the last
 
 	numTotals = cacheHits + 1
@@ -112,6 +118,7 @@ var series = map[string]struct {
 	"llamacpp:tokens_predicted_total":     {LlamaCPP, outputTokens},
 
 	"process_start_time_seconds": {"", started},
+	"http_requests_total":        {"", resets}, // vLLM's, for any path
 }
 
 // partLabels separate the parts of an engine, whose quantities add up:
@@ -165,6 +172,9 @@ func (p *page) add(s *sample) error {
 	if what.kind != "" {
 		p.kind = what.kind
 	}
+	if what.figure == resets && !isReset(s) {
+		return nil
+	}
 	value, ok := what.figure.value(s)
 	if !ok {
 		return nil
@@ -209,11 +219,16 @@ func (f quantity) value(s *sample) (value float64, ok bool) {
 }
 
 // discardsCache reports whether a sample is of a sleep that empties the KV cache. In
-// level 0, where the engine is only not awake, it keeps its blocks. Nothing in vLLM's
-// metrics shows that its prefix cache was reset.
+// level 0, where the engine is only not awake, it keeps its blocks.
 func discardsCache(s *sample) bool {
 	state := string(s.label("sleep_state"))
 	return state == "weights_offloaded" || state == "discard_all" // levels 1 and 2
+}
+
+// isReset reports whether a sample counts the requests to reset the prefix cache. They
+// are answered with 200 even when the engine was too busy to do it.
+func isReset(s *sample) bool {
+	return string(s.label("handler")) == "/reset_prefix_cache" && bytes.HasPrefix(s.label("status"), []byte("2"))
 }
 
 // configuredCapacity returns the capacity in tokens from an engine's cache
@@ -272,6 +287,7 @@ func (p *page) reading() Reading {
 		r.Usage = sums[usage] / float64(counts[usage])
 	}
 	r.Asleep = sums[asleep] > 0
+	r.resets = sums[resets]
 	r.Prompts = Sources{sums[fromCompute], sums[fromGPU], sums[fromOutside]}
 	if counts[fromCompute] == 0 && counts[externalHits] > 0 { // older vLLM
 		r.Prompts.External, r.Prompts.GPU = sums[externalHits], sums[cacheHits]

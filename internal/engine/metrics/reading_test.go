@@ -69,6 +69,16 @@ llamacpp:requests_deferred 2
 `
 )
 
+// resetPage has the lines by which vLLM 0.32 counts requests, of which two have reset
+// its prefix cache.
+const resetPage = `# TYPE http_requests_total counter
+http_requests_total{handler="/v1/models",method="GET",status="2xx"} 7.0
+http_requests_total{handler="/reset_prefix_cache",method="POST",status="2xx"} 2.0
+http_requests_total{handler="/reset_prefix_cache",method="POST",status="5xx"} 9.0
+http_requests_total{handler="/reset_mm_cache",method="POST",status="2xx"} 3.0
+vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.0
+`
+
 // sleepPage holds the lines by which vLLM 0.32 reports its sleep state.
 func sleepPage(awake, offloaded, discarded int) string {
 	return fmt.Sprintf(`vllm:cache_config_info{block_size="16",num_gpu_blocks="0"} 1.0
@@ -110,6 +120,7 @@ vllm:prompt_tokens_by_source_total{source="local_cache_hit"} 1.0
 		{"old vllm", "vllm:gpu_cache_usage_perc 0.5\nvllm:num_requests_running 1\n", Reading{
 			Engine: VLLM, Usage: 0.5, totals: [4]float64{-1, -1, -1, -1},
 		}},
+		{"a vllm that was reset", resetPage, Reading{Engine: VLLM, Usage: 0, totals: [4]float64{-1, -1, -1, -1}, resets: 2}},
 		{"a sleeping vllm", sleepPage(0, 1, 0), Reading{Engine: VLLM, Usage: -1, Asleep: true, totals: [4]float64{-1, -1, -1, -1}}},
 		{"one in deep sleep", sleepPage(0, 0, 1), Reading{Engine: VLLM, Usage: -1, Asleep: true, totals: [4]float64{-1, -1, -1, -1}}},
 		{"one that pauses", sleepPage(0, 0, 0), Reading{Engine: VLLM, Usage: -1, totals: [4]float64{-1, -1, -1, -1}}},

@@ -53,6 +53,14 @@ func (l *restartDetector) same(r Reading) bool {
 	return r.Started > 0 && l.last.Started > 0 && math.Abs(r.Started-l.last.Started) <= startTolerance && !fell(l.last, r)
 }
 
+// resetWhileIdle reports whether a reading shows that the engine has emptied its prefix
+// cache since the last one, and done nothing else. vLLM publishes that only with its
+// next step. A busy engine may have refused to, and publishes it soon if it has not.
+func (l *restartDetector) resetWhileIdle(r Reading) bool {
+	sameProcess := math.Abs(r.Started-l.last.Started) <= startTolerance && r.totals == l.last.totals && r.totals[promptTokens] >= 0
+	return l.seen && sameProcess && r.resets > l.last.resets && l.last.idle() && r.idle()
+}
+
 // fell reports whether any counter is lower than before.
 func fell(before, after Reading) bool {
 	for i, was := range before.totals {

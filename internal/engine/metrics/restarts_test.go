@@ -61,3 +61,35 @@ func TestSameProcess(t *testing.T) {
 		}
 	}
 }
+
+func TestResetWhileIdle(t *testing.T) {
+	page := func(resets, prompt float64, running, waiting int) Reading {
+		return Reading{Engine: VLLM, Started: 100, HasLoad: true, Running: running, Waiting: waiting, resets: resets, totals: [4]float64{prompt, -1, -1, -1}}
+	}
+	later, unloaded, uncounted := page(1, 10, 0, 0), page(1, 10, 0, 0), page(1, -1, 0, 0)
+	later.Started, unloaded.HasLoad = 200, false
+	for name, c := range map[string]struct {
+		before, now Reading
+		want        bool
+	}{
+		"a reset":              {page(0, 10, 0, 0), page(1, 10, 0, 0), true},
+		"another":              {page(3, 10, 0, 0), page(5, 10, 0, 0), true},
+		"none":                 {page(1, 10, 0, 0), page(1, 10, 0, 0), false},
+		"after work":           {page(0, 10, 0, 0), page(1, 11, 0, 0), false},
+		"beside work":          {page(0, 10, 0, 0), page(1, 10, 1, 0), false},
+		"beside work before":   {page(0, 10, 1, 0), page(1, 10, 0, 0), false},
+		"with a queue":         {page(0, 10, 0, 0), page(1, 10, 0, 1), false},
+		"of another process":   {page(0, 10, 0, 0), later, false},
+		"the load is not told": {page(0, 10, 0, 0), unloaded, false},
+		"nothing is counted":   {page(0, -1, 0, 0), uncounted, false},
+	} {
+		var l restartDetector
+		if l.resetWhileIdle(c.now) {
+			t.Errorf("%s: in the first reading", name)
+		}
+		l.restarted(c.before)
+		if got := l.resetWhileIdle(c.now); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -35,9 +35,10 @@ type Observer interface {
 	// Restarted is called when another process answers for the engine: its KV
 	// cache is empty.
 	Restarted(t Target)
-	// FellAsleep is called when the engine sleeps and has discarded its KV cache. It
-	// may report that itself only when it has work again.
-	FellAsleep(t Target)
+	// CacheCleared is called when the engine has discarded its KV cache: it sleeps, or
+	// its prefix cache was reset while it was idle. It may report that itself only
+	// when it has work again.
+	CacheCleared(t Target)
 	// ModelsRead is called with each list that could be read. asked is the time of
 	// the request for it.
 	ModelsRead(t Target, list Models, asked time.Time)

@@ -111,9 +111,9 @@ func (s *recorder) Reported(t Target, r Reading) {
 	defer s.mu.Unlock()
 	s.told[t.Address] = r
 }
-func (s *recorder) LoadExpired(t Target) { s.add("silent " + t.Address) }
-func (s *recorder) Restarted(t Target)   { s.add("restarted " + t.Address) }
-func (s *recorder) FellAsleep(t Target)  { s.add("asleep " + t.Address) }
+func (s *recorder) LoadExpired(t Target)  { s.add("silent " + t.Address) }
+func (s *recorder) Restarted(t Target)    { s.add("restarted " + t.Address) }
+func (s *recorder) CacheCleared(t Target) { s.add("cleared " + t.Address) }
 func (s *recorder) ModelsRead(t Target, list Models, asked time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
