@@ -184,7 +184,8 @@ func (x *Exchange) reader() func() *bodyReader {
 }
 
 // Sign returns the signature of the scrubbed prompt: the chained hashes of its
-// blocks of blockSize bytes, under key, for one model and tenant. With depth
+// blocks of blockSize bytes, under key, for one model and tenant. Names that stand
+// for one model are to be given as one name, its lineage. With depth
 // N > 0 the chain ends with the N-th message (the first holds tools and system
 // prompt). Sign reports false when the request must not enter the tree: its API
 // has no prefix to share, its prompt is a list or token ids, the janitor has not
