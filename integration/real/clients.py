@@ -73,15 +73,23 @@ def responses(**more):
 
 
 def responses_stream():
-    return [[e.type, getattr(e, "delta", None)] for e in responses(stream=True)]
+    text, kinds = "", []
+    for event in responses(stream=True):
+        text += getattr(event, "delta", None) or ""
+        kinds += [event.type] if event.type not in kinds else []  # engines join tokens that come together
+    return [kinds, text]
+
+
+# The SDK has no parameter for the temperature.
+MESSAGES = dict(model="tiny", max_tokens=12, extra_body={"temperature": 0}, messages=USER, system="Be brief.")
 
 
 def messages(**more):
-    return ANTHROPIC.messages.create(**{**CHAT, "messages": USER, "system": "Be brief.", **more})
+    return ANTHROPIC.messages.create(**{**MESSAGES, **more})
 
 
 def messages_stream():
-    with ANTHROPIC.messages.stream(**CHAT, messages=USER, system="Be brief.") as stream:
+    with ANTHROPIC.messages.stream(**MESSAGES) as stream:
         return ["".join(stream.text_stream), stream.get_final_message().stop_reason]
 
 
@@ -101,13 +109,13 @@ GENERATE = {
     "OpenAI chat": chat,
     "OpenAI chat, again": chat,
     "OpenAI chat, streamed": chat_stream,
-    "OpenAI chat, two answers": lambda: chat(n=2),
+    "OpenAI chat, two answers": lambda: chat(n=2, temperature=0.7, seed=7),
     "OpenAI chat, logprobs": lambda: [t.token for t in chat(logprobs=True, top_logprobs=2).choices[0].logprobs.content],
     "OpenAI chat, tools that are not called": lambda: chat(tools=[FUNCTION], tool_choice="none"),
     "OpenAI chat, a tool called": lambda: chat(tools=[FUNCTION], tool_choice={"type": "function", "function": {"name": "weather"}}, max_tokens=40),
     "OpenAI chat, a tool called, streamed": lambda: chat_stream(tools=[FUNCTION], tool_choice={"type": "function", "function": {"name": "weather"}}, max_tokens=40),
     "OpenAI chat, a tool's result": lambda: chat(messages=CALLED, tools=[FUNCTION]),
-    "OpenAI chat, a JSON schema": lambda: json.loads(chat(response_format={"type": "json_schema", "json_schema": FORMAT}, max_tokens=40).choices[0].message.content),
+    "OpenAI chat, a JSON schema": lambda: chat(response_format={"type": "json_schema", "json_schema": FORMAT}, max_tokens=40),
     "OpenAI completions": completions,
     "OpenAI completions, streamed": completions_stream,
     "OpenAI completions, two prompts": lambda: completions(prompt=[TEXT, "import os"]),

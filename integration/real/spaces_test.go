@@ -51,8 +51,10 @@ func (s *suite) otherClients(t *testing.T, g *harness.Gateway) {
 	body := chat("tiny", text)
 	read(t, post(t, s.wide.url(), harness.ChatPath, body))
 	settle(t)
-	ask(t, g, harness.ChatPath, chat("tiny", text+"More.")) // links the text
-	exactly(t, g, "a prompt of another client", harness.ChatPath, body, 500)
+	ask(t, g, harness.ChatPath, chat("tiny", text+"More.")) // links the text, but for its last block
+	if a := ask(t, g, harness.ChatPath, body); a.predicted < a.cached-160 || a.predicted > a.cached {
+		t.Errorf("a prompt of another client: of %d tokens, %d were predicted to be cached and %d were", a.prompt, a.predicted, a.cached)
+	}
 }
 
 // spaces checks what shares KV blocks and what does not: names of one model do,
@@ -61,11 +63,11 @@ func (s *suite) spaces(t *testing.T) {
 	for _, o := range []struct{ what, option string }{{"with events", followEvents()}, {"from own history", ""}} {
 		g := gateway(t, []*engine{s.wide}, o.option)
 		rnd := rand.New(rand.NewPCG(2, uint64(len(o.option))))
-		// The engine may have one block more or less than own history can know.
+		// The end of a prompt is in no whole block of text.
 		check := func(what, body string, cached bool) {
 			t.Helper()
 			a := ask(t, g, harness.ChatPath, body)
-			if off := a.predicted - a.cached; max(off, -off) > a.prompt*3/100 || cached != (a.cached > a.prompt/2) {
+			if off := a.predicted - a.cached; max(off, -off) > a.prompt*8/100 || cached != (a.cached > a.prompt/2) {
 				t.Errorf("%s, %s: of %d tokens, %d were predicted to be cached and %d were", o.what, what, a.prompt, a.predicted, a.cached)
 			}
 		}

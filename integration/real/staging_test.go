@@ -8,8 +8,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/bauxite/caddy-kvaware/integration/harness"
+	lmc "github.com/bauxite/caddy-kvaware/internal/lmcache"
 )
 
 // clearMemory drops what LMCache has in CPU memory. What is on disk stays.
@@ -27,8 +29,8 @@ const stagings = 6
 // coordinator.
 func (s *suite) staging(t *testing.T) {
 	for _, c := range []struct{ what, option string }{
-		{"the node's server", "lmcache " + s.lmcache.url() + " {\nwait 5s\n}"},
-		{"the coordinator", "lmcache coordinator " + s.lmcache.coordinatorURL() + " {\nwait 5s\n}"},
+		{"the node's server", "lmcache " + s.lmcache.url() + " {\nwait 100ms\n}"},
+		{"the coordinator", "lmcache coordinator " + s.lmcache.coordinatorURL() + " {\nwait 100ms\n}"},
 	} {
 		g := gateway(t, []*engine{s.offloading}, followEvents(), c.option)
 		rnd := rand.New(rand.NewPCG(11, uint64(len(c.option))))
@@ -36,13 +38,14 @@ func (s *suite) staging(t *testing.T) {
 		for range stagings {
 			bodies = append(bodies, chat("tiny", words(rnd, 1200)))
 			ask(t, g, harness.ChatPath, bodies[len(bodies)-1])
+			s.lmcache.clearMemory(t) // before the gateway looks the prompt up, two seconds after the answer
 		}
+		time.Sleep(4 * time.Second)
 		completed := func() int {
 			return int(harness.ResultMetric(t, "caddy_kv_aware_staging_total", "completed"))
 		}
 		before := completed()
 		resetCache(t, s.offloading)
-		s.lmcache.clearMemory(t)
 		settle(t)
 		cached := 0
 		for _, body := range bodies {
@@ -52,8 +55,20 @@ func (s *suite) staging(t *testing.T) {
 		}
 		harness.Soon(func() bool { return completed()-before >= stagings })
 		if n := completed() - before; n < stagings || cached < stagings {
-			t.Errorf("%s: %d of %d stagings completed, and %d prompts were found", c.what, n, stagings, cached)
+			t.Errorf("%s: %d of %d stagings completed, and %d prompts were found; %v", c.what, n, stagings, cached, stagingResults(t))
 		}
 		s.seen("staging from disk through "+c.what, "%d of %d completed, %d of %d prompts were then found in LMCache", completed()-before, stagings, cached, stagings)
 	}
+}
+
+// stagingResults returns the number of stagings by result.
+func stagingResults(t *testing.T) map[string]int {
+	t.Helper()
+	results := make(map[string]int)
+	for _, r := range lmc.Results() {
+		if n := harness.ResultMetric(t, "caddy_kv_aware_staging_total", r.String()); n > 0 {
+			results[r.String()] = int(n)
+		}
+	}
+	return results
 }
