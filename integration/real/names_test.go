@@ -18,7 +18,15 @@ import (
 // names of one model share what is known of prompts' tokens and of LMCache's blocks.
 func (s *suite) names(t *testing.T) {
 	g := gateway(t, []*engine{s.wide, s.offloading}, followEvents())
+	rnd := rand.New(rand.NewPCG(12, 12))
+	for _, e := range []*engine{s.wide, s.offloading} { // both have published blocks then
+		read(t, post(t, e.url(), harness.ChatPath, chat("tiny", words(rnd, 300))))
+	}
 	ask(t, g, harness.ChatPath, chat("tiny", "Hello."))
+	harness.Await(t, "both lists of models are read", func() bool {
+		all := harness.Upstreams(t)
+		return all[s.wide.address()].Engine.Models == 3 && all[s.offloading.address()].Engine.Models == 2
+	})
 	wide, offloading := kinOf(t, s.wide), kinOf(t, s.offloading)
 	if want := `map[tiny-alias:tiny] map[tiny-lora:tiny]`; wide != want {
 		t.Errorf("aliases and adapters: %s, want %s", wide, want)
@@ -26,7 +34,7 @@ func (s *suite) names(t *testing.T) {
 	if want := `map[tiny-alias:tiny] map[]`; offloading != want {
 		t.Errorf("without adapters: %s, want %s", offloading, want)
 	}
-	text := words(rand.New(rand.NewPCG(12, 12)), 600)
+	text := words(rnd, 600)
 	for name, want := range map[string]string{"tiny": "lineage , parent ", "tiny-alias": "lineage tiny, parent ", "tiny-lora": "lineage , parent tiny"} {
 		if got := explained(t, chat(name, text), s.wide); got != want {
 			t.Errorf("%s is explained as %q, want %q", name, got, want)
