@@ -197,7 +197,7 @@ func (r *Request) learnCached(cached int) {
 	a := &r.attempt
 	c := &a.upstream.capacity
 	switch {
-	case r.truncated:
+	case r.truncated, r.noCache, r.doubtful:
 	case !a.byEvents && c.restarted(a.onGPU, cached):
 		r.router.cacheLost(a.upstream)
 	default:

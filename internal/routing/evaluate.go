@@ -35,14 +35,16 @@ func (r *Request) evaluate(candidates []Candidate) (longest int) {
 	for i, c := range candidates {
 		u := s.upstreams[i]
 		m := r.predictMatch(u, now)
-		r.addOffload(&m, c, u)
+		if !r.noCache {
+			r.addOffload(&m, c, u)
+		}
 		longest = max(longest, m.tokens)
 		s.prefixMatches = append(s.prefixMatches, m)
 		share, rate := u.demand.lately(now)
 		s.scored = append(s.scored, scoredCandidate{
 			PerToken:  u.perToken(&k),
 			Uncached:  r.promptTokens - m.weighted,
-			Unsent:    r.promptTokens - max(m.weighted, r.tokensIn(u.sentBlocks)),
+			Unsent:    r.promptTokens - r.kept(u, m),
 			Demand:    share,
 			Rate:      rate,
 			Queued:    u.queue.queued,
@@ -88,4 +90,13 @@ func (rt *Router) addWait(c *scoredCandidate, u *upstream, now time.Time, lateSh
 	if u.queue.unstreamed > 0 {
 		c.Wait = max(c.Wait, c.Backlog) // nothing else shows when their prefill ends
 	}
+}
+
+// kept returns the prompt's tokens that u would not compute if it still had all it was
+// sent.
+func (r *Request) kept(u *upstream, m prefixMatch) int {
+	if r.noCache {
+		return 0
+	}
+	return max(m.weighted, r.tokensIn(u.sentBlocks))
 }

@@ -43,6 +43,10 @@ func (r *Request) Prediction() Prediction {
 func (r *Request) predict(i int, offload *Offload) {
 	s := &r.router.scratch
 	c, cached := &s.scored[i], s.prefixMatches[i].own()
+	if r.noCache { // nothing is to be staged
+		r.prediction = Prediction{Wait: c.Wait, PerToken: c.PerToken}
+		return
+	}
 	sent := r.everSent(i)
 	p := Prediction{
 		OnGPU:            cached,

@@ -29,6 +29,9 @@ func (m prefixMatch) own() int { return m.tokens - m.offloaded }
 // count as far as they reach. Beyond that, and while they are not up to date,
 // what was sent there counts. The caller holds mu.
 func (r *Request) predictMatch(u *upstream, now time.Time) prefixMatch {
+	if r.noCache {
+		return prefixMatch{}
+	}
 	sent := r.matchBySent(u)
 	bySent := prefixMatch{tokens: sent, weighted: sent}
 	if u.followed == nil {

@@ -25,6 +25,12 @@ type Prompt struct {
 	// its first messages are tracked. What an engine reports of such a prompt
 	// says nothing about the size of its cache.
 	Truncated bool
+	// NoCache says that the engine computes the whole prompt, whatever it has
+	// cached. It files the blocks as ever.
+	NoCache bool
+	// Doubtful says that some engines render a large part of the prompt in another
+	// way than the chain says, so the cached tokens that it reports teach nothing.
+	Doubtful bool
 	// Bytes is the length of the text that Tokens was estimated from, and
 	// BlockBytes the length of one block of it. 0: the prompt is not all text.
 	Bytes, BlockBytes int
@@ -63,6 +69,8 @@ type Request struct {
 	blockTokens int
 	stream      bool
 	truncated   bool
+	noCache     bool
+	doubtful    bool
 
 	// For upstreams whose events are followed, see tokenMatch.
 	promptBytes     int
@@ -87,6 +95,8 @@ func (rt *Router) NewRequest(p Prompt) *Request {
 		blockTokens:     max(1, p.BlockTokens),
 		stream:          p.Stream,
 		truncated:       p.Truncated,
+		noCache:         p.NoCache,
+		doubtful:        p.Doubtful,
 		promptBytes:     p.Bytes,
 		blockBytes:      p.BlockBytes,
 		estimatedTokens: max(1, p.Tokens),
@@ -182,6 +192,9 @@ func (r *Request) Reported(promptTokens, cachedTokens int) {
 	cached := int(int64(cachedTokens) * int64(r.promptTokens) / int64(promptTokens))
 	if a.sample.tokens > 0 {
 		a.sample.tokens = max(1, a.sample.tokens+r.computed(cached)-a.uncached)
+	}
+	if r.noCache || r.doubtful {
+		return
 	}
 	offloads := r.tierWeights(a.upstream) != nil
 	if offloads {
