@@ -27,6 +27,8 @@ type Signature struct {
 	media     int
 	cut       bool
 	variant   uint64
+	noCache   bool
+	doubtful  bool
 	ends      [MaxEnds]End
 	numEnds   int
 }
@@ -70,8 +72,16 @@ func (s Signature) Media() int { return s.media }
 func (s Signature) Cut() bool { return s.cut }
 
 // Variant returns a digest of the options that change the tokens of the prompt
-// but not its rendition, 0 for none: see prompt.Document.
+// but not its rendition, 0 for none: see prompt.Document.RenderVariant.
 func (s Signature) Variant() uint64 { return s.variant }
+
+// NoCache reports whether the engine computes the whole prompt, whatever it has
+// cached.
+func (s Signature) NoCache() bool { return s.noCache }
+
+// Doubtful reports whether engines render a large part of the prompt in different
+// ways, so that a prefix that one holds may be none.
+func (s Signature) Doubtful() bool { return s.doubtful }
 
 // Ends returns the ends of the last messages, in order. Options and leading
 // system messages count as one message, and so does a prompt without messages. A
@@ -96,7 +106,7 @@ func sign(d *prompt.Document, api prompt.API, key []byte, model, tenant string, 
 	}
 	s := Signature{
 		chain: c.text.Chain, blockSize: blockSize, prompt: c.prompt, covered: covered,
-		media: d.Media, cut: c.cut, variant: d.Variant,
+		media: d.Media, cut: c.cut, variant: variant(d, key), noCache: d.NoCache, doubtful: d.Doubtful,
 	}
 	if c.prompt > 0 && !c.cut {
 		c.endMessage()
@@ -124,6 +134,18 @@ func root(api prompt.API, key []byte, model, tenant string, blockSize int) uint6
 	number(int(api))
 	number(blockSize)
 	return d.Sum64()
+}
+
+// variant returns Signature.Variant.
+func variant(d *prompt.Document, key []byte) uint64 {
+	if !d.HasVariant {
+		return 0
+	}
+	var h xxhash.Digest
+	h.Reset()
+	_, _ = h.Write(key)
+	d.RenderVariant(func(chunk []byte) { _, _ = h.Write(chunk) })
+	return max(1, h.Sum64())
 }
 
 // chainer hashes a stream of chunks, and notes the ends of messages.

@@ -162,19 +162,33 @@ func TestSignatureEnds(t *testing.T) {
 	}
 }
 
-// Options that change the tokens of a rendition change the variant.
+// Options that change the tokens of a rendition change the variant, under each key in
+// another way.
 func TestSignatureVariant(t *testing.T) {
 	h := newHandler(t)
 	seen := make(map[uint64]string)
 	for _, option := range []string{
-		``, `"add_generation_prompt":false,`, `"add_generation_prompt":true,`, `"continue_final_message":true,`,
-		`"add_special_tokens":true,`, `"tool_choice":"none",`, `"tool_choice":"auto",`,
+		``, `"add_generation_prompt":false,`, `"add_special_tokens":false,`, `"continue_final_message":true,`,
+		`"add_special_tokens":true,`, `"response_format":{"type":"json_object"},`,
 	} {
 		s := signed(t, h, "/v1/chat/completions", `{`+option+`"messages":[{"role":"user","content":"hello"}]}`, 64, 0)
 		if other, twice := seen[s.Variant()]; twice || (option == "") != (s.Variant() == 0) {
 			t.Errorf("%s: variant %x, as of %q", option, s.Variant(), other)
 		}
 		seen[s.Variant()] = option
+	}
+	one, other := prompt.Document{}, prompt.Document{}
+	body := []byte(`{"add_special_tokens":true,"messages":[]}`)
+	if one.Parse(prompt.Chat, body) != nil || other.Parse(prompt.Chat, body) != nil || variant(&one, []byte("a")) == variant(&other, []byte("b")) {
+		t.Error("two keys give one variant")
+	}
+	for member, want := range map[string][2]bool{
+		`"prompt_logprobs":0,`: {true, false}, `"truncate_prompt_tokens":9,`: {false, true}, ``: {false, false},
+	} {
+		s := signed(t, h, "/v1/chat/completions", `{`+member+`"messages":[{"role":"user","content":"hello"}]}`, 64, 0)
+		if got := [2]bool{s.NoCache(), s.Doubtful()}; got != want {
+			t.Errorf("%s: NoCache and Doubtful are %v", member, got)
+		}
 	}
 }
 

@@ -14,11 +14,12 @@ var messagesDialect = Dialect{
 	list:     (*Document).messagesPrompt,
 }
 
-// messagesPrompt lists tools, system prompt, messages.
+// messagesPrompt lists options, tools, system prompt, messages.
 func (d *Document) messagesPrompt() error {
 	if d.top[nameMessages] == 0 {
 		return errNoMessages
 	}
+	d.addStartMembers()
 	tools, err := d.addTools(nameTools, errTools)
 	if err != nil {
 		return err

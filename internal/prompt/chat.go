@@ -20,19 +20,13 @@ var chatDialect = Dialect{
 	list: (*Document).chatPrompt,
 }
 
-// templateOptions are the members that change the start of what chat templates
-// render.
-var templateOptions = [...]name{nameChatTemplate, nameChatTemplateKwargs, nameReasoningEffort, nameDocuments}
-
 // chatPrompt lists options, tools, then the messages: templates render the
 // tools before the system message.
 func (d *Document) chatPrompt() error {
 	if d.top[nameMessages] == 0 {
 		return errNoMessages
 	}
-	for _, o := range templateOptions {
-		d.addOption(d.top[o])
-	}
+	d.addStartMembers()
 	tools, err := d.addTools(nameTools, errTools)
 	if err != nil {
 		return err

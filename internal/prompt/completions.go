@@ -35,6 +35,7 @@ func (d *Document) completionsPrompt() error {
 		only = p + 1 // a list of one prompt is that prompt
 	}
 	if nodes[only].kind == kindString {
+		d.addStartMembers()
 		d.addSegment(SegmentText, only)
 		d.addText(only, Text{})
 		return nil

@@ -121,14 +121,17 @@ type Document struct {
 	// StreamOptions and CacheSalt are the top-level members of these names,
 	// IncludeUsage is a member of StreamOptions.
 	StreamOptions, IncludeUsage, CacheSalt Member
-	// Variant is a digest of the options that change the tokens of a prompt, but
-	// neither its start nor its rendition. Two requests with equal renditions
-	// have equal tokens only when their variants are equal. 0: no such option.
-	Variant uint64
+	// HasVariant: the request has members that RenderVariant streams.
+	HasVariant bool
+	// Doubtful: engines render a large part of the prompt in different ways.
+	Doubtful bool
+	// NoCache: the engine computes the whole prompt, whatever it has cached.
+	NoCache bool
 	// Taken are the engine members that ParseWithout was told to find, in no
 	// order. Texts has no string of them.
 	Taken []Taken
 
+	variants     [len(promptMembers)]Member // those of HasVariant, by their rows
 	take         EngineMembers
 	dialect      *Dialect
 	tape         tape
@@ -185,7 +188,9 @@ func (d *Document) ParseWithout(api API, body []byte, take EngineMembers) error 
 func (d *Document) clear() {
 	d.Texts, d.Segments, d.Taken = d.Texts[:0], d.Segments[:0], d.Taken[:0]
 	d.Body, d.Stream, d.Priority, d.TokenIDs, d.ManyPrompts = nil, false, 0, false, false
-	d.InsertAt, d.Empty, d.Media, d.Variant = 0, false, 0, 0
+	d.InsertAt, d.Empty, d.Media = 0, false, 0
+	d.HasVariant, d.Doubtful, d.NoCache = false, false, false
+	clear(d.variants[:])
 	d.Continues, d.PreviousResponse = false, ""
 	d.StreamOptions, d.IncludeUsage, d.CacheSalt = Member{}, Member{}, Member{}
 	d.message, d.item, d.items = 0, 0, 0
@@ -243,28 +248,9 @@ func (d *Document) readRoot() error {
 	if o := d.top[nameStreamOptions]; o != 0 && nodes[o].kind == kindObject {
 		d.IncludeUsage = d.member(d.find(o, nameIncludeUsage))
 	}
-	d.Variant = d.variant()
+	d.readPromptMembers()
 	d.Priority = d.priority()
 	return d.readModelAndStream()
-}
-
-// variant returns Variant: FNV-1a over the raw values of the options
-// (http://www.isthe.com/chongo/tech/comp/fnv/).
-func (d *Document) variant() (digest uint64) {
-	for i, n := range [...]name{nameAddGenerationPrompt, nameAddSpecialTokens, nameContinueFinalMessage, nameToolChoice} {
-		m := d.member(d.top[n])
-		if !m.Present() {
-			continue
-		}
-		if digest == 0 {
-			digest = 14695981039346656037
-		}
-		digest = (digest ^ uint64(i)) * 1099511628211
-		for _, c := range d.Body[m.Start:m.End] {
-			digest = (digest ^ uint64(c)) * 1099511628211
-		}
-	}
-	return digest
 }
 
 // priority returns Priority.

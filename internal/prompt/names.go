@@ -28,6 +28,7 @@ const (
 	nameData2
 	nameDetail
 	nameDocuments
+	nameEcho
 	nameEffort
 	nameEncryptedContent
 	nameFileData
@@ -45,16 +46,22 @@ const (
 	nameInputs
 	nameInstructions
 	nameItems
+	nameLogprobs
+	nameLoRAPath
+	nameMediaIOKwargs
 	nameMediaType
 	nameMessages
+	nameMMProcessorKwargs
 	nameModel
 	nameName
 	nameObject
 	nameOutput
+	nameOutputConfig
 	namePreviousResponseID
 	namePriority
 	namePrompt
 	namePromptEmbeds
+	namePromptLogprobs
 	namePromptTokenIDs
 	nameQueries
 	nameQuery
@@ -62,6 +69,7 @@ const (
 	nameReasoningContent
 	nameReasoningEffort
 	nameRefusal
+	nameResponseFormat
 	nameRole
 	nameSignature
 	nameSource
@@ -70,6 +78,7 @@ const (
 	nameStreamOptions
 	nameSummary
 	nameSystem
+	nameTask
 	nameText
 	nameText1
 	nameText2
@@ -82,6 +91,7 @@ const (
 	nameToolChoice
 	nameTools
 	nameToolUseID
+	nameTruncatePromptTokens
 	nameType
 
 	// The parts of a message's content that hold media.
@@ -133,25 +143,26 @@ var actedOn = [numActedOn]string{
 	nameCacheControl: "cache_control", nameCacheSalt: "cache_salt", nameCallID: "call_id",
 	nameChatTemplate: "chat_template", nameChatTemplateKwargs: "chat_template_kwargs",
 	nameContent: "content", nameContinueFinalMessage: "continue_final_message", nameConversation: "conversation", nameData: "data",
-	nameData1: "data_1", nameData2: "data_2", nameDetail: "detail", nameDocuments: "documents",
+	nameData1: "data_1", nameData2: "data_2", nameDetail: "detail", nameDocuments: "documents", nameEcho: "echo",
 	nameEffort: "effort", nameEncryptedContent: "encrypted_content", nameFileData: "file_data",
 	nameFileID: "file_id", nameFormat: "format", nameFunction: "function",
 	nameFunctionCall: "function_call", nameFunctions: "functions", nameID: "id",
 	nameImageEmbeds: "image_embeds", nameIncludeUsage: "include_usage", nameInput: "input",
 	nameInputEmbeds: "input_embeds", nameInputIDs: "input_ids", nameInputs: "inputs",
-	nameInstructions: "instructions", nameItems: "items", nameMediaType: "media_type",
-	nameMessages: "messages", nameModel: "model", nameName: "name", nameObject: "object",
-	nameOutput: "output", namePreviousResponseID: "previous_response_id", namePriority: "priority", namePrompt: "prompt",
-	namePromptEmbeds: "prompt_embeds", namePromptTokenIDs: "prompt_token_ids",
+	nameInstructions: "instructions", nameItems: "items", nameLogprobs: "logprobs",
+	nameLoRAPath: "lora_path", nameMediaIOKwargs: "media_io_kwargs", nameMediaType: "media_type",
+	nameMessages: "messages", nameMMProcessorKwargs: "mm_processor_kwargs", nameModel: "model", nameName: "name", nameObject: "object",
+	nameOutput: "output", nameOutputConfig: "output_config", namePreviousResponseID: "previous_response_id", namePriority: "priority", namePrompt: "prompt",
+	namePromptEmbeds: "prompt_embeds", namePromptLogprobs: "prompt_logprobs", namePromptTokenIDs: "prompt_token_ids",
 	nameQueries: "queries", nameQuery: "query", nameReasoning: "reasoning",
 	nameReasoningContent: "reasoning_content", nameReasoningEffort: "reasoning_effort",
-	nameRefusal: "refusal", nameRole: "role", nameSignature: "signature", nameSource: "source",
+	nameRefusal: "refusal", nameResponseFormat: "response_format", nameRole: "role", nameSignature: "signature", nameSource: "source",
 	nameStatus: "status", nameStream: "stream", nameStreamOptions: "stream_options",
-	nameSummary: "summary", nameSystem: "system", nameText: "text", nameText1: "text_1",
+	nameSummary: "summary", nameSystem: "system", nameTask: "task", nameText: "text", nameText1: "text_1",
 	nameText2: "text_2", nameTexts: "texts", nameThinking: "thinking",
 	nameTokenIDs: "token_ids", nameTokens: "tokens", nameToolCallID: "tool_call_id",
 	nameToolCalls: "tool_calls", nameToolChoice: "tool_choice", nameTools: "tools", nameToolUseID: "tool_use_id",
-	nameType: "type",
+	nameTruncatePromptTokens: "truncate_prompt_tokens", nameType: "type",
 
 	nameAudioURL: "audio_url", nameImagePIL: "image_pil", nameImageURL: "image_url", nameInputAudio: "input_audio",
 	nameVideoURL: "video_url", nameParameters: "parameters", nameSamplingParams: "sampling_params", nameVLLMXArgs: "vllm_xargs",
@@ -172,19 +183,19 @@ var actedOn = [numActedOn]string{
 var recognized = [...]string{
 	"$defs", "$ref", "$schema", "additionalProperties", "allOf", "annotations", "anyOf", "best_of", "budget_tokens",
 	"citations", "const", "context", "default", "delta", "description",
-	"dimensions", "disable_parallel_tool_use", "document", "echo", "encoding_format", "enum",
+	"dimensions", "disable_parallel_tool_use", "document", "encoding_format", "enum",
 	"ephemeral", "examples", "exclusiveMaximum", "exclusiveMinimum", "file", "file_url",
 	"filename", "frequency_penalty", "guided_json", "ignore_eos", "image", "include",
 	"include_reasoning", "include_stop_str_in_output", "index", "input_schema",
-	"instruction", "is_error", "json_schema", "length_penalty", "logit_bias", "logprobs",
+	"instruction", "is_error", "json_schema", "length_penalty", "logit_bias",
 	"max_completion_tokens", "max_output_tokens", "max_tokens", "max_tool_calls", "maxItems",
 	"maxLength", "maximum", "metadata", "min_p", "min_tokens", "minItems", "minLength", "minimum",
-	"mm_processor_kwargs", "modalities", "n", "not", "oneOf", "parallel_tool_calls",
+	"modalities", "n", "not", "oneOf", "parallel_tool_calls",
 	"pattern", "prediction", "presence_penalty", "properties", "refs",
-	"repetition_penalty", "required", "response_format", "safety_identifier", "schema", "seed",
+	"repetition_penalty", "required", "safety_identifier", "schema", "seed",
 	"service_tier", "skip_special_tokens", "spaces_between_special_tokens", "stop",
 	"stop_sequences", "stop_token_ids", "store", "strict", "suffix", "temperature", "title",
-	"token_type", "top_k", "top_logprobs", "top_n", "top_p", "truncate_prompt_tokens",
+	"token_type", "top_k", "top_logprobs", "top_n", "top_p",
 	"truncation", "ttl", "uniqueItems", "url", "use_beam_search", "user", "value", "verbosity",
 	"prompt_cache_key",
 }

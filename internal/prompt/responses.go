@@ -19,7 +19,7 @@ var responsesDialect = Dialect{
 	list:     (*Document).responsesPrompt,
 }
 
-// responsesPrompt lists reasoning effort, tools, instructions, then the input.
+// responsesPrompt lists options, tools, instructions, then the input.
 // An input of text is one message; one of items is a message each.
 func (d *Document) responsesPrompt() error {
 	input := d.top[nameInput]
@@ -27,6 +27,7 @@ func (d *Document) responsesPrompt() error {
 		return errNoInput
 	}
 	d.checkStored()
+	d.addStartMembers()
 	if r := d.top[nameReasoning]; r != 0 && d.tape.nodes[r].kind == kindObject {
 		d.addOption(d.find(r, nameEffort))
 	}

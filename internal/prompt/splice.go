@@ -60,6 +60,11 @@ func (d *Document) Splice(edits []Edit, dst []byte) []byte {
 			m.Start, m.End = d.shift(edits, m.Start, m.End)
 		}
 	}
+	for i := range d.variants {
+		if m := &d.variants[i]; m.Present() {
+			m.Start, m.End = d.shift(edits, m.Start, m.End)
+		}
+	}
 	if d.InsertAt > 0 && edits[0].Start == d.InsertAt && edits[0].End == d.InsertAt && len(edits[0].New) > 0 {
 		d.Empty = false
 	}

@@ -14,9 +14,7 @@ var tokenizeDialect = Dialect{
 func (d *Document) tokenizePrompt() error {
 	d.findTokenIDs()
 	if d.top[nameMessages] != 0 {
-		for _, o := range templateOptions {
-			d.addOption(d.top[o])
-		}
+		d.addStartMembers()
 		tools, err := d.addTools(nameTools, errTools)
 		if err != nil {
 			return err
