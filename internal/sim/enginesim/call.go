@@ -38,6 +38,8 @@ var routes = map[string]route{
 	"/v1/embeddings":              {http.MethodPost, (*call).embed},
 	"/v1/chat/completions/render": {http.MethodPost, func(c *call) { c.render(Chat) }},
 	"/v1/completions/render":      {http.MethodPost, func(c *call) { c.render(Completions) }},
+	"/v1/messages/render":         {http.MethodPost, func(c *call) { c.render(Messages) }},
+	"/v1/responses/render":        {http.MethodPost, func(c *call) { c.render(Responses) }},
 	"/tokenize":                   {http.MethodPost, (*call).tokenize},
 	"/detokenize":                 {http.MethodPost, (*call).detokenize},
 	"/reset_prefix_cache":         {http.MethodPost, (*call).resetPrefixCache},
@@ -69,7 +71,7 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch route, ok := routes[r.URL.Path]; {
-	case strings.HasPrefix(r.URL.Path, storedPath):
+	case !ok && strings.HasPrefix(r.URL.Path, storedPath):
 		c.storedResponse()
 	case !ok:
 		c.json(http.StatusNotFound, map[string]string{"detail": "Not Found"})

@@ -72,7 +72,7 @@ type Config struct {
 	FinishWithContent bool
 
 	// ScaleOut offers the render endpoints, as --enable-scale-out does; without
-	// it they answer 404.
+	// it they answer 403.
 	ScaleOut bool
 	// Spelling is the spelling of tokens in /tokenize with return_token_strs:
 	// SpellBytes (the default), SpellSentence or SpellText.

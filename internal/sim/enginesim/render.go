@@ -9,20 +9,24 @@ import (
 )
 
 // render returns the tokens that the engine would compute for a request: the
-// token-in request of vLLM's render endpoints. A chat is one object, completions
-// are a list with one object per prompt.
+// token-in request of vLLM's render endpoints. Completions are a list with one object
+// per prompt, anything else is one object.
 func (c *call) render(api API) {
 	if !c.engine.cfg.ScaleOut {
-		c.json(http.StatusNotFound, map[string]string{"detail": "Not Found"})
+		c.fail(errScaleOut)
 		return
 	}
 	w, tokens, _, limit, failure := c.readPrompts(api)
-	if failure != nil {
+	switch {
+	case failure != nil:
 		c.fail(failure)
+		return
+	case w.PreviousResponseID != "":
+		c.fail(errRenderStored)
 		return
 	}
 	x := c.exchange(api, w)
-	if api == Chat {
+	if api != Completions {
 		c.json(http.StatusOK, w.rendered(chatPrefix+x.id, x.model, tokens[0], limit))
 		return
 	}
@@ -32,6 +36,11 @@ func (c *call) render(api API) {
 	}
 	c.json(http.StatusOK, list)
 }
+
+var (
+	errScaleOut     = &apiError{http.StatusForbidden, "PermissionDeniedError", "the render endpoints need --enable-scale-out"}
+	errRenderStored = &apiError{http.StatusBadRequest, "invalid_request_error", "previous_response_id is not supported by the stateless render endpoint."}
+)
 
 func (w *apiRequest) rendered(id, model string, tokens []uint32, limit int) object {
 	return object{

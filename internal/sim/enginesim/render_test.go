@@ -97,14 +97,14 @@ func TestRenderCompletionsAndImages(t *testing.T) {
 
 func TestRenderIsOffByDefault(t *testing.T) {
 	e := start(t, Config{})
-	for _, path := range []string{"/v1/chat/completions/render", "/v1/completions/render", "/kv_event_sources"} {
+	for _, path := range []string{"/v1/chat/completions/render", "/v1/completions/render", "/v1/messages/render", "/v1/responses/render", "/kv_event_sources"} {
 		if path == "/kv_event_sources" {
 			if status, _ := get(t, e, path); status != http.StatusNotFound {
 				t.Errorf("%s: %d", path, status)
 			}
 			continue
 		}
-		if res, _ := post(t, e, path, chatBody("x", `,"prompt":"x"`)); res.StatusCode != http.StatusNotFound {
+		if res, _ := post(t, e, path, chatBody("x", `,"prompt":"x"`)); res.StatusCode != http.StatusForbidden {
 			t.Errorf("%s: %s", path, res.Status)
 		}
 	}
