@@ -48,8 +48,7 @@ const maxStagingWait = time.Minute
 // Engines report as cached also what LMCache gives them, so the predicted cached tokens
 // include it: what is known or was sent there before, until answers refute it.
 //
-// LMCache needs a prompt's tokens. Engines report those of chats and completions
-// (`tokenize`), so prompts of other APIs are not staged.
+// LMCache needs a prompt's tokens, which engines report (see `tokenize`).
 //
 // Give either `address` or `coordinator`.
 type LMCache struct {

@@ -171,9 +171,11 @@ type Policy struct {
 	// report.
 	Events *Events `json:"events,omitempty"`
 
-	// When a prompt's tokens are fetched from an engine (vLLM: `/tokenize`, or
-	// its render endpoints). They are needed to find a prompt in the engines'
-	// events, and to ask LMCache for it. `after` fetches them beside the request,
+	// When a prompt's tokens are fetched from an engine. They are needed to find
+	// a prompt in the engines' events, and to ask LMCache for it. vLLM has
+	// `/tokenize` for chats and completions. It renders prompts with images,
+	// Anthropic messages and OpenAI responses when it runs with
+	// `--enable-scale-out`. `after` fetches them beside the request,
 	// for later prompts that share a prefix; `inline` before routing, for at most
 	// `tokenize_deadline`. With `off` the policy goes by its own history, and
 	// events only show that an engine has lost everything. Default: after, with

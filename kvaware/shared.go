@@ -96,7 +96,7 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 		router:    router,
 		upstreams: upstreams.NewMonitor(router, upstreams.Options{Now: now, OnRestart: logRestart}),
 		events:    following.NewSubscriptions(router),
-		tokens:    following.NewTokenLinker(router),
+		tokens:    following.NewTokenLinker(router, logNoTokens),
 		stagings:  staging.NewTotals(),
 		responses: responses.NewHolders(responses.Limit),
 		now:       now,
@@ -108,6 +108,13 @@ func newShared(memoryLimit int64, now func() time.Time) *shared {
 	s.metrics = newPolicyMetrics(s)
 	s.outliers = outlier.New(now, &failureObserver{s.metrics})
 	return s
+}
+
+// logNoTokens names the cure: vLLM has /tokenize by default, which takes chats and
+// completions; it renders requests of all APIs only when told so.
+func logNoTokens(upstream, api string) {
+	caddy.Log().Named("kv_aware").Info("the engine has no endpoint for the tokens of these requests: its events and LMCache cannot be used for them (vLLM: --enable-scale-out)",
+		zap.String("upstream", upstream), zap.String("api", api))
 }
 
 func logRestart(upstream string) {

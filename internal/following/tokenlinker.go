@@ -33,12 +33,17 @@ type TokenLinker struct {
 	transport *http.Transport
 	queue     *tokenize.Queue
 	waiting   atomic.Int32 // prompts that wait for the first events
+	missing   missingEndpoints
 }
 
-// NewTokenLinker returns a TokenLinker.
-func NewTokenLinker(router *routing.Router) *TokenLinker {
+// NewTokenLinker returns a TokenLinker. It calls onMissing once for an upstream that
+// has no endpoint for the tokens of an API's requests, until Forget.
+func NewTokenLinker(router *routing.Router, onMissing func(upstream, api string)) *TokenLinker {
 	transport := tokenize.NewTransport()
-	return &TokenLinker{router: router, transport: transport, queue: tokenize.NewQueue(&tokenize.Fetcher{Transport: transport}, nil)}
+	return &TokenLinker{
+		router: router, transport: transport, queue: tokenize.NewQueue(&tokenize.Fetcher{Transport: transport}, nil),
+		missing: missingEndpoints{report: onMissing},
+	}
 }
 
 // Fetch asks the engine at an address for a prompt's tokens and releases the
@@ -51,6 +56,9 @@ func (l *TokenLinker) Fetch(p SignedPrompt, body Body, address string, use func(
 	job.Done = func(found *tokenize.Tokens, err error) {
 		defer body.Release()
 		if err != nil {
+			if err == tokenize.ErrUnavailable {
+				l.missing.note(address, body.API().String())
+			}
 			use(nil)
 			return
 		}
@@ -70,7 +78,10 @@ func (l *TokenLinker) Fetch(p SignedPrompt, body Body, address string, use func(
 func (l *TokenLinker) Failing(upstream string) bool { return l.queue.Failing(upstream) }
 
 // Forget drops the state of an upstream that has gone.
-func (l *TokenLinker) Forget(upstream string) { l.queue.Forget(upstream) }
+func (l *TokenLinker) Forget(upstream string) {
+	l.queue.Forget(upstream)
+	l.missing.forget(upstream)
+}
 
 // Close ends all fetching and closes its connections.
 func (l *TokenLinker) Close() {

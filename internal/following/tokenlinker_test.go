@@ -15,7 +15,7 @@ import (
 // linked or not.
 func TestWaitingTokensAreWiped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := NewTokenLinker(routing.New(2_000_000, time.Now))
+		l := NewTokenLinker(routing.New(2_000_000, time.Now), nil)
 		defer l.Close()
 		p := &tokenizedPrompt{SignedPrompt: SignedPrompt{TokenKey: routing.TokenKey{Model: "m"}}, tokens: []uint32{1, 2, 3}}
 		l.waiting.Store(1)

@@ -4,14 +4,15 @@ package prompt
 
 // messagesDialect is https://docs.anthropic.com/en/api/messages.
 var messagesDialect = Dialect{
-	Name:     "messages",
-	Suffixes: []string{"/messages"},
-	Prompt:   "messages",
-	Signable: true,
-	Errors:   AnthropicError,
-	Path:     "/v1/messages",
-	OneToken: map[string]string{"max_tokens": "1"},
-	list:     (*Document).messagesPrompt,
+	Name:       "messages",
+	Suffixes:   []string{"/messages"},
+	Prompt:     "messages",
+	Signable:   true,
+	Errors:     AnthropicError,
+	Path:       "/v1/messages",
+	OneToken:   map[string]string{"max_tokens": "1"},
+	RenderPath: "/v1/messages/render",
+	list:       (*Document).messagesPrompt,
 }
 
 // messagesPrompt lists options, tools, system prompt, messages.

@@ -67,7 +67,8 @@ type Dialect struct {
 	// RenderPath is where an engine renders such a request to tokens. Empty: it
 	// does not.
 	RenderPath string
-	// TokenizeMembers are the members that /tokenize takes from the request.
+	// TokenizeMembers are the members that /tokenize takes from the request. Empty: it
+	// does not take such a request.
 	TokenizeMembers map[string]bool
 
 	// items: the messages are items of the Responses API.

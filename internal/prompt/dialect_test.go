@@ -59,7 +59,7 @@ func checkSignableRow(t *testing.T, api API, d *Dialect) {
 	if d.Path != "" && ByPath(d.Path) != api {
 		t.Errorf("the path %s leads to %v, want %v", d.Path, ByPath(d.Path), api)
 	}
-	if (d.RenderPath != "") != d.TokenizeMembers[d.Prompt] {
+	if d.TokenizeMembers != nil && (d.RenderPath == "" || !d.TokenizeMembers[d.Prompt]) {
 		t.Errorf("%v renders at %q and tokenizes %v", api, d.RenderPath, d.TokenizeMembers)
 	}
 	if d.RenderPath != "" && ByPath(d.RenderPath) != Tokenize {

@@ -9,14 +9,15 @@ import (
 
 // responsesDialect is https://platform.openai.com/docs/api-reference/responses.
 var responsesDialect = Dialect{
-	Name:     "responses",
-	Suffixes: []string{"/responses"},
-	Prompt:   "input",
-	Signable: true,
-	Path:     "/v1/responses",
-	OneToken: map[string]string{"max_output_tokens": "1", "store": "false"},
-	items:    true,
-	list:     (*Document).responsesPrompt,
+	Name:       "responses",
+	Suffixes:   []string{"/responses"},
+	Prompt:     "input",
+	Signable:   true,
+	Path:       "/v1/responses",
+	OneToken:   map[string]string{"max_output_tokens": "1", "store": "false"},
+	RenderPath: "/v1/responses/render",
+	items:      true,
+	list:       (*Document).responsesPrompt,
 }
 
 // responsesPrompt lists options, tools, instructions, then the input.
@@ -100,7 +101,7 @@ func StoredResponse(path string) string {
 		return ""
 	}
 	id, below, _ := strings.Cut(strings.TrimRight(path[i+len(parent):], "/"), "/")
-	if len(id) > MaxResponseID || strings.Contains(below, "/") {
+	if len(id) > MaxResponseID || strings.Contains(below, "/") || id == "render" {
 		return ""
 	}
 	return id

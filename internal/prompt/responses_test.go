@@ -53,6 +53,7 @@ func TestStoredResponse(t *testing.T) {
 		"/v1/responses/resp_1/cancel":      "resp_1",
 		"/v1/responses/resp_1/input_items": "resp_1",
 		"/v1/responses/resp_1/a/b":         "",
+		"/v1/responses/render":             "",
 		"/llm/v1/responses/resp_1":         "resp_1",
 		"/responses/resp_1":                "resp_1",
 		"/a/responses/b/responses/resp_1":  "resp_1",

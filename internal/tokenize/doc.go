@@ -13,8 +13,8 @@
 // and returns exactly the ids that the engine would compute with, whatever is in the
 // request. But it returns no texts, and recent engines have it only when configured.
 // POST /tokenize is there by default and returns a text for each token, which tells
-// exactly where in the prompt tokens end. But it takes only some of a request's
-// members, and does not expand images.
+// exactly where in the prompt tokens end. But it takes only chats and completions, only
+// some of a request's members, and does not expand images.
 //
 // So /tokenize is asked first when it takes every member of the request that affects
 // the tokens: the ids are the same then, and the texts are worth more than the

@@ -60,6 +60,10 @@ func (f *fakeEngine) set(answers map[string]string) (paths []string) {
 const (
 	chatRender = "/v1/chat/completions/render"
 	textRender = "/v1/completions/render"
+
+	messagesRender  = "/v1/messages/render"
+	responsesRender = "/v1/responses/render"
+
 	tokenizeOK = `200 {"count":2,"max_model_len":9,"tokens":[5,6],"token_strs":["Ġa","b"]}`
 	renderOK   = `200 {"token_ids":[5,6,7],"features":null}`
 	chatBody   = `{"model":"m","messages":[{"role":"user","content":"a"}]}`
@@ -79,7 +83,9 @@ func start(t *testing.T, answers map[string]string) (*Fetcher, *fakeEngine, stri
 // two there, as many requests as possible are answered.
 func TestFetchChoosesTheEndpoint(t *testing.T) {
 	image := `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"x"}}]}]}`
-	both := map[string]string{"/tokenize": tokenizeOK, chatRender: renderOK, textRender: `200 [` + renderOK[4:] + `]`}
+	both := map[string]string{
+		"/tokenize": tokenizeOK, chatRender: renderOK, textRender: `200 [` + renderOK[4:] + `]`, messagesRender: renderOK, responsesRender: renderOK,
+	}
 	only := func(path string) map[string]string { return map[string]string{path: both[path]} }
 	for _, c := range []struct {
 		name    string
@@ -108,6 +114,16 @@ func TestFetchChoosesTheEndpoint(t *testing.T) {
 		{"redirect", prompt.Chat, chatBody, map[string]string{"/tokenize": "302 x"}, []string{"/tokenize"}, 0, ErrAnswer},
 		{"nonsense", prompt.Chat, chatBody, map[string]string{"/tokenize": "200 hello"}, []string{"/tokenize"}, 0, ErrAnswer},
 		{"nothing in it (llama.cpp)", prompt.Chat, chatBody, map[string]string{"/tokenize": `200 {"tokens":[]}`}, []string{"/tokenize"}, 0, ErrAnswer},
+		{"messages", prompt.Messages, `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}]}`, both, []string{messagesRender}, 3, nil},
+		{"messages without render", prompt.Messages, `{"messages":[{"role":"user","content":"a"}]}`, only("/tokenize"), []string{messagesRender}, 0, ErrUnavailable},
+		{"responses", prompt.Responses, `{"model":"m","input":"a"}`, both, []string{responsesRender}, 3, nil},
+		{"responses of items", prompt.Responses, `{"input":[{"role":"user","content":[{"type":"input_text","text":"a"}]}]}`, both, []string{responsesRender}, 3, nil},
+		{"responses without render", prompt.Responses, `{"input":"a"}`, only("/tokenize"), []string{responsesRender}, 0, ErrUnavailable},
+		{"render is off", prompt.Responses, `{"input":"a"}`, map[string]string{responsesRender: `403 {"error":{"type":"PermissionDeniedError"}}`}, []string{responsesRender}, 0, ErrUnavailable},
+		{"stored response", prompt.Responses, `{"input":"a","previous_response_id":"resp_1"}`, both, nil, 0, ErrUnsupported},
+		{"conversation", prompt.Responses, `{"input":"a","conversation":{"id":"c"}}`, both, nil, 0, ErrUnsupported},
+		{"prompt template", prompt.Responses, `{"input":"a","prompt":{"id":"p"}}`, both, nil, 0, ErrUnsupported},
+		{"no stored response", prompt.Responses, `{"input":"a","previous_response_id":null}`, both, []string{responsesRender}, 3, nil},
 		{"embeddings", prompt.Embeddings, `{"input":"a"}`, both, nil, 0, ErrUnsupported},
 		{"token ids", prompt.Completions, `{"prompt":[1,2]}`, both, nil, 0, ErrUnsupported},
 		{"several prompts", prompt.Completions, `{"prompt":["a","b"]}`, both, nil, 0, ErrUnsupported},

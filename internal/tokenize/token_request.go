@@ -26,6 +26,7 @@ type tokenRequest struct {
 	body       []byte
 	dialect    *prompt.Dialect
 	completion bool
+	stored     bool     // it continues what the engine has stored
 	media      bool     // the prompt has media
 	exact      bool     // /tokenize takes every member that affects the tokens
 	tokenize   [][]byte // the body for /tokenize, in pieces of body
@@ -38,13 +39,17 @@ var tokenMembers = map[string]bool{
 	"truncation_side": true, "prompt_embeds": true, "suffix": true,
 }
 
+// storedMembers holds the members that make a response continue what the engine has
+// stored: the body does not show all of its prompt, and engines do not render it.
+var storedMembers = map[string]bool{"previous_response_id": true, "conversation": true, "prompt": true}
+
 // parseRequest reads the members of a request's body that affect the tokens.
 func parseRequest(api prompt.API, body []byte) (*tokenRequest, error) {
 	dialect := api.Dialect()
 	if dialect.RenderPath == "" {
 		return nil, ErrUnsupported
 	}
-	tr := &tokenRequest{body: body, dialect: dialect, completion: dialect.Prompt == "prompt", exact: true}
+	tr := &tokenRequest{body: body, dialect: dialect, completion: dialect.Prompt == "prompt", exact: dialect.TokenizeMembers != nil}
 	tr.tokenize = append(tr.tokenize, []byte(`{"return_token_strs":true`))
 	s := newScanner(bytes.NewReader(body), int64(len(body)))
 	defer func() { sensitive.Wipe(s.buf) }()
@@ -53,7 +58,7 @@ func parseRequest(api prompt.API, body []byte) (*tokenRequest, error) {
 		named = tr.member(s, string(name)) || named
 	})
 	s.end()
-	if s.err != nil || !named {
+	if s.err != nil || !named || tr.stored {
 		return nil, ErrUnsupported
 	}
 	tr.tokenize = append(tr.tokenize, []byte("}"))
@@ -71,6 +76,9 @@ func (tr *tokenRequest) member(s *scanner, name string) (isPrompt bool) {
 	case tr.completion:
 		tr.prompt(s)
 		return true
+	case tr.dialect.TokenizeMembers == nil && s.peek() == '"': // a response's input as text
+		isPrompt = true
+		s.skip()
 	default:
 		isPrompt = true
 		tr.messages(s)
@@ -78,6 +86,8 @@ func (tr *tokenRequest) member(s *scanner, name string) (isPrompt bool) {
 	value := tr.between(from, s.offset())
 	switch {
 	case string(value) == "null":
+	case !tr.completion && storedMembers[name]:
+		tr.stored = true
 	case tr.dialect.TokenizeMembers[name]:
 		tr.copy(name, value)
 	case tokenMembers[name], name == "tool_choice" && string(value) == `"none"`:
@@ -142,9 +152,16 @@ func (tr *tokenRequest) messages(s *scanner) {
 	})
 }
 
-// textPart reads a part of a message and reports whether it is text.
+// textTypes holds the types of the parts of a message that have no media.
+var textTypes = map[string]bool{
+	"text": true, "input_text": true, "output_text": true, "refusal": true, "thinking": true, "redacted_thinking": true,
+	"reasoning_text": true, "tool_use": true, "tool_result": true,
+}
+
+// textPart reads a part of a message and reports whether it is text. The result of a
+// tool counts as text unless it has parts of its own.
 func textPart(s *scanner) bool {
-	typed, is, has := false, false, false
+	typed, is, has, parts := false, false, false, false
 	s.object(func(name []byte) {
 		switch string(name) {
 		case "type":
@@ -153,13 +170,13 @@ func textPart(s *scanner) bool {
 				s.skip()
 				return
 			}
-			var buf [16]byte
+			var buf [24]byte
 			t := textSink{buf: buf[:0], room: len(buf)}
 			s.text(&t)
-			switch string(t.buf) {
-			case "text", "input_text", "output_text", "refusal", "thinking":
-				is = !t.cut
-			}
+			is = textTypes[string(t.buf)] && !t.cut
+		case "content":
+			parts = s.peek() == '['
+			s.skip()
 		case "text":
 			has = true
 			s.skip()
@@ -167,7 +184,7 @@ func textPart(s *scanner) bool {
 			s.skip()
 		}
 	})
-	return is || !typed && has
+	return (is || !typed && has) && !parts
 }
 
 // path returns the endpoint's path.

@@ -51,19 +51,25 @@ func TestTokenizeBody(t *testing.T) {
 
 // For any valid body the request to the endpoint is valid and has the prompt.
 func FuzzParseRequest(f *testing.F) {
-	f.Add([]byte(chatBody), false)
-	f.Add([]byte(`{"prompt":["a"],"x":[{"y":1e5}]}`), true)
-	f.Fuzz(func(t *testing.T, body []byte, completion bool) {
-		api, name := prompt.Chat, "messages"
-		if completion {
-			api, name = prompt.Completions, "prompt"
-		}
+	f.Add([]byte(chatBody), uint8(prompt.Chat))
+	f.Add([]byte(`{"prompt":["a"],"x":[{"y":1e5}]}`), uint8(prompt.Completions))
+	f.Add([]byte(`{"input":"a","previous_response_id":null}`), uint8(prompt.Responses))
+	f.Add([]byte(`{"messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}`), uint8(prompt.Messages))
+	f.Fuzz(func(t *testing.T, body []byte, number uint8) {
+		api := prompt.API(number % uint8(prompt.NumAPIs))
+		name := api.Dialect().Prompt
 		q, err := parseRequest(api, body)
 		if err != nil {
 			return
 		}
 		if !json.Valid(body) {
 			t.Fatalf("%q counts as a request", body)
+		}
+		if api.Dialect().TokenizeMembers == nil {
+			if q.exact {
+				t.Fatalf("%q is asked for at /tokenize", body)
+			}
+			return
 		}
 		r, _ := q.open(endpointTokenize)
 		got, _ := io.ReadAll(r)
