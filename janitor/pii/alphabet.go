@@ -57,11 +57,18 @@ func (r *scan) runEnd(a alphabet, i int) int {
 	if i >= m.from && i < m.end {
 		return m.end
 	}
-	end := i
-	for end < len(r.text) && alphabetBits[r.text[end]]&(1<<a) != 0 {
-		end++
-	}
+	end := i + a.prefix(r.text[i:])
 	m.from, m.end = i, end
 	r.work += end - i
 	return end
+}
+
+// prefix returns the number of bytes of the alphabet that text begins with.
+func (a alphabet) prefix(text []byte) int {
+	for n, c := range text {
+		if alphabetBits[c]&(1<<a) == 0 {
+			return n
+		}
+	}
+	return len(text)
 }

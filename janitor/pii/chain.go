@@ -54,9 +54,12 @@ func (c *chain) parse(text []byte, p, end int) {
 
 // digitsEnd returns the end of the run of digits that begins at text[p].
 func digitsEnd(text []byte, p int) int {
-	for p++; p < len(text) && isDigit(text[p]); p++ {
+	for i, c := range text[p:] {
+		if !isDigit(c) {
+			return p + i
+		}
 	}
-	return p
+	return len(text)
 }
 
 // separator reports whether a byte can stand between the groups of a number.
