@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// triggers are what makes a recognizer begin to work, or look around: first
+// triggers make a recognizer begin its work or read the surroundings: first
 // bytes of formats, words of context, characters that fold, signs that join.
 var triggers = []string{
 	"1", "12 ", "123-", "1.", "1:", "::", "12/", "(415) ", "+1 ", "00", "2001:", "0x", "4111 ", "4012888888881881", "1980-03-12 ", "12 March 1980 ",
