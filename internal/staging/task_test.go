@@ -211,6 +211,72 @@ func TestSend(t *testing.T) {
 	})
 }
 
+// slowClient is an LMCache that needs some time for each staging.
+type slowClient struct {
+	readyClient
+	takes time.Duration
+	since time.Time // the last order
+}
+
+func (c *slowClient) Submit(ctx context.Context, upstream string, p *lmcache.Prefix) (lmcache.Job, error) {
+	c.since = time.Now()
+	return c.readyClient.Submit(ctx, upstream, p)
+}
+
+func (c *slowClient) Poll(ctx context.Context, upstream string, j lmcache.Job) (lmcache.Progress, error) {
+	if time.Since(c.since) < c.takes {
+		return lmcache.Progress{}, nil
+	}
+	return c.readyClient.Poll(ctx, upstream, j)
+}
+
+// TestHeldUntilStaged: a returning prompt that its engine's GPU has lost is held until
+// its blocks are staged, and no longer than computing them would take. When LMCache has
+// shown to need longer than that, the next one is not held.
+func TestHeldUntilStaged(t *testing.T) {
+	const computing = 4096 * 125 * time.Microsecond // as the router assumes at first
+	for takes, next := range map[time.Duration]bool{100 * time.Millisecond: true, time.Second: false} {
+		synctest.Test(t, func(t *testing.T) {
+			router := routing.New(1_000_000, time.Now)
+			c := &slowClient{takes: takes}
+			s := New(Options{Client: c, Wait: time.Minute, Totals: NewTotals()}).(*stager)
+			defer s.Close()
+			send := func(first uint64) (held time.Duration) {
+				chain := make([]uint64, 64)
+				for i := range chain {
+					chain[i] = first + uint64(i)
+				}
+				r := &fakeRequest{prompt: Prompt{Model: "m", Chain: chain, Ends: []uint64{first}}}
+				r.routing = router.NewRequest(routing.Prompt{Chain: chain, Tokens: 4096, BlockTokens: 64, OffloadWeights: &routing.DefaultTierWeights})
+				r.routing.Route([]routing.Candidate{{Address: "a:1"}}, false)
+				task := s.Begin(r)
+				began := time.Now()
+				task.Send(t.Context(), Attempt{Upstream: "a:1", InPool: func(string) bool { return true }})
+				held = time.Since(began)
+				r.routing.Confirm()
+				task.Accepted()
+				task.End(true)
+				r.routing.End()
+				return held
+			}
+			for _, first := range []uint64{1, 1000} {
+				if held := send(first); held != 0 {
+					t.Errorf("a new prompt was held for %v", held)
+				}
+			}
+			router.CacheLost("a:1")
+			if held := send(1); held < min(takes, computing-time.Millisecond) || held > min(takes+200*time.Millisecond, computing) {
+				t.Errorf("held for %v, and the staging takes %v", held, takes)
+			}
+			time.Sleep(2 * time.Second) // the staging ends
+			router.CacheLost("a:1")
+			if held := send(1000); held > 0 != next {
+				t.Errorf("the next one was held for %v, and a staging takes %v", held, takes)
+			}
+		})
+	}
+}
+
 // TestNop: the stager that does nothing leaves candidates as they are.
 func TestNop(t *testing.T) {
 	defer Nop.Close()
