@@ -2,7 +2,11 @@
 
 package routing
 
-import "github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+import (
+	"cmp"
+
+	"github.com/bauxite/caddy-kvaware/internal/engine/kvevents"
+)
 
 // Offload is the part of a prompt that is known to be kept outside the GPU of an
 // upstream, in tokens from its beginning. Where the GPU holds less, the engine loads
@@ -25,6 +29,9 @@ const (
 	// offloadBelieved is the share from which on a prompt's tokens are predicted to be
 	// there: mostly all of them are, or none.
 	offloadBelieved = 0.5
+	// usualChunk is the number of tokens that a cache outside the GPU keeps as one where
+	// that is not known: LMCache's default.
+	usualChunk = 256
 )
 
 // offloadShare learns from answers which share of the tokens that an upstream was sent,
@@ -70,10 +77,8 @@ func (r *Request) assumedOffload(c Candidate, u *upstream) int {
 		return 0
 	}
 	sent := r.tokensOn(u, max(u.sentBlocks, u.heldBlocks))
-	if c.OffloadChunk > 0 {
-		sent = sent / c.OffloadChunk * c.OffloadChunk
-	}
-	return sent
+	chunk := cmp.Or(c.OffloadChunk, usualChunk)
+	return sent / chunk * chunk
 }
 
 // tokensOn returns the tokens of the prompt's first blocks of text: the tokens

@@ -161,7 +161,7 @@ func TestExternalIsPredicted(t *testing.T) {
 		t.Errorf("on the GPU: %+v", d)
 	}
 	rt.CacheLost("one")
-	for chunk, want := range map[int]int{0: 1024, 64: 1024, 300: 900, 2048: 0} {
+	for chunk, want := range map[int]int{0: 1024, 64: 1024, 100: 1000, 300: 900, 2048: 0} {
 		d := ask(Candidate{OffloadChunk: chunk})
 		if d.Cached != want || d.External != want || (d.Reason == Cold) != (want == 0) {
 			t.Errorf("chunks of %d: %+v, want %d tokens", chunk, d, want)
@@ -224,6 +224,16 @@ func TestExternalIsNoticed(t *testing.T) {
 		}
 		r.End()
 	}
+}
+
+// TestExternalAddsNoEnd: the end of a prompt, shorter than a chunk, is never loaded.
+func TestExternalAddsNoEnd(t *testing.T) {
+	rt, _ := newTestRouter()
+	rt.SetExternalCache("one")
+	rt.link(t, "abcde")
+	publish(t, rt.followRanks("one", 1)[0], kvevents.GPU, idsOf("abcde"))
+	rt.recordSentTo("one", "abcde")
+	wantMatch(t, rt.followedRequest("abcde"), "one", prefixMatch{tokens: 304, weighted: 304, byEvents: true, stored: 304})
 }
 
 // TestExternalForecast: loading is neither free nor prefill. The parts make up the time

@@ -109,9 +109,10 @@ func TestExternalCachesReachTheRouter(t *testing.T) {
 	testEngines(t, map[string]string{"a:1/metrics": vllmSays(0, 0, 1000, 100), "b:1/metrics": vllmSays(0, 0, 1000, 100) + external}, []string{"a:1", "b:1"}, func(e *engineTest) {
 		e.refresh()
 		for address, want := range map[string]bool{"a:1": false, "b:1": true} {
-			e.sendPrompt(address, 1, 2)
+			chain := []uint64{1, 2, 3, 4, 5, 6, 7, 8}
+			e.sendPrompt(address, chain...)
 			e.router.CacheLost(address)
-			r := e.router.NewRequest(routing.Prompt{Chain: []uint64{1, 2}, Tokens: 1000, BlockTokens: 64})
+			r := e.router.NewRequest(routing.Prompt{Chain: chain, Tokens: 1000, BlockTokens: 64})
 			if d := r.Route([]routing.Candidate{{Address: address}}, false); (d.External > 0) != want {
 				t.Errorf("%s: %+v", address, d)
 			}
