@@ -86,7 +86,7 @@ func hangUp(w http.ResponseWriter, reset bool) {
 
 // Rounds of failed requests. Between two rounds no connection is open.
 const (
-	roundRequests = 200
+	roundRequests = 150
 	leastRounds   = 3
 	mostRounds    = 12
 
