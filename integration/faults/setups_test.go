@@ -101,7 +101,8 @@ func (s setup) routes(t *testing.T, replace *strings.Replacer) (routes []map[str
 	text := s.caddyfile(t)
 	replaced := replace.Replace(text)
 	// On a busy machine, a healthy engine can be late.
-	replaced = strings.Replace(replaced, "health_timeout 3s", "health_timeout 30s", 1)
+	replaced = strings.Replace(replaced, "\t\thealth_timeout 3s\n", "", 1)
+	replaced = strings.Replace(replaced, "health_interval 5s\n", "health_interval 5s\n\t\thealth_timeout 30s\n", 1)
 	// The lock would hold for all later tests.
 	replaced = strings.Replace(replaced, "volatile_only require", "volatile_only off", 1)
 	raw, _, err := caddyconfig.GetAdapter(cmp.Or(s.adapter, "caddyfile")).Adapt([]byte(replaced), map[string]any{"filename": s.name})
