@@ -25,7 +25,7 @@ type LlamaCPP struct {
 }
 
 // Model is the name under which llama.cpp serves its model.
-const Model = "tiny"
+const Model = "sim"
 
 // slots and slotContext are llama.cpp's --parallel, and the tokens that each slot
 // holds. Beside the slots it keeps 8 GiB of what they held, by default.

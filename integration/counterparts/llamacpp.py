@@ -18,6 +18,8 @@ params.port = settings["port"]
 params.n_parallel = settings["slots"]
 params.n_ctx = settings["slots"] * settings["context"]
 params.endpoint_metrics = True
+# For requests without a limit: the model never ends an answer by itself.
+params.n_predict = 100
 params.embedding = True
 params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
 # One core each, as several run beside each other.
