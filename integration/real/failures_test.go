@@ -111,6 +111,8 @@ func (s *suite) restart(t *testing.T, g *harness.Gateway, bodies []string) {
 	s.embedding = vllm(s.t, "the engine for embeddings", other, engineOptions{128, []string{"--runner", "pooling", "--convert", "embed"}})
 	s.small.awaitUp(t)
 	harness.Await(t, "the new engine's events are followed", func() bool {
+		g.Post(t, harness.ChatPath, chat("tiny", "Hello.")) // what gets no requests is not watched
+		time.Sleep(200 * time.Millisecond)
 		u := harness.Upstreams(t)[s.small.address()]
 		return len(u.Events) == 1 && u.Events[0].Connected && u.Events[0].Known == "complete" && u.Capacity == smallBlocks*32
 	})
