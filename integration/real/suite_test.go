@@ -37,6 +37,7 @@ func TestReal(t *testing.T) {
 	s := &suite{t: t, report: report{began: time.Now()}}
 	s.startFirst()
 	s.check("answers", s.answers)
+	s.check("recording", s.record)
 	s.check("prediction with events", s.predictWithEvents)
 	s.check("prediction from own history", s.predictFromHistory)
 	s.check("every API with events", s.everyAPI)
