@@ -62,9 +62,15 @@ func Soon(holds func() bool) bool {
 // AwaitMetricsRead returns once the gateway has read the engine's metrics anew.
 func AwaitMetricsRead(t testing.TB, e *enginesim.Engine) {
 	t.Helper()
+	AwaitMetricsReadAt(t, e.Addr())
+}
+
+// AwaitMetricsReadAt is AwaitMetricsRead for the engine at an address.
+func AwaitMetricsReadAt(t testing.TB, address string) {
+	t.Helper()
 	since := time.Now()
-	Await(t, "the metrics of "+e.Addr()+" are read", func() bool {
-		ago := Upstream(t, e).Engine.ReadAgo
+	Await(t, "the metrics of "+address+" are read", func() bool {
+		ago := Upstreams(t)[address].Engine.ReadAgo
 		return ago != nil && time.Duration(*ago*float64(time.Second)) < time.Since(since)
 	})
 }

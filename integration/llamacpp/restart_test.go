@@ -26,9 +26,7 @@ func TestRestart(t *testing.T) {
 	if harness.Forecast(t, next)[home.Address] == 0 {
 		home, other = other, home
 	}
-	harness.Await(t, "the metrics of the server are read", func() bool {
-		return harness.Upstreams(t)[home.Address].Engine.Kind == "llama.cpp"
-	})
+	harness.AwaitMetricsReadAt(t, home.Address) // with the requests in them: a restart shows where a counter falls
 
 	home.Kill()
 	if p := harness.ReadPrediction(t, g.Post(t, harness.ChatPath, next)); p.Reported != 0 {
