@@ -11,13 +11,13 @@ lmcache=0.5.6
 # Changes when anything below changes, so that an older environment is made anew.
 stamp=$(cat "$here/install.sh" "$here/constraints.txt" "$here/model.py" | cksum | tr ' ' -)
 
+mkdir -p "$root"
+exec 9>"$root/lock"
+flock 9 # another run may be installing
 if [ "$(cat "$root/installed" 2>/dev/null)" = "$stamp" ]; then
 	echo "$root"
 	exit 0
 fi
-mkdir -p "$root"
-exec 9>"$root/lock"
-flock 9
 echo "real: installing vLLM $vllm and LMCache $lmcache below $root" >&2
 [ -x "$root/venv/bin/python" ] || python3 -m venv "$root/venv"
 "$root/venv/bin/python" -m pip install --quiet --disable-pip-version-check uv >&2
