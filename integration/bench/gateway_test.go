@@ -77,7 +77,7 @@ func benchmarkGateway(b *testing.B, size int, stream bool) {
 	var dials []string
 	var direct string
 	for range 4 {
-		engine := httptest.NewServer(answerAtOnce(stream))
+		engine := httptest.NewServer(harness.AnswerAtOnce(32))
 		b.Cleanup(engine.Close)
 		direct = engine.URL
 		dials = append(dials, strings.TrimPrefix(engine.URL, "http://"))
@@ -185,26 +185,4 @@ func benchBodies(size int, stream bool) [][]byte {
 		bodies[i] = []byte(harness.Chat(fmt.Sprint("Conversation ", i, ". ", text.String()), stream))
 	}
 	return bodies
-}
-
-// answerAtOnce is an engine without a model: it reads the request and answers it.
-func answerAtOnce(stream bool) http.HandlerFunc {
-	const usage = `"usage":{"prompt_tokens":4096,"completion_tokens":8,"total_tokens":4104,"prompt_tokens_details":{"cached_tokens":2048}}`
-	const head = `{"id":"chatcmpl-1","created":1,"model":"sim",`
-	return func(w http.ResponseWriter, r *http.Request) {
-		if _, err := io.Copy(io.Discard, r.Body); err != nil {
-			return
-		}
-		if !stream {
-			w.Header().Set("Content-Type", "application/json")
-			io.WriteString(w, head+`"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"All eight words of this answer are here."},"finish_reason":"stop"}],`+usage+`}`)
-			return
-		}
-		w.Header().Set("Content-Type", "text/event-stream")
-		for range 32 {
-			io.WriteString(w, "data: "+head+`"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}`+"\n\n")
-			http.NewResponseController(w).Flush() // the error means that the client has gone
-		}
-		io.WriteString(w, "data: "+head+`"object":"chat.completion.chunk","choices":[],`+usage+"}\n\ndata: [DONE]\n\n")
-	}
 }

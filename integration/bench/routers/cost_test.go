@@ -6,7 +6,6 @@ package routers
 
 import (
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -43,7 +42,7 @@ func benchmarkCost(b *testing.B, size int, stream bool) {
 	const perRound, atATime = 200, 4
 	var engines []string
 	for range 4 {
-		engine := httptest.NewServer(answerAtOnce(stream))
+		engine := httptest.NewServer(harness.AnswerAtOnce(50))
 		b.Cleanup(engine.Close)
 		engines = append(engines, strings.TrimPrefix(engine.URL, "http://"))
 	}
@@ -91,33 +90,4 @@ func (s *running) load(b *testing.B, client *http.Client, text string, requests,
 		})
 	}
 	all.Wait()
-}
-
-// answerAtOnce is an engine without a model: it reads the request and answers it.
-func answerAtOnce(stream bool) http.HandlerFunc {
-	const usage = `"usage":{"prompt_tokens":4096,"completion_tokens":8,"total_tokens":4104,"prompt_tokens_details":{"cached_tokens":2048}}`
-	const head = `{"id":"chatcmpl-1","created":1,"model":"sim",`
-	const finish = head + `"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"All eight words of this answer are here."},"finish_reason":"stop"}],` + usage + `}`
-	const chunk = "data: " + head + `"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}` + "\n\n"
-	return func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/models" {
-			io.WriteString(w, `{"object":"list","data":[{"id":"sim","object":"model","created":1,"owned_by":"test"}]}`)
-			return
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		if !stream && !strings.Contains(string(body[max(0, len(body)-20):]), `"stream":true`) {
-			w.Header().Set("Content-Type", "application/json")
-			io.WriteString(w, finish)
-			return
-		}
-		w.Header().Set("Content-Type", "text/event-stream")
-		for range 50 {
-			io.WriteString(w, chunk)
-			http.NewResponseController(w).Flush() // the error means that the client has gone
-		}
-		io.WriteString(w, "data: "+head+`"object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],`+usage+"}\n\ndata: [DONE]\n\n")
-	}
 }
