@@ -81,6 +81,7 @@ func (w *responseWriter) closeAnswer() bool {
 		return true
 	}
 	w.whole = w.hasEnd && err == nil
+	w.failed = w.whole && w.stream != nil && w.stream.Failed()
 	if !errors.Is(err, answer.ErrCut) {
 		return true // the client may be gone: nothing else to do
 	}
@@ -103,6 +104,8 @@ func (w *responseWriter) sendEvent(to io.Writer, event []byte) {
 // have returned err.
 func (w *responseWriter) ended(err error) error {
 	switch {
+	case w.failed:
+		return ErrCut
 	case w.whole:
 		return nil
 	case err == nil && w.committed && !w.client.noted && w.client.err == nil:
@@ -117,6 +120,8 @@ func (w *responseWriter) ended(err error) error {
 // with http.ErrAbortHandler when it cannot pass on the rest of an answer.
 func (w *responseWriter) aborted(failure any) error {
 	switch {
+	case w.failed:
+		return ErrCut
 	case w.whole:
 		return nil
 	case failure != http.ErrAbortHandler:

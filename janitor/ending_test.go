@@ -177,6 +177,28 @@ func TestCutStreams(t *testing.T) {
 	}
 }
 
+// An engine that reports an error in place of the rest of an answer has failed, unless
+// the request is at fault. The client gets the engine's own words.
+func TestErrorsInStreams(t *testing.T) {
+	for sent, want := range map[string]error{
+		"data: {\"error\":{\"message\":\"out of memory\",\"type\":\"InternalServerError\",\"code\":500}}\n\ndata: [DONE]\n\n": ErrCut,
+		"data: {\"error\":{\"message\":\"too long\",\"type\":\"BadRequestError\",\"code\":400}}\n\ndata: [DONE]\n\n":          nil,
+	} {
+		for _, breaks := range []bool{false, true} {
+			rec, o, _ := stream(t, newHandler(t), chatPath, func(w http.ResponseWriter, _ func()) error {
+				_, err := io.WriteString(w, apiStreams[0].first+sent)
+				if breaks {
+					panic(http.ErrAbortHandler)
+				}
+				return err
+			})
+			if rec.Body.String() != apiStreams[0].first+sent || !errors.Is(o.err, want) || (o.err == nil) != (want == nil) {
+				t.Errorf("%q, breaks: %t: ended with %v, got %q", sent, breaks, o.err, rec.Body)
+			}
+		}
+	}
+}
+
 // A client that has left gets no error event, and the engine is not blamed.
 func TestNothingForClientThatLeft(t *testing.T) {
 	for _, api := range apiStreams {

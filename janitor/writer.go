@@ -30,6 +30,7 @@ type responseWriter struct {
 	stream    *answer.Stream // answer, if it is a stream of events
 	hasEnd    bool           // stream has a last event by its API
 	whole     bool           // which has come, and was passed on
+	failed    bool           // it is an error of the engine
 	late      *lateFailure   // answer, if it comes too late to be sent as it is
 	closed    bool           // closeAnswer was called
 	counted   int64          // the bytes counted for its buffers

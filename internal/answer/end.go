@@ -3,6 +3,7 @@
 package answer
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 
@@ -34,7 +35,8 @@ func (s *Stream) cut() bool {
 	return s.expectEnd && !s.tally.over && (!s.large || s.frames.over)
 }
 
-// Failed reports whether an error has come in place of the rest of the answer.
+// Failed reports whether the engine has failed: an error has come in place of the rest
+// of the answer, and it does not say that the request is at fault.
 func (s *Stream) Failed() bool { return s.tally.failed }
 
 // NextNumber returns the sequence_number that the next event would have, in the
@@ -57,4 +59,37 @@ func (e *event) isError() bool {
 		}
 	}
 	return false
+}
+
+// requestFaults are the types of errors for which the request is at fault, of OpenAI,
+// Anthropic and vLLM.
+var requestFaults = map[string]bool{
+	"invalid_request_error": true, "not_found_error": true, "request_too_large": true, "BadRequestError": true, "NotFoundError": true,
+}
+
+// errorReport holds what an error says of its cause.
+type errorReport struct {
+	Code json.RawMessage `json:"code"` // vLLM: the status that the error would have had
+	Type string          `json:"type"`
+}
+
+func (r *errorReport) isRequestFault() bool {
+	return requestFaults[r.Type] || len(r.Code) == 3 && r.Code[0] == '4'
+}
+
+// isRequestFault reports whether an error says that the request is at fault. Another
+// engine would say the same.
+func (e *event) isRequestFault() bool {
+	var outer, inner errorReport
+	for _, m := range e.members {
+		switch value := e.bytes(m.value); string(e.bytes(m.name)) {
+		case "code":
+			outer.Code = value
+		case "error":
+			if json.Unmarshal(value, &inner) != nil {
+				inner = errorReport{} // a text, which says nothing
+			}
+		}
+	}
+	return outer.isRequestFault() || inner.isRequestFault()
 }

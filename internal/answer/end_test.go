@@ -138,7 +138,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// An error in a stream is told from the end of a whole answer.
+// An error of the engine in a stream is told from the end of a whole answer, and from an
+// error for which the request is at fault.
 func TestFailed(t *testing.T) {
 	token := `{"choices":[{"index":0,"delta":{"content":"x"}}]}`
 	for _, c := range []struct {
@@ -150,6 +151,11 @@ func TestFailed(t *testing.T) {
 		{[]string{token, `{"object":"error","message":"out of memory","code":500}`}, true},
 		{[]string{`{"type":"error","error":{"type":"overloaded_error","message":"later"}}`}, true},
 		{[]string{`{"type":"response.failed","response":{}}`}, true},
+		{[]string{`{"error":{"message":"gone","type":"InternalServerError","param":null,"code":500}}`}, true},
+		{[]string{token, `{"error":{"message":"too long","type":"BadRequestError","param":null,"code":400}}`, `[DONE]`}, false},
+		{[]string{token, `{"object":"error","message":"too long","type":"BadRequestError","code":400}`}, false},
+		{[]string{`{"type":"error","error":{"type":"invalid_request_error","message":"no"}}`}, false},
+		{[]string{`{"error":{"message":"busy","code":"4xx"}}`}, true},
 		{[]string{token, `[DONE]`}, false},
 		{[]string{token, `{"choices":[],"error":null}`, `[DONE]`}, false},
 		{[]string{`{"type":"message_stop"}`}, false},

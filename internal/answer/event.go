@@ -97,7 +97,7 @@ func (e *event) read(doc []byte, at span) bool {
 	}
 	e.interpret()
 	if e.isError() {
-		e.tally.over, e.tally.failed = true, true
+		e.tally.over, e.tally.failed = true, !e.isRequestFault()
 	}
 	if e.bad {
 		e.reset()

@@ -42,7 +42,7 @@ type tally struct {
 	toolCalls bool
 	reported  bool
 	over      bool // the last event of the answer, or an error, has come
-	failed    bool // an error has come
+	failed    bool // an error has come that is not the request's fault
 	number    int  // sequence_number of the next event, in the Responses API
 	responded bool // Response was called
 
