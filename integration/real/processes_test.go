@@ -192,7 +192,7 @@ func startLMCache(t *testing.T, port int) *lmcache {
 		"--host", "127.0.0.1", "--port", fmt.Sprint(l.port), "--http-host", "127.0.0.1", "--http-port", fmt.Sprint(l.http),
 		"--chunk-size", fmt.Sprint(chunkTokens), "--l1-size-gb", "0.25", "--eviction-policy", "LRU",
 		"--l2-adapter", fmt.Sprintf(`{"type":"fs","base_path":%q}`, l.disk), "--instance-id", "node",
-		"--coordinator-url", l.coordinatorURL(), "--coordinator-advertise-ip", "127.0.0.1", "--coordinator-event-reporting",
+		"--coordinator-url", l.coordinatorURL(), "--coordinator-advertise-ip", "127.0.0.1", "--coordinator-event-reporting", "--coordinator-event-flush-interval", "0.2",
 		"--supported-transfer-mode", "auto", "--disable-metrics")
 	return l
 }

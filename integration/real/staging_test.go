@@ -5,6 +5,7 @@
 package real
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"net/http"
 	"testing"
@@ -20,6 +21,32 @@ func (l *lmcache) clearMemory(t *testing.T) {
 	if a := post(t, l.url(), "/cache/clear", `{"tier":"l1","force":true}`); a.Status != http.StatusOK {
 		t.Fatalf("clearing LMCache's memory: status %d: %.300s", a.Status, a.Body)
 	}
+}
+
+// clearStored drops what LMCache has in CPU memory when it has all that the engine
+// gives it, which goes on after the answer.
+func (l *lmcache) clearStored(t *testing.T) {
+	t.Helper()
+	last, same := 0, 0
+	harness.Await(t, "LMCache has stored the prompt", func() bool {
+		var status struct {
+			Storage struct {
+				Memory struct {
+					Objects int `json:"total_object_count"`
+				} `json:"l1_manager"`
+			} `json:"storage_manager"`
+		}
+		if err := json.Unmarshal([]byte(get(t, l.url()+"/status")), &status); err != nil {
+			t.Fatal(err)
+		}
+		if n := status.Storage.Memory.Objects; n == last && n > 0 {
+			same++
+		} else {
+			last, same = n, 0
+		}
+		return same >= 10
+	})
+	l.clearMemory(t)
 }
 
 // stagings is the number of prompts that are staged in each way.
@@ -38,7 +65,7 @@ func (s *suite) staging(t *testing.T) {
 		for range stagings {
 			bodies = append(bodies, chat("tiny", words(rnd, 1200)))
 			ask(t, g, harness.ChatPath, bodies[len(bodies)-1])
-			s.lmcache.clearMemory(t) // before the gateway looks the prompt up, two seconds after the answer
+			s.lmcache.clearStored(t) // before the gateway looks the prompt up, two seconds after the answer
 		}
 		time.Sleep(4 * time.Second)
 		completed := func() int {
