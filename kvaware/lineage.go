@@ -15,7 +15,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/janitor"
 )
 
-// lineage is what the name of a model stands for at an upstream. Prompts of one
+// lineage identifies the model for which a name stands at an upstream. Prompts of one
 // lineage share the engine's KV cache, under whichever name they are sent.
 type lineage struct {
 	model   string // the first name that the engine lists for the model

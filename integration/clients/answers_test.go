@@ -62,9 +62,9 @@ func assistant(r enginesim.Request) enginesim.Reply {
 	return enginesim.Reply{ToolCalls: []enginesim.ToolCall{{Name: name, Arguments: string(who)}}}
 }
 
-// What the SDKs make of whole and streamed answers, tool calls, structured output,
-// embeddings and lists is what the engine has said, with the client's own values where
-// the engine has seen placeholders.
+// The SDKs return the engine's whole and streamed answers, tool calls, structured
+// output, embeddings and lists, with the client's own values where the engine has seen
+// placeholders.
 func (s *sdks) testAnswers(t *testing.T) {
 	engines := harness.StartEngines(t, 2, enginesim.Config{Models: []string{"sim"}, Speed: 200, Responder: assistant, Record: 1000})
 	g := harness.StartGateway(t, "caddyfile", fmt.Sprintf(site, "restore on", harness.Addresses(engines), ""))

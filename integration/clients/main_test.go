@@ -43,7 +43,7 @@ type job struct {
 	Ask    string `json:"ask"`
 }
 
-// outcome is what an application gets from an SDK.
+// outcome holds what an application gets from an SDK.
 type outcome struct {
 	Result struct {
 		Text      string

@@ -35,7 +35,7 @@ func awaitModels(t *testing.T, g *harness.Gateway, models string, engines ...*en
 	})
 }
 
-// lineageAt is what explain says of a model at one upstream.
+// lineageAt holds what explain says of a model at one upstream.
 type lineageAt struct {
 	Cached          int `json:"cached_tokens"`
 	Lineage, Parent string

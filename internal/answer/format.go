@@ -8,7 +8,7 @@ import (
 	"github.com/bauxite/caddy-kvaware/internal/prompt"
 )
 
-// format is how one family of APIs streams its answers.
+// format describes the streamed answers of one family of APIs.
 type format struct {
 	apis    []prompt.API // the APIs that have it, to their prompt.Dialect
 	matches func(*event) bool

@@ -15,9 +15,9 @@ type prefixMatch struct {
 	byEvents bool // the upstream's events say so
 
 	// offloaded is the part of tokens that is predicted from what is kept outside the
-	// GPU, and not by the upstream's events. assumed is what may follow the stored
-	// tokens there: only what was sent to the upstream suggests it. It is part of
-	// offloaded when it is believed.
+	// GPU, and not by the upstream's events. assumed counts the tokens that may
+	// follow the stored ones there: only what was sent to the upstream suggests it. It
+	// is part of offloaded when it is believed.
 	offloaded, stored, assumed int
 }
 

@@ -26,8 +26,8 @@ const (
 // But then one cache has to hold what could be in many, and one engine does all
 // the decoding. So when one upstream gets much more to compute than another,
 // every so often a request goes to that other one although it costs more there,
-// and takes a copy of the prefix with it. How often is what the ski rental
-// problem teaches: not before the rent paid is a multiple of the buy cost. A long
+// and takes a copy of the prefix with it. The ski rental problem says
+// how often: not before the rent paid is a multiple of the buy cost. A long
 // prefix of a single conversation hence stays where there are shorter ones to
 // move. No copy is made where failures are expected, nor on an engine that is much
 // slower: that one was given less because it is slow.

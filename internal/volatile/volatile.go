@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 )
 
-// Level is how far the process is locked out.
+// Level says how far the process is locked out.
 type Level int32
 
 const (
