@@ -7,6 +7,7 @@ package volatile
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -158,10 +159,18 @@ func (p *process) load(t *testing.T, caddyfile string) (status int, answer strin
 	return resp.StatusCode, string(body)
 }
 
-// adminGet asks the admin endpoint.
+// adminTries bounds how often adminGet asks.
+const adminTries = 5
+
+// adminGet asks the admin endpoint. After a reload Caddy closes the endpoint's old
+// listener beside the new one, and a connection that waits in it is reset: then it asks
+// again.
 func (p *process) adminGet(t *testing.T, path string) string {
 	t.Helper()
 	resp, err := adminClient.Get(p.admin + path)
+	for try := 1; errors.Is(err, syscall.ECONNRESET) && try < adminTries; try++ {
+		resp, err = adminClient.Get(p.admin + path)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
