@@ -135,7 +135,9 @@ func (s *suite) evict(t *testing.T) {
 	if f.cached == 0 {
 		t.Error("everything was evicted: this proves nothing")
 	}
-	if u := harness.Upstreams(t)[s.small.address()]; u.Capacity < smallBlocks*32*95/100 { // a block is never used, and some are not whole
+	// Answers take a part of the room, blocks that are not whole another, and one block
+	// is never used: prompts find less than what the engine reports.
+	if u := harness.Upstreams(t)[s.small.address()]; u.Capacity < smallBlocks*32*3/4 {
 		t.Errorf("the capacity is %d (%s), much less than the engine reports", u.Capacity, u.CapacitySource)
 	}
 }
