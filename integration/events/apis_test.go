@@ -4,6 +4,7 @@ package events
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -17,38 +18,46 @@ import (
 // renderedAPI is an API whose prompts only render endpoints turn into tokens.
 type renderedAPI struct {
 	name, path string
-	// request returns the body for a conversation: the user's and the assistant's
-	// texts in turn.
-	request func(texts []string) map[string]any
+	// request returns the body for a conversation.
+	request func(items []any) map[string]any
+	// user and assistant are the kinds of their texts.
+	user, assistant string
+	// toolCall returns the items of an assistant's call of a tool, and of its result.
+	toolCall func(id, result string) []any
 }
 
 var renderedAPIs = []renderedAPI{
-	{"messages", "/v1/messages", func(texts []string) map[string]any {
+	{"messages", "/v1/messages", func(items []any) map[string]any {
 		return map[string]any{
-			"model": "sim", "max_tokens": 16, "messages": turns(texts, "text", "text"),
+			"model": "sim", "max_tokens": 16, "messages": items,
 			"system": "You answer from the documents. " + strings.Repeat("Be brief and exact. ", 30),
 			"tools":  []any{map[string]any{"name": "look", "description": "Looks a word up.", "input_schema": map[string]any{"type": "object"}}},
 		}
+	}, "text", "text", func(id, result string) []any {
+		return []any{
+			map[string]any{"role": "assistant", "content": []any{map[string]any{"type": "tool_use", "id": id, "name": "look", "input": map[string]any{"word": id}}}},
+			map[string]any{"role": "user", "content": []any{map[string]any{"type": "tool_result", "tool_use_id": id, "content": result}}},
+		}
 	}},
-	{"responses", "/v1/responses", func(texts []string) map[string]any {
+	{"responses", "/v1/responses", func(items []any) map[string]any {
 		return map[string]any{
-			"model": "sim", "max_output_tokens": 16, "input": turns(texts, "input_text", "output_text"),
+			"model": "sim", "max_output_tokens": 16, "input": items,
 			"instructions": "You answer from the documents. " + strings.Repeat("Be brief and exact. ", 30),
 			"tools":        []any{map[string]any{"type": "function", "name": "look", "parameters": map[string]any{"type": "object"}}},
+		}
+	}, "input_text", "output_text", func(id, result string) []any {
+		return []any{
+			map[string]any{"type": "function_call", "call_id": id, "name": "look", "arguments": `{"word":"` + id + `"}`},
+			map[string]any{"type": "function_call_output", "call_id": id, "output": result},
 		}
 	}},
 }
 
-// turns returns the messages of a conversation.
-func turns(texts []string, user, assistant string) (all []any) {
-	for i, text := range texts {
-		role, kind := "user", user
-		if i%2 == 1 {
-			role, kind = "assistant", assistant
-		}
-		all = append(all, map[string]any{"role": role, "content": []any{map[string]string{"type": kind, "text": text}}})
-	}
-	return all
+// ask returns the item of a user's text.
+func (a *renderedAPI) ask(text string) any { return message("user", a.user, text) }
+
+func message(role, kind, text string) any {
+	return map[string]any{"role": role, "content": []any{map[string]string{"type": kind, "text": text}}}
 }
 
 // apiAnswer is an answer of either API, as far as the tests read it.
@@ -65,9 +74,9 @@ type apiAnswer struct {
 }
 
 // predict sends a request and returns its prediction.
-func (a *renderedAPI) predict(t *testing.T, g *harness.Gateway, texts []string) harness.Prediction {
+func (a *renderedAPI) predict(t *testing.T, g *harness.Gateway, items []any) harness.Prediction {
 	t.Helper()
-	body, err := json.Marshal(a.request(texts))
+	body, err := json.Marshal(a.request(items))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,25 +102,31 @@ func (a *renderedAPI) predict(t *testing.T, g *harness.Gateway, texts []string) 
 }
 
 // TestEventsOfRenderedAPIs: with Anthropic's messages and OpenAI's responses, the next
-// turns of a conversation are predicted to the token, answers included, and a prompt
-// that another client has sent too.
+// turns of a conversation are predicted to the token, answers and results of tools
+// included, and a prompt that another client has sent too.
 func TestEventsOfRenderedAPIs(t *testing.T) {
 	for _, api := range renderedAPIs {
 		t.Run(api.name, func(t *testing.T) {
 			engines := harness.StartPublishingEngines(t, 2, enginesim.Config{Speed: 100, CacheBlocks: 4000, ScaleOut: true})
 			g := harness.StartGateway(t, "caddyfile", harness.PolicySite(engines, harness.EventsOption(engines[0], 1)))
 			rnd := rand.New(rand.NewPCG(5, 14))
-			var texts []string
-			for turn := range 5 {
-				texts = append(texts, harness.Words(rnd, 3000))
-				p := api.predict(t, g, texts)
+			var items []any
+			sent := 0
+			for turn := range 6 {
+				if turn%2 == 0 {
+					items = append(items, api.ask(harness.Words(rnd, 3000)))
+				} else {
+					items = append(items, api.toolCall(fmt.Sprint("call", turn), harness.Words(rnd, 1500))...)
+				}
+				sent = len(items)
+				p := api.predict(t, g, items)
 				if p.Predicted != p.Reported || turn > 0 && p.Reported < p.Tokens/2 {
 					t.Errorf("turn %d: of %d tokens %d were predicted to be cached, %d were", turn, p.Tokens, p.Predicted, p.Reported)
 				}
-				texts = append(texts, p.Answer)
+				items = append(items, message("assistant", api.assistant, p.Answer))
 				harness.AwaitQuiet(t, engines)
 			}
-			again := api.predict(t, g, texts[:len(texts)-1])
+			again := api.predict(t, g, items[:sent])
 			if again.Predicted != again.Reported || again.Reported < again.Tokens*9/10 {
 				t.Errorf("the same prompt: of %d tokens %d were predicted to be cached, %d were", again.Tokens, again.Predicted, again.Reported)
 			}
@@ -131,7 +146,7 @@ func TestEventsWithoutRender(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(6, 14))
 	for _, api := range renderedAPIs {
 		for range 3 {
-			api.predict(t, g, []string{harness.Words(rnd, 3000)})
+			api.predict(t, g, []any{api.ask(harness.Words(rnd, 3000))})
 			harness.AwaitQuiet(t, engines)
 		}
 		const cure = "vLLM: --enable-scale-out"
