@@ -92,11 +92,16 @@ func runningShared() (s *shared) {
 
 func newShared(memoryLimit int64, now func() time.Time) *shared {
 	router := routing.New(memoryLimit, now)
+	tokens := following.NewTokenLinker(router, logNoTokens)
+	restarted := func(upstream string) {
+		tokens.Restarted(upstream)
+		logRestart(upstream)
+	}
 	s := &shared{
 		router:    router,
-		upstreams: upstreams.NewMonitor(router, upstreams.Options{Now: now, OnRestart: logRestart}),
+		upstreams: upstreams.NewMonitor(router, upstreams.Options{Now: now, OnRestart: restarted}),
 		events:    following.NewSubscriptions(router),
-		tokens:    following.NewTokenLinker(router, logNoTokens),
+		tokens:    tokens,
 		stagings:  staging.NewTotals(),
 		responses: responses.NewHolders(responses.Limit),
 		now:       now,

@@ -138,7 +138,8 @@ func TestEventsOfRenderedAPIs(t *testing.T) {
 }
 
 // TestEventsWithoutRender: an engine that does not render serves these APIs as ever, the
-// log names the cure once for each, and chats keep their events.
+// log names the cure once for each, and chats keep their events. After a restart, which
+// may have brought another option, the engine is asked again.
 func TestEventsWithoutRender(t *testing.T) {
 	harness.Log.Reset()
 	engines := harness.StartPublishingEngines(t, 1, enginesim.Config{Speed: 200})
@@ -158,4 +159,17 @@ func TestEventsWithoutRender(t *testing.T) {
 	g.PredictExactly(t, "a new chat", chat, 0)
 	harness.AwaitQuiet(t, engines)
 	g.PredictExactly(t, "the chat again", chat, 1000)
+
+	if err := engines[0].Fault(enginesim.Fault{Kind: enginesim.Crash}); err != nil {
+		t.Fatal(err)
+	}
+	harness.Await(t, "the refusal is seen", func() bool { return harness.Upstream(t, engines[0]).Engine.Refused })
+	if err := engines[0].Heal(); err != nil {
+		t.Fatal(err)
+	}
+	harness.Await(t, "the restart is seen", func() bool { return strings.Contains(harness.Log.String(), "the engine was restarted") })
+	for _, api := range renderedAPIs {
+		api.predict(t, g, []any{api.ask(harness.Words(rnd, 3000))})
+		harness.Await(t, "the engine is asked again", func() bool { return strings.Count(harness.Log.String(), `"api":"`+api.name+`"`) == 2 })
+	}
 }

@@ -31,17 +31,19 @@ const (
 type TokenLinker struct {
 	router    *routing.Router
 	transport *http.Transport
+	fetcher   *tokenize.Fetcher
 	queue     *tokenize.Queue
 	waiting   atomic.Int32 // prompts that wait for the first events
 	missing   missingEndpoints
 }
 
 // NewTokenLinker returns a TokenLinker. It calls onMissing once for an upstream that
-// has no endpoint for the tokens of an API's requests, until Forget.
+// has no endpoint for the tokens of an API's requests, until Forget or Restarted.
 func NewTokenLinker(router *routing.Router, onMissing func(upstream, api string)) *TokenLinker {
 	transport := tokenize.NewTransport()
+	fetcher := &tokenize.Fetcher{Transport: transport}
 	return &TokenLinker{
-		router: router, transport: transport, queue: tokenize.NewQueue(&tokenize.Fetcher{Transport: transport}, nil),
+		router: router, transport: transport, fetcher: fetcher, queue: tokenize.NewQueue(fetcher, nil),
 		missing: missingEndpoints{report: onMissing},
 	}
 }
@@ -80,6 +82,13 @@ func (l *TokenLinker) Failing(upstream string) bool { return l.queue.Failing(ups
 // Forget drops the state of an upstream that has gone.
 func (l *TokenLinker) Forget(upstream string) {
 	l.queue.Forget(upstream)
+	l.Restarted(upstream)
+}
+
+// Restarted has an upstream asked again at the endpoints that it did not have: it may
+// have been restarted with other options.
+func (l *TokenLinker) Restarted(upstream string) {
+	l.fetcher.Forget(upstream)
 	l.missing.forget(upstream)
 }
 

@@ -3,12 +3,17 @@
 package following
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/bauxite/caddy-kvaware/internal/prompt"
 	"github.com/bauxite/caddy-kvaware/internal/routing"
+	"github.com/bauxite/caddy-kvaware/internal/tokenize"
 )
 
 // Tokens wait for the first events for a second at most. They are wiped then,
@@ -43,5 +48,42 @@ func TestNamesOfPrompts(t *testing.T) {
 	}
 	if len(one.fullChain()) != 0 {
 		t.Error("a prompt without blocks has a chain")
+	}
+}
+
+// An engine that has been restarted with another option is asked again.
+func TestRestartedEngineIsAskedAgain(t *testing.T) {
+	renders, asked := false, 0
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		if !renders {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		_, _ = io.WriteString(w, `{"token_ids":[1,2,3],"features":null}`)
+	}))
+	defer engine.Close()
+	reported := 0
+	l := NewTokenLinker(routing.New(2_000_000, time.Now), func(string, string) { reported++ })
+	defer l.Close()
+	upstream := engine.Listener.Addr().String()
+	fetch := func(want error) {
+		t.Helper()
+		found, err := l.fetcher.Fetch(t.Context(), upstream, prompt.Messages, []byte(`{"model":"m","messages":[{"role":"user","content":"a"}]}`))
+		if err != want || (found == nil) != (err != nil) {
+			t.Fatalf("%+v, %v; want %v", found, err, want)
+		}
+	}
+	fetch(tokenize.ErrUnavailable)
+	l.missing.note(upstream, "messages")
+	renders = true
+	fetch(tokenize.ErrUnavailable)
+	if l.missing.note(upstream, "messages"); asked != 1 || reported != 1 {
+		t.Errorf("asked %d times, reported %d times; want once", asked, reported)
+	}
+	l.Restarted(upstream)
+	fetch(nil)
+	if l.missing.note(upstream, "messages"); reported != 2 {
+		t.Errorf("reported %d times after a restart, want twice", reported)
 	}
 }
