@@ -38,7 +38,7 @@ func (c *call) render(api API) {
 }
 
 var (
-	errScaleOut     = &apiError{http.StatusForbidden, "PermissionDeniedError", "the render endpoints need --enable-scale-out"}
+	errScaleOut     = &apiError{http.StatusForbidden, "PermissionDeniedError", "Scale-out endpoints are disabled. Restart vllm serve with --enable-scale-out to enable them."}
 	errRenderStored = &apiError{http.StatusBadRequest, "invalid_request_error", "previous_response_id is not supported by the stateless render endpoint."}
 )
 
