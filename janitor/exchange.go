@@ -137,6 +137,11 @@ func (x *Exchange) Priority() int32 { return x.priority }
 // ID comes from the client and must not be logged.
 func (x *Exchange) StoredResponse() string { return x.stored }
 
+// Continues reports whether the prompt continues what one engine has stored, so that
+// the request does not show all of it: with previous_response_id, a conversation or a
+// prompt template. Such a request has no signature.
+func (x *Exchange) Continues() bool { return x.continues }
+
 // MayStore reports whether the answer may name a response object that the engine
 // keeps.
 func (x *Exchange) MayStore() bool { return x.api == prompt.Responses || x.stored != "" }

@@ -30,7 +30,7 @@ func init() {
 // `GET /kv_aware/upstreams/ADDR` | One upstream
 // `DELETE /kv_aware/upstreams/ADDR` | Forgets the upstream's blocks and failures, as after a restart of the engine
 // `DELETE /kv_aware/upstreams` | Forgets the blocks and failures of all upstreams
-// `POST /kv_aware/explain?path=/v1/chat/completions` | Where a request with this body would go, and why; nothing is sent or recorded. With `tenant=NAME` as that tenant
+// `POST /kv_aware/explain?path=/v1/chat/completions` | Where a request with this body would go, and why (`reason`); `note` says why nothing is predicted for it. Nothing is sent or recorded. With `tenant=NAME` as that tenant
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.

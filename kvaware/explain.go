@@ -70,9 +70,10 @@ func (p *Policy) explainable() (*routed, error) {
 type explanation struct {
 	Upstream     string             `json:"upstream,omitempty"`
 	Reason       string             `json:"reason"`
-	PromptTokens int                `json:"prompt_tokens"` // as estimated
-	Findings     int                `json:"findings"`      // values that the janitor would replace
-	Upstreams    []upstreamForecast `json:"upstreams"`     // soonest first
+	Note         string             `json:"note,omitempty"` // why nothing is predicted
+	PromptTokens int                `json:"prompt_tokens"`  // as estimated
+	Findings     int                `json:"findings"`       // values that the janitor would replace
+	Upstreams    []upstreamForecast `json:"upstreams"`      // soonest first
 }
 
 type upstreamForecast struct {
@@ -143,7 +144,8 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		named := p.tenantNamed(tenant, signing.key)
 		signed := p.sign(x, named, signing, known.upstreams, r)
 		if !signed.signed() {
-			return // the fallback would take it
+			p.explainUnsigned(answer, x, known.upstreams, r)
+			return
 		}
 		p.limitWait(&signed, x, named, r)
 		serving := p.filterByModel(known.upstreams, x.API().String(), x.Model(), r)
@@ -154,6 +156,26 @@ func (p *Policy) explain(w http.ResponseWriter, r *http.Request, tenant string) 
 		p.addLeftOut(answer, serving, r)
 	})
 	return answer, err
+}
+
+// Why nothing is predicted for a request.
+const (
+	noteContinues = "the prompt continues what one engine has stored: the request does not show all of it, and engines do not render it"
+	noteUnsigned  = "the request has no prompt of text that an engine keeps in its KV cache"
+)
+
+// explainUnsigned fills in where a request without a signature would go: to the
+// upstream that has the stored response to which it refers. Any other is for the
+// fallback.
+func (p *Policy) explainUnsigned(answer *explanation, x *janitor.Exchange, pool reverseproxy.UpstreamPool, r *http.Request) {
+	answer.Note = noteUnsigned
+	if x.Continues() {
+		answer.Note = noteContinues
+	}
+	serving := p.filterByModel(pool, x.API().String(), x.Model(), r)
+	if u := p.holder(serving, x.StoredResponse(), nil, r); u != nil {
+		answer.Upstream, answer.Reason = address(u, r), string(stored)
+	}
 }
 
 // forecast fills in the decision and the predictions for each candidate.

@@ -121,6 +121,35 @@ func TestStoredResponsesAreFound(t *testing.T) {
 	}
 }
 
+// explain names the engine that has the stored response, and says why nothing is
+// predicted for a prompt that the request does not show.
+func TestExplainOfStoredResponses(t *testing.T) {
+	g, _ := startStored(t, 3, "")
+	first, id := respond(t, g, harness.Story("topic"), "", false)
+	for _, c := range []struct{ path, body, upstream, reason, note string }{
+		{responsesPath, `{"model":"sim","input":"And then?","previous_response_id":"` + id + `"}`, first.Header.Get("X-Upstream"), "state", "one engine has stored"},
+		{responsesPath, `{"model":"sim","input":"And then?","previous_response_id":"resp_unknown"}`, "", "fallback", "one engine has stored"},
+		{responsesPath, `{"model":"sim","input":"And then?","conversation":"conv_1"}`, "", "fallback", "one engine has stored"},
+		{"/v1/embeddings", `{"model":"sim","input":"And then?"}`, "", "fallback", "no prompt of text"},
+		{responsesPath, `{"model":"sim","input":"And then?"}`, "", "", ""},
+	} {
+		_, answer := harness.Admin(t, http.MethodPost, "/kv_aware/explain?path="+c.path, c.body)
+		var e struct{ Upstream, Reason, Note string }
+		if err := json.Unmarshal([]byte(answer), &e); err != nil {
+			t.Fatal(err)
+		}
+		if c.reason == "" { // it is predicted like any other
+			if e.Note != "" || e.Upstream == "" || e.Reason == "fallback" {
+				t.Errorf("%s: %+v", c.body, e)
+			}
+			continue
+		}
+		if e.Upstream != c.upstream || e.Reason != c.reason || !strings.Contains(e.Note, c.note) || c.note == "" {
+			t.Errorf("%s: %+v, want %s at %q, %q", c.body, e, c.reason, c.upstream, c.note)
+		}
+	}
+}
+
 // What is known of responses survives a reload.
 func TestStoredResponsesSurviveAReload(t *testing.T) {
 	g, engines := startStored(t, 4, "")
