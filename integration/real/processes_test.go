@@ -179,6 +179,9 @@ type lmcache struct {
 	disk                         string
 }
 
+// lmcacheInstance is the name by which the coordinator knows the server.
+const lmcacheInstance = "lm1"
+
 // chunkTokens is the size of LMCache's chunks.
 const chunkTokens = 64
 
@@ -191,7 +194,7 @@ func startLMCache(t *testing.T, port int) *lmcache {
 	l.server = spawn(t, "LMCache's server", "lmcache", "server",
 		"--host", "127.0.0.1", "--port", fmt.Sprint(l.port), "--http-host", "127.0.0.1", "--http-port", fmt.Sprint(l.http),
 		"--chunk-size", fmt.Sprint(chunkTokens), "--l1-size-gb", "0.25", "--eviction-policy", "LRU",
-		"--l2-adapter", fmt.Sprintf(`{"type":"fs","base_path":%q}`, l.disk), "--instance-id", "node",
+		"--l2-adapter", fmt.Sprintf(`{"type":"fs","base_path":%q}`, l.disk), "--instance-id", lmcacheInstance,
 		"--coordinator-url", l.coordinatorURL(), "--coordinator-advertise-ip", "127.0.0.1", "--coordinator-event-reporting", "--coordinator-event-flush-interval", "0.2",
 		"--supported-transfer-mode", "auto", "--disable-metrics")
 	return l

@@ -3,6 +3,7 @@
 package lmcache
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -24,6 +25,18 @@ func recorded(t *testing.T, name string) string {
 	return string(data)
 }
 
+// requestID returns the ID in a recorded answer.
+func requestID(t *testing.T, name string) string {
+	t.Helper()
+	var answer struct {
+		ID string `json:"request_id"`
+	}
+	if err := json.Unmarshal([]byte(recorded(t, name)), &answer); err != nil || answer.ID == "" {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return answer.ID
+}
+
 func TestRecordedNode(t *testing.T) {
 	w := &wire{answers: map[string]reply{
 		"GET http://a:8080/status":            {status: 200, body: recorded(t, "status.no_engine.json")},
@@ -36,7 +49,7 @@ func TestRecordedNode(t *testing.T) {
 	}
 	w.answers["GET http://a:8080/status"] = reply{status: 200, body: recorded(t, "status.engine_driven.json")}
 	w.answers["POST http://a:8080/cache/prefetches"] = reply{status: 202, body: recorded(t, "node.submitted.202.json")}
-	const id = "b51628f028ae4cb798d1bf39bb33a0dc"
+	id := requestID(t, "node.submitted.202.json")
 	w.answers["GET http://a:8080/cache/prefetches/"+id] = reply{status: 200, body: recorded(t, "node.completed.json")}
 	j, err := n.Submit(t.Context(), "a:8000", p)
 	if err != nil || j != (Job{ID: id, Chunks: 16, ChunkTokens: 64}) {
@@ -52,7 +65,7 @@ func TestRecordedNode(t *testing.T) {
 }
 
 func TestRecordedCoordinator(t *testing.T) {
-	const id = "c028de434846422984dded9fd3d440ca"
+	id := requestID(t, "coordinator.submitted.json")
 	w := &wire{answers: map[string]reply{
 		"GET http://c:9300/instances":                  {status: 200, body: recorded(t, "instances.json")},
 		"GET http://127.0.0.1:18933/status":            {status: 200, body: recorded(t, "status.no_engine.json")},
