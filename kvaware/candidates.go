@@ -51,6 +51,14 @@ func (p *Policy) candidates(pool reverseproxy.UpstreamPool, tried []string, r *h
 	return c
 }
 
+// isAvailable reports whether an upstream takes requests. Caddy knows, while the
+// config runs. When it stops, Caddy cancels the health checks under way, and takes
+// each for that of an unhealthy upstream. Requests that are still served by this
+// config then go by what was known before.
+func (p *Policy) isAvailable(u *reverseproxy.Upstream) bool {
+	return u.Available() || p.wasHealthy(u) && !u.Full()
+}
+
 // admit removes the upstreams that take no request now, and sets the penalties of
 // the others.
 func (c *candidates) admit(d *outlier.Detector, o outlier.Options) {

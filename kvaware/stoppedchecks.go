@@ -9,14 +9,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// isAvailable reports whether an upstream takes requests. Caddy knows, while the
-// config runs. When it stops, Caddy cancels the health checks under way, and takes
-// each for that of an unhealthy upstream. Requests that are still served by this
-// config then go by what was known before.
-func (p *Policy) isAvailable(u *reverseproxy.Upstream) bool {
-	return u.Available() || p.wasHealthy(u) && !u.Full()
-}
-
 // rememberHealth notes which upstreams are healthy, just before the config's health
 // checks are cancelled.
 func (p *Policy) rememberHealth(pool reverseproxy.UpstreamPool) {
