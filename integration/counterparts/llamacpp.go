@@ -4,14 +4,11 @@ package counterparts
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/bauxite/caddy-kvaware/integration/harness"
@@ -62,30 +59,12 @@ func (l *LlamaCPP) Start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(python(), "-I", filepath.Join(source, "llamacpp.py"), string(settings))
-	log := new(bytes.Buffer)
-	command.Stderr = log
-	in, err := command.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	l.Kill = sync.OnceFunc(func() {
-		_ = command.Process.Kill() // it may have ended already
-		_ = command.Wait()
-		_ = in.Close()
-	})
-	t.Cleanup(l.Kill)
-	lines := bufio.NewScanner(out)
+	server := harness.StartPiped(t, python(), "-I", filepath.Join(source, "llamacpp.py"), string(settings))
+	l.Kill = server.Kill
+	lines := bufio.NewScanner(server.Out)
 	if !lines.Scan() {
 		l.Kill()
-		t.Fatalf("llama.cpp has not started: %.2000s", log)
+		t.Fatalf("llama.cpp has not started: %.2000s", &server.Log)
 	}
 	l.Address = strings.TrimPrefix(lines.Text(), "http://")
 }

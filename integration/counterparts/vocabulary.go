@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// words are what the model's vocabulary is trained on: each is one token.
+// words makes up the model's vocabulary: each word is one token.
 var words = strings.Fields(`the of and to in is that for it as with was on are by this be from or had an they which one were
 	their has will each about many then them these some her would make like into time two more write see number way could people
 	than first water been call who its now find long down day did get come made may part over new sound take only little work
