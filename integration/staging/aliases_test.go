@@ -27,15 +27,7 @@ func TestStagingUnderAnAlias(t *testing.T) {
 	for i := range home {
 		home[i] = servedBy(t, g, nodes, harness.Ask("sim", harness.Story(fmt.Sprint("alias", i)), false, 2))
 	}
-	for _, n := range nodes {
-		harness.AwaitMetricsRead(t, n.Engine) // the gateway compares them with those after the restart
-	}
-	for _, n := range nodes {
-		if err := n.Engine.Restart(); err != nil {
-			t.Fatal(err)
-		}
-		n.Cache.EvictMemory()
-	}
+	restartAll(t, nodes)
 	for i := range home {
 		question := strings.Replace(harness.NextTurn(harness.Story(fmt.Sprint("alias", i))), `"sim"`, `"alias"`, 1)
 		harness.Await(t, "the restart is known", func() bool {

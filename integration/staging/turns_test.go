@@ -200,15 +200,9 @@ func TestStagingWhereOneIsDown(t *testing.T) {
 	}
 }
 
-// TestStagingAfterARestart: an engine that was restarted holds nothing, but the disk
-// beside it does. Its conversations come back to it and are staged.
-func TestStagingAfterARestart(t *testing.T) {
-	nodes, cachePort := harness.StartNodes(t, 2, harness.QuietNode, lmcachesim.NodeConfig{})
-	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, harness.LMCacheOption+cachePort+" {\n wait "+longWait.String()+"\n }"))
-	var home [4]int
-	for i := range home {
-		home[i] = servedBy(t, g, nodes, harness.Ask("sim", harness.Story(fmt.Sprint("restart", i)), false, 2))
-	}
+// restartAll restarts the engines of all nodes, and leaves LMCache its disks.
+func restartAll(t *testing.T, nodes []harness.StagingNode) {
+	t.Helper()
 	for _, n := range nodes {
 		harness.AwaitMetricsRead(t, n.Engine) // the gateway compares them with those after the restart
 	}
@@ -218,6 +212,18 @@ func TestStagingAfterARestart(t *testing.T) {
 		}
 		n.Cache.EvictMemory()
 	}
+}
+
+// TestStagingAfterARestart: an engine that was restarted holds nothing, but the disk
+// beside it does. Its conversations come back to it and are staged.
+func TestStagingAfterARestart(t *testing.T) {
+	nodes, cachePort := harness.StartNodes(t, 2, harness.QuietNode, lmcachesim.NodeConfig{})
+	g := harness.StartGateway(t, "caddyfile", harness.StagingSite(nodes, harness.LMCacheOption+cachePort+" {\n wait "+longWait.String()+"\n }"))
+	var home [4]int
+	for i := range home {
+		home[i] = servedBy(t, g, nodes, harness.Ask("sim", harness.Story(fmt.Sprint("restart", i)), false, 2))
+	}
+	restartAll(t, nodes)
 	for i := range home {
 		question := harness.NextTurn(harness.Story(fmt.Sprint("restart", i)))
 		harness.Await(t, "the restart is known", func() bool {
