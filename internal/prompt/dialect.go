@@ -71,6 +71,10 @@ type Dialect struct {
 	// does not take such a request.
 	TokenizeMembers map[string]bool
 
+	// StoredBy are the members that make a request continue what the engine has
+	// stored: the body does not show all of its prompt.
+	StoredBy []string
+
 	// items: the messages are items of the Responses API.
 	items bool
 	// list adds the texts and segments of the prompt, in the order in which

@@ -65,6 +65,11 @@ func checkSignableRow(t *testing.T, api API, d *Dialect) {
 	if d.RenderPath != "" && ByPath(d.RenderPath) != Tokenize {
 		t.Errorf("the path %s leads to %v", d.RenderPath, ByPath(d.RenderPath))
 	}
+	for _, member := range d.StoredBy {
+		if lookup([]byte(member)) == nameNone {
+			t.Errorf("%v: %s is no known member", api, member)
+		}
+	}
 	for name, value := range d.OneToken {
 		if !json.Valid([]byte(value)) {
 			t.Errorf("%v sets %s to %s, which is not JSON", api, name, value)

@@ -16,6 +16,7 @@ var responsesDialect = Dialect{
 	Path:       "/v1/responses",
 	OneToken:   map[string]string{"max_output_tokens": "1", "store": "false"},
 	RenderPath: "/v1/responses/render",
+	StoredBy:   []string{"previous_response_id", "conversation", "prompt"},
 	items:      true,
 	list:       (*Document).responsesPrompt,
 }
@@ -52,11 +53,11 @@ func (d *Document) responsesPrompt() error {
 	return d.addMessages(input, tools || system, errInput)
 }
 
-// checkStored turns signing off for a request that continues what the engine
-// has stored: the body does not show all of its prompt.
+// checkStored turns signing off for a request that continues what the engine has
+// stored, see [Dialect.StoredBy].
 func (d *Document) checkStored() {
-	for _, n := range [...]name{namePreviousResponseID, nameConversation, namePrompt} {
-		if v := d.top[n]; v != 0 && d.tape.nodes[v].kind != kindNull {
+	for _, member := range d.dialect.StoredBy {
+		if v := d.top[lookup([]byte(member))]; v != 0 && d.tape.nodes[v].kind != kindNull {
 			d.wantSegments, d.Continues = false, true
 		}
 	}

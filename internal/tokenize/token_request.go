@@ -39,10 +39,6 @@ var tokenMembers = map[string]bool{
 	"truncation_side": true, "prompt_embeds": true, "suffix": true,
 }
 
-// storedMembers holds the members that make a response continue what the engine has
-// stored: the body does not show all of its prompt, and engines do not render it.
-var storedMembers = map[string]bool{"previous_response_id": true, "conversation": true, "prompt": true}
-
 // parseRequest reads the members of a request's body that affect the tokens.
 func parseRequest(api prompt.API, body []byte) (*tokenRequest, error) {
 	dialect := api.Dialect()
@@ -86,8 +82,8 @@ func (tr *tokenRequest) member(s *scanner, name string) (isPrompt bool) {
 	value := tr.between(from, s.offset())
 	switch {
 	case string(value) == "null":
-	case !tr.completion && storedMembers[name]:
-		tr.stored = true
+	case slices.Contains(tr.dialect.StoredBy, name):
+		tr.stored = true // engines do not render it
 	case tr.dialect.TokenizeMembers[name]:
 		tr.copy(name, value)
 	case tokenMembers[name], name == "tool_choice" && string(value) == `"none"`:
