@@ -17,10 +17,10 @@ import (
 	"github.com/bauxite/caddy-kvaware/integration/harness"
 )
 
-// The folders of the answers that `make test` reads again.
+// The places of the recorded answers, which `make test` reads again.
 const (
 	modelsRecording  = harness.Root + "/internal/engine/metrics/testdata/models.vllm-0.32.json"
-	rendersRecorded  = harness.Root + "/internal/tokenize/testdata/vllm-0.32.render."
+	rendersRecording = harness.Root + "/internal/tokenize/testdata/vllm-0.32.render."
 	lmcacheRecording = harness.Root + "/internal/lmcache/testdata/"
 	// recordedPort is the port of LMCache's server in the recordings.
 	recordedPort = "18933"
@@ -31,7 +31,7 @@ const (
 func (s *suite) recordAnswers(t *testing.T) {
 	s.keepAnswer(t, modelsRecording, get(t, s.wide.url()+"/v1/models"))
 	for _, api := range []string{"messages", "responses"} {
-		request, err := os.ReadFile(rendersRecorded + api + ".tool_results.request.json")
+		request, err := os.ReadFile(rendersRecording + api + ".tool_results.request.json")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +39,7 @@ func (s *suite) recordAnswers(t *testing.T) {
 		if answer.Status != http.StatusOK {
 			t.Fatalf("%s: status %d: %.300s", api, answer.Status, answer.Body)
 		}
-		s.keepAnswer(t, rendersRecorded+api+".tool_results.answer.json", answer.Body)
+		s.keepAnswer(t, rendersRecording+api+".tool_results.answer.json", answer.Body)
 	}
 	s.recordStaging(t)
 	s.seen("answers of `/v1/models`, render, LMCache's node and coordinator", "recorded for `make test`, which reads them again")
@@ -60,37 +60,36 @@ func (s *suite) recordStaging(t *testing.T) {
 	read(t, post(t, s.offloading.url(), "/v1/completions", object("model", "tiny", "prompt", tokens, "max_tokens", 1)))
 	s.lmcache.clearStored(t)
 	for _, c := range []struct {
-		name, url      string
-		refused, taken int
-		instance       string
+		name, url, jobs   string
+		refused, taken    int
+		refusal, accepted string // files
+		more              []any  // members of the order
 	}{
-		{"node", s.lmcache.url(), http.StatusServiceUnavailable, http.StatusAccepted, ""},
-		{"coordinator", s.lmcache.coordinatorURL(), http.StatusBadGateway, http.StatusOK, lmcacheInstance},
+		{"node", s.lmcache.url(), "/cache/prefetches/", http.StatusServiceUnavailable, http.StatusAccepted,
+			"node.no_layout.503.json", "node.submitted.202.json", nil},
+		{"coordinator", s.lmcache.coordinatorURL(), "/cache/prefetches/" + lmcacheInstance + "/", http.StatusBadGateway, http.StatusOK,
+			"coordinator.no_layout.502.json", "coordinator.submitted.json", []any{"instance_id", lmcacheInstance}},
 	} {
-		order := func(model string) harness.Reply {
-			members := []any{"model_name", model, "world_size", 1, "token_ids", tokens}
-			if c.instance != "" {
-				members = append(members, "instance_id", c.instance)
+		order := func(model string, status int) string {
+			t.Helper()
+			a := post(t, c.url, "/cache/prefetches", object(append(c.more, "model_name", model, "world_size", 1, "token_ids", tokens)...))
+			if a.Status != status {
+				t.Fatalf("%s, for %s: status %d: %.300s", c.name, model, a.Status, a.Body)
 			}
-			return post(t, c.url, "/cache/prefetches", object(members...))
+			return a.Body
 		}
-		if a := order("tiny"); a.Status != c.refused {
-			t.Errorf("%s: status %d under a name that LMCache does not know: %.300s", c.name, a.Status, a.Body)
-		} else {
-			keep(c.name+".no_layout."+strconv.Itoa(c.refused)+".json", a.Body)
-		}
-		a := order(filepath.Join(installed, "models/tiny"))
+		keep(c.refusal, order("tiny", c.refused))
+		accepted := order(filepath.Join(installed, "models/tiny"), c.taken)
+		keep(c.accepted, accepted)
 		var job struct {
 			ID string `json:"request_id"`
 		}
-		if a.Status != c.taken || json.Unmarshal([]byte(a.Body), &job) != nil {
-			t.Fatalf("%s: status %d: %.300s", c.name, a.Status, a.Body)
+		if err := json.Unmarshal([]byte(accepted), &job); err != nil {
+			t.Fatal(err)
 		}
-		keep(c.name+map[string]string{"node": ".submitted.202.json", "coordinator": ".submitted.json"}[c.name], a.Body)
-		path := strings.TrimSuffix("/cache/prefetches/"+c.instance, "/") + "/" + job.ID
 		var done string
 		harness.Await(t, c.name+": the staging is completed", func() bool {
-			done = get(t, c.url+path)
+			done = get(t, c.url+c.jobs+job.ID)
 			return strings.Contains(done, `"completed"`)
 		})
 		keep(c.name+".completed.json", done)
