@@ -149,10 +149,10 @@ type Policy struct {
 
 	// The path of the engines' metrics, or `off`. While requests can go to an
 	// upstream, its metrics are read every two seconds: load, KV capacity,
-	// restarts, sleep and resets of an idle engine (vLLM, SGLang, llama.cpp). Its list of models is read as
-	// often (one of more than 64 models every 30 seconds, and when requests
-	// contradict it). Names that it gives the same root are one model there, and
-	// share their history.
+	// restarts, sleep and resets of an idle engine (vLLM, SGLang, llama.cpp). Its
+	// list of models is read as often (one of more than 64 models every 30
+	// seconds, and when requests contradict it). Names that it gives the same root
+	// are one model there, and share their history.
 	// Both are read over plain HTTP, in the background. An upstream that speaks
 	// only TLS, or does not answer, is asked less and less often, and routing
 	// does without. Default: /metrics.

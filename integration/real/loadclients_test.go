@@ -31,7 +31,7 @@ const (
 	loadInterval = 1000 / loadRate
 )
 
-// loadFigures are what a load client measures.
+// loadFigures holds the figures that a load client measures.
 type loadFigures struct {
 	answers, failed int
 	ttft            float64 // milliseconds, the median

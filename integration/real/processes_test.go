@@ -133,7 +133,7 @@ type engine struct {
 	port int
 }
 
-// engineOptions are what engines of the suite differ in.
+// engineOptions holds the options that differ between the engines of the suite.
 type engineOptions struct {
 	block int
 	more  []string

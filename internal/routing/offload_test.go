@@ -236,8 +236,8 @@ func TestExternalAddsNoEnd(t *testing.T) {
 	wantMatch(t, rt.followedRequest("abcde"), "one", prefixMatch{tokens: 304, weighted: 304, byEvents: true, stored: 304})
 }
 
-// TestExternalForecast: loading is neither free nor prefill. The parts make up the time
-// that the choice goes by.
+// TestExternalForecast: loading is neither free nor prefill. The choice compares the sum
+// of all parts.
 func TestExternalForecast(t *testing.T) {
 	now := time.Unix(1000, 0)
 	rt := New(2_000_000, func() time.Time { return now })
